@@ -1,0 +1,61 @@
+"""What travels on the bus: one frozen class for each event type, listed here."""
+
+from events.base import Event
+from events.campaigns import (
+    CampaignCreateRequested,
+    CampaignDeleted,
+    CampaignDeleteRequested,
+    CampaignRefused,
+    CampaignSaved,
+    CampaignStatusChanged,
+    CampaignStatusReported,
+    CampaignSynced,
+    CampaignSyncRefused,
+    CampaignSyncRequested,
+    CampaignUpdateRequested,
+)
+from events.metrics import CampaignMetricsRecorded, CampaignMetricsReported
+from events.users import (
+    LoginRequested,
+    LogoutRequested,
+    RefreshRequested,
+    RegistrationRequested,
+    SessionRevoked,
+    SessionStarted,
+    UserRegistered,
+)
+from events.webhooks import WebhookUnrecognised
+
+EVENTS: tuple[type[Event], ...] = (
+    RegistrationRequested,
+    LoginRequested,
+    RefreshRequested,
+    LogoutRequested,
+    UserRegistered,
+    SessionStarted,
+    SessionRevoked,
+    CampaignCreateRequested,
+    CampaignUpdateRequested,
+    CampaignDeleteRequested,
+    CampaignSaved,
+    CampaignDeleted,
+    CampaignRefused,
+    CampaignSyncRequested,
+    CampaignSynced,
+    CampaignSyncRefused,
+    CampaignStatusReported,
+    CampaignStatusChanged,
+    CampaignMetricsReported,
+    CampaignMetricsRecorded,
+    WebhookUnrecognised,
+)
+
+CATALOGUE: dict[str, type[Event]] = {event.event_type(): event for event in EVENTS}
+
+# What upstream systems may publish themselves, over AMQP or POST /api/v1/events.
+UPSTREAM_EVENTS: tuple[type[Event], ...] = (
+    CampaignCreateRequested,
+    CampaignUpdateRequested,
+    CampaignDeleteRequested,
+    CampaignMetricsReported,
+)

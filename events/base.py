@@ -1,0 +1,111 @@
+"""The envelope: every event on the bus is a CloudEvents 1.0 JSON object.
+
+    {"specversion": "1.0", "id": .., "source": .., "type": "campaign.saved.v1",
+     "time": .., "subject": .., "data": {..}, ..}
+
+An event type is one frozen class. Its ``type`` is a literal, so decoding is a single
+pass of the JSON parser that also checks it; attributes that the envelope does not know
+(CloudEvents extensions) are kept, unknown fields of ``data`` are refused.
+The routing key is the type, then the platform where the data has one.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Literal, Self
+from uuid import uuid4
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic_core import from_json
+
+from schemas.base import Frozen
+
+CONTENT_TYPE = "application/cloudevents+json"
+
+# CloudEvents 1.0: id and source are non-empty strings; control characters are refused.
+Attribute = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+def new_id() -> str:
+    """Make a fresh event id: 32 hexadecimal digits."""
+    return uuid4().hex
+
+
+def now() -> datetime:
+    """Tell the time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+class Event(BaseModel):
+    """One fact in the past tense; subclasses pin ``type`` and the shape of ``data``.
+
+    ``correlationid`` names the request that began it all, ``causationid`` the event
+    that caused this one, ``traceparent`` the W3C trace of the start (CloudEvents
+    distributed tracing extension).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    routed_by_platform: ClassVar[bool] = False
+
+    specversion: Literal["1.0"] = "1.0"
+    id: Attribute = Field(default_factory=new_id)
+    source: Attribute = "urn:adrelay"
+    type: str
+    subject: Attribute | None = None
+    time: AwareDatetime = Field(default_factory=now)
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: Attribute | None = None
+    correlationid: Attribute | None = None
+    causationid: Attribute | None = None
+    traceparent: Attribute | None = None
+    data: Any
+
+    @classmethod
+    def event_type(cls) -> str:
+        """Tell the type that this class stands for, such as ``campaign.saved.v1``."""
+        return str(cls.model_fields["type"].default)
+
+    @classmethod
+    def patterns(cls) -> tuple[str, ...]:
+        """Tell the binding patterns that catch this event whatever its platform."""
+        kind = cls.event_type()
+        return (kind, f"{kind}.*") if cls.routed_by_platform else (kind,)
+
+    @property
+    def routing_key(self) -> str:
+        """The type, then the platform where the event is routed by it."""
+        return f"{self.type}.{self.data.platform}" if self.routed_by_platform else self.type
+
+    @classmethod
+    def caused_by(cls, cause: "Event", *, source: str, **fields: Any) -> Self:  # noqa: ANN401
+        """Make an event that ``cause`` brought about, in the same correlation and trace."""
+        return cls(
+            source=source,
+            correlationid=cause.correlationid or cause.id,
+            causationid=cause.id,
+            traceparent=cause.traceparent,
+            **fields,
+        )
+
+
+def encode(event: Event) -> bytes:
+    """Write an event as CloudEvents structured JSON (UTF-8)."""
+    return event.__pydantic_serializer__.to_json(event, exclude_none=True)
+
+
+def decode(cls: type[Event], body: bytes) -> Event:
+    """Read CloudEvents structured JSON; raises ``pydantic.ValidationError``."""
+    return cls.model_validate_json(body)
+
+
+def decode_binary(cls: type[Event], attributes: Mapping[str, str], data: bytes) -> Event:
+    """Read an event in binary mode: attributes from headers, ``data`` from the body.
+
+    Raises ``ValueError`` when the body is no JSON, ``pydantic.ValidationError`` (also a
+    ``ValueError``) when the event is none of ours.
+    """
+    return cls.model_validate({**attributes, "data": from_json(data)})
+
+
+class Data(Frozen):
+    """The base of what events carry; unknown fields are refused."""

@@ -1,0 +1,209 @@
+"""The life of a campaign: asked for, saved, synced to its platform, changed, deleted."""
+
+from typing import ClassVar, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from events.base import Attribute, Data, Event
+from schemas.base import Currency, Micros, Platform
+from schemas.campaigns import Budget, CampaignStatus, Name, ReportedStatus, Targeting
+
+WantedStatus = Literal["active", "paused"]
+
+
+class CampaignRequest(Event):
+    """A wish about a campaign; ``ownerid`` is the account it is made for.
+
+    ``ownerid`` is an extension attribute that the ingress sets; without it a campaign
+    belongs to nobody but the admins, and a change is made in an admin's name.
+    """
+
+    ownerid: Attribute | None = None
+
+
+class CampaignCreation(Data):
+    """A wanted campaign; ``budget`` in currency units; a missing id follows from the event's."""
+
+    campaign_id: UUID | None = None
+    name: Name
+    budget: Budget
+    currency: Currency = "USD"
+    platform: Platform
+    targeting: Targeting
+
+
+class CampaignCreateRequested(CampaignRequest):
+    """An upstream system or a user wants a campaign."""
+
+    type: Literal["campaign.create_requested.v1"] = "campaign.create_requested.v1"
+    data: CampaignCreation
+
+
+class CampaignChange(Data):
+    """What is to change; ``expected_version`` refuses the change if another came first."""
+
+    campaign_id: UUID
+    expected_version: int | None = Field(default=None, ge=1)
+    name: Name | None = None
+    budget: Budget | None = None
+    targeting: Targeting | None = None
+    status: WantedStatus | None = None
+
+
+class CampaignUpdateRequested(CampaignRequest):
+    """An upstream system or a user wants a campaign changed, paused or resumed."""
+
+    type: Literal["campaign.update_requested.v1"] = "campaign.update_requested.v1"
+    data: CampaignChange
+
+
+class CampaignDeletion(Data):
+    """Which campaign is to go."""
+
+    campaign_id: UUID
+    expected_version: int | None = Field(default=None, ge=1)
+
+
+class CampaignDeleteRequested(CampaignRequest):
+    """An upstream system or a user wants a campaign deleted."""
+
+    type: Literal["campaign.delete_requested.v1"] = "campaign.delete_requested.v1"
+    data: CampaignDeletion
+
+
+class SavedCampaign(Data):
+    """A campaign as saved; ``status`` is what its owner wants the platform to do."""
+
+    campaign_id: UUID
+    version: int
+    platform: Platform
+    name: str
+    budget_micros: Micros
+    currency: str
+    targeting: Targeting
+    status: WantedStatus
+    platform_campaign_id: str | None = None
+
+
+class CampaignSaved(Event):
+    """A campaign stands in the database in this version and wants to reach its platform."""
+
+    routed_by_platform: ClassVar[bool] = True
+    type: Literal["campaign.saved.v1"] = "campaign.saved.v1"
+    data: SavedCampaign
+
+
+class DeletedCampaign(Data):
+    """A campaign that is gone here and has to go there."""
+
+    campaign_id: UUID
+    version: int
+    platform: Platform
+    platform_campaign_id: str | None = None
+
+
+class CampaignDeleted(Event):
+    """A campaign was deleted here and wants to be deleted at its platform."""
+
+    routed_by_platform: ClassVar[bool] = True
+    type: Literal["campaign.deleted.v1"] = "campaign.deleted.v1"
+    data: DeletedCampaign
+
+
+class CampaignRefusal(Data):
+    """Why a wish was not granted."""
+
+    campaign_id: UUID
+    code: str
+    message: str
+
+
+class CampaignRefused(Event):
+    """A wish about a campaign was refused, by a rule and not by a fault."""
+
+    type: Literal["campaign.refused.v1"] = "campaign.refused.v1"
+    data: CampaignRefusal
+
+
+class CampaignToSync(Data):
+    """A campaign that is to be pushed to its platform again."""
+
+    campaign_id: UUID
+    platform: Platform
+
+
+class CampaignSyncRequested(CampaignRequest):
+    """Somebody wants a campaign pushed to its platform again."""
+
+    routed_by_platform: ClassVar[bool] = True
+    type: Literal["campaign.sync_requested.v1"] = "campaign.sync_requested.v1"
+    data: CampaignToSync
+
+
+class SyncedCampaign(Data):
+    """A version of a campaign that its platform holds."""
+
+    campaign_id: UUID
+    version: int
+    platform: Platform
+    platform_campaign_id: str
+    status: CampaignStatus
+
+
+class CampaignSynced(Event):
+    """The platform took a version of a campaign."""
+
+    type: Literal["campaign.synced.v1"] = "campaign.synced.v1"
+    data: SyncedCampaign
+
+
+class RefusedSync(Data):
+    """Why the platform did not take a version of a campaign."""
+
+    campaign_id: UUID
+    version: int
+    platform: Platform
+    code: str
+    message: str
+
+
+class CampaignSyncRefused(Event):
+    """The platform refused a version of a campaign: a business matter, no failure."""
+
+    type: Literal["campaign.sync_refused.v1"] = "campaign.sync_refused.v1"
+    data: RefusedSync
+
+
+class ReportedCampaignStatus(Data):
+    """A status in the platform's name; ``occurred_at`` is the platform's clock, UTC."""
+
+    platform: Platform
+    platform_campaign_id: Attribute
+    status: ReportedStatus
+    occurred_at: AwareDatetime | None = None
+
+
+class CampaignStatusReported(Event):
+    """The platform says in what state a campaign is."""
+
+    routed_by_platform: ClassVar[bool] = True
+    type: Literal["campaign.status_reported.v1"] = "campaign.status_reported.v1"
+    data: ReportedCampaignStatus
+
+
+class ChangedCampaignStatus(Data):
+    """A change of status that took effect here."""
+
+    campaign_id: UUID
+    version: int
+    platform: Platform
+    status: CampaignStatus
+    previous: CampaignStatus
+
+
+class CampaignStatusChanged(Event):
+    """A campaign's status changed."""
+
+    type: Literal["campaign.status_changed.v1"] = "campaign.status_changed.v1"
+    data: ChangedCampaignStatus

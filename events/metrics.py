@@ -1,0 +1,63 @@
+"""Figures of campaigns: as reported from outside, and as recorded here."""
+
+import datetime as dt
+from typing import ClassVar, Literal, Self
+from uuid import UUID
+
+from pydantic import model_validator
+
+from events.base import Attribute, Data, Event
+from schemas.base import Count, Micros, Platform, Units
+
+
+class ReportedMetrics(Data):
+    """One campaign's figures of one day (UTC); ``spend`` in currency units.
+
+    ``cumulative`` figures are the day's totals so far; ``delta`` figures are added.
+    """
+
+    platform: Platform
+    platform_campaign_id: Attribute | None = None
+    campaign_id: UUID | None = None
+    date: dt.date
+    impressions: Count
+    clicks: Count
+    conversions: Count
+    spend: Units
+    mode: Literal["cumulative", "delta"] = "cumulative"
+
+    @model_validator(mode="after")
+    def _names_a_campaign(self) -> Self:
+        if (self.campaign_id is None) == (self.platform_campaign_id is None):
+            message = "exactly one of campaign_id and platform_campaign_id must be given"
+            raise ValueError(message)
+        return self
+
+
+class CampaignMetricsReported(Event):
+    """A platform or an upstream system reports a campaign's figures of a day."""
+
+    routed_by_platform: ClassVar[bool] = True
+    type: Literal["campaign.metrics_reported.v1"] = "campaign.metrics_reported.v1"
+    data: ReportedMetrics
+
+
+class RecordedMetrics(Data):
+    """A day's totals after a batch; ``events`` names the reports that they came from."""
+
+    campaign_id: UUID
+    platform: Platform
+    date: dt.date
+    impressions: Count
+    clicks: Count
+    conversions: Count
+    spend_micros: Micros
+    events: tuple[str, ...]
+
+
+class CampaignMetricsRecorded(Event):
+    """A campaign's figures of a day changed here."""
+
+    routed_by_platform: ClassVar[bool] = True
+    type: Literal["campaign.metrics_recorded.v1"] = "campaign.metrics_recorded.v1"
+    data: RecordedMetrics

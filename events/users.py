@@ -1,0 +1,81 @@
+"""Accounts and sessions. Credentials travel sealed: only the auth worker can open them."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from events.base import Data, Event
+from schemas.accounts import Role
+
+# Base64 of a sealed box; 4 KiB hold any credentials and refresh token with room to spare.
+Sealed = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class SealedRequest(Data):
+    """Credentials or a token, sealed to the auth worker's public key."""
+
+    sealed: Sealed
+
+
+class RegistrationRequested(Event):
+    """Somebody wants an account."""
+
+    type: Literal["registration.requested.v1"] = "registration.requested.v1"
+    data: SealedRequest
+
+
+class LoginRequested(Event):
+    """Somebody wants a session; on ``adrelay.requests`` only."""
+
+    type: Literal["login.requested.v1"] = "login.requested.v1"
+    data: SealedRequest
+
+
+class RefreshRequested(Event):
+    """Somebody wants new tokens for a refresh token; on ``adrelay.requests`` only."""
+
+    type: Literal["refresh.requested.v1"] = "refresh.requested.v1"
+    data: SealedRequest
+
+
+class LogoutRequested(Event):
+    """Somebody wants to end a session; on ``adrelay.requests`` only."""
+
+    type: Literal["logout.requested.v1"] = "logout.requested.v1"
+    data: SealedRequest
+
+
+class UserRef(Data):
+    """An account by id."""
+
+    user_id: UUID
+    role: Role
+
+
+class UserRegistered(Event):
+    """An account exists."""
+
+    type: Literal["user.registered.v1"] = "user.registered.v1"
+    data: UserRef
+
+
+class SessionRef(Data):
+    """A session: one login and the refresh tokens that descend from it."""
+
+    user_id: UUID
+    session_id: str
+
+
+class SessionStarted(Event):
+    """A login succeeded."""
+
+    type: Literal["session.started.v1"] = "session.started.v1"
+    data: SessionRef
+
+
+class SessionRevoked(Event):
+    """A session ended by logout or because a spent refresh token was used again."""
+
+    type: Literal["session.revoked.v1"] = "session.revoked.v1"
+    data: SessionRef

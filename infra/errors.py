@@ -1,0 +1,89 @@
+"""The ways to fail.
+
+    Failure                a handler says that an event was not handled
+    ├── Transient          try again later; after too many attempts it is dead
+    ├── Permanent          dead-letter now
+    └── Snooze             the outside is down: wait, at no cost to the attempts
+    Outage                 Postgres, Redis or the broker is gone: the subscription pauses
+    PublishFailed          a message was not accepted by the broker
+    ├── PublishUnknown     no answer: it may or may not be enqueued (also an Outage)
+    ├── BrokerRefused      the broker said no (nack): back-pressure (also an Outage)
+    └── Unroutable         no queue takes it, or its exchange is missing
+
+Anything else that a handler raises is a bug and counts as transient.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class Failure(Exception):
+    """An event was not handled; ``events`` names the guilty ones of a batch.
+
+    Without ``events`` the whole batch is suspect and is split until the guilty event
+    stands alone. ``code`` is a stable word for dead letters and metrics.
+    """
+
+    code = "FAILURE"
+
+    def __init__(self, reason: str, *, events: Sequence[Any] = (), code: str | None = None) -> None:
+        """Keep the reason, in words and without secrets: it is shown to people."""
+        super().__init__(reason)
+        self.reason = reason
+        self.events = tuple(events)
+        self.code = code or type(self).code
+
+
+class Transient(Failure):
+    """Try again later; ``within`` seconds of waiting at most (default: the policy's)."""
+
+    code = "TRANSIENT"
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        events: Sequence[Any] = (),
+        code: str | None = None,
+        within: float | None = None,
+    ) -> None:
+        """Keep the reason and the event's own limit of waiting, in seconds."""
+        super().__init__(reason, events=events, code=code)
+        self.within = within
+
+
+class Permanent(Failure):
+    """No attempt will ever succeed: dead-letter now."""
+
+    code = "PERMANENT"
+
+
+class Snooze(Failure):
+    """Wait about ``seconds`` and try again; costs no attempt and no age."""
+
+    code = "SNOOZE"
+
+    def __init__(self, reason: str, seconds: float, *, events: Sequence[Any] = ()) -> None:
+        """Keep the reason and the wait in seconds."""
+        super().__init__(reason, events=events)
+        self.seconds = seconds
+
+
+class Outage(Exception):
+    """Infrastructure is gone; nothing can be said about the events in hand."""
+
+
+class PublishFailed(Exception):
+    """The broker has not taken responsibility for a message."""
+
+
+class PublishUnknown(PublishFailed, Outage):
+    """No answer came: the message may or may not be enqueued. Repeat with the same id."""
+
+
+class BrokerRefused(PublishFailed, Outage):
+    """The broker refused the message (``basic.nack``): back off, then repeat."""
+
+
+class Unroutable(PublishFailed):
+    """The exchange is missing or no queue takes the routing key: a configuration error."""

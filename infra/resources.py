@@ -1,0 +1,75 @@
+"""What a process holds open: one frozen value, built in one place, passed as an argument."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from infra.bus import Publisher
+from infra.platforms import Platform, open_platforms
+from infra.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Connections and clients of a process. Nothing here is a transaction."""
+
+    settings: Settings
+    engine: AsyncEngine
+    redis: Redis
+    publisher: Publisher
+    platforms: Mapping[str, Platform]
+
+
+def open_engine(settings: Settings) -> AsyncEngine:
+    """Make the pool of database connections; nothing is connected yet."""
+    url = make_url(settings.database_url.get_secret_value())
+    limit_ms = str(int(settings.statement_timeout * 1000))
+    return create_async_engine(
+        url.set(drivername="postgresql+asyncpg"),
+        pool_size=settings.database_pool,
+        max_overflow=0,
+        pool_timeout=settings.statement_timeout,
+        hide_parameters=True,
+        connect_args={
+            "timeout": settings.statement_timeout,
+            "command_timeout": settings.statement_timeout + 1,
+            "server_settings": {
+                "application_name": "adrelay",
+                "statement_timeout": limit_ms,
+                "lock_timeout": limit_ms,
+                "idle_in_transaction_session_timeout": limit_ms,
+            },
+        },
+    )
+
+
+def open_redis(settings: Settings) -> Redis:
+    """Make the Redis client: short timeouts, and no command is ever sent twice."""
+    pool = BlockingConnectionPool.from_url(
+        settings.redis_url.get_secret_value(),
+        max_connections=20,
+        timeout=settings.redis_timeout,
+        socket_timeout=settings.redis_timeout,
+        socket_connect_timeout=settings.redis_timeout,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Redis.from_pool(pool)
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resources]:
+    """Build everything that the process called ``name`` needs, and close it in the end."""
+    engine = open_engine(settings)
+    redis = open_redis(settings)
+    async with Publisher(settings, name) as publisher, open_platforms(settings) as platforms:
+        try:
+            yield Resources(settings, engine, redis, publisher, platforms)
+        finally:
+            await redis.aclose()
+            await engine.dispose()

@@ -1,0 +1,143 @@
+"""Every environment variable, with its default and meaning; ``python -m infra.settings`` lists them.
+
+A field's name in upper case is the variable. Nothing else in Adrelay reads the environment.
+Tools that run from a checkout also find them in ``.services/env``, which the
+environment overrides.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SERVICES_ENV = Path(__file__).resolve().parent.parent / ".services" / "env"
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """What a process is told from outside. Durations are seconds, sizes are bytes."""
+
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, extra="ignore")
+
+    rabbitmq_url: SecretStr = Field(
+        default=SecretStr("amqp://guest:guest@127.0.0.1:5672/"),
+        description="AMQP URL of the broker; several, separated by spaces, are tried in turn",
+    )
+    database_url: SecretStr = Field(
+        default=SecretStr("postgresql://adrelay@127.0.0.1:5432/adrelay"),
+        description="Postgres URL",
+    )
+    redis_url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"), description="Redis URL"
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address that a process listens on")
+    port: int | None = Field(
+        default=None,
+        description="Port of a process: API and probes of the ingress (8080), probes of a worker",
+    )
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+    shutdown_deadline: Seconds = Field(
+        default=25, description="Time to finish what is in hand after SIGTERM"
+    )
+
+    heartbeat: int = Field(default=10, ge=5, le=60, description="AMQP heartbeat")
+    broker_timeout: Seconds = Field(default=10, description="Longest wait for a broker's answer")
+    confirm_deadline: Seconds = Field(
+        default=1, description="The ingress waits so long for a confirm, then uses the outbox"
+    )
+    database_pool: int = Field(default=10, ge=1, description="Database connections a process")
+    statement_timeout: Seconds = Field(default=10, description="Longest run of a statement")
+    redis_timeout: Seconds = Field(default=0.25, description="Longest wait for Redis")
+
+    max_event_bytes: int = Field(default=256 * 1024, description="Largest event; more is dead")
+    max_body_bytes: int = Field(default=1024 * 1024, description="Largest HTTP body")
+    max_batch_events: int = Field(default=1000, description="Events in one POST /api/v1/events")
+    outbox_poll: Seconds = Field(default=0.5, description="The relay's look when no hint comes")
+    outbox_lease: Seconds = Field(default=30, description="Life of a relay's claim on rows")
+    inbox_days: int = Field(default=30, ge=1, description="How long a handled event id is known")
+
+    issuer: str = Field(default="https://adrelay.local", description="iss of access tokens")
+    audience: str = Field(default="adrelay", description="aud of access tokens")
+    access_token_seconds: int = Field(default=900, description="Life of an access token")
+    refresh_token_seconds: int = Field(default=7 * 86400, description="Life of a refresh token")
+    token_signing_key: SecretStr | None = Field(
+        default=None,
+        description="Ed25519 seed, base64url; the auth worker signs access tokens with it",
+    )
+    token_verify_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Ed25519 public keys, base64url, separated by spaces; verify access tokens",
+    )
+    seal_private_key: SecretStr | None = Field(
+        default=None, description="X25519 key, base64url; the auth worker opens credentials with it"
+    )
+    seal_public_key: str | None = Field(
+        default=None, description="X25519 key, base64url; the ingress seals credentials to it"
+    )
+    operation_key: SecretStr = Field(
+        default=SecretStr("change-me-change-me-change-me-32"),
+        description="Signs operation ids, so that they are answered before their row exists",
+    )
+    argon2_memory_kib: int = Field(default=64 * 1024, description="argon2id memory, KiB")
+    argon2_time: int = Field(default=3, description="argon2id passes")
+    argon2_parallelism: int = Field(default=4, description="argon2id lanes")
+
+    claude_webhook_secret: SecretStr = Field(
+        default=SecretStr(""), description="Secrets of Claude's webhooks, separated by spaces"
+    )
+    chatgpt_webhook_secret: SecretStr = Field(
+        default=SecretStr(""), description="whsec_ secrets of ChatGPT's webhooks, same"
+    )
+    gemini_webhook_secret: SecretStr = Field(
+        default=SecretStr(""), description="whpk_ or whsk_ keys of Gemini's webhooks, same"
+    )
+    claude_url: str = Field(default="http://127.0.0.1:8090/claude", description="Claude Ads")
+    chatgpt_url: str = Field(default="http://127.0.0.1:8090/chatgpt", description="ChatGPT Ads")
+    gemini_url: str = Field(default="http://127.0.0.1:8090/gemini", description="Gemini Ads")
+    claude_client_id: str = Field(default="adrelay", description="OAuth client at Claude Ads")
+    chatgpt_client_id: str = Field(default="adrelay", description="OAuth client at ChatGPT Ads")
+    gemini_client_id: str = Field(default="adrelay", description="OAuth client at Gemini Ads")
+    claude_client_secret: SecretStr = Field(default=SecretStr(""), description="Its secret")
+    chatgpt_client_secret: SecretStr = Field(default=SecretStr(""), description="Its secret")
+    gemini_client_secret: SecretStr = Field(default=SecretStr(""), description="Its secret")
+    platform_timeout: Seconds = Field(default=10, description="Longest wait for a platform")
+
+    def secrets_of(self, source: str) -> tuple[str, ...]:
+        """List the webhook secrets of a source, the newest first."""
+        secret: SecretStr = getattr(self, f"{source}_webhook_secret")
+        return tuple(secret.get_secret_value().split())
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Read ``NAME='value'`` lines, as ``.services/env`` has them; a missing file is empty."""
+    if not path.is_file():
+        return {}
+    pairs = (line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+    return {name.strip(): value.strip().strip("'\"") for name, value in pairs}
+
+
+@cache
+def load_settings() -> Settings:
+    """Read the environment, over ``.services/env`` where a checkout has it.
+
+    Raises ``pydantic.ValidationError`` naming each variable that is wrong.
+    """
+    found = {**read_env_file(SERVICES_ENV), **os.environ}
+    known = {name: found[name.upper()] for name in Settings.model_fields if name.upper() in found}
+    return Settings.model_validate(known)
+
+
+def _print_settings() -> None:
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        shown = "" if isinstance(default, SecretStr) or default is None else default
+        print(f"{name.upper():24} {shown!s:32} {field.description}")
+
+
+if __name__ == "__main__":
+    _print_settings()

@@ -1,0 +1,51 @@
+"""Accounts, credentials and tokens as clients see them."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from schemas.base import Frozen, Lenient
+
+Role = Literal["admin", "manager", "viewer"]
+
+Email = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=254)]
+Password = Annotated[str, Field(min_length=12, max_length=128, repr=False)]
+
+
+class Registration(Lenient):
+    """The body of ``POST /api/v1/auth/register``."""
+
+    email: Email
+    password: Password
+
+
+class Login(Lenient):
+    """The body of ``POST /api/v1/auth/login``."""
+
+    email: Email
+    password: Annotated[str, Field(min_length=1, max_length=128, repr=False)]
+
+
+class Refresh(Lenient):
+    """The body of ``POST /api/v1/auth/refresh`` and ``logout``."""
+
+    refresh_token: Annotated[str, Field(min_length=1, max_length=512, repr=False)]
+
+
+class User(Frozen):
+    """An account without its secrets."""
+
+    id: UUID
+    email: str
+    role: Role
+
+
+class Tokens(Frozen):
+    """What a login yields; ``expires_in`` is the access token's life in seconds."""
+
+    user: User | None = None
+    access_token: str
+    refresh_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - RFC 6750's word, not a secret
+    expires_in: int

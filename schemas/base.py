@@ -1,0 +1,52 @@
+"""The words every shape is made of: frozen models, text, money, platforms.
+
+Money is a decimal number of currency units on every wire and integer micros
+(one millionth of a unit) inside; the names say which: ``budget`` and ``spend``
+are units, ``budget_micros`` and ``spend_micros`` are micros.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+MICROS = 1_000_000
+INT64_MAX = 2**63 - 1
+
+Platform = Literal["claude", "chatgpt", "gemini"]
+PLATFORMS: tuple[Platform, ...] = get_args(Platform)
+
+# Postgres refuses NUL in text, so it is refused where text enters.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code")]
+Count = Annotated[int, Field(ge=0, le=INT64_MAX)]
+# Fifteen digits survive a JSON number (a double) unchanged.
+Units = Annotated[
+    Decimal,
+    Field(ge=0, max_digits=15, decimal_places=6, allow_inf_nan=False),
+    PlainSerializer(float, return_type=float, when_used="json"),
+]
+Micros = Annotated[int, Field(ge=0, le=INT64_MAX)]
+
+
+class Frozen(BaseModel):
+    """An immutable value; unknown fields are refused, input never shows in errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Lenient(Frozen):
+    """A value from a client or a platform: ``ageRange`` is read as ``age_range``."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+def micros_of(units: Decimal) -> int:
+    """Convert currency units to integer micros, exactly (``Units`` has six places)."""
+    return int(units * MICROS)
+
+
+def units_of(micros: int) -> Decimal:
+    """Convert integer micros to currency units."""
+    return Decimal(micros) / MICROS

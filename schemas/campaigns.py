@@ -1,0 +1,77 @@
+"""Campaigns as clients see them."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from schemas.base import Currency, Frozen, Lenient, Platform, Text, Units
+
+CampaignStatus = Literal["pending", "active", "paused", "completed", "rejected", "deleted"]
+# What a platform may report; the other two are ours alone.
+ReportedStatus = Literal["active", "paused", "completed", "rejected"]
+
+Name = Annotated[Text, Field(min_length=1, max_length=100)]
+Interest = Annotated[Text, Field(min_length=1, max_length=100)]
+Age = Annotated[int, Field(ge=13, le=120)]
+Budget = Annotated[Units, Field(gt=Decimal(0))]
+
+
+class Targeting(Lenient):
+    """Whom a campaign addresses: interests and an inclusive range of ages in years."""
+
+    interests: Annotated[tuple[Interest, ...], Field(max_length=100)]
+    age_range: tuple[Age, Age]
+
+    @model_validator(mode="after")
+    def _ages_ascend(self) -> Self:
+        if self.age_range[0] > self.age_range[1]:
+            message = "age_range must be [min, max] with min <= max"
+            raise ValueError(message)
+        return self
+
+
+class CampaignDraft(Lenient):
+    """The body of ``POST /api/v1/campaigns``."""
+
+    name: Name
+    budget: Budget
+    currency: Currency = "USD"
+    platform: Platform
+    targeting: Targeting
+
+
+class CampaignPatch(Lenient):
+    """The body of ``PATCH /api/v1/campaigns/{id}``: only what is to change."""
+
+    name: Name | None = None
+    budget: Budget | None = None
+    targeting: Targeting | None = None
+    status: Literal["active", "paused"] | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            message = "at least one of name, budget, targeting, status must be given"
+            raise ValueError(message)
+        return self
+
+
+class Campaign(Frozen):
+    """A campaign as the API answers it; ``budget`` in currency units, times in UTC."""
+
+    id: UUID
+    name: str
+    platform: Platform
+    status: CampaignStatus
+    budget: Units
+    currency: str
+    targeting: Targeting
+    platform_campaign_id: str | None
+    version: int
+    owner_id: UUID
+    created_at: datetime
+    updated_at: datetime
+    synced_at: datetime | None

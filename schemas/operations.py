@@ -1,0 +1,23 @@
+"""Operations: what became of a write that was answered with 202."""
+
+from typing import Any, Literal
+
+from schemas.base import Frozen
+
+OperationState = Literal["pending", "done", "refused", "dead"]
+
+
+class OperationError(Frozen):
+    """Why an operation was refused or stands in a dead-letter queue."""
+
+    code: str
+    message: str
+
+
+class Operation(Frozen):
+    """The answer of ``GET /api/v1/operations/{id}``."""
+
+    id: str
+    state: OperationState
+    result: dict[str, Any] | None = None
+    error: OperationError | None = None
