@@ -26,6 +26,34 @@ from events.users import (
 )
 from events.webhooks import WebhookUnrecognised
 
+__all__ = [
+    "CATALOGUE",
+    "EVENTS",
+    "UPSTREAM_EVENTS",
+    "CampaignCreateRequested",
+    "CampaignDeleteRequested",
+    "CampaignDeleted",
+    "CampaignMetricsRecorded",
+    "CampaignMetricsReported",
+    "CampaignRefused",
+    "CampaignSaved",
+    "CampaignStatusChanged",
+    "CampaignStatusReported",
+    "CampaignSyncRefused",
+    "CampaignSyncRequested",
+    "CampaignSynced",
+    "CampaignUpdateRequested",
+    "Event",
+    "LoginRequested",
+    "LogoutRequested",
+    "RefreshRequested",
+    "RegistrationRequested",
+    "SessionRevoked",
+    "SessionStarted",
+    "UserRegistered",
+    "WebhookUnrecognised",
+]
+
 EVENTS: tuple[type[Event], ...] = (
     RegistrationRequested,
     LoginRequested,

@@ -19,6 +19,7 @@ from typing import Any
 
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel, AbstractConnection
+from pamqp.common import FieldTable
 
 from events import (
     CampaignCreateRequested,
@@ -232,13 +233,15 @@ async def declare(connection: AbstractConnection) -> None:
     """
     async with asyncio.timeout(DECLARE_TIMEOUT * 3), connection.channel() as channel:
         for exchange in exchanges():
-            alternate = {"alternate-exchange": exchange.alternate} if exchange.alternate else None
+            arguments: FieldTable = {}
+            if exchange.alternate:
+                arguments["alternate-exchange"] = exchange.alternate
             await channel.declare_exchange(
                 exchange.name,
                 exchange.type,
                 durable=True,
                 internal=exchange.internal,
-                arguments=alternate,
+                arguments=arguments,
                 timeout=DECLARE_TIMEOUT,
             )
         work = await channel.get_exchange(WORK, ensure=False)
