@@ -1,4 +1,4 @@
-"""Every environment variable, with its default and meaning; ``python -m infra.settings`` lists them.
+"""Every environment variable with its default and meaning: ``python -m infra.settings``.
 
 A field's name in upper case is the variable. Nothing else in Adrelay reads the environment.
 Tools that run from a checkout also find them in ``.services/env``, which the

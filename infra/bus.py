@@ -1,0 +1,236 @@
+"""The broker: connections that come back, and publishing that tells the truth.
+
+A publish is done when the broker has confirmed *and* routed the message; anything else
+raises. Connections are plain ones (no "robust" ones: those declare again what an operator
+removed and know one URL only): a ``Link`` connects anew when asked for a channel, trying
+its URLs in turn. Publishing and consuming have a link each, because an alarm blocks every
+connection that has published, acks included.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aio_pika
+import aiormq
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
+from pamqp.commands import Basic
+from yarl import URL
+
+from infra import telemetry
+from infra.backoff import Backoff
+from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown, Unroutable
+from infra.message import Message
+from infra.settings import Settings
+
+T = TypeVar("T")
+
+# What aiormq and the socket raise when a channel or a connection is gone.
+GONE = (aiormq.exceptions.AMQPError, ConnectionError, OSError, RuntimeError)
+# A multiple confirm walks all outstanding ones, so the window stays narrow.
+WINDOW = 256
+CLOSE_TIMEOUT = 3.0  # seconds
+
+log = telemetry.get_logger(__name__)
+
+
+async def guarded(call: Awaitable[T], timeout: float) -> T:  # noqa: ASYNC109 - it is this function's whole point
+    """Await the broker for ``timeout`` seconds at most; raises ``Outage`` when it is gone.
+
+    aiormq cancels waiting callers when it declares a connection stuck; such a
+    cancellation that nobody asked for is an outage too.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            return await call
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise Outage("the connection to the broker is stuck") from None
+    except GONE as error:
+        raise Outage(f"the broker is gone: {type(error).__name__}") from error
+
+
+class Link:
+    """One connection to the broker that is opened again whenever a channel is wanted."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        """Remember where to connect; ``name`` is what the broker shows for the connection."""
+        query = {"heartbeat": str(settings.heartbeat)}
+        urls = settings.rabbitmq_url.get_secret_value().split()
+        self._urls = [URL(url).update_query(query) for url in urls]
+        random.shuffle(self._urls)
+        self._name = name
+        self._timeout = settings.broker_timeout
+        self._lock = asyncio.Lock()
+        self._connection: AbstractConnection | None = None
+
+    async def channel(self, *, confirms: bool = False) -> AbstractChannel:
+        """Open a channel of the client library's lower layer (aiormq).
+
+        Raises ``Outage`` when no broker answers in time.
+        """
+        async with self._lock:
+            if self._connection is None or self._connection.is_closed:
+                self._connection = await self._connect()
+            transport = self._connection.transport
+        if transport is None:
+            raise Outage("the broker closed the connection")
+        opening = transport.connection.channel(publisher_confirms=confirms)
+        return await guarded(opening, self._timeout)
+
+    async def _connect(self) -> AbstractConnection:
+        url = self._urls[0]
+        self._urls.append(self._urls.pop(0))
+        connecting = aio_pika.connect(
+            url,
+            timeout=self._timeout,
+            client_properties={"connection_name": self._name},
+        )
+        connection = await guarded(connecting, self._timeout + 1)
+        log.debug("connected to the broker", extra={"host": url.host, "port": url.port})
+        return connection
+
+    async def close(self) -> None:
+        """Close the connection, within a bound and without complaint."""
+        if self._connection is not None:
+            with contextlib.suppress(Outage):
+                await guarded(self._connection.close(), CLOSE_TIMEOUT)
+
+
+class Publisher:
+    """Publishes messages, confirmed and routed, on a connection of its own."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        """Prepare; entering the context starts the connection."""
+        self._link = Link(settings, f"{name}:publish")
+        self._timeout = settings.broker_timeout
+        self._channel: AbstractChannel | None = None
+        self._ready = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._in_flight: dict[str, asyncio.Event] = {}
+        self._window = asyncio.Semaphore(WINDOW)
+
+    async def __aenter__(self) -> Self:
+        """Start to connect, and give the first try a moment to succeed."""
+        self._keeper = asyncio.create_task(self._keep_connected(), name="publisher")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._ready.wait()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop connecting and close."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper})
+        await self._link.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a channel is open right now."""
+        return self._channel is not None and not self._channel.is_closed
+
+    async def publish(self, message: Message, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - a deadline for the confirm, in seconds
+        """Publish one message and wait for the broker to take it.
+
+        Raises ``PublishUnknown`` (no answer in ``timeout`` seconds, default
+        ``BROKER_TIMEOUT``), ``BrokerRefused`` or ``Unroutable``.
+        """
+        # aiormq finds the publish that a returned message belongs to by its id, so two
+        # publishes of one id must not be under way on a channel at once.
+        before = self._in_flight.get(message.message_id)
+        done = self._in_flight[message.message_id] = asyncio.Event()
+        try:
+            if before is not None:
+                await before.wait()
+            async with self._window:
+                await self._publish(message, self._timeout if timeout is None else timeout)
+        except PublishFailed as error:
+            telemetry.PUBLISHED[type(error).__name__].inc()
+            raise
+        else:
+            telemetry.PUBLISHED["confirmed"].inc()
+        finally:
+            done.set()
+            if self._in_flight.get(message.message_id) is done:
+                del self._in_flight[message.message_id]
+
+    async def publish_all(
+        self,
+        messages: Sequence[Message],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - a deadline for the confirms, in seconds
+    ) -> list[PublishFailed | None]:
+        """Publish many messages at once; one verdict for each, in their order."""
+
+        async def verdict(message: Message) -> PublishFailed | None:
+            try:
+                await self.publish(message, timeout=timeout)
+            except PublishFailed as error:
+                return error
+            return None
+
+        return list(await asyncio.gather(*map(verdict, messages)))
+
+    async def _publish(self, message: Message, limit: float) -> None:
+        channel = self._channel
+        if channel is None or channel.is_closed:
+            raise PublishUnknown("not connected to the broker")
+        try:
+            answer = await guarded(
+                channel.basic_publish(
+                    message.body,
+                    exchange=message.exchange,
+                    routing_key=message.routing_key,
+                    properties=message.properties(),
+                    mandatory=message.mandatory,
+                    wait=False,
+                ),
+                limit,
+            )
+        except Outage as error:
+            raise _failure(error, message) from error
+        if not isinstance(answer, Basic.Ack):
+            raise Unroutable(f"no queue takes {message.routing_key!r} from {message.exchange!r}")
+
+    async def _keep_connected(self) -> None:
+        backoff = Backoff(first=0.2, longest=5)
+        while True:
+            try:
+                channel = await self._link.channel(confirms=True)
+            except Outage as error:
+                log.warning("cannot publish", extra={"reason": str(error)})
+                await backoff.sleep()
+                continue
+            self._channel = channel
+            self._ready.set()
+            backoff.reset()
+            await asyncio.wait({channel.closing})
+            self._channel = None
+            self._ready.clear()
+            await backoff.sleep()
+
+
+def _failure(error: Outage, message: Message) -> PublishFailed:
+    cause = error.__cause__
+    if isinstance(cause, aiormq.exceptions.PublishError):
+        return Unroutable(f"no queue takes {message.routing_key!r} from {message.exchange!r}")
+    if isinstance(cause, aiormq.exceptions.DeliveryError):
+        return BrokerRefused(f"the broker refused a message for {message.exchange!r}")
+    # A missing exchange closes the channel under every publish in flight; the broker names it.
+    if isinstance(cause, aiormq.exceptions.ChannelNotFoundEntity) and (
+        f"'{message.exchange}'" in str(cause)
+    ):
+        return Unroutable(f"there is no exchange {message.exchange!r}")
+    return PublishUnknown(str(error))

@@ -1,0 +1,64 @@
+"""What we publish: a message whose properties are built afresh, never copied.
+
+Copied CC, BCC, expiration, user_id, reply_to and death headers were each seen to
+duplicate, drop or close something; so ``Message`` has no place for them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pamqp.commands import Basic
+
+from events.base import CONTENT_TYPE, Event, encode, now
+from infra import topology
+
+APP_ID = "adrelay"
+PERSISTENT = 2
+TRANSIENT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Bytes on their way to an exchange; ``message_id`` stays the same when it is repeated."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    message_id: str
+    type: str | None = None
+    correlation_id: str | None = None
+    content_type: str = CONTENT_TYPE
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    expiration_ms: int | None = None
+    reply_to: str | None = None
+    persistent: bool = True
+    mandatory: bool = True
+
+    def properties(self) -> Basic.Properties:
+        """Build the AMQP properties that travel with the body."""
+        return Basic.Properties(
+            content_type=self.content_type,
+            headers=dict(self.headers) or None,
+            delivery_mode=PERSISTENT if self.persistent else TRANSIENT,
+            correlation_id=self.correlation_id,
+            reply_to=self.reply_to,
+            expiration=None if self.expiration_ms is None else str(self.expiration_ms),
+            message_id=self.message_id,
+            timestamp=now(),
+            message_type=self.type,
+            app_id=APP_ID,
+        )
+
+
+def message_of(event: Event, exchange: str = topology.EVENTS) -> Message:
+    """Write an event as a message for ``exchange``, keyed by its type and platform."""
+    return Message(
+        exchange=exchange,
+        routing_key=event.routing_key,
+        body=encode(event),
+        message_id=event.id,
+        type=event.type,
+        correlation_id=event.correlationid or event.id,
+        headers={"traceparent": event.traceparent} if event.traceparent else {},
+    )

@@ -1,0 +1,135 @@
+"""Every metric and the log format.
+
+Labels come from closed sets (queues, outcomes, platforms), never from a message, a user or
+an exception's text; children are bound once, here or when a component starts. Logs are one
+JSON object a line with an allow-list of fields: what is not listed is not written, so a
+secret cannot slip through a careless ``extra``. A healthy message writes no line.
+"""
+
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from prometheus_client import Counter, Gauge, Histogram
+
+LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+AGE = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+
+# --- the life of a message ----------------------------------------------------------------
+
+OUTCOMES = ("handled", "duplicate", "retried", "snoozed", "dead", "dropped")
+
+EVENTS_TOTAL = Counter(
+    "adrelay_events_total", "Deliveries by what became of them", ["queue", "outcome"]
+)
+BATCH_SECONDS = Histogram(
+    "adrelay_batch_seconds", "From a batch's start to its commit", ["queue"], buckets=LATENCY
+)
+BATCH_SIZE = Histogram("adrelay_batch_size", "Events in a batch", ["queue"], buckets=SIZES)
+EVENT_AGE_SECONDS = Histogram(
+    "adrelay_event_age_seconds",
+    "Age of the oldest event of a batch at its commit",
+    ["queue"],
+    buckets=AGE,
+)
+CONSUMER_ALIVE = Gauge("adrelay_consumer_alive", "1 while the queue is being read", ["queue"])
+CONSUMER_PAUSED = Gauge(
+    "adrelay_consumer_paused", "1 while waiting for infrastructure", ["queue"]
+)
+CONSUMER_CAREFUL = Gauge(
+    "adrelay_consumer_careful", "1 while taking one message at a time", ["queue"]
+)
+PAUSES_TOTAL = Counter("adrelay_pauses_total", "Pauses for an outage", ["queue"])
+
+# --- publishing, outbox, dead letters -------------------------------------------------------
+
+_PUBLISHED = Counter("adrelay_published_total", "Publishes by outcome", ["outcome"])
+PUBLISHED = {
+    outcome: _PUBLISHED.labels(outcome)
+    for outcome in ("confirmed", "PublishUnknown", "BrokerRefused", "Unroutable")
+}
+OUTBOX_RELAYED = Counter("adrelay_outbox_relayed_total", "Outbox rows published and deleted")
+OUTBOX_ROWS = Gauge("adrelay_outbox_rows", "Outbox rows that wait to be published")
+OUTBOX_PARKED = Gauge("adrelay_outbox_parked", "Outbox rows that can never be published")
+OUTBOX_OLDEST_SECONDS = Gauge("adrelay_outbox_oldest_seconds", "Age of the oldest waiting row")
+DEAD_LETTERS = Gauge("adrelay_dead_letters", "Open dead letters", ["queue"])
+UNROUTED_MESSAGES = Gauge("adrelay_unrouted_messages", "Messages that no queue wanted")
+QUEUE_MESSAGES = Gauge("adrelay_queue_messages", "Messages ready in a queue", ["queue"])
+QUEUE_CONSUMERS = Gauge("adrelay_queue_consumers", "Consumers of a queue", ["queue"])
+
+# --- the process ----------------------------------------------------------------------------
+
+LOOP_LAG_SECONDS = Histogram(
+    "adrelay_loop_lag_seconds", "How late the event loop woke a sleeper", buckets=LATENCY
+)
+
+# --- logs -----------------------------------------------------------------------------------
+
+FIELDS = (
+    "queue",
+    "event_id",
+    "event_type",
+    "source",
+    "correlation_id",
+    "request_id",
+    "method",
+    "route",
+    "principal",
+    "status",
+    "code",
+    "reason",
+    "place",
+    "attempt",
+    "count",
+    "seconds",
+    "task",
+    "host",
+    "port",
+    "platform",
+    "campaign_id",
+    "error",
+)
+
+
+class JsonLines(logging.Formatter):
+    """Writes a record as one JSON object: time (UTC), level, logger, message, known fields.
+
+    Of an exception the type and the places are written, never its text: database and
+    validation errors quote the data they choked on.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render one line without a line end."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name in FIELDS:
+            value = record.__dict__.get(name)
+            if value is not None:
+                line[name] = value
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__name__
+            frames = traceback.extract_tb(record.exc_info[2])[-8:]
+            line["trace"] = [f"{f.filename}:{f.lineno} {f.name}" for f in frames]
+        return orjson.dumps(line, default=str).decode()
+
+
+def configure_logging(level: str) -> None:
+    """Send JSON lines to standard error; the AMQP libraries never below INFO (they log bodies)."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in ("aiormq", "aio_pika", "aiohttp.access", "alembic"):
+        logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Give the logger of a module."""
+    return logging.getLogger(name)
