@@ -1,0 +1,1 @@
+"""SQL as plain async functions, one file for each noun, the transaction first."""
