@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SERVICES_ENV = Path(__file__).resolve().parent.parent / ".services" / "env"
@@ -74,13 +74,23 @@ class Settings(BaseSettings):
         description="Ed25519 public keys, base64url, separated by spaces; verify access tokens",
     )
     seal_private_key: SecretStr | None = Field(
-        default=None, description="X25519 key, base64url; the auth worker opens credentials with it"
+        default=None,
+        description="X25519 keys, base64url, separated by spaces; the auth worker opens"
+        " credentials with them, the newest first",
     )
     seal_public_key: str | None = Field(
         default=None, description="X25519 key, base64url; the ingress seals credentials to it"
     )
+    refresh_key: SecretStr | None = Field(
+        default=None,
+        description="32 random bytes, base64url; the auth worker derives refresh tokens with it",
+    )
+    refresh_grace_seconds: Seconds = Field(
+        default=10, description="A spent refresh token yields its successor again for so long"
+    )
     operation_key: SecretStr = Field(
         default=SecretStr("change-me-change-me-change-me-32"),
+        min_length=16,
         description="Signs operation ids, so that they are answered before their row exists",
     )
     argon2_memory_kib: int = Field(default=64 * 1024, description="argon2id memory, KiB")
@@ -106,6 +116,24 @@ class Settings(BaseSettings):
     chatgpt_client_secret: SecretStr = Field(default=SecretStr(""), description="Its secret")
     gemini_client_secret: SecretStr = Field(default=SecretStr(""), description="Its secret")
     platform_timeout: Seconds = Field(default=10, description="Longest wait for a platform")
+
+    adrelay_admin_email: str | None = Field(
+        default=None, description="infra.seed gives this account the role admin"
+    )
+    adrelay_admin_password: SecretStr | None = Field(
+        default=None, description="infra.seed sets the admin's password to it"
+    )
+    adrelay_api_key: SecretStr | None = Field(
+        default=None, description="infra.seed enters this API key, which belongs to the admin"
+    )
+    adrelay_api_key_source: str = Field(
+        default="urn:example:upstream", description="CloudEvents source that the key speaks for"
+    )
+
+    @field_validator("token_verify_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.split()) if isinstance(value, str) else value
 
     def secrets_of(self, source: str) -> tuple[str, ...]:
         """List the webhook secrets of a source, the newest first."""
