@@ -37,13 +37,28 @@ EVENT_AGE_SECONDS = Histogram(
     buckets=AGE,
 )
 CONSUMER_ALIVE = Gauge("adrelay_consumer_alive", "1 while the queue is being read", ["queue"])
-CONSUMER_PAUSED = Gauge(
-    "adrelay_consumer_paused", "1 while waiting for infrastructure", ["queue"]
-)
+CONSUMER_PAUSED = Gauge("adrelay_consumer_paused", "1 while waiting for infrastructure", ["queue"])
 CONSUMER_CAREFUL = Gauge(
     "adrelay_consumer_careful", "1 while taking one message at a time", ["queue"]
 )
 PAUSES_TOTAL = Counter("adrelay_pauses_total", "Pauses for an outage", ["queue"])
+
+
+
+class Meters:
+    """The metrics of one queue's consumer, with their labels bound once."""
+
+    def __init__(self, queue: str) -> None:
+        """Bind everything to the queue's name."""
+        self.outcomes = {outcome: EVENTS_TOTAL.labels(queue, outcome) for outcome in OUTCOMES}
+        self.seconds = BATCH_SECONDS.labels(queue)
+        self.size = BATCH_SIZE.labels(queue)
+        self.age = EVENT_AGE_SECONDS.labels(queue)
+        self.alive = CONSUMER_ALIVE.labels(queue)
+        self.paused = CONSUMER_PAUSED.labels(queue)
+        self.careful = CONSUMER_CAREFUL.labels(queue)
+        self.pauses = PAUSES_TOTAL.labels(queue)
+
 
 # --- publishing, outbox, dead letters -------------------------------------------------------
 
@@ -60,6 +75,40 @@ DEAD_LETTERS = Gauge("adrelay_dead_letters", "Open dead letters", ["queue"])
 UNROUTED_MESSAGES = Gauge("adrelay_unrouted_messages", "Messages that no queue wanted")
 QUEUE_MESSAGES = Gauge("adrelay_queue_messages", "Messages ready in a queue", ["queue"])
 QUEUE_CONSUMERS = Gauge("adrelay_queue_consumers", "Consumers of a queue", ["queue"])
+
+# --- the ingress ----------------------------------------------------------------------------
+
+HTTP_REQUESTS = Counter(
+    "adrelay_http_requests_total",
+    "Answers by method, route template and status",
+    ["method", "route", "status"],
+)
+HTTP_SECONDS = Histogram(
+    "adrelay_http_request_seconds",
+    "From a request's headers to its answer",
+    ["method", "route"],
+    buckets=LATENCY,
+)
+HTTP_IN_FLIGHT = Gauge("adrelay_http_requests_in_flight", "Requests under way")
+_ACCEPTED = Counter(
+    "adrelay_accepted_total", "Messages taken from outside, by what made them durable", ["how"]
+)
+ACCEPTED = {how: _ACCEPTED.labels(how) for how in ("confirmed", "outbox", "unavailable")}
+WEBHOOKS = Counter(
+    "adrelay_webhooks_total", "Webhooks by source and outcome", ["source", "outcome"]
+)
+WEBHOOK_OUTCOMES = ("accepted", "unrecognised", "bad_signature", "unavailable")
+_INGESTED = Counter(
+    "adrelay_ingested_total", "Items of POST /api/v1/events by verdict", ["verdict"]
+)
+INGESTED = {
+    verdict: _INGESTED.labels(verdict)
+    for verdict in ("accepted", "duplicate", "refused", "unavailable")
+}
+_CACHE = Counter("adrelay_cache_total", "Uses of the campaign cache by outcome", ["outcome"])
+CACHE = {
+    outcome: _CACHE.labels(outcome) for outcome in ("hit", "miss", "unavailable", "put_failed")
+}
 
 # --- the process ----------------------------------------------------------------------------
 

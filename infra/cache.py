@@ -1,0 +1,76 @@
+"""Campaigns in Redis under ``campaign:{id}`` for an hour: a copy that may always be missing.
+
+A value is the version, a space, and the campaign's JSON; a deleted campaign leaves the
+version alone, a tombstone that an older copy cannot overwrite. The comparison runs inside
+Redis, so writers in any order leave the newest. Every failure counts as a miss: Postgres
+has the truth.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from infra import telemetry
+from schemas.campaigns import Campaign
+
+LIFE = 3600  # seconds
+GONE = (RedisError, OSError)
+
+PUT = """
+for i, key in ipairs(KEYS) do
+    local version, body = tonumber(ARGV[2 * i]), ARGV[2 * i + 1]
+    local held = redis.call('GET', key)
+    local newest = held and tonumber(string.match(held, '^%d+')) or -1
+    if version >= newest then
+        redis.call('SET', key, ARGV[2 * i] .. ' ' .. body, 'EX', ARGV[1])
+    end
+end
+"""
+
+log = telemetry.get_logger(__name__)
+
+
+async def put_campaigns(redis: Redis, campaigns: Sequence[Campaign]) -> None:
+    """Write campaigns through, each unless a newer version is there; never raises."""
+    if not campaigns:
+        return
+    keys = [_key(campaign.id) for campaign in campaigns]
+    values = [value for campaign in campaigns for value in _value(campaign)]
+    try:
+        await redis.register_script(PUT)(keys=keys, args=[LIFE, *values])
+    except GONE as error:
+        telemetry.CACHE["put_failed"].inc()
+        log.warning("the cache was not written", extra={"reason": type(error).__name__})
+
+
+async def get_campaign(redis: Redis, campaign_id: UUID) -> Campaign | None:
+    """Read a campaign; None when it is missing, deleted, unreadable or Redis is gone."""
+    try:
+        held: Any = await redis.get(_key(campaign_id))
+    except GONE:
+        telemetry.CACHE["unavailable"].inc()
+        return None
+    _, _, body = (held or b"").partition(b" ")
+    if not body:
+        telemetry.CACHE["miss"].inc()
+        return None
+    try:
+        campaign = Campaign.model_validate_json(body)
+    except ValidationError:  # written by another release
+        telemetry.CACHE["miss"].inc()
+        return None
+    telemetry.CACHE["hit"].inc()
+    return campaign
+
+
+def _key(campaign_id: UUID) -> str:
+    return f"campaign:{campaign_id}"
+
+
+def _value(campaign: Campaign) -> tuple[int, str]:
+    body = "" if campaign.status == "deleted" else campaign.model_dump_json()
+    return campaign.version, body

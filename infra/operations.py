@@ -1,0 +1,80 @@
+"""Operation ids: what a write that was answered with 202 is known by.
+
+    "op_" + base64url(owner: 16 bytes | unique: 16 bytes | MAC: 16 bytes)     67 characters
+
+The id names its owner and carries a MAC, so ``GET /api/v1/operations/{id}`` answers
+``pending`` before any worker has written a row, and 404 for an id that is forged or
+another's. It is also the id of the event that carries the wish, so the inbox knows a
+repeated wish; and the id of a campaign to be made follows from it, so a repeated wish
+names the same campaign. 48 bytes are 64 characters of base64 without padding or spare
+bits: one operation has one spelling.
+"""
+
+import binascii
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from hashlib import blake2b
+from secrets import token_bytes
+from uuid import UUID
+
+PREFIX = "op_"
+PART = 16  # bytes of each part
+LENGTH = len(PREFIX) + 4 * PART
+
+_NOBODY = bytes(PART)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationId:
+    """An operation id that was made with our key; ``owner`` is the account it belongs to."""
+
+    text: str
+    owner: UUID | None
+
+
+def mint(key: bytes, owner: UUID | None, seed: bytes | None = None) -> str:
+    """Make an operation id for ``owner``; the same ``seed`` yields the same id again.
+
+    Without a seed the id is random. A seed is hashed under ``key``, so nobody can
+    compute the ids of another's requests.
+    """
+    who = owner.bytes if owner else _NOBODY
+    unique = token_bytes(PART) if seed is None else _hash(key, b"seed", who + seed)
+    return PREFIX + urlsafe_b64encode(who + unique + _hash(key, b"mac", who + unique)).decode()
+
+
+def seed_of(method: str, path: str, idempotency_key: str) -> bytes:
+    """Hash what an ``Idempotency-Key`` stands for; ``mint`` adds the owner.
+
+    The parts are separated by NUL, which none of them can hold.
+    """
+    return blake2b(f"{method}\0{path}\0{idempotency_key}".encode(), digest_size=32).digest()
+
+
+def parse(key: bytes, text: str) -> OperationId | None:
+    """Read an operation id; None when it was not made with ``key``."""
+    if len(text) != LENGTH or not text.startswith(PREFIX):
+        return None
+    try:
+        raw = urlsafe_b64decode(text[len(PREFIX) :].encode("ascii"))
+    except (binascii.Error, UnicodeEncodeError):
+        return None
+    # The decoder skips characters outside its alphabet and also reads "+" and "/".
+    if urlsafe_b64encode(raw).decode() != text[len(PREFIX) :]:
+        return None
+    signed, mac = raw[: 2 * PART], raw[2 * PART :]
+    if not hmac.compare_digest(mac, _hash(key, b"mac", signed)):
+        return None
+    owner = signed[:PART]
+    return OperationId(text, None if owner == _NOBODY else UUID(bytes=owner))
+
+
+def campaign_id_of(operation_id: str) -> UUID:
+    """Derive the id of the campaign that an operation makes (a name-based UUID)."""
+    digest = blake2b(operation_id.encode(), digest_size=PART, person=b"adrelay.campaign")
+    return UUID(bytes=digest.digest(), version=5)
+
+
+def _hash(key: bytes, purpose: bytes, value: bytes) -> bytes:
+    return blake2b(value, key=key[:64], digest_size=PART, person=purpose).digest()
