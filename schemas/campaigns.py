@@ -71,7 +71,7 @@ class Campaign(Frozen):
     targeting: Targeting
     platform_campaign_id: str | None
     version: int
-    owner_id: UUID
+    owner_id: UUID | None  # None: it belongs to the admins
     created_at: datetime
     updated_at: datetime
     synced_at: datetime | None

@@ -1,0 +1,36 @@
+"""What became of writes that were answered with 202."""
+
+from collections.abc import Sequence
+
+from pydantic_core import to_json
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.tables import operations
+from schemas.operations import Operation
+
+PUT = text("""
+    insert into operations (id, state, result, error)
+    select id, state, result, error from jsonb_to_recordset(cast(:rows as jsonb))
+        as r (id text, state text, result jsonb, error jsonb)
+    order by id
+    on conflict (id) do update set
+        state = excluded.state, result = excluded.result, error = excluded.error,
+        updated_at = now()
+""")
+
+
+async def find_operation(tx: AsyncConnection, operation_id: str) -> Operation | None:
+    """Read an operation; None while no worker has written it."""
+    query = select(*(operations.c[name] for name in Operation.model_fields)).where(
+        operations.c.id == operation_id
+    )
+    row = (await tx.execute(query)).one_or_none()
+    return Operation.model_validate(row, from_attributes=True) if row else None
+
+
+async def put_operations(tx: AsyncConnection, rows: Sequence[Operation]) -> None:
+    """Write how operations stand now; of one that occurs twice the later counts."""
+    if rows:
+        newest = {row.id: row.model_dump(mode="json") for row in rows}
+        await tx.execute(PUT, {"rows": to_json(list(newest.values())).decode()})
