@@ -1,0 +1,35 @@
+"""The secrets of a new installation, made at random: one entry for each variable.
+
+Formats: keys are 32 bytes in base64url without padding (``infra.keys``); webhook secrets
+are in each platform's own form (Standard Webhooks: ``whsec_`` and ``whsk_``, base64).
+"""
+
+import base64
+import secrets
+
+from nacl.public import PrivateKey
+from nacl.signing import SigningKey
+
+from infra.keys import KEY_BYTES, text_of
+
+
+def make_keys() -> dict[str, str]:
+    """Make every secret that Adrelay's processes and the sandbox platforms share."""
+    signing, sealing = SigningKey.generate(), PrivateKey.generate()
+    return {
+        "TOKEN_SIGNING_KEY": text_of(bytes(signing)),
+        "TOKEN_VERIFY_KEYS": text_of(bytes(signing.verify_key)),
+        "SEAL_PRIVATE_KEY": text_of(bytes(sealing)),
+        "SEAL_PUBLIC_KEY": text_of(bytes(sealing.public_key)),
+        "OPERATION_KEY": secrets.token_urlsafe(KEY_BYTES),
+        "CLAUDE_WEBHOOK_SECRET": secrets.token_urlsafe(KEY_BYTES),
+        "CHATGPT_WEBHOOK_SECRET": "whsec_" + _base64(secrets.token_bytes(KEY_BYTES)),
+        "GEMINI_WEBHOOK_SECRET": "whsk_" + _base64(secrets.token_bytes(KEY_BYTES)),
+        "CLAUDE_CLIENT_SECRET": secrets.token_urlsafe(KEY_BYTES),
+        "CHATGPT_CLIENT_SECRET": secrets.token_urlsafe(KEY_BYTES),
+        "GEMINI_CLIENT_SECRET": secrets.token_urlsafe(KEY_BYTES),
+    }
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

@@ -1,0 +1,112 @@
+"""A server of our own in the background: started, found again and ended by its process id.
+
+The id is kept with the moment its process began, so that a recycled id is never signalled.
+The shell in between lets the server outlive the program that started it.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.deploy.services.place import Account, Place
+
+POLL = 0.05  # seconds
+LAUNCH = '"$@" >&2 </dev/null & echo $!'
+
+
+class NotStarted(Exception):
+    """A server did not come up; the message says which and shows the end of its log."""
+
+
+def began(pid: int) -> str | None:
+    """Tell when a live process began, in the kernel's clock ticks; ``None`` for a dead one."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """Show the end of a log, for the person who has to read why something failed."""
+    if not log.is_file():
+        return f"{log} does not exist"
+    return f"the end of {log}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """One background process of a place."""
+
+    place: Place
+    name: str
+
+    @property
+    def log(self) -> Path:
+        """Its log."""
+        return self.place.logs / f"{self.name}.log"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.place.state / "run" / f"{self.name}.pid"
+
+    def pid(self) -> int | None:
+        """Find the process id while the process lives."""
+        try:
+            number, moment = self._pid_file.read_text().split()
+        except (OSError, ValueError):
+            return None
+        return int(number) if began(int(number)) == moment else None
+
+    def start(
+        self, argv: Sequence[str], account: Account, folder: Path, env: Mapping[str, str] = {}
+    ) -> None:
+        """Start ``argv`` in ``folder`` with a small environment, its output in the log."""
+        with self.log.open("ab") as log:
+            started = subprocess.run(
+                ["/bin/sh", "-c", LAUNCH, "sh", *argv],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=folder,
+                env=environment(folder) | dict(env),
+                start_new_session=True,
+                check=True,
+                timeout=30,
+                umask=0o077,
+                **account.popen,
+            )
+        pid = int(started.stdout)
+        self._pid_file.write_text(f"{pid} {began(pid) or 'ended'}\n")
+
+    def wait_until(self, ready: Callable[[], bool], deadline: float = 90) -> None:
+        """Poll until ``ready()``; raises ``NotStarted`` when the process ends or time is up."""
+        end = time.monotonic() + deadline
+        while not ready():
+            if self.pid() is None:
+                raise NotStarted(f"{self.name} ended while it started; {tail(self.log)}")
+            if time.monotonic() > end:
+                raise NotStarted(f"{self.name} is not ready in {deadline:.0f} s; {tail(self.log)}")
+            time.sleep(POLL)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM, deadline: float = 30) -> None:
+        """End the process and wait for it; after ``deadline`` seconds it is killed."""
+        pid = self.pid()
+        for number, patience in ((how, deadline), (signal.SIGKILL, 5)):
+            if pid is None or self.pid() != pid:
+                break
+            os.kill(pid, number)
+            end = time.monotonic() + patience
+            while self.pid() == pid and time.monotonic() < end:
+                time.sleep(POLL)
+        self._pid_file.unlink(missing_ok=True)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Give a server the least that it needs to know: nothing of ours."""
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}

@@ -1,0 +1,138 @@
+"""Where one set of private servers lives: ``.services`` for a running system, ``.services/test``.
+
+A server that refuses to run as root runs as its own system user and cannot always reach the
+checkout (a home directory that only root may enter). Its data then lives in
+``/var/lib/adrelay-<tag>`` and ``.services/data`` is a link to it.
+"""
+
+import hashlib
+import os
+import pwd
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.settings import read_env_file
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+ELSEWHERE = Path("/var/lib")
+PASSWORDS = (
+    "RABBITMQ_OPERATOR_PASSWORD",
+    "RABBITMQ_PASSWORD",
+    "ERLANG_COOKIE",
+    "POSTGRES_PASSWORD",
+    "DATABASE_PASSWORD",
+    "REDIS_PASSWORD",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The system user that a server runs as; nobody else when we are not root."""
+
+    uid: int
+    gid: int
+    switches: bool
+
+    @property
+    def popen(self) -> dict[str, Any]:
+        """Arguments of ``subprocess`` that start a program as this user."""
+        if not self.switches:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": [self.gid]}
+
+
+def account_of(name: str) -> Account:
+    """Find the user for the server ``name``: ourselves, or a system user when we are root."""
+    if os.geteuid() != 0:
+        return Account(os.geteuid(), os.getegid(), switches=False)
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    entry = known.get(name) or known["nobody"]
+    return Account(entry.pw_uid, entry.pw_gid, switches=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The folder of one set of servers. ``durable`` is false where data may be lost."""
+
+    state: Path
+    durable: bool = True
+
+    @property
+    def tag(self) -> str:
+        """Tell this place from every other on the machine: eight hexadecimal digits."""
+        return hashlib.sha256(str(self.state).encode()).hexdigest()[:8]
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs, one file for each process."""
+        return self.state / "log"
+
+    @property
+    def data(self) -> Path:
+        """Folder of the servers' data; perhaps a link."""
+        return self.state / "data"
+
+    def prepare(self) -> None:
+        """Make the folders; others may pass through, so that servers reach their data."""
+        for folder in (self.state, self.logs, self.state / "run"):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o711)
+        if not self.data.exists():
+            self._make_data()
+
+    def _make_data(self) -> None:
+        self.data.unlink(missing_ok=True)
+        if os.geteuid() == 0 and not self._is_reachable():
+            elsewhere = ELSEWHERE / f"adrelay-{self.tag}"
+            elsewhere.mkdir(exist_ok=True)
+            elsewhere.chmod(0o711)
+            self.data.symlink_to(elsewhere)
+        else:
+            self.data.mkdir()
+            self.data.chmod(0o711)
+
+    def _is_reachable(self) -> bool:
+        return all(folder.stat().st_mode & 0o001 for folder in (self.state, *self.state.parents))
+
+    def folder(self, server: str, account: Account) -> Path:
+        """Make the data folder of a server, readable by its account alone."""
+        folder = self.data.resolve() / server
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)
+        if account.switches:
+            os.chown(folder, account.uid, account.gid)
+        return folder
+
+    def passwords(self) -> dict[str, str]:
+        """Read the servers' passwords; made at random the first time."""
+        file = self.state / "passwords.env"
+        known = read_env_file(file)
+        missing = {name: secrets.token_hex(20) for name in PASSWORDS if name not in known}
+        if missing:
+            known |= missing
+            write_private(file, "".join(f"{name}={value}\n" for name, value in known.items()))
+        return known
+
+    def remove(self) -> None:
+        """Delete the data of stopped servers and all else that this place has."""
+        if self.data.is_symlink():
+            shutil.rmtree(self.data.resolve(), ignore_errors=True)
+        shutil.rmtree(self.state, ignore_errors=True)
+
+
+def write_private(path: Path, text: str, account: Account | None = None) -> None:
+    """Write a file in one step that only its owner may read."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    if account is not None and account.switches:
+        os.chown(draft, account.uid, account.gid)
+    draft.replace(path)
+
+
+RUNNING = Place(CHECKOUT / ".services")

@@ -1,0 +1,54 @@
+"""The private servers of a place, together: started side by side, ended one after another."""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from infra.deploy.services import postgres, rabbitmq, redis
+from infra.deploy.services.daemon import Daemon
+from infra.deploy.services.place import Place
+from infra.deploy.services.ports import Ports, choose_ports, kept_ports
+
+# By the variable that names the server from outside; the slowest to start comes first.
+SERVERS: dict[str, ModuleType] = {
+    "RABBITMQ_URL": rabbitmq,
+    "DATABASE_URL": postgres,
+    "REDIS_URL": redis,
+}
+# How each process is asked to end: Postgres closes its clients' connections on SIGINT.
+ENDINGS = {
+    redis.NAME: signal.SIGTERM,
+    rabbitmq.NAME: signal.SIGTERM,
+    rabbitmq.EPMD: signal.SIGTERM,
+    postgres.NAME: signal.SIGINT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """The running private servers of a place."""
+
+    place: Place
+    ports: Ports
+
+
+def start_private(place: Place, variables: Sequence[str] = tuple(SERVERS)) -> Private:
+    """Start the servers of ``variables`` that do not run yet, and wait until all are ready.
+
+    Raises ``NotStarted`` when one of them does not come up, ``RuntimeError`` without ports.
+    """
+    place.prepare()
+    running = any(Daemon(place, name).pid() for name in ENDINGS)
+    ports = (kept_ports(place) if running else None) or choose_ports(place)
+    servers = [server for name, server in SERVERS.items() if name in variables]
+    daemons = [server.start(place, ports) for server in servers]
+    for server, daemon in zip(servers, daemons, strict=True):
+        server.wait(daemon, ports)
+    return Private(place, ports)
+
+
+def stop_private(place: Place) -> None:
+    """End every server of the place that was started here."""
+    for name, how in ENDINGS.items():
+        Daemon(place, name).stop(how)

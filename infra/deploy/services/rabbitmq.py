@@ -1,0 +1,125 @@
+"""A private RabbitMQ: own Erlang node, cookie, epmd and ports, all on loopback.
+
+epmd (Erlang's name server) is started first and as our own child, so that the node finds it
+on its own port and it can be ended by its process id like everything else.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from infra.deploy.services.daemon import Daemon
+from infra.deploy.services.management import OPERATOR, Management
+from infra.deploy.services.place import Account, Place, account_of, write_private
+from infra.deploy.services.ports import Ports, is_open
+
+NAME = "rabbitmq"
+EPMD = "epmd"
+PACKAGES = ("rabbitmq-server",)
+PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
+USER = "adrelay"
+VHOST = "adrelay"
+# Idle schedulers sleep at once instead of spinning: this machine has other work to do.
+ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none"
+
+
+def program() -> str | None:
+    """Find the server's own start script; the distribution's wrapper insists on its own paths."""
+    for script in sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin")):
+        return str(script / "rabbitmq-server")
+    return shutil.which("rabbitmq-server")
+
+
+def is_installed() -> bool:
+    """Tell whether this machine has the server and its Erlang."""
+    return program() is not None and shutil.which("epmd") is not None
+
+
+def url(place: Place, ports: Ports) -> str:
+    """Build ``RABBITMQ_URL`` of the user that Adrelay uses."""
+    return f"amqp://{USER}:{place.passwords()['RABBITMQ_PASSWORD']}@127.0.0.1:{ports.amqp}/{VHOST}"
+
+
+def management_url(place: Place, ports: Ports) -> str:
+    """Build the URL of the management API for the same user."""
+    password = place.passwords()["RABBITMQ_PASSWORD"]
+    return f"http://{USER}:{password}@127.0.0.1:{ports.management}"
+
+
+def start(place: Place, ports: Ports) -> Daemon:
+    """Start epmd and the node in the background; ``wait`` for the node afterwards."""
+    daemon, account = Daemon(place, NAME), account_of(NAME)
+    if daemon.pid() is None:
+        folder = place.folder(NAME, account)
+        _write_files(place, ports, folder, account)
+        _start_epmd(place, ports, folder, account)
+        env = _environment(place, ports, folder)
+        daemon.start([program() or "rabbitmq-server"], account, folder, env)
+    return daemon
+
+
+def _start_epmd(place: Place, ports: Ports, folder: Path, account: Account) -> None:
+    epmd = Daemon(place, EPMD)
+    if epmd.pid() is None:
+        words = ["-port", str(ports.epmd), "-address", "127.0.0.1"]
+        epmd.start([shutil.which("epmd") or "epmd", *words], account, folder)
+        epmd.wait_until(lambda: is_open(ports.epmd), deadline=10)
+
+
+def _write_files(place: Place, ports: Ports, folder: Path, account: Account) -> None:
+    passwords = place.passwords()
+    config = (
+        f"listeners.tcp.1 = 127.0.0.1:{ports.amqp}\n"
+        f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {ports.management}\n"
+        f"prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {ports.broker_metrics}\n"
+        f"default_user = {OPERATOR}\ndefault_pass = {passwords['RABBITMQ_OPERATOR_PASSWORD']}\n"
+        f"default_user_tags.administrator = true\ndefault_vhost = {VHOST}\n"
+        "log.console = true\nlog.console.level = warning\nlog.file = false\n"
+        "disk_free_limit.absolute = 200MB\n"
+    )
+    files = {
+        "rabbitmq.conf": config,
+        "rabbitmq-env.conf": "",  # stands in for the machine's own in /etc
+        "enabled_plugins": PLUGINS,
+    }
+    for name, text in files.items():
+        write_private(folder / name, text, account)
+    cookie = folder / ".erlang.cookie"
+    if not cookie.exists():
+        write_private(cookie, passwords["ERLANG_COOKIE"], account)
+        cookie.chmod(0o400)
+
+
+def _environment(place: Place, ports: Ports, folder: Path) -> Mapping[str, str]:
+    return {
+        "ERL_EPMD_PORT": str(ports.epmd),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"adrelay_{place.tag}@localhost",
+        "RABBITMQ_DIST_PORT": str(ports.distribution),
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "config"),
+        "RABBITMQ_SCHEMA_DIR": str(folder / "schema"),
+        "RABBITMQ_PID_FILE": str(folder / "rabbitmq.pid"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG,
+    }
+
+
+def wait(daemon: Daemon, ports: Ports) -> None:
+    """Wait until the node serves clients, then make its user and its permissions."""
+    operator = operator_of(daemon.place, ports)
+    daemon.wait_until(lambda: is_open(ports.amqp) and operator.answers(), deadline=120)
+    operator.add_vhost(VHOST)
+    password = daemon.place.passwords()["RABBITMQ_PASSWORD"]
+    operator.add_user(USER, password, VHOST, tags="policymaker")
+
+
+def operator_of(place: Place, ports: Ports) -> Management:
+    """Open the management API as the administrator of this private node."""
+    password = place.passwords()["RABBITMQ_OPERATOR_PASSWORD"]
+    return Management(f"http://{OPERATOR}:{password}@127.0.0.1:{ports.management}")

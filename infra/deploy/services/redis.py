@@ -1,0 +1,59 @@
+"""A private Redis: a password, loopback, and an append-only file where data shall last."""
+
+import shutil
+import socket
+from pathlib import Path
+
+from infra.deploy.services.daemon import Daemon
+from infra.deploy.services.place import Place, account_of, write_private
+from infra.deploy.services.ports import Ports
+
+NAME = "redis"
+PACKAGES = ("redis-server",)
+
+
+def is_installed() -> bool:
+    """Tell whether this machine has the server."""
+    return shutil.which("redis-server") is not None
+
+
+def url(place: Place, ports: Ports) -> str:
+    """Build ``REDIS_URL``."""
+    return f"redis://:{place.passwords()['REDIS_PASSWORD']}@127.0.0.1:{ports.redis}/0"
+
+
+def start(place: Place, ports: Ports) -> Daemon:
+    """Start the server in the background; ``wait`` for it afterwards."""
+    daemon, account = Daemon(place, NAME), account_of(NAME)
+    if daemon.pid() is None:
+        folder = place.folder(NAME, account)
+        config = folder / "redis.conf"
+        write_private(config, _config(place, ports, folder), account)
+        program = shutil.which("redis-server") or "redis-server"
+        daemon.start([program, str(config)], account, folder)
+    return daemon
+
+
+def _config(place: Place, ports: Ports, folder: Path) -> str:
+    keep = "appendonly yes" if place.durable else "appendonly no\nsave ''"
+    return (
+        f"bind 127.0.0.1\nport {ports.redis}\nprotected-mode yes\ndaemonize no\n"
+        f"dir {folder}\nrequirepass {place.passwords()['REDIS_PASSWORD']}\n"
+        f"databases 64\n{keep}\n"
+    )
+
+
+def wait(daemon: Daemon, ports: Ports) -> None:
+    """Wait until it has loaded its data."""
+    password = daemon.place.passwords()["REDIS_PASSWORD"]
+    daemon.wait_until(lambda: _answers(ports.redis, password))
+
+
+def _answers(port: int, password: str) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+            with connection.makefile("rb") as answers:
+                return answers.readline().startswith(b"+OK") and b"PONG" in answers.readline()
+    except OSError:
+        return False

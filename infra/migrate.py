@@ -1,0 +1,130 @@
+"""The release step: ``python -m infra.migrate`` brings the database and the broker up to date.
+
+Safe to repeat and to run twice at once: the scripts run in one transaction under a lock of
+the database, and declaring what exists already changes nothing. It waits for servers that
+are still starting. Exit status 0 done, 1 refused or not reachable.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import aio_pika
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelPreconditionFailed
+from alembic import command
+from alembic.config import Config
+from pydantic import ValidationError
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from infra import topology
+from infra.settings import Settings, load_settings
+
+SCRIPTS = Path(__file__).resolve().parent / "migrations"
+LOCK = 0x4144_5245  # "ADRE": one release at a time
+CONNECT_TIMEOUT = 5.0  # seconds
+PATIENCE = 60.0  # seconds that servers may take to start
+PAUSE = 0.5  # seconds between two tries
+CANNOT_CONNECT_NOW = "57P03"  # SQLSTATE of a Postgres that still starts
+
+
+class Refused(Exception):
+    """The release cannot go on; the message says what a person has to do."""
+
+
+async def migrate_database(url: str) -> None:
+    """Run every migration that the database at ``url`` has not seen, in one transaction.
+
+    Raises what SQLAlchemy and asyncpg raise; the database is then as it was.
+    """
+    engine = create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={"timeout": CONNECT_TIMEOUT},
+    )
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def declare_topology(url: str) -> None:
+    """Declare every exchange and queue on the broker at ``url``.
+
+    Raises ``Refused`` when one exists with other arguments, ``OSError`` or ``TimeoutError``
+    when the broker does not answer.
+    """
+    connection = await aio_pika.connect(url, timeout=CONNECT_TIMEOUT)
+    try:
+        await topology.declare(connection)
+    except ChannelPreconditionFailed as error:
+        raise Refused(
+            f"the broker has it with other arguments: {error}. Names keep their kind: give "
+            "the new kind a new name in infra/topology.py, or, when its messages are not "
+            "needed, delete the old one (rabbitmqctl delete_queue NAME)"
+        ) from error
+    finally:
+        await connection.close()
+
+
+async def _patiently(what: str, step: Callable[[], Awaitable[None]], until: float) -> None:
+    """Repeat ``step`` while its server is not up yet; ``until`` is a ``time.monotonic()``."""
+    while True:
+        try:
+            return await step()
+        except Refused:
+            raise
+        except (OSError, TimeoutError, *CONNECTION_EXCEPTIONS, DBAPIError) as error:
+            if not _is_starting(error):
+                raise Refused(f"{what} refuses: {error}") from error
+            if time.monotonic() > until:
+                raise Refused(f"{what} cannot be reached: {error or type(error)}") from error
+        await asyncio.sleep(PAUSE)
+
+
+def _is_starting(error: Exception) -> bool:
+    if isinstance(error, DBAPIError):
+        return getattr(error.orig, "sqlstate", None) == CANNOT_CONNECT_NOW
+    return isinstance(error, (OSError, TimeoutError))
+
+
+async def release(settings: Settings, patience: float = PATIENCE) -> None:
+    """Migrate and declare; wait at most ``patience`` seconds for both servers.
+
+    Raises ``Refused`` with a sentence for the person who releases.
+    """
+    until = time.monotonic() + patience
+    database = settings.database_url.get_secret_value()
+    await _patiently("the database", lambda: migrate_database(database), until)
+    # Any member of a cluster will do: topology is the cluster's.
+    broker = settings.rabbitmq_url.get_secret_value().split()[0]
+    await _patiently("the broker", lambda: declare_topology(broker), until)
+
+
+def main() -> int:
+    """Run the release step; the exit status says whether the workers may start."""
+    try:
+        asyncio.run(release(load_settings()))
+    except (Refused, ValidationError) as error:
+        sys.stderr.write(f"release refused: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

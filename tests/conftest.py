@@ -1,0 +1,73 @@
+"""Fixtures of every test: real servers, private to the tests, fresh for each test module."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractConnection
+from redis.asyncio import Redis
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from infra.settings import Settings
+from tests.services import Services, apart, clean, open_services, open_settings
+
+if TYPE_CHECKING:
+    from infra.resources import Resources
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """RabbitMQ, Postgres and Redis for this session."""
+    with open_services() as services:
+        yield services
+
+
+@pytest.fixture(scope="module")
+def settings(services: Services, request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """Settings of a fresh vhost (declared) and database (migrated), for this module alone."""
+    with open_settings(services, request.module.__name__.rpartition(".")[2]) as settings:
+        yield settings
+
+
+@pytest.fixture(autouse=True)
+def _clean(request: pytest.FixtureRequest) -> None:
+    """Begin every test that uses the servers with empty tables, queues and Redis."""
+    if "settings" in request.fixturenames:
+        settings = request.getfixturevalue("settings")
+        apart(lambda: clean(settings))
+
+
+@pytest.fixture
+async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """Connections to the module's database."""
+    url = make_url(settings.database_url.get_secret_value())
+    engine = create_async_engine(url.set(drivername="postgresql+asyncpg"))
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def redis(settings: Settings) -> AsyncIterator[Redis]:
+    """A client of the session's Redis database."""
+    client: Redis = Redis.from_url(settings.redis_url.get_secret_value())
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def resources(settings: Settings) -> AsyncIterator["Resources"]:
+    """What a worker process holds open."""
+    from infra.resources import open_resources
+
+    async with open_resources(settings, "test") as resources:
+        yield resources
+
+
+@pytest.fixture
+async def broker(settings: Settings) -> AsyncIterator[AbstractConnection]:
+    """A plain connection to the module's vhost."""
+    connection = await aio_pika.connect(settings.rabbitmq_url.get_secret_value(), timeout=10)
+    yield connection
+    await connection.close()

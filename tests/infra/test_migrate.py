@@ -1,0 +1,70 @@
+"""The release step, against the servers."""
+
+import pytest
+from aio_pika.abc import AbstractConnection
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from infra import topology
+from infra.deploy.services.ports import is_free
+from infra.migrate import Refused, declare_topology, release
+from infra.settings import Settings
+
+
+async def test_a_release_is_repeated_without_effect(
+    settings: Settings, engine: AsyncEngine
+) -> None:
+    await release(settings)
+    await release(settings)
+
+    async with engine.connect() as connection:
+        rows = await connection.scalar(text("select count(*) from alembic_version"))
+    assert rows == 1
+
+
+async def test_an_event_published_after_the_release_reaches_its_queue(
+    broker: AbstractConnection,
+) -> None:
+    async with broker.channel() as channel:
+        queue = await channel.get_queue("campaigns.apply", ensure=False)
+        assert (await queue.purge()).message_count == 0
+        exchange = await channel.get_exchange(topology.EVENTS)
+        assert exchange.name == topology.EVENTS
+
+
+async def test_a_queue_with_other_arguments_is_named_with_what_to_do(
+    settings: Settings, broker: AbstractConnection
+) -> None:
+    async with broker.channel() as channel:
+        await channel.queue_delete("metrics.record")
+        await channel.declare_queue("metrics.record", durable=True)
+
+    with pytest.raises(Refused, match=r"metrics\.record.*new name"):
+        await declare_topology(settings.rabbitmq_url.get_secret_value())
+
+    async with broker.channel() as channel:
+        await channel.queue_delete("metrics.record")
+    await declare_topology(settings.rabbitmq_url.get_secret_value())
+
+
+async def test_servers_that_are_not_there_are_named_when_patience_ends() -> None:
+    port = next(port for port in range(24_600, 24_700) if is_free(port))
+    nowhere = Settings.model_validate({"database_url": f"postgresql://a:b@127.0.0.1:{port}/c"})
+
+    with pytest.raises(Refused, match="the database cannot be reached"):
+        await release(nowhere, patience=0.1)
+
+
+async def test_a_wrong_password_is_refused_at_once_and_not_shown(settings: Settings) -> None:
+    url = settings.database_url.get_secret_value().replace("adrelay:", "adrelay:wrong", 1)
+    wrong = settings.model_copy(update={"database_url": type(settings.database_url)(url)})
+
+    with pytest.raises(Refused) as refused:
+        await release(wrong)
+    assert "password" in str(refused.value)
+    assert url not in str(refused.value)
+
+
+async def test_redis_is_empty_at_the_start_of_a_test(redis: Redis) -> None:
+    assert await redis.dbsize() == 0

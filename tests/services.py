@@ -1,0 +1,215 @@
+"""The tests' own RabbitMQ, Postgres and Redis, from the code that ``make run`` uses.
+
+They live under ``.services/test``. Sessions that run at the same time share the servers and
+meet nowhere: each test module has a vhost and a database of its own, each session a Redis
+database number. The last session to leave stops them, unless ADRELAY_TEST_SERVICES=keep.
+"""
+
+import asyncio
+import fcntl
+import os
+import secrets
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import aio_pika
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from infra import topology
+from infra.deploy.keys import make_keys
+from infra.deploy.services import postgres, rabbitmq, redis
+from infra.deploy.services.management import Management
+from infra.deploy.services.place import CHECKOUT, Place
+from infra.deploy.services.private import Private, start_private, stop_private
+from infra.migrate import declare_topology, migrate_database
+from infra.settings import Settings
+from infra.tables import metadata
+
+PLACE = Place(CHECKOUT / ".services" / "test", durable=False)
+REDIS_DATABASES = 64
+TIMEOUT = 30.0  # seconds
+# argon2id as weak as it gets: the tests hash often and protect nothing.
+CHEAP = {"argon2_memory_kib": 8, "argon2_time": 1, "argon2_parallelism": 1}
+
+T = TypeVar("T")
+
+
+def apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine on an event loop of its own, whatever the test's loop is doing."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(work())).result()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The servers of this session, and the number of its Redis database."""
+
+    private: Private
+    session: str
+    redis_database: int
+
+    @property
+    def operator(self) -> Management:
+        """The management API as administrator of the tests' broker."""
+        return rabbitmq.operator_of(self.private.place, self.private.ports)
+
+    @property
+    def template(self) -> str:
+        """The migrated database that every test module's is a copy of."""
+        return f"test_{self.session}_template"
+
+    def rabbitmq_url(self, vhost: str) -> str:
+        """Give the URL of a vhost."""
+        return rabbitmq.url(self.private.place, self.private.ports).rpartition("/")[0] + f"/{vhost}"
+
+    def database_url(self, database: str) -> str:
+        """Give the URL of a database."""
+        return postgres.url(self.private.place, self.private.ports, database)
+
+    def redis_url(self) -> str:
+        """Give the URL of this session's Redis database."""
+        url = redis.url(self.private.place, self.private.ports)
+        return url.rpartition("/")[0] + f"/{self.redis_database}"
+
+    def execute(self, sql: str) -> None:
+        """Run SQL as the server's owner."""
+        postgres.execute(self.private.place, self.private.ports, sql)
+
+
+@contextmanager
+def lock(name: str, how: int) -> Iterator[bool]:
+    """Hold a lock file of the place; yields whether it was to be had (``LOCK_NB`` asks once)."""
+    PLACE.prepare()
+    with (PLACE.state / f"{name}.lock").open("a") as file:
+        try:
+            fcntl.flock(file, how)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
+def open_services() -> Iterator[Services]:
+    """Start the servers, or join the session that has started them, and make the template."""
+    with ExitStack() as held:
+        with lock("start", fcntl.LOCK_EX):
+            alone = _is_alone()
+            private = start_private(PLACE)
+            held.enter_context(lock("use", fcntl.LOCK_SH))
+            number = _redis_database(held)
+            services = Services(private, secrets.token_hex(3), number)
+            if alone:
+                _sweep(services)
+            services.execute(f"create database {services.template} owner {postgres.ROLE};")
+        apart(lambda: migrate_database(services.database_url(services.template)))
+        try:
+            yield services
+        finally:
+            services.execute(f"drop database {services.template} with (force);")
+            held.close()
+            _leave()
+
+
+def _is_alone() -> bool:
+    with lock("use", fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+        return alone
+
+
+def _redis_database(held: ExitStack) -> int:
+    for number in range(1, REDIS_DATABASES):
+        if held.enter_context(lock(f"redis-{number}", fcntl.LOCK_EX | fcntl.LOCK_NB)):
+            return number
+    raise RuntimeError("every Redis database of the tests is taken")
+
+
+def _sweep(services: Services) -> None:
+    """Remove what sessions that were killed have left."""
+    for vhost in services.operator.vhosts():
+        if vhost.startswith("test_"):
+            services.operator.remove_vhost(vhost)
+    services.execute(
+        "select format('drop database %I with (force)', datname) from pg_database"
+        " where datname like 'test\\_%' \\gexec\n"
+    )
+
+
+def _leave() -> None:
+    if os.environ.get("ADRELAY_TEST_SERVICES") == "keep":
+        return
+    with lock("start", fcntl.LOCK_EX), lock("use", fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+        if alone:
+            stop_private(PLACE)
+
+
+@contextmanager
+def open_settings(services: Services, name: str) -> Iterator[Settings]:
+    """Make a fresh vhost and database, declared and migrated, and remove them in the end."""
+    own = f"test_{services.session}_{name}"[:60].lower()
+    services.operator.add_vhost(own)
+    services.operator.allow(rabbitmq.USER, own)
+    services.execute(f"create database {own} template {services.template} owner {postgres.ROLE};")
+    apart(lambda: declare_topology(services.rabbitmq_url(own)))
+    try:
+        yield Settings.model_validate(
+            {
+                "rabbitmq_url": services.rabbitmq_url(own),
+                "database_url": services.database_url(own),
+                "redis_url": services.redis_url(),
+                **{name.lower(): value for name, value in make_keys().items()},
+                **CHEAP,
+            }
+        )
+    finally:
+        services.execute(f"drop database {own} with (force);")
+        services.operator.remove_vhost(own)
+
+
+def environment(settings: Settings) -> Mapping[str, str]:
+    """Write settings as the variables of a worker process."""
+    values = {name.upper(): getattr(settings, name) for name in Settings.model_fields}
+    plain = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in values.items()
+        if value is not None
+    }
+    return {
+        **os.environ,
+        **{k: " ".join(v) if isinstance(v, tuple) else str(v) for k, v in plain.items()},
+    }
+
+
+async def clean(settings: Settings) -> None:
+    """Empty every table, every queue (streams keep theirs) and the Redis database."""
+    async with asyncio.timeout(TIMEOUT):
+        await asyncio.gather(_truncate(settings), _purge(settings), _flush(settings))
+
+
+async def _truncate(settings: Settings) -> None:
+    url = make_url(settings.database_url.get_secret_value())
+    engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), poolclass=NullPool)
+    async with engine.begin() as tx:
+        await tx.execute(text(f"truncate {', '.join(metadata.tables)} restart identity cascade"))
+    await engine.dispose()
+
+
+async def _purge(settings: Settings) -> None:
+    connection = await aio_pika.connect(settings.rabbitmq_url.get_secret_value())
+    async with connection, connection.channel() as channel:
+        for declared in topology.queues():
+            if declared.arguments.get("x-queue-type") != "stream":
+                queue = await channel.get_queue(declared.name, ensure=False)
+                await queue.purge()
+
+
+async def _flush(settings: Settings) -> None:
+    async with Redis.from_url(settings.redis_url.get_secret_value()) as client:
+        await client.flushdb()
