@@ -31,6 +31,7 @@ class Failure(Exception):
         super().__init__(reason)
         self.reason = reason
         self.events = tuple(events)
+        self.guilty: Sequence[Any] = ()  # their deliveries, which the consumer finds
         self.code = code or type(self).code
 
 

@@ -1,5 +1,6 @@
 """What a process holds open: one frozen value, built in one place, passed as an argument."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -7,12 +8,17 @@ from dataclasses import dataclass
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from infra.bus import Publisher
 from infra.platforms import Platform, open_platforms
 from infra.settings import Settings
+
+PROBE_TIMEOUT = 3.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +79,16 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
         finally:
             await redis.aclose()
             await engine.dispose()
+
+
+async def healthy(resources: Resources, *, redis: bool = False) -> bool:
+    """Tell whether the database answers, and Redis where that is asked for."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            async with resources.engine.connect() as connection:
+                await connection.execute(text("select 1"))
+            if redis:
+                await resources.redis.ping()
+    except (SQLAlchemyError, RedisError, OSError):
+        return False
+    return True

@@ -6,6 +6,7 @@ from typing import Any
 
 from events.base import Event
 from infra.context import Context
+from infra.delivery import Delivery, Received
 from infra.resources import Resources
 
 # A handler takes a list and returns the events it caused, in the batch's transaction.
@@ -14,6 +15,8 @@ Handler = Callable[[list[Any], Context], Awaitable[Sequence[Event]]]
 # open and only for events not seen before. It returns one value for each event, in their
 # order: what takes the event's place in the handler's list, or a Failure of that event alone.
 Prepare = Callable[[list[Any], Resources], Awaitable[Sequence[Any]]]
+# How a delivery is read, where it is no event of ours; raises Permanent.
+Receive = Callable[[Delivery], Received]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,8 @@ class Subscription:
 
     ``batch`` is the most events a handler gets at once; ``wait`` the most seconds that a
     batch lingers to fill up while another is under way (a free worker never waits);
-    ``parallel`` how many batches may be under way.
+    ``parallel`` how many batches may be under way. ``receive`` reads a delivery another
+    way than as one of ``events``.
     """
 
     queue: str
@@ -32,3 +36,4 @@ class Subscription:
     batch: int = 500
     wait: float = 0.01
     parallel: int = 1
+    receive: Receive | None = None

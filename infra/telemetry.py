@@ -44,7 +44,6 @@ CONSUMER_CAREFUL = Gauge(
 PAUSES_TOTAL = Counter("adrelay_pauses_total", "Pauses for an outage", ["queue"])
 
 
-
 class Meters:
     """The metrics of one queue's consumer, with their labels bound once."""
 

@@ -116,6 +116,7 @@ WORK_QUEUES: tuple[WorkQueue, ...] = (
     *(_lane(platform) for platform in PLATFORMS),
     WorkQueue("metrics.record", (CampaignMetricsReported,)),
 )
+WORK_QUEUE_NAMES: tuple[str, ...] = tuple(queue.name for queue in WORK_QUEUES)
 REQUEST_QUEUES: tuple[RequestQueue, ...] = (
     RequestQueue("auth.session", (LoginRequested, RefreshRequested, LogoutRequested)),
 )

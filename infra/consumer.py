@@ -1,0 +1,228 @@
+"""The life of a message.
+
+    deliver -> batch -> decode -> attempt (claim, handle, outbox, COMMIT)
+            -> answers, retries and dead letters, confirmed -> ack up to the watermark
+
+A reading begins *carefully*: one message at a time in the whole process, until one comes
+that is new or was delivered fewer than two times. So a message that kills its process
+takes no neighbour along, and after ten deliveries without a settled attempt it is
+dead-lettered unread. Then the queue is read *widely*, in batches; a message that came
+back twice ends that at once. When infrastructure is gone the reading pauses: nothing is
+spent, nothing is dead-lettered.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from redis.exceptions import RedisError
+
+from events.base import Event, now
+from infra import telemetry, topology
+from infra.attempt import Attempt, Outcome
+from infra.backoff import Backoff
+from infra.bus import Link
+from infra.delivery import Delivery, Received, receive
+from infra.errors import Outage, Permanent
+from infra.message import Message
+from infra.reading import Abandoned, Reading
+from infra.resources import Resources, healthy
+from infra.retry import Dead, decide
+from infra.settle import BUSY, dead_message, reply_message, retry_message
+from infra.subscription import Subscription
+
+T = TypeVar("T")
+
+KILLER = 10  # deliveries without a settled attempt: it kills its worker
+PAUSE_LIMIT = 300.0  # seconds; far below the broker's ack timeout of 30 minutes
+
+log = telemetry.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A delivery that was not handled, why, and where that came out."""
+
+    delivery: Delivery
+    error: BaseException
+    place: str
+
+
+class Consumer:
+    """Reads one queue for one subscription, reading after reading, until it is stopped."""
+
+    def __init__(
+        self, subscription: Subscription, resources: Resources, link: Link, alone: asyncio.Lock
+    ) -> None:
+        """``alone`` is shared by the process: who holds it handles its only message in hand."""
+        self.queue = subscription.queue
+        self.alive = False
+        self._subscription = subscription
+        self._resources = resources
+        self._link = link
+        self._alone = alone
+        self._attempt = Attempt(subscription, resources)
+        self._types: dict[str, type[Event]] = {e.event_type(): e for e in subscription.events}
+        self._expiring = self.queue in {queue.name for queue in topology.REQUEST_QUEUES}
+        # The dead-letter office has nowhere to send what it cannot file: it waits.
+        self._last_stop = self.queue in map(topology.dead_queue, topology.WORK_QUEUE_NAMES)
+        self._meters = telemetry.Meters(self.queue)
+        self._stop = asyncio.Event()
+        self._redis_was_gone = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read until ``stop`` is set; what is in hand then is finished first."""
+        self._stop = stop
+        backoff = Backoff(first=0.2, longest=15)
+        while not stop.is_set():
+            try:
+                await self._read()
+                backoff.reset()
+            except (Outage, Abandoned) as error:
+                details = {"queue": self.queue, "reason": str(error)}
+                log.warning("the reading of a queue ended", extra=details)
+                await backoff.sleep(stop)
+            finally:
+                self.alive = False
+                self._meters.alive.set(0)
+
+    async def _read(self) -> None:
+        # A message that is taken and given back looks more and more like a killer, so
+        # none is taken while it cannot be handled anyway.
+        if not await healthy(self._resources, redis=self._redis_was_gone):
+            raise Outage("the database or Redis does not answer")
+        self._redis_was_gone = False
+        channel = await self._link.channel()
+        limit = self._resources.settings.broker_timeout
+        async with Reading(self._subscription, channel, self._live, limit) as reading:
+            self.alive = True
+            self._meters.alive.set(1)
+            with self._meters.careful.track_inprogress():
+                await reading.carefully(self._alone, self._stop)
+            if not self._stop.is_set():
+                await reading.widely(self._stop)
+
+    async def _live(self, reading: Reading, batch: Sequence[Delivery]) -> None:
+        """Lead a batch through its life; when this returns, all of it is settled."""
+        self._meters.size.observe(len(batch))
+        with self._meters.seconds.time():
+            received, failed = self._decode(batch)
+            outcome = Outcome()
+            if received:
+                outcome = await self._patiently(reading, lambda: self._attempt.run(received))
+        for item, error in outcome.verdicts.items():
+            if error is not None:
+                failed.append(Failed(item.delivery, error, "handler"))
+        self._count(outcome, received)
+        await self._answer(outcome)
+        guilty = {failure.delivery.tag for failure in failed}
+        await reading.ack(delivery.tag for delivery in batch if delivery.tag not in guilty)
+        if failed:
+            messages = self._messages_of(failed)
+            await self._patiently(reading, lambda: self._publish(messages))
+            await reading.ack(guilty)
+
+    def _decode(self, batch: Sequence[Delivery]) -> tuple[list[Received], list[Failed]]:
+        received: list[Received] = []
+        failed: list[Failed] = []
+        for delivery in batch:
+            if delivery.deliveries >= KILLER and not self._last_stop:
+                error = Permanent("its worker died each time it was handled", code="KILLER")
+                failed.append(Failed(delivery, error, "delivery"))
+                continue
+            try:
+                received.append(self._receive(delivery))
+            except Permanent as error:
+                failed.append(Failed(delivery, error, "decode"))
+        return received, failed
+
+    def _receive(self, delivery: Delivery) -> Received:
+        if self._subscription.receive is not None:
+            return self._subscription.receive(delivery)
+        return receive(delivery, self._types, self._resources.settings.max_event_bytes)
+
+    def _messages_of(self, failed: Sequence[Failed]) -> list[Message]:
+        """Make the retries and dead letters; the originals are acknowledged after them."""
+        if self._expiring:
+            self._meters.outcomes["dropped"].inc(len(failed))
+            answers = (reply_message(failure.delivery, BUSY) for failure in failed)
+            return [answer for answer in answers if answer is not None]
+        if self._last_stop:
+            raise Outage("a dead letter cannot be filed") from failed[0].error
+        at = now()
+        messages: list[Message] = []
+        for failure in failed:
+            delivery = failure.delivery
+            dice = random.random()  # noqa: S311 - jitter, not a secret
+            decision = decide(failure.error, delivery.attempt, delivery.waited, dice)
+            if isinstance(decision, Dead):
+                messages.append(dead_message(delivery, decision, failure.place, at))
+                self._meters.outcomes["dead"].inc()
+            else:
+                messages.append(retry_message(delivery, decision, at))
+                self._meters.outcomes["snoozed" if decision.snoozed else "retried"].inc()
+            self._report(failure, decision if isinstance(decision, Dead) else None)
+        return messages
+
+    async def _publish(self, messages: list[Message]) -> None:
+        """Publish what is left of ``messages``; raises ``Outage`` while any is left."""
+        errors = await self._resources.publisher.publish_all(messages)
+        left = [(m, error) for m, error in zip(messages, errors, strict=True) if error]
+        messages[:] = [message for message, _ in left]
+        if left:
+            raise Outage(str(left[0][1])) from left[0][1]
+
+    async def _answer(self, outcome: Outcome) -> None:
+        answers = (reply_message(item.delivery, answer) for item, answer in outcome.replies)
+        wanted = [message for message in answers if message is not None]
+        if wanted:
+            await self._resources.publisher.publish_all(wanted)
+
+    async def _patiently(self, reading: Reading, step: Callable[[], Awaitable[T]]) -> T:
+        """Do a step that needs infrastructure, again and again until it is there."""
+        backoff = Backoff(first=0.2, longest=10)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PAUSE_LIMIT
+        try:
+            while True:
+                try:
+                    return await step()
+                except Outage as error:
+                    self._meters.paused.set(1)
+                    self._meters.pauses.inc()
+                    log.warning("paused", extra={"queue": self.queue, "reason": str(error)})
+                    self._redis_was_gone = isinstance(error.__cause__, RedisError)
+                    if self._stop.is_set() or loop.time() > until:
+                        raise
+                    await backoff.sleep(self._stop)
+                    if reading.gone:
+                        raise Abandoned("the channel closed during a pause") from error
+        finally:
+            self._meters.paused.set(0)
+
+    def _count(self, outcome: Outcome, received: Sequence[Received]) -> None:
+        duplicates = len(outcome.duplicates)
+        done = sum(error is None for error in outcome.verdicts.values())
+        self._meters.outcomes["handled"].inc(done - duplicates)
+        self._meters.outcomes["duplicate"].inc(duplicates)
+        if received:
+            oldest = min(item.event.time for item in received)
+            self._meters.age.observe(max(0.0, (now() - oldest).total_seconds()))
+
+    def _report(self, failure: Failed, dead: Dead | None) -> None:
+        properties = failure.delivery.properties
+        details = {
+            "queue": self.queue,
+            "event_id": properties.message_id,
+            "event_type": failure.delivery.routing_key[:200],
+            "correlation_id": properties.correlation_id,
+            "attempt": failure.delivery.attempt + 1,
+            "place": failure.place,
+            "reason": dead.reason if dead else str(getattr(failure.error, "reason", "")),
+        }
+        if dead:
+            log.error("dead-lettered", extra=details, exc_info=failure.error)
+        else:
+            log.warning("not handled, comes again", extra=details, exc_info=failure.error)

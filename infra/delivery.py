@@ -1,0 +1,202 @@
+"""What the broker hands us: bytes and headers that anybody may have written.
+
+Our own headers count only on a message that came back over ``adrelay.back``, where no
+publisher but us may send. ``decode`` trusts nothing: size first, then the type that the
+routing key names, then one validating pass of the parser.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+from pydantic import ValidationError
+
+from events.base import Event, decode, decode_binary, now
+from infra import topology
+from infra.errors import Permanent
+
+KEY = "x-adrelay-key"  # the routing key of the first publish
+ATTEMPT = "x-adrelay-attempt"  # failed attempts so far
+WAITED = "x-adrelay-waited"  # seconds of waiting that failures have cost so far
+FIRST_FAILED = "x-adrelay-first-failed"  # ISO 8601, UTC
+USER = "x-adrelay-user"  # the user id that the broker validated at the first publish
+REPLAYS = "x-adrelay-replays"  # how often a person replayed it
+
+CLOCK_SKEW = timedelta(minutes=5)
+PREFIXES = ("cloudEvents_", "cloudEvents:")  # CloudEvents AMQP binding, section 3.1
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message in hand; ``tag`` is its delivery tag on the channel it came by."""
+
+    tag: int
+    queue: str
+    exchange: str
+    key: str
+    body: bytes
+    properties: Basic.Properties
+    headers: Mapping[str, Any]
+    redelivered: bool
+
+    @property
+    def returned(self) -> bool:
+        """Whether it came back to this queue from the retry ladder or the dead-letter office."""
+        return self.exchange == topology.BACK
+
+    @property
+    def routing_key(self) -> str:
+        """The routing key of the first publish."""
+        return str(self.headers.get(KEY, "")) if self.returned else self.key
+
+    @property
+    def attempt(self) -> int:
+        """Failed attempts before this one."""
+        return self._number(ATTEMPT)
+
+    @property
+    def waited(self) -> int:
+        """Seconds that failures have made it wait so far; pauses and snoozes do not count."""
+        return self._number(WAITED)
+
+    @property
+    def replays(self) -> int:
+        """How often a person sent it again."""
+        return self._number(REPLAYS)
+
+    @property
+    def first_failed(self) -> datetime | None:
+        """When its first attempt failed (UTC)."""
+        if not self.returned:
+            return None
+        try:
+            return (
+                datetime.fromisoformat(str(self.headers[FIRST_FAILED])) if self.returned else None
+            )
+        except (KeyError, ValueError):
+            return None
+
+    @property
+    def user(self) -> str | None:
+        """Who published it, as the broker validated it."""
+        return (
+            str(self.headers.get(USER) or "") or None if self.returned else self.properties.user_id
+        )
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was delivered before and came back unsettled."""
+        count = self.headers.get("x-delivery-count")
+        return count if isinstance(count, int) else int(self.redelivered)
+
+    def _number(self, name: str) -> int:
+        value = self.headers.get(name, 0) if self.returned else 0
+        return value if isinstance(value, int) and value >= 0 else 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Received:
+    """A delivery and the event it carries, with the inbox's key and digest of it."""
+
+    delivery: Delivery
+    event: Any  # an Event, or what a subscription's own ``receive`` made of the delivery
+    key: UUID
+    digest: UUID
+
+
+def delivery_of(queue: str, message: DeliveredMessage) -> Delivery:
+    """Take from the client library's message what we use."""
+    method = message.delivery
+    properties = message.header.properties
+    return Delivery(
+        tag=method.delivery_tag or 0,  # type: ignore[union-attr]
+        queue=queue,
+        exchange=method.exchange or "",  # type: ignore[union-attr]
+        key=message.routing_key or "",
+        body=message.body,
+        properties=properties,
+        headers=properties.headers or {},
+        redelivered=bool(method.redelivered),  # type: ignore[union-attr]
+    )
+
+
+def receive(delivery: Delivery, types: Mapping[str, type[Event]], max_bytes: int) -> Received:
+    """Decode and validate a delivery; raises ``Permanent`` with the reason in words."""
+    if len(delivery.body) > max_bytes:
+        raise Permanent(
+            f"the body has {len(delivery.body)} bytes, the limit is {max_bytes}", code="TOO_LARGE"
+        )
+    routing_key = delivery.routing_key
+    kind = ".".join(routing_key.split(".", 3)[:3])
+    cls = types.get(kind)
+    if cls is None:
+        raise Permanent(
+            f"the routing key {routing_key[:200]!r} names no event that {delivery.queue} accepts",
+            code="UNKNOWN_TYPE",
+        )
+    event = _decode(cls, delivery)
+    _check(event, routing_key, kind)
+    return Received(delivery, event, identity(event), digest(event))
+
+
+def identity(event: Event) -> UUID:
+    """Hash (source, id), by which two events are the same event, to 128 bits."""
+    text = f"{event.source}\0{event.id}"
+    return UUID(bytes=blake2b(text.encode(), digest_size=16).digest())
+
+
+def digest(event: Event) -> UUID:
+    """Hash what an event says (type, subject, data) to 128 bits."""
+    hashed = blake2b(f"{event.type}\0{event.subject or ''}\0".encode(), digest_size=16)
+    hashed.update(event.data.__pydantic_serializer__.to_json(event.data))
+    return UUID(bytes=hashed.digest())
+
+
+def _decode(cls: type[Event], delivery: Delivery) -> Event:
+    attributes = _binary_attributes(delivery)
+    try:
+        if attributes:
+            return decode_binary(cls, attributes, delivery.body)
+        return decode(cls, delivery.body)
+    except ValidationError as error:
+        raise Permanent(in_words(error), code="INVALID_EVENT") from None
+    except (ValueError, RecursionError) as error:
+        raise Permanent(f"the body is no JSON: {error}", code="INVALID_EVENT") from None
+
+
+def _binary_attributes(delivery: Delivery) -> dict[str, Any]:
+    if (delivery.properties.content_type or "").startswith("application/cloudevents"):
+        return {}
+    attributes: dict[str, Any] = {}
+    for name, value in delivery.headers.items():
+        if name.startswith(PREFIXES):
+            attributes[name[len(PREFIXES[0]) :]] = value
+    return attributes
+
+
+def _check(event: Event, routing_key: str, kind: str) -> None:
+    if routing_key not in (kind, event.routing_key):
+        raise Permanent(
+            f"the routing key is {routing_key[:200]!r}, but the event's is {event.routing_key!r}",
+            code="KEY_MISMATCH",
+        )
+    if event.time - now() > CLOCK_SKEW:
+        raise Permanent(
+            f"time: {event.time.isoformat()} is more than 5 minutes ahead", code="FROM_THE_FUTURE"
+        )
+
+
+def in_words(error: ValidationError) -> str:
+    """Tell what is wrong with an event, field by field, without quoting its values."""
+    lines = [
+        f"{'.'.join(str(part) for part in line['loc']) or 'event'}: {line['msg']}"
+        for line in error.errors(include_input=False, include_url=False, include_context=False)
+    ]
+    shown = lines[:20]
+    more = [f"and {len(lines) - 20} more"] if len(lines) > 20 else []  # noqa: PLR2004 - what a person reads
+    return "; ".join([*shown, *more])

@@ -1,0 +1,183 @@
+"""One channel that reads one queue, from its opening to its end: taking and acknowledging.
+
+    carefully: basic.get, one message at a time in the whole process
+    widely:    basic.consume with a prefetch, whatever has arrived makes a batch
+
+Callbacks only enqueue; one watermark decides every ack of the channel.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Self
+
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.commands import Basic
+
+from infra.batch import Intake
+from infra.bus import guarded
+from infra.delivery import Delivery, delivery_of
+from infra.errors import Outage
+from infra.subscription import Subscription
+from infra.watermark import Watermark
+
+SUSPECT = 2  # deliveries before this one, from which on a message is handled alone
+MAX_PREFETCH = 2000  # quorum queues allow no more
+
+Live = Callable[["Reading", list[Delivery]], Awaitable[None]]
+
+
+class Abandoned(Exception):
+    """The channel is gone, so the broker has its messages again; this reading is over."""
+
+
+class Reading:
+    """Takes messages and hands them to ``live``, which settles each of them."""
+
+    def __init__(
+        self, subscription: Subscription, channel: AbstractChannel, live: Live, limit: float
+    ) -> None:
+        """``limit`` is the longest wait for an answer of the broker, in seconds."""
+        self._subscription = subscription
+        self._channel = channel
+        self._live = live
+        self._limit = limit
+        self._watermark = Watermark()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Use the channel that was opened for this reading."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the channel: what is not acknowledged goes back to the queue."""
+        with contextlib.suppress(Outage):
+            await guarded(self._channel.close(), self._limit)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the channel has closed under us."""
+        return self._channel.is_closed
+
+    async def carefully(self, alone: asyncio.Lock, stop: asyncio.Event) -> None:
+        """Take one message at a time, until one is no suspect or the queue is empty.
+
+        ``alone`` is the process's: while it is held, its holder's is the only message in
+        hand, so no neighbour suffers if that message kills the process.
+        """
+        while not stop.is_set():
+            async with alone:
+                getting = self._channel.basic_get(self._subscription.queue)
+                answer = await guarded(getting, self._limit)
+                if isinstance(answer.delivery, Basic.GetEmpty):
+                    return
+                delivery = delivery_of(self._subscription.queue, answer)
+                await self._live(self, [delivery])
+                if delivery.deliveries < SUSPECT:
+                    return
+
+    async def widely(self, stop: asyncio.Event) -> None:
+        """Read in batches until stopped, cut off, or met by a message that came back twice.
+
+        Everything taken is settled when this returns. Raises ``Abandoned`` or ``Outage``.
+        """
+        intake = Intake(self._subscription.batch, self._subscription.wait)
+        watchers = {
+            asyncio.create_task(_close_when(stop.wait(), intake, "stopping")),
+            asyncio.create_task(_close_when(_ended(self._channel), intake, "channel closed")),
+        }
+        try:
+            tag = await self._consume(intake)
+            await self._handle_all(intake)
+            await self._cancel(tag)
+            await self._handle_all(intake)
+            await self._finish(asyncio.ALL_COMPLETED)
+            await self._ack_scattered()
+        finally:
+            for task in (*watchers, *self._under_way):
+                task.cancel()
+            await asyncio.wait({*watchers, *self._under_way})
+        if self.gone:
+            raise Abandoned("the channel closed")
+        if intake.closed == "cancelled":
+            raise Outage("the broker cancelled the consumer: is the queue still there?")
+
+    async def ack(self, tags: Iterable[int]) -> None:
+        """Note that deliveries are settled, and tell the broker as far as it can be told.
+
+        Raises ``Abandoned`` when the channel is gone: they will come again.
+        """
+        low = self._watermark.settle(tags)
+        if low is not None:
+            await self._send_ack(low, multiple=True)
+
+    async def _handle_all(self, intake: Intake) -> None:
+        while batch := await intake.next(self._busy):
+            if self.gone:
+                raise Abandoned("the channel closed")
+            task = asyncio.create_task(self._live(self, batch))  # type: ignore[arg-type]
+            task.add_done_callback(lambda done: _note_failure(done, intake))
+            self._under_way.add(task)
+            if len(self._under_way) >= self._subscription.parallel:
+                await self._finish(asyncio.FIRST_COMPLETED)
+
+    def _busy(self) -> bool:
+        return any(not task.done() for task in self._under_way)
+
+    async def _finish(self, when: str) -> None:
+        """Wait for batches under way; raises what one of them raised."""
+        if not self._under_way:
+            return
+        done, self._under_way = await asyncio.wait(self._under_way, return_when=when)
+        for task in done:
+            task.result()
+
+    async def _consume(self, intake: Intake) -> str:
+        queue = self._subscription.queue
+
+        async def on_message(message: DeliveredMessage) -> None:
+            delivery = delivery_of(queue, message)
+            if delivery.deliveries >= SUSPECT:
+                intake.close("suspect")
+            elif intake.closed != "suspect":
+                intake.put(delivery)
+
+        async def on_cancel(_: object) -> None:
+            intake.close("cancelled")
+
+        self._channel.on_consumer_cancel_callbacks.add(on_cancel)
+        prefetch = self._subscription.batch * (self._subscription.parallel + 1)
+        qos = self._channel.basic_qos(prefetch_count=min(MAX_PREFETCH, prefetch))
+        await guarded(qos, self._limit)
+        answer = await guarded(self._channel.basic_consume(queue, on_message), self._limit)
+        return answer.consumer_tag or ""
+
+    async def _cancel(self, tag: str) -> None:
+        if tag in self._channel.consumers and not self.gone:
+            await guarded(self._channel.basic_cancel(tag), self._limit)
+
+    async def _ack_scattered(self) -> None:
+        """Acknowledge one by one what is settled above a delivery that we leave untouched."""
+        for tag in self._watermark.scattered():
+            await self._send_ack(tag, multiple=False)
+
+    async def _send_ack(self, tag: int, *, multiple: bool) -> None:
+        acking = self._channel.basic_ack(tag, multiple=multiple, wait=False)
+        try:
+            await guarded(acking, self._limit)
+        except Outage as error:
+            raise Abandoned("acks cannot be sent; the inbox knows what was done") from error
+
+
+def _note_failure(task: asyncio.Task[None], intake: Intake) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        intake.close("failed")
+
+
+async def _close_when(happens: Awaitable[object], intake: Intake, reason: str) -> None:
+    await happens
+    intake.close(reason)
+
+
+async def _ended(channel: AbstractChannel) -> None:
+    await asyncio.wait({channel.closing})

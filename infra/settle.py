@@ -1,0 +1,119 @@
+"""What a verdict means on the wire: an answer, a wait in the ladder, a dead letter.
+
+Every message here is built afresh from the parts that we mean to keep.
+"""
+
+import socket
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+import orjson
+
+from infra import topology
+from infra.delivery import (
+    ATTEMPT,
+    FIRST_FAILED,
+    KEY,
+    PREFIXES,
+    REPLAYS,
+    USER,
+    WAITED,
+    Delivery,
+)
+from infra.message import Message
+from infra.retry import Dead, Retry
+
+REASON = "x-adrelay-reason"
+ERROR_CLASS = "x-adrelay-error-class"
+PLACE = "x-adrelay-place"
+ATTEMPTS = "x-adrelay-attempts"
+LAST_FAILED = "x-adrelay-last-failed"
+WORKER = "x-adrelay-worker"
+
+REPLY_TO = "amq.rabbitmq.reply-to."  # the only reply address we accept
+# The answer to a request that could not be handled; nobody has to wait for the deadline.
+BUSY = {
+    "status": 503,
+    "error": {"code": "SERVICE_UNAVAILABLE", "message": "try again in a moment"},
+}
+REASON_LENGTH = 2000
+HEADER_BYTES = 1000
+
+
+def retry_message(delivery: Delivery, retry: Retry, at: datetime) -> Message:
+    """Send an event up the ladder; it comes back to its own queue alone."""
+    headers = _kept(delivery, at) | {ATTEMPT: retry.attempt, WAITED: retry.waited}
+    return _again(delivery, topology.retry_exchange(retry.tier), headers)
+
+
+def dead_message(delivery: Delivery, dead: Dead, place: str, at: datetime) -> Message:
+    """Send an event to its dead-letter queue, with the reason and the history of its failure."""
+    headers = _kept(delivery, at) | {
+        REASON: dead.reason[:REASON_LENGTH],
+        ERROR_CLASS: dead.error_class,
+        PLACE: place,
+        ATTEMPTS: dead.attempts,
+        LAST_FAILED: at.isoformat(),
+        WORKER: socket.gethostname(),
+    }
+    return _again(delivery, topology.DEAD, headers)
+
+
+def reply_message(delivery: Delivery, answer: Mapping[str, Any]) -> Message | None:
+    """Answer a request over direct reply-to, or nothing where nobody asked for an answer.
+
+    ``mandatory`` is off: a mandatory publish to a direct reply-to address is returned as
+    unroutable although it is delivered.
+    """
+    address = delivery.properties.reply_to or ""
+    if not address.startswith(REPLY_TO):
+        return None
+    return Message(
+        exchange="",
+        routing_key=address,
+        body=orjson.dumps(answer),
+        message_id=f"reply:{delivery.properties.message_id}",
+        correlation_id=delivery.properties.correlation_id,
+        content_type="application/json",
+        persistent=False,
+        mandatory=False,
+    )
+
+
+def _again(delivery: Delivery, exchange: str, headers: dict[str, Any]) -> Message:
+    properties = delivery.properties
+    return Message(
+        exchange=exchange,
+        routing_key=delivery.queue,
+        body=delivery.body,
+        message_id=properties.message_id or _stable_id(delivery),
+        type=properties.message_type,
+        correlation_id=properties.correlation_id,
+        content_type=properties.content_type or "application/octet-stream",
+        headers=headers,
+    )
+
+
+def _stable_id(delivery: Delivery) -> str:
+    """Name a message that came without an id by what it says, the same each time."""
+    return uuid5(NAMESPACE_URL, delivery.key + delivery.body.hex()).hex
+
+
+def _kept(delivery: Delivery, at: datetime) -> dict[str, Any]:
+    """Headers that stay: our own, the binary CloudEvents attributes, the trace."""
+    headers: dict[str, Any] = {
+        name: value
+        for name, value in delivery.headers.items()
+        if (name.startswith(PREFIXES) or name == "traceparent")
+        and isinstance(value, str)
+        and len(value) <= HEADER_BYTES
+    }
+    headers[KEY] = delivery.routing_key
+    headers[FIRST_FAILED] = (delivery.first_failed or at).isoformat()
+    if delivery.replays:
+        headers[REPLAYS] = delivery.replays
+    if delivery.user:
+        headers[USER] = delivery.user
+    return headers

@@ -1,0 +1,86 @@
+"""The relay worker's eyes: gauges of what waits, what is dead, what nobody wanted."""
+
+import asyncio
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from infra import inbox, telemetry, topology
+from infra.bus import Link, guarded
+from infra.errors import Outage
+from infra.resources import Resources
+from infra.store.dead_letters import count_open
+
+INTERVAL = 5.0  # seconds
+FORGET_EVERY = 600.0  # seconds
+
+OUTBOX = text("""
+    select count(*) filter (where parked_reason is null) as waiting,
+           count(*) filter (where parked_reason is not null) as parked,
+           coalesce(extract(epoch from now() - min(created_at)
+                    filter (where parked_reason is null)), 0) as oldest
+    from outbox
+""")
+
+log = telemetry.get_logger(__name__)
+
+
+async def watch(resources: Resources, stop: asyncio.Event) -> None:
+    """Set the gauges every few seconds until ``stop`` is set."""
+    link = Link(resources.settings, "relay:watch")
+    try:
+        while not stop.is_set():
+            try:
+                await _look_at_database(resources)
+                await _look_at_broker(link, resources.settings.broker_timeout)
+            except (SQLAlchemyError, OSError, Outage) as error:
+                log.warning("cannot look", extra={"error": type(error).__name__})
+            await _rest(stop, INTERVAL)
+    finally:
+        await link.close()
+
+
+async def forget_handled(resources: Resources, stop: asyncio.Event) -> None:
+    """Delete inbox marks that are older than ``INBOX_DAYS``, a few at a time."""
+    while not stop.is_set():
+        try:
+            async with resources.engine.begin() as tx:
+                gone = await inbox.forget(tx, resources.settings.inbox_days)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("cannot clean the inbox", extra={"error": type(error).__name__})
+            gone = 0
+        if gone == 0:
+            await _rest(stop, FORGET_EVERY)
+
+
+async def _look_at_database(resources: Resources) -> None:
+    async with resources.engine.connect() as connection:
+        row = (await connection.execute(OUTBOX)).one()
+        letters = await count_open(connection)
+    telemetry.OUTBOX_ROWS.set(row.waiting)
+    telemetry.OUTBOX_PARKED.set(row.parked)
+    telemetry.OUTBOX_OLDEST_SECONDS.set(row.oldest)
+    for queue in topology.WORK_QUEUE_NAMES:
+        telemetry.DEAD_LETTERS.labels(queue).set(letters.get(queue, 0))
+
+
+async def _look_at_broker(link: Link, limit: float) -> None:
+    channel = await link.channel()
+    try:
+        for queue in topology.queues():
+            if queue.name == topology.HISTORY:
+                continue
+            declaring = channel.queue_declare(queue.name, passive=True)
+            found = await guarded(declaring, limit)
+            telemetry.QUEUE_MESSAGES.labels(queue.name).set(found.message_count or 0)
+            telemetry.QUEUE_CONSUMERS.labels(queue.name).set(found.consumer_count or 0)
+            if queue.name == topology.UNROUTED:
+                telemetry.UNROUTED_MESSAGES.set(found.message_count or 0)
+    finally:
+        await guarded(channel.close(), limit)
+
+
+async def _rest(stop: asyncio.Event, seconds: float) -> None:
+    waiting = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({waiting}, timeout=seconds)
+    waiting.cancel()

@@ -1,0 +1,1 @@
+"""Processes and their wiring: each Procfile line is one module, without logic."""

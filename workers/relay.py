@@ -1,0 +1,17 @@
+"""The relay: carries the outbox to the broker, files dead letters, watches what waits."""
+
+from handlers.relay import file_dead_letters
+from infra.letters import receive_letter
+from infra.relay import relay_outbox
+from infra.run import main
+from infra.subscription import Subscription
+from infra.topology import WORK_QUEUE_NAMES, dead_queue
+from infra.watch import forget_handled, watch
+
+SUBSCRIPTIONS = tuple(
+    Subscription(dead_queue(name), (), file_dead_letters, batch=50, receive=receive_letter(name))
+    for name in WORK_QUEUE_NAMES
+)
+
+if __name__ == "__main__":
+    main("relay", SUBSCRIPTIONS, forever=(relay_outbox, watch, forget_handled))
