@@ -12,12 +12,12 @@ import contextlib
 import random
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import aio_pika
 import aiormq
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel
+from aiormq.channel import Channel
 from pamqp.commands import Basic
 from yarl import URL
 
@@ -70,7 +70,7 @@ class Link:
         self._lock = asyncio.Lock()
         self._connection: AbstractConnection | None = None
 
-    async def channel(self, *, confirms: bool = False) -> AbstractChannel:
+    async def channel(self, *, confirms: bool = False) -> Channel:
         """Open a channel of the client library's lower layer (aiormq).
 
         Raises ``Outage`` when no broker answers in time.
@@ -82,7 +82,7 @@ class Link:
         if transport is None:
             raise Outage("the broker closed the connection")
         opening = transport.connection.channel(publisher_confirms=confirms)
-        return await guarded(opening, self._timeout)
+        return cast("Channel", await guarded(opening, self._timeout))
 
     async def _connect(self) -> AbstractConnection:
         url = self._urls[0]
@@ -110,7 +110,7 @@ class Publisher:
         """Prepare; entering the context starts the connection."""
         self._link = Link(settings, f"{name}:publish")
         self._timeout = settings.broker_timeout
-        self._channel: AbstractChannel | None = None
+        self._channel: Channel | None = None
         self._ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._in_flight: dict[str, asyncio.Event] = {}

@@ -8,10 +8,11 @@ Callbacks only enqueue; one watermark decides every ack of the channel.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Self
 
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
 from pamqp.commands import Basic
 
 from infra.batch import Intake
@@ -24,7 +25,7 @@ from infra.watermark import Watermark
 SUSPECT = 2  # deliveries before this one, from which on a message is handled alone
 MAX_PREFETCH = 2000  # quorum queues allow no more
 
-Live = Callable[["Reading", list[Delivery]], Awaitable[None]]
+Live = Callable[["Reading", list[Delivery]], Coroutine[None, None, None]]
 
 
 class Abandoned(Exception):
@@ -35,7 +36,7 @@ class Reading:
     """Takes messages and hands them to ``live``, which settles each of them."""
 
     def __init__(
-        self, subscription: Subscription, channel: AbstractChannel, live: Live, limit: float
+        self, subscription: Subscription, channel: Channel, live: Live, limit: float
     ) -> None:
         """``limit`` is the longest wait for an answer of the broker, in seconds."""
         self._subscription = subscription
@@ -115,7 +116,7 @@ class Reading:
         while batch := await intake.next(self._busy):
             if self.gone:
                 raise Abandoned("the channel closed")
-            task = asyncio.create_task(self._live(self, batch))  # type: ignore[arg-type]
+            task = asyncio.create_task(self._live(self, batch))
             task.add_done_callback(lambda done: _note_failure(done, intake))
             self._under_way.add(task)
             if len(self._under_way) >= self._subscription.parallel:
@@ -179,5 +180,5 @@ async def _close_when(happens: Awaitable[object], intake: Intake, reason: str) -
     intake.close(reason)
 
 
-async def _ended(channel: AbstractChannel) -> None:
+async def _ended(channel: Channel) -> None:
     await asyncio.wait({channel.closing})

@@ -11,7 +11,8 @@ from typing import Any, Self
 from uuid import uuid4
 
 import orjson
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
 from pamqp.commands import Basic
 
 from infra.bus import Link, guarded
@@ -30,7 +31,7 @@ class Requester:
         self._link = Link(settings, f"{name}:request")
         self._limit = settings.broker_timeout
         self._lock = asyncio.Lock()
-        self._channel: AbstractChannel | None = None
+        self._channel: Channel | None = None
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
 
     async def __aenter__(self) -> Self:
@@ -83,7 +84,7 @@ class Requester:
         if not isinstance(answer, Basic.Ack):
             raise Outage("no queue takes the request")
 
-    async def _open(self) -> AbstractChannel:
+    async def _open(self) -> Channel:
         async with self._lock:
             if self._channel is None or self._channel.is_closed:
                 channel = await self._link.channel(confirms=True)

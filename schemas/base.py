@@ -20,13 +20,11 @@ PLATFORMS: tuple[Platform, ...] = get_args(Platform)
 # Postgres refuses NUL in text, so it is refused where text enters.
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code")]
-Count = Annotated[int, Field(ge=0, le=INT64_MAX)]
+Count = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX)]
+# A sum may have more digits than any one amount that we accept.
+Sum = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 # Fifteen digits survive a JSON number (a double) unchanged.
-Units = Annotated[
-    Decimal,
-    Field(ge=0, max_digits=15, decimal_places=6, allow_inf_nan=False),
-    PlainSerializer(float, return_type=float, when_used="json"),
-]
+Units = Annotated[Sum, Field(ge=0, max_digits=15, decimal_places=6, allow_inf_nan=False)]
 Micros = Annotated[int, Field(ge=0, le=INT64_MAX)]
 
 
