@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from schemas.base import Count, Frozen, Units
+from schemas.base import Count, Frozen, Sum
 
 
 class DailyMetrics(Frozen):
@@ -12,4 +12,4 @@ class DailyMetrics(Frozen):
     impressions: Count
     clicks: Count
     conversions: Count
-    spend: Units
+    spend: Sum

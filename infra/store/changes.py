@@ -1,0 +1,91 @@
+"""Campaigns in a batch that changes them: locked, then written in one statement.
+
+The rows are locked first, in the order of their ids, so that two batches wait for each
+other instead of dead-locking. What is decided about them in between is the handlers' own.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from pydantic_core import to_json
+from sqlalchemy import ARRAY, Select, Text, Uuid, any_, column, func, literal, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.store.campaigns import ALL, FIELDS, StoredCampaign, stored
+from infra.tables import campaigns
+from schemas.base import Platform
+
+COLUMNS = """
+    id, owner_id, platform, name, status, wanted_status, budget_micros, currency, targeting,
+    platform_campaign_id, version, wanted_version, synced_version, status_reported_at,
+    synced_at, deleted_at, created_at, updated_at
+"""
+RECORDS = """
+    select * from jsonb_to_recordset(cast(:rows as jsonb)) as r (
+        id uuid, owner_id uuid, platform text, name text, status text, wanted_status text,
+        budget_micros bigint, currency text, targeting jsonb, platform_campaign_id text,
+        version integer, wanted_version integer, synced_version integer,
+        status_reported_at timestamptz, synced_at timestamptz, deleted_at timestamptz,
+        created_at timestamptz, updated_at timestamptz
+    )
+"""
+INSERT = text(
+    f"insert into campaigns ({COLUMNS}) {RECORDS} order by id"
+    " on conflict (id) do nothing returning id"
+)
+UPDATE = text(f"""
+    update campaigns as c set
+        name = r.name, status = r.status, wanted_status = r.wanted_status,
+        budget_micros = r.budget_micros, targeting = r.targeting,
+        platform_campaign_id = r.platform_campaign_id, version = r.version,
+        wanted_version = r.wanted_version, synced_version = r.synced_version,
+        status_reported_at = r.status_reported_at, synced_at = r.synced_at,
+        deleted_at = r.deleted_at, updated_at = r.updated_at
+    from ({RECORDS}) as r where c.id = r.id
+""")  # noqa: S608 - constants
+
+
+async def lock_campaigns(
+    tx: AsyncConnection,
+    ids: Collection[UUID],
+    platform_ids: Collection[tuple[Platform, str]] = (),
+) -> dict[UUID, StoredCampaign]:
+    """Read and lock the campaigns of these ids and platform ids, tombstones too."""
+    query = _locking(sorted(ids), sorted(platform_ids))
+    return {row.id: stored(row) for row in await tx.execute(query)}
+
+
+async def insert_campaigns(tx: AsyncConnection, rows: Sequence[StoredCampaign]) -> set[UUID]:
+    """Write new campaigns; tells the ids that were new (a concurrent one may come first)."""
+    if not rows:
+        return set()
+    return {row.id for row in await tx.execute(INSERT, {"rows": _records(rows)})}
+
+
+async def update_campaigns(tx: AsyncConnection, rows: Sequence[StoredCampaign]) -> None:
+    """Write campaigns that this transaction has locked."""
+    if rows:
+        await tx.execute(UPDATE, {"rows": _records(rows)})
+
+
+def _locking(ids: list[UUID], pairs: list[tuple[Platform, str]]) -> Select[Any]:
+    query = ALL.order_by(campaigns.c.id).with_for_update(of=campaigns)
+    by_id = campaigns.c.id == any_(literal(ids, ARRAY(Uuid)))
+    if not pairs:
+        return query.where(by_id)
+    reported = func.unnest(
+        literal([platform for platform, _ in pairs], ARRAY(Text)),
+        literal([name for _, name in pairs], ARRAY(Text)),
+    ).table_valued(column("platform", Text), column("name", Text), name="reported")
+    found = select(campaigns.c.id).where(
+        campaigns.c.platform == reported.c.platform,
+        campaigns.c.platform_campaign_id == reported.c.name,
+    )
+    named = select(func.unnest(literal(ids, ARRAY(Uuid))))
+    return query.where(campaigns.c.id.in_(found.union(named)))
+
+
+def _records(rows: Sequence[StoredCampaign]) -> str:
+    ordered = sorted(rows, key=lambda row: row.id)
+    return to_json([{name: getattr(row, name) for name in FIELDS} for row in ordered]).decode()

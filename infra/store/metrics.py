@@ -1,0 +1,143 @@
+"""Figures of campaigns by day: read for a range of days, and merged in one statement.
+
+A row is made of two parts that never meet. The *reported* part is the newest cumulative
+report: a later time wins, at the same time the larger counters win. The *added* part is the
+sum of the deltas. The plain columns are both together. Merging is commutative, so reports
+give the same row in whatever order they come.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.tables import campaign_metrics
+from schemas.base import units_of
+from schemas.metrics import DailyMetrics
+
+COUNTERS = ("impressions", "clicks", "conversions", "spend_micros")
+
+
+class Figures(NamedTuple):
+    """Counters of a campaign and a day; money in micros."""
+
+    impressions: int
+    clicks: int
+    conversions: int
+    spend_micros: int
+
+
+NOTHING = Figures(0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class DayReport:
+    """What a batch says about a campaign's day: the newest report if any, and the deltas."""
+
+    campaign_id: UUID
+    date: dt.date
+    reported: Figures
+    reported_at: dt.datetime | None
+    added: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class DayTotals:
+    """A campaign's day after a merge that changed it."""
+
+    campaign_id: UUID
+    date: dt.date
+    figures: Figures
+
+
+def _merged(name: str) -> str:
+    """Write the SQL of one merged total: the winner's reported part, and all that was added."""
+    return f"""case
+        when excluded.reported_at > m.reported_at
+            or (m.reported_at is null and excluded.reported_at is not null)
+            then excluded.{name} - excluded.added_{name}
+        when excluded.reported_at = m.reported_at
+            then greatest(excluded.{name} - excluded.added_{name}, m.{name} - m.added_{name})
+        else m.{name} - m.added_{name}
+    end + m.added_{name} + excluded.added_{name}"""
+
+
+def _listed(template: str) -> str:
+    return ", ".join(template.format(name=name) for name in COUNTERS)
+
+
+ROW = _listed("{name}")
+TOTALS = ", ".join(_merged(name) for name in COUNTERS)
+# updated_at moves only with the totals, and so tells the rows whose totals changed.
+MERGE = text(f"""
+    insert into campaign_metrics as m (
+        campaign_id, date, {ROW}, {_listed("added_{name}")}, reported_at, updated_at
+    )
+    select campaign_id, date, {_listed("{name} + added_{name}")}, {_listed("added_{name}")},
+        reported_at, cast(:now as timestamptz)
+    from unnest(
+        cast(:campaign_ids as uuid[]), cast(:dates as date[]), cast(:times as timestamptz[]),
+        {_listed("cast(:{name} as bigint[])")}, {_listed("cast(:added_{name} as bigint[])")}
+    ) as r (campaign_id, date, reported_at, {ROW}, {_listed("added_{name}")})
+    on conflict (campaign_id, date) do update set
+        ({ROW}) = row({TOTALS}),
+        ({_listed("added_{name}")}) = row({_listed("m.added_{name} + excluded.added_{name}")}),
+        reported_at = greatest(m.reported_at, excluded.reported_at),
+        updated_at = case
+            when ({_listed("m.{name}")}) is distinct from ({TOTALS})
+            then excluded.updated_at else m.updated_at
+        end
+    where (m.reported_at, {_listed("m.{name}")})
+        is distinct from (greatest(m.reported_at, excluded.reported_at), {TOTALS})
+    returning campaign_id, date, {ROW}, updated_at = cast(:now as timestamptz) as changed
+""")  # noqa: S608 - constants
+
+
+async def daily_metrics(
+    tx: AsyncConnection, campaign_id: UUID, since: dt.date | None, until: dt.date | None
+) -> list[DailyMetrics]:
+    """Read a campaign's figures by day (UTC), both ends included, the oldest day first."""
+    day = campaign_metrics.c.date
+    query = select(day, *(campaign_metrics.c[name] for name in COUNTERS)).order_by(day)
+    query = query.where(campaign_metrics.c.campaign_id == campaign_id)
+    if since is not None:
+        query = query.where(day >= since)
+    if until is not None:
+        query = query.where(day <= until)
+    return [
+        DailyMetrics(
+            date=row.date,
+            impressions=row.impressions,
+            clicks=row.clicks,
+            conversions=row.conversions,
+            spend=units_of(row.spend_micros),
+        )
+        for row in await tx.execute(query)
+    ]
+
+
+async def merge_metrics(
+    tx: AsyncConnection, reports: Sequence[DayReport], now: dt.datetime
+) -> list[DayTotals]:
+    """Merge reports, at most one for each campaign and day; tells the days that changed.
+
+    ``now`` must differ from that of every earlier merge, as times of attempts do.
+    """
+    if not reports:
+        return []
+    ordered = sorted(reports, key=lambda report: (report.campaign_id, report.date))
+    columns: dict[str, object] = {
+        "now": now,
+        "campaign_ids": [report.campaign_id for report in ordered],
+        "dates": [report.date for report in ordered],
+        "times": [report.reported_at for report in ordered],
+    }
+    for n, name in enumerate(COUNTERS):
+        columns[name] = [report.reported[n] for report in ordered]
+        columns[f"added_{name}"] = [report.added[n] for report in ordered]
+    rows = await tx.execute(MERGE, columns)
+    return [DayTotals(row[0], row[1], Figures(*row[2:6])) for row in rows if row.changed]
