@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import aio_pika
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelPreconditionFailed
@@ -23,6 +24,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from infra import topology
+from infra.management import Management
 from infra.settings import Settings, load_settings
 
 SCRIPTS = Path(__file__).resolve().parent / "migrations"
@@ -114,6 +116,17 @@ async def release(settings: Settings, patience: float = PATIENCE) -> None:
     # Any member of a cluster will do: topology is the cluster's.
     broker = settings.rabbitmq_url.get_secret_value().split()[0]
     await _patiently("the broker", lambda: declare_topology(broker), until)
+    if settings.rabbitmq_management_url is not None:
+        management = Management(settings.rabbitmq_management_url.get_secret_value())
+        vhost = unquote(urlsplit(broker).path.removeprefix("/")) or "/"
+        await asyncio.to_thread(_protect, management, vhost)
+
+
+def _protect(management: Management, vhost: str) -> None:
+    try:
+        management.protect_publishing(vhost)
+    except OSError as error:
+        raise Refused(f"the broker's management API does not take our policy: {error}") from error
 
 
 def main() -> int:

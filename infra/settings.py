@@ -27,6 +27,10 @@ class Settings(BaseSettings):
         default=SecretStr("amqp://guest:guest@127.0.0.1:5672/"),
         description="AMQP URL of the broker; several, separated by spaces, are tried in turn",
     )
+    rabbitmq_management_url: SecretStr | None = Field(
+        default=None,
+        description="Management API of the broker; the release step sets a policy through it",
+    )
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://adrelay@127.0.0.1:5432/adrelay"),
         description="Postgres URL",

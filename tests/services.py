@@ -26,9 +26,9 @@ from sqlalchemy.pool import NullPool
 from infra import topology
 from infra.deploy.keys import make_keys
 from infra.deploy.services import postgres, rabbitmq, redis
-from infra.deploy.services.management import Management
 from infra.deploy.services.place import CHECKOUT, Place
 from infra.deploy.services.private import Private, start_private, stop_private
+from infra.management import Management
 from infra.migrate import declare_topology, migrate_database
 from infra.settings import Settings
 from infra.tables import metadata
@@ -69,6 +69,10 @@ class Services:
     def rabbitmq_url(self, vhost: str) -> str:
         """Give the URL of a vhost."""
         return rabbitmq.url(self.private.place, self.private.ports).rpartition("/")[0] + f"/{vhost}"
+
+    def management_url(self) -> str:
+        """Give the URL of the management API, for Adrelay's own user."""
+        return rabbitmq.management_url(self.private.place, self.private.ports)
 
     def database_url(self, database: str) -> str:
         """Give the URL of a database."""
@@ -163,6 +167,7 @@ def open_settings(services: Services, name: str) -> Iterator[Settings]:
             {
                 "rabbitmq_url": services.rabbitmq_url(own),
                 "database_url": services.database_url(own),
+                "rabbitmq_management_url": services.management_url(),
                 "redis_url": services.redis_url(),
                 **{name.lower(): value for name, value in make_keys().items()},
                 **CHEAP,

@@ -1,7 +1,9 @@
 """The release step, against the servers."""
 
 import pytest
+from aio_pika import Message
 from aio_pika.abc import AbstractConnection
+from pamqp.common import FieldTable
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -68,3 +70,21 @@ async def test_a_wrong_password_is_refused_at_once_and_not_shown(settings: Setti
 
 async def test_redis_is_empty_at_the_start_of_a_test(redis: Redis) -> None:
     assert await redis.dbsize() == 0
+
+
+async def test_a_full_foreign_queue_does_not_refuse_what_is_published(
+    settings: Settings, broker: AbstractConnection
+) -> None:
+    await release(settings)
+
+    async with broker.channel() as channel:
+        arguments: FieldTable = {
+            "x-queue-type": "quorum",
+            "x-max-length": 1,
+            "x-overflow": "reject-publish",
+        }
+        foreign = await channel.declare_queue("foreign", durable=True, arguments=arguments)
+        for number in range(5):
+            message = Message(str(number).encode())
+            await channel.default_exchange.publish(message, foreign.name, timeout=5)
+        await channel.queue_delete(foreign.name)

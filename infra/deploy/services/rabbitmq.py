@@ -4,18 +4,20 @@ epmd (Erlang's name server) is started first and as our own child, so that the n
 on its own port and it can be ended by its process id like everything else.
 """
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.deploy.services.daemon import Daemon
-from infra.deploy.services.management import OPERATOR, Management
+from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.place import Account, Place, account_of, write_private
 from infra.deploy.services.ports import Ports, is_open
+from infra.management import OPERATOR, Management
 
 NAME = "rabbitmq"
 EPMD = "epmd"
 PACKAGES = ("rabbitmq-server",)
+OLDEST = (3, 10)  # before it, dead-lettering at least once does not exist
 PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
 USER = "adrelay"
 VHOST = "adrelay"
@@ -25,9 +27,22 @@ ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none 
 
 def program() -> str | None:
     """Find the server's own start script; the distribution's wrapper insists on its own paths."""
-    for script in sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin")):
-        return str(script / "rabbitmq-server")
+    for folder in sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*")):
+        return str(folder / "sbin" / "rabbitmq-server")
     return shutil.which("rabbitmq-server")
+
+
+def _checked_program() -> str:
+    found = program()
+    if found is None:
+        raise NotStarted("RabbitMQ is not installed")
+    version = re.search(r"rabbitmq_server-(\d+)\.(\d+)", found)
+    if version and (int(version[1]), int(version[2])) < OLDEST:
+        raise NotStarted(
+            f"RabbitMQ {version[1]}.{version[2]} is too old: Adrelay needs 3.10 or newer; "
+            "set RABBITMQ_URL to a newer one"
+        )
+    return found
 
 
 def is_installed() -> bool:
@@ -54,7 +69,7 @@ def start(place: Place, ports: Ports) -> Daemon:
         _write_files(place, ports, folder, account)
         _start_epmd(place, ports, folder, account)
         env = _environment(place, ports, folder)
-        daemon.start([program() or "rabbitmq-server"], account, folder, env)
+        daemon.start([_checked_program()], account, folder, env)
     return daemon
 
 
@@ -117,6 +132,7 @@ def wait(daemon: Daemon, ports: Ports) -> None:
     operator.add_vhost(VHOST)
     password = daemon.place.passwords()["RABBITMQ_PASSWORD"]
     operator.add_user(USER, password, VHOST, tags="policymaker")
+    operator.protect_publishing(VHOST)
 
 
 def operator_of(place: Place, ports: Ports) -> Management:
