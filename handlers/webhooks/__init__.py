@@ -1,0 +1,15 @@
+"""Whose webhooks we understand. A new source is one module here and one line below."""
+
+from collections.abc import Mapping
+
+from handlers.webhooks import chatgpt, claude, gemini
+from handlers.webhooks.base import Unrecognised, WebhookSource, unrecognised
+from infra.signatures import BadSignature
+
+__all__ = ["SOURCES", "BadSignature", "Unrecognised", "WebhookSource", "unrecognised"]
+
+SOURCES: Mapping[str, WebhookSource] = {
+    "claude": claude,
+    "chatgpt": chatgpt,
+    "gemini": gemini,
+}

@@ -1,0 +1,98 @@
+"""What every webhook source is: two pure functions, and how news becomes events.
+
+    verify(headers, body, secrets, now) -> the sender's delivery id, or None if it sends none
+    events_of(body, delivery)           -> the events that the delivery means
+
+``verify`` raises ``BadSignature`` and nothing else, whatever it is fed; ``events_of`` raises
+``Unrecognised`` and nothing else. An event's id is the sender's, so that a repeated delivery
+is one event; its data depends on the body alone, for the same reason.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from events import CampaignMetricsReported, CampaignStatusReported, Event, WebhookUnrecognised
+from events.campaigns import ReportedCampaignStatus
+from events.metrics import ReportedMetrics
+from events.webhooks import UnrecognisedWebhook
+from schemas.base import Platform
+from schemas.webhooks import MetricsUpdated, StatusChanged, in_words
+
+Body = StatusChanged | MetricsUpdated
+
+
+class Unrecognised(Exception):
+    """A genuine body means none of our events; ``reason`` says why."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason, in words."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class WebhookSource(Protocol):
+    """A module of this package."""
+
+    def verify(
+        self, headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime
+    ) -> str | None:
+        """Check who sent ``body``; ``now`` is aware. Raises ``BadSignature``."""
+
+    def events_of(self, body: bytes, delivery: str | None) -> list[Event]:
+        """Read a verified body. Raises ``Unrecognised``."""
+
+
+def source_of(source: str) -> str:
+    """Name the CloudEvents source of a webhook source's events."""
+    return f"urn:adrelay:webhook:{source}"
+
+
+def read(shape: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 - the adapter's type
+    """Read a JSON body in a given shape; raises ``Unrecognised``."""
+    try:
+        return shape.validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+        raise Unrecognised(in_words(found)) from None
+
+
+def event_of(platform: Platform, news: Body, event_id: str | None) -> Event:
+    """Turn news of a platform into an event; without an id it gets a fresh one.
+
+    ``time`` is when it happened where the platform says so, else now.
+    """
+    envelope: dict[str, Any] = {
+        "source": source_of(platform),
+        "subject": news.data.campaign_id,
+    }
+    if event_id is not None:
+        envelope["id"] = event_id
+    if news.data.occurred_at is not None:
+        envelope["time"] = news.data.occurred_at
+    if isinstance(news, StatusChanged):
+        standing = ReportedCampaignStatus(
+            platform=platform,
+            platform_campaign_id=news.data.campaign_id,
+            status=news.data.status,
+            occurred_at=news.data.occurred_at,
+        )
+        return CampaignStatusReported(data=standing, **envelope)
+    figures = ReportedMetrics(
+        platform=platform,
+        platform_campaign_id=news.data.campaign_id,
+        **news.data.model_dump(exclude={"campaign_id", "occurred_at"}),
+    )
+    return CampaignMetricsReported(data=figures, **envelope)
+
+
+def unrecognised(
+    source: str, reason: str, body: bytes, delivery: str | None
+) -> WebhookUnrecognised:
+    """Keep a genuine body that we do not understand, whole and as text."""
+    text = body.decode("utf-8", "backslashreplace")
+    data = UnrecognisedWebhook(webhook=source, reason=reason, body=text)
+    named = {} if delivery is None else {"id": delivery}
+    return WebhookUnrecognised(source=source_of(source), data=data, **named)

@@ -1,0 +1,23 @@
+"""ChatGPT Ads: Standard Webhooks v1, a secret shared with the sender."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from pydantic import TypeAdapter
+
+from events import Event
+from handlers.webhooks.base import event_of, read
+from infra import standard_webhooks
+from schemas import chatgpt
+
+WEBHOOK: TypeAdapter[chatgpt.Webhook] = TypeAdapter(chatgpt.Webhook)
+
+
+def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> str:
+    """Check the signature and its time, and tell ``webhook-id``. Raises ``BadSignature``."""
+    return standard_webhooks.verify(standard_webhooks.V1, headers, body, secrets, now)
+
+
+def events_of(body: bytes, delivery: str | None) -> list[Event]:
+    """Read one event; raises ``Unrecognised``."""
+    return [event_of("chatgpt", read(WEBHOOK, body), delivery)]

@@ -1,0 +1,35 @@
+"""Claude Ads: ``X-Claude-Signature`` is the hex HMAC-SHA256 of the raw body; its id is inside.
+
+The signature covers no time, so an old delivery stays genuine for ever: the id makes its
+repetition harmless, and without an id only what may be repeated is accepted (a state, or
+totals of a day).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from pydantic import TypeAdapter
+
+from events import Event
+from handlers.webhooks.base import event_of, read
+from infra.signatures import read_headers, verify_body
+from schemas import claude
+
+WEBHOOK: TypeAdapter[claude.Webhook] = TypeAdapter(claude.Webhook)
+
+
+def verify(
+    headers: Mapping[str, str],
+    body: bytes,
+    secrets: Sequence[str],
+    now: datetime,  # noqa: ARG001 - this scheme signs no time
+) -> None:
+    """Check the signature; the delivery id is in the body. Raises ``BadSignature``."""
+    (signature,) = read_headers(headers, "x-claude-signature")
+    verify_body(signature, body, secrets)
+
+
+def events_of(body: bytes, delivery: str | None) -> list[Event]:
+    """Read one event; raises ``Unrecognised``."""
+    news = read(WEBHOOK, body)
+    return [event_of("claude", news, delivery or news.id)]

@@ -1,0 +1,44 @@
+"""Gemini Ads: Standard Webhooks v1a, signed with a private key; one piece of news or a batch.
+
+In a batch each piece stands for itself: what we do not understand is kept as unrecognised
+and holds nothing else back.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from pydantic import TypeAdapter
+from pydantic_core import to_json
+
+from events import Event
+from handlers.webhooks.base import Unrecognised, event_of, read, unrecognised
+from infra import standard_webhooks
+from schemas import gemini
+
+WEBHOOK: TypeAdapter[gemini.Webhook] = TypeAdapter(gemini.Webhook)
+DELIVERY: TypeAdapter[gemini.Delivery] = TypeAdapter(gemini.Delivery)
+
+
+def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> str:
+    """Check the signature and its time, and tell ``webhook-id``. Raises ``BadSignature``."""
+    return standard_webhooks.verify(standard_webhooks.V1A, headers, body, secrets, now)
+
+
+def events_of(body: bytes, delivery: str | None) -> list[Event]:
+    """Read one event, or one for each piece of a batch; raises ``Unrecognised``."""
+    news = read(DELIVERY, body)
+    if not isinstance(news, gemini.Batch):
+        return [event_of("gemini", news, delivery)]
+    if len(news.events) == 1:
+        return [_piece(to_json(news.events[0]), delivery)]
+    return [
+        _piece(to_json(piece), None if delivery is None else f"{delivery}/{index}")
+        for index, piece in enumerate(news.events)
+    ]
+
+
+def _piece(body: bytes, event_id: str | None) -> Event:
+    try:
+        return event_of("gemini", read(WEBHOOK, body), event_id)
+    except Unrecognised as refusal:
+        return unrecognised("gemini", refusal.reason, body, event_id)

@@ -1,0 +1,110 @@
+"""What the webhooks of all ad platforms have in common: two kinds of news about a campaign.
+
+A platform that has words of its own replaces them in its own module. Unlike our clients'
+bodies these are read tolerantly: a platform may add fields at any time, in camelCase or
+snake_case, and its floats carry noise; what is read must still be exact and in range.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from schemas.base import Count
+from schemas.campaigns import ReportedStatus
+
+MICRO = Decimal("0.000001")
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+
+
+def spoken(words: Mapping[str, ReportedStatus]) -> BeforeValidator:
+    """Make the validator that reads a platform's own status words; ours pass as they are."""
+
+    def translate(word: object) -> object:
+        return words.get(word, word) if isinstance(word, str) else word
+
+    return BeforeValidator(translate)
+
+
+def _only_text(value: object) -> object:
+    if not isinstance(value, str):
+        message = "must be text in ISO 8601"
+        raise ValueError(message)  # noqa: TRY004 - pydantic turns ValueError into its own
+    return value
+
+
+def _in_utc(value: dt.datetime) -> dt.datetime:
+    return value.astimezone(dt.UTC)
+
+
+def _rounded(value: Decimal) -> Decimal:
+    return value.quantize(MICRO)
+
+
+# Event ids have 200 characters; "/<index>" may follow a sender's.
+DeliveryId = Annotated[str, Field(min_length=1, max_length=180, pattern=PRINTABLE)]
+PlatformCampaignId = Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTABLE)]
+# Within these years every zone offset can be added without leaving what a datetime holds.
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_only_text),
+    Field(ge=dt.datetime(2000, 1, 1, tzinfo=dt.UTC), lt=dt.datetime(2100, 1, 1, tzinfo=dt.UTC)),
+    AfterValidator(_in_utc),
+]
+Day = Annotated[dt.date, BeforeValidator(_only_text)]
+Spend = Annotated[
+    Decimal, Field(ge=0, le=999_999_999, allow_inf_nan=False), AfterValidator(_rounded)
+]
+
+
+class News(BaseModel):
+    """A frozen value that ignores fields it does not know; input never shows in errors."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True
+    )
+
+
+class CampaignStanding(News):
+    """In what state a campaign is; ``occurred_at`` is the platform's clock."""
+
+    campaign_id: PlatformCampaignId
+    status: ReportedStatus
+    occurred_at: Moment | None = None
+
+
+class CampaignFigures(News):
+    """A campaign's totals of one day (UTC) so far; ``spend`` in currency units."""
+
+    campaign_id: PlatformCampaignId
+    date: Day
+    impressions: Count
+    clicks: Count
+    conversions: Count
+    spend: Spend
+    occurred_at: Moment | None = None
+
+
+class StatusChanged(News):
+    """``{"id"?, "event": "campaign.status_changed", "data": ..}``."""
+
+    id: DeliveryId | None = None
+    event: Literal["campaign.status_changed"]
+    data: CampaignStanding
+
+
+class MetricsUpdated(News):
+    """``{"id"?, "event": "campaign.metrics_updated", "data": ..}``."""
+
+    id: DeliveryId | None = None
+    event: Literal["campaign.metrics_updated"]
+    data: CampaignFigures
+
+
+def in_words(errors: list[Any]) -> str:
+    """Say in one line what pydantic found (``ValidationError.errors(include_input=False)``)."""
+    found = (f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in errors[:5])
+    return "; ".join(found)[:500]

@@ -1,0 +1,203 @@
+"""Every source against its recorded payloads, and against whatever anybody may send."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events import Event, WebhookUnrecognised
+from events.base import encode
+from handlers.webhooks import SOURCES, BadSignature, Unrecognised, unrecognised
+
+NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
+PAYLOADS = sorted((Path(__file__).parent / "payloads").glob("*/*.json"))
+GENUINE = {path.parent.name: json.loads(path.read_text()) for path in PAYLOADS}
+
+
+def verified(source: str, payload: dict[str, Any], *, body: bytes | None = None) -> str | None:
+    return SOURCES[source].verify(
+        payload["headers"],
+        payload["body"].encode() if body is None else body,
+        payload["secrets"],
+        datetime.fromisoformat(payload["now"]),
+    )
+
+
+def contains(whole: Any, part: Any) -> bool:
+    if isinstance(part, dict):
+        return all(key in whole and contains(whole[key], value) for key, value in part.items())
+    return bool(whole == part)
+
+
+def test_every_source_has_recorded_payloads() -> None:
+    assert set(GENUINE) == set(SOURCES)
+
+
+@pytest.mark.parametrize("path", PAYLOADS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_recorded_payload_is_genuine_and_means_its_events(path: Path) -> None:
+    payload = json.loads(path.read_text())
+    source = path.parent.name
+    delivery = verified(source, payload)
+    assert delivery == payload["delivery"]
+    found = SOURCES[source].events_of(payload["body"].encode(), delivery)
+    written = [json.loads(encode(event)) for event in found]
+    assert len(written) == len(payload["events"])
+    for event, expected in zip(written, payload["events"], strict=True):
+        assert contains(event, expected), event
+
+
+@pytest.mark.parametrize("path", PAYLOADS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_recorded_payload_with_a_changed_byte_is_refused(path: Path) -> None:
+    payload = json.loads(path.read_text())
+    with pytest.raises(BadSignature):
+        verified(path.parent.name, payload, body=payload["body"].encode() + b"\n")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_no_secret_means_no_webhook(source: str) -> None:
+    payload = {**GENUINE[source], "secrets": []}
+    with pytest.raises(BadSignature):
+        verified(source, payload)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "Invalid JSON"),
+        (b"\xff\xfe", "Invalid JSON"),
+        (b"[]", "should be an object"),
+        (b'{"event": "campaign.renamed", "data": {}}', "does not match any"),
+        (b'{"data": {}}', "discriminator 'event'"),
+        (b'{"event": "campaign.status_changed", "data": {"campaignId": "1"}}', "status"),
+        (b'{"event": "campaign.status_changed", "data": {"status": "paused"}}', "campaign_?[iI]d"),
+    ],
+)
+def test_a_body_that_means_nothing_says_why(source: str, body: bytes, reason: str) -> None:
+    with pytest.raises(Unrecognised, match=reason):
+        SOURCES[source].events_of(body, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"impressions": -1},
+        {"clicks": 1.5},
+        {"conversions": 2**63},
+        {"spend": -0.01},
+        {"spend": "NaN"},
+        {"spend": 1_000_000_000},
+        {"date": 20261122},
+        {"date": "yesterday"},
+        {"campaignId": "a\x00b"},
+        {"campaignId": "x" * 201},
+        {"campaignId": 7},
+        {"occurredAt": "2026-11-22T08:00:00"},
+        {"occurredAt": 1795334400},
+        {"occurredAt": "0001-01-01T00:00:00+23:59"},
+        {"occurredAt": "9999-12-31T23:59:59-23:59"},
+    ],
+)
+@pytest.mark.parametrize("source", SOURCES)
+def test_figures_out_of_range_mean_nothing(source: str, change: dict[str, Any]) -> None:
+    data = {"campaignId": "1", "date": "2026-11-22", "impressions": 1, "clicks": 1}
+    figures = {**data, "conversions": 1, "spend": 1, **change}
+    body = json.dumps({"event": "campaign.metrics_updated", "data": figures}).encode()
+    with pytest.raises(Unrecognised):
+        SOURCES[source].events_of(body, "delivery")
+
+
+def test_a_body_that_is_not_understood_is_kept_whole() -> None:
+    kept = unrecognised("claude", "because", b'{"a": "\xff"}', "evt_9")
+    assert (kept.id, kept.source) == ("evt_9", "urn:adrelay:webhook:claude")
+    assert (kept.data.body, kept.data.reason) == ('{"a": "\\xff"}', "because")
+    assert isinstance(unrecognised("claude", "because", b"", None), WebhookUnrecognised)
+
+
+anything = st.text(max_size=60) | st.sampled_from(["v1,a,b", "v1a,", " ", "v1,abc", "1795334400"])
+names = st.sampled_from(
+    "x-claude-signature X-Claude-Signature webhook-id webhook-timestamp "
+    "webhook-signature Webhook-Signature content-type".split()
+)
+
+
+@given(
+    source=st.sampled_from(sorted(SOURCES)),
+    headers=st.dictionaries(names, anything),
+    body=st.binary(max_size=60),
+    secrets=st.lists(anything, max_size=3),
+)
+def test_only_bad_signature_ever_leaves_verify(
+    source: str, headers: dict[str, str], body: bytes, secrets: list[str]
+) -> None:
+    with pytest.raises(BadSignature):
+        SOURCES[source].verify(headers, body, secrets, NOW)
+
+
+@given(source=st.sampled_from(sorted(SOURCES)), name=names, value=anything, body=st.binary())
+def test_only_bad_signature_leaves_verify_when_all_but_one_thing_is_genuine(
+    source: str, name: str, value: str, body: bytes
+) -> None:
+    payload = GENUINE[source]
+    for changed in ({**payload, "headers": {**payload["headers"], name: value}}, payload):
+        try:
+            verified(source, changed, body=body)
+        except BadSignature:
+            continue
+        assert body == payload["body"].encode()
+
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+keys = st.sampled_from(
+    "event data id events campaignId campaign_id status date "
+    "impressions clicks conversions spend occurredAt".split()
+)
+words = st.sampled_from(["campaign.status_changed", "campaign.metrics_updated", "paused", "live"])
+values = st.recursive(
+    leaves | words | st.dates().map(str) | st.datetimes().map(str),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=9),
+    max_leaves=12,
+)
+
+
+@given(
+    source=st.sampled_from(sorted(SOURCES)),
+    body=st.binary(max_size=60) | values.map(lambda value: json.dumps(value).encode()),
+    delivery=st.none() | st.just("msg_1"),
+)
+def test_only_unrecognised_ever_leaves_events_of(
+    source: str, body: bytes, delivery: str | None
+) -> None:
+    try:
+        found = SOURCES[source].events_of(body, delivery)
+    except Unrecognised as refusal:
+        unrecognised(source, refusal.reason, body, delivery)
+    else:
+        assert all(isinstance(event, Event) and encode(event) for event in found)
+
+
+@given(
+    source=st.sampled_from(sorted(SOURCES)),
+    data=st.fixed_dictionaries(
+        {
+            "campaignId": st.text(min_size=1, max_size=20),
+            "date": st.dates().map(str) | st.text(max_size=12),
+            "spend": st.decimals(allow_nan=True).map(str) | st.floats(),
+            "impressions": st.integers(),
+            "clicks": st.integers(),
+            "conversions": st.integers(),
+        },
+        optional={"occurredAt": st.datetimes(timezones=st.timezones()).map(str)},
+    ),
+)
+def test_almost_good_figures_are_an_event_or_unrecognised(source: str, data: Any) -> None:
+    body = json.dumps({"event": "campaign.metrics_updated", "data": data}).encode()
+    try:
+        (event,) = SOURCES[source].events_of(body, "msg_1")
+    except Unrecognised:
+        return
+    assert encode(event)
