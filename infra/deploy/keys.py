@@ -7,20 +7,19 @@ are in each platform's own form (Standard Webhooks: ``whsec_`` and ``whsk_``, ba
 import base64
 import secrets
 
-from nacl.public import PrivateKey
-from nacl.signing import SigningKey
-
+from infra import seal, tokens
 from infra.keys import KEY_BYTES, text_of
 
 
 def make_keys() -> dict[str, str]:
     """Make every secret that Adrelay's processes and the sandbox platforms share."""
-    signing, sealing = SigningKey.generate(), PrivateKey.generate()
+    signing, sealing = tokens.make_keys(), seal.make_keys()
     return {
-        "TOKEN_SIGNING_KEY": text_of(bytes(signing)),
-        "TOKEN_VERIFY_KEYS": text_of(bytes(signing.verify_key)),
-        "SEAL_PRIVATE_KEY": text_of(bytes(sealing)),
-        "SEAL_PUBLIC_KEY": text_of(bytes(sealing.public_key)),
+        "TOKEN_SIGNING_KEY": signing.private,
+        "TOKEN_VERIFY_KEYS": signing.public,
+        "SEAL_PRIVATE_KEY": sealing.private,
+        "SEAL_PUBLIC_KEY": sealing.public,
+        "REFRESH_KEY": text_of(secrets.token_bytes(KEY_BYTES)),
         "OPERATION_KEY": secrets.token_urlsafe(KEY_BYTES),
         "CLAUDE_WEBHOOK_SECRET": secrets.token_urlsafe(KEY_BYTES),
         "CHATGPT_WEBHOOK_SECRET": "whsec_" + _base64(secrets.token_bytes(KEY_BYTES)),
