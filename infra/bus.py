@@ -76,9 +76,17 @@ class Link:
         Raises ``Outage`` when no broker answers in time.
         """
         async with self._lock:
-            if self._connection is None or self._connection.is_closed:
-                self._connection = await self._connect()
-            transport = self._connection.transport
+            try:
+                return await self._open(confirms)
+            except Outage:
+                # It may look open and be dead: the next caller gets a fresh one.
+                await self.close()
+                raise
+
+    async def _open(self, confirms: bool) -> Channel:  # noqa: FBT001 - passed on as it came
+        if self._connection is None or self._connection.is_closed:
+            self._connection = await self._connect()
+        transport = self._connection.transport
         if transport is None:
             raise Outage("the broker closed the connection")
         opening = transport.connection.channel(publisher_confirms=confirms)
@@ -98,9 +106,10 @@ class Link:
 
     async def close(self) -> None:
         """Close the connection, within a bound and without complaint."""
-        if self._connection is not None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
             with contextlib.suppress(Outage):
-                await guarded(self._connection.close(), CLOSE_TIMEOUT)
+                await guarded(connection.close(), CLOSE_TIMEOUT)
 
 
 class Publisher:
