@@ -21,6 +21,9 @@ from schemas.base import Frozen
 
 CONTENT_TYPE = "application/cloudevents+json"
 
+# CloudEvents 1.0, section 3.1: what every event on a wire must say itself.
+REQUIRED = frozenset({"specversion", "id", "source", "type"})
+
 # CloudEvents 1.0: id and source are non-empty strings; control characters are refused.
 Attribute = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
@@ -93,18 +96,32 @@ def encode(event: Event) -> bytes:
     return event.__pydantic_serializer__.to_json(event, exclude_none=True)
 
 
+class MissingAttributes(ValueError):
+    """Attributes that CloudEvents requires of a sender were not given; the text names them."""
+
+
 def decode(cls: type[Event], body: bytes) -> Event:
-    """Read CloudEvents structured JSON; raises ``pydantic.ValidationError``."""
-    return cls.model_validate_json(body)
+    """Read CloudEvents structured JSON.
+
+    Raises ``pydantic.ValidationError`` or ``MissingAttributes`` (both ``ValueError``).
+    """
+    return _complete(cls.model_validate_json(body))
 
 
 def decode_binary(cls: type[Event], attributes: Mapping[str, str], data: bytes) -> Event:
     """Read an event in binary mode: attributes from headers, ``data`` from the body.
 
-    Raises ``ValueError`` when the body is no JSON, ``pydantic.ValidationError`` (also a
-    ``ValueError``) when the event is none of ours.
+    Raises ``ValueError`` when the body is no JSON, else as ``decode`` does.
     """
-    return cls.model_validate({**attributes, "data": from_json(data)})
+    return _complete(cls.model_validate({**attributes, "data": from_json(data)}))
+
+
+def _complete(event: Event) -> Event:
+    """Refuse an event whose sender left a required attribute to our defaults."""
+    missing = REQUIRED - event.model_fields_set
+    if missing:
+        raise MissingAttributes("; ".join(f"{name}: Field required" for name in sorted(missing)))
+    return event
 
 
 class Data(Frozen):

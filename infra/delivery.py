@@ -16,7 +16,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pydantic import ValidationError
 
-from events.base import Event, decode, decode_binary, now
+from events.base import Event, MissingAttributes, decode, decode_binary, now
 from infra import topology
 from infra.errors import Permanent
 
@@ -165,6 +165,8 @@ def _decode(cls: type[Event], delivery: Delivery) -> Event:
         return decode(cls, delivery.body)
     except ValidationError as error:
         raise Permanent(in_words(error), code="INVALID_EVENT") from None
+    except MissingAttributes as error:
+        raise Permanent(str(error), code="INVALID_EVENT") from None
     except (ValueError, RecursionError) as error:
         raise Permanent(f"the body is no JSON: {error}", code="INVALID_EVENT") from None
 

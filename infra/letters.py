@@ -68,7 +68,7 @@ def letter_of(queue: str, delivery: Delivery) -> Letter:
     event = _peek(delivery)
     kind = _text(event.get("type") or delivery.properties.message_type) or None
     return Letter(
-        id=_letter_id(queue, delivery),
+        id=_letter_id(queue, delivery, event),
         queue=queue,
         routing_key=_text(headers.get(KEY)) or _first_key(delivery),
         message_id=_text(delivery.properties.message_id) or None,
@@ -89,9 +89,13 @@ def letter_of(queue: str, delivery: Delivery) -> Letter:
     )
 
 
-def _letter_id(queue: str, delivery: Delivery) -> UUID:
-    parts = (queue, delivery.properties.message_id or "", delivery.headers.get(REPLAYS, 0))
-    hashed = blake2b("\0".join(map(str, parts)).encode(), digest_size=16)
+def _letter_id(queue: str, delivery: Delivery, event: dict[str, Any]) -> UUID:
+    """Hash what makes it the same letter: queue, event (or message), replays, body."""
+    name = (event.get("source"), event.get("id"))
+    if None in name:
+        name = ("", delivery.properties.message_id)
+    parts = (queue, *name, delivery.headers.get(REPLAYS, 0))
+    hashed = blake2b("\0".join(map(str, parts)).encode(errors="replace"), digest_size=16)
     hashed.update(delivery.body)
     return UUID(bytes=hashed.digest())
 

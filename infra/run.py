@@ -60,7 +60,7 @@ async def work(
         link = Link(settings, f"{name}:consume")
         alone = asyncio.Lock()
         consumers = [Consumer(sub, resources, link, alone) for sub in subscriptions]
-        runner = await serve(_probes(resources, consumers), settings, name)
+        runner = await serve(_probes(resources, consumers, stop), settings, name)
         tasks = [
             asyncio.create_task(consumer.run(stop), name=consumer.queue) for consumer in consumers
         ]
@@ -128,9 +128,10 @@ async def serve(checks: Checks, settings: Settings, name: str) -> web.AppRunner:
     return runner
 
 
-def _probes(resources: Resources, consumers: Sequence[Consumer]) -> Checks:
+def _probes(resources: Resources, consumers: Sequence[Consumer], stop: asyncio.Event) -> Checks:
     async def checks() -> dict[str, bool]:
         return {
+            "not draining": not stop.is_set(),
             "broker": resources.publisher.connected,
             "database": await healthy(resources),
             **{consumer.queue: consumer.alive for consumer in consumers},

@@ -129,6 +129,14 @@ def test_every_wrong_field_is_named_and_no_value_is_quoted() -> None:
     assert "secret" not in error.reason
 
 
+@pytest.mark.parametrize("name", ["specversion", "id", "source", "type"])
+def test_what_cloudevents_requires_has_no_default_on_the_wire(name: str) -> None:
+    body = orjson.loads(encode(event()))
+    del body[name]
+    error = reason(delivery(orjson.dumps(body)))
+    assert (error.code, error.reason) == ("INVALID_EVENT", f"{name}: Field required")
+
+
 @pytest.mark.parametrize(
     "body",
     [

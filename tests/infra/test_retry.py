@@ -22,14 +22,14 @@ CASES = [
     (Transient("t"), 5, 13000, LATE, Dead("t (waited 13000 of 14400 s)", "TRANSIENT", 6)),
     (Transient("t", within=600), 3, 36, LATE, Retry("5m", 4, 336)),
     (Transient("t", within=600), 4, 336, LATE, Dead("t (waited 336 of 600 s)", "TRANSIENT", 5)),
-    (Transient("t", code="UNKNOWN_CAMPAIGN"), 9, 0, LATE, Dead("t (10 attempts)", "UNKNOWN_CAMPAIGN", 10)),
+    (Transient("t", code="NEW"), 9, 0, LATE, Dead("t (10 attempts)", "NEW", 10)),
     (Permanent("p"), 0, 0, LATE, Dead("p", "PERMANENT", 1)),
     (Permanent("p", code="INVALID_EVENT"), 3, 9, LATE, Dead("p", "INVALID_EVENT", 4)),
     (Snooze("s", 0.5), 0, 0, EARLY, Retry("1s", 0, 0, snoozed=True)),
     (Snooze("s", 6), 2, 6, LATE, Retry("30s", 2, 6, snoozed=True)),
     (Snooze("s", 99999), 9, 14400, LATE, Retry("30m", 9, 14400, snoozed=True)),
     (ZeroDivisionError("secret"), 0, 0, LATE, Retry("1s", 1, 1)),
-    (ZeroDivisionError("secret"), 9, 0, LATE, Dead("unexpected ZeroDivisionError (10 attempts)", "ZeroDivisionError", 10)),
+    (KeyError("secret"), 9, 0, LATE, Dead("unexpected KeyError (10 attempts)", "KeyError", 10)),
 ]  # fmt: skip
 
 

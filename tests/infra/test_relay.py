@@ -1,0 +1,115 @@
+"""The outbox on its way to the broker."""
+
+import asyncio
+from dataclasses import replace
+
+from aio_pika.abc import AbstractConnection
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from infra import outbox, topology
+from infra.message import Message, message_of
+from infra.relay import PATIENCE, relay_once, relay_outbox
+from infra.resources import Resources
+from tests.infra.ledger import QUEUE, count, depth, report, take, until
+
+
+async def _write(engine: AsyncEngine, *messages: Message) -> None:
+    async with engine.begin() as tx:
+        await outbox.add(tx, messages)
+
+
+async def test_a_row_is_published_as_it_was_written_and_deleted_after_the_confirm(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    event = report(1, correlationid="c-1", traceparent="00-aa-bb-01")
+    await _write(engine, message_of(event))
+    assert await relay_once(resources) == 1
+    message = await take(broker, QUEUE)
+    assert message.message_id == "e-1"
+    assert message.type == "campaign.metrics_reported.v1"
+    assert message.correlation_id == "c-1"
+    assert message.content_type == "application/cloudevents+json"
+    assert message.headers["traceparent"] == "00-aa-bb-01"
+    assert message.app_id == "adrelay"
+    assert await count(engine, "select count(*) from outbox") == 0
+
+
+async def test_several_relays_publish_every_row_once(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    await _write(engine, *(message_of(report(n)) for n in range(1200)))
+    moved = await asyncio.gather(*(relay_once(resources) for _ in range(4)))
+    assert sum(moved) == 1200
+    await until(lambda: _depth_is(broker, 1200))
+
+
+async def test_a_hint_wakes_the_relay_long_before_it_would_look_by_itself(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    slow = resources.settings.model_copy(update={"outbox_poll": 600.0})
+    lazy = replace(resources, settings=slow)
+    stop = asyncio.Event()
+    task = asyncio.create_task(relay_outbox(lazy, stop))
+    await until(lambda: _is_listening(resources))
+    await _write(engine, message_of(report(1)))
+    await outbox.hint(resources.redis)
+    await until(lambda: _depth_is(broker, 1))
+    stop.set()
+    await task
+
+
+async def test_a_lease_that_ran_out_is_taken_over(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    await _write(engine, message_of(report(1)))
+    async with engine.begin() as tx:
+        assert len(await outbox.lease(tx, 10, 3600)) == 1
+    assert await relay_once(resources) == 0
+    async with engine.begin() as tx:
+        await tx.execute(text("update outbox set leased_until = now() - interval '1 second'"))
+    assert await relay_once(resources) == 1
+    assert await depth(broker, QUEUE) == 1
+
+
+async def test_a_row_that_can_never_be_published_is_parked_with_its_reason(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    lost = Message(topology.DEAD, "no.such.queue", b"{}", "lost-1")
+    await _write(engine, lost, message_of(report(1)))
+    for _ in range(PATIENCE):
+        await relay_once(resources)
+        async with engine.begin() as tx:
+            await tx.execute(text("update outbox set leased_until = '-infinity'"))
+    assert await depth(broker, QUEUE) == 1
+    async with engine.connect() as connection:
+        reasons = await connection.execute(text("select message_id, parked_reason from outbox"))
+        assert [tuple(row) for row in reasons] == [
+            ("lost-1", "no queue takes 'no.such.queue' from 'adrelay.dead'")
+        ]
+    assert await relay_once(resources) == 0
+
+
+async def test_a_missing_exchange_parks_its_row_and_no_other(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    await _write(engine, Message("no.such.exchange", "x", b"{}", "lost-1"), message_of(report(1)))
+
+    async def settled() -> bool:
+        async with engine.begin() as tx:
+            await tx.execute(text("update outbox set leased_until = '-infinity'"))
+        await relay_once(resources)
+        parked = "select count(*) from outbox where parked_reason is not null"
+        return await count(engine, parked) == 1 and await depth(broker, QUEUE) >= 1
+
+    await until(settled)
+    assert await count(engine, "select count(*) from outbox") == 1
+
+
+async def _depth_is(broker: AbstractConnection, messages: int) -> bool:
+    return await depth(broker, QUEUE) == messages
+
+
+async def _is_listening(resources: Resources) -> bool:
+    listeners = await resources.redis.pubsub_numsub(outbox.HINTS)
+    return bool(listeners[0][1])
