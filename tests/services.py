@@ -9,11 +9,10 @@ import asyncio
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import aio_pika
 from pydantic import SecretStr
@@ -26,8 +25,10 @@ from sqlalchemy.pool import NullPool
 from infra import topology
 from infra.deploy.keys import make_keys
 from infra.deploy.services import postgres, rabbitmq, redis
+from infra.deploy.services.apart import apart
 from infra.deploy.services.place import CHECKOUT, Place
-from infra.deploy.services.private import Private, start_private, stop_private
+from infra.deploy.services.ports import Ports
+from infra.deploy.services.provide import provide, withdraw
 from infra.management import Management
 from infra.migrate import declare_topology, migrate_database
 from infra.settings import Settings
@@ -39,27 +40,20 @@ TIMEOUT = 30.0  # seconds
 # argon2id as weak as it gets: the tests hash often and protect nothing.
 CHEAP = {"argon2_memory_kib": 8, "argon2_time": 1, "argon2_parallelism": 1}
 
-T = TypeVar("T")
-
-
-def apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine on an event loop of its own, whatever the test's loop is doing."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(work())).result()
-
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """The servers of this session, and the number of its Redis database."""
 
-    private: Private
+    place: Place
+    ports: Ports
     session: str
     redis_database: int
 
     @property
     def operator(self) -> Management:
         """The management API as administrator of the tests' broker."""
-        return rabbitmq.operator_of(self.private.place, self.private.ports)
+        return rabbitmq.operator_of(self.place, self.ports)
 
     @property
     def template(self) -> str:
@@ -68,24 +62,24 @@ class Services:
 
     def rabbitmq_url(self, vhost: str) -> str:
         """Give the URL of a vhost."""
-        return rabbitmq.url(self.private.place, self.private.ports).rpartition("/")[0] + f"/{vhost}"
+        return rabbitmq.url(self.place, self.ports).rpartition("/")[0] + f"/{vhost}"
 
     def management_url(self) -> str:
         """Give the URL of the management API, for Adrelay's own user."""
-        return rabbitmq.management_url(self.private.place, self.private.ports)
+        return rabbitmq.management_url(self.place, self.ports)
 
     def database_url(self, database: str) -> str:
         """Give the URL of a database."""
-        return postgres.url(self.private.place, self.private.ports, database)
+        return postgres.url(self.place, self.ports, database)
 
     def redis_url(self) -> str:
         """Give the URL of this session's Redis database."""
-        url = redis.url(self.private.place, self.private.ports)
+        url = redis.url(self.place, self.ports)
         return url.rpartition("/")[0] + f"/{self.redis_database}"
 
-    def execute(self, sql: str) -> None:
-        """Run SQL as the server's owner."""
-        postgres.execute(self.private.place, self.private.ports, sql)
+    def execute(self, statement: str) -> Sequence[Any]:
+        """Run one statement as the server's owner."""
+        return postgres.execute(self.place, self.ports, statement)
 
 
 @contextmanager
@@ -107,10 +101,10 @@ def open_services() -> Iterator[Services]:
     with ExitStack() as held:
         with lock("start", fcntl.LOCK_EX):
             alone = _is_alone()
-            private = start_private(PLACE)
+            ports = provide(PLACE, {}, print).ports
             held.enter_context(lock("use", fcntl.LOCK_SH))
             number = _redis_database(held)
-            services = Services(private, secrets.token_hex(3), number)
+            services = Services(PLACE, ports, secrets.token_hex(3), number)
             if alone:
                 _sweep(services)
             services.execute(f"create database {services.template} owner {postgres.ROLE};")
@@ -140,10 +134,9 @@ def _sweep(services: Services) -> None:
     for vhost in services.operator.vhosts():
         if vhost.startswith("test_"):
             services.operator.remove_vhost(vhost)
-    services.execute(
-        "select format('drop database %I with (force)', datname) from pg_database"
-        " where datname like 'test\\_%' \\gexec\n"
-    )
+    for (database,) in services.execute("select datname from pg_database"):
+        if database.startswith("test_"):
+            services.execute(f"drop database {database} with (force)")
 
 
 def _leave() -> None:
@@ -151,7 +144,7 @@ def _leave() -> None:
         return
     with lock("start", fcntl.LOCK_EX), lock("use", fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
         if alone:
-            stop_private(PLACE)
+            withdraw(PLACE)
 
 
 @contextmanager

@@ -9,12 +9,19 @@ import secrets
 
 from infra import seal, tokens
 from infra.keys import KEY_BYTES, text_of
+from infra.store.api_keys import make_key
+
+PASSWORD_BYTES = 18
 
 
 def make_keys() -> dict[str, str]:
-    """Make every secret that Adrelay's processes and the sandbox platforms share."""
+    """Make every secret that Adrelay, its first users and the sandbox platforms need."""
     signing, sealing = tokens.make_keys(), seal.make_keys()
     return {
+        "ADRELAY_ADMIN_EMAIL": "admin@adrelay.example",
+        "ADRELAY_ADMIN_PASSWORD": secrets.token_urlsafe(PASSWORD_BYTES),
+        "ADRELAY_API_KEY": make_key().key,
+        "ADRELAY_API_KEY_SOURCE": "urn:example:upstream",
         "TOKEN_SIGNING_KEY": signing.private,
         "TOKEN_VERIFY_KEYS": signing.public,
         "SEAL_PRIVATE_KEY": sealing.private,

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from infra.deploy.services.place import Account, Place
@@ -80,8 +81,24 @@ class Daemon:
                 umask=0o077,
                 **account.popen,
             )
-        pid = int(started.stdout)
+        self._remember(int(started.stdout))
+
+    def enter(self) -> None:
+        """Take its place as the current process, which stays in the foreground."""
+        self._remember(os.getpid())
+
+    def leave(self) -> None:
+        """Give up the place taken by ``enter``."""
+        self._pid_file.unlink(missing_ok=True)
+
+    def _remember(self, pid: int) -> None:
         self._pid_file.write_text(f"{pid} {began(pid) or 'ended'}\n")
+
+    def since(self) -> datetime | None:
+        """Tell since when it runs, in UTC."""
+        if self.pid() is None:
+            return None
+        return datetime.fromtimestamp(self._pid_file.stat().st_mtime, UTC)
 
     def wait_until(self, ready: Callable[[], bool], deadline: float = 90) -> None:
         """Poll until ``ready()``; raises ``NotStarted`` when the process ends or time is up."""

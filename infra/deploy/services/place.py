@@ -17,6 +17,7 @@ from typing import Any
 from infra.settings import read_env_file
 
 CHECKOUT = Path(__file__).resolve().parents[3]
+TESTS = "test"
 ELSEWHERE = Path("/var/lib")
 PASSWORDS = (
     "RABBITMQ_OPERATOR_PASSWORD",
@@ -117,10 +118,15 @@ class Place:
         return known
 
     def remove(self) -> None:
-        """Delete the data of stopped servers and all else that this place has."""
+        """Delete the data of stopped servers and all else, but not the tests' place below."""
         if self.data.is_symlink():
             shutil.rmtree(self.data.resolve(), ignore_errors=True)
-        shutil.rmtree(self.state, ignore_errors=True)
+        for entry in self.state.iterdir() if self.state.is_dir() else ():
+            if entry.is_dir() and not entry.is_symlink():
+                if entry.name != TESTS:
+                    shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 def write_private(path: Path, text: str, account: Account | None = None) -> None:

@@ -3,11 +3,20 @@
 Where data need not last (the tests), it does not wait for the disk.
 """
 
+import asyncio
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from infra.deploy.services.apart import apart
 from infra.deploy.services.daemon import Daemon, NotStarted, environment
 from infra.deploy.services.place import Account, Place, account_of, write_private
 from infra.deploy.services.ports import Ports
@@ -16,13 +25,7 @@ NAME = "postgres"
 PACKAGES = ("postgresql",)
 OWNER = "postgres"
 ROLE = "adrelay"
-SET_UP = """
-select 'create role adrelay login'
- where not exists (select from pg_roles where rolname = 'adrelay') \\gexec
-alter role adrelay password :'password';
-select 'create database adrelay owner adrelay'
- where not exists (select from pg_database where datname = 'adrelay') \\gexec
-"""
+TIMEOUT = 30.0  # seconds
 DISPOSABLE = ("fsync", "synchronous_commit", "full_page_writes")
 
 
@@ -98,29 +101,41 @@ def _initialise(place: Place, account: Account, folder: Path, data: Path) -> Non
         os.sync()
 
 
-def wait(daemon: Daemon, ports: Ports) -> None:
-    """Wait until it answers, then make the role and the database if they are missing."""
-    daemon.wait_until(lambda: _answers(ports))
-    password = daemon.place.passwords()["DATABASE_PASSWORD"]
-    execute(daemon.place, ports, f"\\set password {password}\n{SET_UP}")
+def answers(place: Place, ports: Ports) -> bool:
+    """Tell whether it lets its owner in."""
+    try:
+        execute(place, ports, "select 1")
+    except (OSError, TimeoutError, DBAPIError):
+        return False
+    return True
 
 
-def _answers(ports: Ports) -> bool:
-    words = ["-q", "-h", "127.0.0.1", "-p", str(ports.postgres)]
-    return not subprocess.run([_program("pg_isready"), *words], check=False, timeout=10).returncode
+def provision(place: Place, ports: Ports) -> None:
+    """Make the role and the database if they are missing, and set the password."""
+    password = place.passwords()["DATABASE_PASSWORD"]
+    if not execute(place, ports, "select 1 from pg_roles where rolname = 'adrelay'"):
+        execute(place, ports, "create role adrelay login")
+    # Hexadecimal digits, as Place makes them.
+    execute(place, ports, f"alter role adrelay password '{password}'")
+    if not execute(place, ports, "select 1 from pg_database where datname = 'adrelay'"):
+        execute(place, ports, "create database adrelay owner adrelay")
 
 
-def execute(place: Place, ports: Ports, sql: str) -> None:
-    """Run SQL as the server's owner; raises ``NotStarted`` with the server's words."""
-    words = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(ports.postgres)]
-    done = subprocess.run(
-        [_program("psql"), *words, "-U", OWNER, "-d", "postgres"],
-        input=sql,
-        env=environment(place.state) | {"PGPASSWORD": place.passwords()["POSTGRES_PASSWORD"]},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    if done.returncode:
-        raise NotStarted(f"Postgres refused its set-up: {done.stderr.strip()}")
+def execute(place: Place, ports: Ports, statement: str) -> Sequence[Any]:
+    """Run one statement as the server's owner, outside a transaction; returns its rows.
+
+    Raises what SQLAlchemy raises, ``OSError`` or ``TimeoutError``.
+    """
+    password = place.passwords()["POSTGRES_PASSWORD"]
+    url = f"postgresql+asyncpg://{OWNER}:{password}@127.0.0.1:{ports.postgres}/postgres"
+
+    async def run() -> Sequence[Any]:
+        engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        try:
+            async with asyncio.timeout(TIMEOUT), engine.connect() as connection:
+                result = await connection.execute(text(statement))
+                return result.all() if result.returns_rows else ()
+        finally:
+            await engine.dispose()
+
+    return apart(run)

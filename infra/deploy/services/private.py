@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 from infra.deploy.services import postgres, rabbitmq, redis
@@ -16,6 +17,7 @@ SERVERS: dict[str, ModuleType] = {
     "DATABASE_URL": postgres,
     "REDIS_URL": redis,
 }
+START_DEADLINE = 120.0  # seconds
 # How each process is asked to end: Postgres closes its clients' connections on SIGINT.
 ENDINGS = {
     redis.NAME: signal.SIGTERM,
@@ -44,7 +46,8 @@ def start_private(place: Place, variables: Sequence[str] = tuple(SERVERS)) -> Pr
     servers = [server for name, server in SERVERS.items() if name in variables]
     daemons = [server.start(place, ports) for server in servers]
     for server, daemon in zip(servers, daemons, strict=True):
-        server.wait(daemon, ports)
+        daemon.wait_until(partial(server.answers, place, ports), deadline=START_DEADLINE)
+        server.provision(place, ports)
     return Private(place, ports)
 
 

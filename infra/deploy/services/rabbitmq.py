@@ -125,13 +125,16 @@ def _environment(place: Place, ports: Ports, folder: Path) -> Mapping[str, str]:
     }
 
 
-def wait(daemon: Daemon, ports: Ports) -> None:
-    """Wait until the node serves clients, then make its user and its permissions."""
-    operator = operator_of(daemon.place, ports)
-    daemon.wait_until(lambda: is_open(ports.amqp) and operator.answers(), deadline=120)
+def answers(place: Place, ports: Ports) -> bool:
+    """Tell whether the node serves clients and its management API takes our password."""
+    return is_open(ports.amqp) and operator_of(place, ports).answers()
+
+
+def provision(place: Place, ports: Ports) -> None:
+    """Make the vhost, the user that Adrelay uses, and the policy for foreign queues."""
+    operator = operator_of(place, ports)
     operator.add_vhost(VHOST)
-    password = daemon.place.passwords()["RABBITMQ_PASSWORD"]
-    operator.add_user(USER, password, VHOST, tags="policymaker")
+    operator.add_user(USER, place.passwords()["RABBITMQ_PASSWORD"], VHOST, tags="policymaker")
     operator.protect_publishing(VHOST)
 
 

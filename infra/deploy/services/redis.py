@@ -43,17 +43,17 @@ def _config(place: Place, ports: Ports, folder: Path) -> str:
     )
 
 
-def wait(daemon: Daemon, ports: Ports) -> None:
-    """Wait until it has loaded its data."""
-    password = daemon.place.passwords()["REDIS_PASSWORD"]
-    daemon.wait_until(lambda: _answers(ports.redis, password))
-
-
-def _answers(port: int, password: str) -> bool:
+def answers(place: Place, ports: Ports) -> bool:
+    """Tell whether it has loaded its data and takes the password."""
+    password = place.passwords()["REDIS_PASSWORD"]
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        with socket.create_connection(("127.0.0.1", ports.redis), timeout=1) as connection:
             connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
-            with connection.makefile("rb") as answers:
-                return answers.readline().startswith(b"+OK") and b"PONG" in answers.readline()
+            with connection.makefile("rb") as lines:
+                return lines.readline().startswith(b"+OK") and b"PONG" in lines.readline()
     except OSError:
         return False
+
+
+def provision(place: Place, ports: Ports) -> None:
+    """Do nothing: the password stands in its configuration."""

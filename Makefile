@@ -1,0 +1,46 @@
+# `make help` lists the targets. Everything happens in this checkout: .venv and .services.
+SHELL := /bin/bash
+PYTHON_ENV := PYTHONUNBUFFERED=1
+DEPLOY := $(PYTHON_ENV) .venv/bin/python -m infra.deploy
+
+.DEFAULT_GOAL := help
+.PHONY: help run up down status reset demo test check lock venv venv-run
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+run: venv-run ## run the whole system in the foreground; Ctrl-C ends it
+	@$(DEPLOY) run
+
+up: venv-run ## run it in the background; returns when every process is ready
+	@$(DEPLOY) up
+
+down: venv-run ## end what run or up has started; the data stays
+	@$(DEPLOY) down
+
+status: venv-run ## what runs, where, since when
+	@$(DEPLOY) status
+
+reset: venv-run ## end it and delete its data
+	@$(DEPLOY) reset
+
+demo: venv-run ## drive the whole story against the running system (REPEAT=n for traffic)
+	@$(PYTHON_ENV) .venv/bin/python -m infra.deploy.demo $(if $(REPEAT),--repeat $(REPEAT))
+
+test: venv ## the test suite, on private servers of its own (ARGS="-k word")
+	@$(PYTHON_ENV) .venv/bin/python -m pytest $(ARGS)
+
+check: venv ## ruff, mypy --strict, the import rule
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/python -m pytest tests/test_imports.py
+
+lock: venv ## write requirements/*.txt anew from pyproject.toml (UPGRADE=1 for newer versions)
+	infra/deploy/lock.sh $(if $(UPGRADE),--upgrade)
+
+venv: ## .venv with everything for development
+	@infra/deploy/venv.sh dev
+
+venv-run: ## .venv with what running needs
+	@infra/deploy/venv.sh run

@@ -1,0 +1,147 @@
+"""The commands behind ``make``: ``python -m infra.deploy run | up | down | status | reset``."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from infra.deploy import readiness, screen, system
+from infra.deploy.procfile import Process, planned
+from infra.deploy.services import docker
+from infra.deploy.services.daemon import Daemon, NotStarted
+from infra.deploy.services.place import RUNNING as PLACE
+from infra.deploy.supervisor import Supervisor
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal how far we are."""
+    print(f"adrelay: {text}", flush=True)
+
+
+def run() -> int:
+    """Run in the foreground until Ctrl-C; ends all that it has started."""
+    if system.running(PLACE):
+        say("it is running already ('make status' shows it, 'make down' ends it)")
+        return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    PLACE.prepare()
+    Daemon(PLACE, system.SUPERVISOR).enter()
+    try:
+        processes = system.start(PLACE, os.environ, say)
+        return asyncio.run(_foreground(processes))
+    except KeyboardInterrupt:
+        return 130
+    except (NotStarted, readiness.NotReady, RuntimeError) as error:
+        say(str(error))
+        return 1
+    finally:
+        _stop_undisturbed()
+
+
+async def _foreground(processes: Sequence[Process]) -> int:
+    supervisor = Supervisor(PLACE, processes, os.environ)
+    supervisor.heed_signals()
+    supervising = asyncio.create_task(supervisor.run())
+    waiting = asyncio.create_task(readiness.wait_until_ready(PLACE, processes))
+    await asyncio.wait({supervising, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    failure = waiting.exception() if waiting.done() else None
+    if failure is not None:
+        supervisor.stop()
+        say(str(failure))
+    elif waiting.done():
+        print(screen.text(PLACE), flush=True)
+    waiting.cancel()
+    await supervising
+    return 1 if failure is not None else 0
+
+
+def _stop_undisturbed() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    say("stopping")
+    Daemon(PLACE, system.SUPERVISOR).leave()
+    system.stop(PLACE)
+    say("stopped")
+
+
+def up() -> int:
+    """Run in the background; returns when every process is ready."""
+    if not system.running(PLACE):
+        try:
+            system.start(PLACE, os.environ, say)
+        except BaseException:
+            system.stop(PLACE)
+            raise
+        system.start_supervisor(PLACE, os.environ)
+    try:
+        asyncio.run(readiness.wait_until_ready(PLACE, planned(PLACE)))
+    except readiness.NotReady:
+        system.stop(PLACE)
+        raise
+    print(screen.text(PLACE))
+    return 0
+
+
+def down() -> int:
+    """End what ``up`` or ``run`` has started; the data stays."""
+    started = time.monotonic()
+    system.stop(PLACE)
+    say(f"stopped in {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def status() -> int:
+    """Show what runs, where and since when; the status is 1 when it does not run."""
+    print(asyncio.run(screen.status(PLACE)))
+    return 0 if system.running(PLACE) else 1
+
+
+def reset() -> int:
+    """End it and delete its data, passwords and keys."""
+    system.stop(PLACE)
+    docker.stop(PLACE, remove=True)
+    PLACE.remove()
+    say("the data is deleted")
+    return 0
+
+
+def supervise() -> int:
+    """Keep the processes running: what ``up`` leaves in the background."""
+    asyncio.run(_background(planned(PLACE)))
+    return 0
+
+
+async def _background(processes: Sequence[Process]) -> None:
+    supervisor = Supervisor(PLACE, processes, os.environ)
+    supervisor.heed_signals()
+    await supervisor.run()
+
+
+COMMANDS: dict[str, Callable[[], int]] = {
+    "run": run,
+    "up": up,
+    "down": down,
+    "status": status,
+    "reset": reset,
+    "supervise": supervise,
+}
+
+
+def main() -> int:
+    """Run one command."""
+    parser = argparse.ArgumentParser(prog="python -m infra.deploy", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    try:
+        return COMMANDS[parser.parse_args().command]()
+    except (NotStarted, readiness.NotReady, RuntimeError) as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

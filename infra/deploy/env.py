@@ -1,0 +1,69 @@
+"""``.services/env``: what every process and every tool of this checkout is told.
+
+Shell syntax, so that ``. .services/env`` works too, and readable by its owner alone. Two
+keys stand in ``.services/auth.env``: only the auth worker may sign tokens and open sealed
+credentials. Secrets are made on the first start and kept; the environment overrides them.
+"""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from infra.deploy.keys import make_keys
+from infra.deploy.procfile import SANDBOX, Process
+from infra.deploy.services import prometheus
+from infra.deploy.services.place import Place, write_private
+from infra.deploy.services.provide import Servers
+from infra.settings import read_env_file
+from schemas.base import PLATFORMS
+
+# What one process alone is told.
+OWN: Mapping[str, tuple[str, ...]] = {"auth": ("TOKEN_SIGNING_KEY", "SEAL_PRIVATE_KEY")}
+
+
+def env_file(place: Place, process: str = "") -> Path:
+    """Name the file for all processes, or the one for a single process."""
+    return place.state / (f"{process}.env" if process else "env")
+
+
+def write_env(
+    place: Place, servers: Servers, processes: Sequence[Process], environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Write the files of this start; returns what stands in the common one."""
+    kept = read_env_file(env_file(place))
+    for process in OWN:
+        kept |= read_env_file(env_file(place, process))
+    secrets = {
+        name: environment.get(name) or kept.get(name) or made for name, made in make_keys().items()
+    }
+    values = {**_addresses(servers, processes), **secrets}
+    for process, names in OWN.items():
+        _write(env_file(place, process), values, names)
+    common = [name for name in values if not any(name in names for names in OWN.values())]
+    _write(env_file(place), values, common)
+    return {name: values[name] for name in common}
+
+
+def _addresses(servers: Servers, processes: Sequence[Process]) -> dict[str, str]:
+    urls = {process.name: process.url for process in processes}
+    sandbox = urls[SANDBOX]
+    return {
+        "ADRELAY_URL": urls["web"],
+        **servers.urls,
+        "PROMETHEUS_URL": prometheus.url(servers.ports),
+        "SANDBOX_URL": sandbox,
+        **{f"{platform.upper()}_URL": f"{sandbox}/{platform}" for platform in PLATFORMS},
+    }
+
+
+def _write(path: Path, values: Mapping[str, str], names: Iterable[str]) -> None:
+    write_private(path, "".join(f"{name}={shlex.quote(values[name])}\n" for name in names))
+
+
+def environment_of(
+    place: Place, process: Process, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Build the environment of a process: the files over ours, and its port."""
+    common = read_env_file(env_file(place))
+    own = read_env_file(env_file(place, process.name))
+    return {**environment, **common, **own, "PORT": str(process.port)}

@@ -1,0 +1,87 @@
+"""The processes of a system: the lines of the Procfile, and the sandbox beside them."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from infra.deploy.services.place import CHECKOUT, Place
+from infra.deploy.services.ports import is_free
+
+PROCFILE = CHECKOUT / "Procfile"
+RELEASE = "release"
+SANDBOX = "sandbox"
+SANDBOX_COMMAND = "python -m infra.sandbox"
+# The workers' probes follow from 9101 on, in the order of the Procfile.
+OWN_PORTS = {"web": 8080, SANDBOX: 8090}
+FIRST_PROBE_PORT = 9101
+HIGHEST_PORT = 32_767
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process to keep running: its name, its command and its port."""
+
+    name: str
+    command: str
+    port: int
+
+    @property
+    def argv(self) -> list[str]:
+        """Split the command; ``python`` is the one that runs now."""
+        program, *words = shlex.split(self.command)
+        return [sys.executable if program == "python" else program, *words]
+
+    @property
+    def url(self) -> str:
+        """Address of its port."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+def read_procfile(path: Path = PROCFILE) -> dict[str, str]:
+    """Read ``name: command`` lines."""
+    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    pairs = (line.split(":", 1) for line in lines if not line.startswith("#"))
+    return {name.strip(): command.strip() for name, command in pairs}
+
+
+def commands() -> dict[str, str]:
+    """List the commands of everything that is kept running."""
+    lines = {name: line for name, line in read_procfile().items() if name != RELEASE}
+    return {**lines, SANDBOX: SANDBOX_COMMAND}
+
+
+def planned(place: Place) -> list[Process]:
+    """Read the processes and ports of the last start; empty when there was none."""
+    file = place.state / "processes.json"
+    kept = json.loads(file.read_text()) if file.is_file() else {}
+    return [Process(name, line, kept[name]) for name, line in commands().items() if name in kept]
+
+
+def plan(place: Place, wanted_url: str = "") -> list[Process]:
+    """Give every process its port: the one of the last start, else its own, else the next free.
+
+    ``wanted_url`` may ask for another port of the ingress (``http://127.0.0.1:8081``). Call it
+    while the processes do not run.
+    """
+    kept = {process.name: process.port for process in planned(place)}
+    workers = [name for name in commands() if name not in OWN_PORTS]
+    wanted = {name: FIRST_PROBE_PORT + index for index, name in enumerate(workers)}
+    wanted |= OWN_PORTS | kept
+    if port := urlsplit(wanted_url).port:
+        wanted["web"] = port
+    chosen: dict[str, int] = {}
+    for name in commands():
+        chosen[name] = _free_port(wanted[name], chosen.values())
+    (place.state / "processes.json").write_text(json.dumps(chosen) + "\n")
+    return planned(place)
+
+
+def _free_port(wanted: int, taken: Iterable[int]) -> int:
+    for port in range(wanted, HIGHEST_PORT + 1):
+        if port not in taken and is_free(port):
+            return port
+    raise RuntimeError(f"no free port from {wanted} on")

@@ -1,0 +1,78 @@
+"""What a person sees: the short screen after a start, and the table of ``make status``."""
+
+from datetime import UTC, datetime
+
+from infra.deploy import readiness
+from infra.deploy.env import env_file
+from infra.deploy.procfile import planned
+from infra.deploy.services.daemon import Daemon
+from infra.deploy.services.place import CHECKOUT, Place
+from infra.deploy.services.private import ENDINGS
+from infra.deploy.services.prometheus import NAME as PROMETHEUS
+from infra.deploy.status import read_status
+from infra.settings import read_env_file
+
+CAMPAIGN = (
+    '{"name": "First", "budget": 100, "platform": "claude",'
+    ' "targeting": {"interests": ["tea"], "age_range": [25, 45]}}'
+)
+
+
+def text(place: Place) -> str:
+    """Write the screen: addresses, how to log in, three lines to try, where the metrics are."""
+    file = env_file(place).relative_to(CHECKOUT)
+    env = read_env_file(env_file(place))
+    url = env["ADRELAY_URL"]
+    return f"""
+Adrelay is ready.
+
+  API         {url}     (OpenAPI: {url}/openapi.json)
+  sandbox     {env["SANDBOX_URL"]}     (plays the three ad platforms)
+  Prometheus  {env["PROMETHEUS_URL"]}     (every process has /metrics, /healthz, /readyz)
+  logs        {place.logs.relative_to(CHECKOUT)}/<name>.log
+  settings    {file}     (admin {env["ADRELAY_ADMIN_EMAIL"]}; passwords and keys stand there)
+
+Try it:
+
+  . {file}
+  TOKEN=$(curl -s $ADRELAY_URL/api/v1/auth/login -H 'content-type: application/json' \\
+    -d '{{"email": "'$ADRELAY_ADMIN_EMAIL'", "password": "'$ADRELAY_ADMIN_PASSWORD'"}}' \\
+    | python3 -c 'import json, sys; print(json.load(sys.stdin)["data"]["access_token"])')
+  curl -s $ADRELAY_URL/api/v1/campaigns -H "authorization: Bearer $TOKEN"
+  curl -s $ADRELAY_URL/api/v1/campaigns -H "authorization: Bearer $TOKEN" -H 'prefer: wait=5' \\
+    -H 'content-type: application/json' -d '{CAMPAIGN}'
+
+'make demo' shows the whole story, 'make status' what runs, 'make down' (or Ctrl-C) ends it.
+"""
+
+
+async def status(place: Place) -> str:
+    """Write the table: name, state, port, process id, since when, restarts."""
+    rows = [("NAME", "STATE", "PORT", "PID", "SINCE (UTC)", "RESTARTS")]
+    for name in (*ENDINGS, PROMETHEUS):
+        daemon = Daemon(place, name)
+        pid, since = daemon.pid(), daemon.since()
+        if pid and since:
+            rows.append((name, "running", "", str(pid), _moment(since), ""))
+    processes = planned(place)
+    answers = await readiness.answers_of(processes) if processes else {}
+    statuses = read_status(place)
+    for process in processes:
+        seen = statuses.get(process.name)
+        if seen is None or not seen.is_alive:
+            state = f"down ({seen.last_exit})" if seen and seen.last_exit else "down"
+            rows.append((process.name, state, str(process.port), "", "", ""))
+            continue
+        state = "not ready" if answers[process.name] else "ready"
+        since = datetime.fromisoformat(seen.since)
+        row = (process.name, state, str(seen.port), str(seen.pid), _moment(since))
+        rows.append((*row, str(seen.restarts)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _moment(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")

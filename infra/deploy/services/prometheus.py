@@ -1,0 +1,86 @@
+"""A private Prometheus that scrapes this system's processes and its broker.
+
+The configuration is made anew at every start, because it names the ports of that start.
+Rules are taken from ``infra/dashboards``. It is no part of the main job: where it cannot
+be had, the system runs without, and every process still shows its ``/metrics``.
+"""
+
+import json
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infra.deploy.services.daemon import Daemon
+from infra.deploy.services.place import CHECKOUT, Place, account_of, write_private
+from infra.deploy.services.ports import Ports, is_open
+
+NAME = "prometheus"
+PACKAGES = ("prometheus",)
+DASHBOARDS = CHECKOUT / "infra" / "dashboards"
+INTERVAL = "5s"
+RETENTION = "15d"
+BROKER = "rabbitmq"
+FAMILIES = ("queue_coarse_metrics", "queue_consumer_count")
+
+
+def is_installed() -> bool:
+    """Tell whether this machine has the server."""
+    return shutil.which(NAME) is not None
+
+
+def url(ports: Ports) -> str:
+    """Build ``PROMETHEUS_URL``."""
+    return f"http://127.0.0.1:{ports.prometheus}"
+
+
+def configuration(targets: Mapping[str, int], rules: Sequence[str]) -> str:
+    """Write the configuration as JSON, which is YAML: one job for each name and port.
+
+    The broker has two: totals, and a line for each queue (``rabbitmq_detailed_...``).
+    """
+    jobs = [_job(job, port) for job, port in targets.items()]
+    if BROKER in targets:
+        detailed = {"metrics_path": "/metrics/detailed", "params": {"family": list(FAMILIES)}}
+        jobs.append(_job(f"{BROKER}-queues", targets[BROKER]) | detailed)
+    intervals = {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL}
+    return json.dumps(
+        {"global": intervals, "rule_files": list(rules), "scrape_configs": jobs}, indent=2
+    )
+
+
+def _job(name: str, port: int) -> dict[str, Any]:
+    return {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+
+
+def start(place: Place, ports: Ports, targets: Mapping[str, int]) -> Daemon:
+    """Start the server, with the targets of this start; one that runs is started anew."""
+    daemon, account = Daemon(place, NAME), account_of(NAME)
+    stop(place)
+    folder = place.folder(NAME, account)
+    rules = []
+    for rule in sorted(DASHBOARDS.glob("*.yaml")):
+        # The server's account may not be able to read the checkout.
+        write_private(folder / rule.name, rule.read_text(), account)
+        rules.append(str(folder / rule.name))
+    config = folder / "prometheus.yml"
+    write_private(config, configuration(targets, rules), account)
+    words = [
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--storage.tsdb.retention.time={RETENTION}",
+        f"--web.listen-address=127.0.0.1:{ports.prometheus}",
+        "--log.level=warn",
+    ]
+    daemon.start([shutil.which(NAME) or NAME, *words], account, folder)
+    return daemon
+
+
+def wait(daemon: Daemon, ports: Ports) -> None:
+    """Wait until it listens."""
+    daemon.wait_until(lambda: is_open(ports.prometheus), deadline=30)
+
+
+def stop(place: Place) -> None:
+    """End it, if it runs."""
+    Daemon(place, NAME).stop(signal.SIGTERM)

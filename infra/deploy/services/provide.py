@@ -1,0 +1,86 @@
+"""RabbitMQ, Postgres and Redis, from the first place that has them.
+
+    a URL in the environment -> binaries on this machine -> apt -> docker compose -> a message
+
+Each of the three stands for itself: one may be given and the others private.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from infra.deploy.services import apt, docker, prometheus, rabbitmq
+from infra.deploy.services.daemon import NotStarted
+from infra.deploy.services.place import Place
+from infra.deploy.services.ports import Ports, kept_ports
+from infra.deploy.services.private import SERVERS, start_private, stop_private
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the servers are. ``ports`` are those of the private ones."""
+
+    urls: Mapping[str, str]
+    ports: Ports
+    has_private_broker: bool
+
+
+def provide(place: Place, environment: Mapping[str, str], say: Say) -> Servers:
+    """Find or start the three servers; returns when all private ones are ready.
+
+    Raises ``NotStarted`` with a sentence that says what to install or what went wrong.
+    """
+    place.prepare()
+    given = _given(place, environment)
+    wanted = [name for name in SERVERS if name not in given]
+    _install_missing(wanted, say)
+    contained = [name for name in wanted if not SERVERS[name].is_installed()]
+    if contained and not docker.is_possible():
+        raise NotStarted(_advice(contained))
+    for name in wanted:
+        how = "in a container" if name in contained else "private"
+        say(f"{SERVERS[name].NAME}: {how}")
+    private = start_private(place, [name for name in wanted if name not in contained])
+    if contained:
+        docker.start(place, private.ports, [SERVERS[name].NAME for name in contained])
+        for name in contained:
+            SERVERS[name].provision(place, private.ports)
+    urls = {name: SERVERS[name].url(place, private.ports) for name in wanted} | given
+    if "RABBITMQ_URL" in wanted:
+        urls["RABBITMQ_MANAGEMENT_URL"] = rabbitmq.management_url(place, private.ports)
+    return Servers(urls, private.ports, "RABBITMQ_URL" in wanted)
+
+
+def _given(place: Place, environment: Mapping[str, str]) -> dict[str, str]:
+    """Take the URLs of the environment, unless they are our own of an earlier start."""
+    ports = kept_ports(place)
+    ours = {server.url(place, ports) for server in SERVERS.values()} if ports else set()
+    given = {name: environment.get(name, "") for name in SERVERS}
+    return {name: url for name, url in given.items() if url and url not in ours}
+
+
+def _install_missing(wanted: list[str], say: Say) -> None:
+    servers = [SERVERS[name] for name in wanted]
+    missing = [server for server in servers if not server.is_installed()]
+    if not prometheus.is_installed():
+        missing.append(prometheus)
+    if missing:
+        apt.install([package for server in missing for package in server.PACKAGES], say)
+
+
+def _advice(missing: list[str]) -> str:
+    names = ", ".join(SERVERS[name].NAME for name in missing)
+    packages = " ".join(package for name in missing for package in SERVERS[name].PACKAGES)
+    return (
+        f"{names}: not on this machine. Do one of these: set {' and '.join(missing)}; "
+        f"on Debian or Ubuntu run 'apt-get install {packages}'; "
+        "or install docker with its compose plugin"
+    )
+
+
+def withdraw(place: Place) -> None:
+    """End every server that was started here."""
+    prometheus.stop(place)
+    stop_private(place)
+    docker.stop(place)

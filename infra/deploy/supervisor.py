@@ -1,0 +1,120 @@
+"""Keeps processes running: what ends is started again, what fails at once waits longer.
+
+Each process leads a session of its own, so that a Ctrl-C on the terminal reaches the
+supervisor alone, which then asks every process to finish (SIGTERM) and waits. A second
+signal is passed on: the workers then exit at once.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from asyncio.subprocess import DEVNULL
+from asyncio.subprocess import Process as Child
+from collections.abc import Mapping, Sequence
+
+from infra.deploy.env import environment_of
+from infra.deploy.procfile import Process
+from infra.deploy.services.place import CHECKOUT, Place
+from infra.deploy.status import Status, write_status
+
+FIRST_PAUSE = 0.5  # seconds
+LONGEST_PAUSE = 30.0
+HEALTHY_AFTER = 60.0
+# Longer than a worker's own deadline (25 s) and its closing (5 s).
+GRACE = 35.0
+OLD_LOG_BYTES = 20 * 1024 * 1024
+
+
+def pause_after(last_pause: float, lived: float) -> float:
+    """Say how many seconds to wait before the next start of a process that lived ``lived``."""
+    if lived >= HEALTHY_AFTER or not last_pause:
+        return FIRST_PAUSE
+    return min(last_pause * 2, LONGEST_PAUSE)
+
+
+class Supervisor:
+    """Runs a list of processes until it is told to stop."""
+
+    def __init__(
+        self, place: Place, processes: Sequence[Process], environment: Mapping[str, str]
+    ) -> None:
+        """Remember what to run; ``environment`` lies under what the files of the place say."""
+        self._place = place
+        self._processes = processes
+        self._environment = environment
+        self._stop = asyncio.Event()
+        self._children: dict[str, Child] = {}
+        self._statuses = {process.name: Status(process.name, process.port) for process in processes}
+
+    def stop(self) -> None:
+        """Ask every process to end; a second call asks again, which they obey at once."""
+        again = self._stop.is_set()
+        self._stop.set()
+        if again:
+            self._signal_all(signal.SIGTERM)
+
+    def heed_signals(self) -> None:
+        """Stop on SIGTERM and SIGINT; call it on the running loop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+
+    async def run(self) -> None:
+        """Keep everything running until ``stop``; returns when all processes have ended."""
+        async with asyncio.TaskGroup() as group:
+            for process in self._processes:
+                group.create_task(self._keep(process), name=process.name)
+
+    async def _keep(self, process: Process) -> None:
+        pause = 0.0
+        while not self._stop.is_set():
+            start = time.monotonic()
+            child = await self._start(process)
+            code = await self._wait(child)
+            del self._children[process.name]
+            state = "stopped" if self._stop.is_set() else "waiting"
+            self._set(self._statuses[process.name].ended(code, state))
+            pause = pause_after(pause, time.monotonic() - start)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), pause)
+
+    async def _start(self, process: Process) -> Child:
+        log = self._place.logs / f"{process.name}.log"
+        if log.is_file() and log.stat().st_size > OLD_LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+        with log.open("ab") as output:
+            child = await asyncio.create_subprocess_exec(
+                *process.argv,
+                stdin=DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=CHECKOUT,
+                env=environment_of(self._place, process, self._environment),
+                start_new_session=True,
+            )
+        self._children[process.name] = child
+        self._set(self._statuses[process.name].started(child.pid))
+        return child
+
+    async def _wait(self, child: Child) -> int:
+        """Wait until the child ends; once we stop it is asked to, and killed after the grace."""
+        ended = asyncio.ensure_future(child.wait())
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not ended.done():
+            child.terminate()
+            await asyncio.wait({ended}, timeout=GRACE)
+        if not ended.done():
+            child.kill()
+        return await ended
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for child in self._children.values():
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(number)
+
+    def _set(self, status: Status) -> None:
+        self._statuses[status.name] = status
+        write_status(self._place, self._statuses)
