@@ -9,15 +9,21 @@ hashed is the NFKC form, so that a password typed on another keyboard is the sam
 import asyncio
 import os
 from base64 import b64encode
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from secrets import token_bytes
+from typing import ParamSpec, TypeVar
 from unicodedata import normalize
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from infra import telemetry
 from infra.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MIN_LENGTH = 12  # characters
 MAX_BYTES = 128  # of the NFKC form in UTF-8
@@ -54,22 +60,28 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """Hash a password; the result names its own parameters (PHC string format)."""
-        async with self._cores:
-            return await asyncio.to_thread(self._hasher.hash, _bytes_of(password))
+        return await self._on_a_core(self._hasher.hash, _bytes_of(password))
 
     async def verify(self, password: str, stored: str | None) -> bool:
         """Tell whether a password fits a hash; None stands for an unknown account."""
-        async with self._cores:
-            fits = await asyncio.to_thread(self._fits, stored or self._nobodys, password)
+        fits = await self._on_a_core(self._fits, stored or self._nobodys, _bytes_of(password))
         return fits and stored is not None
 
     def is_outdated(self, stored: str) -> bool:
         """Tell whether a hash was made with other parameters than today's."""
         return self._hasher.check_needs_rehash(stored)
 
-    def _fits(self, stored: str, password: str) -> bool:
+    async def _on_a_core(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with telemetry.PASSWORD_WAIT_SECONDS.time():
+            await self._cores.acquire()
         try:
-            return self._hasher.verify(stored, _bytes_of(password))
+            return await asyncio.to_thread(work, *args, **kwargs)
+        finally:
+            self._cores.release()
+
+    def _fits(self, stored: str, password: bytes) -> bool:
+        try:
+            return self._hasher.verify(stored, password)
         except (VerificationError, InvalidHashError):
             return False
 

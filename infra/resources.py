@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from infra.bus import Publisher
+from infra.passwords import Passwords
 from infra.platforms import Platform, open_platforms
 from infra.settings import Settings
 
@@ -30,6 +31,7 @@ class Resources:
     redis: Redis
     publisher: Publisher
     platforms: Mapping[str, Platform]
+    passwords: Passwords
 
 
 def open_engine(settings: Settings) -> AsyncEngine:
@@ -75,7 +77,7 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
     redis = open_redis(settings)
     async with Publisher(settings, name) as publisher, open_platforms(settings) as platforms:
         try:
-            yield Resources(settings, engine, redis, publisher, platforms)
+            yield Resources(settings, engine, redis, publisher, platforms, Passwords(settings))
         finally:
             await redis.aclose()
             await engine.dispose()

@@ -109,6 +109,17 @@ CACHE = {
     outcome: _CACHE.labels(outcome) for outcome in ("hit", "miss", "unavailable", "put_failed")
 }
 
+# --- accounts and sessions ------------------------------------------------------------------
+
+AUTH_REQUESTS = Counter(
+    "adrelay_auth_requests_total",
+    "Registrations, logins, refreshes and logouts by outcome: ok or the code of the refusal",
+    ["action", "outcome"],
+)
+PASSWORD_WAIT_SECONDS = Histogram(
+    "adrelay_password_wait_seconds", "Waiting for a core to hash a password on", buckets=LATENCY
+)
+
 # --- the process ----------------------------------------------------------------------------
 
 LOOP_LAG_SECONDS = Histogram(

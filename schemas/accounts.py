@@ -45,7 +45,7 @@ class Tokens(Frozen):
     """What a login yields; ``expires_in`` is the access token's life in seconds."""
 
     user: User | None = None
-    access_token: str
-    refresh_token: str
+    access_token: Annotated[str, Field(repr=False)]
+    refresh_token: Annotated[str, Field(repr=False)]
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - RFC 6750's word, not a secret
     expires_in: int

@@ -1,0 +1,63 @@
+"""Accounts and sessions: who registers, logs in, refreshes and logs out.
+
+    prepare, no transaction open                          handler, one short transaction
+    open the seal, look up, hash, turn the session in  -> accounts and hashes written,
+    Redis                                                 replies, events
+
+A request that is repeated because its answer was lost comes to the same: a registration is
+the same by address and password, a refresh token yields its successor again, a session
+ends once.
+"""
+
+from collections.abc import Sequence
+
+from events import RegistrationRequested
+from events.base import Event
+from handlers.credentials import Answer, Sealed
+from handlers.registrations import Candidate, open_registration, settle
+from handlers.sessions import open_session
+from infra import telemetry
+from infra.context import Context
+from infra.errors import Failure
+from infra.resources import Resources
+from infra.store.accounts import insert_accounts, replace_password_hash
+
+
+async def open_registrations(
+    requests: list[RegistrationRequested], resources: Resources
+) -> list[Candidate | Answer | Failure]:
+    """Open, check and hash: what each registration comes to unless a race is lost."""
+    return [await open_registration(request, resources) for request in requests]
+
+
+async def register_users(prepared: list[Candidate | Answer], ctx: Context) -> Sequence[Event]:
+    """Write the accounts whose addresses are still free, and answer everybody."""
+    candidates = [one for one in prepared if isinstance(one, Candidate)]
+    added = await insert_accounts(ctx.tx, [one.account for one in candidates])
+    answers = [
+        one if isinstance(one, Answer) else await settle(one, added, ctx) for one in prepared
+    ]
+    return _give(answers, ctx)
+
+
+async def open_sessions(requests: list[Sealed], resources: Resources) -> list[Answer]:
+    """Do what logins, refreshes and logouts ask for, all but the writing."""
+    return [await open_session(request, resources) for request in requests]
+
+
+async def handle_sessions(answers: list[Answer], ctx: Context) -> Sequence[Event]:
+    """Write fresher password hashes, answer everybody, tell which sessions began and ended."""
+    for answer in answers:
+        if answer.rehash is not None:
+            rehash = answer.rehash
+            await replace_password_hash(ctx.tx, rehash.user.id, rehash.old, rehash.new)
+    return _give(answers, ctx)
+
+
+def _give(answers: Sequence[Answer], ctx: Context) -> list[Event]:
+    """Reply to everybody and give the events that all of it caused."""
+    for answer in answers:
+        action = answer.request.type.partition(".")[0]
+        telemetry.AUTH_REQUESTS.labels(action, answer.outcome).inc()
+        ctx.reply(answer.request, answer.reply)
+    return [event for answer in answers for event in answer.caused]

@@ -1,0 +1,133 @@
+"""What stands in a sealed request, and what its sender is answered."""
+
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import SecretStr, ValidationError
+
+from events import (
+    LoginRequested,
+    LogoutRequested,
+    RefreshRequested,
+    RegistrationRequested,
+    SessionStarted,
+)
+from events.base import Event, now
+from events.users import SessionRef
+from infra.keys import key_of
+from infra.resources import Resources
+from infra.seal import SealBroken, unseal
+from infra.sessions import Issued, Session, Sessions
+from infra.settings import Settings
+from infra.store.accounts import Account, find_account
+from infra.tokens import Signer
+from schemas.accounts import Tokens, User
+from schemas.base import Frozen
+
+Body = TypeVar("Body", bound=Frozen)
+Sealed = RegistrationRequested | LoginRequested | RefreshRequested | LogoutRequested
+
+API = "urn:adrelay:api"  # the ingress; nobody else may ask for a session
+SOURCE = "urn:adrelay:auth"
+
+
+@dataclass(frozen=True, slots=True)
+class Rehash:
+    """A hash with today's parameters, in place of one with yesterday's."""
+
+    user: User
+    old: str = field(repr=False)
+    new: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request came to: the reply to its sender, the events it caused."""
+
+    request: Sealed
+    reply: dict[str, Any] = field(repr=False)
+    caused: tuple[Event, ...] = ()
+    rehash: Rehash | None = None
+
+    @property
+    def outcome(self) -> str:
+        """``ok``, or the code of the refusal."""
+        return str(self.reply["error"]["code"]) if "error" in self.reply else "ok"
+
+
+def open_sealed(request: Sealed, shape: type[Body], settings: Settings) -> Body:
+    """Open a request and read its body.
+
+    Only the ingress is believed: a copy under another source would be another event to
+    the inbox. Raises ``SealBroken`` and ``pydantic.ValidationError``.
+    """
+    if request.source != API:
+        raise SealBroken(f"only {API} may ask for this")
+    keys = settings.seal_private_key
+    payload = unseal(
+        keys.get_secret_value() if keys else "",
+        request.data.sealed,
+        purpose=request.type,
+        request_id=request.id,
+        now=now(),
+    )
+    return shape.model_validate(payload)
+
+
+def sessions_of(resources: Resources) -> Sessions:
+    """Give the sessions in a process's Redis."""
+    return Sessions(resources.redis, resources.settings)
+
+
+async def account_of(resources: Resources, email: str) -> Account | None:
+    """Look an account up by its normalised address."""
+    async with resources.engine.connect() as connection:
+        return await find_account(connection, email)
+
+
+def started(request: Event, session: Session) -> SessionStarted:
+    """Tell that a session has begun."""
+    data = SessionRef(user_id=session.user_id, session_id=session.id)
+    return SessionStarted.caused_by(request, source=SOURCE, data=data)
+
+
+def check_keys(settings: Settings) -> None:
+    """Raise ``ValueError``, naming the variable, unless every key of the auth worker is there."""
+    Signer(settings)
+    for name in ("seal_private_key", "refresh_key"):
+        secret: SecretStr | None = getattr(settings, name)
+        for key in (secret.get_secret_value() if secret else "").split() or [""]:
+            key_of(key, name.upper())
+
+
+def tokens_reply(
+    status: int, settings: Settings, user: User, issued: Issued, *, with_user: bool = True
+) -> dict[str, Any]:
+    """Answer with an access token and a refresh token of a session."""
+    tokens = Tokens(
+        user=user if with_user else None,
+        access_token=Signer(settings).sign(user, issued.session.id),
+        refresh_token=issued.refresh_token,
+        expires_in=settings.access_token_seconds,
+    )
+    return {"status": status, "data": tokens.model_dump(mode="json", exclude_none=True)}
+
+
+def refusal(status: int, code: str, message: str) -> dict[str, Any]:
+    """Answer with an error."""
+    return {"status": status, "error": {"code": code, "message": message}}
+
+
+def invalid(details: list[dict[str, str]]) -> dict[str, Any]:
+    """Answer that fields are wrong, each with the reason in words."""
+    reply = refusal(400, "VALIDATION_ERROR", "The request is not valid.")
+    reply["error"]["details"] = details
+    return reply
+
+
+def details_of(error: ValidationError) -> list[dict[str, str]]:
+    """Tell field by field what is wrong, without quoting what was sent."""
+    return [
+        {"field": ".".join(str(part) for part in line["loc"]), "message": line["msg"]}
+        for line in error.errors(include_input=False, include_url=False, include_context=False)
+    ]

@@ -1,0 +1,100 @@
+"""A registration: checked, hashed, and settled with whoever has the address by then.
+
+The same registration again, by address and password, is answered as the first was: its
+sender may have missed the answer.
+"""
+
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from pydantic import ValidationError
+
+from events import RegistrationRequested, UserRegistered
+from events.users import UserRef
+from handlers.credentials import (
+    SOURCE,
+    Answer,
+    account_of,
+    details_of,
+    invalid,
+    open_sealed,
+    refusal,
+    sessions_of,
+    started,
+    tokens_reply,
+)
+from infra.context import Context
+from infra.emails import InvalidEmail, normalise_email
+from infra.errors import Failure, Permanent, Transient
+from infra.passwords import weakness
+from infra.resources import Resources
+from infra.seal import SealBroken
+from infra.sessions import Issued
+from infra.store.accounts import Account, find_account
+from schemas.accounts import Registration, User
+
+TAKEN = refusal(409, "EMAIL_TAKEN", "There is an account with this e-mail address.")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An account that nobody had a moment ago, and the session to begin it with."""
+
+    request: RegistrationRequested
+    account: Account
+    password: str = field(repr=False)
+    issued: Issued
+
+
+async def open_registration(
+    request: RegistrationRequested, resources: Resources
+) -> Candidate | Answer | Failure:
+    """Check a registration and hash its password; what is not ours to open is dead."""
+    try:
+        body = open_sealed(request, Registration, resources.settings)
+    except SealBroken as broken:
+        return Permanent(str(broken), code="SEAL_BROKEN")
+    except ValidationError as error:
+        return Answer(request, invalid(details_of(error)))
+    try:
+        email = normalise_email(body.email)
+    except InvalidEmail as error:
+        return Answer(request, invalid([{"field": "email", "message": str(error)}]))
+    weak = weakness(body.password)
+    if weak is not None:
+        return Answer(request, invalid([{"field": "password", "message": weak}]))
+    account = await account_of(resources, email)
+    if account is not None:
+        return await _recognise(request, account, body.password, resources)
+    hashed = await resources.passwords.hash(body.password)
+    account = Account(User(id=uuid4(), email=email, role="manager"), hashed)
+    issued = await sessions_of(resources).start(account.user.id)
+    return Candidate(request, account, body.password, issued)
+
+
+async def settle(candidate: Candidate, added: set[UUID], ctx: Context) -> Answer:
+    """Answer a candidate, whose account was ``added`` or whose address somebody else has."""
+    request, user = candidate.request, candidate.account.user
+    if user.id in added:
+        registered = UserRegistered.caused_by(
+            request, source=SOURCE, data=UserRef(user_id=user.id, role=user.role)
+        )
+        reply = tokens_reply(201, ctx.resources.settings, user, candidate.issued)
+        return Answer(request, reply, (registered, started(request, candidate.issued.session)))
+    # The race for the address is lost. It is rare enough to hash with the transaction open.
+    await sessions_of(ctx.resources).end(candidate.issued.refresh_token)
+    winner = await find_account(ctx.tx, user.email)
+    if winner is None:
+        raise Transient("the account was taken and is gone", events=[candidate])
+    return await _recognise(request, winner, candidate.password, ctx.resources)
+
+
+async def _recognise(
+    request: RegistrationRequested, account: Account, password: str, resources: Resources
+) -> Answer:
+    """Answer a registration whose address has an account: a repetition, or a stranger."""
+    if not await resources.passwords.verify(password, account.password_hash):
+        return Answer(request, TAKEN)
+    issued = await sessions_of(resources).start(account.user.id)
+    reply = tokens_reply(201, resources.settings, account.user, issued)
+    return Answer(request, reply, (started(request, issued.session),))

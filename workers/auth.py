@@ -1,0 +1,31 @@
+"""The auth worker: accounts and sessions. A slow hash holds up no other request."""
+
+from events import LoginRequested, LogoutRequested, RefreshRequested, RegistrationRequested
+from handlers.auth import handle_sessions, open_registrations, open_sessions, register_users
+from handlers.credentials import check_keys
+from infra.run import main
+from infra.settings import load_settings
+from infra.subscription import Subscription
+
+SUBSCRIPTIONS = (
+    Subscription(
+        "auth.register",
+        (RegistrationRequested,),
+        register_users,
+        prepare=open_registrations,
+        batch=1,
+        parallel=8,
+    ),
+    Subscription(
+        "auth.session",
+        (LoginRequested, RefreshRequested, LogoutRequested),
+        handle_sessions,
+        prepare=open_sessions,
+        batch=1,
+        parallel=16,
+    ),
+)
+
+if __name__ == "__main__":
+    check_keys(load_settings())
+    main("auth", SUBSCRIPTIONS)
