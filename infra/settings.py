@@ -120,6 +120,22 @@ class Settings(BaseSettings):
     chatgpt_client_secret: SecretStr = Field(default=SecretStr(""), description="Its secret")
     gemini_client_secret: SecretStr = Field(default=SecretStr(""), description="Its secret")
     platform_timeout: Seconds = Field(default=10, description="Longest wait for a platform")
+    breaker_seconds: Seconds = Field(
+        default=15, description="A platform that keeps failing is left alone for so long"
+    )
+
+    adrelay_url: str = Field(
+        default="http://127.0.0.1:8080", description="Where the sandbox platforms send webhooks"
+    )
+    sandbox_state: str = Field(
+        default="", description="File where the sandbox keeps its campaigns; empty: in memory"
+    )
+    sandbox_metrics_seconds: float = Field(
+        default=5, ge=0, description="The sandbox reports figures this often; 0: never"
+    )
+    sandbox_status_seconds: float = Field(
+        default=45, ge=0, description="It changes a seeded campaign's status this often; 0: never"
+    )
 
     adrelay_admin_email: str | None = Field(
         default=None, description="infra.seed gives this account the role admin"
@@ -138,6 +154,12 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
+
+    def account_of(self, platform: str) -> tuple[str, str, SecretStr]:
+        """Tell a platform's URL, our client id there and its secret."""
+        fields = (f"{platform}_{name}" for name in ("url", "client_id", "client_secret"))
+        url, client_id, client_secret = (getattr(self, field) for field in fields)
+        return url, client_id, client_secret
 
     def secrets_of(self, source: str) -> tuple[str, ...]:
         """List the webhook secrets of a source, the newest first."""

@@ -120,6 +120,17 @@ PASSWORD_WAIT_SECONDS = Histogram(
     "adrelay_password_wait_seconds", "Waiting for a core to hash a password on", buckets=LATENCY
 )
 
+# --- ad platforms ---------------------------------------------------------------------------
+
+PLATFORM_CALLS = Counter(
+    "adrelay_platform_calls_total", "Calls to ad platforms by outcome", ["platform", "outcome"]
+)
+PLATFORM_OUTCOMES = ("done", "refused", "gone", "snoozed", "failed")
+PLATFORM_SECONDS = Histogram(
+    "adrelay_platform_call_seconds", "Duration of a call", ["platform"], buckets=LATENCY
+)
+BREAKER_STATE = Gauge("adrelay_breaker_state", "0 closed, 1 half-open, 2 open", ["platform"])
+
 # --- the process ----------------------------------------------------------------------------
 
 LOOP_LAG_SECONDS = Histogram(

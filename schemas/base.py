@@ -40,6 +40,18 @@ class Lenient(Frozen):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
+class Tolerant(BaseModel):
+    """An immutable value from a platform; fields that we do not know are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class TolerantCamel(Tolerant):
+    """The same in camelCase; snake_case is understood too."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
 def micros_of(units: Decimal) -> int:
     """Convert currency units to integer micros, exactly (``Units`` has six places)."""
     return int(units * MICROS)

@@ -1,11 +1,12 @@
-"""ChatGPT Ads' own words: budgets in hundredths of the currency unit, states like "live"."""
+"""ChatGPT Ads' own words: snake_case, budgets in hundredths of the currency unit, "live"."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from schemas import webhooks
+from schemas.base import Tolerant
 from schemas.campaigns import ReportedStatus
 
 STATES: Mapping[str, ReportedStatus] = {
@@ -15,6 +16,53 @@ STATES: Mapping[str, ReportedStatus] = {
     "disapproved": "rejected",
 }
 State = Annotated[ReportedStatus, webhooks.spoken(STATES)]
+
+
+class Audience(Tolerant):
+    """Whom a campaign addresses; ages in years, inclusive."""
+
+    topics: tuple[str, ...]
+    age_min: int
+    age_max: int
+
+
+class Metadata(Tolerant):
+    """Whatever the client wants to find again; all values are text."""
+
+    reference: str = ""
+    version: str = ""
+
+
+class Wish(Tolerant):
+    """The body of a create or an update."""
+
+    title: str
+    budget_cents: int
+    currency: str
+    state: Literal["live", "paused"]
+    audience: Audience
+    metadata: Metadata
+
+
+class Campaign(Tolerant):
+    """A campaign as ChatGPT Ads holds it, as far as we read it."""
+
+    id: webhooks.CampaignRef
+    state: State
+    metadata: Metadata = Metadata()
+
+
+class Fault(Tolerant):
+    """What is wrong with a request."""
+
+    type: str
+    message: str
+
+
+class Refusal(Tolerant):
+    """The body of a 4xx answer."""
+
+    error: Fault
 
 
 class CampaignStanding(webhooks.CampaignStanding):

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
-from schemas.base import Count
+from schemas.base import Count, TolerantCamel
 from schemas.campaigns import ReportedStatus
 
 MICRO = Decimal("0.000001")
@@ -47,6 +46,8 @@ def _rounded(value: Decimal) -> Decimal:
 # Event ids have 200 characters; "/<index>" may follow a sender's.
 DeliveryId = Annotated[str, Field(min_length=1, max_length=180, pattern=PRINTABLE)]
 PlatformCampaignId = Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTABLE)]
+# In a platform's own answers, stricter: it becomes a part of paths.
+CampaignRef = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 # Within these years every zone offset can be added without leaving what a datetime holds.
 Moment = Annotated[
     AwareDatetime,
@@ -60,15 +61,7 @@ Spend = Annotated[
 ]
 
 
-class News(BaseModel):
-    """A frozen value that ignores fields it does not know; input never shows in errors."""
-
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True
-    )
-
-
-class CampaignStanding(News):
+class CampaignStanding(TolerantCamel):
     """In what state a campaign is; ``occurred_at`` is the platform's clock."""
 
     campaign_id: PlatformCampaignId
@@ -76,7 +69,7 @@ class CampaignStanding(News):
     occurred_at: Moment | None = None
 
 
-class CampaignFigures(News):
+class CampaignFigures(TolerantCamel):
     """A campaign's totals of one day (UTC) so far; ``spend`` in currency units."""
 
     campaign_id: PlatformCampaignId
@@ -88,7 +81,7 @@ class CampaignFigures(News):
     occurred_at: Moment | None = None
 
 
-class StatusChanged(News):
+class StatusChanged(TolerantCamel):
     """``{"id"?, "event": "campaign.status_changed", "data": ..}``."""
 
     id: DeliveryId | None = None
@@ -96,7 +89,7 @@ class StatusChanged(News):
     data: CampaignStanding
 
 
-class MetricsUpdated(News):
+class MetricsUpdated(TolerantCamel):
     """``{"id"?, "event": "campaign.metrics_updated", "data": ..}``."""
 
     id: DeliveryId | None = None

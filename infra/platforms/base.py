@@ -1,0 +1,110 @@
+"""What an ad platform is to us, and what its own module has to tell.
+
+A platform's module (a ``Dialect``) is pure: it turns our wishes into calls in the platform's
+words and its answers into ours. Everything else (token, timeout, breaker, retries of a lost
+campaign) is the same for all and lives in ``client`` once.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote, urlencode
+
+from events.campaigns import SavedCampaign
+from infra.http import Call
+from schemas.campaigns import ReportedStatus
+
+
+class Refused(Exception):
+    """The platform refuses, by a rule of its business: trying again would change nothing."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Keep the platform's own code and words, printable and short."""
+        self.code = printable(code)[:100]
+        self.message = printable(message)[:500]
+        super().__init__(f"{self.code}: {self.message}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """The platform holds the campaign, under its own id and in this status."""
+
+    platform_campaign_id: str
+    status: ReportedStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A campaign in a platform's answer; ``version`` is the one of ours that it echoes."""
+
+    platform_campaign_id: str
+    status: ReportedStatus
+    version: int | None
+
+
+class Platform(Protocol):
+    """An ad platform, spoken to over its API.
+
+    Beside ``Refused``, both raise ``infra.errors.Transient`` when a call failed or its answer
+    made no sense, and ``infra.errors.Snooze`` when the platform asks for patience, refuses
+    our credentials or has failed so often that we leave it alone for a while.
+    """
+
+    async def push(self, campaign: SavedCampaign, idempotency_key: str) -> Pushed:
+        """Make the platform hold this version: create the campaign there or update it.
+
+        However often it is called, one campaign comes of it. ``idempotency_key`` names the
+        update; a create is named by the campaign.
+        """
+
+    async def delete(self, platform_campaign_id: str, idempotency_key: str) -> None:
+        """Delete the campaign; one that the platform does not know is deleted."""
+
+
+class Dialect(Protocol):
+    """A module of this package. Whatever reads a body raises ``ValueError``."""
+
+    TITLE: str
+
+    def token(self, client_id: str, client_secret: str) -> Call:
+        """Ask for an access token (client credentials, RFC 6749 section 4.4)."""
+
+    def create(self, campaign: SavedCampaign, idempotency_key: str) -> Call:
+        """Create a campaign; raises ``Refused`` if it cannot be said in these words."""
+
+    def update(
+        self, platform_campaign_id: str, campaign: SavedCampaign, idempotency_key: str
+    ) -> Call:
+        """Replace a campaign, its status included; raises ``Refused``, as ``create`` does."""
+
+    def delete(self, platform_campaign_id: str, idempotency_key: str) -> Call:
+        """Delete a campaign."""
+
+    def held(self, body: bytes) -> Held:
+        """Read the answer to a create or an update."""
+
+    def refusal(self, body: bytes) -> Refused:
+        """Read a 4xx answer."""
+
+
+def printable(text: str) -> str:
+    """Replace control characters, which neither logs nor Postgres take well."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def form_call(path: str, fields: dict[str, str], headers: dict[str, str] | None = None) -> Call:
+    """POST a form."""
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    return Call("POST", path, urlencode(fields).encode(), {**kind, **(headers or {})})
+
+
+def json_call(
+    method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+) -> Call:
+    """Make a call with a JSON body, or with none."""
+    kind = {"Content-Type": "application/json"} if body else {}
+    return Call(method, path, body, {**kind, **(headers or {})})
+
+
+def segment(text: str) -> str:
+    """Write text as one segment of a path or one value of a query."""
+    return quote(text, safe="")

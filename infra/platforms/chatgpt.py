@@ -1,0 +1,73 @@
+"""ChatGPT Ads: credentials by HTTP Basic, everything by POST, budgets in hundredths."""
+
+from base64 import b64encode
+
+from events.campaigns import SavedCampaign
+from infra.http import Call
+from infra.platforms.base import Held, Refused, form_call, json_call, segment
+from schemas.base import MICROS
+from schemas.chatgpt import Audience, Campaign, Metadata, Refusal, Wish
+
+TITLE = "ChatGPT Ads"
+CAMPAIGNS = "/ads/v1/campaigns"
+MICROS_PER_CENT = MICROS // 100
+
+
+def token(client_id: str, client_secret: str) -> Call:
+    """Send the credentials as HTTP Basic (RFC 6749 section 2.3.1: form-encoded first)."""
+    pair = f"{segment(client_id)}:{segment(client_secret)}"
+    basic = {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+    return form_call("/oauth2/token", {"grant_type": "client_credentials"}, basic)
+
+
+def create(campaign: SavedCampaign, idempotency_key: str) -> Call:
+    """POST the wish; raises ``Refused`` for a budget that is no whole hundredth."""
+    return json_call("POST", CAMPAIGNS, _wish(campaign), _key(idempotency_key))
+
+
+def update(platform_campaign_id: str, campaign: SavedCampaign, idempotency_key: str) -> Call:
+    """POST the wish to the campaign; raises ``Refused``, as ``create`` does."""
+    path = f"{CAMPAIGNS}/{segment(platform_campaign_id)}"
+    return json_call("POST", path, _wish(campaign), _key(idempotency_key))
+
+
+def delete(platform_campaign_id: str, idempotency_key: str) -> Call:
+    """DELETE it."""
+    path = f"{CAMPAIGNS}/{segment(platform_campaign_id)}"
+    return json_call("DELETE", path, headers=_key(idempotency_key))
+
+
+def held(body: bytes) -> Held:
+    """Read a campaign; the version that it echoes is text."""
+    campaign = Campaign.model_validate_json(body)
+    version = campaign.metadata.version
+    return Held(campaign.id, campaign.state, int(version) if version else None)
+
+
+def refusal(body: bytes) -> Refused:
+    """Read an error."""
+    error = Refusal.model_validate_json(body).error
+    return Refused(error.type, error.message)
+
+
+def _wish(campaign: SavedCampaign) -> bytes:
+    cents, rest = divmod(campaign.budget_micros, MICROS_PER_CENT)
+    if rest:
+        raise Refused("budget_precision", "ChatGPT Ads takes budgets in whole hundredths only")
+    wish = Wish(
+        title=campaign.name,
+        budget_cents=cents,
+        currency=campaign.currency,
+        state="live" if campaign.status == "active" else "paused",
+        audience=Audience(
+            topics=campaign.targeting.interests,
+            age_min=campaign.targeting.age_range[0],
+            age_max=campaign.targeting.age_range[1],
+        ),
+        metadata=Metadata(reference=str(campaign.campaign_id), version=str(campaign.version)),
+    )
+    return wish.model_dump_json().encode()
+
+
+def _key(idempotency_key: str) -> dict[str, str]:
+    return {"Idempotency-Key": idempotency_key}

@@ -1,0 +1,64 @@
+"""Claude Ads: plain REST, ``Idempotency-Key`` header, budgets in currency units."""
+
+from events.campaigns import SavedCampaign
+from infra.http import Call
+from infra.platforms.base import Held, Refused, form_call, json_call, segment
+from schemas.base import units_of
+from schemas.claude import Campaign, Refusal, Targeting, Wish
+
+TITLE = "Claude Ads"
+CAMPAIGNS = "/v1/campaigns"
+
+
+def token(client_id: str, client_secret: str) -> Call:
+    """Send the credentials in the form."""
+    fields = {"client_id": client_id, "client_secret": client_secret}
+    return form_call("/oauth/token", {"grant_type": "client_credentials", **fields})
+
+
+def create(campaign: SavedCampaign, idempotency_key: str) -> Call:
+    """POST the wish."""
+    return json_call("POST", CAMPAIGNS, _wish(campaign), _key(idempotency_key))
+
+
+def update(platform_campaign_id: str, campaign: SavedCampaign, idempotency_key: str) -> Call:
+    """PUT the wish."""
+    path = f"{CAMPAIGNS}/{segment(platform_campaign_id)}"
+    return json_call("PUT", path, _wish(campaign), _key(idempotency_key))
+
+
+def delete(platform_campaign_id: str, idempotency_key: str) -> Call:
+    """DELETE it."""
+    path = f"{CAMPAIGNS}/{segment(platform_campaign_id)}"
+    return json_call("DELETE", path, headers=_key(idempotency_key))
+
+
+def held(body: bytes) -> Held:
+    """Read a campaign."""
+    campaign = Campaign.model_validate_json(body)
+    return Held(campaign.id, campaign.status, campaign.external_version)
+
+
+def refusal(body: bytes) -> Refused:
+    """Read an error."""
+    error = Refusal.model_validate_json(body).error
+    return Refused(error.code, error.message)
+
+
+def _wish(campaign: SavedCampaign) -> bytes:
+    wish = Wish(
+        name=campaign.name,
+        budget=units_of(campaign.budget_micros),
+        currency=campaign.currency,
+        status=campaign.status,
+        targeting=Targeting(
+            interests=campaign.targeting.interests, age_range=campaign.targeting.age_range
+        ),
+        external_id=str(campaign.campaign_id),
+        external_version=campaign.version,
+    )
+    return wish.model_dump_json(by_alias=True).encode()
+
+
+def _key(idempotency_key: str) -> dict[str, str]:
+    return {"Idempotency-Key": idempotency_key}

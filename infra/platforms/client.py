@@ -1,0 +1,64 @@
+"""The client of an ad platform: one campaign there for each of ours, whatever is lost.
+
+A create is named by the campaign, not by the version: when its answer was lost it is asked
+again under the same key and answered with the same campaign, and if that echoes an older
+version an update follows. A campaign that the platform no longer knows is created under a
+new key, made of the id that is gone, so that repeating it still makes only one.
+"""
+
+from events.campaigns import SavedCampaign
+from infra.errors import Transient
+from infra.platforms.base import Dialect, Held, Pushed
+from infra.platforms.line import Line
+from infra.platforms.verdict import Gone
+
+ROUNDS = 3
+
+
+class PlatformClient:
+    """A ``Platform`` that speaks a dialect over a line."""
+
+    def __init__(self, dialect: Dialect, line: Line) -> None:
+        """Make a client; nothing is sent yet."""
+        self._dialect = dialect
+        self._line = line
+
+    async def push(self, campaign: SavedCampaign, idempotency_key: str) -> Pushed:
+        """Create or update; see ``Platform.push``."""
+        gone: str | None = None
+        known = campaign.platform_campaign_id
+        for _ in range(ROUNDS):
+            if known is None:
+                created = await self._create(campaign, gone)
+                if created.version == campaign.version:
+                    return _pushed(created)
+                known = created.platform_campaign_id
+            try:
+                update = self._dialect.update(known, campaign, idempotency_key)
+                return _pushed(await self._line.call(update, self._dialect.held))
+            except Gone:
+                gone, known = known, None
+        raise Transient(
+            f"{self._dialect.TITLE} forgets campaigns as fast as they are created",
+            code="PLATFORM_FORGETS",
+        )
+
+    async def delete(self, platform_campaign_id: str, idempotency_key: str) -> None:
+        """Delete; see ``Platform.delete``."""
+        call = self._dialect.delete(platform_campaign_id, idempotency_key)
+        try:
+            await self._line.call(call, lambda _: None)
+        except Gone:
+            return
+
+    async def _create(self, campaign: SavedCampaign, gone: str | None) -> Held:
+        key = f"create-{campaign.campaign_id}" + (f"-after-{gone}" if gone else "")
+        try:
+            return await self._line.call(self._dialect.create(campaign, key), self._dialect.held)
+        except Gone:
+            message = f"{self._dialect.TITLE} is not where its URL says"
+            raise Transient(message, code="PLATFORM_MISPLACED") from None
+
+
+def _pushed(held: Held) -> Pushed:
+    return Pushed(held.platform_campaign_id, held.status)

@@ -1,0 +1,66 @@
+"""Gemini Ads: resource names, ``requestId`` in the query, budgets in micros as text."""
+
+from events.campaigns import SavedCampaign
+from infra.http import Call
+from infra.platforms.base import Held, Refused, form_call, json_call, segment
+from schemas.gemini import AgeRange, Campaign, Labels, Mutation, Refusal, Targeting, Wish
+
+TITLE = "Gemini Ads"
+CAMPAIGNS = "/v1/campaigns"
+
+
+def token(client_id: str, client_secret: str) -> Call:
+    """Send the credentials in the form."""
+    fields = {"client_id": client_id, "client_secret": client_secret}
+    return form_call("/token", {"grant_type": "client_credentials", **fields})
+
+
+def create(campaign: SavedCampaign, idempotency_key: str) -> Call:
+    """POST the mutation."""
+    path = f"{CAMPAIGNS}?requestId={segment(idempotency_key)}"
+    return json_call("POST", path, _mutation(campaign))
+
+
+def update(platform_campaign_id: str, campaign: SavedCampaign, idempotency_key: str) -> Call:
+    """PATCH the whole campaign."""
+    return json_call("PATCH", _path(platform_campaign_id, idempotency_key), _mutation(campaign))
+
+
+def delete(platform_campaign_id: str, idempotency_key: str) -> Call:
+    """DELETE it."""
+    return json_call("DELETE", _path(platform_campaign_id, idempotency_key))
+
+
+def held(body: bytes) -> Held:
+    """Read a campaign; its id is the last part of its resource name."""
+    campaign = Campaign.model_validate_json(body)
+    version = campaign.labels.version
+    _, _, platform_campaign_id = campaign.resource_name.partition("/")
+    return Held(platform_campaign_id, campaign.serving_state, int(version) if version else None)
+
+
+def refusal(body: bytes) -> Refused:
+    """Read an error."""
+    error = Refusal.model_validate_json(body).error
+    return Refused(error.status, error.message)
+
+
+def _mutation(campaign: SavedCampaign) -> bytes:
+    low, high = campaign.targeting.age_range
+    wish = Wish(
+        display_name=campaign.name,
+        budget_micros=str(campaign.budget_micros),
+        currency_code=campaign.currency,
+        serving_state="ENABLED" if campaign.status == "active" else "PAUSED",
+        targeting=Targeting(
+            interest_categories=campaign.targeting.interests,
+            age_range=AgeRange(min=low, max=high),
+        ),
+        labels=Labels(reference=str(campaign.campaign_id), version=str(campaign.version)),
+    )
+    return Mutation(campaign=wish).model_dump_json(by_alias=True).encode()
+
+
+def _path(platform_campaign_id: str, idempotency_key: str) -> str:
+    key = segment(idempotency_key)
+    return f"{CAMPAIGNS}/{segment(platform_campaign_id)}?requestId={key}"
