@@ -52,7 +52,10 @@ class Message:
 
 
 def message_of(event: Event, exchange: str = topology.EVENTS) -> Message:
-    """Write an event as a message for ``exchange``, keyed by its type and platform."""
+    """Write an event as a message for ``exchange``, keyed by its type and platform.
+
+    A request (``adrelay.requests``) is worthless after a restart, so it is not persistent.
+    """
     return Message(
         exchange=exchange,
         routing_key=event.routing_key,
@@ -61,4 +64,5 @@ def message_of(event: Event, exchange: str = topology.EVENTS) -> Message:
         type=event.type,
         correlation_id=event.correlationid or event.id,
         headers={"traceparent": event.traceparent} if event.traceparent else {},
+        persistent=exchange != topology.REQUESTS,
     )

@@ -1,0 +1,104 @@
+"""Publishing that tells the truth."""
+
+import asyncio
+import gc
+
+import pytest
+from aio_pika.abc import AbstractConnection
+
+from infra import topology
+from infra.bus import Publisher, guarded
+from infra.errors import Outage, PublishUnknown, Unroutable
+from infra.message import Message, message_of
+from infra.resources import Resources
+from tests.infra.ledger import QUEUE, depth, report, until
+
+
+async def test_a_publish_is_confirmed_and_routed(
+    resources: Resources, broker: AbstractConnection
+) -> None:
+    await resources.publisher.publish(message_of(report(1)))
+    assert await depth(broker, QUEUE) == 1
+
+
+async def test_a_message_that_no_queue_takes_is_not_published(resources: Resources) -> None:
+    with pytest.raises(Unroutable, match=r"no queue takes 'nowhere' from 'adrelay.dead'"):
+        await resources.publisher.publish(Message(topology.DEAD, "nowhere", b"", "m-1"))
+
+
+async def test_a_returned_message_is_never_credited_to_another_publish_of_its_id(
+    resources: Resources,
+) -> None:
+    for _ in range(20):
+        verdicts = await resources.publisher.publish_all(
+            [
+                Message(topology.DEAD, "nowhere", b"", "same"),
+                Message(topology.DEAD, QUEUE, b"", "same"),
+                Message(topology.DEAD, "nowhere", b"", "same"),
+            ]
+        )
+        kinds = [type(verdict) for verdict in verdicts]
+        assert kinds == [Unroutable, type(None), Unroutable]
+
+
+async def test_a_missing_exchange_is_named_and_the_publisher_recovers(
+    resources: Resources, broker: AbstractConnection
+) -> None:
+    with pytest.raises(Unroutable, match="there is no exchange 'missing'"):
+        await resources.publisher.publish(Message("missing", "x", b"", "m-1"))
+    await until(lambda: _connected(resources.publisher))
+    await resources.publisher.publish(message_of(report(1)))
+    assert await depth(broker, QUEUE) == 1
+
+
+async def test_without_a_broker_a_publish_fails_at_once_and_says_that_nothing_is_known(
+    resources: Resources,
+) -> None:
+    publisher = resources.publisher
+    publisher._keeper.cancel()  # type: ignore[union-attr]
+    await publisher._link.close()
+    with pytest.raises(PublishUnknown):
+        await publisher.publish(message_of(report(1)))
+    assert not publisher.connected
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_an_outage() -> None:
+    stuck: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    stuck.cancel()
+    with pytest.raises(Outage, match="stuck"):
+        await guarded(stuck, 1)
+
+
+async def test_a_cancellation_that_somebody_asked_for_stays_one() -> None:
+    async def wait() -> None:
+        await guarded(asyncio.get_running_loop().create_future(), 60)
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+# aiormq leaves the socket of a connection attempt that timed out to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_broker_that_does_not_answer_costs_no_more_than_the_deadline(
+    resources: Resources,
+) -> None:
+    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    silent = resources.settings.model_copy(
+        update={
+            "rabbitmq_url": type(resources.settings.rabbitmq_url)(f"amqp://x:x@127.0.0.1:{port}/"),
+            "broker_timeout": 0.3,
+        }
+    )
+    async with asyncio.timeout(5), Publisher(silent, "test") as publisher:
+        with pytest.raises(PublishUnknown):
+            await publisher.publish(message_of(report(1)))
+    listener.close()
+    gc.collect()
+
+
+async def _connected(publisher: Publisher) -> bool:
+    return publisher.connected
