@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.deploy.env import environment_of
 from infra.deploy.procfile import Process
+from infra.deploy.services.daemon import open_log
 from infra.deploy.services.place import CHECKOUT, Place
 from infra.deploy.status import Status, write_status
 
@@ -23,7 +24,6 @@ LONGEST_PAUSE = 30.0
 HEALTHY_AFTER = 60.0
 # Longer than a worker's own deadline (25 s) and its closing (5 s).
 GRACE = 35.0
-OLD_LOG_BYTES = 20 * 1024 * 1024
 
 
 def pause_after(last_pause: float, lived: float) -> float:
@@ -80,10 +80,7 @@ class Supervisor:
                 await asyncio.wait_for(self._stop.wait(), pause)
 
     async def _start(self, process: Process) -> Child:
-        log = self._place.logs / f"{process.name}.log"
-        if log.is_file() and log.stat().st_size > OLD_LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))
-        with log.open("ab") as output:
+        with open_log(self._place.logs / f"{process.name}.log") as output:
             child = await asyncio.create_subprocess_exec(
                 *process.argv,
                 stdin=DEVNULL,

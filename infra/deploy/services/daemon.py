@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from infra.deploy.services.place import Account, Place
 
 POLL = 0.05  # seconds
+LARGE_LOG_BYTES = 20 * 1024 * 1024
 LAUNCH = '"$@" >&2 </dev/null & echo $!'
 
 
@@ -38,6 +40,13 @@ def tail(log: Path, lines: int = 15) -> str:
     if not log.is_file():
         return f"{log} does not exist"
     return f"the end of {log}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def open_log(log: Path) -> BinaryIO:
+    """Open a log to append to; a large one of earlier starts becomes ``.log.1``."""
+    if log.is_file() and log.stat().st_size > LARGE_LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    return log.open("ab")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,7 @@ class Daemon:
         self, argv: Sequence[str], account: Account, folder: Path, env: Mapping[str, str] = {}
     ) -> None:
         """Start ``argv`` in ``folder`` with a small environment, its output in the log."""
-        with self.log.open("ab") as log:
+        with open_log(self.log) as log:
             started = subprocess.run(
                 ["/bin/sh", "-c", LAUNCH, "sh", *argv],
                 stdout=subprocess.PIPE,

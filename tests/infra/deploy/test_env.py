@@ -1,0 +1,115 @@
+"""``.services/env``: what every process and tool of a checkout is told."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from infra.deploy.env import env_file, environment_of, write_env
+from infra.deploy.procfile import plan
+from infra.deploy.services.place import Place
+from infra.deploy.services.ports import choose_ports
+from infra.deploy.services.provide import Servers
+from infra.settings import Settings, read_env_file
+
+NAMES = {
+    "ADRELAY_URL",
+    "RABBITMQ_URL",
+    "DATABASE_URL",
+    "REDIS_URL",
+    "PROMETHEUS_URL",
+    "SANDBOX_URL",
+    "ADRELAY_ADMIN_EMAIL",
+    "ADRELAY_ADMIN_PASSWORD",
+    "ADRELAY_API_KEY",
+    "ADRELAY_API_KEY_SOURCE",
+    "CLAUDE_WEBHOOK_SECRET",
+    "CHATGPT_WEBHOOK_SECRET",
+    "GEMINI_WEBHOOK_SECRET",
+}
+AWKWARD = "postgresql://a:p%27w$(x)@h/d?x=1&y=2"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = Place(tmp_path / "state")
+    place.prepare()
+    return place
+
+
+def write(place: Place, **environment: str) -> dict[str, str]:
+    urls = {"RABBITMQ_URL": "amqp://h/v", "DATABASE_URL": AWKWARD, "REDIS_URL": "redis://h/0"}
+    servers = Servers(urls, choose_ports(place), has_private_broker=False)
+    return write_env(place, servers, plan(place), environment)
+
+
+def test_every_promised_variable_is_there(place: Place) -> None:
+    written = write(place)
+
+    assert written.keys() >= NAMES
+    assert all(written.values())
+    assert read_env_file(env_file(place)) == written
+
+
+async def test_a_shell_reads_the_same_values(place: Place) -> None:
+    written = write(place)
+    command = f"set -a; . {env_file(place)}; env -0"
+
+    shell = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", command, env={}, stdout=asyncio.subprocess.PIPE
+    )
+    answer, _ = await shell.communicate()
+
+    read = dict(line.split("=", 1) for line in answer.decode().split("\0") if line)
+    assert {name: read[name] for name in written} == written
+
+
+def test_only_the_owner_may_read_it(place: Place) -> None:
+    write(place)
+
+    assert env_file(place).stat().st_mode & 0o777 == 0o600
+    assert env_file(place, "auth").stat().st_mode & 0o777 == 0o600
+
+
+def test_secrets_are_random_once_and_kept_afterwards(place: Place, tmp_path: Path) -> None:
+    other = Place(tmp_path / "other")
+    other.prepare()
+    first, second, foreign = write(place), write(place), write(other)
+
+    assert first == second
+    assert first["CLAUDE_WEBHOOK_SECRET"] != foreign["CLAUDE_WEBHOOK_SECRET"]
+    assert first["ADRELAY_ADMIN_PASSWORD"] != foreign["ADRELAY_ADMIN_PASSWORD"]
+
+
+def test_the_environment_overrides_a_secret(place: Place) -> None:
+    assert write(place, CLAUDE_WEBHOOK_SECRET="given")["CLAUDE_WEBHOOK_SECRET"] == "given"
+
+
+def test_only_the_auth_worker_gets_the_private_keys(place: Place) -> None:
+    write(place)
+    environments = {process.name: environment_of(place, process, {}) for process in plan(place)}
+
+    private = {"TOKEN_SIGNING_KEY", "SEAL_PRIVATE_KEY"}
+    assert {name for name, env in environments.items() if private & env.keys()} == {"auth"}
+    assert environments["auth"].keys() >= private
+    assert not any(name in env_file(place).read_text() for name in private)
+
+
+def test_each_process_gets_its_own_port(place: Place) -> None:
+    write(place)
+    ports = [environment_of(place, process, {})["PORT"] for process in plan(place)]
+
+    assert len(set(ports)) == len(ports)
+
+
+def test_the_values_are_settings_that_a_process_accepts(place: Place) -> None:
+    written = write(place) | read_env_file(env_file(place, "auth"))
+    known = {name.lower(): value for name, value in written.items()}
+
+    settings = Settings.model_validate(known)
+
+    assert settings.secrets_of("gemini")[0].startswith("whsk_")
+    assert settings.secrets_of("chatgpt")[0].startswith("whsec_")
+    assert settings.token_signing_key is not None
+    assert os.fspath(settings.claude_url).endswith("/claude")

@@ -1,0 +1,153 @@
+"""The supervisor, with real processes."""
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from infra.deploy.procfile import Process
+from infra.deploy.services.place import CHECKOUT, Place
+from infra.deploy.status import end_survivors, read_status
+from infra.deploy.supervisor import Supervisor, pause_after
+
+PATIENCE = 15.0  # seconds
+FOREVER = "import time\nwhile True: time.sleep(1)"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = Place(tmp_path / "state")
+    place.prepare()
+    return place
+
+
+def python(code: str, name: str = "one") -> Process:
+    return Process(name, f"python -c {shlex.quote(code)}", port=1)
+
+
+@asynccontextmanager
+async def supervised(place: Place, *processes: Process) -> AsyncIterator[Supervisor]:
+    supervisor = Supervisor(place, processes, os.environ)
+    running = asyncio.create_task(supervisor.run())
+    try:
+        yield supervisor
+    finally:
+        supervisor.stop()
+        await asyncio.wait_for(running, PATIENCE)
+
+
+async def until(condition: Callable[[], bool]) -> float:
+    """Poll a condition; tells how long it took, in seconds."""
+    start = time.monotonic()
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.01)
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    ("last_pause", "lived", "pause"),
+    [
+        (0, 0, 0.5),
+        (0.5, 0, 1),
+        (1, 0.2, 2),
+        (16, 1, 30),
+        (30, 59, 30),
+        (30, 61, 0.5),
+    ],
+)
+def test_a_process_that_ends_at_once_waits_longer_each_time(
+    last_pause: float, lived: float, pause: float
+) -> None:
+    assert pause_after(last_pause, lived) == pause
+
+
+async def test_a_killed_process_is_started_again_within_two_seconds(place: Place) -> None:
+    async with supervised(place, python(FOREVER)):
+        await until(lambda: "one" in read_status(place) and read_status(place)["one"].is_alive)
+        first = read_status(place)["one"].pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+
+        took = await until(lambda: read_status(place)["one"].pid not in (None, first))
+
+        status = read_status(place)["one"]
+        assert took < 2
+        assert status.restarts == 1
+        assert status.last_exit == "signal SIGKILL"
+
+
+async def test_one_process_that_ends_does_not_touch_the_others(place: Place) -> None:
+    failing = python("raise SystemExit(3)", "failing")
+    async with supervised(place, failing, python(FOREVER, "healthy")):
+        await until(lambda: len(read_status(place)) == 2 and read_status(place)["healthy"].is_alive)
+        healthy = read_status(place)["healthy"]
+
+        took = await until(lambda: read_status(place)["failing"].restarts == 2)
+
+        assert took >= 1  # pauses of 0.5 and 1 second, less what had passed
+        assert read_status(place)["failing"].last_exit == "exit 3"
+        assert read_status(place)["healthy"] == healthy
+
+
+async def test_a_stop_lets_a_process_finish_what_it_has_in_hand(
+    place: Place, tmp_path: Path
+) -> None:
+    done = tmp_path / "done"
+    ready = tmp_path / "ready"
+    code = (
+        "import pathlib, signal, sys, time\n"
+        "def finish(*_):\n"
+        f"    time.sleep(0.3); pathlib.Path({str(done)!r}).touch(); sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, finish)\n"
+        f"pathlib.Path({str(ready)!r}).touch()\n" + FOREVER
+    )
+    async with supervised(place, python(code)):
+        await until(ready.exists)
+
+    assert done.exists()
+    assert read_status(place)["one"].state == "stopped"
+    assert read_status(place)["one"].last_exit == "exit 0"
+
+
+async def test_a_process_is_out_of_reach_of_the_terminal(place: Place) -> None:
+    async with supervised(place, python(FOREVER)):
+        await until(lambda: "one" in read_status(place) and read_status(place)["one"].is_alive)
+        pid = read_status(place)["one"].pid
+        assert pid is not None
+        assert os.getsid(pid) == pid
+
+
+async def test_a_process_is_told_its_port_and_writes_to_its_log(place: Place) -> None:
+    async with supervised(place, python("import os; print('port', os.environ['PORT'])")):
+        log = place.logs / "one.log"
+        await until(lambda: log.is_file() and "port 1" in log.read_text())
+
+
+async def test_what_a_killed_supervisor_left_behind_is_found_and_ended(place: Place) -> None:
+    code = (
+        "import asyncio, os, pathlib\n"
+        "from infra.deploy.procfile import Process\n"
+        "from infra.deploy.services.place import Place\n"
+        "from infra.deploy.supervisor import Supervisor\n"
+        f"place = Place(pathlib.Path({str(place.state)!r}))\n"
+        f"orphan = Process('orphan', {python(FOREVER).command!r}, 1)\n"
+        "asyncio.run(Supervisor(place, [orphan], os.environ).run())\n"
+    )
+    supervisor = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=CHECKOUT)
+    await until(lambda: "orphan" in read_status(place) and read_status(place)["orphan"].is_alive)
+    supervisor.kill()
+    await supervisor.wait()
+    assert read_status(place)["orphan"].is_alive
+
+    assert end_survivors(place) == ["orphan"]
+
+    assert not read_status(place)["orphan"].is_alive
+    assert end_survivors(place) == []
