@@ -1,20 +1,17 @@
 """Fixtures of every test: real servers, private to the tests, fresh for each test module."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
 
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractConnection
 from redis.asyncio import Redis
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from infra.deploy.services.apart import apart
+from infra.resources import Resources, open_engine, open_redis, open_resources
 from infra.settings import Settings
-from tests.services import Services, apart, clean, open_services, open_settings
-
-if TYPE_CHECKING:
-    from infra.resources import Resources
+from tests.services import Services, clean, open_services, open_settings
 
 
 @pytest.fixture(scope="session")
@@ -42,8 +39,7 @@ def _clean(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
     """Connections to the module's database."""
-    url = make_url(settings.database_url.get_secret_value())
-    engine = create_async_engine(url.set(drivername="postgresql+asyncpg"))
+    engine = open_engine(settings)
     yield engine
     await engine.dispose()
 
@@ -51,16 +47,14 @@ async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 async def redis(settings: Settings) -> AsyncIterator[Redis]:
     """A client of the session's Redis database."""
-    client: Redis = Redis.from_url(settings.redis_url.get_secret_value())
+    client = open_redis(settings)
     yield client
     await client.aclose()
 
 
 @pytest.fixture
-async def resources(settings: Settings) -> AsyncIterator["Resources"]:
+async def resources(settings: Settings) -> AsyncIterator[Resources]:
     """What a worker process holds open."""
-    from infra.resources import open_resources
-
     async with open_resources(settings, "test") as resources:
         yield resources
 
