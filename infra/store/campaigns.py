@@ -5,10 +5,10 @@ finds out. Changes are made in ``infra.store.changes``.
 """
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Row, func, select, text
@@ -35,6 +35,7 @@ class StoredCampaign:
 
     ``version`` counts every change that the API shows, ``wanted_version`` is the version
     that last changed the owner's wish, ``synced_version`` the wish that the platform holds.
+    ``leased_until`` is None as long as nobody has begun to push it.
     """
 
     id: UUID
@@ -55,6 +56,7 @@ class StoredCampaign:
     status_reported_at: datetime | None = None
     synced_at: datetime | None = None
     deleted_at: datetime | None = None
+    leased_until: datetime | None = None
 
     def shown(self) -> Campaign:
         """Give the campaign as the API shows it."""
@@ -87,6 +89,14 @@ class StoredCampaign:
             status=self.wanted_status,
             platform_campaign_id=self.platform_campaign_id,
         )
+
+
+class Named(NamedTuple):
+    """What a campaign is called here and at its platform."""
+
+    id: UUID
+    platform: Platform
+    platform_campaign_id: str | None
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(StoredCampaign))
@@ -133,11 +143,8 @@ async def resolve_campaigns(
     tx: AsyncConnection,
     ids: Collection[UUID],
     platform_ids: Collection[tuple[Platform, str]],
-) -> Sequence[Row[tuple[UUID, Platform, str | None]]]:
-    """Find ``(id, platform, platform_campaign_id)`` of campaigns, tombstones too.
-
-    Ids that nobody has are left out.
-    """
+) -> list[Named]:
+    """Find campaigns by our ids and by the platforms', tombstones too; the rest is left out."""
     pairs = list(platform_ids)
     result = await tx.execute(
         RESOLVE,
@@ -147,7 +154,7 @@ async def resolve_campaigns(
             "names": [name for _, name in pairs],
         },
     )
-    return result.all()
+    return [Named(*row) for row in result.all()]
 
 
 def stored(row: Row[Any]) -> StoredCampaign:

@@ -83,6 +83,7 @@ MERGE = text(f"""
         cast(:campaign_ids as uuid[]), cast(:dates as date[]), cast(:times as timestamptz[]),
         {_listed("cast(:{name} as bigint[])")}, {_listed("cast(:added_{name} as bigint[])")}
     ) as r (campaign_id, date, reported_at, {ROW}, {_listed("added_{name}")})
+    order by campaign_id, date
     on conflict (campaign_id, date) do update set
         ({ROW}) = row({TOTALS}),
         ({_listed("added_{name}")}) = row({_listed("m.added_{name} + excluded.added_{name}")}),
@@ -129,15 +130,14 @@ async def merge_metrics(
     """
     if not reports:
         return []
-    ordered = sorted(reports, key=lambda report: (report.campaign_id, report.date))
     columns: dict[str, object] = {
         "now": now,
-        "campaign_ids": [report.campaign_id for report in ordered],
-        "dates": [report.date for report in ordered],
-        "times": [report.reported_at for report in ordered],
+        "campaign_ids": [report.campaign_id for report in reports],
+        "dates": [report.date for report in reports],
+        "times": [report.reported_at for report in reports],
     }
     for n, name in enumerate(COUNTERS):
-        columns[name] = [report.reported[n] for report in ordered]
-        columns[f"added_{name}"] = [report.added[n] for report in ordered]
-    rows = await tx.execute(MERGE, columns)
-    return [DayTotals(row[0], row[1], Figures(*row[2:6])) for row in rows if row.changed]
+        columns[name] = [report.reported[n] for report in reports]
+        columns[f"added_{name}"] = [report.added[n] for report in reports]
+    rows = (await tx.execute(MERGE, columns)).all()
+    return [DayTotals(row[0], row[1], Figures(*row[2:6])) for row in rows if row[6]]

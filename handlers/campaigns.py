@@ -1,0 +1,176 @@
+"""Campaigns: wishes about them are granted or refused, news from their platforms recorded.
+
+    campaigns.apply    create, update, delete requested -> saved, deleted or refused
+    campaigns.record   synced, sync refused, status reported -> status changed
+
+Both lock the campaigns of a batch, fold its events in memory by the rules of
+``handlers.wishes`` and ``handlers.reports``, and write what came out with one statement for
+each table. The cache is written through after the commit; it compares versions itself.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from events import CampaignCreateRequested, CampaignStatusReported
+from events.base import Event
+from handlers import reports, wishes
+from handlers.reports import News, Push
+from handlers.wishes import API, Wish, campaign_id_of
+from infra.cache import put_campaigns
+from infra.context import Context
+from infra.delivery import CLOCK_SKEW
+from infra.errors import Permanent, Snooze, Transient
+from infra.store.campaigns import StoredCampaign
+from infra.store.changes import insert_campaigns, lock_campaigns, update_campaigns
+from infra.store.operations import put_operations
+from schemas.base import Platform
+
+# A change may overtake the creation of its campaign; only an older one finds nothing.
+PATIENCE = timedelta(seconds=5)
+# A report may overtake the push that gives its campaign a platform id.
+UNKNOWN_WITHIN = 600.0  # seconds
+
+Standing = dict[UUID, StoredCampaign]
+PlatformId = tuple[Platform, str]
+
+
+async def apply_campaigns(events: list[Wish], ctx: Context) -> list[Event]:
+    """Grant or refuse wishes, several about one campaign in the order of their arrival."""
+    owners = _owners(events)
+    held = await lock_campaigns(ctx.tx, {campaign_id_of(wish) for wish in events})
+    _await_creations(events, held, ctx)
+    standing, caused, operations = dict(held), [], []
+    for wish, owner in zip(events, owners, strict=True):
+        campaign_id = campaign_id_of(wish)
+        before = standing.get(campaign_id)
+        verdict = wishes.decide(wish, before, owner, ctx.now)
+        if isinstance(verdict, StoredCampaign):
+            standing[campaign_id] = verdict
+        if verdict is not before:
+            caused.append(wishes.fact(wish, verdict))
+        if wish.source == API:
+            operations.append(wishes.operation(wish, verdict))
+    await _insert(events, held, standing, ctx)
+    await _update(held, standing, ctx)
+    await put_operations(ctx.tx, operations)
+    return caused
+
+
+async def record_campaigns(events: list[News], ctx: Context) -> list[Event]:
+    """Record what platforms took, refused and reported; what changes nothing is dropped.
+
+    Pushes come first: they give the platform ids that reports are found by.
+    """
+    pushes = [event for event in events if not isinstance(event, CampaignStatusReported)]
+    told = [event for event in events if isinstance(event, CampaignStatusReported)]
+    ids = {event.data.campaign_id for event in pushes}
+    held = await lock_campaigns(ctx.tx, ids, {_platform_id(event) for event in told})
+    _check(pushes, told, held, ctx)
+    standing, causes = dict(held), dict[UUID, News]()
+
+    def note(event: News, campaign: StoredCampaign) -> None:
+        if campaign.status != standing[campaign.id].status:
+            causes[campaign.id] = event
+        standing[campaign.id] = campaign
+
+    again = []
+    for push in pushes:
+        campaign = standing[push.data.campaign_id]
+        if reports.overtaken(campaign, push):
+            again.append(reports.sync_again(push))
+        note(push, reports.pushed(campaign, push))
+    found = _find(told, standing)
+    for report in told:
+        campaign_id = found[_platform_id(report)]
+        note(report, reports.status_reported(standing[campaign_id], report))
+    for before in held.values():
+        standing[before.id] = reports.bumped(before, standing[before.id], ctx.now)
+    await _update(held, standing, ctx)
+    return [*reports.status_changes(held, standing, causes), *again]
+
+
+def _owners(events: Sequence[Wish]) -> list[UUID | None]:
+    owners: list[UUID | None] = []
+    guilty = []
+    for wish in events:
+        try:
+            owners.append(wishes.owner_of(wish))
+        except ValueError:
+            guilty.append(wish)
+    if guilty:
+        raise Permanent("ownerid is not the id of an account", events=guilty, code="INVALID_OWNER")
+    return owners
+
+
+def _await_creations(events: Sequence[Wish], held: Standing, ctx: Context) -> None:
+    """Give young changes of unknown campaigns a second, for their creation to come first."""
+    known = set(held)
+    early = []
+    for wish in events:
+        if isinstance(wish, CampaignCreateRequested):
+            known.add(campaign_id_of(wish))
+        elif campaign_id_of(wish) not in known and ctx.now - wish.time < PATIENCE:
+            early.append(wish)
+    if early:
+        raise Snooze("there is no such campaign yet", 1, events=early)
+
+
+async def _insert(events: Sequence[Wish], held: Standing, standing: Standing, ctx: Context) -> None:
+    new = [campaign for campaign in standing.values() if campaign.id not in held]
+    lost = {campaign.id for campaign in new} - await insert_campaigns(ctx.tx, new)
+    if lost:
+        guilty = [wish for wish in events if campaign_id_of(wish) in lost]
+        raise Transient("another request has just made this campaign", events=guilty)
+    _write_through(new, ctx)
+
+
+async def _update(held: Standing, standing: Standing, ctx: Context) -> None:
+    changed = [standing[c.id] for c in held.values() if standing[c.id] != c]
+    await update_campaigns(ctx.tx, changed)
+    _write_through(changed, ctx)
+
+
+def _write_through(campaigns: Sequence[StoredCampaign], ctx: Context) -> None:
+    shown = [campaign.shown() for campaign in campaigns]
+    if shown:
+        ctx.after_commit(lambda: put_campaigns(ctx.resources.redis, shown))
+
+
+def _check(
+    pushes: Sequence[Push], told: Sequence[CampaignStatusReported], held: Standing, ctx: Context
+) -> None:
+    unsaved: list[News] = []
+    for event in pushes:
+        campaign = held.get(event.data.campaign_id)
+        if (
+            campaign is None
+            or campaign.platform != event.data.platform
+            or campaign.wanted_version < event.data.version
+        ):
+            unsaved.append(event)
+    if unsaved:
+        raise Permanent("no such version of a campaign was ever saved", events=unsaved)
+    latest = ctx.now + CLOCK_SKEW
+    ahead = [event for event in told if (event.data.occurred_at or event.time) > latest]
+    if ahead:
+        raise Permanent(
+            "occurred_at: more than 5 minutes ahead", events=ahead, code="FROM_THE_FUTURE"
+        )
+
+
+def _find(told: Sequence[CampaignStatusReported], standing: Standing) -> dict[PlatformId, UUID]:
+    found = {
+        (campaign.platform, campaign.platform_campaign_id): campaign.id
+        for campaign in standing.values()
+        if campaign.platform_campaign_id is not None
+    }
+    unknown = [event for event in told if _platform_id(event) not in found]
+    if unknown:
+        reason = "no campaign has this platform_campaign_id yet"
+        raise Transient(reason, events=unknown, code="UNKNOWN_CAMPAIGN", within=UNKNOWN_WITHIN)
+    return found
+
+
+def _platform_id(event: CampaignStatusReported) -> PlatformId:
+    return event.data.platform, event.data.platform_campaign_id

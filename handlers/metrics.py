@@ -1,0 +1,147 @@
+"""Metrics: what platforms and upstream systems report about a campaign's day is recorded.
+
+A batch is folded to at most one line for each campaign and day, then merged into
+``campaign_metrics`` by one statement. Fold and merge obey the same rule: cumulative figures
+replace each other, the newest wins, at the same time each counter's larger value wins;
+deltas add up. So neither the order of arrival nor the borders of batches matter.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from events import CampaignMetricsRecorded, CampaignMetricsReported
+from events.base import Event
+from events.metrics import RecordedMetrics, ReportedMetrics
+from infra.context import Context
+from infra.errors import Permanent, Transient
+from infra.store.campaigns import resolve_campaigns
+from infra.store.metrics import NOTHING, DayReport, DayTotals, Figures, merge_metrics
+from schemas.base import Platform, micros_of
+
+SOURCE = "urn:adrelay:metrics"
+
+# A report may overtake the push that gives its campaign a platform id.
+UNKNOWN_WITHIN = 600.0  # seconds
+
+# A campaign as reports name it: by our id, or by its platform and the platform's id.
+Name = UUID | tuple[Platform, str]
+Key = tuple[UUID, dt.date]
+
+
+@dataclass(slots=True)
+class Day:
+    """What a batch says about one campaign's day, and the events that said it."""
+
+    reported: Figures = NOTHING
+    reported_at: dt.datetime | None = None
+    added: Figures = NOTHING
+    events: list[CampaignMetricsReported] = field(default_factory=list)
+
+    def take(self, event: CampaignMetricsReported) -> None:
+        """Fold one more report in."""
+        figures = _figures(event.data)
+        self.events.append(event)
+        if event.data.mode == "delta":
+            self.added = Figures(*map(int.__add__, self.added, figures))
+        elif self.reported_at is None or event.time > self.reported_at:
+            self.reported, self.reported_at = figures, event.time
+        elif event.time == self.reported_at:
+            self.reported = Figures(*map(max, self.reported, figures))
+
+
+async def record_metrics(events: list[CampaignMetricsReported], ctx: Context) -> list[Event]:
+    """Record reports; returns one event for each campaign and day whose totals changed."""
+    campaigns = await _resolve(events, ctx)
+    days = fold(events, campaigns)
+    reports = [
+        DayReport(*key, day.reported, day.reported_at, day.added) for key, day in days.items()
+    ]
+    changed = await merge_metrics(ctx.tx, reports, ctx.now)
+    return [_recorded(totals, days[totals.campaign_id, totals.date]) for totals in changed]
+
+
+def fold(
+    events: Sequence[CampaignMetricsReported], campaigns: Mapping[Name, UUID]
+) -> dict[Key, Day]:
+    """Fold reports by campaign and day; ``campaigns`` knows whom each report names."""
+    days: dict[Key, Day] = {}
+    for event in events:
+        key = campaigns[_name(event.data)], event.data.date
+        day = days.get(key)
+        if day is None:
+            day = days[key] = Day()
+        day.take(event)
+    return days
+
+
+async def _resolve(events: Sequence[CampaignMetricsReported], ctx: Context) -> dict[Name, UUID]:
+    """Find the campaigns that reports name.
+
+    Raises ``Transient`` naming the reports whose campaign is not known yet, ``Permanent``
+    naming those whose campaign runs on another platform than they say.
+    """
+    ids: set[UUID] = set()
+    platform_ids: set[tuple[Platform, str]] = set()
+    for event in events:
+        name = _name(event.data)
+        if isinstance(name, UUID):
+            ids.add(name)
+        else:
+            platform_ids.add(name)
+    found: dict[Name, UUID] = {}
+    platforms: dict[UUID, Platform] = {}
+    for campaign_id, platform, platform_id in await resolve_campaigns(ctx.tx, ids, platform_ids):
+        found[campaign_id] = campaign_id
+        platforms[campaign_id] = platform
+        if platform_id is not None:
+            found[platform, platform_id] = campaign_id
+    _judge(events, found, platforms)
+    return found
+
+
+def _judge(
+    events: Sequence[CampaignMetricsReported],
+    found: Mapping[Name, UUID],
+    platforms: Mapping[UUID, Platform],
+) -> None:
+    unknown, elsewhere = [], []
+    for event in events:
+        campaign_id = found.get(_name(event.data))
+        if campaign_id is None:
+            unknown.append(event)
+        elif platforms[campaign_id] != event.data.platform:
+            elsewhere.append(event)
+    if elsewhere:
+        reason = "the campaign runs on another platform than the report says"
+        raise Permanent(reason, events=elsewhere, code="WRONG_PLATFORM")
+    if unknown:
+        reason = "no campaign has this id yet"
+        raise Transient(reason, events=unknown, code="UNKNOWN_CAMPAIGN", within=UNKNOWN_WITHIN)
+
+
+def _name(data: ReportedMetrics) -> Name:
+    if data.campaign_id is not None:
+        return data.campaign_id
+    return data.platform, data.platform_campaign_id or ""
+
+
+def _figures(data: ReportedMetrics) -> Figures:
+    return Figures(data.impressions, data.clicks, data.conversions, micros_of(data.spend))
+
+
+def _recorded(totals: DayTotals, day: Day) -> Event:
+    last = day.events[-1]
+    return CampaignMetricsRecorded.caused_by(
+        last,
+        source=SOURCE,
+        subject=str(totals.campaign_id),
+        data=RecordedMetrics(
+            campaign_id=totals.campaign_id,
+            platform=last.data.platform,
+            date=totals.date,
+            **totals.figures._asdict(),
+            events=tuple(event.id for event in day.events),
+        ),
+    )

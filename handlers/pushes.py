@@ -1,0 +1,96 @@
+"""Pushes to a platform: some at a time, each once, none beyond its lease.
+
+A failure of one campaign is that campaign's alone. But when the platform asks for patience,
+or is failing so often that it is left alone, the pushes not yet begun wait with it.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from events.base import now
+from infra import telemetry
+from infra.errors import Failure, Snooze, Transient
+from infra.platforms import Platform, Refused
+from infra.store.campaigns import StoredCampaign
+from infra.store.leases import Lease
+from schemas.campaigns import CampaignStatus
+
+LEASE_SECONDS = 30.0
+# Pushes end before their leases do, so that their answers can be noted in time.
+PUSH_SECONDS = 25.0
+AT_A_TIME = 8
+
+log = telemetry.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A campaign to be pushed under a lease; ``key`` is the idempotency key."""
+
+    campaign: StoredCampaign
+    lease: Lease
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The platform holds what was pushed; ``began`` is the moment before (UTC)."""
+
+    platform_campaign_id: str
+    status: CampaignStatus
+    began: datetime
+
+
+Answer = Taken | Refused | Failure
+
+
+async def push_all(pushes: Sequence[Push], platforms: Mapping[str, Platform]) -> dict[UUID, Answer]:
+    """Push campaigns of one platform; what came of each, by campaign. Raises nothing."""
+    answers: dict[UUID, Answer] = {}
+    patience: list[Snooze] = []
+    slots = asyncio.Semaphore(AT_A_TIME)
+
+    async def push(one: Push) -> None:
+        async with slots:
+            answer = patience[0] if patience else await _answer(one, platforms)
+        if isinstance(answer, Snooze):
+            patience.append(answer)
+        answers[one.campaign.id] = answer
+
+    late = Snooze("the platform did not get to it in time", 1)
+    try:
+        async with asyncio.timeout(PUSH_SECONDS), asyncio.TaskGroup() as group:
+            for one in pushes:
+                group.create_task(push(one))
+    except TimeoutError:
+        log.warning("pushes were cut off", extra={"count": len(pushes) - len(answers)})
+    return {one.campaign.id: answers.get(one.campaign.id, late) for one in pushes}
+
+
+async def _answer(one: Push, platforms: Mapping[str, Platform]) -> Answer:
+    """Push one campaign; every failure becomes a value, so that it cannot hit another."""
+    try:
+        return await _push(one, platforms[one.campaign.platform])
+    except (Refused, Failure) as answer:
+        return answer
+    except Exception as error:
+        log.exception("a push failed in a way nobody thought of")
+        return Transient(f"unexpected {type(error).__name__} during the push")
+
+
+async def _push(one: Push, platform: Platform) -> Taken:
+    began = now()
+    campaign, wish = one.campaign, one.campaign.wish()
+    if campaign.deleted_at is None:
+        pushed = await platform.push(wish, one.key)
+        return Taken(pushed.platform_campaign_id, pushed.status, began)
+    known = campaign.platform_campaign_id
+    if known is None:
+        # Its creation may have been lost; to repeat it tells the id, and it must not run.
+        found = await platform.push(wish.model_copy(update={"status": "paused"}), one.key)
+        known = found.platform_campaign_id
+    await platform.delete(known, one.key)
+    return Taken(known, "deleted", began)

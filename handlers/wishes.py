@@ -1,0 +1,162 @@
+"""What becomes of a wish about a campaign: pure rules, no I/O.
+
+A wish is granted, which gives the campaign as it is to be, or refused with a code that the
+API shows. A request in somebody's name sees only that account's campaigns; one without a
+name is an admin's and sees all. What another account has is "not found", so that nobody
+learns what exists.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from events import (
+    CampaignCreateRequested,
+    CampaignDeleted,
+    CampaignDeleteRequested,
+    CampaignRefused,
+    CampaignSaved,
+    CampaignUpdateRequested,
+)
+from events.base import Event
+from events.campaigns import CampaignRefusal, DeletedCampaign
+from infra.store.campaigns import StoredCampaign
+from schemas.base import micros_of
+from schemas.operations import Operation, OperationError
+
+Wish = CampaignCreateRequested | CampaignUpdateRequested | CampaignDeleteRequested
+Verdict = StoredCampaign | OperationError
+
+SOURCE = "urn:adrelay:campaigns"
+API = "urn:adrelay:api"  # a wish from there has an operation that tells what became of it
+
+NOT_FOUND = OperationError(code="NOT_FOUND", message="there is no such campaign")
+TAKEN = OperationError(code="CONFLICT", message="this campaign id is taken")
+
+
+def campaign_id_of(wish: Wish) -> UUID:
+    """Tell which campaign a wish is about; without an id it follows from source and id.
+
+    The separator is a control character, which neither of them may hold.
+    """
+    named = wish.data.campaign_id
+    return named or uuid5(NAMESPACE_URL, f"{wish.source}\n{wish.id}")
+
+
+def owner_of(wish: Wish) -> UUID | None:
+    """Read in whose name a wish is made; raises ``ValueError`` when that is no UUID."""
+    return None if wish.ownerid is None else UUID(wish.ownerid)
+
+
+def decide(
+    wish: Wish, campaign: StoredCampaign | None, owner: UUID | None, now: datetime
+) -> Verdict:
+    """Give the campaign as it is to be; the very one given when the wish changes nothing.
+
+    ``campaign`` is what stands under the wish's id, a tombstone too; ``owner`` is the
+    account in whose name the wish is made.
+    """
+    if isinstance(wish, CampaignCreateRequested):
+        return _created(wish, campaign, owner, now)
+    if campaign is None or campaign.deleted_at or owner not in (None, campaign.owner_id):
+        return NOT_FOUND
+    expected = wish.data.expected_version
+    if expected not in (None, campaign.version):
+        message = f"the campaign is at version {campaign.version}, not {expected}"
+        return OperationError(code="VERSION_CONFLICT", message=message)
+    if isinstance(wish, CampaignDeleteRequested):
+        return _renewed(replace(campaign, status="deleted", deleted_at=now), now)
+    return _updated(wish, campaign, now)
+
+
+def fact(wish: Wish, verdict: Verdict) -> Event:
+    """Tell the world what became of a wish that changed something or was refused."""
+    campaign_id = campaign_id_of(wish)
+    about = {"source": SOURCE, "subject": str(campaign_id)}
+    if isinstance(verdict, OperationError):
+        refusal = CampaignRefusal(
+            campaign_id=campaign_id, code=verdict.code, message=verdict.message
+        )
+        return CampaignRefused.caused_by(wish, **about, data=refusal)
+    if verdict.deleted_at is None:
+        return CampaignSaved.caused_by(wish, **about, data=verdict.wish())
+    deleted = DeletedCampaign(
+        campaign_id=campaign_id,
+        version=verdict.wanted_version,
+        platform=verdict.platform,
+        platform_campaign_id=verdict.platform_campaign_id,
+    )
+    return CampaignDeleted.caused_by(wish, **about, data=deleted)
+
+
+def operation(wish: Wish, verdict: Verdict) -> Operation:
+    """Tell the wish's sender what became of it, as the API shows it."""
+    if isinstance(verdict, OperationError):
+        return Operation(id=wish.id, state="refused", error=verdict)
+    return Operation(id=wish.id, state="done", result=verdict.shown().model_dump(mode="json"))
+
+
+def _created(
+    wish: CampaignCreateRequested,
+    campaign: StoredCampaign | None,
+    owner: UUID | None,
+    now: datetime,
+) -> Verdict:
+    data = wish.data
+    made = StoredCampaign(
+        id=campaign_id_of(wish),
+        owner_id=owner,
+        platform=data.platform,
+        name=data.name,
+        status="pending",
+        wanted_status="active",
+        budget_micros=micros_of(data.budget),
+        currency=data.currency,
+        targeting=data.targeting,
+        created_at=now,
+        updated_at=now,
+    )
+    if campaign is None:
+        return made
+    return campaign if _same(made, campaign) else TAKEN
+
+
+def _same(made: StoredCampaign, held: StoredCampaign) -> bool:
+    """Tell whether a creation asks for what is there already, so that it may be repeated."""
+    told = ("owner_id", "platform", "name", "budget_micros", "currency", "targeting")
+    return held.deleted_at is None and all(getattr(made, n) == getattr(held, n) for n in told)
+
+
+def _updated(
+    wish: CampaignUpdateRequested, campaign: StoredCampaign, now: datetime
+) -> StoredCampaign:
+    data = wish.data
+    actual = _as_it_runs(campaign)
+    wanted = replace(
+        actual,
+        name=actual.name if data.name is None else data.name,
+        budget_micros=actual.budget_micros if data.budget is None else micros_of(data.budget),
+        targeting=data.targeting or actual.targeting,
+        wanted_status=data.status or actual.wanted_status,
+    )
+    if wanted == actual:
+        return campaign
+    # What was rejected is tried again with the new wish.
+    status = "pending" if campaign.status == "rejected" else campaign.status
+    return _renewed(replace(wanted, status=status), now)
+
+
+def _as_it_runs(campaign: StoredCampaign) -> StoredCampaign:
+    """Take over a pause or a start that was made at the platform since the last push.
+
+    So a new budget does not start what was paused there, and a wish to start it is a change.
+    """
+    synced = campaign.synced_version >= campaign.wanted_version
+    if synced and campaign.status in ("active", "paused"):
+        return replace(campaign, wanted_status=campaign.status)
+    return campaign
+
+
+def _renewed(campaign: StoredCampaign, now: datetime) -> StoredCampaign:
+    version = campaign.version + 1
+    return replace(campaign, version=version, wanted_version=version, updated_at=now)

@@ -1,0 +1,19 @@
+"""The sync worker: one lane for each platform, so that one platform's trouble is its own."""
+
+from events import CampaignDeleted, CampaignSaved, CampaignSyncRequested
+from handlers.sync import push_campaigns, sync_campaigns
+from infra.run import main
+from infra.subscription import Subscription
+from schemas.base import PLATFORMS
+
+HINTS = (CampaignSaved, CampaignDeleted, CampaignSyncRequested)
+
+SUBSCRIPTIONS = tuple(
+    Subscription(
+        f"sync.{platform}", HINTS, sync_campaigns, prepare=push_campaigns, batch=20, parallel=4
+    )
+    for platform in PLATFORMS
+)
+
+if __name__ == "__main__":
+    main("sync", SUBSCRIPTIONS)
