@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from schemas.base import Currency, Frozen, Lenient, Platform, Text, Units
 
@@ -19,18 +19,21 @@ Age = Annotated[int, Field(ge=13, le=120)]
 Budget = Annotated[Units, Field(gt=Decimal(0))]
 
 
+def _ascending(ages: tuple[int, int]) -> tuple[int, int]:
+    if ages[0] > ages[1]:
+        message = "must be [min, max] with min <= max"
+        raise ValueError(message)
+    return ages
+
+
+AgeRange = Annotated[tuple[Age, Age], AfterValidator(_ascending)]
+
+
 class Targeting(Lenient):
     """Whom a campaign addresses: interests and an inclusive range of ages in years."""
 
     interests: Annotated[tuple[Interest, ...], Field(max_length=100)]
-    age_range: tuple[Age, Age]
-
-    @model_validator(mode="after")
-    def _ages_ascend(self) -> Self:
-        if self.age_range[0] > self.age_range[1]:
-            message = "age_range must be [min, max] with min <= max"
-            raise ValueError(message)
-        return self
+    age_range: AgeRange
 
 
 class CampaignDraft(Lenient):
@@ -53,7 +56,7 @@ class CampaignPatch(Lenient):
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
-        if not self.model_fields_set:
+        if all(value is None for _, value in self):
             message = "at least one of name, budget, targeting, status must be given"
             raise ValueError(message)
         return self

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pydantic_core import to_json
-from sqlalchemy import select, text
+from sqlalchemy import ARRAY, Text, any_, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.tables import operations
@@ -22,11 +22,17 @@ PUT = text("""
 
 async def find_operation(tx: AsyncConnection, operation_id: str) -> Operation | None:
     """Read an operation; None while no worker has written it."""
+    found = await find_operations(tx, [operation_id])
+    return found[0] if found else None
+
+
+async def find_operations(tx: AsyncConnection, ids: Sequence[str]) -> list[Operation]:
+    """Read those of these operations that a worker has written, in no order."""
     query = select(*(operations.c[name] for name in Operation.model_fields)).where(
-        operations.c.id == operation_id
+        operations.c.id == any_(literal(ids, ARRAY(Text)))
     )
-    row = (await tx.execute(query)).one_or_none()
-    return Operation.model_validate(row, from_attributes=True) if row else None
+    rows = await tx.execute(query)
+    return [Operation.model_validate(row, from_attributes=True) for row in rows]
 
 
 async def put_operations(tx: AsyncConnection, rows: Sequence[Operation]) -> None:

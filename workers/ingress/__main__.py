@@ -1,0 +1,33 @@
+"""``python -m workers.ingress``: serve until SIGTERM, finish what is in flight, exit 0."""
+
+import asyncio
+
+import uvloop
+
+from infra import telemetry
+from infra.run import run_until, stop_on_signals
+from infra.settings import Settings, load_settings
+from workers.ingress.app import NAME, open_ingress
+
+log = telemetry.get_logger(__name__)
+
+
+def main() -> None:
+    """Run the ingress; exits the process."""
+    settings = load_settings()
+    telemetry.configure_logging(settings.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(serve(settings))
+    raise SystemExit(code)
+
+
+async def serve(settings: Settings) -> int:
+    """Serve until a signal comes; tells the exit status."""
+    stop = stop_on_signals()
+    async with open_ingress(settings, stop) as port:
+        log.info("started", extra={"task": NAME, "port": port})
+        return await run_until(stop, [], settings.shutdown_deadline)
+
+
+if __name__ == "__main__":
+    main()

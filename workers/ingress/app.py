@@ -1,0 +1,109 @@
+"""The ingress as one thing: everything it holds open, its routes, its port.
+
+Readiness: not draining, and the broker *or* the database is up, since either of them can
+keep what is accepted.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from handlers.webhooks import SOURCES
+from infra import telemetry
+from infra.probes import probe_routes
+from infra.requests import Requester
+from infra.resources import Resources, open_resources
+from infra.run import PORTS
+from infra.settings import Settings
+from infra.tokens import Verifier
+from workers.ingress.acceptance import Acceptance
+from workers.ingress.asyncapi import asyncapi
+from workers.ingress.callers import Callers
+from workers.ingress.database import Database
+from workers.ingress.edge import endpoint, unrouted
+from workers.ingress.envelope import to_json
+from workers.ingress.gate import Gate
+from workers.ingress.openapi import openapi
+from workers.ingress.outcomes import Outcomes
+from workers.ingress.protocol import make_protocol
+from workers.ingress.routes import PROBES, ROUTES
+
+NAME = "web"
+BACKLOG = 1024
+
+log = telemetry.get_logger(__name__)
+
+
+@asynccontextmanager
+async def open_ingress(settings: Settings, draining: asyncio.Event) -> AsyncIterator[int]:
+    """Serve until the context ends, then finish the requests in flight; yields the port."""
+    async with (
+        open_resources(settings, NAME) as resources,
+        Requester(settings, NAME) as requester,
+    ):
+        gate = open_gate(resources, requester)
+        runner = web.AppRunner(
+            make_app(gate, draining), shutdown_timeout=settings.shutdown_deadline
+        )
+        await runner.setup()
+        server = await _listen(runner, settings)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            gate.outcomes.release()
+            await runner.cleanup()
+
+
+def open_gate(resources: Resources, requester: Requester) -> Gate:
+    """Build what the handlers share; raises ``ValueError`` for a key that is malformed."""
+    settings = resources.settings
+    database = Database(resources.engine)
+    verifier = Verifier(settings)
+    return Gate(
+        resources=resources,
+        database=database,
+        acceptance=Acceptance(resources, database),
+        requester=requester,
+        verifier=verifier,
+        callers=Callers(verifier, database),
+        outcomes=Outcomes(database),
+        webhook_secrets={source: settings.secrets_of(source) for source in SOURCES},
+        operation_key=settings.operation_key.get_secret_value().encode(),
+        openapi=to_json(openapi(ROUTES, PROBES)),
+        asyncapi=to_json(asyncapi()),
+    )
+
+
+def make_app(gate: Gate, draining: asyncio.Event) -> web.Application:
+    """Put every route in its place, and the probes beside them."""
+
+    async def checks() -> Mapping[str, bool]:
+        storing = gate.resources.publisher.connected or await gate.database.answers()
+        return {"serving": not draining.is_set(), "broker or database": storing}
+
+    app = web.Application(
+        middlewares=[unrouted], client_max_size=gate.resources.settings.max_body_bytes
+    )
+    for route in ROUTES:
+        answer = endpoint(route, gate)
+        app.router.add_route(route.method, route.path, answer)
+        if route.method == "GET":
+            app.router.add_route("HEAD", route.path, answer)
+    app.add_routes(probe_routes(checks))
+    return app
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    server = runner.server
+    if server is None:
+        raise RuntimeError("the runner was not set up")
+    return await loop.create_server(
+        lambda: make_protocol(server, loop),
+        settings.host,
+        PORTS[NAME] if settings.port is None else settings.port,
+        backlog=BACKLOG,
+    )

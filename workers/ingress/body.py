@@ -1,0 +1,123 @@
+"""Reading a request: type, size and shape of its body, shape of its query and path.
+
+The size is capped before anything is parsed and counted after decompression (aiohttp's
+``client_max_size``); the parser stops at 200 levels of nesting. What is wrong is told field
+by field, in the names of the API, without quoting what the client sent.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from workers.ingress.envelope import JSON
+from workers.ingress.refusals import Detail, Refusal, invalid, not_found, too_large, unsupported
+
+M = TypeVar("M", bound=BaseModel)
+
+BODY_LIMIT = 30.0  # seconds for a client to send its body
+ENCODINGS = {"", "identity", "gzip", "deflate"}
+MOST_DETAILS = 50
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+UUID_LENGTH = 36
+UPPER = re.compile(r"(?<=[a-z0-9])([A-Z])")
+
+
+async def read_body(request: web.Request) -> bytes:
+    """Read the whole body; raises a ``Refusal``: 408, 413 or 415 (content coding)."""
+    if request.headers.get("Content-Encoding", "").strip().lower() not in ENCODINGS:
+        raise Refusal(
+            415,
+            "UNSUPPORTED_CONTENT_ENCODING",
+            "The body may be compressed with gzip or deflate.",
+            headers={"Accept-Encoding": "gzip, deflate"},
+        )
+    if (request.content_length or 0) > request.client_max_size:
+        raise _oversized(request)
+    try:
+        if request.content.is_eof():  # it came with the headers
+            return await request.read()
+        async with asyncio.timeout(BODY_LIMIT):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise _oversized(request) from None
+    except TimeoutError:
+        raise Refusal(408, "REQUEST_TIMEOUT", "The body did not come in time.") from None
+    except web.RequestPayloadError:
+        raise Refusal(400, "MALFORMED_REQUEST", "The body cannot be read.") from None
+
+
+def media_type(request: web.Request) -> str:
+    """Tell the media type of the body in lower case, without parameters."""
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+async def read_model(request: web.Request, shape: type[M]) -> M:
+    """Read a JSON body of a given shape; raises a ``Refusal``: 400, 408, 413 or 415."""
+    if media_type(request) != JSON:
+        raise unsupported(JSON)
+    body = await read_body(request)
+    try:
+        return shape.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(details_of(error)) from None
+
+
+def read_query(request: web.Request, shape: type[M]) -> M:
+    """Read the query string; raises a ``Refusal`` (400). Unknown parameters are ignored."""
+    known = {name: value for name, value in request.query.items() if name in _names(shape)}
+    try:
+        return shape.model_validate_strings(known)
+    except ValidationError as error:
+        raise invalid(details_of(error)) from None
+
+
+def read_id(request: web.Request, what: str) -> UUID:
+    """Read the UUID in the path; raises a ``Refusal`` (404), for no other text names anything."""
+    text = request.match_info["id"]
+    try:
+        if len(text) == UUID_LENGTH:
+            return UUID(text)
+    except ValueError:
+        pass
+    raise not_found(what)
+
+
+def details_of(error: ValidationError, *, skip: int = 0) -> list[Detail]:
+    """Tell what is wrong, one detail for each field; ``skip`` parts of each place are ours."""
+    found: dict[str, str] = {}
+    lines: Iterable[Mapping[str, Any]] = error.errors(
+        include_input=False, include_url=False, include_context=False
+    )
+    for line in lines:
+        found.setdefault(field_of(line["loc"][skip:]), _message(line))
+    return [Detail(field, message) for field, message in list(found.items())[:MOST_DETAILS]]
+
+
+def field_of(place: Sequence[str | int]) -> str:
+    """Name a field by its dotted path in snake case, up to the list that holds it.
+
+    A name that does not look like one is the client's own text and is not repeated.
+    """
+    names: list[str] = []
+    for part in place:
+        if isinstance(part, int):
+            break
+        names.append(UPPER.sub(r"_\1", part).lower() if NAME.fullmatch(part) else "?")
+    return ".".join(names) or "body"
+
+
+def _message(line: Mapping[str, Any]) -> str:
+    return str(line["msg"]).removeprefix("Value error, ")
+
+
+def _names(shape: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in shape.model_fields.items()}
+
+
+def _oversized(request: web.Request) -> Refusal:
+    return too_large(f"The body may have at most {request.client_max_size} bytes.")

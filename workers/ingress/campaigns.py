@@ -1,0 +1,98 @@
+"""Reading campaigns and their figures."""
+
+import datetime as dt
+from typing import Annotated, Self
+
+from aiohttp import web
+from pydantic import Field, model_validator
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.errors import Outage
+from infra.store.campaigns import list_campaigns
+from infra.store.metrics import daily_metrics
+from schemas.base import Frozen, Platform
+from schemas.campaigns import Campaign, CampaignStatus
+from schemas.metrics import DailyMetrics
+from workers.ingress.body import read_id, read_query
+from workers.ingress.envelope import success
+from workers.ingress.etags import etag, is_unchanged
+from workers.ingress.gate import Call
+from workers.ingress.refusals import unavailable
+from workers.ingress.sight import see_campaign
+
+# Whoever keeps a copy has to ask whether it is still the newest.
+CACHING = "private, no-cache"
+
+
+class CampaignQuery(Frozen):
+    """Which campaigns to list; pages count from 1."""
+
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    per_page: Annotated[int, Field(ge=1, le=100)] = 20
+    platform: Platform | None = None
+    status: CampaignStatus | None = None
+
+
+class MetricsQuery(Frozen):
+    """Which days (UTC), both included; without an end all before or after."""
+
+    since: Annotated[dt.date | None, Field(alias="from")] = None
+    until: Annotated[dt.date | None, Field(alias="to")] = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.since and self.until and self.since > self.until:
+            message = "from must not be after to"
+            raise ValueError(message)
+        return self
+
+
+async def get_campaigns(call: Call) -> web.Response:
+    """Answer a page of the caller's campaigns (an admin's: of all), the newest first."""
+    query = read_query(call.request, CampaignQuery)
+    owner = None if call.caller.is_admin else call.caller.account
+
+    async def find(tx: AsyncConnection) -> tuple[list[Campaign], int]:
+        return await list_campaigns(tx, owner=owner, **query.model_dump())
+
+    try:
+        found, total = await call.gate.database.run(find)
+    except Outage:
+        raise unavailable("Campaigns cannot be listed right now.") from None
+    return success(call.request_id, found, pagination=pagination(total, query.page, query.per_page))
+
+
+async def get_campaign(call: Call) -> web.Response:
+    """Answer a campaign, or 304 when the client has this version."""
+    campaign = await see_campaign(call, read_id(call.request, "campaign"))
+    headers = {"ETag": etag(campaign.version), "Cache-Control": CACHING}
+    if is_unchanged(call.request, campaign.version):
+        return web.Response(status=304, headers=headers)
+    return success(call.request_id, campaign, headers=headers)
+
+
+async def get_metrics(call: Call) -> web.Response:
+    """Answer a campaign's figures by day."""
+    query = read_query(call.request, MetricsQuery)
+    campaign = await see_campaign(call, read_id(call.request, "campaign"))
+
+    async def find(tx: AsyncConnection) -> list[DailyMetrics]:
+        return await daily_metrics(tx, campaign.id, query.since, query.until)
+
+    try:
+        return success(call.request_id, await call.gate.database.run(find))
+    except Outage:
+        raise unavailable("Figures cannot be read right now.") from None
+
+
+def pagination(total: int, page: int, per_page: int) -> dict[str, object]:
+    """Tell where a page stands among all pages."""
+    pages = -(-total // per_page)
+    return {
+        "total": total,
+        "page": page,
+        "per_page": per_page,
+        "total_pages": pages,
+        "has_next": page < pages,
+        "has_prev": page > 1 and pages > 0,
+    }

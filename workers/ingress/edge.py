@@ -1,0 +1,119 @@
+"""What happens around every handler: ids, who may, errors in the envelope, metrics, the log.
+
+One line is logged for a request in trouble and none for a healthy one. What is logged is
+named here field by field: no header, no query string, no body.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from infra import telemetry
+from infra.errors import Outage
+from infra.telemetry import HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS
+from workers.ingress.callers import Caller
+from workers.ingress.envelope import failure, stamp
+from workers.ingress.gate import Call, Gate, Ids, ids_of
+from workers.ingress.refusals import Refusal, not_found, unavailable
+from workers.ingress.route import Route
+
+UNKNOWN = "unknown"  # the route in logs and metrics when there is none
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+FIRST_ERROR = 400
+FIRST_FAULT = 500
+
+Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = telemetry.get_logger(__name__)
+
+
+def endpoint(route: Route, gate: Gate) -> Endpoint:
+    """Make the aiohttp handler of a route."""
+    observe = HTTP_SECONDS.labels(route.method, route.path).observe
+    counters = {
+        answer.status: HTTP_REQUESTS.labels(route.method, route.path, answer.status)
+        for answer in route.answers
+    }
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        began = time.perf_counter()
+        HTTP_IN_FLIGHT.inc()
+        ids = ids_of(request.headers)
+        caller: Caller | None = None
+        try:
+            if not route.who.anyone:
+                caller = await gate.callers.find(request.headers)
+                route.who.check(caller)
+            response = await route.handler(Call(request, gate, ids, caller))
+        except Exception as error:  # noqa: BLE001 - whatever happens, an answer is owed
+            response = refuse(request, error, ids, route.path, caller)
+        finally:
+            HTTP_IN_FLIGHT.dec()
+        stamp(response, ids.request_id)
+        counter = counters.get(response.status)
+        if counter is None:
+            counter = HTTP_REQUESTS.labels(route.method, route.path, response.status)
+            counters[response.status] = counter
+        counter.inc()
+        observe(time.perf_counter() - began)
+        return response
+
+    return answer
+
+
+@web.middleware
+async def unrouted(request: web.Request, handler: Endpoint) -> web.StreamResponse:
+    """Answer in the envelope what has no route: 404, 405 and what aiohttp itself refuses."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        ids = ids_of(request.headers)
+        method = request.method if request.method in METHODS else UNKNOWN
+        response = refuse(request, error, ids, UNKNOWN, None)
+        stamp(response, ids.request_id)
+        HTTP_REQUESTS.labels(method, UNKNOWN, response.status).inc()
+        return response
+
+
+def refuse(
+    request: web.BaseRequest, error: Exception, ids: Ids, route: str, caller: Caller | None
+) -> web.Response:
+    """Log a request that was not granted, and make the answer to it."""
+    refusal = _refusal_of(error)
+    fault = refusal.status >= FIRST_FAULT
+    log.log(
+        logging.ERROR if fault else logging.WARNING,
+        "refused",
+        extra={
+            "method": request.method if request.method in METHODS else UNKNOWN,
+            "route": route,
+            "status": refusal.status,
+            "code": refusal.code,
+            "reason": refusal.reason,
+            "principal": caller.name if caller else None,
+            "request_id": ids.request_id,
+            "correlation_id": ids.correlation_id,
+        },
+        exc_info=error if refusal.status == FIRST_FAULT else None,
+    )
+    return failure(ids.request_id, refusal)
+
+
+def _refusal_of(error: Exception) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, Outage):
+        return unavailable()
+    if isinstance(error, web.HTTPNotFound):
+        return not_found("route")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return Refusal(
+            405, "METHOD_NOT_ALLOWED", f"Use one of: {allowed}.", headers={"Allow": allowed}
+        )
+    if isinstance(error, web.HTTPException) and FIRST_ERROR <= error.status < FIRST_FAULT:
+        code = error.reason.upper().replace(" ", "_")
+        return Refusal(error.status, code, f"{error.reason}.")
+    return Refusal(500, "INTERNAL_ERROR", "Something went wrong here.")

@@ -1,0 +1,122 @@
+"""Events that upstream systems publish over HTTP, with a verdict for each."""
+
+from typing import Any
+
+from aiohttp import web
+
+from events.base import Event
+from events.campaigns import CampaignRequest
+from infra import telemetry
+from infra.delivery import digest
+from infra.message import Message, message_of
+from infra.store.api_keys import ApiKey
+from workers.ingress.body import read_body
+from workers.ingress.cloudevents import (
+    Item,
+    Mode,
+    mode_of,
+    read_batch,
+    read_binary,
+    read_structured,
+)
+from workers.ingress.envelope import success
+from workers.ingress.gate import Call
+from workers.ingress.refusals import forbidden, unavailable
+from workers.ingress.verdicts import REUSED, UNAVAILABLE, Verdict, objection, oversized
+
+
+async def post_events(call: Call) -> web.Response:
+    """Accept events: 202, or 207 for a batch of which not all are accepted."""
+    key = call.caller.key
+    if key is None:
+        raise forbidden("Events are published with an API key.")
+    mode = mode_of(call.request)
+    body = await read_body(call.request)
+    settings = call.gate.resources.settings
+    if mode is Mode.BATCH:
+        items = read_batch(body, settings.max_batch_events)
+        return await _answer_batch(call, key, items)
+    if mode is Mode.STRUCTURED:
+        event = read_structured(body)
+    else:
+        event = read_binary(call.request.headers, body)
+    message = _message(call, key, event)
+    reason = objection(event, key)
+    if reason is None and len(message.body) > settings.max_event_bytes:
+        reason = oversized(settings.max_event_bytes)
+    if reason is not None:
+        telemetry.INGESTED["refused"].inc()
+        raise reason.refusal()
+    await call.gate.acceptance.one(message)
+    telemetry.INGESTED["accepted"].inc()
+    return success(call.request_id, [Verdict(id=event.id, status="accepted")], status=202)
+
+
+async def _answer_batch(call: Call, key: ApiKey, items: list[Item]) -> web.Response:
+    batch = _Batch(call, key)
+    for item in items:
+        batch.add(item)
+    stored = await call.gate.acceptance.all(batch.messages)
+    if batch.messages and not any(stored):
+        telemetry.INGESTED["unavailable"].inc(len(stored))
+        raise unavailable("The events could not be stored.")
+    verdicts = [
+        verdict if place is None or stored[place] else UNAVAILABLE.verdict(verdict.id)
+        for verdict, place in batch.entries
+    ]
+    for verdict in verdicts:
+        telemetry.INGESTED[verdict.status].inc()
+    fine = all(verdict.status != "refused" for verdict in verdicts)
+    return success(call.request_id, verdicts, status=202 if fine else 207)
+
+
+class _Batch:
+    """Sorts the items of a batch.
+
+    ``entries`` has for each item a verdict, which counts if the message at that place of
+    ``messages`` becomes durable (None: it counts as it is).
+    """
+
+    def __init__(self, call: Call, key: ApiKey) -> None:
+        self._call = call
+        self._key = key
+        self._seen: dict[tuple[str, str], tuple[Event, int]] = {}
+        self.entries: list[tuple[Verdict, int | None]] = []
+        self.messages: list[Message] = []
+
+    def add(self, item: Item) -> None:
+        if isinstance(item, tuple):
+            event_id, reason = item
+            self.entries.append((reason.verdict(event_id), None))
+        elif (found := objection(item, self._key)) is not None:
+            self.entries.append((found.verdict(item.id), None))
+        elif (twin := self._seen.get((item.source, item.id))) is not None:
+            self.entries.append(self._again(item, *twin))
+        else:
+            self.entries.append(self._take(item))
+
+    def _again(self, item: Event, first: Event, place: int) -> tuple[Verdict, int | None]:
+        if digest(first) != digest(item):
+            return REUSED.verdict(item.id), None
+        return Verdict(id=item.id, status="duplicate"), place
+
+    def _take(self, item: Event) -> tuple[Verdict, int | None]:
+        message = _message(self._call, self._key, item)
+        limit = self._call.gate.resources.settings.max_event_bytes
+        if len(message.body) > limit:
+            return oversized(limit).verdict(item.id), None
+        self._seen[item.source, item.id] = item, len(self.messages)
+        self.messages.append(message)
+        return Verdict(id=item.id, status="accepted"), len(self.messages) - 1
+
+
+def _message(call: Call, key: ApiKey, event: Event) -> Message:
+    """Write an event as its sender meant it, in the name of the key's owner."""
+    update: dict[str, Any] = {}
+    if isinstance(event, CampaignRequest):
+        update["ownerid"] = str(key.owner_id)
+    if event.correlationid is None:
+        update["correlationid"] = call.ids.correlation_id
+    if event.traceparent is None and call.ids.traceparent:
+        update["traceparent"] = call.ids.traceparent
+    return message_of(event.model_copy(update=update) if update else event)

@@ -1,0 +1,83 @@
+"""What the ingress holds open, and one request on its way through it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import uuid4
+
+from aiohttp import web
+
+from infra.requests import Requester
+from infra.resources import Resources
+from infra.tokens import Verifier
+from workers.ingress.acceptance import Acceptance
+from workers.ingress.callers import Caller, Callers
+from workers.ingress.database import Database
+from workers.ingress.outcomes import Outcomes
+from workers.ingress.refusals import unauthenticated
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+# W3C trace context, version 00.
+TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Built once, when the process starts."""
+
+    resources: Resources
+    database: Database
+    acceptance: Acceptance
+    requester: Requester
+    verifier: Verifier
+    callers: Callers
+    outcomes: Outcomes
+    webhook_secrets: Mapping[str, tuple[str, ...]]
+    operation_key: bytes
+    openapi: bytes
+    asyncapi: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """By what names a request is known in answers, events, logs and traces."""
+
+    request_id: str
+    correlation_id: str
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that may pass, and who makes it (nobody on routes that are open to all)."""
+
+    request: web.Request
+    gate: Gate
+    ids: Ids
+    known_caller: Caller | None
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls; raises a ``Refusal`` (401) on a route that is open to all."""
+        if self.known_caller is None:
+            raise unauthenticated()
+        return self.known_caller
+
+    @property
+    def request_id(self) -> str:
+        """The id in the answer's ``meta``."""
+        return self.ids.request_id
+
+
+def ids_of(headers: Mapping[str, str]) -> Ids:
+    """Take a request's ids from its headers where they are valid, else make them."""
+    request_id = headers.get("X-Request-ID")
+    if request_id is None or not REQUEST_ID.fullmatch(request_id):
+        request_id = uuid4().hex
+    correlation_id = headers.get("X-Correlation-ID")
+    if correlation_id is None or not REQUEST_ID.fullmatch(correlation_id):
+        correlation_id = request_id
+    traceparent = headers.get("traceparent")
+    if traceparent is not None and not TRACEPARENT.fullmatch(traceparent):
+        traceparent = None
+    return Ids(request_id, correlation_id, traceparent)

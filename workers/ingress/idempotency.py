@@ -1,0 +1,84 @@
+"""``Idempotency-Key``: a write that is sent again is the same write.
+
+The operation id, which is also the event's id, follows from the caller, method, path and
+key, so a repeated write is answered with the same ids and the inbox drops its event. What
+the key was first used for is remembered in Redis for a day, to refuse another use with 422;
+when Redis does not know, the inbox compares and files the other use as a dead letter.
+"""
+
+import re
+from typing import Any
+
+from aiohttp import web
+from redis.exceptions import RedisError
+
+from events.base import Event
+from infra import telemetry
+from infra.delivery import digest
+from infra.operations import mint, seed_of
+from workers.ingress.gate import Call
+from workers.ingress.refusals import Detail, Refusal, invalid
+
+LIFE = 86_400  # seconds
+GONE = (RedisError, OSError)
+# A quoted string (draft-ietf-httpapi-idempotency-key-header) or the same without quotes.
+KEY = re.compile(r'"[\x20\x21\x23-\x5b\x5d-\x7e]{1,255}"|[\x21\x23-\x5b\x5d-\x7e]{1,255}')
+
+log = telemetry.get_logger(__name__)
+
+
+def operation_of(call: Call) -> str:
+    """Make the operation id of a write, from its ``Idempotency-Key`` if it has one.
+
+    Raises a ``Refusal`` (400) for a malformed key.
+    """
+    key = _key_of(call.request)
+    seed = seed_of(call.request.method, call.request.path, key) if key else None
+    return mint(call.gate.operation_key, call.caller.account, seed)
+
+
+async def was_accepted(call: Call, event: Event) -> bool:
+    """Tell whether this write is known to have been accepted before.
+
+    Raises a ``Refusal`` (422) when its key was used for something else.
+    """
+    if "Idempotency-Key" not in call.request.headers:
+        return False
+    try:
+        first: Any = await call.gate.resources.redis.get(_name(event))
+    except GONE:
+        log.warning("an Idempotency-Key is left to the inbox", extra={"event_id": event.id})
+        return False
+    if first is not None and first != _said(event):
+        raise Refusal(
+            422, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was used for another request."
+        )
+    return first is not None
+
+
+async def remember(call: Call, event: Event) -> None:
+    """Keep what a key was used for, once that is accepted; never raises."""
+    if "Idempotency-Key" not in call.request.headers:
+        return
+    try:
+        await call.gate.resources.redis.set(_name(event), _said(event), nx=True, ex=LIFE)
+    except GONE:
+        log.warning("an Idempotency-Key is left to the inbox", extra={"event_id": event.id})
+
+
+def _key_of(request: web.Request) -> str | None:
+    values = request.headers.getall("Idempotency-Key", ())
+    if not values:
+        return None
+    if len(values) > 1 or not KEY.fullmatch(values[0]):
+        message = "must be one key of 1 to 255 printable characters"
+        raise invalid([Detail("Idempotency-Key", message)])
+    return values[0].strip('"')
+
+
+def _name(event: Event) -> str:
+    return f"idempotency:{event.id}"
+
+
+def _said(event: Event) -> bytes:
+    return digest(event).bytes

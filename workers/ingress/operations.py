@@ -1,0 +1,33 @@
+"""What became of a write: pending, done, refused or dead."""
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.errors import Outage
+from infra.operations import parse
+from infra.store.operations import find_operation
+from schemas.operations import Operation
+from workers.ingress.envelope import success
+from workers.ingress.gate import Call
+from workers.ingress.refusals import not_found, unavailable
+
+
+async def get_operation(call: Call) -> web.Response:
+    """Answer an operation of the caller's; ``pending`` while no worker has written it.
+
+    The id itself proves that it was given out and to whom, so there is no moment between
+    the 202 and the row in which it would be unknown.
+    """
+    known = parse(call.gate.operation_key, call.request.match_info["id"])
+    if known is None or not call.caller.may_see(known.owner):
+        raise not_found("operation")
+
+    async def find(tx: AsyncConnection) -> Operation | None:
+        return await find_operation(tx, known.text)
+
+    try:
+        found = await call.gate.database.run(find)
+    except Outage:
+        raise unavailable("Operations cannot be read right now.") from None
+    operation = found or Operation(id=known.text, state="pending")
+    return success(call.request_id, operation, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,114 @@
+"""What is thought of an event that an upstream system sends: a verdict, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from pydantic import ValidationError
+
+from events import UPSTREAM_EVENTS
+from events.base import Event, now
+from infra.store.api_keys import ApiKey
+from schemas.base import Frozen
+from workers.ingress.body import details_of
+from workers.ingress.refusals import Detail, Refusal
+
+CLOCK_SKEW = timedelta(minutes=5)
+OURS = "urn:adrelay:"  # sources that no key may speak for
+SCOPE = "events:publish"
+# CloudEvents 1.0 demands them; a fresh id would make a repeated event another event.
+REQUIRED = ("id", "source", "specversion")
+TYPES = ", ".join(event.event_type() for event in UPSTREAM_EVENTS)
+STATUS = {"FORBIDDEN": 403, "CONTENT_TOO_LARGE": 413}
+
+
+class FieldError(Frozen):
+    """What is wrong with one field of an event."""
+
+    field: str
+    message: str
+
+
+class EventError(Frozen):
+    """Why an event was not accepted."""
+
+    code: str
+    message: str
+    details: tuple[FieldError, ...] | None = None
+
+
+class Verdict(Frozen):
+    """What became of one event of a request, in the order of the events."""
+
+    id: str | None
+    status: Literal["accepted", "duplicate", "refused"]
+    error: EventError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an event is refused."""
+
+    code: str
+    message: str
+    details: tuple[Detail, ...] = ()
+
+    def verdict(self, event_id: str | None) -> Verdict:
+        """Say it of one event among others."""
+        details = tuple(FieldError(field=d.field, message=d.message) for d in self.details)
+        error = EventError(code=self.code, message=self.message, details=details or None)
+        return Verdict(id=event_id, status="refused", error=error)
+
+    def refusal(self) -> Refusal:
+        """Say it of a request that is this one event."""
+        return Refusal(STATUS.get(self.code, 400), self.code, self.message, details=self.details)
+
+
+UNKNOWN_TYPE = Reason(
+    "VALIDATION_ERROR",
+    "The event has no type that may be published here.",
+    (Detail("type", f"must be one of {TYPES}"),),
+)
+UNAVAILABLE = Reason("SERVICE_UNAVAILABLE", "The event could not be stored; send it again.")
+REUSED = Reason("ID_REUSED", "Another event of this request has the same source and id.")
+
+
+def oversized(limit: int) -> Reason:
+    """Say that an event is larger than any worker would take."""
+    return Reason("CONTENT_TOO_LARGE", f"An event may have at most {limit} bytes.")
+
+
+def reason_of(error: ValidationError, *, skip: int) -> Reason:
+    """Say why something is no event that may be published here."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    if first["type"].startswith("union_tag"):  # its message quotes the type that was sent
+        return UNKNOWN_TYPE
+    details = tuple(details_of(error, skip=skip))
+    return Reason("VALIDATION_ERROR", "The event is not valid.", details)
+
+
+def objection(event: Event, key: ApiKey) -> Reason | None:
+    """Say why this key may not publish this valid event; None when it may."""
+    missing = [name for name in REQUIRED if name not in event.model_fields_set]
+    if missing:
+        details = tuple(Detail(name, "Field required") for name in missing)
+        return Reason("VALIDATION_ERROR", "The event is not valid.", details)
+    if event.source not in key.sources or event.source.startswith(OURS):
+        return Reason("FORBIDDEN", "This API key may not speak for the event's source.")
+    if not _in_scope(event.type, key.scopes):
+        return Reason("FORBIDDEN", f"This API key may not publish {event.type}.")
+    if event.time - now() > CLOCK_SKEW:
+        late = Detail("time", "is more than 5 minutes ahead")
+        return Reason("VALIDATION_ERROR", "The event is not valid.", (late,))
+    return None
+
+
+def _in_scope(kind: str, scopes: Sequence[str]) -> bool:
+    for scope in scopes:
+        if scope == SCOPE:
+            return True
+        if scope.startswith(f"{SCOPE}:") and fnmatchcase(kind, scope[len(SCOPE) + 1 :]):
+            return True
+    return False

@@ -1,0 +1,72 @@
+"""Webhooks of the platforms: genuine ones become events and are answered once these are safe."""
+
+from typing import Any
+
+from aiohttp import web
+
+from events.base import Event, now
+from handlers.webhooks import SOURCES, BadSignature, Unrecognised, unrecognised
+from infra import telemetry
+from infra.message import message_of
+from workers.ingress.body import read_body
+from workers.ingress.envelope import bare
+from workers.ingress.gate import Call
+from workers.ingress.refusals import Refusal, not_found, unavailable
+
+RECEIVED = b'{"received": true}'
+METERS = {
+    (source, outcome): telemetry.WEBHOOKS.labels(source, outcome)
+    for source in SOURCES
+    for outcome in telemetry.WEBHOOK_OUTCOMES
+}
+
+
+async def post_webhook(call: Call) -> web.Response:
+    """Answer 200 when everything that a webhook says is durable.
+
+    401 looks the same whatever is wrong with a signature. What is genuine but means nothing
+    to us is kept as an event, and no error to the sender.
+    """
+    name = call.request.match_info["source"]
+    source = SOURCES.get(name)
+    if source is None:
+        raise not_found("webhook source")
+    body = await read_body(call.request)
+    secrets = call.gate.webhook_secrets[name]
+    try:
+        delivery = source.verify(call.request.headers, body, secrets, now())
+    except BadSignature as error:
+        METERS[name, "bad_signature"].inc()
+        raise _bad_signature(error.reason) from None
+    try:
+        events, outcome = source.events_of(body, delivery), "accepted"
+    except Unrecognised as error:
+        events, outcome = [unrecognised(name, error.reason, body, delivery)], "unrecognised"
+    try:
+        await _accept(call, events)
+    except Refusal:
+        METERS[name, "unavailable"].inc()
+        raise
+    METERS[name, outcome].inc()
+    return bare(RECEIVED)
+
+
+async def _accept(call: Call, events: list[Event]) -> None:
+    update: dict[str, Any] = {"correlationid": call.ids.correlation_id}
+    if call.ids.traceparent:
+        update["traceparent"] = call.ids.traceparent
+    messages = [message_of(event.model_copy(update=update)) for event in events]
+    if len(messages) == 1:
+        await call.gate.acceptance.one(messages[0])
+    elif not all(await call.gate.acceptance.all(messages)):
+        raise unavailable("The webhook could not be stored.")
+
+
+def _bad_signature(reason: str) -> Refusal:
+    return Refusal(
+        401,
+        "INVALID_SIGNATURE",
+        "The signature is missing or not valid.",
+        headers={"WWW-Authenticate": "Signature"},
+        reason=reason,
+    )

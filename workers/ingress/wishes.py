@@ -1,0 +1,185 @@
+"""Wishes about campaigns: a write becomes an event, and its answer an operation (202).
+
+Nothing is written here: the campaigns worker grants a wish or refuses it. With
+``Prefer: wait=N`` the answer is what became of it, if that is known in time.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+
+from events import (
+    CampaignCreateRequested,
+    CampaignDeleteRequested,
+    CampaignSyncRequested,
+    CampaignUpdateRequested,
+)
+from events.base import Event
+from events.campaigns import CampaignChange, CampaignCreation, CampaignDeletion, CampaignToSync
+from infra.cache import put_campaigns
+from infra.message import message_of
+from infra.operations import campaign_id_of
+from schemas.base import Frozen
+from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
+from schemas.operations import Operation, OperationState
+from workers.ingress.body import read_id, read_model
+from workers.ingress.envelope import success
+from workers.ingress.etags import Expectation, etag, expectation, stale
+from workers.ingress.gate import Call
+from workers.ingress.idempotency import operation_of, remember, was_accepted
+from workers.ingress.preference import applied, wait_of
+from workers.ingress.refusals import Refusal, unavailable
+from workers.ingress.sight import check_campaign
+
+SOURCE = "urn:adrelay:api"
+# What the campaigns worker's refusals mean in HTTP; any other is a conflict.
+STATUS = {"NOT_FOUND": 404, "VERSION_CONFLICT": 412}
+
+
+class Accepted(Frozen):
+    """The answer to a write that is on its way: 202."""
+
+    id: UUID
+    operation_id: str
+    state: OperationState = "pending"
+
+
+async def post_campaign(call: Call) -> web.Response:
+    """Ask for a new campaign, which belongs to the caller."""
+    draft = await read_model(call.request, CampaignDraft)
+    operation_id = operation_of(call)
+    campaign_id = campaign_id_of(operation_id)
+    # The fields have the same types in both; only the id is new.
+    creation = CampaignCreation.model_construct(campaign_id=campaign_id, **dict(draft))
+    event = CampaignCreateRequested(
+        **_envelope(call, operation_id, campaign_id),
+        ownerid=str(call.caller.account),
+        data=creation,
+    )
+    await was_accepted(call, event)
+    return await _ask(call, event, campaign_id, done=201)
+
+
+async def patch_campaign(call: Call) -> web.Response:
+    """Ask for a campaign to be changed."""
+    campaign_id = read_id(call.request, "campaign")
+    expected = expectation(call.request, required=True)
+    patch = await read_model(call.request, CampaignPatch)
+    wanted = {name: value for name, value in patch if value is not None}
+    return await _change(call, campaign_id, expected, wanted)
+
+
+async def pause_campaign(call: Call) -> web.Response:
+    """Ask for a campaign to be paused."""
+    campaign_id = read_id(call.request, "campaign")
+    expected = expectation(call.request, required=False)
+    return await _change(call, campaign_id, expected, {"status": "paused"})
+
+
+async def resume_campaign(call: Call) -> web.Response:
+    """Ask for a paused campaign to run again."""
+    campaign_id = read_id(call.request, "campaign")
+    expected = expectation(call.request, required=False)
+    return await _change(call, campaign_id, expected, {"status": "active"})
+
+
+async def delete_campaign(call: Call) -> web.Response:
+    """Ask for a campaign to be deleted, here and at its platform."""
+    campaign_id = read_id(call.request, "campaign")
+    expected = expectation(call.request, required=True)
+    event = CampaignDeleteRequested(
+        **_envelope(call, operation_of(call), campaign_id),
+        ownerid=_in_whose_name(call),
+        data=CampaignDeletion(campaign_id=campaign_id, expected_version=expected.version),
+    )
+    return await _ask_about(call, event, campaign_id, expected)
+
+
+async def sync_campaign(call: Call) -> web.Response:
+    """Ask for a campaign to be pushed to its platform again."""
+    campaign_id = read_id(call.request, "campaign")
+    campaign = await _check(call, campaign_id, expectation(call.request, required=False))
+    if campaign is None:  # its platform is not known
+        raise unavailable("The campaign cannot be read right now.")
+    event = CampaignSyncRequested(
+        **_envelope(call, operation_of(call), campaign_id),
+        ownerid=_in_whose_name(call),
+        data=CampaignToSync(campaign_id=campaign_id, platform=campaign.platform),
+    )
+    await was_accepted(call, event)
+    return await _ask(call, event, campaign_id)
+
+
+async def _change(
+    call: Call, campaign_id: UUID, expected: Expectation, wanted: dict[str, Any]
+) -> web.Response:
+    event = CampaignUpdateRequested(
+        **_envelope(call, operation_of(call), campaign_id),
+        ownerid=_in_whose_name(call),
+        data=CampaignChange.model_construct(
+            campaign_id=campaign_id, expected_version=expected.version, **wanted
+        ),
+    )
+    return await _ask_about(call, event, campaign_id, expected)
+
+
+async def _ask_about(
+    call: Call, event: Event, campaign_id: UUID, expected: Expectation
+) -> web.Response:
+    """Refuse early what is certain to be refused; a write sent again was not, and is not now."""
+    if not await was_accepted(call, event):
+        await _check(call, campaign_id, expected)
+    return await _ask(call, event, campaign_id)
+
+
+async def _check(call: Call, campaign_id: UUID, expected: Expectation) -> Campaign | None:
+    campaign = await check_campaign(call, campaign_id)
+    if campaign is not None and not expected.allows(campaign.version):
+        raise stale()
+    return campaign
+
+
+async def _ask(call: Call, event: Event, campaign_id: UUID, *, done: int = 200) -> web.Response:
+    """Make a wish durable; answer 202, or what became of it for a client that waits."""
+    await call.gate.acceptance.one(message_of(event))
+    await remember(call, event)
+    seconds = wait_of(call.request)
+    operation = await call.gate.outcomes.wait_for(event.id, seconds)
+    headers = {"Location": f"/api/v1/campaigns/{campaign_id}", **applied(seconds)}
+    if operation is None or operation.state == "dead":
+        state: OperationState = operation.state if operation else "pending"
+        accepted = Accepted(id=campaign_id, operation_id=event.id, state=state)
+        return success(call.request_id, accepted, status=202, headers=headers)
+    return await _final(call, operation, headers, done)
+
+
+async def _final(
+    call: Call, operation: Operation, headers: dict[str, str], status: int
+) -> web.Response:
+    if operation.error is not None:
+        error = operation.error
+        raise Refusal(STATUS.get(error.code, 409), error.code, error.message, headers=headers)
+    result = operation.result
+    if result is not None and "version" in result:
+        campaign = Campaign.model_validate(result)
+        await put_campaigns(call.gate.resources.redis, [campaign])
+        headers["ETag"] = etag(campaign.version)
+    return success(call.request_id, result, status=status, headers=headers)
+
+
+def _envelope(call: Call, operation_id: str, campaign_id: UUID) -> dict[str, str]:
+    fields = {
+        "id": operation_id,
+        "source": SOURCE,
+        "subject": str(campaign_id),
+        "correlationid": call.ids.correlation_id,
+    }
+    if call.ids.traceparent:
+        fields["traceparent"] = call.ids.traceparent
+    return fields
+
+
+def _in_whose_name(call: Call) -> str | None:
+    """Tell whose campaigns the wish may change; an admin's may change any."""
+    return None if call.caller.is_admin else str(call.caller.account)
