@@ -1,0 +1,275 @@
+"""The auth worker as a process of its own, asked over the real broker."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aio_pika.abc import AbstractConnection
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events import (
+    EVENTS,
+    LoginRequested,
+    LogoutRequested,
+    RefreshRequested,
+    RegistrationRequested,
+)
+from events.base import new_id
+from events.users import SealedRequest
+from handlers.credentials import API, Sealed
+from infra import topology
+from infra.errors import Outage
+from infra.message import Message, message_of
+from infra.requests import Requester
+from infra.seal import seal
+from infra.settings import Settings
+from infra.tokens import Verifier
+from tests.infra.ledger import depth, until
+from tests.processes import Process, running
+
+PASSWORD = "plain but long enough"
+WHO = {"email": "ada@example.com", "password": PASSWORD}
+MODULE = "workers.auth"
+
+
+class Client:
+    """Asks the worker as the ingress does."""
+
+    def __init__(self, requester: Requester, settings: Settings) -> None:
+        self._requester = requester
+        self._settings = settings
+
+    async def ask(
+        self, kind: type[Sealed], body: dict[str, str], seconds: float = 20
+    ) -> dict[str, Any]:
+        return await self._requester.ask(message(self.event(kind, body)), seconds)
+
+    def event(self, kind: type[Sealed], body: dict[str, str]) -> Sealed:
+        event_id = new_id()
+        box = seal(
+            self._settings.seal_public_key or "",
+            body,
+            purpose=kind.event_type(),
+            request_id=event_id,
+            lifetime=timedelta(minutes=5),
+        )
+        return kind(id=event_id, source=API, data=SealedRequest(sealed=box))
+
+
+def message(event: Sealed) -> Message:
+    if isinstance(event, RegistrationRequested):
+        return message_of(event)
+    return replace(message_of(event, topology.REQUESTS), persistent=False)
+
+
+@asynccontextmanager
+async def asking(settings: Settings) -> AsyncIterator[Client]:
+    async with Requester(settings, "test") as requester:
+        yield Client(requester, settings)
+
+
+async def rows(engine: AsyncEngine, sql: str) -> list[Any]:
+    async with engine.connect() as connection:
+        return list((await connection.execute(text(sql))).all())
+
+
+async def test_an_account_lives_through_register_login_refresh_and_logout(
+    settings: Settings, engine: AsyncEngine
+) -> None:
+    async with running(MODULE, settings), asking(settings) as client:
+        registered = await client.ask(RegistrationRequested, WHO)
+        again = await client.ask(RegistrationRequested, WHO)
+        taken = await client.ask(RegistrationRequested, {**WHO, "password": PASSWORD + "!"})
+        wrong = await client.ask(LoginRequested, {**WHO, "password": PASSWORD + "!"})
+        logged_in = await client.ask(LoginRequested, WHO)
+        token = logged_in["data"]["refresh_token"]
+        refreshed = await client.ask(RefreshRequested, {"refresh_token": token})
+        ended = await client.ask(LogoutRequested, {"refresh_token": token})
+        successor = refreshed["data"]["refresh_token"]
+        late = await client.ask(RefreshRequested, {"refresh_token": successor})
+    answers = (registered, again, taken, wrong, logged_in, refreshed, ended, late)
+    assert [answer["status"] for answer in answers] == [201, 201, 409, 401, 200, 200, 204, 401]
+    verifier = Verifier(settings)
+    assert verifier.verify(registered["data"]["access_token"]).role == "manager"
+    assert verifier.verify(refreshed["data"]["access_token"]) == verifier.verify(
+        logged_in["data"]["access_token"]
+    )
+    sent = await rows(engine, "select routing_key, count(*) from outbox group by 1")
+    assert {row[0]: row[1] for row in sent} == {
+        "user.registered.v1": 1,
+        "session.started.v1": 3,
+        "session.revoked.v1": 1,
+    }
+
+
+async def test_of_many_registrations_for_one_address_one_makes_the_account(
+    settings: Settings, engine: AsyncEngine
+) -> None:
+    async with running(MODULE, settings), asking(settings) as client:
+        answers = await asyncio.gather(
+            *(
+                client.ask(RegistrationRequested, {**WHO, "password": f"{PASSWORD} {n % 4}"})
+                for n in range(12)
+            )
+        )
+    statuses = [answer["status"] for answer in answers]
+    assert sorted(statuses) == [201] * 3 + [409] * 9
+    assert len(await rows(engine, "select 1 from users")) == 1
+
+
+async def test_a_registration_waits_for_the_worker_and_a_login_does_not(
+    settings: Settings, engine: AsyncEngine, broker: AbstractConnection
+) -> None:
+    async with asking(settings) as client:
+        for kind in (RegistrationRequested, LoginRequested):
+            with pytest.raises(Outage):
+                await client.ask(kind, WHO, 0.2)
+        assert await depth(broker, "auth.register") == 1
+        await until(lambda: _empty(broker, "auth.session"))
+        async with running(MODULE, settings):
+            logged_in = await _logged_in(client)
+    assert logged_in["data"]["user"]["email"] == "ada@example.com"
+    assert len(await rows(engine, "select 1 from users")) == 1
+
+
+async def _empty(broker: AbstractConnection, queue: str) -> bool:
+    return await depth(broker, queue) == 0
+
+
+async def _logged_in(client: Client) -> dict[str, Any]:
+    while True:
+        answer = await client.ask(LoginRequested, WHO)
+        if answer["status"] == 200:
+            return answer
+        await asyncio.sleep(0.05)
+
+
+async def test_a_copied_request_is_not_answered(settings: Settings) -> None:
+    async with (
+        running(MODULE, settings),
+        asking(settings) as client,
+        Requester(settings, "thief") as thief,
+    ):
+        await client.ask(RegistrationRequested, WHO)
+        event = client.event(LoginRequested, WHO)
+        assert (await client._requester.ask(message(event), 20))["status"] == 200
+        with pytest.raises(Outage):
+            await thief.ask(message(event), 1)
+        other = event.model_copy(update={"source": "urn:example:thief"})
+        assert (await thief.ask(message(other), 20))["status"] == 400
+
+
+async def test_slow_hashes_do_not_hold_up_a_refresh(settings: Settings) -> None:
+    slow = settings.model_copy(update={"argon2_memory_kib": 64 * 1024, "argon2_time": 8})
+    async with running(MODULE, slow), asking(settings) as client:
+        registered = await client.ask(RegistrationRequested, WHO)
+        logins = [asyncio.create_task(client.ask(LoginRequested, WHO)) for _ in range(8)]
+        refreshed = await client.ask(
+            RefreshRequested, {"refresh_token": registered["data"]["refresh_token"]}
+        )
+        waiting = sum(not login.done() for login in logins)
+        answers = await asyncio.gather(*logins)
+    assert refreshed["status"] == 200
+    assert waiting >= 4
+    assert {answer["status"] for answer in answers} == {200}
+
+
+async def test_a_registration_that_nobody_can_open_is_dead_with_its_reason(
+    settings: Settings, broker: AbstractConnection
+) -> None:
+    async with running(MODULE, settings), asking(settings) as client:
+        event = client.event(RegistrationRequested, WHO)
+        copied = event.model_copy(update={"id": new_id()})
+        with pytest.raises(Outage):
+            await client._requester.ask(message(copied), 1)
+        await until(lambda: _dead(broker))
+        async with broker.channel() as channel:
+            queue = await channel.get_queue("auth.register.dead")
+            letter = await queue.get(no_ack=True)
+    assert letter is not None
+    assert letter.headers["x-adrelay-error-class"] == "SEAL_BROKEN"
+    assert PASSWORD.encode() not in letter.body
+
+
+async def _dead(broker: AbstractConnection) -> bool:
+    return await depth(broker, "auth.register.dead") == 1
+
+
+async def test_no_password_or_token_is_in_logs_tables_or_queues(
+    settings: Settings, engine: AsyncEngine, broker: AbstractConnection
+) -> None:
+    loud = settings.model_copy(update={"log_level": "DEBUG"})
+    seen: list[bytes] = []
+    async with broker.channel() as channel, asking(settings) as client:
+        spy = await channel.declare_queue(exclusive=True)
+        for exchange in (topology.EVENTS, topology.REQUESTS):
+            await spy.bind(exchange, "#")
+        async with running(MODULE, loud) as worker:
+            registered = await client.ask(RegistrationRequested, WHO)
+            await client.ask(LoginRequested, {**WHO, "password": PASSWORD + "!"})
+            token = registered["data"]["refresh_token"]
+            refreshed = await client.ask(RefreshRequested, {"refresh_token": token})
+            await worker.stop()
+        while (copy := await spy.get(fail=False, no_ack=True)) is not None:
+            seen.append(copy.body + str(copy.headers).encode())
+    stored = await rows(
+        engine, "select u::text from users u union all select encode(body, 'escape') from outbox"
+    )
+    everything = worker.output + b"".join(seen) + str(stored).encode()
+    assert len(seen) == 3
+    assert len(stored) == 3
+    for secret in (
+        PASSWORD,
+        token,
+        refreshed["data"]["refresh_token"],
+        registered["data"]["access_token"],
+    ):
+        assert secret.encode() not in everything
+
+
+async def test_a_worker_without_a_key_ends_and_names_it(settings: Settings) -> None:
+    worker = Process(MODULE, settings, REFRESH_KEY="short")
+    await worker.start()
+    assert await worker.ended() == 1
+    assert b"REFRESH_KEY" in worker.output
+    assert b"short" not in worker.output
+
+
+async def test_a_killed_worker_loses_no_registration(
+    settings: Settings, engine: AsyncEngine
+) -> None:
+    async with asking(settings) as client, running(MODULE, settings) as first:
+        people = [{"email": f"u{n}@example.com", "password": PASSWORD} for n in range(40)]
+        asked = [asyncio.create_task(client.ask(RegistrationRequested, who)) for who in people]
+        await until(lambda: _some(engine))
+        first.send(signal.SIGKILL)
+        await first.ended()
+        async with running(MODULE, settings):
+            await until(lambda: _all(engine, 40))
+            await asyncio.gather(*asked, return_exceptions=True)
+    (told,) = await rows(
+        engine, "select count(*) from outbox where routing_key = 'user.registered.v1'"
+    )
+    assert told[0] == 40
+
+
+async def _some(engine: AsyncEngine) -> bool:
+    return len(await rows(engine, "select 1 from users")) > 0
+
+
+async def _all(engine: AsyncEngine, count: int) -> bool:
+    return len(await rows(engine, "select 1 from users")) == count
+
+
+def test_every_event_of_the_worker_is_in_the_catalogue() -> None:
+    from workers.auth import SUBSCRIPTIONS
+
+    queues = {queue.name: queue.events for queue in topology.WORK_QUEUES + topology.REQUEST_QUEUES}
+    for subscription in SUBSCRIPTIONS:
+        assert set(subscription.events) == set(queues[subscription.queue]) <= set(EVENTS)
