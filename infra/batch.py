@@ -1,7 +1,8 @@
 """Deliveries on their way into batches: whatever has arrived, up to a size.
 
-A free worker never waits: it takes what is there, and the next batch gathers while it
-works. Only while another batch is under way anyway may a small one linger, to fill up.
+A free worker never waits when it has nothing to gain: a message that came alone is a batch
+at once. Only while another batch is under way anyway, or while deliveries keep pouring in,
+may a small batch linger to fill up, for a bounded time.
 """
 
 import asyncio
@@ -9,6 +10,9 @@ from collections import deque
 from collections.abc import Callable
 
 from infra.delivery import Delivery
+
+FLOWING = 8  # deliveries at once that tell a stream from a few
+TICK = 0.001  # seconds without a delivery after which a stream has ended
 
 
 class Intake:
@@ -53,13 +57,19 @@ class Intake:
         while not self._buffer and self._closed is None:
             self._arrived.clear()
             await self._arrived.wait()
-        if self._wait and len(self._buffer) < self._size and self._closed is None and busy():
-            await self._linger()
+        if self._wait and self._is_small():
+            if busy():
+                await self._linger()
+            elif len(self._buffer) >= FLOWING:
+                await self._linger_while_flowing()
         count = min(len(self._buffer), self._size)
         batch = [self._buffer.popleft() for _ in range(count)]
         if len(self._buffer) < self._size and self._closed is None:
             self._full.clear()
         return batch
+
+    def _is_small(self) -> bool:
+        return len(self._buffer) < self._size and self._closed is None
 
     async def _linger(self) -> None:
         try:
@@ -67,3 +77,11 @@ class Intake:
                 await self._full.wait()
         except TimeoutError:
             return
+
+    async def _linger_while_flowing(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._wait
+        before = 0
+        while self._is_small() and len(self._buffer) > before and loop.time() < until:
+            before = len(self._buffer)
+            await asyncio.sleep(TICK)

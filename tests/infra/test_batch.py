@@ -4,7 +4,7 @@ import asyncio
 
 from pamqp.commands import Basic
 
-from infra.batch import Intake
+from infra.batch import FLOWING, Intake
 from infra.delivery import Delivery
 
 
@@ -49,6 +49,22 @@ async def test_lingering_ends_when_its_time_is_up() -> None:
     intake.put(delivery(1))
     async with asyncio.timeout(1):
         assert tags(await intake.next(lambda: True)) == [1]
+
+
+async def test_a_stream_that_keeps_pouring_fills_a_batch_even_for_a_free_worker() -> None:
+    intake = Intake(size=100, wait=60)
+
+    async def pour() -> None:
+        for tag in range(FLOWING + 1, 60):
+            intake.put(delivery(tag))
+            await asyncio.sleep(0)
+
+    for tag in range(1, FLOWING + 1):
+        intake.put(delivery(tag))
+    pouring = asyncio.create_task(pour())
+    async with asyncio.timeout(5):
+        assert tags(await intake.next(lambda: False)) == list(range(1, 60))
+    await pouring
 
 
 async def test_a_closed_intake_gives_what_it_has_and_then_nothing() -> None:
