@@ -1,14 +1,14 @@
 """The secrets of a new installation, made at random: one entry for each variable.
 
-Formats: keys are 32 bytes in base64url without padding (``infra.keys``); webhook secrets
-are in each platform's own form (Standard Webhooks: ``whsec_`` and ``whsk_``, base64).
+Keys are 32 bytes in base64url without padding (``infra.keys``); webhook secrets are in each
+platform's own form (``infra.standard_webhooks``).
 """
 
-import base64
 import secrets
 
 from infra import seal, tokens
 from infra.keys import KEY_BYTES, text_of
+from infra.standard_webhooks import V1, V1A, make_secret
 from infra.store.api_keys import make_key
 
 PASSWORD_BYTES = 18
@@ -29,13 +29,9 @@ def make_keys() -> dict[str, str]:
         "REFRESH_KEY": text_of(secrets.token_bytes(KEY_BYTES)),
         "OPERATION_KEY": secrets.token_urlsafe(KEY_BYTES),
         "CLAUDE_WEBHOOK_SECRET": secrets.token_urlsafe(KEY_BYTES),
-        "CHATGPT_WEBHOOK_SECRET": "whsec_" + _base64(secrets.token_bytes(KEY_BYTES)),
-        "GEMINI_WEBHOOK_SECRET": "whsk_" + _base64(secrets.token_bytes(KEY_BYTES)),
+        "CHATGPT_WEBHOOK_SECRET": make_secret(V1),
+        "GEMINI_WEBHOOK_SECRET": make_secret(V1A),
         "CLAUDE_CLIENT_SECRET": secrets.token_urlsafe(KEY_BYTES),
         "CHATGPT_CLIENT_SECRET": secrets.token_urlsafe(KEY_BYTES),
         "GEMINI_CLIENT_SECRET": secrets.token_urlsafe(KEY_BYTES),
     }
-
-
-def _base64(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()

@@ -1,0 +1,1 @@
+"""``make demo``: the whole story against the running system, seen from outside."""
