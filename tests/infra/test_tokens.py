@@ -138,6 +138,7 @@ ATTACKS = {
     "empty": "",
     "dots": "..",
     "five parts, as an encrypted token has": token() + ".AA.AA",
+    "an opaque refresh token": text_of(bytes(64)),
     "not ASCII": "é" * 40,
     "oversized": token(padding="x" * 5000),
     "deeply nested": text_of(b"[" * 1000) + ".e30.AA",
