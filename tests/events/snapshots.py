@@ -1,0 +1,73 @@
+"""The recorded schemas of every event type: ``python -m tests.events.snapshots`` records them.
+
+It writes what is new or was only added to, and refuses a breaking edit (exit status 1): that
+belongs into a new version beside the old one. ``--unshipped TYPE`` records a type anew that
+no release has had yet.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from events import CATALOGUE
+from events.base import Event
+from tests.events.compatibility import breaks
+
+FOLDER = Path(__file__).parent / "schemas"
+
+
+def schema_of(cls: type[Event]) -> dict[str, Any]:
+    """Describe an event type as it travels: fields have the names that we write."""
+    return cls.model_json_schema(by_alias=False)
+
+
+def recorded(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+    """Read the recorded schemas, by event type."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
+def broken(
+    old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[str]]:
+    """Tell what each recorded type has lost, by event type; nothing for those that kept all."""
+    found = {
+        kind: breaks(schema, new[kind]) if kind in new else ["the whole type is gone"]
+        for kind, schema in old.items()
+    }
+    return {kind: lost for kind, lost in found.items() if lost}
+
+
+def record(
+    types: Mapping[str, type[Event]], folder: Path = FOLDER, unshipped: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """Write the schemas of ``types``, unless one is broken; tells what is."""
+    current = {kind: schema_of(cls) for kind, cls in types.items()}
+    kept = {kind: schema for kind, schema in recorded(folder).items() if kind not in unshipped}
+    lost = broken(kept, current)
+    if not lost:
+        for kind, schema in current.items():
+            text = json.dumps(schema, indent=1, sort_keys=True, ensure_ascii=False)
+            (folder / f"{kind}.json").write_text(text + "\n")
+        for kind in set(unshipped) - current.keys():
+            (folder / f"{kind}.json").unlink(missing_ok=True)
+    return lost
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Record the schemas; tells the exit status."""
+    parser = argparse.ArgumentParser("python -m tests.events.snapshots", description=__doc__)
+    parser.add_argument("--unshipped", nargs="*", default=(), metavar="TYPE")
+    lost = record(CATALOGUE, unshipped=parser.parse_args(arguments).unshipped)
+    for kind, sentences in lost.items():
+        for sentence in sentences:
+            sys.stderr.write(f"{kind}: {sentence}\n")
+    if lost:
+        sys.stderr.write("nothing was recorded: a breaking edit is a new version (.v2)\n")
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
