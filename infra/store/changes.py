@@ -74,10 +74,14 @@ def _locking(ids: list[UUID], pairs: list[tuple[Platform, str]]) -> Select[Any]:
     by_id = campaigns.c.id == any_(literal(ids, ARRAY(Uuid)))
     if not pairs:
         return query.where(by_id)
-    reported = func.unnest(
-        literal([platform for platform, _ in pairs], ARRAY(Text)),
-        literal([name for _, name in pairs], ARRAY(Text)),
-    ).table_valued(column("platform", Text), column("name", Text), name="reported")
+    reported = (
+        func.unnest(
+            literal([platform for platform, _ in pairs], ARRAY(Text)),
+            literal([name for _, name in pairs], ARRAY(Text)),
+        )
+        .table_valued(column("platform", Text), column("name", Text), name="reported")
+        .render_derived()
+    )
     found = select(campaigns.c.id).where(
         campaigns.c.platform == reported.c.platform,
         campaigns.c.platform_campaign_id == reported.c.name,

@@ -1,0 +1,51 @@
+"""Handlers driven as functions: one real transaction, committed, and what follows a commit."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from pamqp.commands import Basic
+
+from events.base import Event, encode, now
+from infra import topology
+from infra.attempt import Attempt, Outcome
+from infra.context import Context
+from infra.delivery import Delivery, Received, digest, identity
+from infra.resources import Resources
+from infra.subscription import Handler, Subscription
+
+
+async def handled(
+    resources: Resources, handler: Handler, events: Sequence[Any], at: datetime | None = None
+) -> list[Any]:
+    """Let a handler handle events, as one attempt at the time ``at``; gives what they caused."""
+    after: list[Callable[[], Awaitable[None]]] = []
+    async with resources.engine.begin() as tx:
+        ctx = Context(resources, tx, at or now(), lambda *_: None, after.append)
+        caused = list(await handler(list(events), ctx))
+    for call in after:
+        await call()
+    return caused
+
+
+async def attempted(
+    resources: Resources, subscription: Subscription, events: Sequence[Event]
+) -> Outcome:
+    """Lead deliveries of events through a whole attempt: inbox, handler, outbox, commit."""
+    batch = [received(subscription.queue, event) for event in events]
+    return await Attempt(subscription, resources).run(batch)
+
+
+def received(queue: str, event: Event) -> Received:
+    """Make the delivery of an event."""
+    delivery = Delivery(
+        tag=1,
+        queue=queue,
+        exchange=topology.WORK,
+        key=event.routing_key,
+        body=encode(event),
+        properties=Basic.Properties(),
+        headers={},
+        redelivered=False,
+    )
+    return Received(delivery, event, identity(event), digest(event))

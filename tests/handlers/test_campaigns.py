@@ -1,0 +1,391 @@
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.base import now
+from handlers.campaigns import apply_campaigns, record_campaigns
+from handlers.wishes import campaign_id_of
+from infra.cache import get_campaign, put_campaigns
+from infra.errors import Permanent, Snooze, Transient
+from infra.resources import Resources
+from infra.store.campaigns import StoredCampaign, find_campaign
+from infra.store.changes import insert_campaigns, lock_campaigns
+from infra.store.operations import find_operation
+from schemas.campaigns import Campaign
+from schemas.operations import Operation
+from tests.handlers.attempts import handled
+from tests.handlers.samples import (
+    OWNER,
+    START,
+    STRANGER,
+    after,
+    create,
+    delete,
+    put,
+    refused,
+    running,
+    status,
+    stored,
+    synced,
+    update,
+)
+
+LATE = START + timedelta(minutes=1)
+
+
+async def row(engine: AsyncEngine, campaign_id: UUID) -> StoredCampaign:
+    async with engine.begin() as tx:
+        return (await lock_campaigns(tx, [campaign_id]))[campaign_id]
+
+
+async def operation(engine: AsyncEngine, operation_id: str) -> Operation:
+    async with engine.connect() as tx:
+        found = await find_operation(tx, operation_id)
+    assert found is not None
+    return found
+
+
+async def until_blocked(engine: AsyncEngine) -> None:
+    waiting = text(
+        "select count(*) from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    async with asyncio.timeout(10), engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        while not (await connection.execute(waiting)).scalar_one():
+            await asyncio.sleep(0.02)
+
+
+def types(events: Sequence[Any]) -> list[str]:
+    return [event.routing_key for event in events]
+
+
+# --- wishes ---------------------------------------------------------------------------------
+
+
+async def test_a_created_campaign_is_saved_and_its_operation_done(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    wish = create(uuid4())
+    [event] = await handled(resources, apply_campaigns, [wish], LATE)
+    assert event.routing_key == "campaign.saved.v1.claude"
+    assert (event.source, event.causationid) == ("urn:adrelay:campaigns", wish.id)
+    assert (event.data.version, event.data.status, event.data.budget_micros) == (
+        1,
+        "active",
+        1500000,
+    )
+    campaign_id = campaign_id_of(wish)
+    async with engine.connect() as tx:
+        campaign = await find_campaign(tx, campaign_id)
+    assert campaign == Campaign(
+        id=campaign_id,
+        name="Autumn",
+        platform="claude",
+        status="pending",
+        budget="1.5",
+        currency="USD",
+        targeting={"interests": ["tea"], "age_range": [18, 65]},
+        platform_campaign_id=None,
+        version=1,
+        owner_id=OWNER,
+        created_at=LATE,
+        updated_at=LATE,
+        synced_at=None,
+    )
+    done = await operation(engine, wish.id)
+    assert done.state == "done"
+    assert Campaign.model_validate(done.result) == campaign
+
+
+async def test_a_saved_campaign_is_written_through_to_the_cache(
+    resources: Resources, redis: Redis
+) -> None:
+    wish = create(uuid4())
+    await handled(resources, apply_campaigns, [wish])
+    cached = await get_campaign(redis, campaign_id_of(wish))
+    assert cached is not None
+    assert cached.version == 1
+    await handled(resources, apply_campaigns, [delete(cached.id)])
+    assert await get_campaign(redis, cached.id) is None
+    await put_campaigns(redis, [cached])
+    assert await get_campaign(redis, cached.id) is None, "an older copy came back"
+
+
+async def test_only_the_api_has_operations(resources: Resources, engine: AsyncEngine) -> None:
+    wish = create(uuid4(), source="urn:upstream:shop", id="op_look-alike")
+    await handled(resources, apply_campaigns, [wish])
+    async with engine.connect() as tx:
+        assert await find_operation(tx, wish.id) is None
+
+
+async def test_a_creation_without_an_id_makes_the_same_campaign_when_it_is_repeated(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    wish = create(source="urn:upstream:shop", id="order-1")
+    [event] = await handled(resources, apply_campaigns, [wish])
+    assert await handled(resources, apply_campaigns, [wish, wish]) == []
+    assert event.data.campaign_id == campaign_id_of(wish)
+    assert campaign_id_of(wish) != campaign_id_of(create(source="urn:upstream:b", id="order-1"))
+    assert (await row(engine, event.data.campaign_id)).version == 1
+
+
+async def test_a_repeated_creation_with_another_content_or_owner_is_refused(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign_id = uuid4()
+    await handled(resources, apply_campaigns, [create(campaign_id)])
+    others = [create(campaign_id, name="Winter"), create(campaign_id, owner=STRANGER)]
+    events = await handled(resources, apply_campaigns, others)
+    assert types(events) == ["campaign.refused.v1"] * 2
+    assert {event.data.code for event in events} == {"CONFLICT"}
+    assert (await operation(engine, others[0].id)).state == "refused"
+    assert (await row(engine, campaign_id)).name == "Autumn"
+
+
+async def test_several_changes_of_one_campaign_in_a_batch_follow_each_other(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign_id = uuid4()
+    wishes = [
+        create(campaign_id),
+        update(campaign_id, name="Winter", expected_version=1),
+        update(campaign_id, name="Winter"),
+        update(campaign_id, status="paused", expected_version=2),
+        update(campaign_id, budget="2.25", expected_version=1),
+    ]
+    events = await handled(resources, apply_campaigns, wishes)
+    assert types(events) == ["campaign.saved.v1.claude"] * 3 + ["campaign.refused.v1"]
+    assert [event.data.version for event in events[:3]] == [1, 2, 3]
+    assert events[3].data.code == "VERSION_CONFLICT"
+    campaign = await row(engine, campaign_id)
+    assert (campaign.name, campaign.wanted_status, campaign.version) == ("Winter", "paused", 3)
+    assert campaign.budget_micros == 1_500_000
+    results = [(await operation(engine, wish.id)).result for wish in wishes[:4]]
+    assert [result and result["version"] for result in results] == [1, 2, 2, 3]
+
+
+async def test_a_change_that_changes_nothing_writes_nothing_and_emits_nothing(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = stored()
+    await put(engine, campaign)
+    wish = update(campaign.id, name="Autumn", budget="1.500000", status="active")
+    assert await handled(resources, apply_campaigns, [wish]) == []
+    assert await row(engine, campaign.id) == campaign
+    assert (await operation(engine, wish.id)).state == "done"
+
+
+async def test_what_belongs_to_another_is_not_found_and_an_admin_finds_all(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = stored()
+    await put(engine, campaign)
+    wishes = [update(campaign.id, owner=STRANGER, name="Mine"), delete(campaign.id, owner=STRANGER)]
+    events = await handled(resources, apply_campaigns, wishes)
+    assert [event.data.code for event in events] == ["NOT_FOUND", "NOT_FOUND"]
+    error = (await operation(engine, wishes[0].id)).error
+    assert error is not None
+    assert error.code == "NOT_FOUND"
+    [event] = await handled(resources, apply_campaigns, [update(campaign.id, owner=None, name="X")])
+    assert event.routing_key == "campaign.saved.v1.claude"
+
+
+async def test_a_deleted_campaign_leaves_a_tombstone_that_refuses_late_changes(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = running()
+    await put(engine, campaign)
+    wish = delete(campaign.id)
+    [event] = await handled(resources, apply_campaigns, [wish])
+    assert event.routing_key == "campaign.deleted.v1.claude"
+    assert event.data.platform_campaign_id == campaign.platform_campaign_id
+    result = (await operation(engine, wish.id)).result
+    assert result is not None
+    assert result["status"] == "deleted"
+    late = [update(campaign.id, name="Zombie"), delete(campaign.id), create(campaign.id)]
+    events = await handled(resources, apply_campaigns, late)
+    assert [event.data.code for event in events] == ["NOT_FOUND", "NOT_FOUND", "CONFLICT"]
+    assert (await row(engine, campaign.id)).deleted_at is not None
+    async with engine.connect() as tx:
+        assert await find_campaign(tx, campaign.id) is None
+
+
+async def test_a_young_change_waits_for_the_creation_that_it_overtook(
+    resources: Resources,
+) -> None:
+    campaign_id = uuid4()
+    young = update(campaign_id, name="Winter", time=now())
+    neighbour = create(uuid4())
+    with pytest.raises(Snooze) as failure:
+        await handled(resources, apply_campaigns, [neighbour, young])
+    assert failure.value.events == (young,)
+    [_, event] = await handled(resources, apply_campaigns, [create(campaign_id), young])
+    assert event.data.name == "Winter"
+
+
+async def test_an_owner_that_is_no_account_id_condemns_only_its_event(resources: Resources) -> None:
+    wrong = create(uuid4()).model_copy(update={"ownerid": "nobody"})
+    with pytest.raises(Permanent) as failure:
+        await handled(resources, apply_campaigns, [create(uuid4()), wrong])
+    assert failure.value.events == (wrong,)
+
+
+async def test_of_two_concurrent_creations_of_one_campaign_the_second_tries_again(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign_id = uuid4()
+    wish = create(campaign_id, name="Second")
+
+    async with engine.begin() as other:
+        await insert_campaigns(other, [stored(id=campaign_id)])
+        task = asyncio.create_task(handled(resources, apply_campaigns, [wish]))
+        await until_blocked(engine)
+    with pytest.raises(Transient) as failure:
+        await asyncio.wait_for(task, 10)
+    assert failure.value.events == (wish,)
+
+
+# --- news -----------------------------------------------------------------------------------
+
+
+async def test_a_synced_campaign_runs_under_its_platform_id(
+    resources: Resources, engine: AsyncEngine, redis: Redis
+) -> None:
+    campaign = stored()
+    await put(engine, campaign)
+    event = synced(campaign, at=after(1), platform_campaign_id="p-1")
+    [change] = await handled(resources, record_campaigns, [event], LATE)
+    assert (change.data.status, change.data.previous, change.data.version) == (
+        "active",
+        "pending",
+        2,
+    )
+    assert change.causationid == event.id
+    known = await row(engine, campaign.id)
+    assert (known.status, known.version, known.wanted_version) == ("active", 2, 1)
+    assert (known.synced_version, known.platform_campaign_id) == (1, "p-1")
+    assert (known.synced_at, known.updated_at) == (after(1), LATE)
+    cached = await get_campaign(redis, campaign.id)
+    assert cached == known.shown()
+
+
+async def test_a_repeated_push_writes_nothing_and_emits_nothing(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = stored()
+    await put(engine, campaign)
+    event = synced(campaign)
+    await handled(resources, record_campaigns, [event])
+    before = await row(engine, campaign.id)
+    assert await handled(resources, record_campaigns, [event, event]) == []
+    assert await row(engine, campaign.id) == before
+
+
+async def test_an_older_version_that_comes_after_a_newer_one_causes_another_push(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = running(version=7, wanted_version=6, synced_version=6)
+    await put(engine, campaign)
+    event = synced(campaign, version=5, at=after(9))
+    [request] = await handled(resources, record_campaigns, [event])
+    assert request.routing_key == "campaign.sync_requested.v1.claude"
+    assert request.data.campaign_id == campaign.id
+    assert await row(engine, campaign.id) == campaign
+
+
+async def test_a_refused_push_rejects_the_campaign_until_its_owner_changes_it(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = stored()
+    await put(engine, campaign)
+    [change] = await handled(resources, record_campaigns, [refused(campaign, at=after(1))])
+    assert change.data.status == "rejected"
+    await handled(resources, apply_campaigns, [update(campaign.id, name="Nicer")])
+    changed = await row(engine, campaign.id)
+    assert (changed.status, changed.wanted_version) == ("pending", 3)
+    late = refused(campaign, at=after(2))
+    assert await handled(resources, record_campaigns, [late]) == []
+    [change] = await handled(resources, record_campaigns, [synced(changed, at=after(3))])
+    assert change.data.status == "active"
+
+
+async def test_the_newest_reported_status_wins(resources: Resources, engine: AsyncEngine) -> None:
+    campaign = running()
+    await put(engine, campaign)
+    reports = [status(campaign, "paused", after(5)), status(campaign, "active", after(3))]
+    [change] = await handled(resources, record_campaigns, reports)
+    assert (change.data.status, change.causationid) == ("paused", reports[0].id)
+    assert await handled(resources, record_campaigns, [status(campaign, "active", after(4))]) == []
+    same_time = status(campaign, "completed", after(5))
+    [change] = await handled(resources, record_campaigns, [same_time])
+    assert change.data.status == "completed"
+    assert (await row(engine, campaign.id)).version == campaign.version + 2
+
+
+async def test_a_report_without_a_time_counts_from_its_receipt(resources: Resources) -> None:
+    campaign = running()
+    await put(resources.engine, campaign)
+    report = status(campaign, "paused", None, time=after(2))
+    assert len(await handled(resources, record_campaigns, [report])) == 1
+    assert await handled(resources, record_campaigns, [status(campaign, "active", after(1))]) == []
+
+
+async def test_a_report_may_come_in_one_batch_with_the_push_it_overtook(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = stored()
+    await put(engine, campaign)
+    named = stored(id=campaign.id, platform_campaign_id="p-9")
+    batch = [status(named, "paused", after(9)), synced(named, at=after(1))]
+    [change] = await handled(resources, record_campaigns, batch)
+    assert (change.data.status, change.data.previous) == ("paused", "pending")
+
+
+async def test_a_report_about_an_unknown_campaign_waits_ten_minutes_at_most(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = running()
+    await put(engine, campaign)
+    stranger = status(running(), "paused", after(1))
+    elsewhere = status(stored(platform="gemini", platform_campaign_id="x"), "paused", after(1))
+    batch = [stranger, status(campaign, "paused", after(1)), elsewhere]
+    with pytest.raises(Transient) as failure:
+        await handled(resources, record_campaigns, batch)
+    assert failure.value.events == (stranger, elsewhere)
+    assert failure.value.within == 600
+    assert await row(engine, campaign.id) == campaign
+
+
+async def test_a_push_of_what_was_never_saved_and_a_report_from_the_future_are_dead(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = running()
+    await put(engine, campaign)
+    wrong = [synced(campaign, version=99), synced(stored()), synced(campaign, platform="gemini")]
+    future = status(campaign, "paused", now() + timedelta(minutes=6))
+    for guilty in (wrong, [future]):
+        with pytest.raises(Permanent) as failure:
+            await handled(resources, record_campaigns, [*guilty, synced(campaign)])
+        assert list(failure.value.events) == guilty
+
+
+async def test_a_deleted_campaign_stays_deleted(resources: Resources, engine: AsyncEngine) -> None:
+    campaign = running(status="deleted", deleted_at=START, wanted_version=3, version=3)
+    await put(engine, campaign)
+    news = [
+        status(campaign, "active", after(5)),
+        synced(campaign, version=2, at=after(6)),
+        refused(campaign, at=after(7)),
+        synced(campaign, status="deleted", at=after(8)),
+    ]
+    assert await handled(resources, record_campaigns, news) == []
+    known = await row(engine, campaign.id)
+    assert (known.status, known.synced_version) == ("deleted", 3)
