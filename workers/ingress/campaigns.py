@@ -1,10 +1,10 @@
 """Reading campaigns and their figures."""
 
 import datetime as dt
-from typing import Annotated, Self
+from typing import Annotated
 
 from aiohttp import web
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.errors import Outage
@@ -39,12 +39,14 @@ class MetricsQuery(Frozen):
     since: Annotated[dt.date | None, Field(alias="from")] = None
     until: Annotated[dt.date | None, Field(alias="to")] = None
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.since and self.until and self.since > self.until:
-            message = "from must not be after to"
+    @field_validator("until")
+    @classmethod
+    def _in_order(cls, until: dt.date | None, info: ValidationInfo) -> dt.date | None:
+        since = info.data.get("since")
+        if since and until and since > until:
+            message = "must not be before from"
             raise ValueError(message)
-        return self
+        return until
 
 
 async def get_campaigns(call: Call) -> web.Response:

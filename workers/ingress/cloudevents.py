@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from events import UPSTREAM_EVENTS
-from events.base import Event, decode_binary
+from events.base import Event
 from workers.ingress.body import details_of, media_type
 from workers.ingress.envelope import JSON
 from workers.ingress.refusals import Detail, Refusal, invalid, too_large, unsupported
@@ -98,11 +98,13 @@ def read_binary(headers: Mapping[str, str], body: bytes) -> Event:
     if kind is None:
         raise UNKNOWN_TYPE.refusal()
     try:
-        return decode_binary(kind, attributes, body)
-    except ValidationError as error:
-        raise reason_of(error, skip=0).refusal() from None
+        data = from_json(body)
     except ValueError:
         raise invalid([Detail("data", "Invalid JSON")]) from None
+    try:
+        return kind.model_validate({**attributes, "data": data})
+    except ValidationError as error:
+        raise reason_of(error, skip=0).refusal() from None
 
 
 @functools.cache

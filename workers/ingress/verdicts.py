@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from events import UPSTREAM_EVENTS
-from events.base import Event, now
+from events.base import REQUIRED, Event, now
 from infra.store.api_keys import ApiKey
 from schemas.base import Frozen
 from workers.ingress.body import details_of
@@ -18,8 +18,6 @@ from workers.ingress.refusals import Detail, Refusal
 CLOCK_SKEW = timedelta(minutes=5)
 OURS = "urn:adrelay:"  # sources that no key may speak for
 SCOPE = "events:publish"
-# CloudEvents 1.0 demands them; a fresh id would make a repeated event another event.
-REQUIRED = ("id", "source", "specversion")
 TYPES = ", ".join(event.event_type() for event in UPSTREAM_EVENTS)
 STATUS = {"FORBIDDEN": 403, "CONTENT_TOO_LARGE": 413}
 
@@ -91,7 +89,8 @@ def reason_of(error: ValidationError, *, skip: int) -> Reason:
 
 def objection(event: Event, key: ApiKey) -> Reason | None:
     """Say why this key may not publish this valid event; None when it may."""
-    missing = [name for name in REQUIRED if name not in event.model_fields_set]
+    # A fresh id would make a repeated event another event.
+    missing = sorted(REQUIRED - event.model_fields_set)
     if missing:
         details = tuple(Detail(name, "Field required") for name in missing)
         return Reason("VALIDATION_ERROR", "The event is not valid.", details)

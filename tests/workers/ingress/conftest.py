@@ -15,11 +15,15 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra import topology
+from infra.bus import Link
+from infra.consumer import Consumer
+from infra.resources import open_resources
 from infra.settings import Settings
 from infra.store.accounts import Account, insert_accounts
 from infra.store.api_keys import insert_api_key, make_key
 from infra.store.campaigns import StoredCampaign
 from infra.store.changes import insert_campaigns
+from infra.subscription import Subscription
 from infra.tokens import Signer
 from schemas.accounts import Role, User
 from schemas.campaigns import Targeting
@@ -47,6 +51,24 @@ async def serving(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
         ) as client,
     ):
         yield client
+
+
+@asynccontextmanager
+async def working(settings: Settings, *subscriptions: Subscription) -> AsyncIterator[None]:
+    """Run the consumers of a worker in this loop."""
+    stop, alone = asyncio.Event(), asyncio.Lock()
+    async with open_resources(settings, "worker") as resources:
+        link = Link(settings, "worker:consume")
+        tasks = [
+            asyncio.create_task(Consumer(subscription, resources, link, alone).run(stop))
+            for subscription in subscriptions
+        ]
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.gather(*tasks)
+            await link.close()
 
 
 @pytest.fixture
