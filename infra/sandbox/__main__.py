@@ -1,0 +1,40 @@
+"""``python -m infra.sandbox``: serve until SIGTERM or SIGINT; a second signal ends it at once."""
+
+import asyncio
+import os
+import signal
+import sys
+
+from infra.sandbox.server import open_sandbox
+from infra.settings import Settings, load_settings
+from infra.telemetry import configure_logging, get_logger
+
+log = get_logger(__name__)
+
+
+async def serve(settings: Settings) -> int:
+    """Serve until told to stop; the exit status is 1 if something that must live has ended."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with open_sandbox(settings) as sandbox:
+        log.info("The sandbox platforms answer", extra={"host": sandbox.url})
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, sandbox.living}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if sandbox.living.done():
+            log.error("The sandbox's life has ended", exc_info=sandbox.living.exception())
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    configure_logging(load_settings().log_level)
+    sys.exit(asyncio.run(serve(load_settings())))

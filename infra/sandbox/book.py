@@ -1,0 +1,127 @@
+"""What one sandbox platform knows: campaigns, answers by idempotency key, tokens, calls.
+
+Every collection has a bound. A campaign's id is an HMAC of the key that created it: nobody
+can guess it, and the same create yields the same id even after everything was forgotten.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict, deque
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from infra.sandbox.campaigns import Campaign, Wished
+
+MAX_CAMPAIGNS = 10_000
+MAX_ANSWERS = 5_000
+MAX_TOKENS = 1_000
+MAX_CALLS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: its status and its JSON value."""
+
+    status: int
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call about a campaign, for the log; ``number`` counts from 1."""
+
+    number: int
+    at: datetime
+    action: str
+    status: int
+    outcome: str
+    campaign_id: str | None
+    reference: str | None
+    key: str | None
+
+
+@dataclass(slots=True)
+class Book:
+    """The memory of one platform; ``secret`` keys the ids, which begin with ``prefix``."""
+
+    prefix: str
+    secret: bytes
+    campaigns: dict[str, Campaign] = field(default_factory=dict)
+    answers: OrderedDict[str, tuple[str, Reply]] = field(default_factory=OrderedDict)
+    tokens: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
+    counted: int = 0
+    evicted: int = 0
+
+    def issue_token(self, seconds: int) -> str:
+        """Make an access token that lives for ``seconds``."""
+        token = secrets.token_urlsafe(24)
+        self.tokens[token] = time.monotonic() + seconds
+        _trim(self.tokens, MAX_TOKENS)
+        return token
+
+    def accepts_token(self, token: str) -> bool:
+        """Tell whether a token was issued and lives."""
+        return self.tokens.get(token, 0) > time.monotonic()
+
+    def create(self, wished: Wished, key: str | None) -> Campaign:
+        """Make a campaign, or find the one that the same key made before.
+
+        When there is room for no more, the oldest that is not seeded is forgotten; a client
+        who still wants it is answered with 404 and creates it anew.
+        """
+        seed = (key or secrets.token_hex()).encode(errors="surrogatepass")
+        digest = hmac.digest(self.secret, seed, hashlib.sha256)
+        name = f"{self.prefix}{int.from_bytes(digest[:8])}"
+        if name in self.campaigns:
+            return self.campaigns[name]
+        while len(self.campaigns) >= MAX_CAMPAIGNS:
+            plain = (c.id for c in self.campaigns.values() if not c.is_seeded)
+            self.forget(next(plain, next(iter(self.campaigns))))
+            self.evicted += 1
+        campaign = Campaign(name, wished, wished.status)
+        campaign.put(wished)
+        self.campaigns[campaign.id] = campaign
+        return campaign
+
+    def forget(self, campaign_id: str) -> None:
+        """Lose a campaign, and what was answered about it."""
+        self.campaigns.pop(campaign_id, None)
+        for key in [key for key, (about, _) in self.answers.items() if about == campaign_id]:
+            del self.answers[key]
+
+    def answer_to(self, key: str) -> Reply | None:
+        """Tell what was answered to an idempotency key."""
+        found = self.answers.get(key)
+        return found[1] if found else None
+
+    def remember(self, key: str, campaign_id: str, reply: Reply) -> None:
+        """Keep an answer for its idempotency key."""
+        self.answers[key] = (campaign_id, reply)
+        _trim(self.answers, MAX_ANSWERS)
+
+    def note(self, **call: Any) -> None:  # noqa: ANN401 - the fields of Call
+        """Write a call into the log."""
+        self.counted += 1
+        self.calls.append(Call(number=self.counted, at=datetime.now(UTC), **call))
+
+    def dump(self) -> dict[str, Any]:
+        """Write what outlives a restart as JSON values."""
+        return {
+            "campaigns": [campaign.dump() for campaign in self.campaigns.values()],
+            "answers": [[key, about, asdict(r)] for key, (about, r) in self.answers.items()],
+        }
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Read what ``dump`` wrote."""
+        campaigns = map(Campaign.load, dumped["campaigns"])
+        self.campaigns = {campaign.id: campaign for campaign in campaigns}
+        self.answers = OrderedDict((k, (about, Reply(**r))) for k, about, r in dumped["answers"])
+
+
+def _trim(kept: OrderedDict[str, Any], size: int) -> None:
+    while len(kept) > size:
+        kept.popitem(last=False)

@@ -1,0 +1,92 @@
+"""The sandbox's ChatGPT Ads."""
+
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from infra import standard_webhooks
+from infra.sandbox.campaigns import Campaign, Wished
+from infra.sandbox.tongue import Routes
+from schemas import chatgpt
+from schemas.base import MICROS
+from schemas.campaigns import ReportedStatus
+
+ID_PREFIX = "cmp_"
+TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path
+ROUTES: Routes = (
+    ("POST", "/ads/v1/campaigns", "create"),
+    ("GET", "/ads/v1/campaigns/{id}", "status"),
+    ("POST", "/ads/v1/campaigns/{id}", "update"),
+    ("DELETE", "/ads/v1/campaigns/{id}", "delete"),
+    ("POST", "/ads/v1/campaigns/{id}/pause", "pause"),
+    ("POST", "/ads/v1/campaigns/{id}/start", "resume"),
+)
+STATES: Mapping[ReportedStatus, str] = {ours: word for word, ours in chatgpt.STATES.items()}
+BUNDLE = 1
+MICROS_PER_CENT = MICROS // 100
+
+
+def credentials(headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[str, str]:  # noqa: ARG001
+    """Find them in HTTP Basic."""
+    scheme, _, encoded = headers.get("Authorization", "").partition(" ")
+    if scheme != "Basic":
+        return "", ""
+    try:
+        client_id, _, secret = b64decode(encoded, validate=True).decode().partition(":")
+    except ValueError:
+        return "", ""
+    return unquote(client_id), unquote(secret)
+
+
+def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:  # noqa: ARG001
+    """Find it in ``Idempotency-Key``."""
+    return headers.get("Idempotency-Key")
+
+
+def wished(body: bytes) -> Wished:
+    """Read a wish."""
+    wish = chatgpt.Wish.model_validate_json(body)
+    return Wished(
+        name=wish.title,
+        budget_micros=wish.budget_cents * MICROS_PER_CENT,
+        currency=wish.currency,
+        interests=wish.audience.topics,
+        ages=(wish.audience.age_min, wish.audience.age_max),
+        status=chatgpt.STATES[wish.state],
+        reference=wish.metadata.reference,
+        version=wish.metadata.version,
+    )
+
+
+def campaign(campaign: Campaign) -> dict[str, Any]:
+    """Show it in snake_case."""
+    held = campaign.wished
+    return {
+        "object": "campaign",
+        "id": campaign.id,
+        "title": held.name,
+        "budget_cents": held.budget_micros // MICROS_PER_CENT,
+        "currency": held.currency,
+        "state": STATES[campaign.status],
+        "audience": {"topics": held.interests, "age_min": held.ages[0], "age_max": held.ages[1]},
+        "metadata": {"reference": held.reference, "version": held.version},
+    }
+
+
+def fault(status: int, code: str, message: str) -> dict[str, Any]:  # noqa: ARG001
+    """Say it with a type."""
+    return {"error": {"type": code.lower(), "message": message}}
+
+
+def body(delivery: str, news: Sequence[dict[str, Any]]) -> dict[str, Any]:  # noqa: ARG001
+    """Put the piece alone; the id is in the headers."""
+    return news[0]
+
+
+def sign(secrets: Sequence[str], delivery: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """Sign with every shared secret."""
+    if not secrets:
+        message = "no secret to sign with"
+        raise ValueError(message)
+    return standard_webhooks.sign(standard_webhooks.V1, secrets, delivery, timestamp, body)

@@ -1,0 +1,92 @@
+"""The sandbox's Claude Ads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infra.sandbox.campaigns import Campaign, Wished
+from infra.sandbox.tongue import Routes
+from infra.signatures import sign_body
+from schemas.base import micros_of, units_of
+from schemas.campaigns import ReportedStatus
+from schemas.claude import Wish
+
+ID_PREFIX = "clm_"
+TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
+ROUTES: Routes = (
+    ("POST", "/v1/campaigns", "create"),
+    ("GET", "/v1/campaigns/{id}", "status"),
+    ("PUT", "/v1/campaigns/{id}", "update"),
+    ("DELETE", "/v1/campaigns/{id}", "delete"),
+    ("POST", "/v1/campaigns/{id}/pause", "pause"),
+    ("POST", "/v1/campaigns/{id}/resume", "resume"),
+)
+STATES: Mapping[ReportedStatus, str] = {
+    "active": "active",
+    "paused": "paused",
+    "completed": "completed",
+    "rejected": "rejected",
+}
+BUNDLE = 1
+
+
+def credentials(headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[str, str]:  # noqa: ARG001
+    """Find them in the form."""
+    return form.get("client_id", ""), form.get("client_secret", "")
+
+
+def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:  # noqa: ARG001
+    """Find it in ``Idempotency-Key``."""
+    return headers.get("Idempotency-Key")
+
+
+def wished(body: bytes) -> Wished:
+    """Read a wish."""
+    wish = Wish.model_validate_json(body)
+    return Wished(
+        name=wish.name,
+        budget_micros=micros_of(wish.budget),
+        currency=wish.currency,
+        interests=wish.targeting.interests,
+        ages=wish.targeting.age_range,
+        status=wish.status,
+        reference=wish.external_id,
+        version=str(wish.external_version),
+    )
+
+
+def campaign(campaign: Campaign) -> dict[str, Any]:
+    """Show it in camelCase."""
+    held = campaign.wished
+    return {
+        "id": campaign.id,
+        "name": held.name,
+        "budget": float(units_of(held.budget_micros)),
+        "currency": held.currency,
+        "status": STATES[campaign.status],
+        "targeting": {"interests": held.interests, "ageRange": held.ages},
+        "externalId": held.reference,
+        "externalVersion": int(held.version),
+    }
+
+
+def fault(status: int, code: str, message: str) -> dict[str, Any]:  # noqa: ARG001
+    """Say it with a code."""
+    return {"error": {"code": code, "message": message}}
+
+
+def body(delivery: str, news: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Put the id beside the piece."""
+    return {"id": delivery, **news[0]}
+
+
+def sign(
+    secrets: Sequence[str],
+    delivery: str,  # noqa: ARG001 - it is in the body
+    timestamp: int,  # noqa: ARG001 - this scheme signs no time
+    body: bytes,
+) -> dict[str, str]:
+    """Sign the raw body with the newest secret."""
+    if not secrets:
+        message = "no secret to sign with"
+        raise ValueError(message)
+    return {"X-Claude-Signature": sign_body(secrets[0], body)}

@@ -1,0 +1,171 @@
+"""One platform at play: it answers calls in its own words, with the faults it was given.
+
+The order of a call: latency, outage, token, rate limit, error, idempotency key, the act
+itself, and after it a lost connection or nonsense. Between the look at the idempotency key
+and the act nothing is awaited, so a key acts once however many calls carry it at a time.
+"""
+
+import asyncio
+import hmac
+import random
+import time
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from aiohttp import web
+from pydantic import SecretStr
+
+from infra.sandbox.acts import Unmet, act
+from infra.sandbox.book import Book, Reply
+from infra.sandbox.faults import MALFORMED, Faults
+from infra.sandbox.tongue import Action, Tongue
+
+
+@dataclass(slots=True)
+class Player:
+    """A platform's words, memory and misbehaviour; ``client`` is the one it knows."""
+
+    name: str
+    tongue: Tongue
+    client: tuple[str, SecretStr]
+    book: Book
+    faults: Faults = field(default_factory=Faults)
+    chance: random.Random = field(default_factory=random.Random)
+    window: tuple[float, int] = (0.0, 0)
+
+    def routes(self) -> list[web.RouteDef]:
+        """List what this platform answers, below its own prefix."""
+        paths = [
+            (method, path.replace("{id}", "{id:[A-Za-z0-9_-]+}"), action)
+            for method, path, action in self.tongue.ROUTES
+        ]
+        return [
+            web.post(f"/{self.name}{self.tongue.TOKEN_PATH}", self.on_token),
+            *(web.route(method, f"/{self.name}{path}", self._on(a)) for method, path, a in paths),
+        ]
+
+    async def on_token(self, request: web.Request) -> web.StreamResponse:
+        """Answer a client-credentials grant (RFC 6749 section 4.4)."""
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        await asyncio.sleep(self.faults.latency_ms / 1000)
+        if self.faults.outage:
+            return self._reply(self._stopped(503, "UNAVAILABLE", "down for a while"))
+        client_id, secret = self.tongue.credentials(request.headers, form)
+        good = hmac.compare_digest(
+            secret.encode(errors="surrogatepass"), self.client[1].get_secret_value().encode()
+        )
+        if form.get("grant_type") != "client_credentials":
+            return self._reply(Reply(400, {"error": "unsupported_grant_type"}))
+        if self.faults.refuse_credentials or client_id != self.client[0] or not good:
+            return self._reply(Reply(401, {"error": "invalid_client"}))
+        seconds = self.faults.token_seconds
+        kind = {"token_type": "Bearer", "expires_in": seconds}
+        return self._reply(Reply(200, {"access_token": self.book.issue_token(seconds), **kind}))
+
+    def _on(self, action: Action) -> Any:  # noqa: ANN401 - aiohttp's handler type
+        async def handle(request: web.Request) -> web.StreamResponse:
+            body = await request.read()
+            await asyncio.sleep(self.faults.latency_ms / 1000)
+            patience = self.faults.retry_after
+            reply = self._refuse(request)
+            if reply is not None:
+                self._note(action, request, reply, "stopped")
+                return self._reply(reply, patience)
+            return self._spoil(request, self._reply(self._answer(action, request, body)))
+
+        return handle
+
+    def _refuse(self, request: web.Request) -> Reply | None:
+        """Decide whether a call is answered before anything is done."""
+        if self.faults.outage:
+            return self._stopped(503, "UNAVAILABLE", "down for a while")
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer" or not self.book.accepts_token(token):
+            return self._fault(401, "UNAUTHENTICATED", "no token that is valid")
+        if self._is_over_limit():
+            return self._stopped(429, "RESOURCE_EXHAUSTED", "too many calls")
+        if self.chance.random() < self.faults.error_rate:
+            return self._stopped(500, "INTERNAL", "something broke")
+        return None
+
+    def _answer(self, action: Action, request: web.Request, body: bytes) -> Reply:
+        """Act, or repeat what was answered to the same key before."""
+        key = None if action == "status" else self.tongue.key_of(request.headers, request.query)
+        scope = f"{request.method} {request.path} {key}"
+        replayed = self.book.answer_to(scope) if key else None
+        if replayed is not None:
+            self._note(action, request, replayed, "replayed")
+            return replayed
+        named = request.match_info.get("id")
+        try:
+            campaign = act(action, self.tongue, self.book, self.faults, named, key, body)
+        except Unmet as unmet:
+            reply = self._fault(unmet.status, unmet.code, unmet.message)
+            self._note(action, request, reply, "refused")
+            return reply
+        reply = Reply(201 if action == "create" else 200, self.tongue.campaign(campaign))
+        if key and action != "delete":
+            self.book.remember(scope, campaign.id, reply)
+        self._note(action, request, reply, "done", campaign.id, campaign.wished.reference)
+        return reply
+
+    def _spoil(self, request: web.Request, response: web.Response) -> web.Response:
+        """Lose an answer or turn it into nonsense, after the act."""
+        if self.chance.random() < self.faults.lost_rate and request.transport is not None:
+            self._count_hit()
+            request.transport.abort()
+        elif self.chance.random() < self.faults.malformed:
+            self._count_hit()
+            nonsense = self.chance.choice(MALFORMED)
+            return web.Response(body=nonsense, content_type="application/json")
+        return response
+
+    def _is_over_limit(self) -> bool:
+        limit = self.faults.rate_limit
+        if limit is None:
+            return False
+        began, calls = self.window
+        now = time.monotonic()
+        self.window = (began, calls + 1) if now - began < 1 else (now, 1)
+        return self.window[1] > limit
+
+    def _stopped(self, status: int, code: str, message: str) -> Reply:
+        self._count_hit()
+        return self._fault(status, code, message)
+
+    def _count_hit(self) -> None:
+        times = self.faults.times
+        if times is not None:
+            rest = self.faults.model_copy(update={"times": times - 1})
+            self.faults = rest if times > 1 else Faults()
+
+    def _fault(self, status: int, code: str, message: str) -> Reply:
+        return Reply(status, self.tongue.fault(status, code, message))
+
+    def _reply(self, reply: Reply, patience: int = 1) -> web.Response:
+        response = web.Response(
+            body=orjson.dumps(reply.value), status=reply.status, content_type="application/json"
+        )
+        if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            response.headers["Retry-After"] = str(patience)
+        return response
+
+    def _note(
+        self,
+        action: Action,
+        request: web.Request,
+        reply: Reply,
+        outcome: str,
+        campaign_id: str | None = None,
+        reference: str | None = None,
+    ) -> None:
+        self.book.note(
+            action=action,
+            status=reply.status,
+            outcome=outcome,
+            campaign_id=campaign_id or request.match_info.get("id"),
+            reference=reference,
+            key=self.tongue.key_of(request.headers, request.query),
+        )

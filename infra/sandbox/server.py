@@ -1,0 +1,65 @@
+"""The sandbox's server: routes, probes, and how long it lives."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from infra.sandbox import control
+from infra.sandbox.world import WORLD, World, live, open_world
+from infra.settings import Settings
+
+DEFAULT_PORT = 8090
+MAX_BODY_BYTES = 256 * 1024
+SHUTDOWN_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A server that answers: where it is, what it holds, and the task that lets it live."""
+
+    url: str
+    world: World
+    living: asyncio.Task[None]
+
+
+@asynccontextmanager
+async def open_sandbox(settings: Settings) -> AsyncIterator[Sandbox]:
+    """Serve on ``settings.host`` and ``settings.port`` (8090; 0 takes any free port)."""
+    async with open_world(settings) as world:
+        living = asyncio.create_task(live(settings, world))
+        port = DEFAULT_PORT if settings.port is None else settings.port
+        runner = web.AppRunner(
+            _app(world, living),
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, settings.host, port).start()
+            host, bound = runner.addresses[0][:2]
+            yield Sandbox(f"http://{host}:{bound}", world, living)
+        finally:
+            await runner.cleanup()
+            living.cancel()
+            with suppress(asyncio.CancelledError, ExceptionGroup):
+                await living
+
+
+def _app(world: World, living: asyncio.Task[None]) -> web.Application:
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(status=503 if living.done() else 200)
+
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app[WORLD] = world
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    app.add_routes(control.routes())
+    for stage in world.stages.values():
+        app.add_routes(stage.player.routes())
+    return app

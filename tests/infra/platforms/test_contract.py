@@ -1,0 +1,278 @@
+"""What every platform must do, tried on each line of PLATFORMS against the real sandbox."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from events.campaigns import SavedCampaign
+from infra.errors import Snooze, Transient
+from infra.platforms import PLATFORMS, Platform, Refused, open_platforms
+from infra.sandbox.world import TONGUES
+from schemas import base
+from schemas.campaigns import Targeting
+from tests.sandbox import Playground, open_playground
+
+
+@pytest.fixture(params=list(PLATFORMS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Playground]:
+    async with open_playground() as playground:
+        yield playground
+
+
+@pytest.fixture
+async def platform(sandbox: Playground, name: str) -> AsyncIterator[Platform]:
+    async with open_platforms(sandbox.settings) as platforms:
+        yield platforms[name]
+
+
+@pytest.fixture
+def campaign(name: str) -> SavedCampaign:
+    return SavedCampaign.model_validate(
+        {
+            "campaign_id": uuid4(),
+            "version": 1,
+            "platform": name,
+            "name": "Winter « ☃ » 50% & more",
+            "budget_micros": 1_234_560_000,
+            "currency": "EUR",
+            "targeting": Targeting(interests=("ski", "Après-Ski"), age_range=(18, 65)),
+            "status": "active",
+        }
+    )
+
+
+def changed(campaign: SavedCampaign, **changes: Any) -> SavedCampaign:
+    return campaign.model_copy(update=changes)
+
+
+def key_of(campaign: SavedCampaign) -> str:
+    return f"{campaign.campaign_id}/{campaign.version}"
+
+
+async def push(platform: Platform, campaign: SavedCampaign) -> str:
+    return (await platform.push(campaign, key_of(campaign))).platform_campaign_id
+
+
+async def held(sandbox: Playground, campaign: SavedCampaign) -> list[dict[str, Any]]:
+    return await sandbox.campaigns(campaign.platform, reference=str(campaign.campaign_id))
+
+
+def test_every_platform_has_a_client_and_a_sandbox() -> None:
+    assert list(PLATFORMS) == list(TONGUES) == list(base.PLATFORMS)
+
+
+async def test_a_campaign_arrives_as_it_was_wished(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign
+) -> None:
+    pushed = await platform.push(campaign, "key")
+    (found,) = await held(sandbox, campaign)
+    assert (found["id"], found["status"]) == (pushed.platform_campaign_id, "active")
+    assert pushed.status == "active"
+    assert found["wished"] == {
+        "name": campaign.name,
+        "budget_micros": campaign.budget_micros,
+        "currency": "EUR",
+        "interests": ["ski", "Après-Ski"],
+        "ages": [18, 65],
+        "status": "active",
+        "reference": str(campaign.campaign_id),
+        "version": "1",
+    }
+
+
+async def test_a_change_and_a_pause_reach_the_campaign_that_is_there(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign
+) -> None:
+    there = await push(platform, campaign)
+    second = changed(campaign, version=2, name="Spring", status="paused")
+    pushed = await platform.push(changed(second, platform_campaign_id=there), "key-2")
+    (found,) = await held(sandbox, campaign)
+    assert (pushed.platform_campaign_id, pushed.status) == (there, "paused")
+    assert (found["id"], found["wished"]["name"], found["status"]) == (there, "Spring", "paused")
+    third = changed(second, version=3, status="active", platform_campaign_id=there)
+    assert (await platform.push(third, "key-3")).status == "active"
+
+
+async def test_many_pushes_at_once_make_one_campaign_with_one_token(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str
+) -> None:
+    found = await asyncio.gather(*(push(platform, campaign) for _ in range(20)))
+    assert len(set(found)) == 1
+    assert [c["pushes"] for c in await held(sandbox, campaign)] == [1]
+    assert len(sandbox.world.books[name].tokens) == 1
+
+
+@pytest.mark.parametrize("fault", ["lost_rate", "malformed"])
+async def test_an_answer_that_is_lost_makes_no_second_campaign(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str, fault: str
+) -> None:
+    await sandbox.faults(name, **{fault: 1, "times": 1})
+    with pytest.raises(Transient):
+        await push(platform, campaign)
+    (found,) = await held(sandbox, campaign)
+    assert await push(platform, campaign) == found["id"]
+    assert [c["pushes"] for c in await held(sandbox, campaign)] == [1]
+    outcomes = [call["outcome"] for call in await sandbox.calls(name, action="create")]
+    assert outcomes == ["done", "replayed"]
+
+
+async def test_a_newer_version_reaches_a_campaign_whose_create_was_lost(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str
+) -> None:
+    await sandbox.faults(name, lost_rate=1, times=1)
+    with pytest.raises(Transient):
+        await push(platform, campaign)
+    second = changed(campaign, version=2, name="Spring", status="paused")
+    there = await push(platform, second)
+    (found,) = await held(sandbox, campaign)
+    assert (found["id"], found["wished"]["name"]) == (there, "Spring")
+    assert (found["status"], found["wished"]["version"]) == ("paused", "2")
+
+
+@pytest.mark.parametrize("lost", ["everything", "the campaign"])
+async def test_a_campaign_that_the_platform_lost_is_created_once_more(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str, lost: str
+) -> None:
+    old = await push(platform, campaign)
+    query = {"id": old} if lost == "the campaign" else {}
+    await sandbox.control("DELETE", f"/{name}/campaigns", **query)
+    second = changed(campaign, version=2, platform_campaign_id=old)
+    found = [await push(platform, second) for _ in range(3)]
+    assert len(set(found)) == 1
+    assert [c["id"] for c in await held(sandbox, campaign)] == found[:1]
+
+
+async def test_a_create_is_answered_alike_by_a_platform_that_lost_its_memory(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str
+) -> None:
+    old = await push(platform, campaign)
+    await sandbox.control("DELETE", f"/{name}/campaigns")
+    assert await push(platform, campaign) == old
+
+
+async def test_a_deleted_campaign_is_gone_and_may_be_deleted_again(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign
+) -> None:
+    there = await push(platform, campaign)
+    for key in ("key", "key", "other"):
+        await platform.delete(there, key)
+    await platform.delete("never-was", "key")
+    assert await held(sandbox, campaign) == []
+
+
+async def test_a_business_rule_is_a_refusal_in_the_platforms_words(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str
+) -> None:
+    await sandbox.faults(name, refuse_names=["Winter"])
+    for _ in range(12):
+        with pytest.raises(Refused) as refusal:
+            await push(platform, campaign)
+    assert refusal.value.code.upper() == "POLICY_VIOLATION"
+    assert refusal.value.message == "the name breaks the advertising policy"
+    assert await push(platform, changed(campaign, name="Spring"))
+
+
+async def test_a_platform_that_asks_for_patience_is_left_alone(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str
+) -> None:
+    await sandbox.faults(name, rate_limit=0, retry_after=17)
+    for _ in range(3):
+        with pytest.raises(Snooze) as snooze:
+            await push(platform, campaign)
+        assert 16 < snooze.value.seconds <= 17
+    assert [call["status"] for call in await sandbox.calls(name)] == [429]
+
+
+async def test_errors_are_transient_until_the_breaker_opens_and_a_probe_closes_it(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str
+) -> None:
+    await sandbox.faults(name, error_rate=1)
+    for _ in range(4):
+        with pytest.raises(Transient):
+            await push(platform, campaign)
+    for _ in range(3):
+        with pytest.raises(Snooze):
+            await push(platform, campaign)
+    assert len(await sandbox.calls(name)) == 5
+    await sandbox.control("DELETE", f"/{name}")
+    assert await eventually(platform, campaign)
+
+
+async def eventually(platform: Platform, campaign: SavedCampaign) -> str:
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                return await push(platform, campaign)
+            except Snooze:
+                await asyncio.sleep(0.02)
+
+
+async def test_an_outage_hits_one_platform_and_not_its_neighbours(
+    sandbox: Playground, name: str, campaign: SavedCampaign
+) -> None:
+    await sandbox.faults(name, outage=True)
+    async with open_platforms(sandbox.settings) as platforms:
+        for _ in range(8):
+            with pytest.raises((Transient, Snooze)):
+                await push(platforms[name], campaign)
+        for other in set(platforms) - {name}:
+            assert await push(platforms[other], changed(campaign, platform=other))
+
+
+async def test_a_slow_platform_is_given_up_in_time(
+    sandbox: Playground, name: str, campaign: SavedCampaign
+) -> None:
+    await sandbox.faults(name, latency_ms=60_000)
+    hasty = sandbox.settings.model_copy(update={"platform_timeout": 0.2})
+    async with open_platforms(hasty) as platforms:
+        with pytest.raises(Transient, match="no answer in time"):
+            await push(platforms[name], campaign)
+
+
+async def test_a_platform_that_is_not_there_is_transient(
+    name: str, campaign: SavedCampaign
+) -> None:
+    async with open_playground() as sandbox:
+        settings = sandbox.settings
+    async with open_platforms(settings) as platforms:
+        with pytest.raises(Transient, match="no answer"):
+            await push(platforms[name], campaign)
+
+
+async def test_a_refused_token_is_renewed_once(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str
+) -> None:
+    there = await push(platform, campaign)
+    await sandbox.control("DELETE", f"/{name}/tokens")
+    second = changed(campaign, version=2, platform_campaign_id=there)
+    assert await push(platform, second) == there
+    assert [call["status"] for call in await sandbox.calls(name)] == [201, 401, 200]
+
+
+async def test_refused_credentials_wait_for_a_person_and_say_no_secret(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str
+) -> None:
+    await sandbox.faults(name, refuse_credentials=True)
+    with pytest.raises(Snooze, match="refuses our credentials") as snooze:
+        await push(platform, campaign)
+    assert snooze.value.seconds == 60
+    secret = sandbox.settings.account_of(name)[2].get_secret_value()
+    assert secret not in repr(snooze.value)
+    assert await sandbox.calls(name) == []
+
+
+async def test_a_wrong_secret_opens_nothing(
+    sandbox: Playground, name: str, campaign: SavedCampaign
+) -> None:
+    wrong = {f"{name}_client_id": "somebody else"}
+    async with open_platforms(sandbox.settings.model_copy(update=wrong)) as platforms:
+        with pytest.raises(Snooze, match="refuses our credentials"):
+            await push(platforms[name], campaign)

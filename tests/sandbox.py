@@ -1,0 +1,73 @@
+"""A sandbox on a free port, quiet unless told otherwise, and settings that point to it."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import ClientSession, ClientTimeout
+from pydantic import SecretStr
+
+from infra.sandbox.server import open_sandbox
+from infra.sandbox.world import TONGUES, World
+from infra.settings import Settings
+from infra.standard_webhooks import V1, V1A, make_secret
+
+
+@dataclass(frozen=True)
+class Playground:
+    """A running sandbox: its settings, its insides and its control API."""
+
+    settings: Settings
+    url: str
+    world: World
+    session: ClientSession
+
+    async def control(self, method: str, path: str, body: Any = None, **query: str) -> Any:
+        url = f"{self.url}/_control{path}"
+        async with self.session.request(method, url, json=body, params=query) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+    async def faults(self, platform: str, **faults: Any) -> None:
+        await self.control("PUT", f"/{platform}", faults)
+
+    async def campaigns(self, platform: str, **query: str) -> list[dict[str, Any]]:
+        return list(await self.control("GET", f"/{platform}/campaigns", **query))
+
+    async def calls(self, platform: str, **query: str) -> list[dict[str, Any]]:
+        return list(await self.control("GET", f"/{platform}/calls", **query))
+
+
+def sandbox_settings(**changes: Any) -> Settings:
+    secrets: Mapping[str, str] = {
+        "claude_client_secret": "claude-client-secret",
+        "chatgpt_client_secret": "chatgpt client:secret",
+        "gemini_client_secret": "gemini-client-secret",
+        "claude_webhook_secret": "claude-webhook-secret",
+        "chatgpt_webhook_secret": make_secret(V1),
+        "gemini_webhook_secret": make_secret(V1A),
+    }
+    told = {
+        **{name: SecretStr(secret) for name, secret in secrets.items()},
+        "port": 0,
+        "sandbox_metrics_seconds": 0,
+        "sandbox_status_seconds": 0,
+        "breaker_seconds": 0.2,
+        "platform_timeout": 5,
+        "adrelay_url": "http://127.0.0.1:1",
+        **changes,
+    }
+    return Settings.model_validate(told)
+
+
+@asynccontextmanager
+async def open_playground(**changes: Any) -> AsyncIterator[Playground]:
+    settings = sandbox_settings(**changes)
+    async with (
+        open_sandbox(settings) as sandbox,
+        ClientSession(timeout=ClientTimeout(total=10)) as session,
+    ):
+        urls = {f"{name}_url": f"{sandbox.url}/{name}" for name in TONGUES}
+        pointed = settings.model_copy(update=urls)
+        yield Playground(pointed, sandbox.url, sandbox.world, session)
