@@ -69,6 +69,11 @@ def read_status(place: Place) -> dict[str, Status]:
     return {entry["name"]: Status(**entry) for entry in entries}
 
 
+def forget(place: Place) -> None:
+    """Forget what the last supervisor wrote, before a new one starts."""
+    (place.state / "status.json").unlink(missing_ok=True)
+
+
 def end_survivors(place: Place) -> Sequence[str]:
     """End the processes that a killed supervisor has left behind; returns their names."""
     survivors = [status for status in read_status(place).values() if status.is_alive]

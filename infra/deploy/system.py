@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from infra.deploy.env import write_env
-from infra.deploy.procfile import Process, plan
+from infra.deploy.procfile import SANDBOX, Process, plan
 from infra.deploy.services import prometheus
 from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.place import CHECKOUT, Account, Place
 from infra.deploy.services.provide import Servers, provide, withdraw
-from infra.deploy.status import end_survivors
+from infra.deploy.status import end_survivors, forget
 
 SUPERVISOR = "supervisor"
 STEP_DEADLINE = 180.0  # seconds
@@ -38,6 +38,7 @@ def start(place: Place, environment: Mapping[str, str], say: Say) -> list[Proces
     """
     for name in end_survivors(place):
         say(f"ended {name}, left behind by an earlier supervisor")
+    forget(place)
     servers = provide(place, environment, say)
     processes = plan(place, environment.get("ADRELAY_URL", ""))
     values = write_env(place, servers, processes, environment)
@@ -54,7 +55,7 @@ def _start_prometheus(
     if not prometheus.is_installed():
         say("prometheus is not installed: /metrics is there, but nobody scrapes it")
         return
-    targets = {process.name: process.port for process in processes}
+    targets = {process.name: process.port for process in processes if process.name != SANDBOX}
     if servers.has_private_broker:
         targets[prometheus.BROKER] = servers.ports.broker_metrics
     daemon = prometheus.start(place, servers.ports, targets)

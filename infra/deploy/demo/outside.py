@@ -22,6 +22,7 @@ T = TypeVar("T")
 PATIENCE = 30.0  # seconds
 POLL = 0.1  # seconds
 TIMEOUT = 15.0  # seconds
+UNAVAILABLE = 503
 SCHEMES = {"chatgpt": standard_webhooks.V1, "gemini": standard_webhooks.V1A}
 
 
@@ -61,22 +62,39 @@ class Outside:
         raw: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Call the API; raises ``Unexpected`` for another status than ``expect``."""
+        """Call the API; raises ``Unexpected`` for another status than ``expect``.
+
+        A call that got no answer, or 503, is repeated as any careful client does: all that
+        this party sends carries an id of its own, so that it counts once.
+        """
         sent = {"authorization": f"Bearer {token}"} if token else {}
         if json_body is not None:
             raw = json.dumps(json_body).encode()
             sent["content-type"] = "application/json"
+        sent |= headers or {}
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                answer, text = await self._once(method, path, raw, sent)
+            except (aiohttp.ClientConnectionError, TimeoutError):
+                if time.monotonic() > end:
+                    raise
+            else:
+                if answer.status == expect:
+                    return answer
+                if answer.status != UNAVAILABLE or time.monotonic() > end:
+                    wrong = f"{method} {path} answered {answer.status} instead of {expect}"
+                    raise Unexpected(f"{wrong}: {text[:600]}")
+            await asyncio.sleep(POLL)
+
+    async def _once(
+        self, method: str, path: str, raw: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[Answer, str]:
         url = self.env["ADRELAY_URL"] + path
-        async with self.session.request(
-            method, url, data=raw, headers={**sent, **(headers or {})}
-        ) as answer:
+        async with self.session.request(method, url, data=raw, headers=headers) as answer:
             text = await answer.text()
-            if answer.status != expect:
-                wrong = f"{method} {path} answered {answer.status} instead of {expect}"
-                raise Unexpected(f"{wrong}: {text[:600]}")
-            is_json = "json" in answer.content_type
-            body = json.loads(text) if text and is_json else {}
-            return Answer(answer.status, dict(answer.headers), body)
+            body = json.loads(text) if text and "json" in answer.content_type else {}
+            return Answer(answer.status, dict(answer.headers), body), text
 
     async def webhook(
         self, source: str, body: object, delivery: str, *, expect: int = 200, secret: str = ""

@@ -55,7 +55,10 @@ async def creating(stage: Stage) -> None:
     note("an invalid one: 400 VALIDATION_ERROR, details for budget and name")
 
     body = draft(f"Demo {stage.name} claude", "claude")
-    answer = await outside.call("POST", CAMPAIGNS, expect=202, token=token, json_body=body)
+    once = {"idempotency-key": f"demo-{stage.name}-claude"}
+    answer = await outside.call(
+        "POST", CAMPAIGNS, expect=202, token=token, json_body=body, headers=once
+    )
     made = answer.data
     expect(answer.headers.get("Location", "").endswith(made["id"]), "no Location of the campaign")
     path = f"/api/v1/operations/{made['operation_id']}"
@@ -70,9 +73,10 @@ async def creating(stage: Stage) -> None:
     asked = await stage.tap.wait_for("request", known_as(made["operation_id"]))
     note("claude: 202 with Location, the operation is done", asked)
     for platform in ("chatgpt", "gemini"):
-        body, wait = draft(f"Demo {stage.name} {platform}", platform), {"prefer": "wait=5"}
+        body = draft(f"Demo {stage.name} {platform}", platform)
+        headers = {"prefer": "wait=5", "idempotency-key": f"demo-{stage.name}-{platform}"}
         answer = await outside.call(
-            "POST", CAMPAIGNS, expect=201, token=token, json_body=body, headers=wait
+            "POST", CAMPAIGNS, expect=201, token=token, json_body=body, headers=headers
         )
         stage.campaigns[platform] = answer.data
         note(f"{platform}: 201 at once with Prefer: wait=5, campaign {answer.data['id']}")

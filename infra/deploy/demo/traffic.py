@@ -13,14 +13,14 @@ from uuid import uuid4
 import aiohttp
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
-from infra.deploy.demo.outside import Unexpected, until
+from infra.deploy.demo.outside import until
 from infra.deploy.demo.stage import Stage, expect, note, report, title
-from infra.deploy.demo.trust import REPORTED, Upstream, post, upstream_of
+from infra.deploy.demo.trust import REPORTED, Upstream, admin_token, post, upstream_of
 
 DAY = "2026-01-18"
 PATIENCE = 120.0  # seconds
 PAUSE = 0.2  # seconds
-GONE = (aiohttp.ClientError, TimeoutError, Unexpected, *CONNECTION_EXCEPTIONS)
+GONE = (aiohttp.ClientError, TimeoutError, *CONNECTION_EXCEPTIONS)
 
 
 async def until_accepted(send: Callable[[], Awaitable[object]]) -> None:
@@ -45,8 +45,9 @@ async def traffic(stage: Stage, rounds: int) -> None:
     for number in range(1, rounds + 1):
         await asyncio.gather(*(_round(stage, upstream, one, number) for one in campaigns))
     sent = time.monotonic() - started
+    token = await admin_token(stage)
     for campaign in campaigns:
-        await _counted(stage, campaign, rounds)
+        await _counted(stage, token, campaign, rounds)
     total = rounds * len(campaigns) * 3
     note(f"{total} events were accepted in {sent:.1f} s and each counted once")
 
@@ -62,15 +63,12 @@ async def _round(stage: Stage, upstream: Upstream, campaign: dict[str, Any], num
     await until_accepted(lambda: stage.outside.webhook(platform, webhook, delivery))
 
 
-async def _counted(stage: Stage, campaign: dict[str, Any], rounds: int) -> None:
+async def _counted(stage: Stage, token: str, campaign: dict[str, Any], rounds: int) -> None:
     wanted = rounds * 100_001
 
     async def counted() -> bool:
-        try:
-            added = await stage.figures(campaign["id"], day=DAY)
-            total = await stage.figures(campaign["id"])
-        except GONE:
-            return False
+        added = await stage.figures(campaign["id"], token, DAY)
+        total = await stage.figures(campaign["id"], token)
         expect(added["impressions"] <= wanted, f"counted too much: {added}")
         return bool(added["impressions"] == wanted and total["impressions"] == 3000 + rounds)
 

@@ -160,6 +160,7 @@ async def upstreams(stage: Stage) -> None:
         return ours[0] if ours and ours[0]["status"] == "active" else None
 
     campaign = await until("the upstream campaign is active", active)
+    expect(campaign["id"] == campaign_id, "the campaign has another id than it was given")
     note(f"created over AMQP and HTTP with one id: one campaign, {campaign['id']}", create)
     both = upstream.delta(campaign, UPSTREAM_DAY, 5)
     await post(stage, upstream, both)
