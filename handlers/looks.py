@@ -1,8 +1,7 @@
 """What a sync worker makes of a hint that a campaign may have to be pushed: pure rules, no I/O.
 
-A look at a hint ends in one of four ways: nobody the sender may see (``Unseen``), nothing to
-push (``Idle``), an answer of the platform (``Answered``), or a push that failed after its
-lease was lost, so that it may yet do harm (``Overtaken``).
+A look at a hint ends in one of three ways: there is nobody whom its sender may see
+(``Unseen``), there is nothing to do (``Idle``), or the platform has answered (``Answered``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,6 @@ from handlers.wishes import API, NOT_FOUND
 from infra.delivery import identity
 from infra.platforms import Refused
 from infra.store.campaigns import StoredCampaign
-from infra.store.leases import Lease
 from schemas.operations import Operation, OperationError
 
 SOURCE = "urn:adrelay:sync"
@@ -42,7 +40,7 @@ class Unseen:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """The platform holds the campaign as it is."""
+    """The platform holds the campaign as it is, or another event will see to it."""
 
     hint: Hint
     campaign: StoredCampaign
@@ -50,23 +48,14 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The platform took or refused the campaign, under a lease that is still to be released."""
+    """The platform took or refused the campaign."""
 
     hint: Hint
     campaign: StoredCampaign
     answer: Taken | Refused
-    lease: Lease
 
 
-@dataclass(frozen=True, slots=True)
-class Overtaken:
-    """A push failed, and while it lasted another worker took its lease over."""
-
-    hint: Hint
-    campaign: StoredCampaign
-
-
-Look = Unseen | Idle | Answered | Overtaken
+Look = Unseen | Idle | Answered
 
 
 def seen(hint: Hint, held: Campaigns) -> StoredCampaign | None:
@@ -124,11 +113,11 @@ def fact(look: Answered) -> Event:
     return CampaignSynced.caused_by(look.hint, **about, time=answer.began, data=synced)
 
 
-def once_more(look: Answered | Overtaken) -> Event:
+def once_more(hint: Hint) -> Event:
     """Ask for another push of a campaign."""
-    wish = CampaignToSync(campaign_id=look.campaign.id, platform=look.campaign.platform)
-    subject = str(look.campaign.id)
-    return CampaignSyncRequested.caused_by(look.hint, source=SOURCE, subject=subject, data=wish)
+    wish = CampaignToSync(campaign_id=hint.data.campaign_id, platform=hint.data.platform)
+    subject = str(hint.data.campaign_id)
+    return CampaignSyncRequested.caused_by(hint, source=SOURCE, subject=subject, data=wish)
 
 
 def refusal(look: Unseen) -> Event:

@@ -15,11 +15,10 @@ from infra import telemetry
 from infra.errors import Failure, Snooze, Transient
 from infra.platforms import Platform, Refused
 from infra.store.campaigns import StoredCampaign
-from infra.store.leases import Lease
 from schemas.campaigns import CampaignStatus
 
 LEASE_SECONDS = 30.0
-# Pushes end before their leases do, so that their answers can be noted in time.
+# Pushes end before their leases do.
 PUSH_SECONDS = 25.0
 AT_A_TIME = 8
 
@@ -28,10 +27,9 @@ log = telemetry.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A campaign to be pushed under a lease; ``key`` is the idempotency key."""
+    """A campaign to be pushed; ``key`` is the idempotency key."""
 
     campaign: StoredCampaign
-    lease: Lease
     key: str
 
 
@@ -47,8 +45,13 @@ class Taken:
 Answer = Taken | Refused | Failure
 
 
-async def push_all(pushes: Sequence[Push], platforms: Mapping[str, Platform]) -> dict[UUID, Answer]:
-    """Push campaigns of one platform; what came of each, by campaign. Raises nothing."""
+async def push_all(
+    pushes: Sequence[Push], platforms: Mapping[str, Platform], within: float = PUSH_SECONDS
+) -> dict[UUID, Answer]:
+    """Push campaigns of one platform; what came of each, by campaign. Raises nothing.
+
+    What has not been answered ``within`` so many seconds is cut off and waits.
+    """
     answers: dict[UUID, Answer] = {}
     patience: list[Snooze] = []
     slots = asyncio.Semaphore(AT_A_TIME)
@@ -62,7 +65,7 @@ async def push_all(pushes: Sequence[Push], platforms: Mapping[str, Platform]) ->
 
     late = Snooze("the platform did not get to it in time", 1)
     try:
-        async with asyncio.timeout(PUSH_SECONDS), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(within), asyncio.TaskGroup() as group:
             for one in pushes:
                 group.create_task(push(one))
     except TimeoutError:

@@ -1,16 +1,17 @@
 """Sync: whatever happened to a campaign, its platform gets what its owner wants *now*.
 
-    prepare    lock, read, lease -> push the newest version -> an answer for each campaign
-    handler    release the leases -> synced, sync refused
+    prepare    lock, read, lease -> push the newest version -> release, an answer for each hint
+    handler    answers -> synced, sync refused
 
 An event is only the hint to look: several about one campaign cause one push, and one whose
 version the platform holds already causes none. While a push is under way the campaign is
 leased, and others wait. Where things may break:
 
-* A worker dies after the push and before its commit: the lease runs out, the event comes
-  again, and the same version is pushed with the same idempotency key.
+* A worker dies after the push and before its commit: the event comes again, and the same
+  version is pushed with the same idempotency key.
 * A worker freezes beyond its lease, so an old version may reach the platform after a new
-  one: it finds its lease gone and asks for one more push, under a key of its own.
+  one: it finds its lease gone and asks for one more push, under a key of its own. It does so
+  at once and not in the handler, which is not called if another worker had the event since.
 * A campaign is deleted while its creation is under way or was lost: whoever was leased once
   may exist at the platform, so its creation is repeated to learn its id, then it is deleted.
 """
@@ -21,14 +22,16 @@ from uuid import UUID
 from events import CampaignSyncRequested
 from events.base import Event
 from handlers import looks
-from handlers.looks import Answered, Hint, Idle, Look, Overtaken, Unseen
+from handlers.looks import Answered, Hint, Idle, Look, Unseen
 from handlers.pushes import LEASE_SECONDS, Answer, Push, push_all
 from handlers.wishes import API
+from infra import outbox
 from infra.context import Context
 from infra.errors import Failure, Permanent, Snooze
+from infra.message import message_of
 from infra.resources import Resources
 from infra.store.changes import lock_campaigns
-from infra.store.leases import Lease, release_leases, take_leases
+from infra.store.leases import release_leases, take_leases
 from infra.store.operations import put_operations
 
 
@@ -38,40 +41,31 @@ async def push_campaigns(hints: list[Hint], resources: Resources) -> list[Look |
         held = await lock_campaigns(tx, {hint.data.campaign_id for hint in hints})
         wanting = looks.wanting(hints, held)
         leases = await take_leases(tx, wanting, LEASE_SECONDS)
-    pushes = [Push(held[i], lease, looks.key(held[i], wanting[i])) for i, lease in leases.items()]
-    answers: dict[UUID, Answer | None] = {**await push_all(pushes, resources.platforms)}
-    failed = [leases[i] for i, answer in answers.items() if isinstance(answer, Failure)]
-    if failed:
-        async with resources.engine.begin() as tx:
-            kept = await release_leases(tx, failed)
-        answers |= {lease.campaign_id: None for lease in failed if lease.campaign_id not in kept}
+    pushes = [Push(held[i], looks.key(held[i], wanting[i])) for i in leases]
+    answers = await push_all(pushes, resources.platforms)
+    async with resources.engine.begin() as tx:
+        lost = leases.keys() - await release_leases(tx, list(leases.values()))
+        again = [looks.once_more(wanting[i]) for i in lost]
+        await outbox.add(tx, [message_of(event) for event in again])
     busy = wanting.keys() - leases.keys()
-    return [_look(hint, held, busy, leases, answers) for hint in hints]
+    kept = {i: answer for i, answer in answers.items() if i not in lost}
+    return [_look(hint, held, busy, kept) for hint in hints]
 
 
 async def sync_campaigns(values: list[Look], ctx: Context) -> list[Event]:
     """Tell what platforms took or refused, and what became of the operations that asked."""
     answered = {v.campaign.id: v for v in reversed(values) if isinstance(v, Answered)}
-    overtaken: dict[UUID, Answered | Overtaken] = {
-        v.campaign.id: v for v in reversed(values) if isinstance(v, Overtaken)
-    }
-    kept = await release_leases(ctx.tx, [value.lease for value in answered.values()])
-    overtaken |= {i: value for i, value in answered.items() if i not in kept}
+    unseen = [value for value in values if isinstance(value, Unseen)]
     asked = [v for v in values if isinstance(v.hint, CampaignSyncRequested)]
     await put_operations(ctx.tx, [looks.operation(v) for v in asked if v.hint.source == API])
-    return [
-        *(looks.fact(value) for value in answered.values()),
-        *(looks.once_more(value) for value in overtaken.values()),
-        *(looks.refusal(value) for value in values if isinstance(value, Unseen)),
-    ]
+    return [*map(looks.fact, answered.values()), *map(looks.refusal, unseen)]
 
 
 def _look(
     hint: Hint,
     held: looks.Campaigns,
     busy: Collection[UUID],
-    leases: Mapping[UUID, Lease],
-    answers: Mapping[UUID, Answer | None],
+    answers: Mapping[UUID, Answer],
 ) -> Look | Failure:
     campaign = looks.seen(hint, held)
     if campaign is None:
@@ -79,11 +73,7 @@ def _look(
         return Unseen(hint) if asked else Permanent("no such campaign was ever saved")
     if campaign.id in busy:
         return Snooze("another worker is pushing this campaign", 1)
-    if campaign.id not in answers:
-        return Idle(hint, campaign)
-    answer = answers[campaign.id]
+    answer = answers.get(campaign.id)
     if answer is None:
-        return Overtaken(hint, campaign)
-    if isinstance(answer, Failure):
-        return answer
-    return Answered(hint, campaign, answer, leases[campaign.id])
+        return Idle(hint, campaign)
+    return answer if isinstance(answer, Failure) else Answered(hint, campaign, answer)

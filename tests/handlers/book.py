@@ -1,0 +1,77 @@
+"""A platform that keeps its campaigns in a book: the seam of ``infra.platforms``, no network.
+
+It is idempotent as platforms are: a key that was seen before gets its first answer again and
+changes nothing, and one campaign of ours makes one campaign there.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from events.campaigns import SavedCampaign
+from infra.platforms import Pushed
+
+Fault = Callable[[SavedCampaign], Awaitable[None]]
+
+
+async def nothing(_: SavedCampaign) -> None:
+    """Let a call pass."""
+
+
+@dataclass
+class Book:
+    """What the platform holds, and the calls that it was sent."""
+
+    campaigns: dict[str, SavedCampaign] = field(default_factory=dict)
+    pushes: list[tuple[SavedCampaign, str]] = field(default_factory=list)
+    deletions: list[tuple[str, str]] = field(default_factory=list)
+    ids: dict[UUID, str] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+    fault: Fault = nothing
+    at_a_time: int = 0
+    most_at_a_time: int = 0
+
+    async def push(self, campaign: SavedCampaign, idempotency_key: str) -> Pushed:
+        """Create or update."""
+        with self._counted():
+            await self.fault(campaign)
+        self.pushes.append((campaign, idempotency_key))
+        name = self.ids.setdefault(campaign.campaign_id, f"p-{campaign.campaign_id}")
+        if idempotency_key not in self.seen:
+            self.seen.add(idempotency_key)
+            self.campaigns[name] = campaign
+        return Pushed(name, self.campaigns[name].status if name in self.campaigns else "active")
+
+    async def delete(self, platform_campaign_id: str, idempotency_key: str) -> None:
+        """Delete; what is not there is deleted."""
+        self.deletions.append((platform_campaign_id, idempotency_key))
+        self.campaigns.pop(platform_campaign_id, None)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.at_a_time += 1
+        self.most_at_a_time = max(self.most_at_a_time, self.at_a_time)
+        try:
+            yield
+        finally:
+            self.at_a_time -= 1
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The same book, reached through a worker that is frozen until ``thawed`` is set."""
+
+    book: Book
+    thawed: asyncio.Event
+
+    async def push(self, campaign: SavedCampaign, idempotency_key: str) -> Pushed:
+        """Push once the worker is itself again."""
+        await self.thawed.wait()
+        return await self.book.push(campaign, idempotency_key)
+
+    async def delete(self, platform_campaign_id: str, idempotency_key: str) -> None:
+        """Delete once the worker is itself again."""
+        await self.thawed.wait()
+        await self.book.delete(platform_campaign_id, idempotency_key)
