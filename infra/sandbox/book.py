@@ -53,6 +53,8 @@ class Book:
     answers: OrderedDict[str, tuple[str, Reply]] = field(default_factory=OrderedDict)
     tokens: OrderedDict[str, float] = field(default_factory=OrderedDict)
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
+    max_campaigns: int = MAX_CAMPAIGNS
+    max_answers: int = MAX_ANSWERS
     counted: int = 0
     evicted: int = 0
 
@@ -78,7 +80,7 @@ class Book:
         name = f"{self.prefix}{int.from_bytes(digest[:8])}"
         if name in self.campaigns:
             return self.campaigns[name]
-        while len(self.campaigns) >= MAX_CAMPAIGNS:
+        while len(self.campaigns) >= self.max_campaigns:
             plain = (c.id for c in self.campaigns.values() if not c.is_seeded)
             self.forget(next(plain, next(iter(self.campaigns))))
             self.evicted += 1
@@ -101,7 +103,7 @@ class Book:
     def remember(self, key: str, campaign_id: str, reply: Reply) -> None:
         """Keep an answer for its idempotency key."""
         self.answers[key] = (campaign_id, reply)
-        _trim(self.answers, MAX_ANSWERS)
+        _trim(self.answers, self.max_answers)
 
     def note(self, **call: Any) -> None:  # noqa: ANN401 - the fields of Call
         """Write a call into the log."""

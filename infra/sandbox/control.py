@@ -173,8 +173,8 @@ async def _read(request: web.Request, shape: type[BaseModel]) -> Any:  # noqa: A
 
 
 def _refusal(reason: str) -> web.HTTPBadRequest:
-    body = orjson.dumps({"error": reason})
-    return web.HTTPBadRequest(body=body, content_type="application/json")
+    text = orjson.dumps({"error": reason}).decode()
+    return web.HTTPBadRequest(text=text, content_type="application/json")
 
 
 def _json(value: Any) -> web.Response:  # noqa: ANN401 - any JSON value

@@ -53,13 +53,15 @@ class Tally:
 
 @dataclass(slots=True)
 class Post:
-    """A platform's post office; ``secrets`` sign, the newest first."""
+    """A platform's post office; ``secrets`` sign, the newest first; waits are in seconds."""
 
     name: str
     tongue: Tongue
     secrets: Sequence[str]
     url: str
     session: ClientSession
+    attempts: int = ATTEMPTS
+    first_wait: float = FIRST_WAIT
     tally: Tally = field(default_factory=Tally)
     waiting: asyncio.Queue[Letter] = field(default_factory=lambda: asyncio.Queue(ROOM))
 
@@ -115,8 +117,8 @@ class Post:
                 log.warning("A webhook was not taken", extra={"platform": self.name})
 
     async def _deliver(self, letter: Letter) -> bool:
-        backoff = Backoff(first=FIRST_WAIT, longest=LONGEST_WAIT)
-        for attempt in range(ATTEMPTS):
+        backoff = Backoff(first=self.first_wait, longest=LONGEST_WAIT)
+        for attempt in range(self.attempts):
             if attempt:
                 self.tally.retried += 1
             wait = backoff.step()
@@ -129,6 +131,6 @@ class Post:
                     return True
                 asked = retry_after(answer.headers, datetime.now(UTC))
                 wait = min(max(wait, asked or 0), LONGEST_WAIT)
-            if attempt < ATTEMPTS - 1:
+            if attempt < self.attempts - 1:
                 await asyncio.sleep(wait)
         return False

@@ -13,7 +13,7 @@ from infra.settings import Settings
 
 DEFAULT_PORT = 8090
 MAX_BODY_BYTES = 256 * 1024
-SHUTDOWN_SECONDS = 1.0
+SHUTDOWN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
