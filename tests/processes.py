@@ -1,34 +1,20 @@
 """Workers as processes of their own, to be stopped and killed."""
 
 import asyncio
-import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-from pydantic import SecretStr
 
 from infra.settings import Settings
+from tests.services import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def environment(settings: Settings, **more: str) -> dict[str, str]:
-    """Write settings as the environment of a process."""
-    values = {name: getattr(settings, name) for name in type(settings).model_fields}
-    plain = {
-        name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in values.items()
-        if value is not None and not isinstance(value, tuple)
-    }
-    joined = {
-        name.upper(): " ".join(value) for name, value in values.items() if isinstance(value, tuple)
-    }
-    return {**os.environ, **plain, **joined, **more}
 
 
 def free_port() -> int:
@@ -42,13 +28,14 @@ def free_port() -> int:
 class Process:
     """A Python module that runs as a process, with its probes."""
 
-    def __init__(self, module: str, settings: Settings, **more: str) -> None:
-        """Prepare; nothing runs yet."""
+    def __init__(self, module: str, settings: Settings, port: int = 0, **more: str) -> None:
+        """Prepare; nothing runs yet. Without a ``port`` it listens on a free one."""
         self.module = module
-        self.port = free_port()
-        self._environment = environment(settings, PORT=str(self.port), **more)
+        self.port = port or free_port()
+        self._environment = {**environment(settings), "PORT": str(self.port), **more}
         self._process: asyncio.subprocess.Process | None = None
-        self.output = b""
+        # A file, because a pipe that nobody reads would stop the process.
+        self._log = Path(tempfile.gettempdir()) / f"adrelay-test-{module}-{self.port}.log"
 
     @property
     def process(self) -> asyncio.subprocess.Process:
@@ -58,15 +45,16 @@ class Process:
 
     async def start(self) -> None:
         """Start it; what it writes is kept."""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self.module,
-            cwd=ROOT,
-            env=self._environment,
-            stderr=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-        )
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                self.module,
+                cwd=ROOT,
+                env=self._environment,
+                stderr=log,
+                stdout=asyncio.subprocess.DEVNULL,
+            )
 
     async def ready(self, seconds: float = 30, *, status: int = 200) -> None:
         """Wait until it says that it is ready, or answers another status."""
@@ -77,19 +65,31 @@ class Process:
                         if answer.status == status:
                             return
                 except aiohttp.ClientError:
-                    assert self.process.returncode is None, await self.ended()
+                    assert self.process.returncode is None, self.output
                 await asyncio.sleep(0.05)
 
     async def ended(self, seconds: float = 60) -> int:
         """Wait for its end; gives the exit status."""
         async with asyncio.timeout(seconds):
-            _, self.output = await self.process.communicate()
-        assert self.process.returncode is not None
-        return self.process.returncode
+            return await self.process.wait()
+
+    @property
+    def output(self) -> str:
+        """What it has written to standard error since it was first started."""
+        return self._log.read_text(errors="replace")
+
+    def forget(self) -> None:
+        """Remove what it has written."""
+        self._log.unlink(missing_ok=True)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
+
+    async def kill(self) -> None:
+        """End it without a chance to do anything."""
+        self.send(signal.SIGKILL)
+        await self.ended()
 
     async def stop(self) -> int:
         """Ask it to end, and wait."""
@@ -101,12 +101,12 @@ class Process:
 @asynccontextmanager
 async def running(module: str, settings: Settings, **more: str) -> AsyncIterator[Process]:
     """Run a module for the length of a block; ready when the block begins."""
-    process = Process(module, settings, **more)
+    process = Process(module, settings, 0, **more)
     await process.start()
     try:
         await process.ready()
         yield process
     finally:
         if process.process.returncode is None:
-            process.process.kill()
-            await process.ended()
+            await process.kill()
+        process.forget()

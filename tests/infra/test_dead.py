@@ -1,7 +1,6 @@
 """Dead letters from the queue to the file, and back."""
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,7 +32,8 @@ from tests.infra.ledger import (
     written,
 )
 from tests.infra.test_consumer import note
-from tests.processes import ROOT, environment
+from tests.processes import ROOT
+from tests.services import environment
 
 DEAD = f"{QUEUE}.dead"
 
@@ -66,7 +66,7 @@ async def dead(settings: Settings, *arguments: str, given: bytes = b"") -> tuple
         *arguments,
         "--json",
         cwd=ROOT,
-        env={**os.environ, **environment(settings)},
+        env=environment(settings),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
