@@ -36,7 +36,9 @@ def write_env(
     secrets = {
         name: environment.get(name) or kept.get(name) or made for name, made in make_keys().items()
     }
-    values = {**_addresses(servers, processes), **secrets}
+    # The platforms remember what our database remembers, over a restart of both.
+    state = {"SANDBOX_STATE": str(place.state / "sandbox.json")}
+    values = {**_addresses(servers, processes), **state, **secrets}
     for process, names in OWN.items():
         _write(env_file(place, process), values, names)
     common = [name for name in values if not any(name in names for names in OWN.values())]
