@@ -1,7 +1,7 @@
 """A private Prometheus that scrapes this system's processes and its broker.
 
 The configuration is made anew at every start, because it names the ports of that start.
-Rules are taken from ``infra/dashboards``. It is no part of the main job: where it cannot
+The alerts are those of ``infra/dashboards``. It is no part of the main job: where it cannot
 be had, the system runs without, and every process still shows its ``/metrics``.
 """
 
@@ -18,6 +18,7 @@ from infra.deploy.services.ports import Ports, is_open
 NAME = "prometheus"
 PACKAGES = ("prometheus",)
 DASHBOARDS = CHECKOUT / "infra" / "dashboards"
+RULES = (DASHBOARDS / "alerts.yaml",)
 INTERVAL = "5s"
 RETENTION = "15d"
 BROKER = "rabbitmq"
@@ -59,7 +60,7 @@ def start(place: Place, ports: Ports, targets: Mapping[str, int]) -> Daemon:
     stop(place)
     folder = place.folder(NAME, account)
     rules = []
-    for rule in sorted(DASHBOARDS.glob("*.yaml")):
+    for rule in RULES:
         # The server's account may not be able to read the checkout.
         write_private(folder / rule.name, rule.read_text(), account)
         rules.append(str(folder / rule.name))
