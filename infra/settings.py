@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     confirm_deadline: Seconds = Field(
         default=1, description="The ingress waits so long for a confirm, then uses the outbox"
     )
+    reply_deadline: Seconds = Field(
+        default=5, description="The ingress waits so long for the auth worker's answer"
+    )
     database_pool: int = Field(default=10, ge=1, description="Database connections a process")
     statement_timeout: Seconds = Field(default=10, description="Longest run of a statement")
     redis_timeout: Seconds = Field(default=0.25, description="Longest wait for Redis")

@@ -27,11 +27,12 @@ from workers.ingress.envelope import to_json
 from workers.ingress.gate import Gate
 from workers.ingress.openapi import openapi
 from workers.ingress.outcomes import Outcomes
-from workers.ingress.protocol import make_protocol
+from workers.ingress.protocol import Protocol, check_parser, drain
 from workers.ingress.routes import PROBES, ROUTES
 
 NAME = "web"
 BACKLOG = 1024
+CLOSING = 1.0  # seconds for what could not be finished to be cancelled
 
 log = telemetry.get_logger(__name__)
 
@@ -44,16 +45,19 @@ async def open_ingress(settings: Settings, draining: asyncio.Event) -> AsyncIter
         Requester(settings, NAME) as requester,
     ):
         gate = open_gate(resources, requester)
-        runner = web.AppRunner(
-            make_app(gate, draining), shutdown_timeout=settings.shutdown_deadline
-        )
+        runner = web.AppRunner(make_app(gate, draining), shutdown_timeout=CLOSING)
         await runner.setup()
-        server = await _listen(runner, settings)
+        server = runner.server
+        if server is None:
+            raise RuntimeError("the runner was not set up")
+        listening = await _listen(server, settings, draining)
         try:
-            yield server.sockets[0].getsockname()[1]
+            yield listening.sockets[0].getsockname()[1]
         finally:
-            server.close()
+            draining.set()
+            listening.close()
             gate.outcomes.release()
+            await drain(server, settings.shutdown_deadline)
             await runner.cleanup()
 
 
@@ -96,13 +100,13 @@ def make_app(gate: Gate, draining: asyncio.Event) -> web.Application:
     return app
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> asyncio.Server:
+async def _listen(
+    server: web.Server, settings: Settings, draining: asyncio.Event
+) -> asyncio.Server:
+    check_parser()
     loop = asyncio.get_running_loop()
-    server = runner.server
-    if server is None:
-        raise RuntimeError("the runner was not set up")
     return await loop.create_server(
-        lambda: make_protocol(server, loop),
+        lambda: Protocol(server, loop, draining),
         settings.host,
         PORTS[NAME] if settings.port is None else settings.port,
         backlog=BACKLOG,

@@ -29,7 +29,6 @@ from workers.ingress.gate import Call
 from workers.ingress.refusals import Detail, Refusal, invalid_token, unavailable
 
 SOURCE = "urn:adrelay:api"
-LIMIT = 5.0  # seconds for the auth worker's answer
 SECRET = {"Cache-Control": "no-store"}
 Request = RegistrationRequested | LoginRequested | RefreshRequested | LogoutRequested
 
@@ -109,8 +108,9 @@ def _sealed(call: Call, kind: type[Request], body: BaseModel, lifetime: timedelt
 
 
 async def _ask(call: Call, message: Message) -> web.Response:
+    gate = call.gate
     try:
-        answer = await call.gate.requester.ask(message, LIMIT)
+        answer = await gate.requester.ask(message, gate.resources.settings.reply_deadline)
     except Outage:
         raise unavailable("The auth service does not answer right now.") from None
     status = int(answer["status"])

@@ -5,6 +5,7 @@ which may be the beginning of an access token.
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -17,15 +18,37 @@ from workers.ingress.gate import ids_of
 from workers.ingress.refusals import Refusal
 
 IDLE = 75.0  # seconds until a connection without a request is closed
+PAUSE = 0.02  # seconds between two looks at what is still in flight
 LINGER = 2.0  # seconds to read on after an answer, for a client that is still sending
 
 log = telemetry.get_logger(__name__)
 
 
 class Protocol(web.RequestHandler):
-    """aiohttp's connection, except for how it speaks of errors."""
+    """aiohttp's connection, except for how it speaks of errors and how it ends.
 
-    __slots__ = ()
+    aiohttp would stop reading the bodies of requests in flight as soon as it is told to end.
+    """
+
+    __slots__ = ("_draining",)
+
+    def __init__(
+        self, server: web.Server, loop: asyncio.AbstractEventLoop, draining: asyncio.Event
+    ) -> None:
+        """Begin; once ``draining`` is set the next answer is the last one."""
+        self._draining = draining
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # as AppRunner passes it on
+            keepalive_timeout=IDLE,
+            lingering_time=LINGER,
+        )
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being read or answered."""
+        return self._request_in_progress or bool(self._messages)
 
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -35,6 +58,8 @@ class Protocol(web.RequestHandler):
             ids = ids_of(request.headers)
             resp = refuse(request, resp, ids, UNKNOWN, None)
             stamp(resp, ids.request_id)
+        if self._draining.is_set():
+            resp.force_close()
         return super().finish_response(request, resp, start_time)
 
     def handle_error(
@@ -70,18 +95,28 @@ class Protocol(web.RequestHandler):
         log.error("a connection failed")
 
 
-def make_protocol(server: web.Server, loop: asyncio.AbstractEventLoop) -> Protocol:
-    """Make the protocol of one connection.
-
-    Raises ``RuntimeError`` without aiohttp's C parser: the one in Python had the request
-    smuggling defects.
-    """
+def check_parser() -> None:
+    """Refuse to start without aiohttp's C parser: the one in Python had smuggling defects."""
     if http_parser.HttpRequestParser.__module__ != "aiohttp._http_parser":
         raise RuntimeError("aiohttp was built without its C parser")
-    return Protocol(
-        server,
-        loop=loop,
-        access_log=None,  # type: ignore[arg-type]  # as AppRunner passes it on
-        keepalive_timeout=IDLE,
-        lingering_time=LINGER,
-    )
+
+
+async def drain(server: web.Server, deadline: float) -> None:
+    """Close idle connections, and give the others ``deadline`` seconds to be answered."""
+    until = time.monotonic() + deadline
+    busy = _busy(server)
+    while busy and time.monotonic() < until:
+        await asyncio.sleep(PAUSE)
+        busy = _busy(server)
+    if busy:
+        log.warning("giving up requests in flight", extra={"count": busy})
+
+
+def _busy(server: web.Server) -> int:
+    busy = 0
+    for connection in server.connections:
+        if isinstance(connection, Protocol) and connection.is_busy:
+            busy += 1
+        else:
+            connection.force_close()
+    return busy

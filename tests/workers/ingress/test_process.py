@@ -1,0 +1,115 @@
+"""The ingress as a process: it starts, drains on SIGTERM, and stops at once on the second."""
+
+import asyncio
+import signal
+
+import aiohttp
+import orjson
+
+from infra.settings import Settings
+from tests.processes import running
+from tests.workers.ingress.conftest import PATIENCE, Person
+from tests.workers.ingress.test_webhooks import STATUS, signed
+
+MODULE = "workers.ingress"
+
+
+def request(settings: Settings) -> tuple[bytes, bytes]:
+    """Write a webhook as bytes: everything but the last byte, and that."""
+    body = orjson.dumps(STATUS)
+    signature = signed(settings, body)["X-Claude-Signature"]
+    head = (
+        "POST /webhooks/claude HTTP/1.1\r\nHost: x\r\n"
+        f"Content-Length: {len(body)}\r\nX-Claude-Signature: {signature}\r\n\r\n"
+    )
+    return head.encode() + body[:-1], body[-1:]
+
+
+async def is_closed(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return True
+    writer.close()
+    return False
+
+
+async def until_closed(port: int) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not await is_closed(port):
+            await asyncio.sleep(0.02)
+
+
+async def test_sigterm_finishes_what_is_in_flight_takes_nothing_new_and_exits_0(
+    settings: Settings,
+) -> None:
+    first, last = request(settings)
+    async with running(MODULE, settings) as process:
+        reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
+        writer.write(first)
+        await writer.drain()
+        idle = await asyncio.open_connection("127.0.0.1", process.port)
+        process.send(signal.SIGTERM)
+        await until_closed(process.port)
+        assert await idle[0].read() == b""
+        writer.write(last)
+        async with asyncio.timeout(PATIENCE):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert answer.endswith(b'{"received": true}')
+        assert await process.ended() == 0
+        writer.close()
+        idle[1].close()
+
+
+async def test_a_second_sigterm_exits_at_once(settings: Settings) -> None:
+    first, _ = request(settings)
+    async with running(MODULE, settings) as process:
+        _, writer = await asyncio.open_connection("127.0.0.1", process.port)
+        writer.write(first)
+        await writer.drain()
+        process.send(signal.SIGTERM)
+        await until_closed(process.port)
+        process.send(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            assert await process.ended() == 128 + signal.SIGTERM
+        writer.close()
+
+
+async def test_a_request_that_never_ends_is_given_up_at_the_deadline(settings: Settings) -> None:
+    first, _ = request(settings)
+    short = settings.model_copy(update={"shutdown_deadline": 1.0})
+    async with running(MODULE, short) as process:
+        _, writer = await asyncio.open_connection("127.0.0.1", process.port)
+        writer.write(first)
+        await writer.drain()
+        process.send(signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE):
+            assert await process.ended() == 0
+        writer.close()
+
+
+async def test_who_waits_for_an_outcome_is_let_go_when_the_process_ends(
+    settings: Settings, manager: Person
+) -> None:
+    async with running(MODULE, settings) as process, aiohttp.ClientSession() as client:
+        url = f"http://127.0.0.1:{process.port}/api/v1/campaigns"
+        body = {
+            "name": "Spring",
+            "budget": 1,
+            "platform": "claude",
+            "targeting": {"interests": [], "age_range": [18, 65]},
+        }
+        headers = {**manager.headers, "Prefer": "wait=30"}
+        posting = asyncio.create_task(client.post(url, json=body, headers=headers))
+        metrics = f"http://127.0.0.1:{process.port}/metrics"
+        async with asyncio.timeout(PATIENCE):
+            while (
+                'adrelay_accepted_total{how="confirmed"} 1.0'
+                not in await (await client.get(metrics)).text()
+            ):
+                await asyncio.sleep(0.05)
+        process.send(signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE):
+            assert (await posting).status == 202
+            assert await process.ended() == 0

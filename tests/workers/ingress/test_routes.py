@@ -1,0 +1,167 @@
+"""The route table is the truth: the router, the documents and who may use what follow it."""
+
+import asyncio
+import re
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.web_urldispatcher import SystemRoute
+
+from events import CATALOGUE
+from infra import topology
+from infra.requests import Requester
+from infra.resources import Resources
+from infra.tokens import Verifier
+from tests.workers.ingress.conftest import MakeKey, MakePerson, body_of
+from workers.ingress.app import make_app, open_gate
+from workers.ingress.routes import PROBES, ROUTES
+from workers.ingress.who import ANYONE
+
+
+@pytest.fixture
+async def app(resources: Resources) -> web.Application:
+    async with Requester(resources.settings, "test") as requester:
+        return make_app(open_gate(resources, requester), asyncio.Event())
+
+
+async def test_the_router_has_the_routes_of_the_table_and_the_probes(
+    app: web.Application,
+) -> None:
+    routed = {
+        (route.method, route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None and not isinstance(route, SystemRoute)
+    }
+    listed = {(route.method, route.path) for route in ROUTES}
+    heads = {("HEAD", path) for method, path in listed if method == "GET"}
+    probes = {(method, path) for method in ("GET", "HEAD") for path in PROBES}
+    assert routed == listed | heads | probes
+    assert len(listed) == len(ROUTES)
+
+
+def test_every_route_says_who_may_use_it() -> None:
+    for route in ROUTES:
+        assert route.who.anyone != bool(route.who.roles or route.who.scope), route
+
+
+OPEN = {
+    "register",
+    "login",
+    "refresh",
+    "logout",
+    "post_webhook",
+    "get_jwks",
+    "get_openapi",
+    "get_asyncapi",
+}
+
+
+def test_the_routes_that_are_open_to_all_are_these() -> None:
+    assert {route.name for route in ROUTES if route.who is ANYONE} == OPEN
+
+
+GUARDED = [route for route in ROUTES if route.who is not ANYONE]
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=[route.name for route in GUARDED])
+async def test_a_route_refuses_whom_its_entry_does_not_name(
+    client: aiohttp.ClientSession, make_person: MakePerson, make_api_key: MakeKey, route: Any
+) -> None:
+    path = route.path.replace("{id}", "00000000-0000-4000-8000-000000000000")
+    assert (await client.request(route.method, path)).status == 401
+    for role in ("admin", "manager", "viewer"):
+        person = await make_person(role)
+        response = await client.request(route.method, path, headers=person.headers)
+        assert (response.status == 403) == (role not in route.who.roles), role
+    key = await make_api_key(scopes=["another:scope"])
+    response = await client.request(route.method, path, headers={"X-API-Key": key})
+    assert response.status == 403
+    if route.who.scope:
+        key = await make_api_key(scopes=[route.who.scope])
+        response = await client.request(route.method, path, headers={"X-API-Key": key})
+        assert response.status != 403
+
+
+# --- documents --------------------------------------------------------------------------------
+
+
+def references(document: Any) -> set[str]:
+    if isinstance(document, dict):
+        own = {document["$ref"]} if isinstance(document.get("$ref"), str) else set()
+        return own.union(*(references(value) for value in document.values()))
+    if isinstance(document, list):
+        return set().union(*(references(value) for value in document))
+    return set()
+
+
+def resolve(document: Any, reference: str) -> Any:
+    assert reference.startswith("#/"), reference
+    for part in reference[2:].split("/"):
+        document = document[part]
+    return document
+
+
+async def test_every_route_is_in_the_openapi_document(client: aiohttp.ClientSession) -> None:
+    document = await body_of(await client.get("/openapi.json"), 200)
+    assert document["openapi"] == "3.1.0"
+    described = {
+        (method.upper(), path)
+        for path, operations in document["paths"].items()
+        for method in operations
+    }
+    assert described == {(r.method, r.path) for r in ROUTES} | {("GET", p) for p in PROBES}
+    for reference in references(document):
+        assert resolve(document, reference)
+
+
+async def test_the_openapi_document_tells_inputs_answers_and_who_may(
+    client: aiohttp.ClientSession,
+) -> None:
+    document = await body_of(await client.get("/openapi.json"), 200)
+    names = set()
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            names.add(operation["operationId"])
+            assert operation["summary"]
+            assert operation["responses"]
+            given = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "path"}
+            assert given == set(re.findall(r"\{(\w+)\}", path))
+    assert len(names) == len(ROUTES) + len(PROBES)
+    create = document["paths"]["/api/v1/campaigns"]["post"]
+    shape = create["requestBody"]["content"]["application/json"]["schema"]
+    draft = resolve(document, shape["$ref"])
+    assert {"name", "budget", "platform", "targeting"} == set(draft["required"])
+    assert create["responses"].keys() >= {"201", "202", "400", "401", "403", "413", "415", "422"}
+    assert create["security"] == [{"token": []}, {"key": []}]
+    assert document["paths"]["/api/v1/auth/login"]["post"]["security"] == []
+    listing = document["paths"]["/api/v1/campaigns"]["get"]
+    assert {p["name"] for p in listing["parameters"]} == {"page", "per_page", "platform", "status"}
+
+
+async def test_every_event_and_queue_is_in_the_asyncapi_document(
+    client: aiohttp.ClientSession,
+) -> None:
+    document = await body_of(await client.get("/asyncapi.json"), 200)
+    assert document["asyncapi"] == "3.0.0"
+    assert document["components"]["messages"].keys() == CATALOGUE.keys()
+    queues = {queue.name for queue in topology.WORK_QUEUES}
+    queues |= {queue.name for queue in topology.REQUEST_QUEUES}
+    assert document["channels"].keys() == CATALOGUE.keys() | queues
+    for reference in references(document):
+        assert resolve(document, reference)
+    login = document["channels"]["login.requested.v1"]
+    assert login["bindings"]["amqp"]["exchange"]["name"] == topology.REQUESTS
+    saved = document["channels"]["campaign.saved.v1"]
+    assert saved["address"] == "campaign.saved.v1.{platform}"
+    received = document["operations"]["receive.metrics.record"]
+    assert received["action"] == "receive"
+
+
+async def test_the_public_keys_verify_tokens_elsewhere(
+    client: aiohttp.ClientSession, resources: Resources
+) -> None:
+    response = await client.get("/.well-known/jwks.json")
+    assert await body_of(response, 200) == Verifier(resources.settings).jwks()
+    assert response.headers["Cache-Control"] == "public, max-age=300"
