@@ -2,7 +2,9 @@
 
 Shell syntax, so that ``. .services/env`` works too, and readable by its owner alone. Two
 keys stand in ``.services/auth.env``: only the auth worker may sign tokens and open sealed
-credentials. Secrets are made on the first start and kept; the environment overrides them.
+credentials. The sandbox alone knows its state file, so that no other sandbox started from
+this checkout writes into it. Secrets are made on the first start and kept; the environment
+overrides them.
 """
 
 import shlex
@@ -18,7 +20,10 @@ from infra.settings import read_env_file
 from schemas.base import PLATFORMS
 
 # What one process alone is told.
-OWN: Mapping[str, tuple[str, ...]] = {"auth": ("TOKEN_SIGNING_KEY", "SEAL_PRIVATE_KEY")}
+OWN: Mapping[str, tuple[str, ...]] = {
+    "auth": ("TOKEN_SIGNING_KEY", "SEAL_PRIVATE_KEY"),
+    SANDBOX: ("SANDBOX_STATE",),
+}
 
 
 def env_file(place: Place, process: str = "") -> Path:

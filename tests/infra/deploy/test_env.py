@@ -19,7 +19,6 @@ NAMES = {
     "DATABASE_URL",
     "REDIS_URL",
     "PROMETHEUS_URL",
-    "SANDBOX_STATE",
     "SANDBOX_URL",
     "ADRELAY_ADMIN_EMAIL",
     "ADRELAY_ADMIN_PASSWORD",
@@ -95,6 +94,15 @@ def test_only_the_auth_worker_gets_the_private_keys(place: Place) -> None:
     assert {name for name, env in environments.items() if private & env.keys()} == {"auth"}
     assert environments["auth"].keys() >= private
     assert not any(name in env_file(place).read_text() for name in private)
+
+
+def test_only_the_sandbox_is_told_where_its_state_is(place: Place) -> None:
+    written = write(place)
+    environments = {process.name: environment_of(place, process, {}) for process in plan(place)}
+
+    told = {name for name, env in environments.items() if "SANDBOX_STATE" in env}
+    assert told == {"sandbox"}
+    assert "SANDBOX_STATE" not in written
 
 
 def test_each_process_gets_its_own_port(place: Place) -> None:
