@@ -4,6 +4,7 @@ The id is kept with the moment its process began, so that a recycled id is never
 The shell in between lets the server outlive the program that started it.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -119,13 +120,26 @@ class Daemon:
                 raise NotStarted(f"{self.name} is not ready in {deadline:.0f} s; {tail(self.log)}")
             time.sleep(POLL)
 
+    @staticmethod
+    def _signal(pid: int, number: signal.Signals) -> None:
+        """Signal the process; what is killed takes its children along, which it cannot end.
+
+        They are its group, which is ours alone when its leader was the shell that started it.
+        """
+        with contextlib.suppress(ProcessLookupError):
+            group = os.getpgid(pid)
+            if number == signal.SIGKILL and began(group) is None:
+                os.killpg(group, number)
+            else:
+                os.kill(pid, number)
+
     def stop(self, how: signal.Signals = signal.SIGTERM, deadline: float = 30) -> None:
         """End the process and wait for it; after ``deadline`` seconds it is killed."""
         pid = self.pid()
         for number, patience in ((how, deadline), (signal.SIGKILL, 5)):
             if pid is None or self.pid() != pid:
                 break
-            os.kill(pid, number)
+            self._signal(pid, number)
             end = time.monotonic() + patience
             while self.pid() == pid and time.monotonic() < end:
                 time.sleep(POLL)

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,18 +39,21 @@ def test_a_daemon_lives_until_it_is_stopped(place: Place) -> None:
     assert daemon.pid() is None
 
 
-def test_a_daemon_that_does_not_heed_the_signal_is_killed(place: Place) -> None:
+def test_a_daemon_that_does_not_heed_the_signal_is_killed_with_its_children(place: Place) -> None:
     daemon = Daemon(place, "stubborn")
-    ready = place.state / "ready"
-    words = ["sh", "-c", f"trap '' TERM; touch {ready}; while :; do sleep 1; done"]
-    daemon.start(words, OURSELVES, place.state)
-    daemon.wait_until(ready.exists)
+    child = place.state / "child"
+    script = f"trap '' TERM; sleep 300 & echo $! >{child}.new; mv {child}.new {child}; wait; wait"
+    daemon.start(["sh", "-c", script], OURSELVES, place.state)
+    daemon.wait_until(child.exists)
     pid = daemon.pid()
     assert pid is not None
 
     daemon.stop(deadline=0.2)
 
     assert began(pid) is None
+    end = time.monotonic() + 5
+    while began(int(child.read_text())) is not None:
+        assert time.monotonic() < end
 
 
 def test_a_recycled_process_id_is_not_taken_for_the_daemon(place: Place) -> None:
