@@ -27,10 +27,10 @@ from infra.sandbox.faults import Faults
 from infra.sandbox.orders import NewPace, Order
 from infra.sandbox.post import Letter, Post
 from infra.sandbox.tongue import metrics_news, status_news
-from infra.sandbox.world import WORLD, Stage
+from infra.sandbox.world import TONGUES, WORLD, Stage
 from schemas.webhooks import in_words
 
-PLATFORM = "/_control/{platform:claude|chatgpt|gemini}"
+PLATFORM = f"/_control/{{platform:{'|'.join(TONGUES)}}}"
 
 
 def routes() -> list[web.RouteDef]:
