@@ -63,5 +63,5 @@ if ! { [ -x .venv/bin/python ] && fits .venv/bin/python; }; then make_venv; fi
 echo "adrelay: installing the Python packages of $lock" >&2
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
     --require-hashes -r requirements/uv.txt
-.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r "$lock"
+.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes -r "$lock"
 digest "$1" >".venv/.lock-$1"
