@@ -61,7 +61,7 @@ if ! flock -n 9; then flock 9; fi
 if is_current "$1" || is_current dev; then exit; fi
 if ! { [ -x .venv/bin/python ] && fits .venv/bin/python; }; then make_venv; fi
 echo "adrelay: installing the Python packages of $lock" >&2
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
     --require-hashes -r requirements/uv.txt
 .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes -r "$lock"
 digest "$1" >".venv/.lock-$1"

@@ -103,8 +103,9 @@ class Place:
         folder = self.data.resolve() / server
         folder.mkdir(exist_ok=True)
         folder.chmod(0o700)
-        if account.switches:
-            os.chown(folder, account.uid, account.gid)
+        if account.switches and folder.stat().st_uid != account.uid:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, account.uid, account.gid, follow_symlinks=False)
         return folder
 
     def passwords(self) -> dict[str, str]:
