@@ -28,6 +28,7 @@ demo: venv-run ## drive the whole story against the running system (REPEAT=n for
 	@$(PYTHON_ENV) .venv/bin/python -m infra.deploy.demo $(if $(REPEAT),--repeat $(REPEAT))
 
 test: venv ## the test suite, on private servers of its own (ARGS="-k word")
+	@$(DEPLOY) install
 	@$(PYTHON_ENV) .venv/bin/python -m pytest $(ARGS)
 
 check: venv ## ruff, mypy --strict, the import rule

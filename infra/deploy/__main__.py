@@ -1,4 +1,4 @@
-"""The commands behind ``make``: ``python -m infra.deploy run | up | down | status | reset``."""
+"""The commands behind ``make``: ``python -m infra.deploy run | up | down | status | reset | install``."""
 
 import argparse
 import asyncio
@@ -13,6 +13,7 @@ from infra.deploy.procfile import Process, planned
 from infra.deploy.services import docker
 from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.place import RUNNING as PLACE
+from infra.deploy.services.provide import install_missing
 from infra.deploy.supervisor import Supervisor
 
 
@@ -108,6 +109,12 @@ def reset() -> int:
     return 0
 
 
+def install() -> int:
+    """Install missing servers now, so that nobody has to wait for that later."""
+    install_missing(say)
+    return 0
+
+
 def supervise() -> int:
     """Keep the processes running: what ``up`` leaves in the background."""
     asyncio.run(_background(planned(PLACE)))
@@ -126,6 +133,7 @@ COMMANDS: dict[str, Callable[[], int]] = {
     "down": down,
     "status": status,
     "reset": reset,
+    "install": install,
     "supervise": supervise,
 }
 

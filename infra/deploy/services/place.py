@@ -77,12 +77,10 @@ class Place:
         return self.state / "data"
 
     def prepare(self) -> None:
-        """Make the folders; others may pass through, so that servers reach their data."""
+        """Make the folders; others may pass through, so that servers reach what is theirs."""
         for folder in (self.state, self.logs, self.state / "run"):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o711)
-        if not self.data.exists():
-            self._make_data()
 
     def _make_data(self) -> None:
         self.data.unlink(missing_ok=True)
@@ -100,6 +98,8 @@ class Place:
 
     def folder(self, server: str, account: Account) -> Path:
         """Make the data folder of a server, readable by its account alone."""
+        if not self.data.exists():
+            self._make_data()
         folder = self.data.resolve() / server
         folder.mkdir(exist_ok=True)
         folder.chmod(0o700)

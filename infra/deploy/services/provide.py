@@ -5,7 +5,7 @@
 Each of the three stands for itself: one may be given and the others private.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.deploy.services import apt, docker, prometheus, rabbitmq
@@ -34,7 +34,7 @@ def provide(place: Place, environment: Mapping[str, str], say: Say) -> Servers:
     place.prepare()
     given = _given(place, environment)
     wanted = [name for name in SERVERS if name not in given]
-    _install_missing(wanted, say)
+    install_missing(say, wanted)
     contained = [name for name in wanted if not SERVERS[name].is_installed()]
     if contained and not docker.is_possible():
         raise NotStarted(_advice(contained))
@@ -60,11 +60,10 @@ def _given(place: Place, environment: Mapping[str, str]) -> dict[str, str]:
     return {name: url for name, url in given.items() if url and url not in ours}
 
 
-def _install_missing(wanted: list[str], say: Say) -> None:
-    servers = [SERVERS[name] for name in wanted]
+def install_missing(say: Say, wanted: Sequence[str] = tuple(SERVERS)) -> None:
+    """Install the servers of ``wanted`` and Prometheus with apt, where they are missing."""
+    servers = [*(SERVERS[name] for name in wanted), prometheus]
     missing = [server for server in servers if not server.is_installed()]
-    if not prometheus.is_installed():
-        missing.append(prometheus)
     if missing:
         apt.install([package for server in missing for package in server.PACKAGES], say)
 

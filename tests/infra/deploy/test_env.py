@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,11 @@ AWKWARD = "postgresql://a:p%27w$(x)@h/d?x=1&y=2"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path / "state")
     place.prepare()
-    return place
+    yield place
+    place.remove()
 
 
 def write(place: Place, **environment: str) -> dict[str, str]:

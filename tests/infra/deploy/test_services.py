@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,10 +22,11 @@ OURSELVES = Account(os.geteuid(), os.getegid(), switches=False)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path / "state")
     place.prepare()
-    return place
+    yield place
+    place.remove()
 
 
 def test_a_daemon_lives_until_it_is_stopped(place: Place) -> None:

@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,10 +22,11 @@ FOREVER = "import time\nwhile True: time.sleep(1)"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path / "state")
     place.prepare()
-    return place
+    yield place
+    place.remove()
 
 
 def python(code: str, name: str = "one") -> Process:
