@@ -1,4 +1,4 @@
-"""The commands behind ``make``: ``python -m infra.deploy run | up | down | status | reset | install``."""
+"""The commands behind ``make``: ``python -m infra.deploy COMMAND``."""
 
 import argparse
 import asyncio

@@ -1,15 +1,17 @@
 """What a person sees: the short screen after a start, and the table of ``make status``."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from infra.deploy import readiness
 from infra.deploy.env import env_file
-from infra.deploy.procfile import planned
+from infra.deploy.procfile import Process, planned
 from infra.deploy.services.daemon import Daemon
 from infra.deploy.services.place import CHECKOUT, Place
 from infra.deploy.services.private import ENDINGS
 from infra.deploy.services.prometheus import NAME as PROMETHEUS
-from infra.deploy.status import read_status
+from infra.deploy.status import Status, read_status
+from infra.deploy.system import SUPERVISOR
 from infra.settings import read_env_file
 
 CAMPAIGN = (
@@ -48,30 +50,34 @@ Try it:
 
 async def status(place: Place) -> str:
     """Write the table: name, state, port, process id, since when, restarts."""
+    processes = planned(place)
+    if not processes:
+        return "nothing has been started here yet ('make run' or 'make up')"
     rows = [("NAME", "STATE", "PORT", "PID", "SINCE (UTC)", "RESTARTS")]
-    for name in (*ENDINGS, PROMETHEUS):
+    for name in (*ENDINGS, PROMETHEUS, SUPERVISOR):
         daemon = Daemon(place, name)
         pid, since = daemon.pid(), daemon.since()
         if pid and since:
             rows.append((name, "running", "", str(pid), _moment(since), ""))
-    processes = planned(place)
-    answers = await readiness.answers_of(processes) if processes else {}
-    statuses = read_status(place)
-    for process in processes:
-        seen = statuses.get(process.name)
-        if seen is None or not seen.is_alive:
-            state = f"down ({seen.last_exit})" if seen and seen.last_exit else "down"
-            rows.append((process.name, state, str(process.port), "", "", ""))
-            continue
-        state = "not ready" if answers[process.name] else "ready"
-        since = datetime.fromisoformat(seen.since)
-        row = (process.name, state, str(seen.port), str(seen.pid), _moment(since))
-        rows.append((*row, str(seen.restarts)))
+    answers, statuses = await readiness.answers_of(processes), read_status(place)
+    rows += [_row(process, statuses.get(process.name), answers) for process in processes]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def _row(
+    process: Process, seen: Status | None, answers: Mapping[str, str]
+) -> tuple[str, str, str, str, str, str]:
+    port = str(process.port)
+    if seen is None or not seen.is_alive:
+        state = f"down ({seen.last_exit})" if seen and seen.last_exit else "down"
+        return (process.name, state, port, "", "", "")
+    state = "not ready" if answers[process.name] else "ready"
+    since = _moment(datetime.fromisoformat(seen.since))
+    return (process.name, state, port, str(seen.pid), since, str(seen.restarts))
 
 
 def _moment(when: datetime) -> str:
