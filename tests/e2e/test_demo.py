@@ -1,0 +1,53 @@
+"""``make demo`` against the whole system: the story that must run."""
+
+import asyncio
+import sys
+
+import pytest
+
+from infra.deploy.services.place import CHECKOUT
+from infra.settings import Settings
+from tests.e2e.system import running_system
+from tests.services import environment
+
+
+async def run(settings: Settings, *words: str, **more: str) -> tuple[int | None, str]:
+    """Run a module of this checkout; tells its exit status and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *words,
+        cwd=CHECKOUT,
+        env={**environment(settings), **more},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+@pytest.mark.timeout(180)
+async def test_every_step_of_the_story_runs_and_its_traffic_counts_once(
+    settings: Settings,
+) -> None:
+    code, output = await run(settings, "infra.seed")
+    assert code == 0, output
+
+    async with running_system(settings) as system:
+        words = ("infra.deploy.demo", "--repeat", "5")
+        code, output = await run(settings, *words, ADRELAY_URL=system.url)
+
+    assert code == 0, output
+    assert [line[:2] for line in output.splitlines() if line[1:2] == "."] == [
+        f"{step}." for step in range(1, 7)
+    ]
+    assert "45 events were accepted" in output
+
+
+async def test_the_story_ends_with_a_reason_where_nothing_answers(settings: Settings) -> None:
+    nowhere = {"RABBITMQ_URL": "amqp://guest:guest@127.0.0.1:1/"}
+
+    code, output = await run(settings, "infra.deploy.demo", ADRELAY_URL="http://[::1]:1", **nowhere)
+
+    assert code == 1
+    assert "No answer" in output
