@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
-import aio_pika
 import aiormq
 from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
@@ -26,6 +25,7 @@ from infra.backoff import Backoff
 from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown, Unroutable
 from infra.message import Message
 from infra.settings import Settings
+from infra.wire import Tap, TappedConnection, TappedTransport
 
 T = TypeVar("T")
 
@@ -69,6 +69,15 @@ class Link:
         self._timeout = settings.broker_timeout
         self._lock = asyncio.Lock()
         self._connection: AbstractConnection | None = None
+        self._tap = Tap()
+
+    async def tapped_channel(self) -> tuple[Channel, Tap]:
+        """Open a channel to consume on, and the tap of its connection; raises ``Outage``."""
+        while True:
+            channel = await self.channel()
+            # Another caller may have connected anew in the meantime.
+            if not channel.is_closed:
+                return channel, self._tap
 
     async def channel(self, *, confirms: bool = False) -> Channel:
         """Open a channel of the client library's lower layer (aiormq).
@@ -95,12 +104,14 @@ class Link:
     async def _connect(self) -> AbstractConnection:
         url = self._urls[0]
         self._urls.append(self._urls.pop(0))
-        connecting = aio_pika.connect(
+        tap = Tap()
+        connection = TappedConnection(
             url,
-            timeout=self._timeout,
             client_properties={"connection_name": self._name},
+            transport_factory=TappedTransport(tap),
         )
-        connection = await guarded(connecting, self._timeout + 1)
+        await guarded(connection.connect(timeout=self._timeout), self._timeout + 1)
+        self._tap = tap
         log.debug("connected to the broker", extra={"host": url.host, "port": url.port})
         return connection
 

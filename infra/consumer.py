@@ -94,9 +94,9 @@ class Consumer:
         if not await healthy(self._resources, redis=self._redis_was_gone):
             raise Outage("the database or Redis does not answer")
         self._redis_was_gone = False
-        channel = await self._link.channel()
+        channel, tap = await self._link.tapped_channel()
         limit = self._resources.settings.broker_timeout
-        async with Reading(self._subscription, channel, self._live, limit) as reading:
+        async with Reading(self._subscription, channel, tap, self._live, limit) as reading:
             self.alive = True
             self._meters.alive.set(1)
             with self._meters.careful.track_inprogress():

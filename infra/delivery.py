@@ -14,6 +14,7 @@ from uuid import UUID
 
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 from pydantic import ValidationError
 
 from events.base import Event, MissingAttributes, decode, decode_binary, now
@@ -28,21 +29,66 @@ USER = "x-adrelay-user"  # the user id that the broker validated at the first pu
 REPLAYS = "x-adrelay-replays"  # how often a person replayed it
 
 CLOCK_SKEW = timedelta(minutes=5)
+COUNTED = b"x-delivery-count"
 PREFIXES = ("cloudEvents_", "cloudEvents:")  # CloudEvents AMQP binding, section 3.1
 
 
-@dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message in hand; ``tag`` is its delivery tag on the channel it came by."""
+    """One message in hand; ``tag`` is its delivery tag on the channel it came by.
 
-    tag: int
-    queue: str
-    exchange: str
-    key: str
-    body: bytes
-    properties: Basic.Properties
-    headers: Mapping[str, Any]
-    redelivered: bool
+    Its properties are decoded only when something asks for them: a healthy message in
+    structured mode never does.
+    """
+
+    __slots__ = ("_header", "_properties", "body", "exchange", "key", "queue", "redelivered", "tag")
+
+    def __init__(
+        self,
+        tag: int,
+        queue: str,
+        exchange: str,
+        key: str,
+        body: bytes,
+        header: bytes | Basic.Properties,
+        *,
+        redelivered: bool,
+    ) -> None:
+        """``header`` is the content header as it came, or its properties decoded already."""
+        self.tag = tag
+        self.queue = queue
+        self.exchange = exchange
+        self.key = key
+        self.body = body
+        self.redelivered = redelivered
+        self._header = header if isinstance(header, bytes) else b""
+        self._properties = None if isinstance(header, bytes) else header
+
+    @property
+    def properties(self) -> Basic.Properties:
+        """The AMQP properties."""
+        if self._properties is None:
+            decoded = ContentHeader()
+            decoded.unmarshal(self._header)
+            self._properties = decoded.properties
+        return self._properties
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """The headers among the properties."""
+        return self.properties.headers or {}
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """CloudEvents attributes of a message in binary mode; none in structured mode."""
+        if self._header and b"cloudEvents" not in self._header:
+            return {}
+        if (self.properties.content_type or "").startswith("application/cloudevents"):
+            return {}
+        return {
+            name[len(PREFIXES[0]) :]: value
+            for name, value in self.headers.items()
+            if name.startswith(PREFIXES)
+        }
 
     @property
     def returned(self) -> bool:
@@ -91,6 +137,8 @@ class Delivery:
     @property
     def deliveries(self) -> int:
         """How often it was delivered before and came back unsettled."""
+        if not self.redelivered or (self._header and COUNTED not in self._header):
+            return int(self.redelivered)
         count = self.headers.get("x-delivery-count")
         return count if isinstance(count, int) else int(self.redelivered)
 
@@ -112,15 +160,13 @@ class Received:
 def delivery_of(queue: str, message: DeliveredMessage) -> Delivery:
     """Take from the client library's message what we use."""
     method = message.delivery
-    properties = message.header.properties
     return Delivery(
         tag=method.delivery_tag or 0,  # type: ignore[union-attr]
         queue=queue,
         exchange=method.exchange or "",  # type: ignore[union-attr]
         key=message.routing_key or "",
         body=message.body,
-        properties=properties,
-        headers=properties.headers or {},
+        header=message.header.properties,
         redelivered=bool(method.redelivered),  # type: ignore[union-attr]
     )
 
@@ -158,7 +204,7 @@ def digest(event: Event) -> UUID:
 
 
 def _decode(cls: type[Event], delivery: Delivery) -> Event:
-    attributes = _binary_attributes(delivery)
+    attributes = delivery.attributes
     try:
         if attributes:
             return decode_binary(cls, attributes, delivery.body)
@@ -169,16 +215,6 @@ def _decode(cls: type[Event], delivery: Delivery) -> Event:
         raise Permanent(str(error), code="INVALID_EVENT") from None
     except (ValueError, RecursionError) as error:
         raise Permanent(f"the body is no JSON: {error}", code="INVALID_EVENT") from None
-
-
-def _binary_attributes(delivery: Delivery) -> dict[str, Any]:
-    if (delivery.properties.content_type or "").startswith("application/cloudevents"):
-        return {}
-    attributes: dict[str, Any] = {}
-    for name, value in delivery.headers.items():
-        if name.startswith(PREFIXES):
-            attributes[name[len(PREFIXES[0]) :]] = value
-    return attributes
 
 
 def _check(event: Event, routing_key: str, kind: str) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Self
+from uuid import uuid4
 
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
@@ -21,6 +22,7 @@ from infra.delivery import Delivery, delivery_of
 from infra.errors import Outage
 from infra.subscription import Subscription
 from infra.watermark import Watermark
+from infra.wire import Tap
 
 SUSPECT = 2  # deliveries before this one, from which on a message is handled alone
 MAX_PREFETCH = 2000  # quorum queues allow no more
@@ -36,11 +38,12 @@ class Reading:
     """Takes messages and hands them to ``live``, which settles each of them."""
 
     def __init__(
-        self, subscription: Subscription, channel: Channel, live: Live, limit: float
+        self, subscription: Subscription, channel: Channel, tap: Tap, live: Live, limit: float
     ) -> None:
-        """``limit`` is the longest wait for an answer of the broker, in seconds."""
+        """``tap`` is the connection's; ``limit`` bounds each wait for the broker, in seconds."""
         self._subscription = subscription
         self._channel = channel
+        self._tap = tap
         self._live = live
         self._limit = limit
         self._watermark = Watermark()
@@ -136,9 +139,16 @@ class Reading:
     async def _consume(self, intake: Intake) -> str:
         queue = self._subscription.queue
 
-        async def on_message(message: DeliveredMessage) -> None:
-            delivery = delivery_of(queue, message)
-            if delivery.deliveries >= SUSPECT:
+        def sink(
+            tag: int,
+            redelivered: bool,  # noqa: FBT001 - as the frame has it
+            exchange: str,
+            key: str,
+            header: bytes,
+            body: bytes,
+        ) -> None:
+            delivery = Delivery(tag, queue, exchange, key, body, header, redelivered=redelivered)
+            if redelivered and delivery.deliveries >= SUSPECT:
                 intake.close("suspect")
             elif intake.closed != "suspect":
                 intake.put(delivery)
@@ -150,12 +160,17 @@ class Reading:
         prefetch = self._subscription.batch * (self._subscription.parallel + 1)
         qos = self._channel.basic_qos(prefetch_count=min(MAX_PREFETCH, prefetch))
         await guarded(qos, self._limit)
-        answer = await guarded(self._channel.basic_consume(queue, on_message), self._limit)
-        return answer.consumer_tag or ""
+        # A fresh tag each time: 3.10 dies of one that is used again too soon.
+        consumer = f"{queue}.{uuid4().hex}"
+        self._tap.add(consumer, sink)
+        consuming = self._channel.basic_consume(queue, _passed_by, consumer_tag=consumer)
+        await guarded(consuming, self._limit)
+        return consumer
 
     async def _cancel(self, tag: str) -> None:
         if tag in self._channel.consumers and not self.gone:
             await guarded(self._channel.basic_cancel(tag), self._limit)
+        self._tap.remove(tag)
 
     async def _ack_scattered(self) -> None:
         """Acknowledge one by one what is settled above a delivery that we leave untouched."""
@@ -182,3 +197,7 @@ async def _close_when(happens: Awaitable[object], intake: Intake, reason: str) -
 
 async def _ended(channel: Channel) -> None:
     await asyncio.wait({channel.closing})
+
+
+async def _passed_by(message: DeliveredMessage) -> None:
+    raise RuntimeError(f"delivery {message.delivery_tag} has missed the tap")

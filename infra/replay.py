@@ -38,17 +38,11 @@ def what_is_wrong(
     queue: str, routing_key: str, properties: Mapping[str, Any], body: bytes
 ) -> str | None:
     """Tell why a mended letter would not be decoded, or None."""
-    headers = {**properties["headers"], KEY: routing_key}
-    delivery = Delivery(
-        tag=0,
-        queue=queue,
-        exchange=topology.BACK,
-        key=queue,
-        body=body,
-        properties=Basic.Properties(content_type=properties["content_type"] or None),
-        headers=headers,
-        redelivered=False,
+    header = Basic.Properties(
+        content_type=properties["content_type"] or None,
+        headers={**properties["headers"], KEY: routing_key},
     )
+    delivery = Delivery(0, queue, topology.BACK, queue, body, header, redelivered=False)
     try:
         receive(delivery, CATALOGUE, load_settings().max_event_bytes)
     except Permanent as error:

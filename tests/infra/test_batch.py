@@ -9,7 +9,7 @@ from infra.delivery import Delivery
 
 
 def delivery(tag: int) -> Delivery:
-    return Delivery(tag, "q", "x", "k", b"", Basic.Properties(), {}, redelivered=False)
+    return Delivery(tag, "q", "x", "k", b"", Basic.Properties(), redelivered=False)
 
 
 def tags(batch: list[Delivery]) -> list[int]:

@@ -40,10 +40,8 @@ def delivery(
     headers: dict[str, Any] | None = None,
     content_type: str | None = "application/cloudevents+json",
 ) -> Delivery:
-    properties = Basic.Properties(content_type=content_type, user_id="upstream")
-    return Delivery(
-        1, "metrics.record", exchange, key, body, properties, headers or {}, redelivered=False
-    )
+    properties = Basic.Properties(content_type=content_type, user_id="upstream", headers=headers)
+    return Delivery(1, "metrics.record", exchange, key, body, properties, redelivered=False)
 
 
 def reason(of: Delivery, limit: int = 10_000) -> Permanent:
