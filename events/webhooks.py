@@ -6,7 +6,7 @@ from events.base import Attribute, Data, Event
 
 
 class UnrecognisedWebhook(Data):
-    """A verified body, kept whole as text (bytes that are not UTF-8 as ``\\xNN``)."""
+    """A verified body, kept whole as text; bytes that are not UTF-8 are escaped in hex."""
 
     webhook: Attribute
     reason: str

@@ -44,8 +44,7 @@ def received(queue: str, event: Event) -> Received:
         exchange=topology.WORK,
         key=event.routing_key,
         body=encode(event),
-        properties=Basic.Properties(),
-        headers={},
+        header=Basic.Properties(),
         redelivered=False,
     )
     return Received(delivery, event, identity(event), digest(event))

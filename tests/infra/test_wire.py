@@ -39,8 +39,8 @@ def delivery(
     properties = Basic.Properties(message_id=f"m-{tag}", headers={"x": tag})
     header = ContentHeader(body_size=len(body), properties=properties)
     pieces = [body[at : at + piece] for at in range(0, len(body), piece)]
-    parts = [method, header, *map(ContentBody, pieces)]
-    return [frames.marshal(part, channel) for part in parts]
+    contents = [frames.marshal(ContentBody(piece), channel) for piece in pieces]
+    return [frames.marshal(method, channel), frames.marshal(header, channel), *contents]
 
 
 def tapped(chunks: list[bytes], clock: float = 0.0) -> tuple[list[Taken], bytes]:
