@@ -35,12 +35,14 @@ from infra.store.leases import release_leases, take_leases
 from infra.store.operations import put_operations
 
 
-async def push_campaigns(hints: list[Hint], resources: Resources) -> list[Look | Failure]:
+async def push_campaigns(
+    hints: list[Hint], resources: Resources, lease_seconds: float = LEASE_SECONDS
+) -> list[Look | Failure]:
     """Push the campaigns that want it, each once; a value for every hint, in their order."""
     async with resources.engine.begin() as tx:
         held = await lock_campaigns(tx, {hint.data.campaign_id for hint in hints})
         wanting = looks.wanting(hints, held)
-        leases = await take_leases(tx, wanting, LEASE_SECONDS)
+        leases = await take_leases(tx, wanting, lease_seconds)
     pushes = [Push(held[i], looks.key(held[i], wanting[i])) for i in leases]
     answers = await push_all(pushes, resources.platforms)
     async with resources.engine.begin() as tx:

@@ -30,6 +30,7 @@ class Book:
     ids: dict[UUID, str] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     fault: Fault = nothing
+    waiting: int = 0  # calls that frozen workers have not sent yet, ever
     at_a_time: int = 0
     most_at_a_time: int = 0
 
@@ -68,10 +69,12 @@ class Frozen:
 
     async def push(self, campaign: SavedCampaign, idempotency_key: str) -> Pushed:
         """Push once the worker is itself again."""
+        self.book.waiting += 1
         await self.thawed.wait()
         return await self.book.push(campaign, idempotency_key)
 
     async def delete(self, platform_campaign_id: str, idempotency_key: str) -> None:
         """Delete once the worker is itself again."""
+        self.book.waiting += 1
         await self.thawed.wait()
         await self.book.delete(platform_campaign_id, idempotency_key)
