@@ -103,8 +103,8 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
 
 async def settled(engine: AsyncEngine, broker: AbstractConnection) -> bool:
     """Tell whether nothing is on its way: no message, no outbox row, nothing dead."""
-    waiting = [depth(broker, queue) for queue in topology.WORK_QUEUE_NAMES]
-    waiting += [depth(broker, topology.retry_exchange(tier)) for tier in topology.TIERS]
+    queues = [*topology.WORK_QUEUE_NAMES, *map(topology.retry_exchange, topology.TIERS)]
+    waiting = await asyncio.gather(*(depth(broker, queue) for queue in queues))
     async with engine.connect() as connection:
         rows = (await connection.execute(text("select count(*) from outbox"))).scalar_one()
-    return rows == 0 and not any(await asyncio.gather(*waiting))
+    return rows == 0 and not any(waiting)
