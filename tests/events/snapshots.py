@@ -16,12 +16,33 @@ from events import CATALOGUE
 from events.base import Event
 from tests.events.compatibility import breaks
 
+PROSE = frozenset({"title", "description", "examples"})
 FOLDER = Path(__file__).parent / "schemas"
 
 
 def schema_of(cls: type[Event]) -> dict[str, Any]:
-    """Describe an event type as it travels: fields have the names that we write."""
-    return cls.model_json_schema(by_alias=False)
+    """Describe an event type as it travels: fields have the names that we write.
+
+    What is written for people is left out; it may change at any time.
+    """
+    bare: dict[str, Any] = _without_prose(cls.model_json_schema(by_alias=False))
+    return bare
+
+
+def _without_prose(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_without_prose(element) for element in part]
+    if not isinstance(part, dict):
+        return part
+    # The keys of these are names of fields and models, not keywords.
+    named = {"properties", "$defs"} & part.keys()
+    kept = {key: value for key, value in part.items() if key not in PROSE}
+    return {
+        key: {name: _without_prose(one) for name, one in value.items()}
+        if key in named
+        else _without_prose(value)
+        for key, value in kept.items()
+    }
 
 
 def recorded(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
