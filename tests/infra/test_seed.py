@@ -71,7 +71,7 @@ async def test_three_campaigns_are_asked_for_on_each_platform(
     sent = await rows(engine, "select routing_key, message_id, body from outbox order by id")
     wishes = [decode(CampaignCreateRequested, row.body) for row in sent]
     assert {row.routing_key for row in sent} == {"campaign.create_requested.v1"}
-    assert len({row.message_id for row in sent}) == len(PLATFORMS) * len(PLANS) == 9
+    assert len({row.message_id for row in sent}) == len(PLATFORMS) * len(PLANS)
     assert all(wish.data.name.startswith("Seeded ") for wish in wishes)
     owner = str((await admin(engine)).user.id)
     assert {getattr(wish, "ownerid", None) for wish in wishes} == {owner}
@@ -83,7 +83,7 @@ async def test_a_second_seed_changes_nothing(engine: AsyncEngine, seeding: Setti
     await seed(seeding, engine)
     assert await rows(engine, "select * from users, api_keys") == before
     (count,) = await rows(engine, "select count(*), count(distinct message_id) from outbox")
-    assert count[1] == 9
+    assert count[1] == len(PLATFORMS) * len(PLANS)
 
 
 async def test_campaigns_that_exist_or_existed_are_not_asked_for_again(
