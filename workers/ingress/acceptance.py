@@ -66,7 +66,7 @@ class Acceptance:
             await outbox.add(tx, messages)
 
         try:
-            await self._database.run(add)
+            await self._database.write(add)
         except Outage:
             telemetry.ACCEPTED["unavailable"].inc(len(messages))
             return False

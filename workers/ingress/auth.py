@@ -73,7 +73,7 @@ async def me(call: Call) -> web.Response:
         return await find_user(tx, call.caller.account)
 
     try:
-        user = await call.gate.database.run(find)
+        user = await call.gate.database.read(find)
     except Outage:
         raise unavailable("Accounts cannot be read right now.") from None
     if user is None:

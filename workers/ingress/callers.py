@@ -111,7 +111,7 @@ class Callers:
             return await find_api_key(tx, shown.key)
 
         try:
-            seen = _Seen(await self._database.run(find), time.monotonic())
+            seen = _Seen(await self._database.read(find), time.monotonic())
         finally:
             del self._asking[shown.hash]
         if len(self._seen) >= REMEMBERED:

@@ -58,7 +58,7 @@ async def get_campaigns(call: Call) -> web.Response:
         return await list_campaigns(tx, owner=owner, **query.model_dump())
 
     try:
-        found, total = await call.gate.database.run(find)
+        found, total = await call.gate.database.read(find)
     except Outage:
         raise unavailable("Campaigns cannot be listed right now.") from None
     return success(call.request_id, found, pagination=pagination(total, query.page, query.per_page))
@@ -82,7 +82,7 @@ async def get_metrics(call: Call) -> web.Response:
         return await daily_metrics(tx, campaign.id, query.since, query.until)
 
     try:
-        return success(call.request_id, await call.gate.database.run(find))
+        return success(call.request_id, await call.gate.database.read(find))
     except Outage:
         raise unavailable("Figures cannot be read right now.") from None
 

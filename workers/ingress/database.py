@@ -33,40 +33,53 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         """Begin in good faith."""
         self._engine = engine
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._resting_until = 0.0
         self._cancelled: set[asyncio.Task[object]] = set()
 
-    async def run(self, query: Query[T]) -> T:
-        """Run a query in a transaction of its own; raises ``Outage`` when Postgres is gone.
+    async def read(self, query: Query[T]) -> T:
+        """Run a query that changes nothing; raises ``Outage`` when Postgres is gone."""
+        return await self._try_twice(lambda: self._read(query))
 
-        A connection that died while it was idle is found out by using it, so a failure is
-        followed by one more try: a query must bear to be run twice.
+    async def write(self, query: Query[T]) -> T:
+        """Run a query in a transaction and commit; raises ``Outage`` when Postgres is gone.
+
+        Nobody knows then whether it took effect, and it may have been run twice.
         """
-        if time.monotonic() < self._resting_until:
-            raise Outage("Postgres was gone a moment ago")
-        deadline = time.monotonic() + LIMIT
-        try:
-            return await self._within(deadline, self._run(query))
-        except Outage:
-            log.debug("trying Postgres once more")
-        try:
-            return await self._within(deadline, self._run(query))
-        except Outage:
-            self._resting_until = time.monotonic() + REST
-            log.warning("Postgres does not answer")
-            raise
+        return await self._try_twice(lambda: self._write(query))
 
     async def answers(self) -> bool:
         """Ask the database whether it is there."""
         try:
-            await self._within(time.monotonic() + LIMIT, self._run(_ping))
+            await self._within(time.monotonic() + LIMIT, self._read(_ping))
         except Outage:
             return False
         return True
 
-    async def _run(self, query: Query[T]) -> T:
+    async def _read(self, query: Query[T]) -> T:
+        async with self._reader.connect() as tx:
+            return await query(tx)
+
+    async def _write(self, query: Query[T]) -> T:
         async with self._engine.begin() as tx:
             return await query(tx)
+
+    async def _try_twice(self, run: Callable[[], Awaitable[T]]) -> T:
+        """Try once more after a failure: an idle connection that died is found out by its use."""
+        if time.monotonic() < self._resting_until:
+            raise Outage("Postgres was gone a moment ago")
+        deadline = time.monotonic() + LIMIT
+        again = True
+        while True:
+            try:
+                return await self._within(deadline, run())
+            except Outage:
+                if again and time.monotonic() < deadline:
+                    again = False
+                    continue
+                self._resting_until = time.monotonic() + REST
+                log.warning("Postgres does not answer")
+                raise
 
     async def _within(self, deadline: float, running: Awaitable[T]) -> T:
         task = asyncio.ensure_future(running)

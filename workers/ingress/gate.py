@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from uuid import uuid4
 
 from aiohttp import web
 
+from events.base import new_id
 from infra.requests import Requester
 from infra.resources import Resources
 from infra.tokens import Verifier
@@ -73,7 +73,7 @@ def ids_of(headers: Mapping[str, str]) -> Ids:
     """Take a request's ids from its headers where they are valid, else make them."""
     request_id = headers.get("X-Request-ID")
     if request_id is None or not REQUEST_ID.fullmatch(request_id):
-        request_id = uuid4().hex
+        request_id = new_id()
     correlation_id = headers.get("X-Correlation-ID")
     if correlation_id is None or not REQUEST_ID.fullmatch(correlation_id):
         correlation_id = request_id

@@ -26,7 +26,7 @@ async def get_operation(call: Call) -> web.Response:
         return await find_operation(tx, known.text)
 
     try:
-        found = await call.gate.database.run(find)
+        found = await call.gate.database.read(find)
     except Outage:
         raise unavailable("Operations cannot be read right now.") from None
     operation = found or Operation(id=known.text, state="pending")

@@ -59,7 +59,7 @@ class Outcomes:
     async def _look(self) -> None:
         while self._waiting:
             try:
-                found = await self._database.run(self._find)
+                found = await self._database.read(self._find)
             except Outage:
                 await asyncio.sleep(PAUSE_IN_OUTAGE)
                 continue

@@ -46,7 +46,7 @@ async def _stored(call: Call, campaign_id: UUID) -> Campaign | None:
     async def find(tx: AsyncConnection) -> Campaign | None:
         return await find_campaign(tx, campaign_id)
 
-    return await call.gate.database.run(find)
+    return await call.gate.database.read(find)
 
 
 def _own(call: Call, campaign: Campaign | None) -> Campaign:
