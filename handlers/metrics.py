@@ -138,10 +138,8 @@ def _recorded(totals: DayTotals, day: Day) -> Event:
         source=SOURCE,
         subject=str(totals.campaign_id),
         data=RecordedMetrics(
-            campaign_id=totals.campaign_id,
             platform=last.data.platform,
-            date=totals.date,
-            **totals.figures._asdict(),
+            **totals._asdict(),
             events=tuple(event.id for event in day.events),
         ),
     )

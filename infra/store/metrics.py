@@ -45,20 +45,21 @@ class DayReport:
     added: Figures
 
 
-@dataclass(frozen=True, slots=True)
-class DayTotals:
-    """A campaign's day after a merge that changed it."""
+class DayTotals(NamedTuple):
+    """A campaign's day after a merge that changed it; money in micros."""
 
     campaign_id: UUID
     date: dt.date
-    figures: Figures
+    impressions: int
+    clicks: int
+    conversions: int
+    spend_micros: int
 
 
 def _merged(name: str) -> str:
     """Write the SQL of one merged total: the winner's reported part, and all that was added."""
     return f"""case
-        when excluded.reported_at > m.reported_at
-            or (m.reported_at is null and excluded.reported_at is not null)
+        when excluded.reported_at > coalesce(m.reported_at, '-infinity')
             then excluded.{name} - excluded.added_{name}
         when excluded.reported_at = m.reported_at
             then greatest(excluded.{name} - excluded.added_{name}, m.{name} - m.added_{name})
@@ -71,30 +72,35 @@ def _listed(template: str) -> str:
 
 
 ROW = _listed("{name}")
+ADDED = _listed("added_{name}")
 TOTALS = ", ".join(_merged(name) for name in COUNTERS)
-# updated_at moves only with the totals, and so tells the rows whose totals changed.
+# updated_at moves only with the totals, and so tells the rows whose totals changed. Arrays of
+# deltas are left empty where there are none; unnest then fills them up with nulls.
 MERGE = text(f"""
-    insert into campaign_metrics as m (
-        campaign_id, date, {ROW}, {_listed("added_{name}")}, reported_at, updated_at
+    with merged as (
+        insert into campaign_metrics as m (
+            campaign_id, date, {ROW}, {ADDED}, reported_at, updated_at
+        )
+        select campaign_id, date, {_listed("{name} + coalesce(added_{name}, 0)")},
+            {_listed("coalesce(added_{name}, 0)")}, reported_at, cast(:now as timestamptz)
+        from unnest(
+            cast(:campaign_ids as uuid[]), cast(:dates as date[]), cast(:times as timestamptz[]),
+            {_listed("cast(:{name} as bigint[])")}, {_listed("cast(:added_{name} as bigint[])")}
+        ) as r (campaign_id, date, reported_at, {ROW}, {ADDED})
+        order by campaign_id, date
+        on conflict (campaign_id, date) do update set
+            ({ROW}) = row({TOTALS}),
+            ({ADDED}) = row({_listed("m.added_{name} + excluded.added_{name}")}),
+            reported_at = greatest(m.reported_at, excluded.reported_at),
+            updated_at = case
+                when ({_listed("m.{name}")}) is distinct from ({TOTALS})
+                then excluded.updated_at else m.updated_at
+            end
+        where (m.reported_at, {_listed("m.{name}")})
+            is distinct from (greatest(m.reported_at, excluded.reported_at), {TOTALS})
+        returning campaign_id, date, {ROW}, updated_at
     )
-    select campaign_id, date, {_listed("{name} + added_{name}")}, {_listed("added_{name}")},
-        reported_at, cast(:now as timestamptz)
-    from unnest(
-        cast(:campaign_ids as uuid[]), cast(:dates as date[]), cast(:times as timestamptz[]),
-        {_listed("cast(:{name} as bigint[])")}, {_listed("cast(:added_{name} as bigint[])")}
-    ) as r (campaign_id, date, reported_at, {ROW}, {_listed("added_{name}")})
-    order by campaign_id, date
-    on conflict (campaign_id, date) do update set
-        ({ROW}) = row({TOTALS}),
-        ({_listed("added_{name}")}) = row({_listed("m.added_{name} + excluded.added_{name}")}),
-        reported_at = greatest(m.reported_at, excluded.reported_at),
-        updated_at = case
-            when ({_listed("m.{name}")}) is distinct from ({TOTALS})
-            then excluded.updated_at else m.updated_at
-        end
-    where (m.reported_at, {_listed("m.{name}")})
-        is distinct from (greatest(m.reported_at, excluded.reported_at), {TOTALS})
-    returning campaign_id, date, {ROW}, updated_at = cast(:now as timestamptz) as changed
+    select campaign_id, date, {ROW} from merged where updated_at = cast(:now as timestamptz)
 """)  # noqa: S608 - constants
 
 
@@ -130,6 +136,7 @@ async def merge_metrics(
     """
     if not reports:
         return []
+    deltas = any(report.added is not NOTHING for report in reports)
     columns: dict[str, object] = {
         "now": now,
         "campaign_ids": [report.campaign_id for report in reports],
@@ -138,6 +145,6 @@ async def merge_metrics(
     }
     for n, name in enumerate(COUNTERS):
         columns[name] = [report.reported[n] for report in reports]
-        columns[f"added_{name}"] = [report.added[n] for report in reports]
-    rows = (await tx.execute(MERGE, columns)).all()
-    return [DayTotals(row[0], row[1], Figures(*row[2:6])) for row in rows if row[6]]
+        columns[f"added_{name}"] = [report.added[n] for report in reports] if deltas else []
+    rows = await tx.execute(MERGE, columns)
+    return [DayTotals._make(row) for row in rows.all()]

@@ -54,8 +54,8 @@ async def test_two_reports_make_a_total_or_no_change(
         is_delta = mode == "delta"
         report = delta(campaign_id, count) if is_delta else cumulative(campaign_id, count, at)
         changed = await merge(engine, NOON + step * SECOND, report)
-    figures = None if total is None else Figures(total, total, total, total)
-    assert changed == ([] if figures is None else [DayTotals(campaign_id, DAY, figures)])
+    expected = [] if total is None else [DayTotals(campaign_id, DAY, total, total, total, total)]
+    assert changed == expected
 
 
 async def test_concurrent_merges_of_the_same_days_lose_nothing(engine: AsyncEngine) -> None:
