@@ -20,7 +20,7 @@ from events import (
     CampaignUpdateRequested,
 )
 from infra.store.campaigns import StoredCampaign
-from infra.store.changes import insert_campaigns
+from infra.store.changes import insert_campaigns, lock_campaigns
 from schemas.campaigns import Targeting
 
 API = "urn:adrelay:api"
@@ -39,6 +39,12 @@ async def put(engine: AsyncEngine, *campaigns: StoredCampaign) -> None:
     """Write campaigns."""
     async with engine.begin() as tx:
         await insert_campaigns(tx, campaigns)
+
+
+async def row(engine: AsyncEngine, campaign_id: UUID) -> StoredCampaign:
+    """Read a campaign back, tombstones too."""
+    async with engine.begin() as tx:
+        return (await lock_campaigns(tx, [campaign_id]))[campaign_id]
 
 
 def stored(**fields: Any) -> StoredCampaign:

@@ -1,6 +1,6 @@
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -52,9 +52,9 @@ def test_to_ask_for_the_status_that_it_has_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("owner", [OWNER, None])
-def test_the_owner_and_an_admin_may_delete(owner: object) -> None:
+def test_the_owner_and_an_admin_may_delete(owner: UUID | None) -> None:
     campaign = running()
-    verdict = decide(delete(campaign.id), campaign, owner, NOW)  # type: ignore[arg-type]
+    verdict = decide(delete(campaign.id), campaign, owner, NOW)
     assert isinstance(verdict, StoredCampaign)
     assert (verdict.status, verdict.deleted_at, verdict.version) == ("deleted", NOW, 3)
 

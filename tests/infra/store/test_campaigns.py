@@ -1,10 +1,12 @@
 from datetime import timedelta
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.store.campaigns import find_campaign, list_campaigns, resolve_campaigns
 from infra.store.changes import insert_campaigns, lock_campaigns, update_campaigns
+from schemas.base import Platform
 from tests.handlers.samples import OWNER, START, STRANGER, after, put, running, stored
 
 
@@ -70,9 +72,9 @@ async def test_a_list_can_be_narrowed_to_an_owner_a_platform_and_a_status(
     await put(engine, mine, theirs, pending)
     async with engine.connect() as tx:
 
-        async def names(**wanted: object) -> set[object]:
-            fields = {"owner": None, "page": 1, "per_page": 10} | wanted
-            found, total = await list_campaigns(tx, **fields)  # type: ignore[arg-type]
+        async def names(**wanted: Any) -> set[UUID]:
+            fields: dict[str, Any] = {"owner": None, "page": 1, "per_page": 10}
+            found, total = await list_campaigns(tx, **fields | wanted)
             assert len(found) == total
             return {campaign.id for campaign in found}
 
@@ -86,10 +88,10 @@ async def test_a_list_can_be_narrowed_to_an_owner_a_platform_and_a_status(
 async def test_campaigns_are_found_by_our_ids_and_by_the_platforms(engine: AsyncEngine) -> None:
     known, new = running(platform_campaign_id="p-1"), stored()
     await put(engine, known, new)
-    pairs = {("claude", "p-1"), ("gemini", "p-1"), ("claude", "p-2")}
+    pairs: set[tuple[Platform, str]] = {("claude", "p-1"), ("gemini", "p-1"), ("claude", "p-2")}
     async with engine.begin() as tx:
-        named = await resolve_campaigns(tx, {new.id, uuid4()}, pairs)  # type: ignore[arg-type]
-        locked = await lock_campaigns(tx, {new.id}, pairs)  # type: ignore[arg-type]
+        named = await resolve_campaigns(tx, {new.id, uuid4()}, pairs)
+        locked = await lock_campaigns(tx, {new.id}, pairs)
     assert {tuple(name) for name in named} == {
         (known.id, "claude", "p-1"),
         (new.id, "claude", None),

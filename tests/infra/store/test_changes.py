@@ -1,5 +1,6 @@
 import asyncio
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -14,14 +15,14 @@ async def test_batches_that_change_the_same_campaigns_take_turns(engine: AsyncEn
     await put(engine, *campaigns)
     ids = [campaign.id for campaign in campaigns]
 
-    async def raise_budgets(wanted: list[object]) -> None:
+    async def raise_budgets(wanted: list[UUID]) -> None:
         async with engine.begin() as tx:
-            held = await lock_campaigns(tx, wanted)  # type: ignore[arg-type]
+            held = await lock_campaigns(tx, wanted)
             await update_campaigns(
                 tx, [replace(c, budget_micros=c.budget_micros + 1) for c in held.values()]
             )
 
-    await asyncio.gather(*(raise_budgets([*(ids if n % 2 else ids[::-1])]) for n in range(8)))
+    await asyncio.gather(*(raise_budgets(ids if n % 2 else ids[::-1]) for n in range(8)))
     async with engine.begin() as tx:
         held = await lock_campaigns(tx, ids)
     assert {campaign.budget_micros for campaign in held.values()} == {1_500_008}

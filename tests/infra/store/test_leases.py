@@ -1,5 +1,5 @@
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -8,14 +8,14 @@ from infra.store.leases import Lease, release_leases, take_leases
 from tests.handlers.samples import put, stored
 
 
-async def take(engine: AsyncEngine, seconds: float, *ids: object) -> dict[object, Lease]:
+async def take(engine: AsyncEngine, seconds: float, *ids: UUID) -> dict[UUID, Lease]:
     async with engine.begin() as tx:
-        return dict(await take_leases(tx, ids, seconds))  # type: ignore[arg-type]
+        return await take_leases(tx, ids, seconds)
 
 
-async def release(engine: AsyncEngine, *leases: Lease) -> set[object]:
+async def release(engine: AsyncEngine, *leases: Lease) -> set[UUID]:
     async with engine.begin() as tx:
-        return set(await release_leases(tx, leases))
+        return await release_leases(tx, leases)
 
 
 async def test_a_campaign_is_leased_to_one_at_a_time(engine: AsyncEngine) -> None:
