@@ -1,11 +1,10 @@
 from dataclasses import replace
 from uuid import uuid4
 
-import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from handlers.sync import push_campaigns
-from infra.errors import Permanent, Transient
+from infra.errors import Permanent
 from infra.resources import Resources
 from infra.store.operations import find_operation
 from tests.handlers.book import Book
@@ -71,7 +70,6 @@ async def test_a_version_that_the_platform_holds_is_not_pushed_again(
     assert book.pushes == []
 
 
-@pytest.mark.parametrize("error", [Transient("timeout"), ValueError("bug")])
 async def test_a_refusal_of_the_platform_is_an_event_and_no_failure(
     world: Resources, engine: AsyncEngine, book: Book
 ) -> None:

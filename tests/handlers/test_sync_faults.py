@@ -1,6 +1,7 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.campaigns import SavedCampaign
@@ -46,6 +47,7 @@ async def test_a_campaign_that_another_worker_pushes_is_left_alone_for_a_second(
     assert isinstance(look, Answered)
 
 
+@pytest.mark.parametrize("error", [Transient("timeout"), ValueError("bug")])
 async def test_a_failed_push_fails_its_own_hints_alone_and_can_be_repeated_at_once(
     world: Resources, engine: AsyncEngine, book: Book, error: Exception
 ) -> None:
