@@ -77,6 +77,7 @@ async def running_system(settings: Settings) -> AsyncIterator[System]:
             "adrelay_url": f"http://127.0.0.1:{web_port}",
             "sandbox_metrics_seconds": 0,
             "sandbox_status_seconds": 0,
+            "outbox_lease": 5.0,  # a killed relay is waited for no longer
         }
     )
     ports = {"web": web_port}

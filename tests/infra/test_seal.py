@@ -36,7 +36,7 @@ def test_what_was_sealed_for_a_message_opens_with_that_message() -> None:
     [
         {"request_id": "r2"},
         {"purpose": "registration.requested.v1"},
-        {"now": datetime.now(UTC) + timedelta(seconds=60)},
+        {"now": datetime.now(UTC) + timedelta(days=1)},
         {"private_keys": OLD.private},
     ],
     ids=["another message", "another event type", "too late", "another key"],
