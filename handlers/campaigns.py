@@ -21,7 +21,7 @@ from infra.cache import put_campaigns
 from infra.context import Context
 from infra.delivery import CLOCK_SKEW
 from infra.errors import Permanent, Snooze, Transient
-from infra.store.campaigns import StoredCampaign
+from infra.store.campaigns import StoredCampaign, resolve_campaigns
 from infra.store.changes import insert_campaigns, lock_campaigns, update_campaigns
 from infra.store.operations import put_operations
 from schemas.base import Platform
@@ -65,7 +65,8 @@ async def record_campaigns(events: list[News], ctx: Context) -> list[Event]:
     pushes = [event for event in events if not isinstance(event, CampaignStatusReported)]
     told = [event for event in events if isinstance(event, CampaignStatusReported)]
     ids = {event.data.campaign_id for event in pushes}
-    held = await lock_campaigns(ctx.tx, ids, {_platform_id(event) for event in told})
+    named = await resolve_campaigns(ctx.tx, (), {_platform_id(event) for event in told})
+    held = await lock_campaigns(ctx.tx, ids.union(name.id for name in named))
     _check(pushes, told, held, ctx)
     standing, causes = dict(held), dict[UUID, News]()
 

@@ -5,16 +5,14 @@ other instead of dead-locking. What is decided about them in between is the hand
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any
 from uuid import UUID
 
 from pydantic_core import to_json
-from sqlalchemy import ARRAY, Select, Text, Uuid, any_, column, func, literal, select, text
+from sqlalchemy import ARRAY, Uuid, any_, literal, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.store.campaigns import ALL, FIELDS, StoredCampaign, stored
 from infra.tables import campaigns
-from schemas.base import Platform
 
 COLUMNS = """
     id, owner_id, platform, name, status, wanted_status, budget_micros, currency, targeting,
@@ -46,14 +44,11 @@ UPDATE = text(f"""
 """)  # noqa: S608 - constants
 
 
-async def lock_campaigns(
-    tx: AsyncConnection,
-    ids: Collection[UUID],
-    platform_ids: Collection[tuple[Platform, str]] = (),
-) -> dict[UUID, StoredCampaign]:
-    """Read and lock the campaigns of these ids and platform ids, tombstones too."""
-    query = _locking(sorted(ids), sorted(platform_ids))
-    return {row.id: stored(row) for row in await tx.execute(query)}
+async def lock_campaigns(tx: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, StoredCampaign]:
+    """Read and lock the campaigns of these ids, tombstones too."""
+    wanted = campaigns.c.id == any_(literal(sorted(ids), ARRAY(Uuid)))
+    query = ALL.where(wanted).order_by(campaigns.c.id).with_for_update()
+    return {row.id: stored(row) for row in (await tx.execute(query)).all()}
 
 
 async def insert_campaigns(tx: AsyncConnection, rows: Sequence[StoredCampaign]) -> set[UUID]:
@@ -67,27 +62,6 @@ async def update_campaigns(tx: AsyncConnection, rows: Sequence[StoredCampaign]) 
     """Write campaigns that this transaction has locked."""
     if rows:
         await tx.execute(UPDATE, {"rows": _records(rows)})
-
-
-def _locking(ids: list[UUID], pairs: list[tuple[Platform, str]]) -> Select[Any]:
-    query = ALL.order_by(campaigns.c.id).with_for_update(of=campaigns)
-    by_id = campaigns.c.id == any_(literal(ids, ARRAY(Uuid)))
-    if not pairs:
-        return query.where(by_id)
-    reported = (
-        func.unnest(
-            literal([platform for platform, _ in pairs], ARRAY(Text)),
-            literal([name for _, name in pairs], ARRAY(Text)),
-        )
-        .table_valued(column("platform", Text), column("name", Text), name="reported")
-        .render_derived()
-    )
-    found = select(campaigns.c.id).where(
-        campaigns.c.platform == reported.c.platform,
-        campaigns.c.platform_campaign_id == reported.c.name,
-    )
-    named = select(func.unnest(literal(ids, ARRAY(Uuid))))
-    return query.where(campaigns.c.id.in_(found.union(named)))
 
 
 def _records(rows: Sequence[StoredCampaign]) -> str:
