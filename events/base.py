@@ -11,8 +11,8 @@ The routing key is the type, then the platform where the data has one.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from os import urandom
 from typing import Annotated, Any, ClassVar, Literal, Self
-from uuid import uuid4
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import from_json
@@ -30,7 +30,7 @@ Attribute = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00
 
 def new_id() -> str:
     """Make a fresh event id: 32 hexadecimal digits."""
-    return uuid4().hex
+    return urandom(16).hex()
 
 
 def now() -> datetime:

@@ -62,15 +62,17 @@ def decide(
     spent = attempt + 1
     if isinstance(error, Permanent):
         return Dead(error.reason, error.code, spent)
-    rung = min(attempt + (dice < JITTER), len(LADDER) - 1)
-    tier = LADDER[rung]
     limit = policy.max_waited
     if isinstance(error, Transient) and error.within is not None:
         limit = error.within
     if spent >= policy.max_attempts:
         return Dead(f"{_words(error)} ({spent} attempts)", _class(error), spent)
-    if waited + topology.TIERS[tier] > limit:
+    rung = min(attempt + (dice < JITTER), len(LADDER) - 1)
+    # The last waits are as long as the limit still allows.
+    fitting = [tier for tier in LADDER[: rung + 1] if waited + topology.TIERS[tier] <= limit]
+    if not fitting:
         return Dead(f"{_words(error)} (waited {waited} of {limit:.0f} s)", _class(error), spent)
+    tier = fitting[-1]
     return Retry(tier, spent, waited + int(topology.TIERS[tier]))
 
 

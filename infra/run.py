@@ -7,6 +7,7 @@ signal exits at once. A task that should run for ever and ends takes the process
 """
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -65,6 +66,9 @@ async def work(
             asyncio.create_task(consumer.run(stop), name=consumer.queue) for consumer in consumers
         ]
         tasks += [_task(run(resources, stop), run.__name__) for run in forever]
+        # What stands now stands until the end: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
         log.info("started", extra={"task": name, "port": settings.port or PORTS[name]})
         try:
             return await run_until(stop, tasks, settings.shutdown_deadline)
