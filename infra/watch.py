@@ -32,7 +32,7 @@ async def watch(resources: Resources, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
                 await _look_at_database(resources)
-                await _look_at_broker(link, resources.settings.broker_timeout)
+                await look_at_broker(link, resources.settings.broker_timeout)
             except (SQLAlchemyError, OSError, Outage) as error:
                 log.warning("cannot look", extra={"error": type(error).__name__})
             await _rest(stop, INTERVAL)
@@ -64,7 +64,8 @@ async def _look_at_database(resources: Resources) -> None:
         telemetry.DEAD_LETTERS.labels(queue).set(letters.get(queue, 0))
 
 
-async def _look_at_broker(link: Link, limit: float) -> None:
+async def look_at_broker(link: Link, limit: float) -> None:
+    """Set the gauges of every queue; each answer is waited for ``limit`` seconds at most."""
     channel = await link.channel()
     try:
         for queue in topology.queues():
