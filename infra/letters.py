@@ -14,6 +14,7 @@ from infra.settle import ATTEMPTS, ERROR_CLASS, LAST_FAILED, PLACE, REASON, WORK
 from infra.subscription import Receive
 
 UNKNOWN = "unknown"
+PEEK_BYTES = 1024 * 1024  # a larger body is filed without being parsed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,6 +125,8 @@ def _peek(delivery: Delivery) -> dict[str, Any]:
     for prefix in PREFIXES:
         if f"{prefix}id" in delivery.headers:
             return {name: delivery.headers.get(prefix + name) for name in ("id", "source", "type")}
+    if len(delivery.body) > PEEK_BYTES:
+        return {}
     try:
         body = orjson.loads(delivery.body)
     except (orjson.JSONDecodeError, RecursionError):
