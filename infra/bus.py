@@ -12,18 +12,18 @@ import contextlib
 import random
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import aiormq
 from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
-from pamqp.commands import Basic
 from yarl import URL
 
 from infra import telemetry
 from infra.backoff import Backoff
-from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown, Unroutable
+from infra.errors import Outage, PublishFailed, PublishUnknown
 from infra.message import Message
+from infra.outgoing import Outgoing, failure_of, is_taken, refusal_of, verdict_on
 from infra.settings import Settings
 from infra.wire import Tap, TappedConnection, TappedTransport
 
@@ -130,11 +130,11 @@ class Publisher:
         """Prepare; entering the context starts the connection."""
         self._link = Link(settings, f"{name}:publish")
         self._timeout = settings.broker_timeout
-        self._channel: Channel | None = None
+        self._outgoing: Outgoing | None = None
         self._ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
-        self._in_flight: dict[str, asyncio.Event] = {}
         self._window = asyncio.Semaphore(WINDOW)
+        self._batch = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Start to connect, and give the first try a moment to succeed."""
@@ -159,7 +159,7 @@ class Publisher:
     @property
     def connected(self) -> bool:
         """Whether a channel is open right now."""
-        return self._channel is not None and not self._channel.is_closed
+        return self._outgoing is not None and not self._outgoing.is_closed
 
     async def publish(self, message: Message, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - a deadline for the confirm, in seconds
         """Publish one message and wait for the broker to take it.
@@ -167,62 +167,66 @@ class Publisher:
         Raises ``PublishUnknown`` (no answer in ``timeout`` seconds, default
         ``BROKER_TIMEOUT``), ``BrokerRefused`` or ``Unroutable``.
         """
-        # aiormq finds the publish that a returned message belongs to by its id, so two
-        # publishes of one id must not be under way on a channel at once.
-        before = self._in_flight.get(message.message_id)
-        done = self._in_flight[message.message_id] = asyncio.Event()
+        failed: PublishFailed | None
         try:
-            if before is not None:
-                await before.wait()
-            async with self._window:
-                await self._publish(message, self._timeout if timeout is None else timeout)
-        except PublishFailed as error:
-            telemetry.PUBLISHED[type(error).__name__].inc()
-            raise
+            sending = self._send(message)
+            answer = await guarded(sending, self._timeout if timeout is None else timeout)
+        except Outage as error:
+            failed = failure_of(error.__cause__ or error, message)
         else:
-            telemetry.PUBLISHED["confirmed"].inc()
-        finally:
-            done.set()
-            if self._in_flight.get(message.message_id) is done:
-                del self._in_flight[message.message_id]
+            failed = None if is_taken(answer) else refusal_of(message)
+        telemetry.PUBLISHED[type(failed).__name__ if failed else "confirmed"].inc()
+        if failed is not None:
+            raise failed
 
     async def publish_all(
         self,
         messages: Sequence[Message],
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - a deadline for the confirms, in seconds
+        timeout: float | None = None,  # noqa: ASYNC109 - a deadline for each window's confirms, in seconds
     ) -> list[PublishFailed | None]:
-        """Publish many messages at once; one verdict for each, in their order."""
+        """Publish many messages, in their order; one verdict for each.
 
-        async def verdict(message: Message) -> PublishFailed | None:
-            try:
-                await self.publish(message, timeout=timeout)
-            except PublishFailed as error:
-                return error
-            return None
+        They go out a window at a time. Once nothing at all is known of a window, the rest
+        is not tried.
+        """
+        limit = self._timeout if timeout is None else timeout
+        verdicts: list[PublishFailed | None] = []
+        async with self._batch:
+            for start in range(0, len(messages), WINDOW):
+                window = messages[start : start + WINDOW]
+                found = await self._publish_window(window, limit)
+                verdicts += found
+                if all(isinstance(verdict, PublishUnknown) for verdict in found):
+                    break
+        verdicts += [PublishUnknown("not tried") for _ in messages[len(verdicts) :]]
+        for verdict in verdicts:
+            telemetry.PUBLISHED[type(verdict).__name__ if verdict else "confirmed"].inc()
+        return verdicts
 
-        return list(await asyncio.gather(*map(verdict, messages)))
+    async def _send(self, message: Message) -> Any:  # noqa: ANN401 - what the broker answers
+        async with self._window:
+            return await self._channel().send(message)
 
-    async def _publish(self, message: Message, limit: float) -> None:
-        channel = self._channel
-        if channel is None or channel.is_closed:
-            raise PublishUnknown("not connected to the broker")
+    async def _publish_window(
+        self, messages: Sequence[Message], limit: float
+    ) -> list[PublishFailed | None]:
         try:
-            answer = await guarded(
-                channel.basic_publish(
-                    message.body,
-                    exchange=message.exchange,
-                    routing_key=message.routing_key,
-                    properties=message.properties(),
-                    mandatory=message.mandatory,
-                    wait=False,
-                ),
-                limit,
-            )
+            outgoing = self._channel()
         except Outage as error:
-            raise _failure(error, message) from error
-        if not isinstance(answer, Basic.Ack):
-            raise Unroutable(f"no queue takes {message.routing_key!r} from {message.exchange!r}")
+            return [PublishUnknown(str(error)) for _ in messages]
+        answers = [outgoing.send(message) for message in messages]
+        try:
+            await asyncio.wait(answers, timeout=limit)
+        finally:
+            for answer in answers:
+                answer.cancel()
+        return [verdict_on(*pair) for pair in zip(answers, messages, strict=True)]
+
+    def _channel(self) -> Outgoing:
+        if self._outgoing is None or self._outgoing.is_closed:
+            raise Outage("not connected to the broker")
+        return self._outgoing
 
     async def _keep_connected(self) -> None:
         backoff = Backoff(first=0.2, longest=5)
@@ -233,24 +237,10 @@ class Publisher:
                 log.warning("cannot publish", extra={"reason": str(error)})
                 await backoff.sleep()
                 continue
-            self._channel = channel
+            self._outgoing = Outgoing(channel)
             self._ready.set()
             backoff.reset()
             await asyncio.wait({channel.closing})
-            self._channel = None
+            self._outgoing = None
             self._ready.clear()
             await backoff.sleep()
-
-
-def _failure(error: Outage, message: Message) -> PublishFailed:
-    cause = error.__cause__
-    if isinstance(cause, aiormq.exceptions.PublishError):
-        return Unroutable(f"no queue takes {message.routing_key!r} from {message.exchange!r}")
-    if isinstance(cause, aiormq.exceptions.DeliveryError):
-        return BrokerRefused(f"the broker refused a message for {message.exchange!r}")
-    # A missing exchange closes the channel under every publish in flight; the broker names it.
-    if isinstance(cause, aiormq.exceptions.ChannelNotFoundEntity) and (
-        f"'{message.exchange}'" in str(cause)
-    ):
-        return Unroutable(f"there is no exchange {message.exchange!r}")
-    return PublishUnknown(str(error))

@@ -6,6 +6,7 @@ duplicate, drop or close something; so ``Message`` has no place for them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from pamqp.commands import Basic
@@ -16,6 +17,7 @@ from infra import topology
 APP_ID = "adrelay"
 PERSISTENT = 2
 TRANSIENT = 1
+LONGEST = 255  # bytes of an AMQP short string; an event's attributes have 200 characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,16 @@ def message_of(event: Event, exchange: str = topology.EVENTS) -> Message:
         exchange=exchange,
         routing_key=event.routing_key,
         body=encode(event),
-        message_id=event.id,
+        message_id=_fitting(event.id),
         type=event.type,
-        correlation_id=event.correlationid or event.id,
+        correlation_id=_fitting(event.correlationid or event.id),
         headers={"traceparent": event.traceparent} if event.traceparent else {},
         persistent=exchange != topology.REQUESTS,
     )
+
+
+def _fitting(name: str) -> str:
+    """Give a name as it is, or its hash where it is too long for an AMQP property (255 bytes)."""
+    if name.isascii() or len(name.encode()) <= LONGEST:
+        return name
+    return blake2b(name.encode(), digest_size=16).hexdigest()

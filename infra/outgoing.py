@@ -1,0 +1,129 @@
+"""The publishing end of a channel: written past the client library's path, confirmed through it.
+
+aiormq makes every publish of objects, under a lock, and gives its writer one publish at a
+time; that costs more than all the rest of an accepted webhook. Here the frames are packed
+directly, and what is published in one turn of the event loop leaves in one write. The
+broker's confirms and returns still come in through aiormq, whose books (delivery tags,
+confirmations, ids) are kept here in its stead; so nothing else may publish on the channel.
+"""
+
+import asyncio
+import time
+from functools import partial
+from typing import Any
+
+from aiormq.abc import ChannelFrame
+from aiormq.channel import Channel
+from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
+from pamqp.commands import Basic
+
+from events.base import new_id
+from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown, Unroutable
+from infra.frames import frames_of
+from infra.message import Message
+
+FULL = 0.001  # seconds until a writer that is behind is tried again
+
+Answer = asyncio.Future[Any]
+
+
+class Outgoing:
+    """The publishing end of a channel in confirm mode."""
+
+    def __init__(self, channel: Channel) -> None:
+        """Take the channel over."""
+        self._channel = channel
+        self._loop = asyncio.get_running_loop()
+        self._open: set[Answer] = set()
+        self._pending: list[bytes] = []
+        channel.closing.add_done_callback(self._end)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the channel is gone."""
+        return self._channel.is_closed
+
+    def send(self, message: Message) -> Answer:
+        """Write a message; the answer is the broker's ``Ack``, a returned message, or an error.
+
+        aiormq finds the publish that a returned message belongs to by its id, so a message
+        whose id is under way already travels under a fresh one; events carry their id
+        in the body. Raises ``ValueError`` as ``frames_of`` does.
+        """
+        channel = self._channel
+        name = message.message_id or new_id()
+        if name in channel.message_id_delivery_tag:
+            name = new_id()
+        payload = frames_of(
+            message,
+            channel=channel.number,
+            message_id=name,
+            now=int(time.time()),
+            most=channel.max_content_size,
+        )
+        channel.delivery_tag += 1
+        answer: Answer = self._loop.create_future()
+        self._open.add(answer)
+        channel.confirmations[channel.delivery_tag] = answer
+        channel.message_id_delivery_tag[name] = channel.delivery_tag
+        answer.add_done_callback(partial(self._forget, name))
+        if not self._pending:
+            self._loop.call_soon(self._flush)
+        self._pending.append(payload)
+        return answer
+
+    def _flush(self) -> None:
+        frame = ChannelFrame(payload=b"".join(self._pending), should_close=False)
+        try:
+            self._channel.write_queue.put_nowait(frame)
+        except asyncio.QueueFull:
+            self._loop.call_later(FULL, self._flush)
+        else:
+            self._pending.clear()
+
+    def _forget(self, name: str, answer: Answer) -> None:
+        self._open.discard(answer)
+        self._channel.message_id_delivery_tag.pop(name, None)
+
+    def _end(self, closing: "asyncio.Future[Any]") -> None:
+        """Answer all who wait, with the reason for which the channel was closed."""
+        reason = None if closing.cancelled() else closing.exception()
+        if not isinstance(reason, Exception):
+            reason = ConnectionError("the channel was closed")
+        for answer in tuple(self._open):
+            if not answer.done():
+                answer.set_exception(reason)
+
+
+def verdict_on(answer: Answer, message: Message) -> PublishFailed | None:
+    """Say what came of a publish whose answer is there, or was given up."""
+    if answer.cancelled():
+        return PublishUnknown("the broker does not answer in time")
+    error = answer.exception()
+    if error is not None:
+        return failure_of(error, message)
+    return None if is_taken(answer.result()) else refusal_of(message)
+
+
+def is_taken(answer: object) -> bool:
+    """Whether the broker has taken responsibility for a message."""
+    return isinstance(answer, Basic.Ack)
+
+
+def refusal_of(message: Message) -> Unroutable:
+    """Say that a message came back: nobody takes it."""
+    return Unroutable(f"no queue takes {message.routing_key!r} from {message.exchange!r}")
+
+
+def failure_of(error: BaseException, message: Message) -> PublishFailed:
+    """Say what an error in place of an answer means."""
+    if isinstance(error, PublishError):
+        return refusal_of(message)
+    if isinstance(error, DeliveryError):
+        return BrokerRefused(f"the broker refused a message for {message.exchange!r}")
+    # A missing exchange closes the channel under every publish in flight; the broker names it.
+    if isinstance(error, ChannelNotFoundEntity) and f"'{message.exchange}'" in str(error):
+        return Unroutable(f"there is no exchange {message.exchange!r}")
+    if isinstance(error, Outage):
+        return PublishUnknown(str(error))
+    return PublishUnknown(f"the broker is gone: {type(error).__name__}")
