@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from os import urandom
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from pydantic_core import from_json
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, from_json
 
 from schemas.base import Frozen
 
@@ -62,6 +63,16 @@ class Event(BaseModel):
     causationid: Attribute | None = None
     traceparent: Attribute | None = None
     data: Any
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Show in JSON schemas that what CloudEvents requires has no default on the wire."""
+        written = handler(schema)
+        target = handler.resolve_ref_schema(written)
+        target["required"] = sorted({*target.get("required", ()), *REQUIRED})
+        return written
 
     @classmethod
     def event_type(cls) -> str:

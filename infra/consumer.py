@@ -25,7 +25,7 @@ from infra.attempt import Attempt, Outcome
 from infra.backoff import Backoff
 from infra.bus import Link
 from infra.delivery import Delivery, Received, receive
-from infra.errors import Outage, Permanent
+from infra.errors import Outage, Permanent, Snooze
 from infra.message import Message
 from infra.reading import Abandoned, Reading
 from infra.resources import Resources, healthy
@@ -218,7 +218,7 @@ class Consumer:
             "event_id": properties.message_id,
             "event_type": failure.delivery.routing_key[:200],
             "correlation_id": properties.correlation_id,
-            "attempt": failure.delivery.attempt + 1,
+            "attempt": failure.delivery.attempt + (not isinstance(failure.error, Snooze)),
             "place": failure.place,
             "reason": dead.reason if dead else str(getattr(failure.error, "reason", "")),
         }

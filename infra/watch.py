@@ -30,11 +30,15 @@ async def watch(resources: Resources, stop: asyncio.Event) -> None:
     link = Link(resources.settings, "relay:watch")
     try:
         while not stop.is_set():
+            # Each alone: while one is gone, the other is what people want to see.
             try:
                 await _look_at_database(resources)
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("cannot look at the database", extra={"error": type(error).__name__})
+            try:
                 await look_at_broker(link, resources.settings.broker_timeout)
-            except (SQLAlchemyError, OSError, Outage) as error:
-                log.warning("cannot look", extra={"error": type(error).__name__})
+            except Outage as error:
+                log.warning("cannot look at the broker", extra={"reason": str(error)})
             await _rest(stop, INTERVAL)
     finally:
         await link.close()

@@ -1,6 +1,6 @@
 """``.services/env``: what every process and every tool of this checkout is told.
 
-Shell syntax, so that ``. .services/env`` works too, and readable by its owner alone. Two
+Shell syntax, so that ``. .services/env`` works too, and readable by its owner alone. Three
 keys stand in ``.services/auth.env``: only the auth worker may sign tokens and open sealed
 credentials. The sandbox alone knows its state file, so that no other sandbox started from
 this checkout writes into it. Secrets are made on the first start and kept; the environment
@@ -21,7 +21,7 @@ from schemas.base import PLATFORMS
 
 # What one process alone is told.
 OWN: Mapping[str, tuple[str, ...]] = {
-    "auth": ("TOKEN_SIGNING_KEY", "SEAL_PRIVATE_KEY"),
+    "auth": ("TOKEN_SIGNING_KEY", "SEAL_PRIVATE_KEY", "REFRESH_KEY"),
     SANDBOX: ("SANDBOX_STATE",),
 }
 
