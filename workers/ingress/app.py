@@ -7,8 +7,10 @@ keep what is accepted.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import cast
 
 from aiohttp import web
+from pydantic import SecretStr
 
 from handlers.webhooks import SOURCES
 from infra import telemetry
@@ -29,6 +31,7 @@ from workers.ingress.openapi import openapi
 from workers.ingress.outcomes import Outcomes
 from workers.ingress.protocol import Protocol, check_parser, drain
 from workers.ingress.routes import PROBES, ROUTES
+from workers.ingress.stash import Stash
 
 NAME = "web"
 BACKLOG = 1024
@@ -62,23 +65,37 @@ async def open_ingress(settings: Settings, draining: asyncio.Event) -> AsyncIter
 
 
 def open_gate(resources: Resources, requester: Requester) -> Gate:
-    """Build what the handlers share; raises ``ValueError`` for a key that is malformed."""
+    """Build what handlers share; raises ``ValueError`` for an absent or malformed key."""
     settings = resources.settings
+    operation_key = require_keys(settings)
     database = Database(resources.engine)
     verifier = Verifier(settings)
     return Gate(
         resources=resources,
         database=database,
-        acceptance=Acceptance(resources, database),
+        acceptance=Acceptance(resources.publisher, Stash(database), settings.confirm_deadline),
         requester=requester,
         verifier=verifier,
         callers=Callers(verifier, database),
         outcomes=Outcomes(database),
         webhook_secrets={source: settings.secrets_of(source) for source in SOURCES},
-        operation_key=settings.operation_key.get_secret_value().encode(),
+        operation_key=operation_key.get_secret_value().encode(),
         openapi=to_json(openapi(ROUTES, PROBES)),
         asyncapi=to_json(asyncapi()),
     )
+
+
+def require_keys(settings: Settings) -> SecretStr:
+    """Refuse to start without keys: ``ValueError`` names the variable; gives OPERATION_KEY."""
+    needed = {
+        "OPERATION_KEY": settings.operation_key,
+        "SEAL_PUBLIC_KEY": settings.seal_public_key,
+        "TOKEN_VERIFY_KEYS": settings.token_verify_keys,
+    }
+    for name, value in needed.items():
+        if not value:
+            raise ValueError(f"{name} is not set")
+    return cast("SecretStr", settings.operation_key)
 
 
 def make_app(gate: Gate, draining: asyncio.Event) -> web.Application:

@@ -176,6 +176,30 @@ async def test_without_the_broker_what_is_accepted_stands_in_the_outbox(
     assert ready["ready"] is True
 
 
+async def test_a_broker_that_does_not_answer_is_waited_for_once_in_a_while_and_not_by_all(
+    plant: Plant, settings: Settings, engine: AsyncEngine
+) -> None:
+    assert (await send(plant.client, settings, {**STATUS, "id": "evt_0"})).status == 200
+    plant.broker.freeze()
+    assert (await send(plant.client, settings, {**STATUS, "id": "evt_1"})).status == 200
+    began = time.monotonic()
+    ids = [f"evt_{number}" for number in range(2, 12)]
+    for name in ids:
+        assert (await send(plant.client, settings, {**STATUS, "id": name})).status == 200
+    assert time.monotonic() - began < 1.5  # each for itself would have waited 0.3 s
+    assert await stored(engine) == ["evt_1", *ids]
+
+
+async def test_many_requests_share_the_outbox(
+    plant: Plant, settings: Settings, engine: AsyncEngine
+) -> None:
+    plant.broker.cut()
+    ids = [f"evt_{number}" for number in range(500)]
+    sending = (send(plant.client, settings, {**STATUS, "id": name}) for name in ids)
+    assert {response.status for response in await asyncio.gather(*sending)} == {200}
+    assert sorted(await stored(engine)) == sorted(ids)
+
+
 async def test_the_broker_is_used_again_when_it_is_back(
     plant: Plant, settings: Settings, engine: AsyncEngine, spy: Spy
 ) -> None:

@@ -36,6 +36,7 @@ async def test_a_created_campaign_is_accepted_with_an_operation(
     assert data["state"] == "pending"
     assert response.headers["Location"] == f"{PATH}/{data['id']}"
     assert response.headers["Vary"] == "Prefer"
+    assert settings.operation_key is not None
     known = parse(settings.operation_key.get_secret_value().encode(), data["operation_id"])
     assert known is not None
     assert known.owner == manager.id
