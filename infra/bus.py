@@ -33,6 +33,8 @@ T = TypeVar("T")
 GONE = (aiormq.exceptions.AMQPError, ConnectionError, OSError, RuntimeError)
 # A multiple confirm walks all outstanding ones, so the window stays narrow.
 WINDOW = 256
+# Publishes that may wait to be written; more of them gather only while the broker reads nothing.
+BEHIND = 4 * WINDOW
 CLOSE_TIMEOUT = 3.0  # seconds
 
 log = telemetry.get_logger(__name__)
@@ -53,7 +55,14 @@ async def guarded(call: Awaitable[T], timeout: float) -> T:  # noqa: ASYNC109 - 
             raise
         raise Outage("the connection to the broker is stuck") from None
     except GONE as error:
-        raise Outage(f"the broker is gone: {type(error).__name__}") from error
+        raise Outage(_in_words(error)) from error
+
+
+def _in_words(error: BaseException) -> str:
+    # What the broker says when it closes a channel names the queue or exchange at fault.
+    if isinstance(error, aiormq.exceptions.AMQPChannelError):
+        return f"the broker refuses: {error}"
+    return f"the broker is gone: {type(error).__name__}"
 
 
 class Link:
@@ -226,6 +235,8 @@ class Publisher:
     def _channel(self) -> Outgoing:
         if self._outgoing is None or self._outgoing.is_closed:
             raise Outage("not connected to the broker")
+        if self._outgoing.behind > BEHIND:
+            raise Outage("the broker does not read what is sent")
         return self._outgoing
 
     async def _keep_connected(self) -> None:

@@ -43,26 +43,35 @@ class Outgoing:
         """Whether the channel is gone."""
         return self._channel.is_closed
 
+    @property
+    def behind(self) -> int:
+        """How many publishes have not been written yet."""
+        return len(self._pending)
+
     def send(self, message: Message) -> Answer:
         """Write a message; the answer is the broker's ``Ack``, a returned message, or an error.
 
         aiormq finds the publish that a returned message belongs to by its id, so a message
         whose id is under way already travels under a fresh one; events carry their id
-        in the body. Raises ``ValueError`` as ``frames_of`` does.
+        in the body. What cannot be written at all is answered with ``Unroutable``.
         """
         channel = self._channel
         name = message.message_id or new_id()
         if name in channel.message_id_delivery_tag:
             name = new_id()
-        payload = frames_of(
-            message,
-            channel=channel.number,
-            message_id=name,
-            now=int(time.time()),
-            most=channel.max_content_size,
-        )
-        channel.delivery_tag += 1
         answer: Answer = self._loop.create_future()
+        try:
+            payload = frames_of(
+                message,
+                channel=channel.number,
+                message_id=name,
+                now=int(time.time()),
+                most=channel.max_content_size,
+            )
+        except (ValueError, TypeError) as error:
+            answer.set_exception(Unroutable(f"it cannot be written: {error}"))
+            return answer
+        channel.delivery_tag += 1
         self._open.add(answer)
         channel.confirmations[channel.delivery_tag] = answer
         channel.message_id_delivery_tag[name] = channel.delivery_tag
@@ -117,6 +126,8 @@ def refusal_of(message: Message) -> Unroutable:
 
 def failure_of(error: BaseException, message: Message) -> PublishFailed:
     """Say what an error in place of an answer means."""
+    if isinstance(error, PublishFailed):
+        return error
     if isinstance(error, PublishError):
         return refusal_of(message)
     if isinstance(error, DeliveryError):

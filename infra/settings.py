@@ -95,8 +95,8 @@ class Settings(BaseSettings):
     refresh_grace_seconds: Seconds = Field(
         default=10, description="A spent refresh token yields its successor again for so long"
     )
-    operation_key: SecretStr = Field(
-        default=SecretStr("change-me-change-me-change-me-32"),
+    operation_key: SecretStr | None = Field(
+        default=None,
         min_length=16,
         description="Signs operation ids, so that they are answered before their row exists",
     )

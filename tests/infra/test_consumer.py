@@ -14,6 +14,7 @@ from events.base import Event
 from infra.context import Context
 from infra.errors import Permanent, Snooze, Transient
 from infra.resources import Resources
+from infra.topology import declare
 from tests.infra.ledger import (
     QUEUE,
     body_of,
@@ -307,3 +308,40 @@ async def _has(engine: AsyncEngine, lines: int) -> bool:
 
 async def _depth_is(broker: AbstractConnection, queue: str, messages: int) -> bool:
     return await depth(broker, queue) == messages
+
+
+async def test_a_queue_that_is_missing_is_named_and_read_once_it_is_there_again(
+    resources: Resources,
+    broker: AbstractConnection,
+    engine: AsyncEngine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with broker.channel() as channel:
+        await channel.queue_delete(QUEUE)
+    async with consuming(resources, note):
+        await until(lambda: _is_logged(caplog, f"no queue '{QUEUE}'"))
+        await declare(broker)
+        await publish(broker, report(1))
+        await until(lambda: _has(engine, 1))
+
+
+async def test_a_queue_that_is_deleted_under_the_consumer_is_noticed(
+    resources: Resources,
+    broker: AbstractConnection,
+    engine: AsyncEngine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with consuming(resources, note) as consumer:
+        await publish(broker, report(1))
+        await until(lambda: _has(engine, 1))
+        async with broker.channel() as channel:
+            await channel.queue_delete(QUEUE)
+        await until(lambda: _is_logged(caplog, "is the queue still there?"))
+        await declare(broker)
+        await publish(broker, report(2))
+        await until(lambda: _has(engine, 2))
+        assert consumer.alive
+
+
+async def _is_logged(caplog: pytest.LogCaptureFixture, words: str) -> bool:
+    return any(words in str(record.__dict__.get("reason")) for record in caplog.records)

@@ -3,13 +3,14 @@
 import asyncio
 from typing import Any
 
+import pytest
 from aio_pika.abc import AbstractConnection
 
 from events import CampaignMetricsReported
 from events.base import decode
 from infra import topology
-from infra.bus import WINDOW, Link, Publisher
-from infra.errors import PublishUnknown
+from infra.bus import BEHIND, WINDOW, Link, Publisher
+from infra.errors import PublishUnknown, Unroutable
 from infra.message import Message, message_of
 from infra.outgoing import Outgoing
 from infra.resources import Resources
@@ -101,3 +102,32 @@ async def test_what_was_not_tried_is_not_known(resources: Resources) -> None:
 
 async def _is(found: bool) -> bool:  # noqa: FBT001 - what is asked
     return found
+
+
+async def test_a_message_that_cannot_be_written_fails_alone(
+    resources: Resources, broker: AbstractConnection
+) -> None:
+    bad = Message(topology.DEAD, "x" * 300, b"", "m-1")
+    good = [Message(topology.DEAD, QUEUE, b"", f"g-{number}") for number in range(3)]
+    verdicts = await resources.publisher.publish_all([good[0], bad, good[1]])
+    assert [type(verdict) for verdict in verdicts] == [type(None), Unroutable, type(None)]
+    with pytest.raises(Unroutable, match="255 bytes"):
+        await resources.publisher.publish(bad)
+    await resources.publisher.publish(good[2])
+    assert await depth(broker, f"{QUEUE}.dead") == 3
+
+
+async def test_while_the_broker_reads_nothing_what_waits_to_be_written_is_bounded(
+    resources: Resources,
+) -> None:
+    publisher = resources.publisher
+    assert publisher._outgoing is not None
+    full: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
+    full.put_nowait(None)
+    publisher._outgoing._channel.write_queue = full
+    body = bytes(1000)
+    for number in range(2 * BEHIND // WINDOW + 1):
+        messages = [Message(topology.DEAD, QUEUE, body, f"{number}-{n}") for n in range(WINDOW)]
+        verdicts = await publisher.publish_all(messages, timeout=0.01)
+        assert all(isinstance(verdict, PublishUnknown) for verdict in verdicts)
+    assert BEHIND <= publisher._outgoing.behind <= BEHIND + WINDOW
