@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from infra.deploy import readiness, screen, system
+from infra.deploy.env import env_file
 from infra.deploy.procfile import Process, planned
 from infra.deploy.services import docker
 from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.place import RUNNING as PLACE
-from infra.deploy.services.provide import install_missing
+from infra.deploy.services.provide import install_missing, provide
 from infra.deploy.supervisor import Supervisor
+from infra.settings import read_env_file
 
 
 def say(text: str) -> None:
@@ -69,8 +71,14 @@ def _stop_undisturbed() -> None:
 
 
 def up() -> int:
-    """Run in the background; returns when every process is ready."""
-    if not system.running(PLACE):
+    """Run in the background; returns when every process is ready.
+
+    Where it runs already, servers that have died are started again, and nothing is stopped.
+    """
+    already = system.running(PLACE) is not None
+    if already:
+        provide(PLACE, {**os.environ, **read_env_file(env_file(PLACE))}, say)
+    else:
         try:
             system.start(PLACE, os.environ, say)
         except BaseException:
@@ -80,7 +88,8 @@ def up() -> int:
     try:
         asyncio.run(readiness.wait_until_ready(PLACE, planned(PLACE)))
     except readiness.NotReady:
-        system.stop(PLACE)
+        if not already:
+            system.stop(PLACE)
         raise
     print(screen.text(PLACE))
     return 0
