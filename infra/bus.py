@@ -33,6 +33,8 @@ T = TypeVar("T")
 GONE = (aiormq.exceptions.AMQPError, ConnectionError, OSError, RuntimeError)
 # A multiple confirm walks all outstanding ones, so the window stays narrow.
 WINDOW = 256
+# Calls of publish_all that have a window of their own under way.
+BATCHES = 4
 # Publishes that may wait to be written; more of them gather only while the broker reads nothing.
 BEHIND = 4 * WINDOW
 CLOSE_TIMEOUT = 3.0  # seconds
@@ -143,7 +145,7 @@ class Publisher:
         self._ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._window = asyncio.Semaphore(WINDOW)
-        self._batch = asyncio.Lock()
+        self._batches = asyncio.Semaphore(BATCHES)
 
     async def __aenter__(self) -> Self:
         """Start to connect, and give the first try a moment to succeed."""
@@ -201,7 +203,7 @@ class Publisher:
         """
         limit = self._timeout if timeout is None else timeout
         verdicts: list[PublishFailed | None] = []
-        async with self._batch:
+        async with self._batches:
             for start in range(0, len(messages), WINDOW):
                 window = messages[start : start + WINDOW]
                 found = await self._publish_window(window, limit)
