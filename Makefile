@@ -4,10 +4,10 @@ PYTHON_ENV := PYTHONUNBUFFERED=1
 DEPLOY := $(PYTHON_ENV) .venv/bin/python -m infra.deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status reset demo test check lock venv venv-run
+.PHONY: help run up down status reset demo test bench bench-full check lock venv venv-run venv-bench
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 run: venv-run ## run the whole system in the foreground; Ctrl-C ends it
 	@$(DEPLOY) run
@@ -31,6 +31,12 @@ test: venv ## the test suite, on private servers of its own (ARGS="-k word")
 	@$(DEPLOY) install
 	@$(PYTHON_ENV) .venv/bin/python -m pytest $(ARGS)
 
+bench: venv-bench ## our speed beside its peers' (ARGS=consume, ingress or latency)
+	@$(PYTHON_ENV) .venv/bin/python -m tests.bench $(ARGS)
+
+bench-full: venv-bench ## how speed and memory grow with backlog, processes, inbox and event size
+	@$(PYTHON_ENV) .venv/bin/python -m tests.bench growth --rounds 1 $(ARGS)
+
 check: venv ## ruff, mypy --strict, the import rule
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
@@ -42,6 +48,9 @@ lock: venv ## write requirements/*.txt anew from pyproject.toml (UPGRADE=1 for n
 
 venv: ## .venv with everything for development
 	@infra/deploy/venv.sh dev
+
+venv-bench:
+	@infra/deploy/venv.sh bench
 
 venv-run: ## .venv with what running needs
 	@infra/deploy/venv.sh run

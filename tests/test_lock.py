@@ -25,8 +25,8 @@ def locked(name: str) -> set[str]:
     return {found[0] for found in NAME.findall(text)}
 
 
-def test_there_is_a_lock_for_running_one_for_development_and_one_for_uv() -> None:
-    assert [lock.stem for lock in LOCKS] == ["dev", "run", "uv"]
+def test_there_is_a_lock_for_running_for_development_for_the_bench_and_for_uv() -> None:
+    assert [lock.stem for lock in LOCKS] == ["bench", "dev", "run", "uv"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
@@ -51,4 +51,5 @@ def test_every_locked_package_has_its_hashes(lock: Path) -> None:
 def test_what_the_project_requires_is_locked() -> None:
     assert required() <= locked("run")
     assert required("dev") <= locked("dev")
-    assert locked("run") <= locked("dev")
+    assert required("dev", "bench") <= locked("bench")
+    assert locked("run") <= locked("dev") <= locked("bench")

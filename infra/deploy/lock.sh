@@ -10,4 +10,5 @@ compile() {
 }
 compile pyproject.toml --output-file requirements/run.txt "$@"
 compile pyproject.toml --extra dev --output-file requirements/dev.txt "$@"
+compile pyproject.toml --extra dev --extra bench --output-file requirements/bench.txt "$@"
 compile requirements/uv.in --output-file requirements/uv.txt "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv from a hashed lock file, and does nothing when that has not changed since.
-# usage: venv.sh run|dev     PYTHON=/path/to/python chooses the interpreter
+# usage: venv.sh run|dev|bench     PYTHON=/path/to/python chooses the interpreter
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -50,15 +50,16 @@ make_venv() {
     fi
 }
 
-# What development needs includes what running needs.
-if is_current "$1" || is_current dev; then exit; fi
+# What development needs includes what running needs; the benchmark needs both and its peers.
+is_enough() { is_current "$1" || is_current bench || { [ "$1" = run ] && is_current dev; }; }
+if is_enough "$1"; then exit; fi
 
 # Two commands at once (make run beside make test) make it one after the other.
 mkdir -p .services && chmod 711 .services
 exec 9>.services/venv.lock
 if ! flock -n 9; then flock 9; fi
 
-if is_current "$1" || is_current dev; then exit; fi
+if is_enough "$1"; then exit; fi
 if ! { [ -x .venv/bin/python ] && fits .venv/bin/python; }; then make_venv; fi
 echo "adrelay: installing the Python packages of $lock" >&2
 .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps \

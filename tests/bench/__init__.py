@@ -1,0 +1,1 @@
+"""The benchmark: what an event costs here, and what the same work costs with its peers."""

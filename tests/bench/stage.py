@@ -1,0 +1,201 @@
+"""The bench's own servers, durable as in earnest, and the programs that are measured on them."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+
+import aio_pika
+import aiohttp
+import asyncpg
+import psutil
+from aio_pika.abc import AbstractConnection
+
+from infra import topology
+from infra.bus import Publisher
+from infra.deploy.services import postgres
+from infra.deploy.services.apart import apart
+from infra.deploy.services.daemon import Daemon
+from infra.deploy.services.place import CHECKOUT, Place
+from infra.deploy.services.provide import provide, withdraw
+from infra.migrate import migrate_database
+from infra.settings import Settings
+from tests.bench.events import CAMPAIGNS
+from tests.processes import free_port
+from tests.services import Services, environment, open_settings
+
+PLACE = Place(CHECKOUT / ".services" / "bench")
+LOG = PLACE.logs / "programs.log"
+OURS = "metrics.record"
+PEERS = "bench.events"
+ENDING = 15.0  # seconds
+TABLES = """
+    create table bench_inbox (event_id text primary key, at timestamptz not null default now());
+    create table bench_metrics (
+        campaign_id uuid, platform text, date date, impressions bigint, clicks bigint,
+        conversions bigint, spend numeric, at timestamptz, primary key (campaign_id, date)
+    );
+"""
+CAMPAIGN = """
+    insert into campaigns (id, platform, name, status, wanted_status, budget_micros, currency,
+        targeting, platform_campaign_id, version, wanted_version)
+    select id, 'claude', 'bench', 'active', 'active', 1, 'USD', '{}', id::text, 1, 1
+    from unnest($1::uuid[]) as id
+"""
+EMPTY = "truncate bench_inbox, bench_metrics, inbox, outbox, campaign_metrics"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a measurement needs."""
+
+    settings: Settings
+    publisher: Publisher
+    database: "asyncpg.Connection[asyncpg.Record]"
+    broker: AbstractConnection
+
+    async def clear(self) -> None:
+        """Empty the tables and queues, and let Postgres put its house in order."""
+        await self.database.execute(EMPTY)
+        async with self.broker.channel() as channel:
+            for name in (OURS, topology.dead_queue(OURS)):
+                await (await channel.get_queue(name, ensure=False)).purge()
+            await channel.queue_delete(PEERS)
+        await self.database.execute("vacuum analyze campaign_metrics")
+        await self.database.execute("checkpoint")
+
+    async def declare(self) -> None:
+        """Make the peers' queue, a durable quorum queue as ours is."""
+        async with self.broker.channel() as channel:
+            await channel.declare_queue(PEERS, durable=True, arguments={"x-queue-type": "quorum"})
+
+    async def ready(self, queue: str) -> int:
+        """Count the messages that nobody has in hand."""
+        async with self.broker.channel() as channel:
+            found = await channel.declare_queue(queue, passive=True)
+            return found.declaration_result.message_count or 0
+
+
+def say(text: str) -> None:
+    """Tell how far the bench is."""
+    print(text, flush=True)
+
+
+@contextmanager
+def servers() -> Iterator[Settings]:
+    """Start private servers, make a database and a vhost, and stop all in the end."""
+    try:
+        ports = provide(PLACE, {}, say).ports
+        services = Services(PLACE, ports, "bench", 1)
+        services.execute("alter system set track_commit_timestamp = on")
+        Daemon(PLACE, postgres.NAME).stop(signal.SIGINT)
+        provide(PLACE, {}, lambda _: None)
+        for database in (f"{services.template}", "test_bench_bench"):
+            services.execute(f"drop database if exists {database} with (force)")
+        services.execute(f"create database {services.template} owner {postgres.ROLE}")
+        apart(lambda: migrate_database(services.database_url(services.template)))
+        with open_settings(services, "bench") as settings:
+            # pg_checkpoint: so that no measurement pays for what an earlier one has written.
+            services.execute(f"grant pg_checkpoint to {postgres.ROLE}")
+            yield settings
+    finally:
+        withdraw(PLACE)
+
+
+@asynccontextmanager
+async def open_stage(settings: Settings) -> AsyncIterator[Stage]:
+    """Connect, and put what is the same for all into the database."""
+    database = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
+    broker = await aio_pika.connect(settings.rabbitmq_url.get_secret_value(), timeout=10)
+    async with Publisher(settings, "bench") as publisher, broker:
+        await database.execute(TABLES)
+        await database.execute(CAMPAIGN, CAMPAIGNS)
+        yield Stage(settings, publisher, database, broker)
+    await database.close()
+
+
+@asynccontextmanager
+async def program(
+    settings: Settings, argv: Sequence[str], **more: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program for the length of a block; ``python`` stands for this interpreter."""
+    words = [sys.executable if word == "python" else word for word in argv]
+    with LOG.open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            cwd=CHECKOUT,
+            env={**environment(settings), **more},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log if "BENCH_TOLD" not in more else asyncio.subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        await _end(process)
+
+
+@asynccontextmanager
+async def server(settings: Settings, argv: Sequence[str], **more: str) -> AsyncIterator[int]:
+    """Run a program that serves; yields its port once ``/readyz`` is answered with 200."""
+    port = free_port()
+    async with program(settings, argv, PORT=str(port), **more) as process:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as http:
+            while True:
+                with suppress(aiohttp.ClientError):
+                    async with http.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                        if answer.ok:
+                            break
+                check(process)
+                await asyncio.sleep(0.05)
+        yield port
+
+
+def check(process: asyncio.subprocess.Process) -> None:
+    """Raise when a program has ended that should run."""
+    if process.returncode is not None:
+        raise RuntimeError(f"a program ended with {process.returncode}; see {LOG}")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a program, kindly first, and its children."""
+    with suppress(ProcessLookupError):
+        process.terminate()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ENDING):
+            await process.wait()
+    # The group is ours: the program was made its leader.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def measured(pid: int, of: Callable[[psutil.Process], float]) -> float:
+    """Add something up over a process and its children."""
+    total = 0.0
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        for process in (parent, *parent.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += of(process)
+    return total
+
+
+def cpu_of(process: psutil.Process) -> float:
+    """Tell the CPU seconds that a process has used."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def memory_of(process: psutil.Process) -> float:
+    """Tell the resident memory of a process, MiB."""
+    return float(process.memory_info().rss / 2**20)
+
+
+def variables(**values: object) -> Mapping[str, str]:
+    """Write variables of a program."""
+    return {f"BENCH_{name.upper()}": str(value) for name, value in values.items()}
