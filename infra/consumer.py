@@ -7,8 +7,8 @@ A reading begins *carefully*: one message at a time in the whole process, until 
 that is new or was delivered fewer than two times. So a message that kills its process
 takes no neighbour along, and after ten deliveries without a settled attempt it is
 dead-lettered unread. Then the queue is read *widely*, in batches; a message that came
-back twice ends that at once. When infrastructure is gone the reading pauses: nothing is
-spent, nothing is dead-lettered.
+back twice ends that, and is handled alone when the others are through. When
+infrastructure is gone the reading pauses: nothing is spent, nothing is dead-lettered.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ class Consumer:
             with self._meters.careful.track_inprogress():
                 await reading.carefully(self._alone, self._stop)
             if not self._stop.is_set():
-                await reading.widely(self._stop)
+                await reading.widely(self._alone, self._stop)
 
     async def _live(self, reading: Reading, batch: Sequence[Delivery]) -> None:
         """Lead a batch through its life; when this returns, all of it is settled."""

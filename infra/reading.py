@@ -3,11 +3,16 @@
     carefully: basic.get, one message at a time in the whole process
     widely:    basic.consume with a prefetch, whatever has arrived makes a batch
 
+A suspect that is met while reading widely stays in hand until all else is settled, and is
+then handled alone. Giving it back instead would hand it to the next process that reads
+widely, and so on, until its count of deliveries made a killer of it.
+
 Callbacks only enqueue; one watermark decides every ack of the channel.
 """
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Self
 from uuid import uuid4
@@ -48,6 +53,7 @@ class Reading:
         self._limit = limit
         self._watermark = Watermark()
         self._under_way: set[asyncio.Task[None]] = set()
+        self._suspects: list[Delivery] = []
 
     async def __aenter__(self) -> Self:
         """Use the channel that was opened for this reading."""
@@ -80,10 +86,11 @@ class Reading:
                 if delivery.deliveries < SUSPECT:
                     return
 
-    async def widely(self, stop: asyncio.Event) -> None:
+    async def widely(self, alone: asyncio.Lock, stop: asyncio.Event) -> None:
         """Read in batches until stopped, cut off, or met by a message that came back twice.
 
-        Everything taken is settled when this returns. Raises ``Abandoned`` or ``Outage``.
+        Everything taken is settled when this returns, but suspects that a stop has left.
+        Raises ``Abandoned`` or ``Outage``.
         """
         intake = Intake(self._subscription.batch, self._subscription.wait)
         watchers = {
@@ -97,6 +104,7 @@ class Reading:
             await self._handle_all(intake)
             await self._finish(asyncio.ALL_COMPLETED)
             await self._ack_scattered()
+            await self._handle_suspects(alone, stop)
         finally:
             for task in (*watchers, *self._under_way):
                 task.cancel()
@@ -125,6 +133,20 @@ class Reading:
             if len(self._under_way) >= self._subscription.parallel:
                 await self._finish(asyncio.FIRST_COMPLETED)
 
+    async def _handle_suspects(self, alone: asyncio.Lock, stop: asyncio.Event) -> None:
+        """Handle what came back twice, one by one, the likeliest killer last.
+
+        Chance decides between equals, so that none stands behind a killer each time.
+        """
+        random.shuffle(self._suspects)
+        self._suspects.sort(key=lambda delivery: delivery.deliveries)
+        for delivery in self._suspects:
+            if stop.is_set() or self.gone:
+                return
+            async with alone:
+                await self._live(self, [delivery])
+                await self._ack_scattered()
+
     def _busy(self) -> bool:
         return any(not task.done() for task in self._under_way)
 
@@ -149,8 +171,9 @@ class Reading:
         ) -> None:
             delivery = Delivery(tag, queue, exchange, key, body, header, redelivered=redelivered)
             if redelivered and delivery.deliveries >= SUSPECT:
+                self._suspects.append(delivery)
                 intake.close("suspect")
-            elif intake.closed != "suspect":
+            else:
                 intake.put(delivery)
 
         async def on_cancel(_: object) -> None:
