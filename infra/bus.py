@@ -36,7 +36,7 @@ WINDOW = 256
 # Calls of publish_all that have a window of their own under way.
 BATCHES = 4
 # Publishes that may wait to be written; more of them gather only while the broker reads nothing.
-BEHIND = 4 * WINDOW
+BEHIND = 16 * WINDOW
 CLOSE_TIMEOUT = 3.0  # seconds
 
 log = telemetry.get_logger(__name__)
