@@ -31,7 +31,7 @@ test: venv ## the test suite, on private servers of its own (ARGS="-k word")
 	@$(DEPLOY) install
 	@$(PYTHON_ENV) .venv/bin/python -m pytest $(ARGS)
 
-bench: venv-bench ## our speed beside its peers' (ARGS=consume, ingress or latency)
+bench: venv-bench ## our speed beside its peers' (ARGS=consume: a section of it)
 	@$(PYTHON_ENV) .venv/bin/python -m tests.bench $(ARGS)
 
 bench-full: venv-bench ## how speed and memory grow with backlog, processes, inbox and event size

@@ -1,7 +1,7 @@
 """``python -m tests.bench``: our speed beside its peers', in interleaved rounds, on this machine.
 
 make bench                    all sections, three rounds
-make bench ARGS=consume       one section: consume, ingress, latency
+make bench ARGS=consume       one section: consume, costs, ingress, latency
 make bench ARGS="consume --only adrelay,faststream --rounds 1 --share 0.1"
 make bench-full               how it grows: backlog, processes, inbox, event size, memory
 """
@@ -9,6 +9,7 @@ make bench-full               how it grows: backlog, processes, inbox, event siz
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,11 +20,17 @@ import uvloop
 
 from infra import telemetry
 from infra.settings import Settings
-from tests.bench import consume, growth, ingress, latency, results, tools
+from tests.bench import consume, costs, growth, ingress, latency, results, tools
 from tests.bench.results import Result
 from tests.bench.stage import Stage, open_stage, say, servers
 
-SECTIONS = ("consume", "ingress", "latency")
+SECTIONS = ("consume", "costs", "ingress", "latency")
+KNOWN = (*SECTIONS, "growth")
+MEASURES = {
+    "costs": (costs.costs,),
+    "ingress": ingress.MEASURES,
+    "latency": latency.MEASURES,
+}
 Step = tuple[str, Callable[[Stage], Awaitable[list[Result]]]]
 
 
@@ -36,8 +43,7 @@ def steps(section: str, share: float) -> Iterator[Step]:
     elif section == "growth":
         yield from growth.steps(share)
     else:
-        for measure in {"ingress": ingress.MEASURES, "latency": latency.MEASURES}[section]:
-            yield measure.__name__, measure
+        yield from ((measure.__name__, measure) for measure in MEASURES[section])
 
 
 async def measure(stage: Stage, asked: argparse.Namespace) -> list[Result]:
@@ -72,17 +78,26 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    known = [*SECTIONS, "growth"]
-    parser.add_argument("sections", nargs="*", choices=[*known, []], default=list(SECTIONS))
+    parser.add_argument("sections", nargs="*", type=known, help=", ".join(KNOWN))
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each section")
     parser.add_argument("--share", type=float, default=1.0, help="part of the events")
     parser.add_argument("--only", help="names of lines, separated by commas")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    asked.sections = asked.sections or SECTIONS
+    return asked
+
+
+def known(section: str) -> str:
+    """Accept the name of a section; raises ``ValueError`` for anything else."""
+    if section not in KNOWN:
+        raise ValueError(section)
+    return section
 
 
 def main() -> int:
     """Measure, print, and write ``bench.json``."""
     asked = arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     telemetry.configure_logging("WARNING")
     began = time.monotonic()
     machine = results.machine()

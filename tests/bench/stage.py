@@ -1,11 +1,12 @@
 """The bench's own servers, durable as in earnest, and the programs that are measured on them."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
 import aio_pika
@@ -86,7 +87,25 @@ def say(text: str) -> None:
 
 @contextmanager
 def servers() -> Iterator[Settings]:
-    """Start private servers, make a database and a vhost, and stop all in the end."""
+    """Start private servers, make a database and a vhost, and stop all in the end.
+
+    Raises ``RuntimeError`` while another bench of this checkout runs.
+    """
+    PLACE.prepare()
+    with ExitStack() as held:
+        _take_turn(held)
+        yield from _servers()
+
+
+def _take_turn(held: ExitStack) -> None:
+    file = held.enter_context((PLACE.state / "bench.lock").open("a"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RuntimeError("another bench of this checkout is running") from None
+
+
+def _servers() -> Iterator[Settings]:
     try:
         ports = provide(PLACE, {}, say).ports
         services = Services(PLACE, ports, "bench", 1)

@@ -1,0 +1,116 @@
+"""What each part of an event's way costs: the worker's own functions, one after another.
+
+Batches of 1,000, as in a full queue; microseconds of an event's share, Postgres's answer
+included. What is not listed here (the broker's frames, acknowledging, the event loop) is
+the rest of the time that the line ``adrelay`` of ``consume`` takes.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events import CampaignMetricsReported
+from events.base import now
+from handlers.metrics import record_metrics
+from infra import inbox, outbox, telemetry
+from infra.context import Context
+from infra.delivery import Delivery, Received, digest, identity, receive
+from infra.errors import Transient
+from infra.message import message_of
+from infra.resources import Resources, open_resources
+from infra.retry import decide
+from infra.topology import EVENTS
+from tests.bench.events import KEY, report
+from tests.bench.results import Result
+from tests.bench.stage import OURS, Stage
+from tests.bench.worker import upsert
+
+BATCH = 1000
+BATCHES = 20
+TYPES = {CampaignMetricsReported.event_type(): CampaignMetricsReported}
+
+Spent = dict[str, float]
+
+
+@contextmanager
+def spending(spent: Spent, name: str) -> Iterator[None]:
+    """Add the time of a block to what a part has taken."""
+    began = time.perf_counter()
+    yield
+    spent[name] += time.perf_counter() - began
+
+
+@asynccontextmanager
+async def committing(
+    resources: Resources, spent: Spent, name: str
+) -> AsyncIterator[AsyncConnection]:
+    """Give a transaction whose beginning and commit are counted as a part of their own."""
+    with spending(spent, name):
+        connection = await resources.engine.connect()
+        await connection.begin()
+    yield connection
+    with spending(spent, name):
+        await connection.commit()
+        await connection.close()
+
+
+async def costs(stage: Stage) -> list[Result]:
+    """Measure every part on the same batches."""
+    await stage.clear()
+    spent: Spent = defaultdict(float)
+    async with open_resources(stage.settings, "bench-costs") as resources:
+        for _ in range(BATCHES):
+            await _batch(resources, spent)
+    number = BATCH * BATCHES
+    return [
+        Result("costs", name, "us/event", seconds / number * 1e6) for name, seconds in spent.items()
+    ]
+
+
+async def _batch(resources: Resources, spent: Spent) -> None:
+    received = _read(spent)
+    events = [item.event for item in received]
+    async with committing(resources, spent, "transaction: begin, commit") as tx:
+        with spending(spent, "inbox: claim"):
+            await inbox.claim(tx, OURS, received)
+        context = Context(resources, tx, now(), lambda _event, _answer: None, lambda _call: None)
+        with spending(spent, "handler: upsert as the peers"):
+            await upsert(events, context)
+        with spending(spent, "handler: record_metrics"):
+            caused = await record_metrics(events, context)
+        with spending(spent, "outbox: write"):
+            await outbox.add(tx, [message_of(event) for event in caused])
+    _count(spent, events)
+
+
+def _read(spent: Spent) -> list[Received]:
+    messages = [message_of(report(number)) for number in range(BATCH)]
+    headers = [message.properties() for message in messages]
+    with spending(spent, "delivery"):
+        deliveries = [
+            Delivery(n, OURS, EVENTS, KEY, message.body, header, redelivered=False)
+            for n, (message, header) in enumerate(zip(messages, headers, strict=True))
+        ]
+    with spending(spent, "receive: decode, validate, digest"):
+        received = [receive(delivery, TYPES, 2**18) for delivery in deliveries]
+    with spending(spent, "  of it: inbox key and digest"):
+        for item in received:
+            identity(item.event)
+            digest(item.event)
+    return received
+
+
+def _count(spent: Spent, events: list[CampaignMetricsReported]) -> None:
+    meters = telemetry.Meters("bench.costs")
+    with spending(spent, "telemetry"):
+        meters.size.observe(len(events))
+        with meters.seconds.time():
+            meters.outcomes["handled"].inc(len(events))
+        oldest = min(event.time for event in events)
+        meters.age.observe((now() - oldest).total_seconds())
+    with spending(spent, "retry policy, if it fails"):
+        for _ in events:
+            decide(Transient("bench"), 0, 0, 0.5)
