@@ -81,12 +81,17 @@ class Consumer:
                 await self._read()
                 backoff.reset()
             except (Outage, Abandoned) as error:
+                self._rest()
                 details = {"queue": self.queue, "reason": str(error)}
                 log.warning("the reading of a queue ended", extra=details)
                 await backoff.sleep(stop)
             finally:
-                self.alive = False
-                self._meters.alive.set(0)
+                self._rest()
+
+    def _rest(self) -> None:
+        """Say that nobody reads the queue now."""
+        self.alive = False
+        self._meters.alive.set(0)
 
     async def _read(self) -> None:
         # A message that is taken and given back looks more and more like a killer, so

@@ -1,0 +1,47 @@
+"""A queue that an operator deletes under its reader."""
+
+import asyncio
+from collections.abc import Sequence
+
+from aio_pika.abc import AbstractConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events import CampaignMetricsReported
+from events.base import Event
+from infra.consumer import Consumer
+from infra.context import Context
+from infra.resources import Resources
+from infra.topology import declare
+from tests.infra.ledger import QUEUE, consuming, create, publish, report, until, write, written
+
+Reports = list[CampaignMetricsReported]
+
+
+async def note(events: Reports, ctx: Context) -> Sequence[Event]:
+    await write(ctx.tx, events)
+    return ()
+
+
+async def test_a_deleted_queue_is_noticed_and_read_again_once_it_is_declared(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    await create(engine)
+    async with consuming(resources, note) as consumer:
+        await publish(broker, report(1))
+        await until(lambda: _has(engine, 1))
+        async with broker.channel() as channel:
+            await channel.queue_delete(QUEUE)
+        looks = [await _look(consumer) for _ in range(40)]
+        assert looks.count(False) > looks.count(True), "it says that it reads what is not there"
+        await declare(broker)
+        await publish(broker, report(2))
+        await until(lambda: _has(engine, 2))
+
+
+async def _look(consumer: Consumer) -> bool:
+    await asyncio.sleep(0.05)
+    return consumer.alive
+
+
+async def _has(engine: AsyncEngine, count: int) -> bool:
+    return len(await written(engine)) >= count
