@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 
-from tests.bench.consume import MARKS, RATE
+from tests.bench.consume import RATE
 from tests.bench.events import fill_ours
 from tests.bench.results import Result
 from tests.bench.stage import OURS, Stage, check, measured, memory_of, program, say, variables
@@ -14,18 +14,20 @@ from tests.processes import free_port
 WORKER = ("python", "-m", "tests.bench.worker")
 STUCK = 1200.0  # seconds
 POLL = 0.5  # seconds
-BACKLOGS = (10_000, 100_000, 1_000_000)
+BACKLOGS = {"10k": 10_000, "100k": 100_000, "1M": 1_000_000}
 PROCESSES = (1, 2, 4)
-SIZES = (400, 4_000, 40_000)  # bytes
+SIZES = {"0.4 KB": 400, "4 KB": 4_000, "40 KB": 40_000}
 EVENTS = 100_000
 LARGEST_FILL = 400_000_000  # bytes
-INBOX_ROWS = 10_000_000
+LEAST = 10_000  # events; fewer are over before a rate can be seen
+INBOXES = {"empty": 0, "10M": 10_000_000}
 # Marks as another consumer would leave them: in the same index, out of our way in the count.
 CROWD = """
     insert into inbox (consumer, key, digest)
     select 'bench.crowd', gen_random_uuid(), gen_random_uuid() from generate_series(1, $1)
 """
-COUNT = f"select count(*) from {MARKS}"  # noqa: S608 - a constant
+OURS_ALONE = f"(select handled_at as at from inbox where consumer = '{OURS}') as ours"  # noqa: S608 - constants
+COUNT = f"select count(*) from {OURS_ALONE}"  # noqa: S608 - constants
 
 Step = tuple[str, Callable[[Stage], Awaitable[list[Result]]]]
 
@@ -34,21 +36,19 @@ def steps(share: float) -> Iterator[Step]:
     """List the measurements; ``share`` makes all of them smaller."""
 
     def part(number: int) -> int:
-        return max(1000, int(number * share))
+        return max(LEAST, int(number * share))
 
-    for backlog in BACKLOGS:
-        yield (
-            f"backlog {backlog:,}",
-            partial(drain, name=f"backlog {backlog:,}", count=part(backlog)),
-        )
+    for shown, backlog in BACKLOGS.items():
+        name = f"backlog {shown}"
+        yield name, partial(drain, name=name, count=part(backlog))
     for processes in PROCESSES:
-        name = f"{processes} processes"
+        name = f"processes {processes}"
         yield name, partial(drain, name=name, count=part(2 * EVENTS), processes=processes)
-    for size in SIZES:
-        name, count = f"{size:,} bytes", part(min(EVENTS, LARGEST_FILL // size))
+    for shown, size in SIZES.items():
+        name, count = f"event {shown}", part(min(EVENTS, LARGEST_FILL // size))
         yield name, partial(drain, name=name, count=count, size=size)
-    for rows in (0, INBOX_ROWS):
-        name = f"inbox of {rows:,}"
+    for shown, rows in INBOXES.items():
+        name = f"inbox {shown}"
         yield name, partial(drain, name=name, count=part(EVENTS), rows=int(rows * share))
 
 
@@ -70,9 +70,8 @@ async def drain(
             workers.append(
                 await running.enter_async_context(program(stage.settings, WORKER, **own))
             )
-        seen = await _memory_until_done(stage, workers, rows + count)
-    ours = MARKS.replace("from inbox", "from inbox where consumer <> 'bench.crowd'")
-    rate = await stage.database.fetchval(RATE.format(ours, ours), timeout=STUCK)
+        seen = await _memory_until_done(stage, workers, count)
+    rate = await stage.database.fetchval(RATE.format(OURS_ALONE, OURS_ALONE), timeout=STUCK)
     early, late = seen[len(seen) // 4], seen[-1]
     return [
         Result("growth", name, "events/s", rate),

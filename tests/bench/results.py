@@ -58,9 +58,9 @@ def table(summaries: Sequence[Summary]) -> str:
     """Write a table, one block for each section."""
     lines: list[str] = []
     for section in dict.fromkeys(summary.section for summary in summaries):
-        lines += ["", f"{section:<40}{'median':>12}{'min':>12}{'max':>12}"]
+        lines += ["", f"{section:<48}{'median':>12}{'min':>12}{'max':>12}"]
         lines += [
-            f"  {s.name:<26}{s.unit:<12}{_shown(s.median)}{_shown(s.least)}{_shown(s.most)}"
+            f"  {s.name:<34}{s.unit:<12}{_shown(s.median)}{_shown(s.least)}{_shown(s.most)}"
             for s in summaries
             if s.section == section
         ]
