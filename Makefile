@@ -4,7 +4,7 @@ PYTHON_ENV := PYTHONUNBUFFERED=1
 DEPLOY := $(PYTHON_ENV) .venv/bin/python -m infra.deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status reset demo test bench bench-full check lock venv venv-run venv-bench
+.PHONY: help run up down status reset demo test bench bench-full chaos check lock venv venv-run venv-bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,10 @@ demo: venv-run ## drive the whole story against the running system (REPEAT=n for
 test: venv ## the test suite, on private servers of its own (ARGS="-k word")
 	@$(DEPLOY) install
 	@$(PYTHON_ENV) .venv/bin/python -m pytest $(ARGS)
+
+chaos: venv ## every fault, on servers of its own that are killed and frozen (CHAOS_SEED=n repeats)
+	@$(DEPLOY) install
+	@$(PYTHON_ENV) .venv/bin/python -m pytest tests/chaos -m "long or not long" $(ARGS)
 
 bench: venv-bench ## our speed beside its peers' (ARGS=consume: a section of it)
 	@$(PYTHON_ENV) .venv/bin/python -m tests.bench $(ARGS)

@@ -1,0 +1,141 @@
+"""Servers of chaos' own, which may be killed, frozen and restarted at will.
+
+They run under ``.services/chaos/<n>`` from the code that ``make run`` uses; sessions at the
+same time take a folder each. Nothing of them stays when the session is over.
+"""
+
+import fcntl
+import os
+import secrets
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import psutil
+
+from infra.deploy.services import postgres, rabbitmq, redis
+from infra.deploy.services.apart import apart
+from infra.deploy.services.daemon import Daemon, environment
+from infra.deploy.services.place import CHECKOUT, Place, account_of
+from infra.deploy.services.private import SERVERS, start_private, stop_private
+from infra.deploy.services.provide import install_missing
+from infra.migrate import migrate_database
+from tests.services import Services
+
+FOLDER = CHECKOUT / ".services" / "chaos"
+PLACES = 8
+BROKER, DATABASE, CACHE = rabbitmq, postgres, redis
+CONTROL_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """One private set, and what may be done to it; every call here blocks."""
+
+    services: Services
+
+    def daemon(self, server: ModuleType) -> Daemon:
+        return Daemon(self.services.place, server.NAME)
+
+    def kill(self, server: ModuleType, how: signal.Signals = signal.SIGKILL) -> int:
+        """End a server without a goodbye; gives the process id that is no more."""
+        daemon = self.daemon(server)
+        pid = daemon.pid()
+        assert pid is not None, f"{server.NAME} did not run"
+        daemon.stop(how)
+        return pid
+
+    def start(self, server: ModuleType) -> int:
+        """Start a server again with its data and wait until it answers; gives its process id."""
+        place, ports = self.services.place, self.services.ports
+        daemon = server.start(place, ports)
+        daemon.wait_until(partial(server.answers, place, ports))
+        pid: int | None = daemon.pid()
+        assert pid is not None
+        return pid
+
+    def freeze(self, server: ModuleType) -> list[psutil.Process]:
+        """Stop all processes of a server where they stand, until ``thaw``."""
+        pid = self.daemon(server).pid()
+        assert pid is not None
+        parent = psutil.Process(pid)
+        frozen = [parent, *parent.children(recursive=True)]
+        for process in frozen:
+            process.suspend()
+        return frozen
+
+    def thaw(self, frozen: list[psutil.Process]) -> None:
+        for process in frozen:
+            if process.is_running():
+                process.resume()
+
+    def control(self, *words: str) -> str:
+        """Run ``rabbitmqctl`` against the private node."""
+        place, ports = self.services.place, self.services.ports
+        account = account_of(rabbitmq.NAME)
+        folder = place.folder(rabbitmq.NAME, account)
+        program = Path(rabbitmq.program() or "").with_name("rabbitmqctl")
+        env = environment(folder) | {
+            "ERL_EPMD_PORT": str(ports.epmd),
+            "RABBITMQ_NODENAME": f"adrelay_{place.tag}@localhost",
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
+        }
+        done: subprocess.CompletedProcess[str] = subprocess.run(  # noqa: S603 - fixed words of the tests
+            [str(program), *words],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=CONTROL_SECONDS,
+            **account.popen,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@contextmanager
+def open_servers() -> Iterator[Servers]:
+    """Start a private set on fresh data, and remove it in the end."""
+    with ExitStack() as held:
+        place = _free_place(held)
+        _remove(place)
+        install_missing(print, tuple(SERVERS))
+        try:
+            ports = start_private(place).ports
+            services = Services(place, ports, secrets.token_hex(3), 0)
+            # A commit must outlive the server's process; it need not outlive the machine.
+            services.execute(f"alter role {postgres.ROLE} set synchronous_commit = on")
+            services.execute(f"create database {services.template} owner {postgres.ROLE}")
+            apart(lambda: migrate_database(services.database_url(services.template)))
+            yield Servers(services)
+        finally:
+            _remove(place)
+
+
+def _free_place(held: ExitStack) -> Place:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for folder in (FOLDER.parent, FOLDER):
+        folder.chmod(folder.stat().st_mode | 0o111)
+    for number in range(PLACES):
+        file = held.enter_context((FOLDER / f"{number}.lock").open("a"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return Place(FOLDER / str(number), durable=False)
+    raise RuntimeError("every place of chaos is taken")
+
+
+def _remove(place: Place) -> None:
+    for name in (rabbitmq.NAME, rabbitmq.EPMD, postgres.NAME, redis.NAME):
+        pid = Daemon(place, name).pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGCONT)
+    stop_private(place)
+    place.remove()

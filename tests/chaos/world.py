@@ -1,0 +1,222 @@
+"""The system under chaos: an ingress, a relay, two workers; what can be seen of it from outside."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aio_pika
+import aiohttp
+import orjson
+import psutil
+from aio_pika.abc import AbstractConnection
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from infra import topology
+from infra.bus import Publisher
+from infra.resources import open_engine
+from infra.settings import Settings
+from infra.store.accounts import Account, insert_accounts
+from infra.store.api_keys import insert_api_key, make_key
+from schemas.accounts import User
+from tests.chaos.history import Answer, History
+from tests.chaos.invariants import DeadLetter, Findings, Footprint
+from tests.chaos.load import Load
+from tests.chaos.servers import Servers
+from tests.chaos.worker import CREATE, CREATE_NEWEST
+from tests.infra.ledger import QUEUE, depth, until
+from tests.processes import Process
+
+CAUSED = "chaos.caused"
+MODULES = {
+    "web": "workers.ingress",
+    "relay": "workers.relay",
+    "one": "tests.chaos.worker",
+    "two": "tests.chaos.worker",
+}
+# Short limits, so that a fault is met and left behind in a test's time.
+LIMITS = {"statement_timeout": 3.0, "broker_timeout": 4.0, "outbox_lease": 5.0, "heartbeat": 5}
+ROW = "select coalesce(event_id, message_id), error_class, reason, attempts, first_failed_at,"
+DEAD = f"{ROW} last_failed_at from dead_letters"
+DEAD_IDS = "select coalesce(event_id, message_id), '' from dead_letters"
+LEDGER = "select event_id, digest from chaos_ledger"
+
+
+class World:
+    """Processes that run, the load, and every look at them."""
+
+    def __init__(
+        self, settings: Settings, servers: Servers, processes: Mapping[str, Process], load: Load
+    ) -> None:
+        self.settings = settings
+        self.servers = servers
+        self.processes = processes
+        self.load = load
+        self.history = load.history
+        self.aside: set[str] = set()
+        self.caused: Counter[str] = Counter()
+        self.base: dict[str, Footprint] = {}
+        url = open_engine(settings).url
+        # Nothing of the tester is pooled, so no fault is met in his own connections.
+        self.engine: AsyncEngine = create_async_engine(url, poolclass=NullPool)
+
+    @property
+    def vhost(self) -> str:
+        return self.settings.rabbitmq_url.get_secret_value().rpartition("/")[2]
+
+    async def rows(self, sql: str, **values: Any) -> list[Any]:
+        async with self.engine.begin() as tx:
+            result = await tx.execute(text(sql), values)
+            return list(result) if result.returns_rows else []
+
+    async def count(self, sql: str) -> int:
+        return int((await self.rows(sql))[0][0])
+
+    @asynccontextmanager
+    async def broker(self) -> AsyncIterator[AbstractConnection]:
+        connection = await aio_pika.connect(
+            self.settings.rabbitmq_url.get_secret_value(), timeout=10
+        )
+        async with connection:
+            yield connection
+
+    async def applied(self, *ids: str) -> bool:
+        """Tell whether all of these events have taken effect."""
+        found = await self.rows(
+            "select count(distinct event_id) from chaos_ledger where event_id = any(:ids)",
+            ids=list(ids),
+        )
+        return int(found[0][0]) == len(ids)
+
+    async def waiting(self) -> dict[str, int]:
+        """Count what lies in queues that must be empty in the end."""
+        names = [*topology.WORK_QUEUE_NAMES, *map(topology.retry_exchange, topology.TIERS)]
+        names += map(topology.dead_queue, topology.WORK_QUEUE_NAMES)
+        async with self.broker() as broker:
+            return {name: await depth(broker, name) for name in names}
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until nothing is on its way any more."""
+
+        async def empty() -> bool:
+            if await self.count("select count(*) from outbox") or any(
+                (await self.waiting()).values()
+            ):
+                return False
+            accepted = {sent.id for sent in self.history.having(Answer.OK)} - self.aside
+            ends = {row[0] for row in await self.rows(f"{LEDGER} union all {DEAD_IDS}")}
+            return accepted <= ends
+
+        await until(empty, seconds)
+
+    async def nothing_in_hand(self) -> bool:
+        """Tell whether every delivery is acknowledged; the management API is seconds late."""
+        queues = await asyncio.to_thread(
+            self.servers.services.operator.call, "GET", "queues", self.vhost
+        )
+        return not any(queue.get("messages_unacknowledged", 1) for queue in queues)
+
+    async def take_caused(self) -> None:
+        """Take the caused events off their queue; each names the event that it came from."""
+        async with self.broker() as broker, broker.channel() as channel:
+            queue = await channel.get_queue(CAUSED)
+            while (message := await queue.get(fail=False, timeout=10)) is not None:
+                self.caused[causation_of(message.body)] += 1
+                await message.ack()
+
+    def footprints(self) -> dict[str, Footprint]:
+        found = {}
+        for name, process in self.processes.items():
+            seen = psutil.Process(process.process.pid)
+            connections = [
+                socket
+                for socket in seen.net_connections("tcp")
+                if socket.raddr and socket.raddr.port == self.servers.services.ports.amqp
+            ]
+            found[name] = Footprint(seen.memory_info().rss, seen.num_fds(), len(connections))
+        return found
+
+    def keep_logs(self) -> Path:
+        """Write what the processes have said beside the history; tells the folder."""
+        folder = self.history.file.parent
+        for name, process in self.processes.items():
+            (folder / f"{name}.log").write_text(process.output)
+        return folder
+
+    async def findings(self, recovery: float, patience: float) -> Findings:
+        """Look at everything, once."""
+        await self.take_caused()
+        ledger = await self.rows(LEDGER)
+        newest = await self.rows("select key, version from chaos_newest")
+        ended = [n for n, p in self.processes.items() if p.process.returncode is not None]
+        return Findings(
+            history=self.history,
+            applied=Counter(row[0] for row in ledger),
+            digests={row[0]: row[1] for row in ledger},
+            newest={row[0]: row[1] for row in newest},
+            dead=[DeadLetter(*row) for row in await self.rows(DEAD)],
+            caused=self.caused,
+            aside=self.aside,
+            waiting=await self.waiting(),
+            outbox=await self.count("select count(*) from outbox"),
+            recovery=recovery,
+            patience=patience,
+            before=self.base,
+            after=self.footprints() if not ended else {},
+            ended=tuple(ended),
+        )
+
+
+def causation_of(body: bytes) -> str:
+    return str(orjson.loads(body)["causationid"])
+
+
+@asynccontextmanager
+async def open_world(settings: Settings, servers: Servers, folder: Path) -> AsyncIterator[World]:
+    """Start the system and the load's clients; all is ready when the block begins."""
+    own = settings.model_copy(update=LIMITS)
+    processes = {name: Process(module, own) for name, module in MODULES.items()}
+    history = History(folder / "history.jsonl")
+    base = f"http://127.0.0.1:{processes['web'].port}"
+    async with (
+        Publisher(own, "load") as publisher,
+        aiohttp.ClientSession(base, timeout=aiohttp.ClientTimeout(total=8)) as http,
+    ):
+        load = Load(history, publisher, http, await _prepare(own))
+        world = World(own, servers, processes, load)
+        await asyncio.gather(*(process.start() for process in processes.values()))
+        try:
+            await asyncio.gather(*(process.ready(60) for process in processes.values()))
+            yield world
+        finally:
+            for process in processes.values():
+                if process.process.returncode is None:
+                    await process.kill()
+                process.forget()
+
+
+async def _prepare(settings: Settings) -> str:
+    """Make the ledger, a queue that sees what is caused, and an API key for the load."""
+    engine = open_engine(settings)
+    user = User(id=uuid4(), email=f"{uuid4().hex}@example.com", role="manager")
+    key = make_key()
+    async with engine.begin() as tx:
+        await tx.execute(text(CREATE))
+        await tx.execute(text(CREATE_NEWEST))
+        await insert_accounts(tx, [Account(user, "no password")])
+        scopes, sources = ["events:publish:*"], ["urn:test"]
+        await insert_api_key(tx, key, name="load", owner_id=user.id, scopes=scopes, sources=sources)
+    await engine.dispose()
+    broker = await aio_pika.connect(settings.rabbitmq_url.get_secret_value(), timeout=10)
+    async with broker, broker.channel() as channel:
+        queue = await channel.declare_queue(
+            CAUSED, durable=True, arguments={"x-queue-type": "quorum"}
+        )
+        await queue.bind(topology.EVENTS, "campaign.metrics_recorded.v1.#")
+        assert await depth(broker, QUEUE) == 0
+    return key.key
