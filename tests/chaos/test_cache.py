@@ -12,6 +12,7 @@ from tests.infra.ledger import until
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(150)]
 
 
+@pytest.mark.long
 async def test_a_cache_that_is_emptied_is_not_missed(nemesis: Nemesis) -> None:
     async def flush() -> bool:
         async with Redis.from_url(_url(nemesis)) as client:
@@ -36,6 +37,7 @@ async def test_a_cache_that_is_gone_holds_nothing_up(nemesis: Nemesis) -> None:
     await nemesis.strike("Redis gone", kill)
 
 
+@pytest.mark.long
 async def test_a_cache_that_stands_still_holds_nothing_up(nemesis: Nemesis) -> None:
     servers = nemesis.world.servers
 

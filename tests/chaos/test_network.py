@@ -22,6 +22,7 @@ from tests.infra.ledger import QUEUE, consuming, create, depth, report, until, w
 from tests.proxy import Proxy, Way, open_proxy
 
 Reports = list[CampaignMetricsReported]
+LONG = pytest.mark.long
 PACE = 0.02  # seconds between two publishes
 
 
@@ -79,7 +80,10 @@ class Stream:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("after", [1, 300, 5000])
+@pytest.mark.parametrize(
+    "after",
+    [pytest.param(1, marks=LONG), 300, pytest.param(5000, marks=LONG)],
+)
 async def test_connections_that_break_off_within_a_frame_lose_nothing(
     settings: Settings, engine: AsyncEngine, broker: AbstractConnection, after: int
 ) -> None:
@@ -96,7 +100,7 @@ async def test_connections_that_break_off_within_a_frame_lose_nothing(
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("way", Way)
+@pytest.mark.parametrize("way", [Way.THERE, pytest.param(Way.BACK, marks=LONG)])
 async def test_a_black_hole_in_one_direction_loses_nothing(
     settings: Settings, engine: AsyncEngine, broker: AbstractConnection, way: Way
 ) -> None:
@@ -132,6 +136,7 @@ async def test_a_slow_network_is_only_slow(
     assert stream.failures == 0
 
 
+@pytest.mark.long
 async def test_reset_connections_come_back(
     settings: Settings, engine: AsyncEngine, broker: AbstractConnection
 ) -> None:

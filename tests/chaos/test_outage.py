@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(150
 DOWN = 20.0  # seconds
 
 
+@pytest.mark.long
 async def test_what_is_accepted_while_the_broker_is_down_leaves_by_the_outbox(
     nemesis: Nemesis,
 ) -> None:
@@ -51,6 +52,7 @@ async def test_twenty_seconds_without_a_broker_cost_no_accepted_event(nemesis: N
     await nemesis.strike("RabbitMQ down for 20 s", down)
 
 
+@pytest.mark.long
 async def test_with_both_down_the_answer_is_503_and_nothing_is_taken(nemesis: Nemesis) -> None:
     world = nemesis.world
 

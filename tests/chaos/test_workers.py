@@ -11,6 +11,7 @@ from tests.processes import Process
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(150)]
 
 
+@pytest.mark.long
 async def test_workers_that_are_asked_to_end_in_the_middle_of_a_batch_finish_it(
     nemesis: Nemesis,
 ) -> None:
@@ -28,6 +29,7 @@ async def test_workers_that_are_asked_to_end_in_the_middle_of_a_batch_finish_it(
     assert codes == [0] * 4
 
 
+@pytest.mark.long
 async def test_processes_that_are_killed_in_the_middle_of_a_batch_lose_nothing(
     nemesis: Nemesis,
 ) -> None:
