@@ -74,6 +74,7 @@ async def test_a_memory_alarm_holds_publishers_up_and_nothing_else(nemesis: Neme
     await nemesis.strike("RabbitMQ memory alarm", alarm)
 
 
+@pytest.mark.long
 async def test_a_queue_deleted_under_its_readers_is_missed_and_read_again(
     nemesis: Nemesis,
 ) -> None:

@@ -130,7 +130,8 @@ async def test_a_slow_network_is_only_slow(
             proxy.delay = 0.2
             began = asyncio.get_running_loop().time()
             await stream.grows(5)
-            assert asyncio.get_running_loop().time() - began >= 5 * 0.4
+            # One of the five may have been on its way before.
+            assert asyncio.get_running_loop().time() - began >= 4 * 0.4
             proxy.delay = 0.0
         await _all_applied(engine, broker, stream)
     assert stream.failures == 0
