@@ -70,21 +70,20 @@ class Consumer:
         self._last_stop = self.queue in map(topology.dead_queue, topology.WORK_QUEUE_NAMES)
         self._meters = telemetry.Meters(self.queue)
         self._stop = asyncio.Event()
+        self._backoff = Backoff(first=0.2, longest=15)
         self._redis_was_gone = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until ``stop`` is set; what is in hand then is finished first."""
         self._stop = stop
-        backoff = Backoff(first=0.2, longest=15)
         while not stop.is_set():
             try:
                 await self._read()
-                backoff.reset()
             except (Outage, Abandoned) as error:
                 self._rest()
                 details = {"queue": self.queue, "reason": str(error)}
                 log.warning("the reading of a queue ended", extra=details)
-                await backoff.sleep(stop)
+                await self._backoff.sleep(stop)
             finally:
                 self._rest()
 
@@ -106,6 +105,8 @@ class Consumer:
             self._meters.alive.set(1)
             with self._meters.careful.track_inprogress():
                 await reading.carefully(self._alone, self._stop)
+            # It is really read: what went wrong before is over.
+            self._backoff.reset()
             if not self._stop.is_set():
                 await reading.widely(self._alone, self._stop)
 

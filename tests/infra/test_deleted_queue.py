@@ -1,4 +1,4 @@
-"""A queue that an operator deletes under its reader."""
+"""A queue that is deleted under its reader, and a connection that breaks again and again."""
 
 import asyncio
 from collections.abc import Sequence
@@ -36,6 +36,17 @@ async def test_a_deleted_queue_is_noticed_and_read_again_once_it_is_declared(
         await declare(broker)
         await publish(broker, report(2))
         await until(lambda: _has(engine, 2))
+
+
+async def test_a_reader_is_back_at_once_however_often_its_connection_broke_before(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    await create(engine)
+    async with consuming(resources, note) as consumer, asyncio.timeout(10):
+        for number in range(1, 10):
+            await publish(broker, report(number))
+            await until(lambda n=number: _has(engine, n))
+            await consumer._link.close()
 
 
 async def _look(consumer: Consumer) -> bool:
