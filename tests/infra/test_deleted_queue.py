@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from aio_pika.abc import AbstractConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -45,7 +46,7 @@ async def test_a_reader_is_back_at_once_however_often_its_connection_broke_befor
     async with consuming(resources, note) as consumer, asyncio.timeout(10):
         for number in range(1, 10):
             await publish(broker, report(number))
-            await until(lambda n=number: _has(engine, n))
+            await until(partial(_has, engine, number))
             await consumer._link.close()
 
 
