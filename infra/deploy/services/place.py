@@ -85,8 +85,12 @@ class Place:
     def _make_data(self) -> None:
         self.data.unlink(missing_ok=True)
         if os.geteuid() == 0 and not self._is_reachable():
-            elsewhere = ELSEWHERE / f"adrelay-{self.tag}"
-            elsewhere.mkdir(exist_ok=True)
+            # A folder of the same tag is what a deleted checkout has left, its passwords lost.
+            if not self.durable:
+                for left in ELSEWHERE.glob(f"adrelay-{self.tag}-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+            elsewhere = ELSEWHERE / f"adrelay-{self.tag}-{secrets.token_hex(4)}"
+            elsewhere.mkdir()
             elsewhere.chmod(0o711)
             self.data.symlink_to(elsewhere)
         else:
