@@ -1,5 +1,6 @@
 """What travels on the bus: one frozen class for each event type, listed here."""
 
+from events.audit import AuditRecorded
 from events.base import Event
 from events.campaigns import (
     CampaignCreateRequested,
@@ -30,6 +31,7 @@ __all__ = [
     "CATALOGUE",
     "EVENTS",
     "UPSTREAM_EVENTS",
+    "AuditRecorded",
     "CampaignCreateRequested",
     "CampaignDeleteRequested",
     "CampaignDeleted",
@@ -62,6 +64,7 @@ EVENTS: tuple[type[Event], ...] = (
     UserRegistered,
     SessionStarted,
     SessionRevoked,
+    AuditRecorded,
     CampaignCreateRequested,
     CampaignUpdateRequested,
     CampaignDeleteRequested,

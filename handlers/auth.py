@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from events import RegistrationRequested
 from events.base import Event
-from handlers.credentials import Answer, Sealed
+from handlers.credentials import Answer, Sealed, act_of
 from handlers.registrations import Candidate, open_registration, settle
 from handlers.sessions import open_session
 from infra import telemetry
@@ -21,6 +21,7 @@ from infra.context import Context
 from infra.errors import Failure
 from infra.resources import Resources
 from infra.store.accounts import insert_accounts, replace_password_hash
+from infra.store.audit import insert_acts
 
 
 async def open_registrations(
@@ -37,7 +38,7 @@ async def register_users(prepared: list[Candidate | Answer], ctx: Context) -> Se
     answers = [
         one if isinstance(one, Answer) else await settle(one, added, ctx) for one in prepared
     ]
-    return _give(answers, ctx)
+    return await _give(answers, ctx)
 
 
 async def open_sessions(requests: list[Sealed], resources: Resources) -> list[Answer]:
@@ -51,13 +52,14 @@ async def handle_sessions(answers: list[Answer], ctx: Context) -> Sequence[Event
         if answer.rehash is not None:
             rehash = answer.rehash
             await replace_password_hash(ctx.tx, rehash.user.id, rehash.old, rehash.new)
-    return _give(answers, ctx)
+    return await _give(answers, ctx)
 
 
-def _give(answers: Sequence[Answer], ctx: Context) -> list[Event]:
-    """Reply to everybody and give the events that all of it caused."""
+async def _give(answers: Sequence[Answer], ctx: Context) -> list[Event]:
+    """Note what was done, reply to everybody and give the events that all of it caused."""
+    acts = [act_of(answer) for answer in answers if answer.matters]
+    await insert_acts(ctx.tx, acts)
     for answer in answers:
-        action = answer.request.type.partition(".")[0]
-        telemetry.AUTH_REQUESTS.labels(action, answer.outcome).inc()
+        telemetry.AUTH_REQUESTS.labels(answer.action, answer.outcome).inc()
         ctx.reply(answer.request, answer.reply)
-    return [event for answer in answers for event in answer.caused]
+    return [*(event for answer in answers for event in answer.caused), *acts]

@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from uuid import UUID
 
 from pydantic import SecretStr, ValidationError
 
 from events import (
+    AuditRecorded,
     LoginRequested,
     LogoutRequested,
     RefreshRequested,
     RegistrationRequested,
     SessionStarted,
 )
+from events.audit import AuditEntry
 from events.base import Event, now
 from events.users import SessionRef
 from infra.keys import key_of
@@ -21,7 +24,7 @@ from infra.sessions import Issued, Session, Sessions
 from infra.settings import Settings
 from infra.store.accounts import Account, find_account
 from infra.tokens import Signer
-from schemas.accounts import Tokens, User
+from schemas.accounts import Client, Sealable, Tokens, User
 from schemas.base import Frozen
 
 Body = TypeVar("Body", bound=Frozen)
@@ -29,6 +32,7 @@ Sealed = RegistrationRequested | LoginRequested | RefreshRequested | LogoutReque
 
 API = "urn:adrelay:api"  # the ingress; nobody else may ask for a session
 SOURCE = "urn:adrelay:auth"
+NOBODY = Client()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,20 @@ class Answer:
     reply: dict[str, Any] = field(repr=False)
     caused: tuple[Event, ...] = ()
     rehash: Rehash | None = None
+    client: Client = NOBODY
+    actor: UUID | None = None
+    subject: str | None = None
+
+    @property
+    def action(self) -> str:
+        """What was asked for: ``login.requested.v1`` asks for a ``login``."""
+        return self.request.type.rpartition(".")[0].removesuffix("requested").rstrip("._")
+
+    @property
+    def matters(self) -> bool:
+        """Whether it belongs in the audit log: no typing errors, no session that goes on."""
+        routine = (self.action, self.outcome) == ("refresh", "ok")
+        return not routine and self.outcome != "VALIDATION_ERROR"
 
     @property
     def outcome(self) -> str:
@@ -55,8 +73,8 @@ class Answer:
         return str(self.reply["error"]["code"]) if "error" in self.reply else "ok"
 
 
-def open_sealed(request: Sealed, shape: type[Body], settings: Settings) -> Body:
-    """Open a request and read its body.
+def open_sealed(request: Sealed, shape: type[Body], settings: Settings) -> tuple[Body, Client]:
+    """Open a request: its body, and who is at the other end.
 
     Only the ingress is believed: a copy under another source would be another event to
     the inbox. Raises ``SealBroken`` and ``pydantic.ValidationError``.
@@ -71,7 +89,21 @@ def open_sealed(request: Sealed, shape: type[Body], settings: Settings) -> Body:
         request_id=request.id,
         now=now(),
     )
-    return shape.model_validate(payload)
+    opened = Sealable.model_validate(payload)
+    return shape.model_validate(opened.body), opened.client
+
+
+def act_of(answer: Answer) -> AuditRecorded:
+    """Tell what was done, by whom, from where, and what came of it."""
+    entry = AuditEntry(
+        action=answer.action,
+        outcome=answer.outcome,
+        actor=answer.actor or answer.client.account,
+        subject=answer.subject,
+        address=answer.client.address,
+        device=answer.client.device,
+    )
+    return AuditRecorded.caused_by(answer.request, source=SOURCE, data=entry)
 
 
 def sessions_of(resources: Resources) -> Sessions:

@@ -4,7 +4,7 @@ The same registration again, by address and password, is answered as the first w
 sender may have missed the answer.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 from pydantic import ValidationError
@@ -31,7 +31,7 @@ from infra.resources import Resources
 from infra.seal import SealBroken
 from infra.sessions import Issued
 from infra.store.accounts import Account, find_account
-from schemas.accounts import Registration, User
+from schemas.accounts import Client, Registration, User
 
 TAKEN = refusal(409, "EMAIL_TAKEN", "There is an account with this e-mail address.")
 
@@ -44,6 +44,7 @@ class Candidate:
     account: Account
     password: str = field(repr=False)
     issued: Issued
+    client: Client
 
 
 async def open_registration(
@@ -51,11 +52,18 @@ async def open_registration(
 ) -> Candidate | Answer | Failure:
     """Check a registration and hash its password; what is not ours to open is dead."""
     try:
-        body = open_sealed(request, Registration, resources.settings)
+        body, client = open_sealed(request, Registration, resources.settings)
     except SealBroken as broken:
         return Permanent(str(broken), code="SEAL_BROKEN")
     except ValidationError as error:
         return Answer(request, invalid(details_of(error)))
+    opened = await _check(request, body, client, resources)
+    return replace(opened, client=client) if isinstance(opened, Answer) else opened
+
+
+async def _check(
+    request: RegistrationRequested, body: Registration, client: Client, resources: Resources
+) -> Candidate | Answer:
     try:
         email = normalise_email(body.email)
     except InvalidEmail as error:
@@ -69,7 +77,7 @@ async def open_registration(
     hashed = await resources.passwords.hash(body.password)
     account = Account(User(id=uuid4(), email=email, role="manager"), hashed)
     issued = await sessions_of(resources).start(account.user.id)
-    return Candidate(request, account, body.password, issued)
+    return Candidate(request, account, body.password, issued, client)
 
 
 async def settle(candidate: Candidate, added: set[UUID], ctx: Context) -> Answer:
@@ -80,13 +88,15 @@ async def settle(candidate: Candidate, added: set[UUID], ctx: Context) -> Answer
             request, source=SOURCE, data=UserRef(user_id=user.id, role=user.role)
         )
         reply = tokens_reply(201, ctx.resources.settings, user, candidate.issued)
-        return Answer(request, reply, (registered, started(request, candidate.issued.session)))
+        caused = (registered, started(request, candidate.issued.session))
+        return Answer(request, reply, caused, client=candidate.client, actor=user.id)
     # The race for the address is lost. It is rare enough to hash with the transaction open.
     await sessions_of(ctx.resources).end(candidate.issued.refresh_token)
     winner = await find_account(ctx.tx, user.email)
     if winner is None:
         raise Transient("the account was taken and is gone", events=[candidate])
-    return await _recognise(request, winner, candidate.password, ctx.resources)
+    answer = await _recognise(request, winner, candidate.password, ctx.resources)
+    return replace(answer, client=candidate.client)
 
 
 async def _recognise(
@@ -94,7 +104,7 @@ async def _recognise(
 ) -> Answer:
     """Answer a registration whose address has an account: a repetition, or a stranger."""
     if not await resources.passwords.verify(password, account.password_hash):
-        return Answer(request, TAKEN)
+        return Answer(request, TAKEN, subject=str(account.user.id))
     issued = await sessions_of(resources).start(account.user.id)
     reply = tokens_reply(201, resources.settings, account.user, issued)
-    return Answer(request, reply, (started(request, issued.session),))
+    return Answer(request, reply, (started(request, issued.session),), actor=account.user.id)

@@ -7,6 +7,7 @@ environment overrides.
 
 import os
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,11 @@ class Settings(BaseSettings):
     database_pool: int = Field(default=10, ge=1, description="Database connections a process")
     statement_timeout: Seconds = Field(default=10, description="Longest run of a statement")
     redis_timeout: Seconds = Field(default=0.25, description="Longest wait for Redis")
+
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(),
+        description="Networks, separated by spaces, whose X-Forwarded-For is believed",
+    )
 
     max_event_bytes: int = Field(default=256 * 1024, description="Largest event; more is dead")
     max_body_bytes: int = Field(default=1024 * 1024, description="Largest HTTP body")
@@ -153,7 +159,7 @@ class Settings(BaseSettings):
         default="urn:example:upstream", description="CloudEvents source that the key speaks for"
     )
 
-    @field_validator("token_verify_keys", mode="before")
+    @field_validator("token_verify_keys", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value

@@ -57,6 +57,23 @@ users = Table(
     CheckConstraint("role in ('admin', 'manager', 'viewer')", name="role"),
 )
 
+# What mattered to security; nobody changes a row.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("actor", Uuid),
+    Column("subject", Text),
+    Column("address", Text),
+    Column("device", Text),
+    Column("correlation_id", Text),
+    Index(None, "at", "id"),
+    Index(None, "actor", "at"),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

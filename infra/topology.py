@@ -22,6 +22,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from pamqp.common import FieldTable
 
 from events import (
+    AuditRecorded,
     CampaignCreateRequested,
     CampaignDeleted,
     CampaignDeleteRequested,
@@ -125,6 +126,7 @@ FACTS: tuple[type[Event], ...] = (
     UserRegistered,
     SessionStarted,
     SessionRevoked,
+    AuditRecorded,
     CampaignRefused,
     CampaignStatusChanged,
     CampaignMetricsRecorded,

@@ -1,6 +1,6 @@
 """Accounts, credentials and tokens as clients see them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
@@ -11,6 +11,22 @@ Role = Literal["admin", "manager", "viewer"]
 
 Email = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=254)]
 Password = Annotated[str, Field(min_length=12, max_length=128, repr=False)]
+
+
+class Client(Frozen):
+    """Who is at the other end of a request, and who has logged in there if anybody."""
+
+    address: str | None = None
+    device: Annotated[str, Field(max_length=200)] | None = None
+    account: UUID | None = None
+    session_id: str | None = None
+
+
+class Sealable(Frozen):
+    """What the ingress seals to the auth worker: a request's body, and who sent it."""
+
+    body: dict[str, Any]
+    client: Client = Client()
 
 
 class Registration(Lenient):

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from events import (
+    AuditRecorded,
     LoginRequested,
     LogoutRequested,
     RefreshRequested,
@@ -20,6 +21,7 @@ from events import (
     SessionStarted,
     UserRegistered,
 )
+from events.audit import AuditEntry
 from events.base import Event, now
 from events.users import SealedRequest
 from handlers.auth import handle_sessions, open_registrations, open_sessions, register_users
@@ -33,6 +35,7 @@ from infra.settings import Settings
 from infra.tokens import Verifier
 
 EMAIL, PASSWORD = "ada@example.com", "plain but long enough"
+CLIENT = {"address": "203.0.113.9", "device": "a browser"}
 GRACELESS = {"refresh_grace_seconds": 0.001}
 
 
@@ -42,7 +45,12 @@ class Worker:
 
     resources: Resources
     replies: dict[str, dict[str, Any]] = field(default_factory=dict)
-    caused: list[Event] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)
+
+    @property
+    def caused(self) -> list[Event]:
+        """List what was caused, apart from the audit log's own events."""
+        return [event for event in self.told if not isinstance(event, AuditRecorded)]
 
     async def register(self, *requests: RegistrationRequested) -> list[dict[str, Any]]:
         prepared: list[Any] = await open_registrations(list(requests), self.resources)
@@ -52,13 +60,13 @@ class Worker:
         self, prepared: list[Any], requests: Sequence[Event]
     ) -> list[dict[str, Any]]:
         async with self.resources.engine.begin() as tx:
-            self.caused += await register_users(prepared, self.context(tx))
+            self.told += await register_users(prepared, self.context(tx))
         return [self.replies[request.id] for request in requests]
 
     async def ask(self, *requests: Sealed) -> list[dict[str, Any]]:
         prepared = await open_sessions(list(requests), self.resources)
         async with self.resources.engine.begin() as tx:
-            self.caused += await handle_sessions(prepared, self.context(tx))
+            self.told += await handle_sessions(prepared, self.context(tx))
         return [self.replies[request.id] for request in requests]
 
     def context(self, tx: Any) -> Context:
@@ -77,6 +85,9 @@ class Worker:
     def caused_types(self) -> list[str]:
         return [event.type for event in self.caused]
 
+    def acts(self) -> list[AuditEntry]:
+        return [event.data for event in self.told if isinstance(event, AuditRecorded)]
+
 
 @pytest.fixture
 async def worker(resources: Resources) -> Worker:
@@ -91,7 +102,7 @@ def request_of(settings: Settings) -> Any:
         event = cls(source=API, type=cls.event_type(), data=SealedRequest(sealed="x"))
         box = seal(
             settings.seal_public_key or "",
-            payload,
+            {"body": payload, "client": CLIENT},
             purpose=event.type,
             request_id=event.id,
             lifetime=changes.pop("lifetime", timedelta(seconds=30)),
@@ -432,3 +443,26 @@ def test_a_worker_without_its_keys_says_which_one_is_missing(
     secret = None if value is None else SecretStr(value)
     with pytest.raises(ValueError, match=name.upper()):
         check_keys(settings.model_copy(update={name: secret}))
+
+
+async def test_every_act_stands_in_the_audit_log_with_actor_address_and_outcome(
+    worker: Worker, registration: Any, login: Any, refresh: Any
+) -> None:
+    (reply,) = await worker.register(registration())
+    await worker.ask(login(password="quite another one"))
+    await worker.ask(login(email="nobody@example.com"))
+    (again,) = await worker.ask(refresh(reply["data"]["refresh_token"]))
+    account = UUID(reply["data"]["user"]["id"])
+    assert "refresh_token" in again["data"]
+    async with worker.resources.engine.connect() as connection:
+        rows = await connection.execute(
+            text("select action, outcome, actor, subject, address, device from audit order by at")
+        )
+        found = [tuple(row) for row in rows]
+    client = ("203.0.113.9", "a browser")
+    assert found == [
+        ("registration", "ok", account, None, *client),
+        ("login", "INVALID_CREDENTIALS", None, str(account), *client),
+        ("login", "INVALID_CREDENTIALS", None, None, *client),
+    ]
+    assert [(act.action, act.outcome) for act in worker.acts()] == [row[:2] for row in found]

@@ -22,7 +22,7 @@ from infra.errors import Outage
 from infra.message import Message, message_of
 from infra.seal import REGISTRATION_LIFETIME, REQUEST_LIFETIME, seal
 from infra.store.accounts import find_user
-from schemas.accounts import Login, Refresh, Registration, User
+from schemas.accounts import Login, Refresh, Registration, Sealable, User
 from workers.ingress.body import read_model
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
@@ -93,7 +93,7 @@ def _sealed(call: Call, kind: type[Request], body: BaseModel, lifetime: timedelt
     public_key = call.gate.resources.settings.seal_public_key or ""
     sealed = seal(
         public_key,
-        body.model_dump(),
+        Sealable(body=body.model_dump(), client=call.client).model_dump(mode="json"),
         purpose=kind.event_type(),
         request_id=event_id,
         lifetime=lifetime,

@@ -10,8 +10,10 @@ from events.base import new_id
 from infra.requests import Requester
 from infra.resources import Resources
 from infra.tokens import Verifier
+from schemas.accounts import Client
 from workers.ingress.acceptance import Acceptance
 from workers.ingress.callers import Caller, Callers
+from workers.ingress.clients import client_of
 from workers.ingress.database import Database
 from workers.ingress.outcomes import Outcomes
 from workers.ingress.refusals import unauthenticated
@@ -62,6 +64,16 @@ class Call:
         if self.known_caller is None:
             raise unauthenticated()
         return self.known_caller
+
+    @property
+    def client(self) -> Client:
+        """Who is at the other end, and who has logged in there."""
+        client = client_of(self.request, self.gate.resources.settings.trusted_proxies)
+        caller = self.known_caller
+        if caller is None:
+            return client
+        known = {"account": caller.account, "session_id": caller.session_id}
+        return client.model_copy(update=known)
 
     @property
     def request_id(self) -> str:
