@@ -17,6 +17,7 @@ from infra.resources import open_engine
 from infra.signatures import sign_body
 from infra.store.accounts import Account, insert_accounts
 from infra.store.api_keys import insert_api_key, make_key
+from infra.tokens import Signer
 from schemas.accounts import User
 from tests.bench.events import KEY, SOURCE, report, webhook
 from tests.bench.results import Result
@@ -26,8 +27,10 @@ from tests.bench.tools import node_folder
 CONNECTIONS = 64
 SECONDS = 5
 WARM_UP = 1
+PATIENCE = 10  # seconds for an answer
 BATCH = 100
 INGRESS = ("python", "-m", "workers.ingress")
+CALLERS = ("python", "-m", "tests.bench.callers")
 PEERS = {
     "express": ("node", str(node_folder() / "ingress.js")),
     "aiohttp": ("python", "-m", "tests.bench.peers.with_aiohttp"),
@@ -67,7 +70,7 @@ async def aiohttp(stage: Stage) -> list[Result]:
 async def batches(stage: Stage) -> list[Result]:
     """Measure events in batches of a hundred beside single events, both with an API key."""
     await stage.clear()
-    key = await _api_key(stage)
+    key, _ = await _api_key(stage)
     headers = {"Authorization": f"Bearer {key}"}
     events = [json.loads(encode(report(number))) for number in range(BATCH)]
     results = []
@@ -87,7 +90,24 @@ async def batches(stage: Stage) -> list[Result]:
     return results
 
 
-MEASURES: tuple[Measure, ...] = (adrelay, express, aiohttp, batches)
+async def callers(stage: Stage) -> list[Result]:
+    """Measure requests whose caller is found out, by a token or a key, beside open ones."""
+    await stage.clear()
+    key, account = await _api_key(stage)
+    token = Signer(stage.settings).sign(account, "bench")
+    results = []
+    async with server(stage.settings, CALLERS) as port:
+        for name, credential in (("open", ""), ("token", token), ("key", key)):
+            headers = {"Authorization": f"Bearer {credential}"} if credential else {}
+            rate, p50, _ = await wrk(f"http://127.0.0.1:{port}/{name}", None, headers)
+            results += [
+                Result("verified", name, "requests/s", rate),
+                Result("verified_p50", name, "ms", p50),
+            ]
+    return results
+
+
+MEASURES: tuple[Measure, ...] = (adrelay, express, aiohttp, batches, callers)
 
 
 async def _peer(stage: Stage, name: str) -> list[Result]:
@@ -111,8 +131,8 @@ async def _webhooks(stage: Stage, name: str, port: int) -> list[Result]:
     ]
 
 
-async def wrk(url: str, body: bytes, headers: dict[str, str]) -> tuple[float, float, float]:
-    """Post one body again and again; gives requests a second, p50 and p99 in milliseconds."""
+async def wrk(url: str, body: bytes | None, headers: dict[str, str]) -> tuple[float, float, float]:
+    """Post one body, or get, again and again; gives requests a second, p50 and p99 in ms."""
     script = PLACE.state / "post.lua"
     _write_script(script, body, headers)
     await _wrk(url, script, WARM_UP)
@@ -123,14 +143,16 @@ async def wrk(url: str, body: bytes, headers: dict[str, str]) -> tuple[float, fl
     return _number(said, r"Requests/sec:\s+([\d.]+)()"), _number(said, "50%"), _number(said, "99%")
 
 
-def _write_script(script: Path, body: bytes, headers: dict[str, str]) -> None:
-    lines = ['wrk.method = "POST"', f"wrk.body = {json.dumps(body.decode())}"]
+def _write_script(script: Path, body: bytes | None, headers: dict[str, str]) -> None:
+    posting = ['wrk.method = "POST"', f"wrk.body = {json.dumps((body or b'').decode())}"]
+    lines = [] if body is None else posting
     lines += [f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}" for k, v in headers.items()]
     script.write_text("\n".join(lines) + "\n")
 
 
 async def _wrk(url: str, script: Path, seconds: int) -> str:
-    words = ("-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "--latency", "-s", str(script))
+    limits = ("-c", str(CONNECTIONS), "-d", f"{seconds}s", "--timeout", f"{PATIENCE}s")
+    words = ("-t", "1", *limits, "--latency", "-s", str(script))
     running = await asyncio.create_subprocess_exec(
         "wrk", *words, url, stdout=asyncio.subprocess.PIPE
     )
@@ -146,7 +168,7 @@ def _number(said: str, what: str) -> float:
     return float(found[1]) * (UNITS[found[2]] if found[2] else 1)
 
 
-async def _api_key(stage: Stage) -> str:
+async def _api_key(stage: Stage) -> tuple[str, User]:
     key, user = make_key(), User(id=uuid4(), email=f"{uuid4().hex}@example.com", role="manager")
     engine = open_engine(stage.settings)
     async with engine.begin() as tx:
@@ -156,8 +178,8 @@ async def _api_key(stage: Stage) -> str:
             key,
             name="bench",
             owner_id=user.id,
-            scopes=("events:publish:*",),
+            scopes=("events:publish:*", "campaigns:read"),
             sources=(SOURCE,),
         )
     await engine.dispose()
-    return key.key
+    return key.key, user
