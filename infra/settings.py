@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from infra.rates import RateSettings
 
 SERVICES_ENV = Path(__file__).resolve().parent.parent / ".services" / "env"
 
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class Settings(BaseSettings):
+class Settings(RateSettings):
     """What a process is told from outside. Durations are seconds, sizes are bytes."""
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, extra="ignore")

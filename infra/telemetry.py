@@ -96,7 +96,7 @@ ACCEPTED = {how: _ACCEPTED.labels(how) for how in ("confirmed", "outbox", "unava
 WEBHOOKS = Counter(
     "adrelay_webhooks_total", "Webhooks by source and outcome", ["source", "outcome"]
 )
-WEBHOOK_OUTCOMES = ("accepted", "unrecognised", "bad_signature", "unavailable")
+WEBHOOK_OUTCOMES = ("accepted", "unrecognised", "bad_signature", "limited", "unavailable")
 _INGESTED = Counter(
     "adrelay_ingested_total", "Items of POST /api/v1/events by verdict", ["verdict"]
 )
@@ -108,6 +108,14 @@ _CACHE = Counter("adrelay_cache_total", "Uses of the campaign cache by outcome",
 CACHE = {
     outcome: _CACHE.labels(outcome) for outcome in ("hit", "miss", "unavailable", "put_failed")
 }
+RATE_LIMITS = Counter(
+    "adrelay_rate_limits_total",
+    "What rate limits said; the budgets of webhooks and events tell refusals alone",
+    ["policy", "outcome"],
+)
+LIMITS_ALONE = Gauge(
+    "adrelay_rate_limits_alone", "1 while Redis is gone and each process counts for itself"
+)
 
 # --- accounts and sessions ------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from infra.deploy.services.ports import Ports
 from infra.deploy.services.provide import provide, withdraw
 from infra.management import Management
 from infra.migrate import declare_topology, migrate_database
+from infra.rates import RateSettings
 from infra.settings import Settings
 from infra.tables import metadata
 
@@ -39,6 +40,9 @@ REDIS_DATABASES = 64
 TIMEOUT = 30.0  # seconds
 # argon2id as weak as it gets: the tests hash often and protect nothing.
 CHEAP = {"argon2_memory_kib": 8, "argon2_time": 1, "argon2_parallelism": 1}
+# Every test calls from one address, and a benchmark as fast as it can; the limits stay on.
+GENEROUS = dict.fromkeys(RateSettings.model_fields, "1000000/second")
+GENEROUS |= {name: "100000000000/second" for name in GENEROUS if "bytes" in name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,7 @@ def open_settings(services: Services, name: str) -> Iterator[Settings]:
                 "redis_url": services.redis_url(),
                 **{name.lower(): value for name, value in make_keys().items()},
                 **CHEAP,
+                **GENEROUS,
             }
         )
     finally:

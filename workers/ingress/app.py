@@ -27,6 +27,7 @@ from workers.ingress.database import Database
 from workers.ingress.edge import endpoint, unrouted
 from workers.ingress.envelope import to_json
 from workers.ingress.gate import Gate
+from workers.ingress.limits import Limits
 from workers.ingress.openapi import openapi
 from workers.ingress.outcomes import Outcomes
 from workers.ingress.protocol import Protocol, check_parser, drain
@@ -67,7 +68,7 @@ async def open_ingress(settings: Settings, draining: asyncio.Event) -> AsyncIter
 def open_gate(resources: Resources, requester: Requester) -> Gate:
     """Build what handlers share; raises ``ValueError`` for an absent or malformed key."""
     settings = resources.settings
-    operation_key = require_keys(settings)
+    operation_key = require_keys(settings).get_secret_value().encode()
     database = Database(resources.engine)
     verifier = Verifier(settings)
     return Gate(
@@ -78,8 +79,9 @@ def open_gate(resources: Resources, requester: Requester) -> Gate:
         verifier=verifier,
         callers=Callers(verifier, database),
         outcomes=Outcomes(database),
+        limits=Limits(settings, resources.redis, operation_key),
         webhook_secrets={source: settings.secrets_of(source) for source in SOURCES},
-        operation_key=operation_key.get_secret_value().encode(),
+        operation_key=operation_key,
         openapi=to_json(openapi(ROUTES, PROBES)),
         asyncapi=to_json(asyncapi()),
     )

@@ -26,6 +26,7 @@ from schemas.accounts import Login, Refresh, Registration, Sealable, User
 from workers.ingress.body import read_model
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
+from workers.ingress.limits import aim_at
 from workers.ingress.refusals import Detail, Refusal, invalid_token, unavailable
 
 SOURCE = "urn:adrelay:api"
@@ -42,12 +43,16 @@ async def register(call: Call) -> web.Response:
 
 async def login(call: Call) -> web.Response:
     """Begin a session."""
-    return await _request(call, LoginRequested, await read_model(call.request, Login))
+    body = await read_model(call.request, Login)
+    async with call.visit.attempt(aim_at(body.email)):
+        return await _request(call, LoginRequested, body)
 
 
 async def refresh(call: Call) -> web.Response:
     """Change a refresh token for new tokens."""
-    return await _request(call, RefreshRequested, await read_model(call.request, Refresh))
+    body = await read_model(call.request, Refresh)
+    async with call.visit.attempt():
+        return await _request(call, RefreshRequested, body)
 
 
 async def logout(call: Call) -> web.Response:

@@ -14,8 +14,10 @@ from infra import telemetry
 from infra.errors import Outage
 from infra.telemetry import HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS
 from workers.ingress.callers import Caller
+from workers.ingress.clients import client_of
 from workers.ingress.envelope import failure, stamp
 from workers.ingress.gate import Call, Gate, Ids, ids_of
+from workers.ingress.limits import API, FREE, stranger
 from workers.ingress.refusals import Refusal, not_found, unavailable
 from workers.ingress.route import Route
 
@@ -23,6 +25,7 @@ UNKNOWN = "unknown"  # the route in logs and metrics when there is none
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 FIRST_ERROR = 400
 FIRST_FAULT = 500
+TOO_MANY = 429
 
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -37,21 +40,31 @@ def endpoint(route: Route, gate: Gate) -> Endpoint:
         for answer in route.answers
     }
 
+    free = gate.limits.visit(FREE, "")
+
     async def answer(request: web.Request) -> web.StreamResponse:
         began = time.perf_counter()
         HTTP_IN_FLIGHT.inc()
         ids = ids_of(request.headers)
         caller: Caller | None = None
+        objection: Refusal | None = None
+        visit = free
         try:
             if not route.who.anyone:
-                caller = await gate.callers.find(request.headers)
-                route.who.check(caller)
-            response = await route.handler(Call(request, gate, ids, caller))
+                caller, objection = await _identify(route, gate, request)
+            limit = route.limit if route.who.anyone or caller else API
+            if limit.requests:
+                visit = gate.limits.visit(limit, _name(request, gate, caller))
+                await visit.enter()
+            if objection is not None:
+                raise objection  # noqa: TRY301 - it becomes the answer here, like any other
+            response = await route.handler(Call(request, gate, ids, caller, visit))
         except Exception as error:  # noqa: BLE001 - whatever happens, an answer is owed
             response = refuse(request, error, ids, route.path, caller)
         finally:
             HTTP_IN_FLIGHT.dec()
         stamp(response, ids.request_id)
+        visit.stamp(response)
         counter = counters.get(response.status)
         if counter is None:
             counter = HTTP_REQUESTS.labels(route.method, route.path, response.status)
@@ -61,6 +74,25 @@ def endpoint(route: Route, gate: Gate) -> Endpoint:
         return response
 
     return answer
+
+
+async def _identify(
+    route: Route, gate: Gate, request: web.Request
+) -> tuple[Caller | None, Refusal | None]:
+    """Find out who calls, and what speaks against it: that is told once the request is counted."""
+    caller = None
+    try:
+        caller = await gate.callers.find(request.headers)
+        route.who.check(caller)
+    except Refusal as objection:
+        return caller, objection
+    return caller, None
+
+
+def _name(request: web.Request, gate: Gate, caller: Caller | None) -> str:
+    if caller is not None:
+        return caller.name
+    return stranger(client_of(request, gate.resources.settings.trusted_proxies).address)
 
 
 @web.middleware
@@ -83,8 +115,9 @@ def refuse(
     """Log a request that was not granted, and make the answer to it."""
     refusal = _refusal_of(error)
     fault = refusal.status >= FIRST_FAULT
+    flood = refusal.status == TOO_MANY  # of which a line for each would make another
     log.log(
-        logging.ERROR if fault else logging.WARNING,
+        logging.ERROR if fault else logging.DEBUG if flood else logging.WARNING,
         "refused",
         extra={
             "method": request.method if request.method in METHODS else UNKNOWN,

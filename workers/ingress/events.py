@@ -21,6 +21,7 @@ from workers.ingress.cloudevents import (
 )
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
+from workers.ingress.quotas import check_budget
 from workers.ingress.refusals import forbidden, unavailable
 from workers.ingress.verdicts import REUSED, UNAVAILABLE, Verdict, objection, oversized
 
@@ -32,6 +33,7 @@ async def post_events(call: Call) -> web.Response:
         raise forbidden("Events are published with an API key.")
     mode = mode_of(call.request)
     body = await read_body(call.request)
+    check_budget(call.gate.limits.events(key.id).take(len(body)))
     settings = call.gate.resources.settings
     if mode is Mode.BATCH:
         items = read_batch(body, settings.max_batch_events)

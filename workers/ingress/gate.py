@@ -15,6 +15,7 @@ from workers.ingress.acceptance import Acceptance
 from workers.ingress.callers import Caller, Callers
 from workers.ingress.clients import client_of
 from workers.ingress.database import Database
+from workers.ingress.limits import Limits, Visit
 from workers.ingress.outcomes import Outcomes
 from workers.ingress.refusals import unauthenticated
 
@@ -34,6 +35,7 @@ class Gate:
     verifier: Verifier
     callers: Callers
     outcomes: Outcomes
+    limits: Limits
     webhook_secrets: Mapping[str, tuple[str, ...]]
     operation_key: bytes
     openapi: bytes
@@ -57,6 +59,7 @@ class Call:
     gate: Gate
     ids: Ids
     known_caller: Caller | None
+    visit: Visit
 
     @property
     def caller(self) -> Caller:

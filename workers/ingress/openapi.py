@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from workers.ingress.envelope import JSON
+from workers.ingress.limits import FREE
 from workers.ingress.route import Answer, Route
 from workers.ingress.who import Who
 
@@ -181,6 +182,8 @@ def _errors(route: Route) -> list[int]:
         found.add(400)
     if not route.who.anyone:
         found |= {401, 403}
+    if route.limit is not FREE:
+        found.add(429)
     if "{" in route.path:
         found.add(404)
     if "If-Match" in route.headers:

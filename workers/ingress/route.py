@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from workers.ingress.gate import Call
+from workers.ingress.limits import Limit
 from workers.ingress.who import Who
 
 Handler = Callable[[Call], Awaitable[web.Response]]
@@ -40,6 +41,7 @@ class Route:
     query: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()  # request headers with a meaning
     errors: tuple[int, ...] = ()  # beside those that follow from the rest
+    limit: Limit = field(kw_only=True)
 
     @property
     def name(self) -> str:

@@ -11,6 +11,16 @@ from workers.ingress import auth, campaigns, documents, events, operations, webh
 from workers.ingress.campaigns import CampaignQuery, MetricsQuery
 from workers.ingress.cloudevents import BATCH, STRUCTURED, UPSTREAM
 from workers.ingress.envelope import JSON
+from workers.ingress.limits import (
+    API,
+    EVENTS,
+    FREE,
+    LOGIN,
+    REFRESH,
+    REGISTRATION,
+    WEBHOOKS,
+    Limit,
+)
 from workers.ingress.route import Answer, Handler, Route
 from workers.ingress.verdicts import Verdict
 from workers.ingress.who import ANYONE, PEOPLE, PUBLISHERS, READERS, WRITERS
@@ -25,11 +35,14 @@ CAMPAIGN = f"{CAMPAIGNS}/{{id}}"
 OBJECT = dict[str, Any]
 TOKENS = (Answer(200, Tokens),)
 VERDICTS = tuple(Answer(status, list[Verdict]) for status in (202, 207))
-EVENTS = {STRUCTURED: UPSTREAM, BATCH: list[UPSTREAM], JSON: OBJECT}
+MEDIA = {STRUCTURED: UPSTREAM, BATCH: list[UPSTREAM], JSON: OBJECT}
 
 
-def _login(path: str, handler: Handler, body: type, answers: tuple[Answer, ...]) -> Route:
-    return Route("POST", f"{AUTH}{path}", handler, ANYONE, answers, {JSON: body}, errors=(401,))
+def _login(
+    path: str, handler: Handler, body: type, answers: tuple[Answer, ...], limit: Limit
+) -> Route:
+    path, media = f"{AUTH}{path}", {JSON: body}
+    return Route("POST", path, handler, ANYONE, answers, media, errors=(401,), limit=limit)
 
 
 def _wish(
@@ -37,20 +50,21 @@ def _wish(
 ) -> Route:
     answers = (Answer(202, Accepted), Answer(200, Campaign))
     headers = ("If-Match", "Idempotency-Key", "Prefer")
-    return Route(method, path, handler, WRITERS, answers, media or {}, headers=headers)
+    return Route(method, path, handler, WRITERS, answers, media or {}, headers=headers, limit=API)
 
 
 def _document(path: str, handler: Handler) -> Route:
-    return Route("GET", path, handler, ANYONE, (Answer(200, OBJECT, enveloped=False),))
+    answers = (Answer(200, OBJECT, enveloped=False),)
+    return Route("GET", path, handler, ANYONE, answers, limit=FREE)
 
 
 ROUTES: tuple[Route, ...] = (
-    _login("/register", auth.register, Registration, (Answer(201, Tokens),)),
-    _login("/login", auth.login, Login, TOKENS),
-    _login("/refresh", auth.refresh, Refresh, TOKENS),
-    _login("/logout", auth.logout, Refresh, (Answer(204),)),
-    Route("POST", f"{AUTH}/validate", auth.validate, PEOPLE, (Answer(200, OBJECT),)),
-    Route("GET", f"{AUTH}/me", auth.me, PEOPLE, (Answer(200, User),)),
+    _login("/register", auth.register, Registration, (Answer(201, Tokens),), REGISTRATION),
+    _login("/login", auth.login, Login, TOKENS, LOGIN),
+    _login("/refresh", auth.refresh, Refresh, TOKENS, REFRESH),
+    _login("/logout", auth.logout, Refresh, (Answer(204),), API),
+    Route("POST", f"{AUTH}/validate", auth.validate, PEOPLE, (Answer(200, OBJECT),), limit=API),
+    Route("GET", f"{AUTH}/me", auth.me, PEOPLE, (Answer(200, User),), limit=API),
     Route(
         "POST",
         CAMPAIGNS,
@@ -59,6 +73,7 @@ ROUTES: tuple[Route, ...] = (
         (Answer(202, Accepted), Answer(201, Campaign)),
         {JSON: CampaignDraft},
         headers=("Idempotency-Key", "Prefer"),
+        limit=API,
     ),
     Route(
         "GET",
@@ -67,6 +82,7 @@ ROUTES: tuple[Route, ...] = (
         READERS,
         (Answer(200, list[Campaign], paged=True),),
         query=CampaignQuery,
+        limit=API,
     ),
     Route(
         "GET",
@@ -75,6 +91,7 @@ ROUTES: tuple[Route, ...] = (
         READERS,
         (Answer(200, Campaign), Answer(304)),
         headers=("If-None-Match",),
+        limit=API,
     ),
     _wish("PATCH", CAMPAIGN, wishes.patch_campaign, {JSON: CampaignPatch}),
     _wish("DELETE", CAMPAIGN, wishes.delete_campaign),
@@ -88,6 +105,7 @@ ROUTES: tuple[Route, ...] = (
         READERS,
         (Answer(200, list[DailyMetrics]),),
         query=MetricsQuery,
+        limit=API,
     ),
     Route(
         "GET",
@@ -95,8 +113,9 @@ ROUTES: tuple[Route, ...] = (
         operations.get_operation,
         READERS,
         (Answer(200, Operation),),
+        limit=API,
     ),
-    Route("POST", "/api/v1/events", events.post_events, PUBLISHERS, VERDICTS, EVENTS),
+    Route("POST", "/api/v1/events", events.post_events, PUBLISHERS, VERDICTS, MEDIA, limit=EVENTS),
     Route(
         "POST",
         "/webhooks/{source}",
@@ -105,6 +124,7 @@ ROUTES: tuple[Route, ...] = (
         (Answer(200, dict[str, bool], enveloped=False),),
         {JSON: OBJECT},
         errors=(401,),
+        limit=WEBHOOKS,
     ),
     _document("/.well-known/jwks.json", documents.get_jwks),
     _document("/openapi.json", documents.get_openapi),

@@ -11,6 +11,7 @@ from infra.message import message_of
 from workers.ingress.body import read_body
 from workers.ingress.envelope import bare
 from workers.ingress.gate import Call
+from workers.ingress.quotas import check_budget
 from workers.ingress.refusals import Refusal, not_found, unavailable
 
 RECEIVED = b'{"received": true}'
@@ -26,6 +27,11 @@ async def post_webhook(call: Call) -> web.Response:
 
     401 looks the same whatever is wrong with a signature. What is genuine but means nothing
     to us is kept as an event, and no error to the sender.
+
+    The source's budget is asked after its signature: what others send in its name costs a
+    MAC, as it would cost a look into a budget, and must leave the budget to the genuine
+    sender. Nor is there a budget by address before it, which a stranger behind the same proxy
+    could spend.
     """
     name = call.request.match_info["source"]
     source = SOURCES.get(name)
@@ -38,6 +44,11 @@ async def post_webhook(call: Call) -> web.Response:
     except BadSignature as error:
         METERS[name, "bad_signature"].inc()
         raise _bad_signature(error.reason) from None
+    try:
+        check_budget(call.gate.limits.webhooks[name].take(len(body)))
+    except Refusal:
+        METERS[name, "limited"].inc()
+        raise
     try:
         events, outcome = source.events_of(body, delivery), "accepted"
     except Unrecognised as error:

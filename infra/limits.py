@@ -1,0 +1,165 @@
+"""Rate limits that all processes share: fixed windows in Redis, by the library ``limits``.
+
+    limit:LIMITER/<policy>/<HMAC of whom>/<amount>/<multiples>/<unit>   a counter that expires
+
+A window begins with the first request that it counts; its own counter and the seconds to go
+are all there is. When it ends is remembered here, so a request costs one round trip; a
+caller whose window is spent is refused until then without any. Nothing that says who somebody is
+stands in Redis: keys are HMACs under a key of the server.
+
+Failures are counted before it is known that they are any, and given back when it turns out
+otherwise: of a thousand guesses at once no more than the allowed ones reach a password.
+
+When Redis is gone, guesses are counted by each process for itself, and everything else
+passes. One request in a while finds out whether Redis is back; the others do not wait.
+"""
+
+import asyncio
+import hmac
+import time
+from dataclasses import replace
+from hashlib import sha256
+from typing import TypeVar
+
+from limits.aio.storage import RedisStorage
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from infra import telemetry
+from infra.budget import Bucket
+from infra.policies import METERS, Policy, Standing
+
+GONE = (RedisError, OSError)
+REST = 1.0  # seconds between two tries of a Redis that is gone
+REMEMBERED = 10_000  # windows and buckets; the oldest are forgotten
+
+T = TypeVar("T")
+
+log = telemetry.get_logger(__name__)
+
+
+class Limiter:
+    """Counts requests and failures; belongs to one event loop."""
+
+    def __init__(self, redis: Redis, key: bytes, timeout: float) -> None:
+        """Count in ``redis``, waiting at most ``timeout`` seconds; ``key`` hides who is counted."""
+        self._storage = RedisStorage(
+            "redis://",
+            implementation="redispy",
+            key_prefix="limit",
+            connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # as its docstring has it
+        )
+        self._key = key
+        self._timeout = timeout
+        self._ends: dict[str, float] = {}
+        self._spent: dict[str, float] = {}
+        self._buckets: dict[str, Bucket] = {}
+        self._is_gone = False
+        self._next_try = 0.0
+
+    async def take(self, policy: Policy, who: str) -> Standing | None:
+        """Count one for ``who``; None where Redis is gone and the policy lets that pass."""
+        key, now = self._name(policy, who), time.monotonic()
+        if self._spent.get(key, 0.0) > now:
+            standing: Standing | None = Standing(policy, 0, self._spent[key] - now, granted=False)
+        elif self._is_resting(now):
+            standing = self._take_alone(policy, key, now)
+        else:
+            standing = await self._take_shared(policy, key)
+        METERS[policy.name, _outcome(standing)].inc()
+        return standing
+
+    async def give_back(self, standing: Standing, who: str) -> Standing:
+        """Take what was counted as not counted; gives how it stands then."""
+        key = self._name(standing.policy, who)
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            if standing.granted:
+                bucket.give_back()
+        elif not self._is_gone:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._storage.incr(key, standing.policy.seconds, -1)
+            except GONE as error:
+                self._lost(error)
+        return replace(standing, left=standing.left + standing.granted)
+
+    async def _take_shared(self, policy: Policy, key: str) -> Standing | None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                count = await self._storage.incr(key, policy.seconds)
+                ends = await self._end_of(policy, key, count)
+        except GONE as error:
+            self._lost(error)
+            return self._take_alone(policy, key, time.monotonic())
+        self._found()
+        granted = count <= policy.amount
+        if not granted and policy.unit == "requests":  # a failure may yet be given back
+            remember(self._spent, key, ends)
+        left = max(0, policy.amount - count)
+        return Standing(policy, left, max(0.0, ends - time.monotonic()), granted=granted)
+
+    async def _end_of(self, policy: Policy, key: str, count: int) -> float:
+        """Tell when a window ends (monotonic seconds); Redis is asked once for each window."""
+        now = time.monotonic()
+        ends = self._ends.get(key, 0.0)
+        if count <= 1:  # it has begun just now
+            ends = now + policy.seconds
+        elif ends <= now:
+            ends = now + await self._storage.get_expiry(key) - time.time()
+        else:
+            return ends
+        remember(self._ends, key, ends)
+        return ends
+
+    def _take_alone(self, policy: Policy, key: str, now: float) -> Standing | None:
+        if not policy.guards:
+            return None
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = Bucket(policy)
+            remember(self._buckets, key, bucket)
+        granted = not bucket.is_empty(now)
+        if granted:
+            bucket.take(1, now)
+        return bucket.standing(now, granted=granted)
+
+    def _is_resting(self, now: float) -> bool:
+        """Tell whether to do without Redis; if it is gone and this one may try, others may not."""
+        if not self._is_gone:
+            return False
+        if now < self._next_try:
+            return True
+        self._next_try = now + REST
+        return False
+
+    def _lost(self, error: Exception) -> None:
+        self._next_try = time.monotonic() + REST
+        if not self._is_gone:
+            self._is_gone = True
+            telemetry.LIMITS_ALONE.set(1)
+            log.warning("limits are not shared", extra={"reason": type(error).__name__})
+
+    def _found(self) -> None:
+        if self._is_gone:
+            self._is_gone = False
+            self._buckets.clear()
+            telemetry.LIMITS_ALONE.set(0)
+            log.info("limits are shared again")
+
+    def _name(self, policy: Policy, who: str) -> str:
+        digest = hmac.digest(self._key, f"limit\0{policy.name}\0{who}".encode(), sha256)
+        return policy.item.key_for(policy.name, digest[:16].hex())
+
+
+def _outcome(standing: Standing | None) -> str:
+    if standing is None:
+        return "unchecked"
+    return "granted" if standing.granted else "refused"
+
+
+def remember(known: dict[str, T], key: str, value: T) -> None:
+    """Enter a value; of too many the oldest goes."""
+    if key not in known and len(known) >= REMEMBERED:
+        del known[next(iter(known))]
+    known[key] = value
