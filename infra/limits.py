@@ -11,7 +11,9 @@ Failures are counted before it is known that they are any, and given back when i
 otherwise: of a thousand guesses at once no more than the allowed ones reach a password.
 
 When Redis is gone, guesses are counted by each process for itself, and everything else
-passes. One request in a while finds out whether Redis is back; the others do not wait.
+passes. One request in a while finds out whether Redis is back; the others do not wait. A
+crowd must not look like an outage, which would be a way around the shared count: so no more than
+a few ask at a time, and what was counted alone is not forgotten when Redis is back.
 """
 
 import asyncio
@@ -31,6 +33,7 @@ from infra.policies import METERS, Policy, Standing
 
 GONE = (RedisError, OSError)
 REST = 1.0  # seconds between two tries of a Redis that is gone
+TURNS = 8  # requests that ask Redis at a time
 REMEMBERED = 10_000  # windows and buckets; the oldest are forgotten
 
 T = TypeVar("T")
@@ -51,6 +54,7 @@ class Limiter:
         )
         self._key = key
         self._timeout = timeout
+        self._turns = asyncio.Semaphore(TURNS)
         self._ends: dict[str, float] = {}
         self._spent: dict[str, float] = {}
         self._buckets: dict[str, Bucket] = {}
@@ -61,43 +65,49 @@ class Limiter:
         """Count one for ``who``; None where Redis is gone and the policy lets that pass."""
         key, now = self._name(policy, who), time.monotonic()
         if self._spent.get(key, 0.0) > now:
-            standing: Standing | None = Standing(policy, 0, self._spent[key] - now, granted=False)
-        elif self._is_resting(now):
-            standing = self._take_alone(policy, key, now)
+            wait = self._spent[key] - now
+            standing: Standing | None = Standing(policy, 0, wait, granted=False, shared=True)
         else:
-            standing = await self._take_shared(policy, key)
+            async with self._turns:
+                standing = await self._take(policy, key)
         METERS[policy.name, _outcome(standing)].inc()
         return standing
 
     async def give_back(self, standing: Standing, who: str) -> Standing:
         """Take what was counted as not counted; gives how it stands then."""
         key = self._name(standing.policy, who)
-        bucket = self._buckets.get(key)
-        if bucket is not None:
-            if standing.granted:
-                bucket.give_back()
-        elif not self._is_gone:
-            try:
-                async with asyncio.timeout(self._timeout):
-                    await self._storage.incr(key, standing.policy.seconds, -1)
-            except GONE as error:
-                self._lost(error)
+        if standing.shared:
+            async with self._turns:
+                await self._give_back_shared(standing.policy, key)
+        elif standing.granted and key in self._buckets:
+            self._buckets[key].give_back()
         return replace(standing, left=standing.left + standing.granted)
 
-    async def _take_shared(self, policy: Policy, key: str) -> Standing | None:
+    async def _take(self, policy: Policy, key: str) -> Standing | None:
+        if self._is_resting(time.monotonic()):
+            return self._take_alone(policy, key)
         try:
             async with asyncio.timeout(self._timeout):
                 count = await self._storage.incr(key, policy.seconds)
                 ends = await self._end_of(policy, key, count)
         except GONE as error:
             self._lost(error)
-            return self._take_alone(policy, key, time.monotonic())
+            return self._take_alone(policy, key)
         self._found()
         granted = count <= policy.amount
         if not granted and policy.unit == "requests":  # a failure may yet be given back
             remember(self._spent, key, ends)
-        left = max(0, policy.amount - count)
-        return Standing(policy, left, max(0.0, ends - time.monotonic()), granted=granted)
+        left, wait = max(0, policy.amount - count), max(0.0, ends - time.monotonic())
+        return Standing(policy, left, wait, granted=granted, shared=True)
+
+    async def _give_back_shared(self, policy: Policy, key: str) -> None:
+        if self._is_resting(time.monotonic()):
+            return
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._storage.incr(key, policy.seconds, -1)
+        except GONE as error:
+            self._lost(error)
 
     async def _end_of(self, policy: Policy, key: str, count: int) -> float:
         """Tell when a window ends (monotonic seconds); Redis is asked once for each window."""
@@ -112,9 +122,10 @@ class Limiter:
         remember(self._ends, key, ends)
         return ends
 
-    def _take_alone(self, policy: Policy, key: str, now: float) -> Standing | None:
+    def _take_alone(self, policy: Policy, key: str) -> Standing | None:
         if not policy.guards:
             return None
+        now = time.monotonic()
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = Bucket(policy)
@@ -143,7 +154,6 @@ class Limiter:
     def _found(self) -> None:
         if self._is_gone:
             self._is_gone = False
-            self._buckets.clear()
             telemetry.LIMITS_ALONE.set(0)
             log.info("limits are shared again")
 

@@ -59,12 +59,16 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a policy says of a request: granted or not, how much is left, seconds until more is."""
+    """What a policy says of a request: granted or not, how much is left, seconds until more is.
+
+    ``shared`` tells whether all processes have counted together.
+    """
 
     policy: Policy
     left: int
     wait: float
     granted: bool
+    shared: bool = False
 
 
 def policies_of(settings: RateSettings) -> dict[str, Policy]:

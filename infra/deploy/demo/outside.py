@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 PATIENCE = 30.0  # seconds
 POLL = 0.1  # seconds
+LOOKS = 200  # at most, so that waiting does not meet a rate limit
 TIMEOUT = 15.0  # seconds
 UNAVAILABLE = 503
 SCHEMES = {"chatgpt": standard_webhooks.V1, "gemini": standard_webhooks.V1A}
@@ -141,11 +142,11 @@ async def until(
 
     Raises ``Unexpected`` with ``what`` when it is not seen within ``patience`` seconds.
     """
-    end = time.monotonic() + patience
+    end, pause = time.monotonic() + patience, max(POLL, patience / LOOKS)
     while True:
         seen = await look()
         if seen is not None and seen is not False:
             return seen
         if time.monotonic() > end:
             raise Unexpected(f"{what}: not within {patience:.0f} s")
-        await asyncio.sleep(POLL)
+        await asyncio.sleep(pause)

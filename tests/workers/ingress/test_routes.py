@@ -11,11 +11,14 @@ from aiohttp.web_urldispatcher import SystemRoute
 
 from events import CATALOGUE
 from infra import topology
+from infra.policies import UNITS
 from infra.requests import Requester
 from infra.resources import Resources
 from infra.tokens import Verifier
 from tests.workers.ingress.conftest import MakeKey, MakePerson, body_of
+from workers.ingress import limits
 from workers.ingress.app import make_app, open_gate
+from workers.ingress.route import Route
 from workers.ingress.routes import PROBES, ROUTES
 from workers.ingress.who import ANYONE
 
@@ -60,6 +63,25 @@ OPEN = {
 
 def test_the_routes_that_are_open_to_all_are_these() -> None:
     assert {route.name for route in ROUTES if route.who is ANYONE} == OPEN
+
+
+LIMITED = {
+    "register": limits.REGISTRATION,
+    "login": limits.LOGIN,
+    "refresh": limits.REFRESH,
+    "post_events": limits.EVENTS,
+    "post_webhook": limits.WEBHOOKS,
+    "get_jwks": limits.FREE,
+    "get_openapi": limits.FREE,
+    "get_asyncapi": limits.FREE,
+}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=[route.name for route in ROUTES])
+def test_every_route_is_limited_as_the_api_but_for_these(route: Route) -> None:
+    assert route.limit is LIMITED.get(route.name, limits.API)
+    names = {*route.limit.requests, *route.limit.failures, *route.limit.aimed, *route.limit.budget}
+    assert names <= UNITS.keys()
 
 
 GUARDED = [route for route in ROUTES if route.who is not ANYONE]
@@ -133,7 +155,17 @@ async def test_the_openapi_document_tells_inputs_answers_and_who_may(
     shape = create["requestBody"]["content"]["application/json"]["schema"]
     draft = resolve(document, shape["$ref"])
     assert {"name", "budget", "platform", "targeting"} == set(draft["required"])
-    assert create["responses"].keys() >= {"201", "202", "400", "401", "403", "413", "415", "422"}
+    assert create["responses"].keys() >= {
+        "201",
+        "202",
+        "400",
+        "401",
+        "403",
+        "413",
+        "415",
+        "422",
+        "429",
+    }
     assert create["security"] == [{"token": []}, {"key": []}]
     assert document["paths"]["/api/v1/auth/login"]["post"]["security"] == []
     listing = document["paths"]["/api/v1/campaigns"]["get"]
