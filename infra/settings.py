@@ -198,7 +198,9 @@ def load_settings() -> Settings:
 
 
 def _print_settings() -> None:
-    for name, field in Settings.model_fields.items():
+    rates = RateSettings.model_fields
+    for name in sorted(Settings.model_fields, key=lambda name: name in rates):
+        field = Settings.model_fields[name]
         default = field.default
         shown = "" if isinstance(default, SecretStr) or default is None else default
         print(f"{name.upper():24} {shown!s:32} {field.description}")

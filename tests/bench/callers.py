@@ -16,6 +16,7 @@ from workers.ingress.app import open_gate
 from workers.ingress.edge import endpoint
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
+from workers.ingress.limits import FREE
 from workers.ingress.route import Answer, Route
 from workers.ingress.who import ANYONE, PEOPLE, READERS
 
@@ -39,7 +40,7 @@ async def main() -> None:
         app = web.Application()
         app.router.add_get("/readyz", ready)
         for path, who in (("/open", ANYONE), ("/token", PEOPLE), ("/key", READERS)):
-            route = Route("GET", path, nothing, who, (Answer(200),))
+            route = Route("GET", path, nothing, who, (Answer(200),), limit=FREE)
             app.router.add_get(path, endpoint(route, gate))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()

@@ -41,7 +41,7 @@ class Route:
     query: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()  # request headers with a meaning
     errors: tuple[int, ...] = ()  # beside those that follow from the rest
-    limit: Limit = field(kw_only=True)
+    limit: Limit = field(kw_only=True)  # how much a caller may ask of it
 
     @property
     def name(self) -> str:
