@@ -19,10 +19,13 @@ from events.metrics import CampaignMetricsRecorded, CampaignMetricsReported
 from events.users import (
     LoginRequested,
     LogoutRequested,
+    PasswordChangeRequested,
     RefreshRequested,
     RegistrationRequested,
+    SessionEndRequested,
     SessionRevoked,
     SessionStarted,
+    UserPasswordChanged,
     UserRegistered,
 )
 from events.webhooks import WebhookUnrecognised
@@ -48,10 +51,13 @@ __all__ = [
     "Event",
     "LoginRequested",
     "LogoutRequested",
+    "PasswordChangeRequested",
     "RefreshRequested",
     "RegistrationRequested",
+    "SessionEndRequested",
     "SessionRevoked",
     "SessionStarted",
+    "UserPasswordChanged",
     "UserRegistered",
     "WebhookUnrecognised",
 ]
@@ -61,7 +67,10 @@ EVENTS: tuple[type[Event], ...] = (
     LoginRequested,
     RefreshRequested,
     LogoutRequested,
+    SessionEndRequested,
+    PasswordChangeRequested,
     UserRegistered,
+    UserPasswordChanged,
     SessionStarted,
     SessionRevoked,
     AuditRecorded,

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from events.base import Data, Event
 from schemas.accounts import Role
+from schemas.sessions import EndReason
 
 # Base64 of a sealed box; 4 KiB hold any credentials and refresh token with room to spare.
 Sealed = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[A-Za-z0-9_-]+$")]
@@ -46,6 +47,20 @@ class LogoutRequested(Event):
     data: SealedRequest
 
 
+class SessionEndRequested(Event):
+    """Somebody wants to end a session of their own, or all others; on ``adrelay.requests`` only."""
+
+    type: Literal["session.end_requested.v1"] = "session.end_requested.v1"
+    data: SealedRequest
+
+
+class PasswordChangeRequested(Event):
+    """Somebody wants another password; on ``adrelay.requests`` only."""
+
+    type: Literal["password.change_requested.v1"] = "password.change_requested.v1"
+    data: SealedRequest
+
+
 class UserRef(Data):
     """An account by id."""
 
@@ -57,6 +72,13 @@ class UserRegistered(Event):
     """An account exists."""
 
     type: Literal["user.registered.v1"] = "user.registered.v1"
+    data: UserRef
+
+
+class UserPasswordChanged(Event):
+    """An account has another password, and its other sessions are over."""
+
+    type: Literal["user.password_changed.v1"] = "user.password_changed.v1"
     data: UserRef
 
 
@@ -74,8 +96,14 @@ class SessionStarted(Event):
     data: SessionRef
 
 
+class EndedSession(SessionRef):
+    """A session that is over, and why."""
+
+    reason: EndReason | None = None
+
+
 class SessionRevoked(Event):
-    """A session ended by logout or because a spent refresh token was used again."""
+    """A session is over: nothing is refreshed any more, and its last access token expires."""
 
     type: Literal["session.revoked.v1"] = "session.revoked.v1"
-    data: SessionRef
+    data: EndedSession

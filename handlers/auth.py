@@ -1,8 +1,8 @@
 """Accounts and sessions: who registers, logs in, refreshes and logs out.
 
     prepare, no transaction open                          handler, one short transaction
-    open the seal, look up, hash, turn the session in  -> accounts and hashes written,
-    Redis                                                 replies, events
+    open the seal, look up, hash, turn the session in  -> accounts, hashes and sessions
+    Redis                                                 written, replies, events
 
 A request that is repeated because its answer was lost comes to the same: a registration is
 the same by address and password, a refresh token yields its successor again, a session
@@ -13,14 +13,14 @@ from collections.abc import Sequence
 
 from events import RegistrationRequested
 from events.base import Event
-from handlers.credentials import Answer, Sealed, act_of
+from handlers.credentials import Answer, Sealed, act_of, finish
 from handlers.registrations import Candidate, open_registration, settle
 from handlers.sessions import open_session
 from infra import telemetry
 from infra.context import Context
 from infra.errors import Failure
 from infra.resources import Resources
-from infra.store.accounts import insert_accounts, replace_password_hash
+from infra.store.accounts import insert_accounts
 from infra.store.audit import insert_acts
 
 
@@ -38,21 +38,17 @@ async def register_users(prepared: list[Candidate | Answer], ctx: Context) -> Se
     answers = [
         one if isinstance(one, Answer) else await settle(one, added, ctx) for one in prepared
     ]
-    return await _give(answers, ctx)
+    return await _give([await finish(answer, ctx) for answer in answers], ctx)
 
 
 async def open_sessions(requests: list[Sealed], resources: Resources) -> list[Answer]:
-    """Do what logins, refreshes and logouts ask for, all but the writing."""
+    """Do what logins, refreshes, logouts and the like ask for, all but the writing."""
     return [await open_session(request, resources) for request in requests]
 
 
 async def handle_sessions(answers: list[Answer], ctx: Context) -> Sequence[Event]:
-    """Write fresher password hashes, answer everybody, tell which sessions began and ended."""
-    for answer in answers:
-        if answer.rehash is not None:
-            rehash = answer.rehash
-            await replace_password_hash(ctx.tx, rehash.user.id, rehash.old, rehash.new)
-    return await _give(answers, ctx)
+    """Write sessions and hashes, answer everybody, tell which sessions began and ended."""
+    return await _give([await finish(answer, ctx) for answer in answers], ctx)
 
 
 async def _give(answers: Sequence[Answer], ctx: Context) -> list[Event]:

@@ -1,5 +1,6 @@
 """What stands in a sealed request, and what its sender is answered."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
@@ -10,13 +11,16 @@ from events import (
     AuditRecorded,
     LoginRequested,
     LogoutRequested,
+    PasswordChangeRequested,
     RefreshRequested,
     RegistrationRequested,
+    SessionEndRequested,
     SessionStarted,
 )
 from events.audit import AuditEntry
 from events.base import Event, now
 from events.users import SessionRef
+from infra.context import Context
 from infra.keys import key_of
 from infra.resources import Resources
 from infra.seal import SealBroken, unseal
@@ -28,30 +32,34 @@ from schemas.accounts import Client, Sealable, Tokens, User
 from schemas.base import Frozen
 
 Body = TypeVar("Body", bound=Frozen)
-Sealed = RegistrationRequested | LoginRequested | RefreshRequested | LogoutRequested
+Sealed = (
+    RegistrationRequested
+    | LoginRequested
+    | RefreshRequested
+    | LogoutRequested
+    | SessionEndRequested
+    | PasswordChangeRequested
+)
+# What is left for the transaction: it writes, and gives the answer that came of it.
+Finish = Callable[["Answer", Context], Awaitable["Answer"]]
 
 API = "urn:adrelay:api"  # the ingress; nobody else may ask for a session
 SOURCE = "urn:adrelay:auth"
 NOBODY = Client()
-
-
-@dataclass(frozen=True, slots=True)
-class Rehash:
-    """A hash with today's parameters, in place of one with yesterday's."""
-
-    user: User
-    old: str = field(repr=False)
-    new: str = field(repr=False)
+DONE = {"status": 204, "data": None}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request came to: the reply to its sender, the events it caused."""
+    """What a request came to: the reply to its sender, the events it caused.
+
+    ``finish`` is what the transaction may still make of it.
+    """
 
     request: Sealed
     reply: dict[str, Any] = field(repr=False)
     caused: tuple[Event, ...] = ()
-    rehash: Rehash | None = None
+    finish: Finish | None = field(default=None, repr=False)
     client: Client = NOBODY
     actor: UUID | None = None
     subject: str | None = None
@@ -111,10 +119,15 @@ def sessions_of(resources: Resources) -> Sessions:
     return Sessions(resources.redis, resources.settings)
 
 
-async def account_of(resources: Resources, email: str) -> Account | None:
-    """Look an account up by its normalised address."""
+async def account_of(resources: Resources, key: str | UUID) -> Account | None:
+    """Look an account up by its normalised address or its id."""
     async with resources.engine.connect() as connection:
-        return await find_account(connection, email)
+        return await find_account(connection, key)
+
+
+async def finish(answer: Answer, ctx: Context) -> Answer:
+    """Do in the transaction what is left to do for an answer."""
+    return answer if answer.finish is None else await answer.finish(answer, ctx)
 
 
 def started(request: Event, session: Session) -> SessionStarted:

@@ -23,6 +23,7 @@ from handlers.credentials import (
     started,
     tokens_reply,
 )
+from handlers.logins import beginning, let_in
 from infra.context import Context
 from infra.emails import InvalidEmail, normalise_email
 from infra.errors import Failure, Permanent, Transient
@@ -88,10 +89,12 @@ async def settle(candidate: Candidate, added: set[UUID], ctx: Context) -> Answer
             request, source=SOURCE, data=UserRef(user_id=user.id, role=user.role)
         )
         reply = tokens_reply(201, ctx.resources.settings, user, candidate.issued)
-        caused = (registered, started(request, candidate.issued.session))
-        return Answer(request, reply, caused, client=candidate.client, actor=user.id)
+        session = candidate.issued.session
+        caused = (registered, started(request, session))
+        begin = beginning(session, candidate.account)
+        return Answer(request, reply, caused, finish=begin, client=candidate.client, actor=user.id)
     # The race for the address is lost. It is rare enough to hash with the transaction open.
-    await sessions_of(ctx.resources).end(candidate.issued.refresh_token)
+    await sessions_of(ctx.resources).forget([candidate.issued.session.id])
     winner = await find_account(ctx.tx, user.email)
     if winner is None:
         raise Transient("the account was taken and is gone", events=[candidate])
@@ -105,6 +108,4 @@ async def _recognise(
     """Answer a registration whose address has an account: a repetition, or a stranger."""
     if not await resources.passwords.verify(password, account.password_hash):
         return Answer(request, TAKEN, subject=str(account.user.id))
-    issued = await sessions_of(resources).start(account.user.id)
-    reply = tokens_reply(201, resources.settings, account.user, issued)
-    return Answer(request, reply, (started(request, issued.session),), actor=account.user.id)
+    return await let_in(request, account, resources, status=201)

@@ -1,6 +1,6 @@
-"""What a login, a refresh and a logout come to.
+"""What the requests about sessions come to: log in, refresh, log out, end, another password.
 
-An unknown address and a wrong password cost the same time and are answered the same.
+Redis is asked first, whose token is good; the table of sessions has the last word.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,35 +9,40 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from events import LoginRequested, LogoutRequested, RefreshRequested, SessionRevoked
-from events.base import Event
-from events.users import SessionRef
+from events import (
+    LoginRequested,
+    LogoutRequested,
+    PasswordChangeRequested,
+    RefreshRequested,
+    SessionEndRequested,
+)
+from events.base import Event, now
 from handlers.credentials import (
-    SOURCE,
+    DONE,
     Answer,
-    Rehash,
+    Finish,
     Sealed,
-    account_of,
     details_of,
     invalid,
     open_sealed,
     refusal,
     sessions_of,
-    started,
     tokens_reply,
 )
-from infra.emails import InvalidEmail, normalise_email
+from handlers.endings import ending, ending_own
+from handlers.logins import log_in
+from handlers.passwords import change_password
+from infra.context import Context
 from infra.resources import Resources
 from infra.seal import SealBroken
-from infra.sessions import InvalidRefreshToken, RefreshTokenReused, Session
-from infra.store.accounts import find_user
+from infra.sessions import InvalidRefreshToken, Issued, RefreshTokenReused, SessionOver
+from infra.store.sessions import find_standing, note_use
 from schemas.accounts import Login, Refresh
 from schemas.base import Frozen
+from schemas.sessions import AccountPasswordChange, SessionEnd
 
-WRONG = refusal(401, "INVALID_CREDENTIALS", "E-mail address or password is wrong.")
 INVALID = refusal(401, "INVALID_TOKEN", "The refresh token is not valid.")
 REUSED = refusal(401, "TOKEN_REUSED", "The refresh token was used before; log in again.")
-DONE = {"status": 204, "data": None}
 
 
 async def open_session(request: Sealed, resources: Resources) -> Answer:
@@ -57,50 +62,48 @@ async def _act(action: "Action", request: Sealed, body: Frozen, resources: Resou
         return await action.run(request, body, resources)
     except InvalidRefreshToken:
         return Answer(request, INVALID)
+    except SessionOver as over:
+        # If its row does not say so yet, then Redis has lost it.
+        lost = ending(over.session_id, "lost")
+        return Answer(request, INVALID, finish=lost, subject=over.session_id)
     except RefreshTokenReused as reuse:
         ended = reuse.session
-        return Answer(
-            request, REUSED, (_revoked(request, ended),), actor=ended.user_id, subject=ended.id
-        )
-
-
-async def _log_in(request: Sealed, login: Login, resources: Resources) -> Answer:
-    try:
-        account = await account_of(resources, normalise_email(login.email))
-    except InvalidEmail:
-        account = None
-    stored = account.password_hash if account else None
-    fits = await resources.passwords.verify(login.password, stored)
-    if account is None or not fits:
-        return Answer(request, WRONG, subject=str(account.user.id) if account else None)
-    rehash = None
-    if resources.passwords.is_outdated(account.password_hash):
-        fresh = await resources.passwords.hash(login.password)
-        rehash = Rehash(account.user, account.password_hash, fresh)
-    issued = await sessions_of(resources).start(account.user.id)
-    reply = tokens_reply(200, resources.settings, account.user, issued)
-    caused = (started(request, issued.session),)
-    return Answer(request, reply, caused, rehash, actor=account.user.id, subject=issued.session.id)
+        end = ending(ended.id, "reuse")
+        return Answer(request, REUSED, finish=end, actor=ended.user_id, subject=ended.id)
 
 
 async def _refresh(request: Sealed, body: Refresh, resources: Resources) -> Answer:
-    sessions = sessions_of(resources)
-    issued = await sessions.rotate(body.refresh_token)
+    issued = await sessions_of(resources).rotate(body.refresh_token)
     async with resources.engine.connect() as connection:
-        user = await find_user(connection, issued.session.user_id)
-    if user is None:
-        await sessions.end(issued.refresh_token)
-        raise InvalidRefreshToken("the account is gone")
+        standing = await find_standing(connection, issued.session.id)
+    if standing is None or not standing.allows(issued, resources.settings, now()):
+        await sessions_of(resources).forget([issued.session.id])
+        raise SessionOver(issued.session.id)
+    user = standing.user
     reply = tokens_reply(200, resources.settings, user, issued, with_user=False)
-    return Answer(request, reply, actor=user.id, subject=issued.session.id)
+    go_on = _going_on(issued)
+    return Answer(request, reply, finish=go_on, actor=user.id, subject=issued.session.id)
+
+
+def _going_on(issued: Issued) -> Finish:
+    """Write the use of a session down; it may have ended since we looked."""
+
+    async def go_on(answer: Answer, ctx: Context) -> Answer:
+        if await note_use(ctx.tx, issued, answer.client, ctx.now):
+            return answer
+        return replace(answer, reply=INVALID)
+
+    return go_on
 
 
 async def _log_out(request: Sealed, body: Refresh, resources: Resources) -> Answer:
-    session = await sessions_of(resources).end(body.refresh_token)
-    if session is None:
-        return Answer(request, DONE)
-    caused = (_revoked(request, session),)
-    return Answer(request, DONE, caused, actor=session.user_id, subject=session.id)
+    """End a session; a spent token will do, for who holds it had the session."""
+    session_id = sessions_of(resources).id_of(body.refresh_token)
+    return Answer(request, DONE, finish=ending(session_id, "logout"), subject=session_id)
+
+
+async def _end(request: Sealed, body: SessionEnd, _: Resources) -> Answer:
+    return Answer(request, DONE, finish=ending_own(body), subject=body.session_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +115,9 @@ class Action:
 
 
 ACTIONS: Mapping[type[Event], Action] = {
-    LoginRequested: Action(Login, _log_in),
+    LoginRequested: Action(Login, log_in),
     RefreshRequested: Action(Refresh, _refresh),
     LogoutRequested: Action(Refresh, _log_out),
+    SessionEndRequested: Action(SessionEnd, _end),
+    PasswordChangeRequested: Action(AccountPasswordChange, change_password),
 }
-
-
-def _revoked(request: Event, session: Session) -> SessionRevoked:
-    """Tell that a session has ended; it ends once, so the event has one id."""
-    data = SessionRef(user_id=session.user_id, session_id=session.id)
-    return SessionRevoked.caused_by(request, id=f"revoked:{session.id}", source=SOURCE, data=data)

@@ -1,6 +1,6 @@
 """Sessions: one family of refresh tokens for each login, in Redis, as hashes only.
 
-    session:{<id>}                user, current: hash of the token that is good now
+    session:{<id>}                user, turns, current: hash of the token that is good now
     session:{<id>}:spent:<hash>   exists while a spent token is within the grace
 
 A refresh token is opaque to clients and good for one use (RFC 9700, section 4.14.2). It is
@@ -10,12 +10,14 @@ its successor is derived from it under a server key; so two tabs or a lost answe
 a spent token again within the grace get *the same* successor, although nothing but hashes
 is stored. After the grace a spent token is theft: the family ends.
 
-An ended family stays for a minute with what ended it, so that a repeated message has
-the same answer. The auth worker asks here alone, so a table of revocations in Postgres, against a
-Redis that comes back with old data, has its place in ``rotate``.
+Redis says which token is good, and Postgres (``infra.store.sessions``) whether the session
+may go on at all and how many turns it has seen. So a Redis that comes back with old data
+resurrects neither an ended session nor a spent token. A family that ended by theft stays
+for a minute with the token that ended it, so that a repeated message has the same answer.
 """
 
 import hmac
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from secrets import token_bytes
@@ -23,7 +25,9 @@ from typing import Any
 from uuid import UUID
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from infra import telemetry
 from infra.keys import bytes_of, key_of, text_of
 from infra.settings import Settings
 
@@ -34,35 +38,40 @@ ENDED_MS = 60_000
 
 # KEYS: family, mark of the spent token; ARGV: hash, successor's hash, life and grace in ms.
 ROTATE = f"""
-local user, current, ended = unpack(redis.call('HMGET', KEYS[1], 'user', 'current', 'ended'))
+local user, current, ended, turns =
+    unpack(redis.call('HMGET', KEYS[1], 'user', 'current', 'ended', 'turns'))
 if not user then return {{'unknown'}} end
 if ended then
-    if ended == 'reuse ' .. ARGV[1] then return {{'reused', user}} end
+    if ended == ARGV[1] then return {{'reused', user}} end
     return {{'unknown'}}
 end
 if current == ARGV[1] then
     redis.call('HSET', KEYS[1], 'current', ARGV[2])
+    turns = redis.call('HINCRBY', KEYS[1], 'turns', 1)
     redis.call('PEXPIRE', KEYS[1], ARGV[3])
     redis.call('SET', KEYS[2], '', 'PX', ARGV[4])
-    return {{'rotated', user}}
+    return {{'rotated', user, tostring(turns)}}
 end
-if redis.call('EXISTS', KEYS[2]) == 1 then return {{'rotated', user}} end
-redis.call('HSET', KEYS[1], 'ended', 'reuse ' .. ARGV[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then return {{'repeated', user, turns}} end
+redis.call('HSET', KEYS[1], 'ended', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], {ENDED_MS})
 return {{'reused', user}}
 """
-# KEYS: family; ARGV: what ends it.
-END = f"""
-local user, ended = unpack(redis.call('HMGET', KEYS[1], 'user', 'ended'))
-if not user or (ended and ended ~= ARGV[1]) then return false end
-redis.call('HSET', KEYS[1], 'ended', ARGV[1])
-redis.call('PEXPIRE', KEYS[1], {ENDED_MS})
-return user
-"""
+
+log = telemetry.get_logger(__name__)
 
 
 class InvalidRefreshToken(Exception):
-    """A refresh token that we never issued, or whose session is over."""
+    """A refresh token that we never issued."""
+
+
+class SessionOver(Exception):
+    """A refresh token of ours whose session Redis does not have: ended, expired or lost."""
+
+    def __init__(self, session_id: str) -> None:
+        """Keep which session it was."""
+        super().__init__("the session is over")
+        self.session_id = session_id
 
 
 class RefreshTokenReused(Exception):
@@ -84,14 +93,20 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A session and the refresh token to hand out for it."""
+    """A session and the refresh token to hand out for it.
+
+    ``turns`` counts the refreshes of the session so far; ``repeated`` tells that this one
+    is the last one over again.
+    """
 
     session: Session
     refresh_token: str = field(repr=False)
+    turns: int = 0
+    repeated: bool = False
 
 
 class Sessions:
-    """Starts, prolongs and ends sessions. Redis' own errors propagate."""
+    """Starts, prolongs and forgets sessions. Redis' own errors propagate."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         """Take the server key; raises ``ValueError`` when ``REFRESH_KEY`` is none."""
@@ -105,39 +120,50 @@ class Sessions:
         """Begin a session of an account."""
         session = token_bytes(ID_BYTES)
         token = self._token(session + token_bytes(SECRET_BYTES))
-        fields = ("user", str(user_id), "current", _hash(token))
+        fields = ("user", str(user_id), "current", _hash(token), "turns", "0")
+        family = _family(session.hex())
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(_family(session), items=list(fields))
-            pipe.pexpire(_family(session), self._life)
+            pipe.hset(family, items=list(fields))
+            pipe.pexpire(family, self._life)
             await pipe.execute()
         return Issued(Session(session.hex(), user_id), token)
 
     async def rotate(self, token: str) -> Issued:
         """Take a refresh token for its successor; the session lives on from now.
 
-        Raises ``InvalidRefreshToken`` and, after ending the session, ``RefreshTokenReused``.
+        Raises ``InvalidRefreshToken``, ``SessionOver`` and, after ending the session,
+        ``RefreshTokenReused``.
         """
         body = self._body(token)
-        session, successor = body[:ID_BYTES], self._successor(body)
-        keys = [_family(session), f"{_family(session)}:spent:{_hash(token)}"]
+        session_id, successor = body[:ID_BYTES].hex(), self._successor(body)
+        keys = [_family(session_id), f"{_family(session_id)}:spent:{_hash(token)}"]
         args = [_hash(token), _hash(successor), self._life, self._grace]
-        verdict, *user = await self._run(ROTATE, keys, args)
+        verdict, *rest = await self._run(ROTATE, keys, args)
         if verdict == b"unknown":
-            raise InvalidRefreshToken("the session is over")
-        found = Session(session.hex(), UUID(user[0].decode()))
+            raise SessionOver(session_id)
+        found = Session(session_id, UUID(rest[0].decode()))
         if verdict == b"reused":
             raise RefreshTokenReused(found)
-        return Issued(found, successor)
+        return Issued(found, successor, int(rest[1]), repeated=verdict == b"repeated")
 
-    async def end(self, token: str) -> Session | None:
-        """End the session that a refresh token of ours belongs to; None when it is over.
+    def id_of(self, token: str) -> str:
+        """Tell which session a refresh token of ours belongs to, spent or not, over or not.
 
-        A spent token will do: who holds it had the session. Ending it twice with the same
-        token within a minute tells the session both times. Raises ``InvalidRefreshToken``.
+        Raises ``InvalidRefreshToken``.
         """
-        session = self._body(token)[:ID_BYTES]
-        user = await self._run(END, [_family(session)], [f"logout {_hash(token)}"])
-        return Session(session.hex(), UUID(user.decode())) if user else None
+        return self._body(token)[:ID_BYTES].hex()
+
+    async def forget(self, session_ids: Sequence[str]) -> None:
+        """Drop families that Postgres says are over; never raises, for they are over anyway."""
+        if not session_ids:
+            return
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for session_id in session_ids:
+                    pipe.delete(_family(session_id))
+                await pipe.execute()
+        except (RedisError, OSError) as error:
+            log.warning("ended sessions stay in Redis", extra={"reason": type(error).__name__})
 
     async def _run(self, script: str, keys: list[str], args: list[Any]) -> Any:  # noqa: ANN401 - Redis' reply
         return await self._redis.register_script(script)(keys=keys, args=args)
@@ -163,9 +189,27 @@ class Sessions:
         return hmac.digest(self._key, purpose + b"\0" + body, sha256)
 
 
-def _family(session: bytes) -> str:
+async def turns_of(redis: Redis, session_ids: Sequence[str]) -> Mapping[str, int]:
+    """Tell of each session that Redis still has how often it was refreshed.
+
+    Needs no key, so the ingress may ask. Redis' own errors propagate.
+    """
+    if not session_ids:
+        return {}
+    async with redis.pipeline(transaction=False) as pipe:
+        for session_id in session_ids:
+            pipe.hmget(_family(session_id), "turns", "ended")
+        found = await pipe.execute()
+    return {
+        session_id: int(turns)
+        for session_id, (turns, ended) in zip(session_ids, found, strict=True)
+        if turns is not None and ended is None
+    }
+
+
+def _family(session_id: str) -> str:
     """Name the hash of a session; the braces keep its keys on one node of a cluster."""
-    return f"session:{{{session.hex()}}}"
+    return f"session:{{{session_id}}}"
 
 
 def _hash(token: str) -> str:

@@ -57,6 +57,24 @@ users = Table(
     CheckConstraint("role in ('admin', 'manager', 'viewer')", name="role"),
 )
 
+# Who is logged in. Redis knows which refresh token is good; that a session is over is said here.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),  # 32 hexadecimal digits
+    Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("last_used_at", Moment, nullable=False),
+    Column("turns", Integer, nullable=False, server_default=text("0")),  # refreshes so far
+    Column("address", Text),
+    Column("device", Text),
+    Column("ended_at", Moment),
+    Column("ended_by", Text),  # why: logout, ended, reuse, password_changed, lost ...
+    CheckConstraint("(ended_at is null) = (ended_by is null)", name="ended"),
+    Index(None, "user_id", "last_used_at", postgresql_where=text("ended_at is null")),
+    Index(None, "last_used_at"),
+)
+
 # What mattered to security; nobody changes a row.
 audit = Table(
     "audit",

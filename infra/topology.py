@@ -38,10 +38,13 @@ from events import (
     CampaignUpdateRequested,
     LoginRequested,
     LogoutRequested,
+    PasswordChangeRequested,
     RefreshRequested,
     RegistrationRequested,
+    SessionEndRequested,
     SessionRevoked,
     SessionStarted,
+    UserPasswordChanged,
     UserRegistered,
     WebhookUnrecognised,
 )
@@ -119,11 +122,21 @@ WORK_QUEUES: tuple[WorkQueue, ...] = (
 )
 WORK_QUEUE_NAMES: tuple[str, ...] = tuple(queue.name for queue in WORK_QUEUES)
 REQUEST_QUEUES: tuple[RequestQueue, ...] = (
-    RequestQueue("auth.session", (LoginRequested, RefreshRequested, LogoutRequested)),
+    RequestQueue(
+        "auth.session",
+        (
+            LoginRequested,
+            RefreshRequested,
+            LogoutRequested,
+            SessionEndRequested,
+            PasswordChangeRequested,
+        ),
+    ),
 )
 # Facts without a worker by design: bound to the history, so that they are not "unrouted".
 FACTS: tuple[type[Event], ...] = (
     UserRegistered,
+    UserPasswordChanged,
     SessionStarted,
     SessionRevoked,
     AuditRecorded,

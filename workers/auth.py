@@ -1,6 +1,13 @@
 """The auth worker: accounts and sessions. A slow hash holds up no other request."""
 
-from events import LoginRequested, LogoutRequested, RefreshRequested, RegistrationRequested
+from events import (
+    LoginRequested,
+    LogoutRequested,
+    PasswordChangeRequested,
+    RefreshRequested,
+    RegistrationRequested,
+    SessionEndRequested,
+)
 from handlers.auth import handle_sessions, open_registrations, open_sessions, register_users
 from handlers.credentials import check_keys
 from infra.run import main
@@ -18,7 +25,13 @@ SUBSCRIPTIONS = (
     ),
     Subscription(
         "auth.session",
-        (LoginRequested, RefreshRequested, LogoutRequested),
+        (
+            LoginRequested,
+            RefreshRequested,
+            LogoutRequested,
+            SessionEndRequested,
+            PasswordChangeRequested,
+        ),
         handle_sessions,
         prepare=open_sessions,
         batch=1,

@@ -56,10 +56,10 @@ async def insert_accounts(tx: AsyncConnection, accounts: Sequence[Account]) -> s
     return {row.id for row in rows}
 
 
-async def find_account(tx: AsyncConnection, email: str) -> Account | None:
-    """Find an account by its normalised address."""
-    query = select(users).where(users.c.email == email)
-    row = (await tx.execute(query)).one_or_none()
+async def find_account(tx: AsyncConnection, key: str | UUID) -> Account | None:
+    """Find an account by its normalised address or its id."""
+    column = users.c.id if isinstance(key, UUID) else users.c.email
+    row = (await tx.execute(select(users).where(column == key))).one_or_none()
     return (
         Account(User.model_validate(row, from_attributes=True), row.password_hash) if row else None
     )
@@ -72,9 +72,10 @@ async def find_user(tx: AsyncConnection, user_id: UUID) -> User | None:
     return User.model_validate(row, from_attributes=True) if row else None
 
 
-async def replace_password_hash(tx: AsyncConnection, user_id: UUID, old: str, new: str) -> None:
-    """Write a fresher hash of the same password, unless the password has changed meanwhile."""
-    await tx.execute(REPLACE_HASH, {"id": user_id, "old": old, "new": new})
+async def replace_password_hash(tx: AsyncConnection, user_id: UUID, old: str, new: str) -> bool:
+    """Write another hash in place of the one that was seen; False when that one is gone."""
+    changed = await tx.execute(REPLACE_HASH, {"id": user_id, "old": old, "new": new})
+    return changed.rowcount == 1
 
 
 async def put_admin(tx: AsyncConnection, account: Account) -> UUID:

@@ -3,13 +3,20 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
 
 from infra.keys import text_of
-from infra.sessions import InvalidRefreshToken, RefreshTokenReused, Sessions
+from infra.sessions import (
+    InvalidRefreshToken,
+    RefreshTokenReused,
+    SessionOver,
+    Sessions,
+    turns_of,
+)
 from infra.settings import Settings
 
 ADA = uuid4()
@@ -52,9 +59,11 @@ async def test_within_the_grace_a_spent_token_yields_the_same_successor(patient:
     issued = await patient.start(ADA)
     first = await patient.rotate(issued.refresh_token)
     again = await patient.rotate(issued.refresh_token)
-    assert again == first
+    assert (first.repeated, first.turns) == (False, 1)
+    assert again == replace(first, repeated=True)
     await patient.rotate(first.refresh_token)
-    assert await patient.rotate(issued.refresh_token) == first
+    late = await patient.rotate(issued.refresh_token)
+    assert late == replace(first, repeated=True, turns=2)
 
 
 async def test_two_tabs_that_refresh_at_once_get_the_same_successor(patient: Sessions) -> None:
@@ -67,8 +76,9 @@ async def test_after_the_grace_a_spent_token_ends_the_session(strict: Sessions) 
     issued = await strict.start(ADA)
     stolen = await strict.rotate(issued.refresh_token)
     await refused(lambda: strict.rotate(issued.refresh_token), RefreshTokenReused)
-    with pytest.raises(InvalidRefreshToken):
+    with pytest.raises(SessionOver) as over:
         await strict.rotate(stolen.refresh_token)
+    assert over.value.session_id == issued.session.id
 
 
 async def test_reuse_tells_whose_session_it_was_and_does_so_again(strict: Sessions) -> None:
@@ -87,23 +97,39 @@ async def test_one_session_ends_alone(strict: Sessions) -> None:
     await strict.rotate(other.refresh_token)
 
 
-async def test_logout_ends_the_session_for_all_its_tokens(patient: Sessions) -> None:
+async def test_a_forgotten_session_is_over_for_all_its_tokens(patient: Sessions) -> None:
     issued = await patient.start(ADA)
     following = await patient.rotate(issued.refresh_token)
-    assert await patient.end(issued.refresh_token) == issued.session
+    await patient.forget([issued.session.id])
     for token in (issued.refresh_token, following.refresh_token):
-        with pytest.raises(InvalidRefreshToken):
+        with pytest.raises(SessionOver):
             await patient.rotate(token)
 
 
-async def test_a_repeated_logout_has_the_same_answer_and_a_later_one_finds_nothing(
-    patient: Sessions,
-) -> None:
+async def test_every_token_tells_its_session_whatever_became_of_it(patient: Sessions) -> None:
     issued = await patient.start(ADA)
     following = await patient.rotate(issued.refresh_token)
-    assert await patient.end(issued.refresh_token) == issued.session
-    assert await patient.end(issued.refresh_token) == issued.session
-    assert await patient.end(following.refresh_token) is None
+    await patient.forget([issued.session.id])
+    for token in (issued.refresh_token, following.refresh_token):
+        assert patient.id_of(token) == issued.session.id
+
+
+async def test_redis_tells_how_often_each_of_its_live_sessions_was_refreshed(
+    patient: Sessions, strict: Sessions, redis: Redis
+) -> None:
+    new, used, stolen = [await patient.start(ADA) for _ in range(3)]
+    await patient.rotate((await patient.rotate(used.refresh_token)).refresh_token)
+    await strict.rotate(stolen.refresh_token)
+    await refused(lambda: strict.rotate(stolen.refresh_token), RefreshTokenReused)
+    ids = [new.session.id, used.session.id, stolen.session.id, "0" * 32]
+    assert await turns_of(redis, ids) == {new.session.id: 0, used.session.id: 2}
+    assert await turns_of(redis, []) == {}
+
+
+async def test_ended_sessions_are_forgotten_later_when_redis_is_gone(settings: Settings) -> None:
+    nowhere = Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=0.5)
+    await Sessions(nowhere, settings).forget(["0" * 32])
+    await nowhere.aclose()
 
 
 async def test_a_token_that_we_never_issued_is_refused_and_ends_nothing(
@@ -117,7 +143,7 @@ async def test_a_token_that_we_never_issued_is_refused_and_ends_nothing(
         with pytest.raises(InvalidRefreshToken):
             await patient.rotate(token)
         with pytest.raises(InvalidRefreshToken):
-            await patient.end(token)
+            patient.id_of(token)
     await patient.rotate(issued.refresh_token)
 
 

@@ -14,7 +14,14 @@ from aiohttp import web
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from events import LoginRequested, LogoutRequested, RefreshRequested, RegistrationRequested
+from events import (
+    LoginRequested,
+    LogoutRequested,
+    PasswordChangeRequested,
+    RefreshRequested,
+    RegistrationRequested,
+    SessionEndRequested,
+)
 from events.base import new_id
 from events.users import SealedRequest
 from infra import topology
@@ -31,7 +38,14 @@ from workers.ingress.refusals import Detail, Refusal, invalid_token, unavailable
 
 SOURCE = "urn:adrelay:api"
 SECRET = {"Cache-Control": "no-store"}
-Request = RegistrationRequested | LoginRequested | RefreshRequested | LogoutRequested
+Request = (
+    RegistrationRequested
+    | LoginRequested
+    | RefreshRequested
+    | LogoutRequested
+    | SessionEndRequested
+    | PasswordChangeRequested
+)
 
 
 async def register(call: Call) -> web.Response:
@@ -45,19 +59,19 @@ async def login(call: Call) -> web.Response:
     """Begin a session."""
     body = await read_model(call.request, Login)
     async with call.visit.attempt(aim_at(body.email)):
-        return await _request(call, LoginRequested, body)
+        return await ask_worker(call, LoginRequested, body)
 
 
 async def refresh(call: Call) -> web.Response:
     """Change a refresh token for new tokens."""
     body = await read_model(call.request, Refresh)
     async with call.visit.attempt():
-        return await _request(call, RefreshRequested, body)
+        return await ask_worker(call, RefreshRequested, body)
 
 
 async def logout(call: Call) -> web.Response:
     """End the session that a refresh token belongs to."""
-    return await _request(call, LogoutRequested, await read_model(call.request, Refresh))
+    return await ask_worker(call, LogoutRequested, await read_model(call.request, Refresh))
 
 
 async def validate(call: Call) -> web.Response:
@@ -86,7 +100,8 @@ async def me(call: Call) -> web.Response:
     return success(call.request_id, user, headers=SECRET)
 
 
-async def _request(call: Call, kind: type[Request], body: BaseModel) -> web.Response:
+async def ask_worker(call: Call, kind: type[Request], body: BaseModel) -> web.Response:
+    """Ask the auth worker for something and answer what it answers; 503 when it does not."""
     event = _sealed(call, kind, body, REQUEST_LIFETIME)
     message = replace(message_of(event, topology.REQUESTS), persistent=False)
     return await _ask(call, message)

@@ -7,7 +7,17 @@ from schemas.accounts import Login, Refresh, Registration, Tokens, User
 from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
 from schemas.metrics import DailyMetrics
 from schemas.operations import Operation
-from workers.ingress import auth, campaigns, documents, events, operations, webhooks, wishes
+from schemas.sessions import LiveSession, PasswordChange
+from workers.ingress import (
+    auth,
+    campaigns,
+    documents,
+    events,
+    operations,
+    sessions,
+    webhooks,
+    wishes,
+)
 from workers.ingress.campaigns import CampaignQuery, MetricsQuery
 from workers.ingress.cloudevents import BATCH, STRUCTURED, UPSTREAM
 from workers.ingress.envelope import JSON
@@ -16,6 +26,7 @@ from workers.ingress.limits import (
     EVENTS,
     FREE,
     LOGIN,
+    PASSWORD,
     REFRESH,
     REGISTRATION,
     WEBHOOKS,
@@ -29,6 +40,7 @@ from workers.ingress.wishes import Accepted
 PROBES = ("/healthz", "/readyz", "/metrics")
 
 AUTH = "/api/v1/auth"
+SESSIONS = f"{AUTH}/sessions"
 CAMPAIGNS = "/api/v1/campaigns"
 CAMPAIGN = f"{CAMPAIGNS}/{{id}}"
 
@@ -65,6 +77,27 @@ ROUTES: tuple[Route, ...] = (
     _login("/logout", auth.logout, Refresh, (Answer(204),), API),
     Route("POST", f"{AUTH}/validate", auth.validate, PEOPLE, (Answer(200, OBJECT),), limit=API),
     Route("GET", f"{AUTH}/me", auth.me, PEOPLE, (Answer(200, User),), limit=API),
+    Route(
+        "GET",
+        SESSIONS,
+        sessions.get_sessions,
+        PEOPLE,
+        (Answer(200, list[LiveSession]),),
+        limit=API,
+    ),
+    Route("DELETE", SESSIONS, sessions.delete_sessions, PEOPLE, (Answer(204),), limit=API),
+    Route(
+        "DELETE", f"{SESSIONS}/{{id}}", sessions.delete_session, PEOPLE, (Answer(204),), limit=API
+    ),
+    Route(
+        "POST",
+        f"{AUTH}/password",
+        sessions.post_password,
+        PEOPLE,
+        (Answer(204),),
+        {JSON: PasswordChange},
+        limit=PASSWORD,
+    ),
     Route(
         "POST",
         CAMPAIGNS,
