@@ -10,6 +10,7 @@ ends once.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 from events import RegistrationRequested
 from events.base import Event
@@ -22,6 +23,8 @@ from infra.errors import Failure
 from infra.resources import Resources
 from infra.store.accounts import insert_accounts
 from infra.store.audit import insert_acts
+
+meter_of = cache(telemetry.AUTH_REQUESTS.labels)
 
 
 async def open_registrations(
@@ -56,6 +59,6 @@ async def _give(answers: Sequence[Answer], ctx: Context) -> list[Event]:
     acts = [act_of(answer) for answer in answers if answer.matters]
     await insert_acts(ctx.tx, acts)
     for answer in answers:
-        telemetry.AUTH_REQUESTS.labels(answer.action, answer.outcome).inc()
+        meter_of(answer.action, answer.outcome).inc()
         ctx.reply(answer.request, answer.reply)
     return [*(event for answer in answers for event in answer.caused), *acts]

@@ -121,11 +121,17 @@ LIMITS_ALONE = Gauge(
 
 AUTH_REQUESTS = Counter(
     "adrelay_auth_requests_total",
-    "Registrations, logins, refreshes and logouts by outcome: ok or the code of the refusal",
+    "What the auth worker was asked for, by outcome: ok or the code of the refusal",
     ["action", "outcome"],
 )
 PASSWORD_WAIT_SECONDS = Histogram(
     "adrelay_password_wait_seconds", "Waiting for a core to hash a password on", buckets=LATENCY
+)
+
+TOKEN_SECONDS = Histogram(
+    "adrelay_token_verification_seconds",
+    "Verifying an access token that was not seen before",
+    buckets=(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05),
 )
 
 # --- ad platforms ---------------------------------------------------------------------------

@@ -4,7 +4,8 @@ RFC 9068 (``typ: at+jwt``) under the rules of RFC 8725: one algorithm (EdDSA ove
 which no token can choose; ``kid`` is only a name by which one of our own keys is found; a
 header that carries a key or points to one is refused; every claim is required and checked.
 The ``kid`` is the key's RFC 7638 thumbprint, so it needs no bookkeeping: list a new public
-key first, sign with it later, and drop the old one when its last token has expired.
+key first, sign with it later, and drop the old one when its last token has expired
+(``python -m infra.tokens rotate``; ``infra.rotation``).
 """
 
 import json
@@ -20,18 +21,21 @@ from uuid import UUID, uuid4
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from infra import telemetry
 from infra.keys import KeyPair, key_of, text_of
 from infra.settings import Settings
 from schemas.accounts import Role, User
+from schemas.scopes import KNOWN, scope_of
 
 ALGORITHM = "EdDSA"
 TYPE = "at+jwt"
 HEADER = {"alg", "kid", "typ"}
-REQUIRED = ["exp", "iat", "nbf", "aud", "iss", "sub", "jti"]
+REQUIRED = ["exp", "iat", "nbf", "aud", "iss", "sub", "jti", "scope"]
 ROLES: tuple[Role, ...] = get_args(Role)
 LEEWAY = 5  # seconds that two clocks of ours may differ
-MAX_LENGTH = 2048  # ours have about 560 characters
+MAX_LENGTH = 2048  # ours have about 650 characters
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+JWKS_SECONDS = 300  # others may keep our public keys for so long
 REMEMBERED = 4096  # verified tokens; a client shows the same one for its whole life
 
 
@@ -41,11 +45,12 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who stands behind a verified access token, and in which session."""
+    """Who stands behind a verified access token, in which session, and what for."""
 
     user_id: UUID
     role: Role
     session_id: str
+    scopes: frozenset[str]
 
 
 def make_keys() -> KeyPair:
@@ -67,13 +72,15 @@ def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
 class Signer:
     """Signs access tokens; only the auth worker holds the private key.
 
-    Raises ``ValueError`` when ``TOKEN_SIGNING_KEY`` is missing or malformed.
+    Of several keys the first one signs; the next waits for its turn. Raises ``ValueError``
+    when ``TOKEN_SIGNING_KEY`` is missing or malformed.
     """
 
     def __init__(self, settings: Settings) -> None:
         """Load the private key."""
         secret = settings.token_signing_key
-        seed = key_of(secret.get_secret_value() if secret else "", "TOKEN_SIGNING_KEY")
+        texts = (secret.get_secret_value() if secret else "").split() or [""]
+        seed, *_ = [key_of(text, "TOKEN_SIGNING_KEY") for text in texts]
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self._header = {"kid": public_jwk(self._key.public_key())["kid"], "typ": TYPE}
         self._settings = settings
@@ -86,6 +93,7 @@ class Signer:
             "aud": self._settings.audience,
             "sub": str(user.id),
             "role": user.role,
+            "scope": scope_of(user.role),
             "sid": session_id,
             "iat": now,
             "nbf": now,
@@ -120,6 +128,7 @@ class Verifier:
             raise InvalidToken("the token has expired")
         return principal
 
+    @telemetry.TOKEN_SECONDS.time()
     def _read(self, token: str) -> tuple[Principal, int]:
         try:
             key = self._key_of(jwt.get_unverified_header(token))
@@ -146,11 +155,19 @@ class Verifier:
         return key
 
 
+def public_of(private: str) -> str:
+    """Give the public key (base64url) of a seed; raises ``ValueError`` for a malformed one."""
+    key = Ed25519PrivateKey.from_private_bytes(key_of(private, "TOKEN_SIGNING_KEY"))
+    return text_of(key.public_key().public_bytes_raw())
+
+
 def _principal_of(claims: Mapping[str, Any]) -> Principal:
-    role, session_id = claims.get("role"), claims.get("sid")
+    role, session_id, scope = claims.get("role"), claims.get("sid"), claims["scope"]
     if role not in ROLES or not isinstance(session_id, str) or not session_id:
         raise InvalidToken("role or session is missing")
+    if not isinstance(scope, str) or not KNOWN.issuperset(scope.split(" ")):
+        raise InvalidToken("the scope is none that we give")
     try:
-        return Principal(UUID(claims["sub"]), role, session_id)
+        return Principal(UUID(claims["sub"]), role, session_id, frozenset(scope.split(" ")))
     except ValueError:
         raise InvalidToken("the subject is no account") from None

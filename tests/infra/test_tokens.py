@@ -4,19 +4,24 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from prometheus_client import REGISTRY
 
 from infra.keys import bytes_of, text_of
 from infra.settings import Settings
 from infra.tokens import InvalidToken, Signer, Verifier, make_keys, public_jwk
-from schemas.accounts import User
+from schemas.accounts import Role, User
+from schemas.scopes import KNOWN, SCOPES
 
 PAIR = make_keys()
 OTHER = make_keys()
@@ -36,6 +41,7 @@ def claims(**changes: Any) -> dict[str, Any]:
         "aud": SETTINGS.audience,
         "sub": str(USER.id),
         "role": "manager",
+        "scope": "account campaigns:read",
         "sid": "s1",
         "iat": now,
         "nbf": now,
@@ -78,6 +84,10 @@ def flipped(part: int, bit: int) -> str:
 
 
 NOW = int(time.time())
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+CURVE = ec.generate_private_key(ec.SECP256R1())
+PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+JWK = json.dumps(public_jwk(KEY.public_key())).encode()
 FOREIGN_JWK = public_jwk(FOREIGN.public_key())
 ATTACKS = {
     "no algorithm at all": by_hand({"alg": "none", "kid": KID, "typ": "at+jwt"}, lambda _: b""),
@@ -87,6 +97,12 @@ ATTACKS = {
     ),
     "HMAC keyed with the raw public key": hs256(bytes_of(PAIR.public)),
     "HMAC keyed with the public key's text": hs256(PAIR.public.encode()),
+    "HMAC keyed with the public key's PEM": hs256(PEM),
+    "HMAC keyed with the public key's JWK": hs256(JWK),
+    "HMAC keyed with nothing": hs256(b""),
+    "RSA with a key of its own": token(RSA, "RS256"),
+    "RSA-PSS with a key of its own": token(RSA, "PS256"),
+    "ECDSA with a key of its own": token(CURVE, "ES256"),
     "an RSA header over our signature": by_hand(
         {"alg": "RS256", "kid": KID, "typ": "at+jwt"}, KEY.sign
     ),
@@ -97,11 +113,18 @@ ATTACKS = {
         FOREIGN, header={"x5u": "https://evil.example/c"}
     ),
     "a certificate in the header": token(FOREIGN, header={"x5c": ["MIIB"]}),
+    "a thumbprint of a certificate in the header": token(header={"x5t#S256": "AAAA"}),
+    "our signature over an unencoded payload": token(header={"b64": False, "crit": ["b64"]}),
+    "our signature over a nested token": token(header={"cty": "JWT"}),
+    "our signature over a compressed payload": token(header={"zip": "DEF"}),
     "our signature, but a critical extension": token(header={"crit": ["exp"], "exp": 1}),
     "our signature, but one header more": token(header={"jku": "https://evil.example/jwks"}),
     "a foreign key under our kid": token(FOREIGN),
     "a foreign key under its own kid": token(FOREIGN, header={"kid": FOREIGN_JWK["kid"]}),
     "a kid that is a path": token(FOREIGN, header={"kid": "../../dev/null"}),
+    "an empty kid": token(FOREIGN, header={"kid": ""}),
+    "a kid that goes on": token(header={"kid": KID + "A"}),
+    "a kid with other padding": token(header={"kid": KID + "="}),
     "a kid that is no text": by_hand({"alg": "EdDSA", "kid": 1, "typ": "at+jwt"}, KEY.sign),
     "no kid": token(header={"kid": None}),
     "the type of another token": token(header={"typ": "JWT"}),
@@ -119,6 +142,12 @@ ATTACKS = {
     "no aud": token(aud=None),
     "no role": token(role=None),
     "no session": token(sid=None),
+    "no scope": token(scope=None),
+    "an empty scope": token(scope=""),
+    "a scope that does not exist": token(scope="account root"),
+    "a scope in other letters": token(scope="Account"),
+    "scopes that are a list": token(scope=["account"]),
+    "scopes with two spaces between": token(scope="account  campaigns:read"),
     "an exp that is no number": token(exp="soon"),
     "another audience": token(aud="billing"),
     "several audiences": token(aud=["adrelay", "billing"]),
@@ -139,6 +168,9 @@ ATTACKS = {
     "dots": "..",
     "five parts, as an encrypted token has": token() + ".AA.AA",
     "an opaque refresh token": text_of(bytes(64)),
+    "a refresh token with dots": f"{text_of(bytes(21))}.{text_of(bytes(21))}.{text_of(bytes(21))}",
+    "an ID token of ours": token(header={"typ": "id+jwt"}),
+    "the type with its prefix": token(header={"typ": "application/at+jwt"}),
     "not ASCII": "é" * 40,
     "oversized": token(padding="x" * 5000),
     "deeply nested": text_of(b"[" * 1000) + ".e30.AA",
@@ -155,6 +187,7 @@ def test_an_attack_is_refused(attack: str) -> None:
 def test_the_table_starts_from_a_token_that_is_accepted() -> None:
     principal = Verifier(SETTINGS).verify(token())
     assert (principal.user_id, principal.role, principal.session_id) == (USER.id, "manager", "s1")
+    assert principal.scopes == {"account", "campaigns:read"}
 
 
 def test_every_single_bit_counts() -> None:
@@ -169,6 +202,29 @@ def test_every_single_bit_counts() -> None:
 def test_what_the_signer_signs_the_verifier_accepts() -> None:
     principal = Verifier(SETTINGS).verify(Signer(SETTINGS).sign(USER, "session-1"))
     assert (principal.user_id, principal.session_id) == (USER.id, "session-1")
+
+
+@pytest.mark.parametrize("role", get_args(Role))
+def test_a_token_carries_the_scopes_of_its_role(role: Role) -> None:
+    signed = Signer(SETTINGS).sign(USER.model_copy(update={"role": role}), "s")
+    assert Verifier(SETTINGS).verify(signed).scopes == SCOPES[role]
+    text = jwt.decode(signed, options={"verify_signature": False})["scope"]
+    assert text.split(" ") == sorted(SCOPES[role])
+
+
+def test_each_role_may_do_what_the_lesser_one_may() -> None:
+    assert SCOPES["viewer"] < SCOPES["manager"] < SCOPES["admin"] == KNOWN
+    assert all(re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e]+", scope) for scope in KNOWN)  # RFC 6749
+
+
+def test_the_time_of_a_verification_is_measured_once_for_each_token() -> None:
+    def measured() -> float:
+        return REGISTRY.get_sample_value("adrelay_token_verification_seconds_count") or 0.0
+
+    verifier, shown, before = Verifier(SETTINGS), token(), measured()
+    for _ in range(3):
+        verifier.verify(shown)
+    assert measured() == before + 1
 
 
 def test_two_tokens_of_one_moment_differ() -> None:

@@ -2,15 +2,18 @@
 
 from aiohttp import web
 
+from infra.tokens import JWKS_SECONDS
 from workers.ingress.envelope import bare, to_json
 from workers.ingress.gate import Call
 
 CACHING = {"Cache-Control": "public, max-age=300"}
+# A rotation lists a new key for longer than this before it signs with it.
+KEYS_CACHING = {"Cache-Control": f"public, max-age={JWKS_SECONDS}"}
 
 
 async def get_jwks(call: Call) -> web.Response:
     """Answer the public keys that verify access tokens (RFC 7517)."""
-    return bare(to_json(call.gate.verifier.jwks()), headers=CACHING)
+    return bare(to_json(call.gate.verifier.jwks()), headers=KEYS_CACHING)
 
 
 async def get_openapi(call: Call) -> web.Response:
