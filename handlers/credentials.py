@@ -138,7 +138,8 @@ def started(request: Event, session: Session) -> SessionStarted:
 
 def check_keys(settings: Settings) -> None:
     """Raise ``ValueError``, naming the variable, unless every key of the auth worker is there."""
-    Signer(settings)
+    if Signer(settings).public not in settings.token_verify_keys:
+        raise ValueError("TOKEN_SIGNING_KEY: its public key is not in TOKEN_VERIFY_KEYS")
     for name in ("seal_private_key", "refresh_key"):
         secret: SecretStr | None = getattr(settings, name)
         for key in (secret.get_secret_value() if secret else "").split() or [""]:

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AwareDatetime, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from infra.rates import RateSettings
@@ -82,11 +82,15 @@ class Settings(RateSettings):
     refresh_token_seconds: int = Field(default=7 * 86400, description="Life of a refresh token")
     token_signing_key: SecretStr | None = Field(
         default=None,
-        description="Ed25519 seed, base64url; the auth worker signs access tokens with it",
+        description="Ed25519 seeds, base64url, separated by spaces; the auth worker signs access"
+        " tokens with the first one",
     )
     token_verify_keys: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Ed25519 public keys, base64url, separated by spaces; verify access tokens",
+    )
+    token_keys_since: AwareDatetime | None = Field(
+        default=None, description="When infra.tokens rotate last changed these keys, ISO 8601"
     )
     seal_private_key: SecretStr | None = Field(
         default=None,

@@ -10,6 +10,7 @@ key first, sign with it later, and drop the old one when its last token has expi
 
 import json
 import re
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,13 +78,14 @@ class Signer:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Load the private key."""
+        """Load the private key; ``public`` is its public key (base64url)."""
         secret = settings.token_signing_key
         texts = (secret.get_secret_value() if secret else "").split() or [""]
         seed, *_ = [key_of(text, "TOKEN_SIGNING_KEY") for text in texts]
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self._header = {"kid": public_jwk(self._key.public_key())["kid"], "typ": TYPE}
         self._settings = settings
+        self.public = text_of(self._key.public_key().public_bytes_raw())
 
     def sign(self, user: User, session_id: str) -> str:
         """Write an access token for ``user``; it lives ``access_token_seconds``."""
@@ -171,3 +173,9 @@ def _principal_of(claims: Mapping[str, Any]) -> Principal:
         return Principal(UUID(claims["sub"]), role, session_id, frozenset(scope.split(" ")))
     except ValueError:
         raise InvalidToken("the subject is no account") from None
+
+
+if __name__ == "__main__":
+    from infra.deploy.rotate import main
+
+    sys.exit(main())

@@ -21,7 +21,7 @@ from schemas.base import PLATFORMS
 
 # What one process alone is told.
 OWN: Mapping[str, tuple[str, ...]] = {
-    "auth": ("TOKEN_SIGNING_KEY", "SEAL_PRIVATE_KEY", "REFRESH_KEY"),
+    "auth": ("TOKEN_SIGNING_KEY", "TOKEN_KEYS_SINCE", "SEAL_PRIVATE_KEY", "REFRESH_KEY"),
     SANDBOX: ("SANDBOX_STATE",),
 }
 

@@ -6,6 +6,7 @@ platform's own form (``infra.standard_webhooks``).
 
 import secrets
 
+from events.base import now
 from infra import seal, tokens
 from infra.keys import KEY_BYTES, text_of
 from infra.standard_webhooks import V1, V1A, make_secret
@@ -24,6 +25,7 @@ def make_keys() -> dict[str, str]:
         "ADRELAY_API_KEY_SOURCE": "urn:example:upstream",
         "TOKEN_SIGNING_KEY": signing.private,
         "TOKEN_VERIFY_KEYS": signing.public,
+        "TOKEN_KEYS_SINCE": now().isoformat(timespec="seconds"),
         "SEAL_PRIVATE_KEY": sealing.private,
         "SEAL_PUBLIC_KEY": sealing.public,
         "REFRESH_KEY": text_of(secrets.token_bytes(KEY_BYTES)),
