@@ -1,7 +1,7 @@
 """Accounts and sessions, by the handlers themselves over real Postgres, Redis and crypto."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -25,7 +25,7 @@ from events.audit import AuditEntry
 from events.base import Event, now
 from events.users import SealedRequest
 from handlers.auth import handle_sessions, open_registrations, open_sessions, register_users
-from handlers.credentials import API, Sealed, check_keys
+from handlers.credentials import API, Answer, Sealed, check_keys
 from infra.context import Context
 from infra.errors import Permanent
 from infra.passwords import Passwords
@@ -46,6 +46,7 @@ class Worker:
     resources: Resources
     replies: dict[str, dict[str, Any]] = field(default_factory=dict)
     told: list[Event] = field(default_factory=list)
+    after: list[Callable[[], Any]] = field(default_factory=list)
 
     @property
     def caused(self) -> list[Event]:
@@ -61,20 +62,29 @@ class Worker:
     ) -> list[dict[str, Any]]:
         async with self.resources.engine.begin() as tx:
             self.told += await register_users(prepared, self.context(tx))
+        await self.finish_calls()
         return [self.replies[request.id] for request in requests]
 
     async def ask(self, *requests: Sealed) -> list[dict[str, Any]]:
         prepared = await open_sessions(list(requests), self.resources)
+        await self.write(prepared)
+        return [self.replies[request.id] for request in requests]
+
+    async def write(self, prepared: list[Answer]) -> None:
         async with self.resources.engine.begin() as tx:
             self.told += await handle_sessions(prepared, self.context(tx))
-        return [self.replies[request.id] for request in requests]
+        await self.finish_calls()
+
+    async def finish_calls(self) -> None:
+        while self.after:
+            await self.after.pop(0)()
 
     def context(self, tx: Any) -> Context:
         def reply(event: Event, answer: dict[str, Any]) -> None:
             assert event.id not in self.replies
             self.replies[event.id] = answer
 
-        return Context(self.resources, tx, now(), reply, lambda _: None)
+        return Context(self.resources, tx, now(), reply, self.after.append)
 
     def with_settings(self, **changes: Any) -> "Worker":
         settings = self.resources.settings.model_copy(update=changes)
