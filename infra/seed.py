@@ -1,9 +1,10 @@
 """The first inhabitants: ``python -m infra.seed`` makes an admin, an API key, nine campaigns.
 
 It may be run at every start: what is there stays as it is, except that the admin's password
-becomes the one in the settings, so that the settings tell how to log in. The campaigns are
-asked for as anybody asks for them, by events; they have fixed ids, so nothing comes twice, and
-one that was deleted stays deleted. The sandbox platforms recognise them by their names.
+becomes the one in the settings, so that the settings tell how to log in; if it was another,
+the admin's sessions are over. The campaigns are asked for as anybody asks for them, by
+events; they have fixed ids, so nothing comes twice, and one that was deleted stays deleted.
+The sandbox platforms recognise them by their names.
 
 Exit status: 0 done, 1 not possible (the message says why).
 """
@@ -21,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from events import CampaignCreateRequested
+from events.base import now
 from events.campaigns import CampaignCreation
 from infra import outbox
 from infra.emails import normalise_email
@@ -30,6 +32,7 @@ from infra.resources import open_engine
 from infra.settings import Settings, load_settings
 from infra.store.accounts import Account, find_account, put_admin
 from infra.store.api_keys import NewKey, insert_api_key, read_key
+from infra.store.sessions import end_sessions_of, live_since
 from infra.tables import campaigns
 from schemas.accounts import User
 from schemas.base import PLATFORMS, Platform
@@ -97,11 +100,15 @@ async def seed(settings: Settings, engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         account = await find_account(connection, inhabitants.email)
     stored = account.password_hash if account else None
-    if not await passwords.verify(inhabitants.password, stored):
+    is_new = not await passwords.verify(inhabitants.password, stored)
+    if is_new:
         stored = await passwords.hash(inhabitants.password)
     admin = User(id=account.user.id if account else uuid4(), email=inhabitants.email, role="admin")
     async with engine.begin() as tx:
         admin_id = await put_admin(tx, Account(admin, stored or ""))
+        if is_new:
+            since, at = live_since(settings, now()), now()
+            await end_sessions_of(tx, admin_id, "password_changed", since=since, at=at)
         await insert_api_key(
             tx,
             inhabitants.key,

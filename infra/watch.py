@@ -1,18 +1,22 @@
 """The relay worker's eyes: gauges of what waits, what is dead, what nobody wanted."""
 
 import asyncio
+from datetime import timedelta
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from events.base import now
 from infra import inbox, telemetry, topology
 from infra.bus import Link, guarded
 from infra.errors import Outage
 from infra.resources import Resources
 from infra.store.dead_letters import count_open
+from infra.store.sessions import forget_sessions, live_since
 
 INTERVAL = 5.0  # seconds
 FORGET_EVERY = 600.0  # seconds
+KEPT = timedelta(days=30)  # a session that can no longer be used, for whoever looks back
 
 OUTBOX = text("""
     select count(*) filter (where parked_reason is null) as waiting,
@@ -45,13 +49,15 @@ async def watch(resources: Resources, stop: asyncio.Event) -> None:
 
 
 async def forget_handled(resources: Resources, stop: asyncio.Event) -> None:
-    """Delete inbox marks that are older than ``INBOX_DAYS``, a few at a time."""
+    """Delete inbox marks older than ``INBOX_DAYS`` and sessions long over, a few at a time."""
     while not stop.is_set():
+        long_over = live_since(resources.settings, now()) - KEPT
         try:
             async with resources.engine.begin() as tx:
                 gone = await inbox.forget(tx, resources.settings.inbox_days)
+                gone += await forget_sessions(tx, long_over)
         except (SQLAlchemyError, OSError) as error:
-            log.warning("cannot clean the inbox", extra={"error": type(error).__name__})
+            log.warning("cannot clean the database", extra={"error": type(error).__name__})
             gone = 0
         if gone == 0:
             await _rest(stop, FORGET_EVERY)

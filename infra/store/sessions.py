@@ -192,10 +192,10 @@ async def list_sessions(tx: AsyncConnection, user_id: UUID, since: datetime) -> 
     return [SessionRow(*row) for row in await tx.execute(query)]
 
 
-async def forget_sessions(tx: AsyncConnection, before: datetime) -> int:
-    """Delete sessions that were last used before a moment; tells how many."""
-    gone = await tx.execute(delete(sessions).where(sessions.c.last_used_at < before))
-    return gone.rowcount
+async def forget_sessions(tx: AsyncConnection, before: datetime, most: int = 10_000) -> int:
+    """Delete at most ``most`` sessions that were last used before a moment; tells how many."""
+    old = select(sessions.c.id).where(sessions.c.last_used_at < before).limit(most)
+    return (await tx.execute(delete(sessions).where(sessions.c.id.in_(old)))).rowcount
 
 
 def _live(since: datetime) -> ColumnElement[bool]:

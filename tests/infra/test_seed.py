@@ -10,12 +10,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignCreateRequested
-from events.base import decode
+from events.base import decode, now
 from infra.passwords import Passwords
 from infra.seed import PLANS, seed, seeded_campaigns
+from infra.sessions import Session
 from infra.settings import Settings
 from infra.store.accounts import Account, find_account
 from infra.store.api_keys import find_api_key, make_key
+from infra.store.sessions import insert_session
+from schemas.accounts import Client
 from schemas.base import PLATFORMS
 from tests.services import environment
 
@@ -51,6 +54,20 @@ async def test_an_admin_can_log_in(engine: AsyncEngine, seeding: Settings) -> No
     found = await admin(engine)
     assert found.user.role == "admin"
     assert await Passwords(seeding).verify(PASSWORD, found.password_hash)
+
+
+@pytest.mark.parametrize(("password", "left"), [(PASSWORD, 1), (PASSWORD + "!", 0)])
+async def test_only_another_password_ends_the_admins_sessions(
+    engine: AsyncEngine, seeding: Settings, password: str, left: int
+) -> None:
+    await seed(seeding, engine)
+    found = await admin(engine)
+    session = Session("0" * 32, found.user.id)
+    async with engine.begin() as tx:
+        assert await insert_session(tx, session, found.password_hash, Client(), now())
+    changed = {"adrelay_admin_password": SecretStr(password)}
+    await seed(seeding.model_copy(update=changed), engine)
+    assert len(await rows(engine, "select 1 from sessions where ended_at is null")) == left
 
 
 async def test_the_key_may_publish_everything_for_its_source(

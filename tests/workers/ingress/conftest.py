@@ -157,13 +157,19 @@ class Spy:
         return self._messages.empty()
 
 
-@pytest.fixture
-async def spy(broker: AbstractConnection) -> AsyncIterator[Spy]:
+@asynccontextmanager
+async def spying(broker: AbstractConnection, exchange: str) -> AsyncIterator[Spy]:
     async with broker.channel() as channel:
         queue = await channel.declare_queue(exclusive=True)
-        await queue.bind(topology.EVENTS, "#")
+        await queue.bind(exchange, "#")
         spy = Spy()
         await queue.consume(spy.take, no_ack=True)
+        yield spy
+
+
+@pytest.fixture
+async def spy(broker: AbstractConnection) -> AsyncIterator[Spy]:
+    async with spying(broker, topology.EVENTS) as spy:
         yield spy
 
 
