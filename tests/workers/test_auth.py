@@ -205,40 +205,6 @@ async def _dead(broker: AbstractConnection) -> bool:
     return await depth(broker, "auth.register.dead") == 1
 
 
-async def test_no_password_or_token_is_in_logs_tables_or_queues(
-    settings: Settings, engine: AsyncEngine, broker: AbstractConnection
-) -> None:
-    loud = settings.model_copy(update={"log_level": "DEBUG"})
-    seen: list[bytes] = []
-    async with broker.channel() as channel, asking(settings) as client:
-        spy = await channel.declare_queue(exclusive=True)
-        for exchange in (topology.EVENTS, topology.REQUESTS):
-            await spy.bind(exchange, "#")
-        async with running(MODULE, loud) as worker:
-            registered = await client.ask(RegistrationRequested, WHO)
-            await client.ask(LoginRequested, {**WHO, "password": PASSWORD + "!"})
-            token = registered["data"]["refresh_token"]
-            refreshed = await client.ask(RefreshRequested, {"refresh_token": token})
-            await worker.stop()
-            log = f"{worker.output!r}"
-        while (copy := await spy.get(fail=False, no_ack=True)) is not None:
-            seen.append(copy.body + str(copy.headers).encode())
-    stored = await rows(
-        engine, "select u::text from users u union all select encode(body, 'escape') from outbox"
-    )
-    everything = f"{log} {seen!r} {stored!r}"
-    assert "started" in log
-    assert len(seen) == 3
-    assert len(stored) == 5
-    for secret in (
-        PASSWORD,
-        token,
-        refreshed["data"]["refresh_token"],
-        registered["data"]["access_token"],
-    ):
-        assert secret not in everything
-
-
 def test_a_worker_without_a_key_ends_and_names_it(settings: Settings) -> None:
     done = subprocess.run(  # noqa: S603 - our own module
         [sys.executable, "-m", MODULE],
