@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from sqlalchemy import text
 
@@ -337,6 +338,34 @@ async def test_a_logout_needs_no_redis(ada: Browser) -> None:
 async def test_a_logout_is_told_once_however_often_it_is_asked_for(ada: Browser) -> None:
     assert [(await ada.log_out())["status"] for _ in range(3)] == [204] * 3
     assert revoked(ada.worker) == [(ada.session, "logout")]
+
+
+async def test_logins_refreshes_and_reuse_are_counted_by_outcome(strict: Browser) -> None:
+    def counted() -> dict[tuple[str, str], float]:
+        return {
+            (action, outcome): REGISTRY.get_sample_value(
+                "adrelay_auth_requests_total", {"action": action, "outcome": outcome}
+            )
+            or 0.0
+            for action, outcome in (
+                ("login", "ok"),
+                ("login", "INVALID_CREDENTIALS"),
+                ("refresh", "ok"),
+                ("refresh", "TOKEN_REUSED"),
+                ("password.change", "INVALID_CREDENTIALS"),
+            )
+        }
+
+    before = counted()
+    waits = REGISTRY.get_sample_value("adrelay_password_wait_seconds_count") or 0.0
+    await strict.log_in()
+    await strict.ask(strict.request(LoginRequested, {"email": strict.email, "password": OTHER}))
+    await strict.change_password("not the password")
+    await by_reuse(strict)
+    grown = {key: value - before[key] for key, value in counted().items()}
+    assert grown.pop(("refresh", "ok")) >= 1
+    assert set(grown.values()) == {1.0}
+    assert (REGISTRY.get_sample_value("adrelay_password_wait_seconds_count") or 0.0) == waits + 3
 
 
 # --- races --------------------------------------------------------------------------------------
