@@ -32,7 +32,7 @@ from infra.passwords import Passwords
 from infra.resources import Resources
 from infra.seal import seal
 from infra.settings import Settings
-from infra.tokens import Verifier
+from infra.tokens import Verifier, make_keys
 
 EMAIL, PASSWORD = "ada@example.com", "plain but long enough"
 CLIENT = {"address": "203.0.113.9", "device": "a browser"}
@@ -453,6 +453,12 @@ def test_a_worker_without_its_keys_says_which_one_is_missing(
     secret = None if value is None else SecretStr(value)
     with pytest.raises(ValueError, match=name.upper()):
         check_keys(settings.model_copy(update={name: secret}))
+
+
+def test_a_worker_whose_tokens_nobody_would_accept_does_not_start(settings: Settings) -> None:
+    foreign = settings.model_copy(update={"token_verify_keys": (make_keys().public,)})
+    with pytest.raises(ValueError, match="TOKEN_VERIFY_KEYS"):
+        check_keys(foreign)
 
 
 async def test_every_act_stands_in_the_audit_log_with_actor_address_and_outcome(

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from events.base import now
 from infra.deploy.env import env_file, environment_of, write_env
 from infra.deploy.procfile import plan
+from infra.deploy.rotate import rotate
 from infra.deploy.services.place import Place
 from infra.deploy.services.ports import choose_ports
 from infra.deploy.services.provide import Servers
@@ -82,6 +84,19 @@ def test_secrets_are_random_once_and_kept_afterwards(place: Place, tmp_path: Pat
     assert first == second
     assert first["CLAUDE_WEBHOOK_SECRET"] != foreign["CLAUDE_WEBHOOK_SECRET"]
     assert first["ADRELAY_ADMIN_PASSWORD"] != foreign["ADRELAY_ADMIN_PASSWORD"]
+
+
+def test_keys_that_were_rotated_are_kept_at_the_next_start(place: Place) -> None:
+    write(place)
+    files = env_file(place), env_file(place, "auth")
+    rotate(*files, now())
+    rotated = [read_env_file(file) for file in files]
+
+    write(place)
+
+    assert [read_env_file(file) for file in files] == rotated
+    assert len(rotated[0]["TOKEN_VERIFY_KEYS"].split()) == 2
+    assert len(rotated[1]["TOKEN_SIGNING_KEY"].split()) == 2
 
 
 def test_the_environment_overrides_a_secret(place: Place) -> None:
