@@ -69,6 +69,7 @@ LIMITED = {
     "register": limits.REGISTRATION,
     "login": limits.LOGIN,
     "refresh": limits.REFRESH,
+    "post_password": limits.PASSWORD,
     "post_events": limits.EVENTS,
     "post_webhook": limits.WEBHOOKS,
     "get_jwks": limits.FREE,

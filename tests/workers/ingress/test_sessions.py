@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from infra import topology
 from infra.settings import Settings
 from tests.workers.ingress.conftest import body_of, error_of, serving, spying, working
+from tests.workers.ingress.test_limits import limited
 from workers import auth
 
 PATH = "/api/v1/auth"
@@ -178,6 +179,20 @@ async def test_a_wrong_current_password_is_403_and_keeps_the_access_token_good(
     assert error == {"code": "INVALID_CREDENTIALS", "message": "The current password is wrong."}
     assert "WWW-Authenticate" not in response.headers
     assert (await ada.call("GET", f"{PATH}/me")).status == 200
+
+
+async def test_wrong_current_passwords_are_counted_and_right_ones_are_not(
+    settings: Settings,
+) -> None:
+    right = {"current_password": PASSWORD, "new_password": PASSWORD}
+    wrong = {**right, "current_password": "not the password"}
+    async with limited(settings) as client:
+        ada = await visit(client)
+        statuses = [
+            (await ada.call("POST", f"{PATH}/password", **body)).status
+            for body in (*[right] * 6, *[wrong] * 6, right)
+        ]
+    assert statuses == [204] * 6 + [403] * 5 + [429] * 2
 
 
 @pytest.mark.parametrize(
