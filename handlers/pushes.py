@@ -1,5 +1,10 @@
 """Pushes to a platform: some at a time, each once, none beyond its lease.
 
+Time is counted from before the lease was taken, and looked at once more before a push
+begins: a worker that was frozen in between begins none when it wakes, for another may have
+pushed a newer version by then. What is left to chance is a freeze between that look and the
+sending; whoever survives it finds its lease gone and asks for one more push.
+
 A failure of one campaign is that campaign's alone. But when the platform asks for patience,
 or is failing so often that it is left alone, the pushes not yet begun wait with it.
 """
@@ -21,6 +26,7 @@ LEASE_SECONDS = 30.0
 # Pushes end before their leases do.
 PUSH_SECONDS = 25.0
 AT_A_TIME = 8
+LATE = Snooze("the platform did not get to it in time", 1)
 
 log = telemetry.get_logger(__name__)
 
@@ -46,31 +52,33 @@ Answer = Taken | Refused | Failure
 
 
 async def push_all(
-    pushes: Sequence[Push], platforms: Mapping[str, Platform], within: float = PUSH_SECONDS
+    pushes: Sequence[Push], platforms: Mapping[str, Platform], until: float
 ) -> dict[UUID, Answer]:
     """Push campaigns of one platform; what came of each, by campaign. Raises nothing.
 
-    What has not been answered ``within`` so many seconds is cut off and waits.
+    ``until`` is a time of the event loop. Then no more pushes begin, and what has not been
+    answered is cut off; both wait.
     """
-    answers: dict[UUID, Answer] = {}
     patience: list[Snooze] = []
     slots = asyncio.Semaphore(AT_A_TIME)
 
-    async def push(one: Push) -> None:
-        async with slots:
-            answer = patience[0] if patience else await _answer(one, platforms)
+    async def push(one: Push) -> Answer:
+        # Each has a timeout of its own, so that nothing comes between its end and the push's.
+        try:
+            async with asyncio.timeout_at(until), slots:
+                if asyncio.get_running_loop().time() >= until:
+                    return LATE
+                answer = patience[0] if patience else await _answer(one, platforms)
+        except TimeoutError:
+            return LATE
         if isinstance(answer, Snooze):
             patience.append(answer)
-        answers[one.campaign.id] = answer
+        return answer
 
-    late = Snooze("the platform did not get to it in time", 1)
-    try:
-        async with asyncio.timeout(within), asyncio.TaskGroup() as group:
-            for one in pushes:
-                group.create_task(push(one))
-    except TimeoutError:
-        log.warning("pushes were cut off", extra={"count": len(pushes) - len(answers)})
-    return {one.campaign.id: answers.get(one.campaign.id, late) for one in pushes}
+    answers = await asyncio.gather(*map(push, pushes))
+    if LATE in answers:
+        log.warning("pushes were cut off", extra={"count": answers.count(LATE)})
+    return {one.campaign.id: answer for one, answer in zip(pushes, answers, strict=True)}
 
 
 async def _answer(one: Push, platforms: Mapping[str, Platform]) -> Answer:

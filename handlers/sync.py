@@ -16,6 +16,7 @@ leased, and others wait. Where things may break:
   may exist at the platform, so its creation is repeated to learn its id, then it is deleted.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from events import CampaignSyncRequested
 from events.base import Event
 from handlers import looks
 from handlers.looks import Answered, Hint, Idle, Look, Unseen
-from handlers.pushes import LEASE_SECONDS, Answer, Push, push_all
+from handlers.pushes import LEASE_SECONDS, PUSH_SECONDS, Answer, Push, push_all
 from handlers.wishes import API
 from infra import outbox
 from infra.context import Context
@@ -42,9 +43,10 @@ async def push_campaigns(
     async with resources.engine.begin() as tx:
         held = await lock_campaigns(tx, {hint.data.campaign_id for hint in hints})
         wanting = looks.wanting(hints, held)
+        until = asyncio.get_running_loop().time() + PUSH_SECONDS
         leases = await take_leases(tx, wanting, lease_seconds)
     pushes = [Push(held[i], looks.key(held[i], wanting[i])) for i in leases]
-    answers = await push_all(pushes, resources.platforms)
+    answers = await push_all(pushes, resources.platforms, until)
     async with resources.engine.begin() as tx:
         lost = leases.keys() - await release_leases(tx, list(leases.values()))
         again = [looks.once_more(wanting[i]) for i in lost]

@@ -31,15 +31,20 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call about a campaign, for the log; ``number`` counts from 1."""
+    """One call about a campaign, for the log, from when it ``began`` until it was answered ``at``.
+
+    ``number`` counts from 1; ``version`` is the client's, of the wish that took effect.
+    """
 
     number: int
+    began: datetime
     at: datetime
     action: str
     status: int
     outcome: str
     campaign_id: str | None
     reference: str | None
+    version: str | None
     key: str | None
 
 

@@ -10,6 +10,7 @@ import hmac
 import random
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -19,8 +20,11 @@ from pydantic import SecretStr
 
 from infra.sandbox.acts import Unmet, act
 from infra.sandbox.book import Book, Reply
+from infra.sandbox.campaigns import Campaign
 from infra.sandbox.faults import MALFORMED, Faults
 from infra.sandbox.tongue import Action, Tongue
+
+BEGAN: web.RequestKey[datetime] = web.RequestKey("began", datetime)
 
 
 @dataclass(slots=True)
@@ -66,6 +70,7 @@ class Player:
 
     def _on(self, action: Action) -> Any:  # noqa: ANN401 - aiohttp's handler type
         async def handle(request: web.Request) -> web.StreamResponse:
+            request[BEGAN] = datetime.now(UTC)
             body = await request.read()
             await asyncio.sleep(self.faults.latency_ms / 1000)
             patience = self.faults.retry_after
@@ -108,7 +113,7 @@ class Player:
         reply = Reply(201 if action == "create" else 200, self.tongue.campaign(campaign))
         if key and action != "delete":
             self.book.remember(scope, campaign.id, reply)
-        self._note(action, request, reply, "done", campaign.id, campaign.wished.reference)
+        self._note(action, request, reply, "done", campaign)
         return reply
 
     def _spoil(self, request: web.Request, response: web.Response) -> web.Response:
@@ -158,14 +163,15 @@ class Player:
         request: web.Request,
         reply: Reply,
         outcome: str,
-        campaign_id: str | None = None,
-        reference: str | None = None,
+        campaign: Campaign | None = None,
     ) -> None:
         self.book.note(
+            began=request[BEGAN],
             action=action,
             status=reply.status,
             outcome=outcome,
-            campaign_id=campaign_id or request.match_info.get("id"),
-            reference=reference,
+            campaign_id=campaign.id if campaign else request.match_info.get("id"),
+            reference=campaign and campaign.wished.reference,
+            version=campaign and campaign.wished.version,
             key=self.tongue.key_of(request.headers, request.query),
         )

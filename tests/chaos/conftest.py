@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from aio_pika.abc import AbstractConnection
 
+from infra.resources import Resources
 from infra.settings import Settings
 from tests.chaos.nemesis import Nemesis, recorder
 from tests.chaos.servers import Servers, open_servers
+from tests.chaos.stage import Stage, open_stage
 from tests.chaos.world import World, open_world
 from tests.infra.ledger import until
 from tests.services import open_settings
@@ -41,3 +44,11 @@ async def world(
 @pytest.fixture(scope="session")
 def nemesis(world: World, pytestconfig: pytest.Config) -> Nemesis:
     return Nemesis(world, recorder(pytestconfig))
+
+
+@pytest.fixture
+async def stage(
+    settings: Settings, resources: Resources, broker: AbstractConnection
+) -> AsyncIterator[Stage]:
+    async with open_stage(settings, resources, broker) as stage:
+        yield stage

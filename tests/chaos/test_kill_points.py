@@ -1,15 +1,12 @@
 """kill -9 and SIGTERM at labelled points of each worker: afterwards each effect is there once."""
 
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aio_pika.abc import AbstractConnection
 
-from infra.resources import Resources
-from infra.settings import Settings
-from tests.chaos.stage import Stage, open_stage
+from tests.chaos.stage import Stage
 from tests.chaos.workloads import (
     COUNT,
     Apply,
@@ -61,14 +58,6 @@ def _case(make: Make, point: str, nth: int) -> Any:
     name = make.__name__
     marks = () if (name, point, nth) in SHORT else (pytest.mark.long,)
     return pytest.param(make, point, nth, id=f"{name.lower()}-{point}-{nth}", marks=marks)
-
-
-@pytest.fixture
-async def stage(
-    settings: Settings, resources: Resources, broker: AbstractConnection
-) -> AsyncIterator[Stage]:
-    async with open_stage(settings, resources, broker) as stage:
-        yield stage
 
 
 @pytest.mark.parametrize(("make", "point", "nth"), cases())

@@ -14,7 +14,7 @@ import orjson
 import psutil
 from aio_pika.abc import AbstractConnection
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from infra import topology
@@ -203,14 +203,10 @@ async def open_world(settings: Settings, servers: Servers, folder: Path) -> Asyn
 async def _prepare(settings: Settings) -> str:
     """Make the ledger, a queue that sees what is caused, and an API key for the load."""
     engine = open_engine(settings)
-    user = User(id=uuid4(), email=f"{uuid4().hex}@example.com", role="manager")
-    key = make_key()
     async with engine.begin() as tx:
         await tx.execute(text(CREATE))
         await tx.execute(text(CREATE_NEWEST))
-        await insert_accounts(tx, [Account(user, "no password")])
-        scopes, sources = ["events:publish:*"], ["urn:test"]
-        await insert_api_key(tx, key, name="load", owner_id=user.id, scopes=scopes, sources=sources)
+        key = await add_publisher(tx)
     await engine.dispose()
     broker = await aio_pika.connect(settings.rabbitmq_url.get_secret_value(), timeout=10)
     async with broker, broker.channel() as channel:
@@ -219,4 +215,14 @@ async def _prepare(settings: Settings) -> str:
         )
         await queue.bind(topology.EVENTS, "campaign.metrics_recorded.v1.#")
         assert await depth(broker, QUEUE) == 0
+    return key
+
+
+async def add_publisher(tx: AsyncConnection) -> str:
+    """Make an API key that may publish everything for ``urn:test``."""
+    user = User(id=uuid4(), email=f"{uuid4().hex}@example.com", role="manager")
+    key = make_key()
+    await insert_accounts(tx, [Account(user, "no password")])
+    scopes, sources = ["events:publish:*"], ["urn:test"]
+    await insert_api_key(tx, key, name="load", owner_id=user.id, scopes=scopes, sources=sources)
     return key.key

@@ -1,4 +1,6 @@
 import asyncio
+import socket
+import time
 from dataclasses import replace
 
 import pytest
@@ -108,9 +110,39 @@ async def test_pushes_that_take_too_long_are_cut_off_and_wait(book: Book) -> Non
 
     book.fault = fault
     pushes = [Push(slow, "a"), Push(quick, "b")]
-    answers = await push_all(pushes, {"claude": book}, within=0.05)
+    soon = asyncio.get_running_loop().time() + 0.05
+    answers = await push_all(pushes, {"claude": book}, soon)
     assert isinstance(answers[slow.id], Snooze)
     assert not isinstance(answers[quick.id], Failure)
+
+
+async def test_a_worker_that_wakes_when_its_time_is_over_begins_no_push(book: Book) -> None:
+    campaigns = [stored() for _ in range(AT_A_TIME + 1)]
+    pushes = [Push(campaign, "a") for campaign in campaigns]
+    answers = await push_all(pushes, {"claude": book}, asyncio.get_running_loop().time())
+    assert [type(answers[campaign.id]) for campaign in campaigns] == [Snooze] * len(campaigns)
+    assert book.pushes == []
+
+
+async def test_a_worker_that_is_frozen_while_it_waits_to_send_does_not_send_when_it_wakes(
+    book: Book,
+) -> None:
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)  # noqa: FBT003 - as the socket has it
+
+        async def fault(_: SavedCampaign) -> None:
+            # The answer that it waits for comes while it is frozen.
+            loop.call_soon(theirs.send, b"go")
+            loop.call_soon(time.sleep, 0.1)
+            assert await loop.sock_recv(ours, 2) == b"go"
+
+        book.fault = fault
+        one = Push(stored(), "a")
+        answers = await push_all([one], {"claude": book}, loop.time() + 0.05)
+    assert isinstance(answers[one.campaign.id], Snooze)
+    assert book.pushes == []
 
 
 async def test_a_push_that_was_done_and_not_committed_is_repeated_under_the_same_key(

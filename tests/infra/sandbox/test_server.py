@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,17 @@ async def test_the_overview_counts_what_happened(sandbox: Playground) -> None:
     assert (gemini["campaigns"], gemini["calls"]) == (1, 1)
     (noted,) = await sandbox.calls("gemini", reference="ref", action="create")
     assert (noted["key"], noted["status"], noted["outcome"]) == ("k", 201, "done")
+
+
+async def test_a_call_is_noted_with_what_it_pushed_and_how_long_it_took(
+    sandbox: Playground,
+) -> None:
+    await sandbox.faults("gemini", latency_ms=50)
+    await call(sandbox, "POST", "/gemini/v1/campaigns?requestId=k", GEMINI)
+    (noted,) = await sandbox.calls("gemini")
+    took = datetime.fromisoformat(noted["at"]) - datetime.fromisoformat(noted["began"])
+    assert took >= timedelta(milliseconds=50)
+    assert noted["version"] == "1"
 
 
 def test_memory_is_bounded() -> None:
