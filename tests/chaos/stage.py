@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from aio_pika.abc import AbstractConnection, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 from sqlalchemy import text
 
 from events.base import Event
@@ -37,9 +37,14 @@ class Stage:
     settings: Settings
     resources: Resources
     broker: AbstractConnection
+    channel: AbstractChannel
     spy: AbstractQueue
     platforms: World
     sent: list[Event] = field(default_factory=list)
+
+    async def listen(self, exchange: str) -> str:
+        """Make a queue that sees what passes an exchange; gives its name."""
+        return (await _spy(self.channel, exchange)).name
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Publish as upstream systems and other workers do."""
@@ -153,9 +158,14 @@ async def open_stage(
         open_sandbox(settings.model_copy(update=quiet)) as sandbox,
         broker.channel() as channel,
     ):
-        spy = await channel.declare_queue(exclusive=True)
-        await spy.bind(topology.EVENTS, "#")
+        spy = await _spy(channel, topology.EVENTS)
         urls = {f"{name}_url": f"{sandbox.url}/{name}" for name in TONGUES}
         # Whoever takes over waits no longer than this for the leases of the dead.
         own = settings.model_copy(update={**urls, "outbox_lease": 1.0})
-        yield Stage(own, resources, broker, spy, sandbox.world)
+        yield Stage(own, resources, broker, channel, spy, sandbox.world)
+
+
+async def _spy(channel: AbstractChannel, exchange: str) -> AbstractQueue:
+    queue = await channel.declare_queue(exclusive=True)
+    await queue.bind(exchange, "#")
+    return queue
