@@ -48,6 +48,7 @@ POINTS: Mapping[str, Point] = {
     "delete-commit": Point("after", "infra.relay", "outbox.delete"),
     # The ingress.
     "confirm-answer": Point("after", "workers.ingress.acceptance", "Acceptance.one"),
+    "batch-answer": Point("after", "workers.ingress.acceptance", "Acceptance.all"),
     "stash-commit": Point("after", "workers.ingress.stash", "outbox.add"),
     "stash-answer": Point("after", "workers.ingress.stash", "Stash.keep"),
 }

@@ -60,6 +60,12 @@ class Stage:
     async def count(self, sql: str) -> int:
         return await count(self.resources.engine, sql)
 
+    async def operations(self, state: str) -> list[str]:
+        """List the operations, all of which have come to this state."""
+        rows = await self.rows("select id, state from operations")
+        assert all(row.state == state for row in rows)
+        return sorted(row.id for row in rows)
+
     async def handled(self, queue: str) -> int:
         """Count the events that the inbox says were handled from a queue."""
         query = "select count(*) from inbox where consumer = :queue"

@@ -7,21 +7,12 @@ from typing import Any
 import pytest
 
 from tests.chaos.stage import Stage
-from tests.chaos.workloads import (
-    COUNT,
-    Apply,
-    Invalid,
-    Metrics,
-    Office,
-    Outbox,
-    Overtaken,
-    Queued,
-    Record,
-    Register,
-    Sync,
-    TooEarly,
-    Workload,
-)
+from tests.chaos.workloads.auth import Register
+from tests.chaos.workloads.base import COUNT, Queued, Workload
+from tests.chaos.workloads.campaigns import Apply, Overtaken, Record
+from tests.chaos.workloads.metrics import Invalid, Metrics, TooEarly
+from tests.chaos.workloads.relay import Office, Outbox
+from tests.chaos.workloads.sync import Sync
 from tests.infra.ledger import until
 
 pytestmark = pytest.mark.timeout(60)

@@ -1,0 +1,30 @@
+"""Work for the auth worker."""
+
+from events import RegistrationRequested
+from events.base import Event, new_id
+from events.users import SealedRequest
+from handlers.credentials import API
+from infra.seal import seal
+from tests.chaos.stage import Stage
+from tests.chaos.workloads.base import COUNT, Queued
+
+
+class Register(Queued):
+    """Registrations, sealed as the ingress does it."""
+
+    module, queue = "workers.auth", "auth.register"
+
+    async def send(self, stage: Stage) -> None:
+        await stage.publish([self._event(stage, number) for number in range(COUNT)])
+
+    async def check(self, stage: Stage) -> None:
+        await stage.caused_once("user.registered.v1", "session.started.v1", by=stage.sent)
+        rows = await stage.rows("select email from users")
+        assert sorted(row[0] for row in rows) == sorted(f"{n}@example.com" for n in range(COUNT))
+
+    def _event(self, stage: Stage, number: int) -> Event:
+        event_id, purpose = new_id(), RegistrationRequested.event_type()
+        body = {"email": f"{number}@example.com", "password": "plain but long enough"}
+        key = stage.settings.seal_public_key or ""
+        box = seal(key, body, purpose=purpose, request_id=event_id)
+        return RegistrationRequested(id=event_id, source=API, data=SealedRequest(sealed=box))

@@ -1,0 +1,67 @@
+"""Work for the relay: its outbox and its dead-letter office."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+from events.base import now
+from infra import outbox, topology
+from infra.message import message_of
+from infra.settle import ERROR_CLASS, LAST_FAILED, PLACE, REASON
+from tests.chaos.stage import Stage
+from tests.chaos.workloads.base import COUNT, Queued
+from tests.chaos.workloads.metrics import check_sum, deltas
+from tests.handlers.samples import create, put, running
+from workers.metrics import SUBSCRIPTIONS as METRICS
+
+
+class Outbox:
+    """Rows of the outbox; whoever reads what they became adds each of them once."""
+
+    module = "workers.relay"
+
+    def __init__(self) -> None:
+        self.campaign = running()
+
+    async def between(self, stage: Stage) -> None:
+        """Nothing goes on."""
+
+    async def done(self, stage: Stage) -> bool:
+        return await stage.count("select count(*) from outbox") == 0
+
+    async def send(self, stage: Stage) -> None:
+        await put(stage.resources.engine, self.campaign)
+        stage.sent += deltas(self.campaign)
+        async with stage.resources.engine.begin() as tx:
+            await outbox.add(tx, [message_of(event) for event in stage.sent])
+
+    async def check(self, stage: Stage) -> None:
+        assert (await stage.seen()).keys() == {event.id for event in stage.sent}
+        await stage.consume(METRICS[0], COUNT)
+        await check_sum(stage, self.campaign)
+
+
+class Office(Queued):
+    """Dead letters to be filed, and the operations that they were for."""
+
+    module, queue = "workers.relay", "campaigns.apply.dead"
+
+    async def send(self, stage: Stage) -> None:
+        stage.sent += [create(uuid4()) for _ in range(COUNT)]
+        at = now().isoformat()
+        died = {REASON: "poison", ERROR_CLASS: "POISON", PLACE: "handler", LAST_FAILED: at}
+        letters = [
+            replace(
+                message_of(event),
+                exchange=topology.DEAD,
+                routing_key="campaigns.apply",
+                headers=died,
+            )
+            for event in stage.sent
+        ]
+        assert not any(await stage.resources.publisher.publish_all(letters))
+
+    async def check(self, stage: Stage) -> None:
+        ids = sorted(event.id for event in stage.sent)
+        rows = await stage.rows("select event_id, error_class, state from dead_letters order by 1")
+        assert rows == [(id_, "POISON", "open") for id_ in ids]
+        assert await stage.operations("dead") == ids
