@@ -106,8 +106,8 @@ async def test_two_sync_workers_never_push_one_campaign_at_the_same_time(
         await _deliver(stage, dice, hints, most=2)
         await until(lambda: stage.came_to("sync.claude", len(hints)), PATIENCE)
     calls = list(stage.platforms.books["claude"].calls)
-    assert await depth(stage.broker, waits) > 0, "nobody had to wait for anybody"
     _check_calls(calls)
+    assert await depth(stage.broker, waits) > 0, "nobody had to wait for anybody"
     assert set(map(_pushed, calls)) == {str(campaign.id) for campaign in campaigns}
 
 
