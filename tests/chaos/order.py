@@ -128,6 +128,8 @@ def check_story(story: Story, bus: Sequence[Any], ending: Ending) -> None:
     )
     _check_outcomes(story, facts, [event for event in about if event["type"] == REFUSED])
     last = _play(story, facts)
+    changes = [event for event in about if event["type"] == "campaign.status_changed.v1"]
+    assert all(event["data"]["previous"] != "deleted" for event in changes), "risen from the dead"
     row = ending.row
     assert row.wanted_version == last["data"]["version"]
     if last["type"] == "campaign.deleted.v1":
