@@ -150,7 +150,8 @@ class Stage:
         """Take the events that were caused: each sender's event caused one of each type."""
         caused = await self.caused()
         expected = Counter((kind, event.id) for kind in types for event in by)
-        assert Counter((event["type"], event["causationid"]) for event in caused) == expected
+        found = Counter((event["type"], event["causationid"]) for event in caused)
+        assert found == expected, f"too many: {found - expected}, too few: {expected - found}"
         return caused
 
 

@@ -9,10 +9,10 @@ import pytest
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.auth import Register
 from tests.chaos.workloads.base import COUNT, Queued, Workload
-from tests.chaos.workloads.campaigns import Apply, Overtaken, Record
-from tests.chaos.workloads.metrics import Invalid, Metrics, TooEarly
-from tests.chaos.workloads.relay import Office, Outbox
-from tests.chaos.workloads.sync import Sync
+from tests.chaos.workloads.campaigns import Apply, Overtaken, Record, Unknown
+from tests.chaos.workloads.metrics import Metrics, TooEarly
+from tests.chaos.workloads.relay import Office, Outbox, Spoiled
+from tests.chaos.workloads.sync import Leased, Sync
 from tests.infra.ledger import until
 
 pytestmark = pytest.mark.timeout(60)
@@ -29,6 +29,14 @@ SHORT = {
 }
 
 
+def spoiled_metrics() -> Spoiled:
+    return Spoiled(Metrics())
+
+
+def spoiled_registrations() -> Spoiled:
+    return Spoiled(Register())
+
+
 def cases() -> list[Any]:
     """List who is killed where, and when it comes there."""
     points: list[tuple[Make, tuple[str, ...], tuple[int, ...]]] = [
@@ -37,9 +45,8 @@ def cases() -> list[Any]:
         # One request at a time, eight of them together.
         (Register, ("commit-answer", *CONSUMER), (1, 5)),
         (Outbox, ("lease-publish", "publish-delete", "delete-commit"), (1,)),
-        (Overtaken, ("republish-ack",), ARRIVALS),
-        (Invalid, ("republish-ack",), (1,)),
-        (TooEarly, ("republish-ack",), ARRIVALS),
+        *((m, ("republish-ack",), ARRIVALS) for m in (Overtaken, TooEarly, Leased, Unknown)),
+        *((m, ("republish-ack",), (1,)) for m in (spoiled_metrics, spoiled_registrations)),
     ]
     every = [(m, p, n) for m, places, counts in points for p in places for n in counts]
     return [_case(*case) for case in every]

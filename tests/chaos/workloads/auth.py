@@ -18,13 +18,15 @@ class Register(Queued):
         await stage.publish([self._event(stage, number) for number in range(COUNT)])
 
     async def check(self, stage: Stage) -> None:
-        await stage.caused_once("user.registered.v1", "session.started.v1", by=stage.sent)
+        kinds = ("user.registered.v1", "session.started.v1", "audit.recorded.v1")
+        await stage.caused_once(*kinds, by=stage.sent)
         rows = await stage.rows("select email from users")
         assert sorted(row[0] for row in rows) == sorted(f"{n}@example.com" for n in range(COUNT))
+        assert await stage.rows("select outcome from audit") == [("ok",)] * COUNT
 
     def _event(self, stage: Stage, number: int) -> Event:
         event_id, purpose = new_id(), RegistrationRequested.event_type()
-        body = {"email": f"{number}@example.com", "password": "plain but long enough"}
+        account = {"email": f"{number}@example.com", "password": "plain but long enough"}
         key = stage.settings.seal_public_key or ""
-        box = seal(key, body, purpose=purpose, request_id=event_id)
+        box = seal(key, {"body": account}, purpose=purpose, request_id=event_id)
         return RegistrationRequested(id=event_id, source=API, data=SealedRequest(sealed=box))

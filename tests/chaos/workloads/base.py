@@ -1,5 +1,6 @@
 """What a worker is given to do, numbered, and what must have come of it: each thing once."""
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from tests.chaos.stage import Stage
@@ -25,14 +26,23 @@ class Workload(Protocol):
         """See that each effect is there once."""
 
 
-class Queued(Workload, Protocol):
+class Queued(ABC):
     """What most of them have alike: so many events of one queue, each handled once."""
 
+    module: str
     queue: str
     handled: int = COUNT
 
-    async def between(self, stage: Stage) -> None:
+    @abstractmethod
+    async def send(self, stage: Stage) -> None:
+        """See ``Workload``."""
+
+    async def between(self, stage: Stage) -> None:  # noqa: B027 - most of them need not do anything
         """Nothing goes on."""
 
     async def done(self, stage: Stage) -> bool:
         return await stage.came_to(self.queue, self.handled)
+
+    @abstractmethod
+    async def check(self, stage: Stage) -> None:
+        """See ``Workload``."""

@@ -6,7 +6,7 @@ from uuid import uuid4
 from events.base import now
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
-from tests.handlers.samples import create, put, stored, synced, update
+from tests.handlers.samples import create, put, running, status, stored, synced, update
 
 AHEAD = timedelta(minutes=4)
 
@@ -64,3 +64,22 @@ class Record(Queued):
         await stage.caused_once("campaign.status_changed.v1", by=stage.sent)
         rows = await stage.rows("select status, version, synced_version from campaigns")
         assert rows == [("active", 2, 1)] * COUNT
+
+
+class Unknown(Record):
+    """Reports by ids of a platform that nobody knows yet, so they are told to come again."""
+
+    def __init__(self) -> None:
+        self.campaigns = [running() for _ in range(COUNT)]
+
+    async def send(self, stage: Stage) -> None:
+        reports = [status(campaign, "paused", now(), time=now()) for campaign in self.campaigns]
+        await stage.publish(reports)
+
+    async def between(self, stage: Stage) -> None:
+        await put(stage.resources.engine, *self.campaigns)
+
+    async def check(self, stage: Stage) -> None:
+        await stage.caused_once("campaign.status_changed.v1", by=stage.sent)
+        rows = await stage.rows("select status, version from campaigns")
+        assert rows == [("paused", 3)] * COUNT

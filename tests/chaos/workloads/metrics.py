@@ -1,17 +1,13 @@
 """Work for the metrics worker."""
 
 from events.base import Event, now
-from infra import topology
-from infra.message import Message
 from infra.store.campaigns import StoredCampaign
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
 from tests.handlers.samples import metrics, put, running
-from workers.relay import SUBSCRIPTIONS as OFFICE
 
 # A sum of different powers of two shows which of them are missing and which came twice.
 EACH_ONCE = 2**COUNT - 1
-BAD = 4
 
 
 def deltas(campaign: StoredCampaign) -> list[Event]:
@@ -53,23 +49,3 @@ class TooEarly(Metrics):
 
     async def between(self, stage: Stage) -> None:
         await put(stage.resources.engine, self.campaign)
-
-
-class Invalid(Metrics):
-    """Deltas, and messages among them that must be dead letters, each once."""
-
-    async def send(self, stage: Stage) -> None:
-        await super().send(stage)
-        key = "campaign.metrics_reported.v1.claude"
-        bad = [Message(topology.EVENTS, key, b"{}", f"bad-{n}") for n in range(BAD)]
-        assert not any(await stage.resources.publisher.publish_all(bad))
-
-    async def check(self, stage: Stage) -> None:
-        await check_sum(stage, self.campaign)
-        office = next(one for one in OFFICE if one.queue == f"{self.queue}.dead")
-        # Who died before the ack has made dead letters that are made once more.
-        deaths = await stage.waiting(office.queue)
-        assert deaths > BAD
-        await stage.consume(office, deaths)
-        letters = await stage.rows("select message_id, error_class from dead_letters order by 1")
-        assert letters == [(f"bad-{n}", "INVALID_EVENT") for n in range(BAD)]

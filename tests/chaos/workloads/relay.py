@@ -1,17 +1,20 @@
-"""Work for the relay: its outbox and its dead-letter office."""
+"""Work for the relay: its outbox, its dead-letter office, and what others give the office."""
 
 from dataclasses import replace
 from uuid import uuid4
 
 from events.base import now
 from infra import outbox, topology
-from infra.message import message_of
+from infra.message import Message, message_of
 from infra.settle import ERROR_CLASS, LAST_FAILED, PLACE, REASON
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
 from tests.chaos.workloads.metrics import check_sum, deltas
 from tests.handlers.samples import create, put, running
 from workers.metrics import SUBSCRIPTIONS as METRICS
+from workers.relay import SUBSCRIPTIONS as OFFICE
+
+BAD = 4
 
 
 class Outbox:
@@ -65,3 +68,32 @@ class Office(Queued):
         rows = await stage.rows("select event_id, error_class, state from dead_letters order by 1")
         assert rows == [(id_, "POISON", "open") for id_ in ids]
         assert await stage.operations("dead") == ids
+
+
+class Spoiled:
+    """Another worker's work, and messages among it that must be dead letters, each once."""
+
+    def __init__(self, work: Queued) -> None:
+        self.module = work.module
+        self.work = work
+
+    async def send(self, stage: Stage) -> None:
+        await self.work.send(stage)
+        bad = [Message("", self.work.queue, b"{}", f"bad-{n}") for n in range(BAD)]
+        assert not any(await stage.resources.publisher.publish_all(bad))
+
+    async def between(self, stage: Stage) -> None:
+        await self.work.between(stage)
+
+    async def done(self, stage: Stage) -> bool:
+        return await self.work.done(stage)
+
+    async def check(self, stage: Stage) -> None:
+        await self.work.check(stage)
+        office = next(one for one in OFFICE if one.queue == topology.dead_queue(self.work.queue))
+        # Who died before the ack has made dead letters that are made once more.
+        deaths = await stage.waiting(office.queue)
+        assert deaths > BAD
+        await stage.consume(office, deaths)
+        letters = await stage.rows("select message_id, error_class from dead_letters order by 1")
+        assert letters == [(f"bad-{n}", "UNKNOWN_TYPE") for n in range(BAD)]

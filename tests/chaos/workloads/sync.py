@@ -26,3 +26,11 @@ class Sync(Queued):
         held = stage.platforms.books["claude"].campaigns.values()
         assert sorted(campaign.wished.reference for campaign in held) == sorted(ids)
         assert await stage.count("select count(*) from campaigns where leased_until > now()") == 0
+
+
+class Leased(Sync):
+    """Campaigns that somebody else seems to push, so their hints are told to come again."""
+
+    async def send(self, stage: Stage) -> None:
+        await super().send(stage)
+        await stage.rows("update campaigns set leased_until = now() + interval '1 hour'")
