@@ -33,6 +33,7 @@ from events.webhooks import WebhookUnrecognised
 __all__ = [
     "CATALOGUE",
     "EVENTS",
+    "INGRESS_EVENTS",
     "UPSTREAM_EVENTS",
     "AuditRecorded",
     "CampaignCreateRequested",
@@ -98,4 +99,13 @@ UPSTREAM_EVENTS: tuple[type[Event], ...] = (
     CampaignUpdateRequested,
     CampaignDeleteRequested,
     CampaignMetricsReported,
+)
+
+# What the ingress publishes on adrelay.events; its user of the broker may publish nothing else.
+INGRESS_EVENTS: tuple[type[Event], ...] = (
+    *UPSTREAM_EVENTS,
+    RegistrationRequested,
+    CampaignSyncRequested,
+    CampaignStatusReported,
+    WebhookUnrecognised,
 )

@@ -22,20 +22,37 @@ LONGEST = 255  # bytes of a short string
 # Which properties there are, as bits, in the order in which they are written.
 CONTENT_TYPE, HEADERS, DELIVERY_MODE = 1 << 15, 1 << 13, 1 << 12
 CORRELATION_ID, REPLY_TO, EXPIRATION = 1 << 10, 1 << 9, 1 << 8
-MESSAGE_ID, SENT_AT, TYPE, APP = 1 << 7, 1 << 6, 1 << 5, 1 << 3
+MESSAGE_ID, SENT_AT, TYPE = 1 << 7, 1 << 6, 1 << 5
+USER_ID, APP = 1 << 4, 1 << 3
+
+
+def signature_of(user: str) -> bytes:
+    """Write what every publish on a connection ends with: who publishes.
+
+    ``user`` is the user of the connection; the broker closes the channel for any other.
+    Raises ``ValueError`` when it has more than 255 bytes.
+    """
+    return _short(user) + _short(APP_ID)
 
 
 def frames_of(
-    message: Message, *, channel: int, message_id: str, now: int, most: int = 131_064
+    message: Message,
+    *,
+    channel: int,
+    message_id: str,
+    now: int,
+    signature: bytes,
+    most: int = 131_064,
 ) -> bytes:
     """Write a publish as the bytes of its frames.
 
-    ``now`` is seconds since 1970, ``most`` the largest piece of a body. Raises
-    ``ValueError`` when a property has more than 255 bytes.
+    ``now`` is seconds since 1970, ``signature`` what ``signature_of`` has made of the
+    connection's user, ``most`` the largest piece of a body. Raises ``ValueError`` when a
+    property has more than 255 bytes.
     """
     size = len(message.body)
     pieces = [_method(channel, message.exchange, message.routing_key, message.mandatory)]
-    pieces.append(_frame(HEADER, channel, _content(message, message_id, now)))
+    pieces.append(_frame(HEADER, channel, _content(message, message_id, now, signature)))
     parts = (message.body[start : start + most] for start in range(0, size, most))
     pieces.extend(_frame(BODY, channel, part) for part in parts)
     return b"".join(pieces)
@@ -47,8 +64,8 @@ def _method(channel: int, exchange: str, routing_key: str, mandatory: bool) -> b
     return _frame(METHOD, channel, PUBLISH + _short(exchange) + _short(routing_key) + bits)
 
 
-def _content(message: Message, message_id: str, now: int) -> bytes:
-    flags = DELIVERY_MODE | MESSAGE_ID | SENT_AT | APP
+def _content(message: Message, message_id: str, now: int, signature: bytes) -> bytes:
+    flags = DELIVERY_MODE | MESSAGE_ID | SENT_AT | USER_ID | APP
     values: list[bytes] = []
     if message.content_type:
         flags |= CONTENT_TYPE
@@ -71,7 +88,7 @@ def _content(message: Message, message_id: str, now: int) -> bytes:
     if message.type:
         flags |= TYPE
         values.append(_short(message.type))
-    values.append(_short(APP_ID))
+    values.append(signature)
     return CONTENT.pack(60, 0, len(message.body), flags) + b"".join(values)
 
 

@@ -1,4 +1,4 @@
-"""RabbitMQ's management API: what cannot be said over AMQP (vhosts, users, policies).
+"""RabbitMQ's management API: what cannot be said over AMQP (vhosts, definitions, policies).
 
 The policy gives queues that are not ours ``drop-head``: a foreign quorum queue that is full
 then loses its own oldest messages instead of refusing what we publish. (For classic queues
@@ -7,18 +7,16 @@ their own ``x-overflow`` argument wins over any policy: tried on 3.10.8.)
 
 import base64
 import json
-import re
 import urllib.error
 import urllib.request
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from infra import topology
+from infra.definitions import FOREIGN_POLICY, foreign_policy
 
 TIMEOUT = 30.0  # seconds
 OPERATOR = "operator"
-FOREIGN_POLICY = "adrelay-foreign-queues"
 
 
 class Management:
@@ -69,23 +67,10 @@ class Management:
         """List the names of the vhosts."""
         return [vhost["name"] for vhost in self.call("GET", "vhosts")]
 
-    def add_user(self, user: str, password: str, vhost: str, *, tags: str = "") -> None:
-        """Make a user or set its password, and give it the whole of a vhost."""
-        self.call("PUT", "users", user, body={"password": password, "tags": tags})
-        self.allow(user, vhost)
-
-    def allow(self, user: str, vhost: str) -> None:
-        """Let a user configure, write and read everything in a vhost."""
-        everything = {"configure": ".*", "write": ".*", "read": ".*"}
-        self.call("PUT", "permissions", vhost, user, body=everything)
-
-    def add_policy(self, vhost: str, name: str, pattern: str, definition: dict[str, Any]) -> None:
-        """Give the queues whose name matches ``pattern`` the arguments of ``definition``."""
-        body = {"pattern": pattern, "definition": definition, "apply-to": "queues", "priority": 0}
-        self.call("PUT", "policies", vhost, name, body=body)
+    def import_definitions(self, definitions: dict[str, Any]) -> None:
+        """Make or change what ``infra.definitions`` names; what it does not name stays."""
+        self.call("POST", "definitions", body=definitions)
 
     def protect_publishing(self, vhost: str) -> None:
         """Let queues outside our names drop their oldest messages when they are full."""
-        ours = "|".join(re.escape(queue.name) for queue in topology.queues())
-        pattern = f"^(?!(?:{ours})$)"
-        self.add_policy(vhost, FOREIGN_POLICY, pattern, {"overflow": "drop-head"})
+        self.call("PUT", "policies", vhost, FOREIGN_POLICY, body=foreign_policy())

@@ -1,7 +1,9 @@
 """What we publish: a message whose properties are built afresh, never copied.
 
 Copied CC, BCC, expiration, user_id, reply_to and death headers were each seen to
-duplicate, drop or close something; so ``Message`` has no place for them.
+duplicate, drop or close something; so ``Message`` has no place for them. The user id that
+every publish carries is the connection's, and comes with it: the broker closes a channel on
+which another one is claimed.
 """
 
 from collections.abc import Mapping
@@ -37,8 +39,8 @@ class Message:
     persistent: bool = True
     mandatory: bool = True
 
-    def properties(self) -> Basic.Properties:
-        """Build the AMQP properties that travel with the body."""
+    def properties(self, user: str) -> Basic.Properties:
+        """Build the AMQP properties that travel with the body, as ``user`` of the broker."""
         return Basic.Properties(
             content_type=self.content_type,
             headers=dict(self.headers) or None,
@@ -49,6 +51,7 @@ class Message:
             message_id=self.message_id,
             timestamp=now(),
             message_type=self.type,
+            user_id=user,
             app_id=APP_ID,
         )
 

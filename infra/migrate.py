@@ -132,7 +132,7 @@ def _protect(management: Management, vhost: str) -> None:
 def main() -> int:
     """Run the release step; the exit status says whether the workers may start."""
     try:
-        asyncio.run(release(load_settings()))
+        asyncio.run(release(load_settings("release")))
     except (Refused, ValidationError) as error:
         sys.stderr.write(f"release refused: {error}\n")
         return 1

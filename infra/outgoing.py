@@ -14,17 +14,28 @@ from typing import Any
 
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
-from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
+from aiormq.exceptions import (
+    ChannelAccessRefused,
+    ChannelClosed,
+    ChannelNotFoundEntity,
+    DeliveryError,
+    PublishError,
+)
 from pamqp.commands import Basic
 
 from events.base import new_id
 from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown, Unroutable
-from infra.frames import frames_of
+from infra.frames import frames_of, signature_of
 from infra.message import Message
 
 FULL = 0.001  # seconds until a writer that is behind is tried again
 
 Answer = asyncio.Future[Any]
+
+
+def user_of(channel: Channel) -> str:
+    """Tell which user of the broker a channel's connection has logged in as."""
+    return channel.connection.url.user or "guest"
 
 
 class Outgoing:
@@ -33,6 +44,7 @@ class Outgoing:
     def __init__(self, channel: Channel) -> None:
         """Take the channel over."""
         self._channel = channel
+        self._signature = signature_of(user_of(channel))
         self._loop = asyncio.get_running_loop()
         self._open: set[Answer] = set()
         self._pending: list[bytes] = []
@@ -66,6 +78,7 @@ class Outgoing:
                 channel=channel.number,
                 message_id=name,
                 now=int(time.time()),
+                signature=self._signature,
                 most=channel.max_content_size,
             )
         except (ValueError, TypeError) as error:
@@ -132,9 +145,24 @@ def failure_of(error: BaseException, message: Message) -> PublishFailed:
         return refusal_of(message)
     if isinstance(error, DeliveryError):
         return BrokerRefused(f"the broker refused a message for {message.exchange!r}")
-    # A missing exchange closes the channel under every publish in flight; the broker names it.
-    if isinstance(error, ChannelNotFoundEntity) and f"'{message.exchange}'" in str(error):
-        return Unroutable(f"there is no exchange {message.exchange!r}")
+    if isinstance(error, ChannelClosed) and (reason := _misdirected(error, message)):
+        return Unroutable(reason)
     if isinstance(error, Outage):
         return PublishUnknown(str(error))
     return PublishUnknown(f"the broker is gone: {type(error).__name__}")
+
+
+def _misdirected(error: ChannelClosed, message: Message) -> str | None:
+    """Say why this message has closed the channel, if it is the one that the broker names.
+
+    Every publish in flight gets to know of it; the others may simply be repeated.
+    """
+    text = str(error)
+    if f"exchange '{message.exchange}'" not in text:
+        return None
+    if isinstance(error, ChannelNotFoundEntity):
+        return f"there is no exchange {message.exchange!r}"
+    named = " topic '" not in text or f" topic '{message.routing_key}'" in text
+    if isinstance(error, ChannelAccessRefused) and named:
+        return f"our user of the broker may not do that: {text}"
+    return None

@@ -18,6 +18,7 @@ from pamqp.commands import Basic
 from infra.bus import Link, guarded
 from infra.errors import Outage
 from infra.message import Message
+from infra.outgoing import user_of
 from infra.settings import Settings
 
 REPLY_TO = "amq.rabbitmq.reply-to"
@@ -77,7 +78,7 @@ class Requester:
             request.body,
             exchange=request.exchange,
             routing_key=request.routing_key,
-            properties=request.properties(),
+            properties=request.properties(user_of(channel)),
             mandatory=True,
         )
         answer = await guarded(publishing, self._limit)

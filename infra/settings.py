@@ -30,6 +30,10 @@ class Settings(RateSettings):
         default=SecretStr("amqp://guest:guest@127.0.0.1:5672/"),
         description="AMQP URL of the broker; several, separated by spaces, are tried in turn",
     )
+    ingress_user: str | None = Field(
+        default=None,
+        description="The ingress' user of the broker, if it is another than RABBITMQ_URL's",
+    )
     rabbitmq_management_url: SecretStr | None = Field(
         default=None,
         description="Management API of the broker; the release step sets a policy through it",
@@ -191,12 +195,14 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 @cache
-def load_settings() -> Settings:
+def load_settings(process: str = "") -> Settings:
     """Read the environment, over ``.services/env`` where a checkout has it.
 
-    Raises ``pydantic.ValidationError`` naming each variable that is wrong.
+    ``process`` is one that has a file of its own there, which then counts too
+    (``release``). Raises ``pydantic.ValidationError`` naming each variable that is wrong.
     """
-    found = {**read_env_file(SERVICES_ENV), **os.environ}
+    own = read_env_file(SERVICES_ENV.with_name(f"{process}.env")) if process else {}
+    found = {**read_env_file(SERVICES_ENV), **own, **os.environ}
     known = {name: found[name.upper()] for name in Settings.model_fields if name.upper() in found}
     return Settings.model_validate(known)
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra.deploy.services.apart import apart
 from infra.resources import Resources, open_engine, open_redis, open_resources
 from infra.settings import Settings
-from tests.services import Services, clean, open_services, open_settings
+from tests.services import TESTER, Services, clean, open_services, open_settings, url_as
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +61,7 @@ async def resources(settings: Settings) -> AsyncIterator[Resources]:
 
 @pytest.fixture
 async def broker(settings: Settings) -> AsyncIterator[AbstractConnection]:
-    """A plain connection to the module's vhost."""
-    connection = await aio_pika.connect(settings.rabbitmq_url.get_secret_value(), timeout=10)
+    """A plain connection to the module's vhost, as a user who may do anything there."""
+    connection = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url), timeout=10)
     yield connection
     await connection.close()

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import aiohttp
 
+from infra.definitions import INGRESS
 from infra.settings import Settings
-from tests.services import environment
+from tests.services import as_user, environment
 
 ROOT = Path(__file__).resolve().parent.parent
+INGRESS_MODULE = "workers.ingress"  # a user of its own, as in an installation
 
 
 def free_port() -> int:
@@ -32,6 +34,8 @@ class Process:
         """Prepare; nothing runs yet. Without a ``port`` it listens on a free one."""
         self.module = module
         self.port = port or free_port()
+        if module == INGRESS_MODULE:
+            settings = as_user(INGRESS, settings)
         self._environment = {**environment(settings), "PORT": str(self.port), **more}
         self._process: asyncio.subprocess.Process | None = None
         # A file, because a pipe that nobody reads would stop the process.

@@ -21,8 +21,10 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+from yarl import URL
 
 from infra import topology
+from infra.definitions import INGRESS, OPS, definitions
 from infra.deploy.keys import make_keys
 from infra.deploy.services import postgres, rabbitmq, redis
 from infra.deploy.services.apart import apart
@@ -37,6 +39,9 @@ from infra.tables import metadata
 
 PLACE = Place(CHECKOUT / ".services" / "test", durable=False)
 REDIS_DATABASES = 64
+TESTER = "tester"
+# The passwords of the broker's users, by vhost.
+PASSWORDS: dict[str, dict[str, str]] = {}
 TIMEOUT = 30.0  # seconds
 # argon2id as weak as it gets: the tests hash often and protect nothing.
 CHEAP = {"argon2_memory_kib": 8, "argon2_time": 1, "argon2_parallelism": 1}
@@ -64,12 +69,25 @@ class Services:
         """The migrated database that every test module's is a copy of."""
         return f"test_{self.session}_template"
 
+    def add_vhost(self, vhost: str) -> None:
+        """Make a vhost with the users of an installation, and one who may do anything there.
+
+        The latter may publish in any user's name: it has the tag ``impersonator``.
+        """
+        operator = self.operator
+        operator.import_definitions(definitions(vhost))
+        password = self.place.passwords()["RABBITMQ_OPERATOR_PASSWORD"]
+        operator.call("PUT", "users", TESTER, body={"password": password, "tags": "impersonator"})
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        operator.call("PUT", "permissions", vhost, TESTER, body=everything)
+        PASSWORDS[vhost] = {**rabbitmq.passwords_of(self.place), TESTER: password}
+
     def rabbitmq_url(self, vhost: str) -> str:
-        """Give the URL of a vhost."""
+        """Give the URL of a vhost, as the workers' user."""
         return rabbitmq.url(self.place, self.ports).rpartition("/")[0] + f"/{vhost}"
 
     def management_url(self) -> str:
-        """Give the URL of the management API, for Adrelay's own user."""
+        """Give the URL of the management API, for the user of the release step."""
         return rabbitmq.management_url(self.place, self.ports)
 
     def database_url(self, database: str) -> str:
@@ -155,14 +173,15 @@ def _leave() -> None:
 def open_settings(services: Services, name: str) -> Iterator[Settings]:
     """Make a fresh vhost and database, declared and migrated, and remove them in the end."""
     own = f"test_{services.session}_{name}"[:60].lower()
-    services.operator.add_vhost(own)
-    services.operator.allow(rabbitmq.USER, own)
+    services.add_vhost(own)
     services.execute(f"create database {own} template {services.template} owner {postgres.ROLE};")
-    apart(lambda: declare_topology(services.rabbitmq_url(own)))
+    release = url_as(OPS, services.rabbitmq_url(own))
+    apart(lambda: declare_topology(release))
     try:
         yield Settings.model_validate(
             {
                 "rabbitmq_url": services.rabbitmq_url(own),
+                "ingress_user": INGRESS,
                 "database_url": services.database_url(own),
                 "rabbitmq_management_url": services.management_url(),
                 "redis_url": services.redis_url(),
@@ -174,6 +193,20 @@ def open_settings(services: Services, name: str) -> Iterator[Settings]:
     finally:
         services.execute(f"drop database {own} with (force);")
         services.operator.remove_vhost(own)
+
+
+def url_as(user: str, url: SecretStr | str) -> str:
+    """Give the broker's URL with another user's name and password."""
+    text = url if isinstance(url, str) else url.get_secret_value()
+    parts = URL(text)
+    return str(parts.with_user(user).with_password(PASSWORDS[parts.path.strip("/")][user]))
+
+
+def as_user(user: str, settings: Settings) -> Settings:
+    """Give the settings of a process that connects to the broker as another user."""
+    return settings.model_copy(
+        update={"rabbitmq_url": SecretStr(url_as(user, settings.rabbitmq_url))}
+    )
 
 
 def environment(settings: Settings) -> Mapping[str, str]:
@@ -205,7 +238,7 @@ async def _truncate(settings: Settings) -> None:
 
 
 async def _purge(settings: Settings) -> None:
-    connection = await aio_pika.connect(settings.rabbitmq_url.get_secret_value())
+    connection = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url))
     async with connection, connection.channel() as channel:
         for declared in topology.queues():
             if declared.arguments.get("x-queue-type") != "stream":

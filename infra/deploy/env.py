@@ -2,13 +2,14 @@
 
 Shell syntax, so that ``. .services/env`` works too, and readable by its owner alone. Three
 keys stand in ``.services/auth.env``: only the auth worker may sign tokens and open sealed
-credentials. The sandbox alone knows its state file, so that no other sandbox started from
-this checkout writes into it. Secrets are made on the first start and kept; the environment
-overrides them.
+credentials. ``RABBITMQ_URL`` is the workers' user of the broker; the ingress' stands in
+``web.env``, that of the release step, which may declare, in ``release.env``. The sandbox alone
+knows its state file, so that no other sandbox started from this checkout writes into it.
+Secrets are made on the first start and kept; the environment overrides them.
 """
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from infra.deploy.keys import make_keys
@@ -19,7 +20,7 @@ from infra.deploy.services.provide import Servers
 from infra.settings import read_env_file
 from schemas.base import PLATFORMS
 
-# What one process alone is told.
+# Which of the secrets one process alone is told.
 OWN: Mapping[str, tuple[str, ...]] = {
     "auth": ("TOKEN_SIGNING_KEY", "TOKEN_KEYS_SINCE", "SEAL_PRIVATE_KEY", "REFRESH_KEY"),
     SANDBOX: ("SANDBOX_STATE",),
@@ -44,11 +45,11 @@ def write_env(
     # The platforms remember what our database remembers, over a restart of both.
     state = {"SANDBOX_STATE": str(place.state / "sandbox.json")}
     values = {**_addresses(servers, processes), **state, **secrets}
-    for process, names in OWN.items():
-        _write(env_file(place, process), values, names)
-    common = [name for name in values if not any(name in names for names in OWN.values())]
-    _write(env_file(place), values, common)
-    return {name: values[name] for name in common}
+    own = {process: {name: values.pop(name) for name in names} for process, names in OWN.items()}
+    for process, told in {**own, **servers.own}.items():
+        _write(env_file(place, process), told)
+    _write(env_file(place), values)
+    return values
 
 
 def _addresses(servers: Servers, processes: Sequence[Process]) -> dict[str, str]:
@@ -63,8 +64,8 @@ def _addresses(servers: Servers, processes: Sequence[Process]) -> dict[str, str]
     }
 
 
-def _write(path: Path, values: Mapping[str, str], names: Iterable[str]) -> None:
-    write_private(path, "".join(f"{name}={shlex.quote(values[name])}\n" for name in names))
+def _write(path: Path, values: Mapping[str, str]) -> None:
+    write_private(path, "".join(f"{name}={shlex.quote(text)}\n" for name, text in values.items()))
 
 
 def environment_of(

@@ -9,19 +9,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from infra.deploy.env import write_env
-from infra.deploy.procfile import SANDBOX, Process, plan
+from infra.deploy.env import env_file, write_env
+from infra.deploy.procfile import RELEASE, SANDBOX, Process, plan
 from infra.deploy.services import prometheus
 from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.place import CHECKOUT, Account, Place
 from infra.deploy.services.provide import Servers, provide, withdraw
 from infra.deploy.status import end_survivors, forget
+from infra.settings import read_env_file
 
 SUPERVISOR = "supervisor"
 STEP_DEADLINE = 180.0  # seconds
 STOP_DEADLINE = 90.0  # seconds; longer than the supervisor's own and the servers'
 # Modules run once before the processes, with what they are for.
-STEPS = {"infra.migrate": "migrating and declaring", "infra.seed": "seeding"}
+MIGRATE = "infra.migrate"
+STEPS = {MIGRATE: "migrating and declaring", "infra.seed": "seeding"}
 
 Say = Callable[[str], None]
 
@@ -45,7 +47,8 @@ def start(place: Place, environment: Mapping[str, str], say: Say) -> list[Proces
     _start_prometheus(place, servers, processes, say)
     for module, what in STEPS.items():
         say(what)
-        _step(module, {**environment, **values})
+        own = read_env_file(env_file(place, RELEASE)) if module == MIGRATE else {}
+        _step(module, {**environment, **values, **own})
     return processes
 
 

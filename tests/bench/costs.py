@@ -17,6 +17,7 @@ from events.base import now
 from handlers.metrics import record_metrics
 from infra import inbox, outbox, telemetry
 from infra.context import Context
+from infra.definitions import WORKERS
 from infra.delivery import Delivery, Received, digest, identity, receive
 from infra.errors import Transient
 from infra.message import message_of
@@ -88,7 +89,7 @@ async def _batch(resources: Resources, spent: Spent) -> None:
 
 def _read(spent: Spent) -> list[Received]:
     messages = [message_of(report(number)) for number in range(BATCH)]
-    headers = [message.properties() for message in messages]
+    headers = [message.properties(WORKERS) for message in messages]
     with spending(spent, "delivery"):
         deliveries = [
             Delivery(n, OURS, EVENTS, KEY, message.body, header, redelivered=False)

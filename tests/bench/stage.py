@@ -17,6 +17,7 @@ from aio_pika.abc import AbstractConnection
 
 from infra import topology
 from infra.bus import Publisher
+from infra.definitions import INGRESS, WORKERS
 from infra.deploy.services import postgres
 from infra.deploy.services.apart import apart
 from infra.deploy.services.daemon import Daemon
@@ -26,12 +27,14 @@ from infra.migrate import migrate_database
 from infra.settings import Settings
 from tests.bench.events import CAMPAIGNS
 from tests.processes import free_port
-from tests.services import Services, environment, open_settings
+from tests.services import TESTER, Services, as_user, environment, open_settings, url_as
 
 PLACE = Place(CHECKOUT / ".services" / "bench")
 LOG = PLACE.logs / "programs.log"
 OURS = "metrics.record"
 PEERS = "bench.events"
+# The broker's users of our own programs; the peers' declare queues of their own.
+USERS = {"workers.ingress": INGRESS, "tests.bench.worker": WORKERS}
 ENDING = 15.0  # seconds
 TABLES = """
     create table bench_inbox (event_id text primary key, at timestamptz not null default now());
@@ -128,7 +131,7 @@ def _servers() -> Iterator[Settings]:
 async def open_stage(settings: Settings) -> AsyncIterator[Stage]:
     """Connect, and put what is the same for all into the database."""
     database = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
-    broker = await aio_pika.connect(settings.rabbitmq_url.get_secret_value(), timeout=10)
+    broker = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url), timeout=10)
     async with Publisher(settings, "bench") as publisher, broker:
         await database.execute(TABLES)
         await database.execute(CAMPAIGN, CAMPAIGNS)
@@ -146,7 +149,7 @@ async def program(
         process = await asyncio.create_subprocess_exec(
             *words,
             cwd=CHECKOUT,
-            env={**environment(settings), **more},
+            env={**environment(as_user(USERS.get(argv[-1], TESTER), settings)), **more},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log if "BENCH_TOLD" not in more else asyncio.subprocess.PIPE,
             stderr=log,

@@ -6,11 +6,13 @@ import orjson
 import pytest
 
 from infra import topology
+from infra.definitions import OPS
 from infra.migrate import declare_topology
 from tests.chaos.history import Way
 from tests.chaos.nemesis import HEARTBEAT, Nemesis
 from tests.chaos.servers import BROKER
 from tests.infra.ledger import QUEUE, until
+from tests.services import url_as
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(150)]
 
@@ -91,7 +93,7 @@ async def test_a_queue_deleted_under_its_readers_is_missed_and_read_again(
                 *(world.processes[name].ready(20, status=503) for name in ("one", "two"))
             )
         finally:
-            await declare_topology(world.settings.rabbitmq_url.get_secret_value())
+            await declare_topology(url_as(OPS, world.settings.rabbitmq_url))
         world.aside |= await _take_unrouted(nemesis)
         return len(world.aside) > 0
 

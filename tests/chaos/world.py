@@ -31,6 +31,7 @@ from tests.chaos.servers import Servers
 from tests.chaos.worker import CREATE, CREATE_NEWEST
 from tests.infra.ledger import QUEUE, depth, until
 from tests.processes import Process
+from tests.services import TESTER, url_as
 
 CAUSED = "chaos.caused"
 MODULES = {
@@ -79,9 +80,8 @@ class World:
 
     @asynccontextmanager
     async def broker(self) -> AsyncIterator[AbstractConnection]:
-        connection = await aio_pika.connect(
-            self.settings.rabbitmq_url.get_secret_value(), timeout=10
-        )
+        url = url_as(TESTER, self.settings.rabbitmq_url)
+        connection = await aio_pika.connect(url, timeout=10)
         async with connection:
             yield connection
 
@@ -208,7 +208,7 @@ async def _prepare(settings: Settings) -> str:
         await tx.execute(text(CREATE_NEWEST))
         key = await add_publisher(tx)
     await engine.dispose()
-    broker = await aio_pika.connect(settings.rabbitmq_url.get_secret_value(), timeout=10)
+    broker = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url), timeout=10)
     async with broker, broker.channel() as channel:
         queue = await channel.declare_queue(
             CAUSED, durable=True, arguments={"x-queue-type": "quorum"}

@@ -5,10 +5,11 @@ import sys
 
 import pytest
 
+from infra.definitions import OPS, UPSTREAM
 from infra.deploy.services.place import CHECKOUT
 from infra.settings import Settings
 from tests.e2e.system import running_system
-from tests.services import environment
+from tests.services import environment, url_as
 
 
 async def run(settings: Settings, *words: str, **more: str) -> tuple[int | None, str]:
@@ -26,16 +27,22 @@ async def run(settings: Settings, *words: str, **more: str) -> tuple[int | None,
     return process.returncode, output.decode()
 
 
+def urls(settings: Settings) -> dict[str, str]:
+    """Give the broker's URLs of those who look on and of the upstream system."""
+    users = {"OPS_RABBITMQ_URL": OPS, "UPSTREAM_RABBITMQ_URL": UPSTREAM}
+    return {name: url_as(user, settings.rabbitmq_url) for name, user in users.items()}
+
+
 @pytest.mark.timeout(180)
 async def test_every_step_of_the_story_runs_and_its_traffic_counts_once(
     settings: Settings,
 ) -> None:
-    code, output = await run(settings, "infra.seed")
+    code, output = await run(settings, "infra.seed", **urls(settings))
     assert code == 0, output
 
     async with running_system(settings) as system:
         words = ("infra.deploy.demo", "--repeat", "5")
-        code, output = await run(settings, *words, ADRELAY_URL=system.url)
+        code, output = await run(settings, *words, ADRELAY_URL=system.url, **urls(settings))
 
     assert code == 0, output
     assert [line[:2] for line in output.splitlines() if line[1:2] == "."] == [
@@ -45,7 +52,7 @@ async def test_every_step_of_the_story_runs_and_its_traffic_counts_once(
 
 
 async def test_the_story_ends_with_a_reason_where_nothing_answers(settings: Settings) -> None:
-    nowhere = {"RABBITMQ_URL": "amqp://guest:guest@127.0.0.1:1/"}
+    nowhere = dict.fromkeys(urls(settings), "amqp://guest:guest@127.0.0.1:1/")
 
     code, output = await run(settings, "infra.deploy.demo", ADRELAY_URL="http://[::1]:1", **nowhere)
 

@@ -16,6 +16,7 @@ from events.base import encode
 from infra import topology
 from infra.bus import Link
 from infra.consumer import Consumer
+from infra.definitions import WORKERS
 from infra.resources import Resources
 from infra.subscription import Handler, Subscription
 
@@ -72,7 +73,7 @@ async def publish(
     *bodies: bytes | CampaignMetricsReported,
     key: str = "campaign.metrics_reported.v1.claude",
 ) -> None:
-    """Publish as an upstream system would."""
+    """Publish what is believed whatever its source: in the name of our own workers."""
     async with broker.channel() as channel:
         exchange = await channel.get_exchange(topology.EVENTS)
         messages = (
@@ -80,6 +81,7 @@ async def publish(
                 body if isinstance(body, bytes) else encode(body),
                 content_type="application/cloudevents+json",
                 delivery_mode=2,
+                user_id=WORKERS,
             )
             for body in bodies
         )

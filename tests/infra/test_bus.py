@@ -44,11 +44,30 @@ async def test_a_returned_message_is_never_credited_to_another_publish_of_its_id
 async def test_a_missing_exchange_is_named_and_the_publisher_recovers(
     resources: Resources, broker: AbstractConnection
 ) -> None:
-    with pytest.raises(Unroutable, match="there is no exchange 'missing'"):
-        await resources.publisher.publish(Message("missing", "x", b"", "m-1"))
+    missing = topology.retry_exchange("30m")
+    async with broker.channel() as channel:
+        await channel.exchange_delete(missing)
+    with pytest.raises(Unroutable, match=f"there is no exchange '{missing}'"):
+        await resources.publisher.publish(Message(missing, "x", b"", "m-1"))
     await until(lambda: _connected(resources.publisher))
     await resources.publisher.publish(message_of(report(1)))
     assert await depth(broker, QUEUE) == 1
+    await topology.declare(broker)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "key"), [("amq.topic", "x"), (topology.EVENTS, "login.requested.v1")]
+)
+async def test_what_our_user_may_not_publish_is_unroutable_and_nothing_else_is(
+    resources: Resources, broker: AbstractConnection, exchange: str, key: str
+) -> None:
+    good = [message_of(report(number)) for number in range(3)]
+    verdicts = await resources.publisher.publish_all([Message(exchange, key, b"", "m-1"), *good])
+    assert [type(verdict) for verdict in verdicts] == [Unroutable, *3 * [PublishUnknown]]
+    assert "our user of the broker may not" in str(verdicts[0])
+    await until(lambda: _connected(resources.publisher))
+    assert await resources.publisher.publish_all(good) == [None, None, None]
+    assert await depth(broker, QUEUE) == 3
 
 
 async def test_without_a_broker_a_publish_fails_at_once_and_says_that_nothing_is_known(

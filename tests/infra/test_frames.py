@@ -11,9 +11,10 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from infra.frames import frames_of
+from infra.frames import frames_of, signature_of
 from infra.message import Message
 
+USER = "adrelay-ümläut"
 short = st.text(max_size=60)
 maybe = st.none() | short
 values = st.none() | st.booleans() | st.integers(-(2**31), 2**31 - 1) | short
@@ -35,7 +36,7 @@ messages = st.builds(
 
 
 def as_the_library_writes(message: Message, channel: int, now: int, most: int) -> bytes:
-    properties = message.properties()
+    properties = message.properties(USER)
     properties.timestamp = datetime.fromtimestamp(now, UTC)
     parts: list[Any] = [
         Basic.Publish(
@@ -61,10 +62,19 @@ def as_the_library_writes(message: Message, channel: int, now: int, most: int) -
 def test_a_publish_has_the_bytes_that_the_library_would_write(
     message: Message, channel: int, now: int, most: int
 ) -> None:
-    written = frames_of(message, channel=channel, message_id=message.message_id, now=now, most=most)
+    written = frames_of(
+        message,
+        channel=channel,
+        message_id=message.message_id,
+        now=now,
+        signature=signature_of(USER),
+        most=most,
+    )
     assert written == as_the_library_writes(message, channel, now, most)
 
 
 def test_a_property_that_is_too_long_is_refused_before_anything_is_written() -> None:
     with pytest.raises(ValueError, match="255 bytes"):
-        frames_of(Message("x", "k" * 256, b"", "m"), channel=1, message_id="m", now=0)
+        frames_of(
+            Message("x", "k" * 256, b"", "m"), channel=1, message_id="m", now=0, signature=b""
+        )

@@ -9,16 +9,18 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra import topology
+from infra.definitions import OPS
 from infra.deploy.services.ports import is_free
 from infra.migrate import Refused, declare_topology, release
 from infra.settings import Settings
+from tests.services import as_user, url_as
 
 
 async def test_a_release_is_repeated_without_effect(
     settings: Settings, engine: AsyncEngine
 ) -> None:
-    await release(settings)
-    await release(settings)
+    await release(as_user(OPS, settings))
+    await release(as_user(OPS, settings))
 
     async with engine.connect() as connection:
         rows = await connection.scalar(text("select count(*) from alembic_version"))
@@ -43,11 +45,11 @@ async def test_a_queue_with_other_arguments_is_named_with_what_to_do(
         await channel.declare_queue("metrics.record", durable=True)
 
     with pytest.raises(Refused, match=r"metrics\.record.*new name"):
-        await declare_topology(settings.rabbitmq_url.get_secret_value())
+        await declare_topology(url_as(OPS, settings.rabbitmq_url))
 
     async with broker.channel() as channel:
         await channel.queue_delete("metrics.record")
-    await declare_topology(settings.rabbitmq_url.get_secret_value())
+    await declare_topology(url_as(OPS, settings.rabbitmq_url))
 
 
 async def test_servers_that_are_not_there_are_named_when_patience_ends() -> None:
@@ -75,7 +77,7 @@ async def test_redis_is_empty_at_the_start_of_a_test(redis: Redis) -> None:
 async def test_a_full_foreign_queue_does_not_refuse_what_is_published(
     settings: Settings, broker: AbstractConnection
 ) -> None:
-    await release(settings)
+    await release(as_user(OPS, settings))
 
     async with broker.channel() as channel:
         arguments: FieldTable = {

@@ -13,12 +13,14 @@ from infra import topology
 from infra.bus import Link
 from infra.consumer import Consumer
 from infra.context import Context
+from infra.definitions import INGRESS
 from infra.errors import Outage, Permanent
 from infra.message import Message, message_of
 from infra.requests import Requester
 from infra.resources import Resources
 from infra.settings import Settings
 from infra.subscription import Handler, Subscription
+from tests.services import as_user
 
 
 def request(sealed: str = "abc") -> Message:
@@ -51,7 +53,7 @@ async def answering(resources: Resources, handler: Handler) -> AsyncIterator[Non
 async def test_every_request_gets_its_own_answer(resources: Resources) -> None:
     async with (
         answering(resources, echo),
-        Requester(resources.settings, "test") as requester,
+        Requester(as_user(INGRESS, resources.settings), "test") as requester,
     ):
         asked = [requester.ask(request(f"x{n}"), 10) for n in range(50)]
         answers: list[Any] = await asyncio.gather(*asked)
@@ -63,7 +65,7 @@ async def test_a_request_that_fails_is_answered_and_leaves_nothing_behind(
 ) -> None:
     async with (
         answering(resources, echo),
-        Requester(resources.settings, "test") as requester,
+        Requester(as_user(INGRESS, resources.settings), "test") as requester,
     ):
         answers = await asyncio.gather(
             requester.ask(request("bad"), 10), requester.ask(request("good"), 10)
@@ -72,7 +74,7 @@ async def test_a_request_that_fails_is_answered_and_leaves_nothing_behind(
 
 
 async def test_nobody_answers_in_time(settings: Settings) -> None:
-    async with Requester(settings, "test") as requester:
+    async with Requester(as_user(INGRESS, settings), "test") as requester:
         with pytest.raises(Outage, match="no worker has answered in time"):
             await requester.ask(request(), 0.2)
 
@@ -86,7 +88,7 @@ async def test_a_request_expires_with_its_deadline_and_a_late_worker_never_sees_
         seen.extend(event.data.sealed for event in events)
         return await echo(events, ctx)
 
-    async with Requester(resources.settings, "test") as requester:
+    async with Requester(as_user(INGRESS, resources.settings), "test") as requester:
         with pytest.raises(Outage):
             await requester.ask(request("old"), 0.2)
         async with answering(resources, note):

@@ -11,13 +11,15 @@ from prometheus_client import REGISTRY
 from events import EVENTS
 from events.base import Event
 from infra import topology
-from infra.bus import Link
+from infra.bus import Link, Publisher
 from infra.message import Message
 from infra.resources import Resources
+from infra.settings import Settings
 from infra.topology import REQUEST_QUEUES, WORK_QUEUES
 from infra.watch import look_at_broker
 from schemas.base import PLATFORMS
 from tests.infra.ledger import depth, take, until
+from tests.services import TESTER, as_user
 
 QUEUES = [*topology.WORK_QUEUE_NAMES, *(queue.name for queue in REQUEST_QUEUES)]
 REQUESTED = {event for queue in REQUEST_QUEUES for event in queue.events}
@@ -28,6 +30,12 @@ async def link(resources: Resources) -> AsyncIterator[Link]:
     link = Link(resources.settings, "test:look")
     yield link
     await link.close()
+
+
+@pytest.fixture
+async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
+    async with Publisher(as_user(TESTER, settings), "test") as publisher:
+        yield publisher
 
 
 def keys(event: type[Event]) -> list[tuple[str, str | None]]:
@@ -51,11 +59,11 @@ def wanted(event: type[Event], platform: str | None) -> set[str]:
 
 @pytest.mark.parametrize("event", EVENTS)
 async def test_every_event_reaches_the_queues_of_its_handlers_and_no_other(
-    resources: Resources, broker: AbstractConnection, event: type[Event]
+    publisher: Publisher, broker: AbstractConnection, event: type[Event]
 ) -> None:
     exchange = topology.REQUESTS if event in REQUESTED else topology.EVENTS
     for key, platform in keys(event):
-        await resources.publisher.publish(Message(exchange, key, b"{}", f"m-{key}"))
+        await publisher.publish(Message(exchange, key, b"{}", f"m-{key}"))
         reached = {queue for queue in QUEUES if await depth(broker, queue)}
         assert reached == wanted(event, platform)
         for queue in reached:
@@ -64,10 +72,10 @@ async def test_every_event_reaches_the_queues_of_its_handlers_and_no_other(
 
 
 async def test_an_event_that_nobody_handles_stays_to_be_seen_and_raises_a_metric(
-    resources: Resources, broker: AbstractConnection, link: Link
+    publisher: Publisher, broker: AbstractConnection, link: Link
 ) -> None:
     message = Message(topology.EVENTS, "campaign.invented.v9", b"{}", "m-1")
-    await resources.publisher.publish(message)
+    await publisher.publish(message)
     await until(lambda: _depth_is(broker, topology.UNROUTED, 1))
     await look_at_broker(link, 10)
     assert REGISTRY.get_sample_value("adrelay_unrouted_messages") == 1

@@ -26,6 +26,7 @@ from events.base import new_id
 from events.users import SealedRequest
 from handlers.credentials import API, Sealed
 from infra import topology
+from infra.definitions import INGRESS
 from infra.errors import Outage
 from infra.message import Message, message_of
 from infra.requests import Requester
@@ -34,7 +35,7 @@ from infra.settings import Settings
 from infra.tokens import Verifier
 from tests.infra.ledger import depth, until
 from tests.processes import running
-from tests.services import environment
+from tests.services import as_user, environment
 
 PASSWORD = "plain but long enough"
 WHO = {"email": "ada@example.com", "password": PASSWORD}
@@ -73,7 +74,7 @@ def message(event: Sealed) -> Message:
 
 @asynccontextmanager
 async def asking(settings: Settings) -> AsyncIterator[Client]:
-    async with Requester(settings, "test") as requester:
+    async with Requester(as_user(INGRESS, settings), "test") as requester:
         yield Client(requester, settings)
 
 
@@ -158,7 +159,7 @@ async def test_a_copied_request_is_not_answered(settings: Settings) -> None:
     async with (
         running(MODULE, settings),
         asking(settings) as client,
-        Requester(settings, "thief") as thief,
+        Requester(as_user(INGRESS, settings), "thief") as thief,
     ):
         await client.ask(RegistrationRequested, WHO)
         event = client.event(LoginRequested, WHO)

@@ -17,13 +17,15 @@ from infra.settings import SERVICES_ENV, read_env_file
 
 async def show(rounds: int) -> None:
     """Show the story, then send ``rounds`` of traffic."""
+    release = read_env_file(SERVICES_ENV.with_name("release.env"))
     env = {**read_env_file(SERVICES_ENV), **os.environ}
     if "ADRELAY_URL" not in env:
         raise Unexpected("nothing runs here: start it with 'make run' or 'make up'")
+    looking = env.get("OPS_RABBITMQ_URL") or release["RABBITMQ_URL"]
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,
-        open_tap(env["RABBITMQ_URL"].split()[0]) as tap,
+        open_tap(looking.split()[0], env["UPSTREAM_RABBITMQ_URL"].split()[0]) as tap,
     ):
         stage = Stage(Outside(env, session), tap)
         await story.accounts(stage)

@@ -1,4 +1,4 @@
-"""A queue of our own on the public exchange, as any other system may bind one.
+"""A queue on the public exchange, to see what passes; and an upstream system's connection.
 
 It shows the events that the system exchanges, so that a story can name them.
 """
@@ -25,8 +25,9 @@ KEPT = 100_000
 class Tap:
     """Every event that passed since it was opened, the oldest first."""
 
-    def __init__(self, exchange: AbstractExchange) -> None:
-        """Remember where to publish; ``open_tap`` fills it."""
+    def __init__(self, user: str, exchange: AbstractExchange) -> None:
+        """Remember as whom and where to publish; ``open_tap`` fills it."""
+        self._user = user
         self._exchange = exchange
         self._news = asyncio.Condition()
         self.events: list[Event] = []
@@ -66,24 +67,29 @@ class Tap:
             content_type="application/cloudevents+json",
             message_id=event["id"],
             type=event["type"],
+            user_id=self._user,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )
         await self._exchange.publish(message, routing_key, timeout=TIMEOUT)
 
 
 @asynccontextmanager
-async def open_tap(url: str) -> AsyncIterator[Tap]:
-    """Connect, bind the queue to everything, and close in the end."""
-    connection = await aio_pika.connect(url, timeout=TIMEOUT)
-    try:
-        channel = await connection.channel()
+async def open_tap(looking: str, publishing: str) -> AsyncIterator[Tap]:
+    """Connect, bind the queue to everything, and close in the end.
+
+    ``looking`` is the URL of a user of the broker who may bind, ``publishing`` an upstream
+    system's.
+    """
+    async with (
+        await aio_pika.connect(looking, timeout=TIMEOUT) as observer,
+        await aio_pika.connect(publishing, timeout=TIMEOUT) as upstream,
+    ):
+        channel = await upstream.channel()
         exchange = await channel.get_exchange(topology.EVENTS, ensure=False)
-        tap = Tap(exchange)
-        listening = await connection.channel()
+        tap = Tap(upstream.url.user or "guest", exchange)
+        listening = await observer.channel()
         arguments: FieldTable = {"x-max-length": KEPT}
         queue = await listening.declare_queue(exclusive=True, durable=False, arguments=arguments)
         await queue.bind(topology.EVENTS, "#", timeout=TIMEOUT)
         await queue.consume(tap.take, no_ack=True, timeout=TIMEOUT)
         yield tap
-    finally:
-        await connection.close()

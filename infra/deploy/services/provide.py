@@ -2,12 +2,16 @@
 
     a URL in the environment -> binaries on this machine -> apt -> docker compose -> a message
 
-Each of the three stands for itself: one may be given and the others private.
+Each of the three stands for itself: one may be given and the others private. With a given
+RABBITMQ_URL the other users of the broker are INGRESS_RABBITMQ_URL, UPSTREAM_RABBITMQ_URL and
+OPS_RABBITMQ_URL; where one is not given, it is the same user.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
+from infra import definitions
 from infra.deploy.services import apt, docker, prometheus, rabbitmq
 from infra.deploy.services.daemon import NotStarted
 from infra.deploy.services.place import Place
@@ -16,12 +20,25 @@ from infra.deploy.services.private import SERVERS, start_private, stop_private
 
 Say = Callable[[str], None]
 
+INGRESS, UPSTREAM, OPS = "INGRESS_RABBITMQ_URL", "UPSTREAM_RABBITMQ_URL", "OPS_RABBITMQ_URL"
+MANAGEMENT = "RABBITMQ_MANAGEMENT_URL"
+# The broker's users beside that of the workers, by the variable that names them from outside.
+USERS = {
+    INGRESS: definitions.INGRESS,
+    UPSTREAM: definitions.UPSTREAM,
+    OPS: definitions.OPS,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where the servers are. ``ports`` are those of the private ones."""
+    """Where the servers are. ``ports`` are those of the private ones.
+
+    ``urls`` are for all processes, ``own`` for one process each, by its name in the Procfile.
+    """
 
     urls: Mapping[str, str]
+    own: Mapping[str, Mapping[str, str]]
     ports: Ports
     has_private_broker: bool
 
@@ -47,9 +64,20 @@ def provide(place: Place, environment: Mapping[str, str], say: Say) -> Servers:
         for name in contained:
             SERVERS[name].provision(place, private.ports)
     urls = {name: SERVERS[name].url(place, private.ports) for name in wanted} | given
-    if "RABBITMQ_URL" in wanted:
-        urls["RABBITMQ_MANAGEMENT_URL"] = rabbitmq.management_url(place, private.ports)
-    return Servers(urls, private.ports, "RABBITMQ_URL" in wanted)
+    has_private_broker = "RABBITMQ_URL" in wanted
+    if has_private_broker:
+        users = {name: rabbitmq.url(place, private.ports, user) for name, user in USERS.items()}
+    else:
+        users = {name: environment.get(name) or urls["RABBITMQ_URL"] for name in USERS}
+    own = {"web": {"RABBITMQ_URL": users[INGRESS]}, "release": {"RABBITMQ_URL": users[OPS]}}
+    if has_private_broker:
+        own["release"][MANAGEMENT] = rabbitmq.management_url(place, private.ports)
+    urls |= {UPSTREAM: users[UPSTREAM], "INGRESS_USER": _user_of(users[INGRESS])}
+    return Servers(urls, own, private.ports, has_private_broker)
+
+
+def _user_of(url: str) -> str:
+    return unquote(urlsplit(url.split(maxsplit=1)[0]).username or "guest")
 
 
 def _given(place: Place, environment: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from infra.definitions import INGRESS, OPS, UPSTREAM, VHOST, WORKERS, definitions
 from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.place import Account, Place, account_of, write_private
 from infra.deploy.services.ports import Ports, is_open
@@ -19,8 +20,13 @@ EPMD = "epmd"
 PACKAGES = ("rabbitmq-server",)
 OLDEST = (3, 10)  # before it, dead-lettering at least once does not exist
 PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
-USER = "adrelay"
-VHOST = "adrelay"
+# Under which name a place keeps the password of each user.
+PASSWORDS = {
+    INGRESS: "RABBITMQ_INGRESS_PASSWORD",
+    WORKERS: "RABBITMQ_WORKERS_PASSWORD",
+    UPSTREAM: "RABBITMQ_UPSTREAM_PASSWORD",
+    OPS: "RABBITMQ_OPS_PASSWORD",
+}
 # Idle schedulers sleep at once instead of spinning: this machine has other work to do.
 ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none"
 
@@ -50,15 +56,20 @@ def is_installed() -> bool:
     return program() is not None and shutil.which("epmd") is not None
 
 
-def url(place: Place, ports: Ports) -> str:
-    """Build ``RABBITMQ_URL`` of the user that Adrelay uses."""
-    return f"amqp://{USER}:{place.passwords()['RABBITMQ_PASSWORD']}@127.0.0.1:{ports.amqp}/{VHOST}"
+def url(place: Place, ports: Ports, user: str = WORKERS) -> str:
+    """Build ``RABBITMQ_URL`` of a user."""
+    return f"amqp://{user}:{passwords_of(place)[user]}@127.0.0.1:{ports.amqp}/{VHOST}"
 
 
 def management_url(place: Place, ports: Ports) -> str:
-    """Build the URL of the management API for the same user."""
-    password = place.passwords()["RABBITMQ_PASSWORD"]
-    return f"http://{USER}:{password}@127.0.0.1:{ports.management}"
+    """Build the URL of the management API for the user who declares and looks."""
+    return f"http://{OPS}:{passwords_of(place)[OPS]}@127.0.0.1:{ports.management}"
+
+
+def passwords_of(place: Place) -> dict[str, str]:
+    """Read the passwords of the broker's users."""
+    known = place.passwords()
+    return {user: known[name] for user, name in PASSWORDS.items()}
 
 
 def start(place: Place, ports: Ports) -> Daemon:
@@ -131,11 +142,8 @@ def answers(place: Place, ports: Ports) -> bool:
 
 
 def provision(place: Place, ports: Ports) -> None:
-    """Make the vhost, the user that Adrelay uses, and the policy for foreign queues."""
-    operator = operator_of(place, ports)
-    operator.add_vhost(VHOST)
-    operator.add_user(USER, place.passwords()["RABBITMQ_PASSWORD"], VHOST, tags="policymaker")
-    operator.protect_publishing(VHOST)
+    """Make the vhost, its users with their permissions, and the policy for foreign queues."""
+    operator_of(place, ports).import_definitions(definitions(VHOST, passwords_of(place)))
 
 
 def operator_of(place: Place, ports: Ports) -> Management:

@@ -31,6 +31,7 @@ NAMES = {
     "CHATGPT_WEBHOOK_SECRET",
     "GEMINI_WEBHOOK_SECRET",
 }
+INGRESS, OPS = "amqp://ingress:i@h/v", "amqp://ops:o@h/v"
 AWKWARD = "postgresql://a:p%27w$(x)@h/d?x=1&y=2"
 
 
@@ -44,7 +45,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def write(place: Place, **environment: str) -> dict[str, str]:
     urls = {"RABBITMQ_URL": "amqp://h/v", "DATABASE_URL": AWKWARD, "REDIS_URL": "redis://h/0"}
-    servers = Servers(urls, choose_ports(place), has_private_broker=False)
+    own = {"web": {"RABBITMQ_URL": INGRESS}, "release": {"RABBITMQ_URL": OPS}}
+    servers = Servers(urls, own, choose_ports(place), has_private_broker=False)
     return write_env(place, servers, plan(place), environment)
 
 
@@ -120,6 +122,18 @@ def test_only_the_sandbox_is_told_where_its_state_is(place: Place) -> None:
     told = {name for name, env in environments.items() if "SANDBOX_STATE" in env}
     assert told == {"sandbox"}
     assert "SANDBOX_STATE" not in written
+
+
+def test_the_ingress_and_the_release_step_have_users_of_the_broker_for_themselves(
+    place: Place,
+) -> None:
+    written = write(place)
+    environments = {process.name: environment_of(place, process, {}) for process in plan(place)}
+
+    urls = {name: env["RABBITMQ_URL"] for name, env in environments.items()}
+    assert urls.pop("web") == INGRESS
+    assert set(urls.values()) == {written["RABBITMQ_URL"]} == {"amqp://h/v"}
+    assert read_env_file(env_file(place, "release")) == {"RABBITMQ_URL": OPS}
 
 
 def test_each_process_gets_its_own_port(place: Place) -> None:

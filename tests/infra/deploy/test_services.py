@@ -112,16 +112,38 @@ def test_urls_of_the_environment_are_taken_as_they_are(place: Place) -> None:
     }
     servers = provide(place, given, print)
 
-    assert servers.urls == given
+    # Whoever names one user has no other.
+    one = {"UPSTREAM_RABBITMQ_URL": "amqp://a:b@broker/c", "INGRESS_USER": "a"}
+    assert servers.urls == {**given, **one}
+    same = {"RABBITMQ_URL": "amqp://a:b@broker/c"}
+    assert servers.own == {"web": same, "release": same}
     assert not servers.has_private_broker
     assert not any(Daemon(place, server.NAME).pid() for server in (rabbitmq, postgres, redis))
+
+
+def test_the_users_of_a_given_broker_are_told_apart_by_their_urls(place: Place) -> None:
+    given = {
+        "RABBITMQ_URL": "amqp://workers:b@broker/c",
+        "INGRESS_RABBITMQ_URL": "amqp://web%2F1:b@broker/c amqp://web%2F1:b@other/c",
+        "UPSTREAM_RABBITMQ_URL": "amqp://crm:b@broker/c",
+        "OPS_RABBITMQ_URL": "amqp://ops:b@broker/c",
+        "DATABASE_URL": "postgresql://a:b@database/c",
+        "REDIS_URL": "redis://cache/0",
+    }
+    servers = provide(place, given, print)
+
+    assert servers.own["web"] == {"RABBITMQ_URL": given["INGRESS_RABBITMQ_URL"]}
+    assert servers.own["release"] == {"RABBITMQ_URL": given["OPS_RABBITMQ_URL"]}
+    assert servers.urls["INGRESS_USER"] == "web/1"
+    assert servers.urls["UPSTREAM_RABBITMQ_URL"] == given["UPSTREAM_RABBITMQ_URL"]
 
 
 def test_one_url_may_be_given_and_the_others_private(place: Place) -> None:
     given = {"RABBITMQ_URL": "amqp://a:b@broker/c", "DATABASE_URL": "postgresql://a:b@database/c"}
     servers = provide(place, given, print)
     try:
-        assert servers.urls == {**given, "REDIS_URL": redis.url(place, servers.ports)}
+        assert servers.urls.items() >= given.items()
+        assert servers.urls["REDIS_URL"] == redis.url(place, servers.ports)
         assert redis.answers(place, servers.ports)
         again = provide(place, dict(servers.urls), print)
         assert again.urls == servers.urls

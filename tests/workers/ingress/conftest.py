@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra import topology
 from infra.bus import Link
 from infra.consumer import Consumer
+from infra.definitions import INGRESS
 from infra.resources import open_resources
 from infra.settings import Settings
 from infra.store.accounts import Account, insert_accounts
@@ -27,6 +28,7 @@ from infra.subscription import Subscription
 from infra.tokens import Signer
 from schemas.accounts import Role, User
 from schemas.campaigns import Targeting
+from tests.services import as_user
 from workers.ingress.app import open_ingress
 
 SOURCE = "urn:acme:crm"
@@ -44,8 +46,9 @@ MakeKey = Callable[..., Awaitable[str]]
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
     """Serve in this loop on a port of its own; yields a client of it."""
+    own = as_user(INGRESS, settings).model_copy(update={"port": 0})
     async with (
-        open_ingress(settings.model_copy(update={"port": 0}), asyncio.Event()) as port,
+        open_ingress(own, asyncio.Event()) as port,
         aiohttp.ClientSession(
             f"http://127.0.0.1:{port}", timeout=aiohttp.ClientTimeout(total=PATIENCE)
         ) as client,
