@@ -1,6 +1,6 @@
 """The life of a message.
 
-    deliver -> batch -> decode -> attempt (claim, handle, outbox, COMMIT)
+    deliver -> batch -> decode -> believe -> attempt (claim, handle, outbox, COMMIT)
             -> answers, retries and dead letters, confirmed -> ack up to the watermark
 
 A reading begins *carefully*: one message at a time in the whole process, until one comes
@@ -32,6 +32,7 @@ from infra.resources import Resources, healthy
 from infra.retry import Dead, decide
 from infra.settle import BUSY, dead_message, reply_message, retry_message
 from infra.subscription import Subscription
+from infra.trust import Trust
 
 T = TypeVar("T")
 
@@ -64,6 +65,7 @@ class Consumer:
         self._link = link
         self._alone = alone
         self._attempt = Attempt(subscription, resources)
+        self._trust = Trust(self.queue, resources.settings, resources.publishers)
         self._types: dict[str, type[Event]] = {e.event_type(): e for e in subscription.events}
         self._expiring = self.queue in {queue.name for queue in topology.REQUEST_QUEUES}
         # The dead-letter office has nowhere to send what it cannot file: it waits.
@@ -116,6 +118,8 @@ class Consumer:
         with self._meters.seconds.time():
             received, failed = self._decode(batch)
             outcome = Outcome()
+            if received and self._subscription.receive is None:
+                received = await self._believe(reading, received, failed)
             if received:
                 outcome = await self._patiently(reading, lambda: self._attempt.run(received))
         for item, error in outcome.verdicts.items():
@@ -143,6 +147,14 @@ class Consumer:
             except Permanent as error:
                 failed.append(Failed(delivery, error, "decode"))
         return received, failed
+
+    async def _believe(
+        self, reading: Reading, received: list[Received], failed: list[Failed]
+    ) -> list[Received]:
+        """Go on with what comes from somebody who may say it; the others have failed."""
+        believed, refused = await self._patiently(reading, lambda: self._trust.judged(received))
+        failed += [Failed(delivery, objection, "trust") for delivery, objection in refused]
+        return believed
 
     def _receive(self, delivery: Delivery) -> Received:
         if self._subscription.receive is not None:

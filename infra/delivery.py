@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from events.base import Event, MissingAttributes, decode, decode_binary, now
 from infra import topology
 from infra.errors import Permanent
+from infra.properties import user_id_in
 
 KEY = "x-adrelay-key"  # the routing key of the first publish
 ATTEMPT = "x-adrelay-attempt"  # failed attempts so far
@@ -128,11 +129,14 @@ class Delivery:
             return None
 
     @property
+    def publisher(self) -> str | None:
+        """Who published it last, as the broker validated it."""
+        return user_id_in(self._header) if self._header else self.properties.user_id
+
+    @property
     def user(self) -> str | None:
-        """Who published it, as the broker validated it."""
-        return (
-            str(self.headers.get(USER) or "") or None if self.returned else self.properties.user_id
-        )
+        """Who published it first, as the broker validated it then."""
+        return str(self.headers.get(USER) or "") or None if self.returned else self.publisher
 
     @property
     def deliveries(self) -> int:

@@ -62,7 +62,7 @@ def receive_letter(queue: str) -> Receive:
 def letter_of(queue: str, delivery: Delivery) -> Letter:
     """Read a delivery from ``<queue>.dead`` as a letter; never fails."""
     headers = delivery.headers
-    ours = REASON in headers
+    ours = REASON in headers and not _is_by_broker(delivery)
     first, last = _time(headers.get(FIRST_FAILED)), _time(headers.get(LAST_FAILED))
     error_class = _text(headers.get(ERROR_CLASS)) if ours else _broker_reason(delivery)
     place = _text(headers.get(PLACE)) if ours else "broker"
@@ -110,8 +110,10 @@ def _properties(delivery: Delivery) -> dict[str, Any]:
     kept = {
         name: _text(value)
         for name, value in delivery.headers.items()
-        if name.startswith(PREFIXES) or name in ("traceparent", USER)
+        if name.startswith(PREFIXES) or name == "traceparent"
     }
+    if user := _first_user(delivery):
+        kept[USER] = user
     return {
         "content_type": _text(delivery.properties.content_type),
         "type": _text(delivery.properties.message_type),
@@ -132,6 +134,23 @@ def _peek(delivery: Delivery) -> dict[str, Any]:
     except (orjson.JSONDecodeError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def _is_by_broker(delivery: Delivery) -> bool:
+    """Tell whether the broker moved it here; what we publish ourselves has no such header."""
+    return "x-death" in delivery.headers
+
+
+def _first_user(delivery: Delivery) -> str | None:
+    """Tell who published it first, or None where that cannot be known for sure.
+
+    Our header says it of a dead letter of ours. A message that the broker gave up may have
+    brought the header along from anybody, so there it counts only if the broker agrees.
+    """
+    claimed = _text(delivery.headers.get(USER)) or None
+    if not _is_by_broker(delivery):
+        return claimed
+    return delivery.publisher if claimed in (None, delivery.publisher) else None
 
 
 def _broker_reason(delivery: Delivery) -> str:

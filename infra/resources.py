@@ -18,6 +18,7 @@ from infra.bus import Publisher
 from infra.passwords import Passwords
 from infra.platforms import Platform, open_platforms
 from infra.settings import Settings
+from infra.trust import Registry
 
 PROBE_TIMEOUT = 3.0  # seconds
 
@@ -32,6 +33,7 @@ class Resources:
     publisher: Publisher
     platforms: Mapping[str, Platform]
     passwords: Passwords
+    publishers: Registry
 
 
 def open_engine(settings: Settings) -> AsyncEngine:
@@ -77,7 +79,15 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
     redis = open_redis(settings)
     async with Publisher(settings, name) as publisher, open_platforms(settings) as platforms:
         try:
-            yield Resources(settings, engine, redis, publisher, platforms, Passwords(settings))
+            yield Resources(
+                settings,
+                engine,
+                redis,
+                publisher,
+                platforms,
+                Passwords(settings),
+                Registry(engine),
+            )
         finally:
             await redis.aclose()
             await engine.dispose()

@@ -1,5 +1,7 @@
 """The first inhabitants: ``python -m infra.seed`` makes an admin, an API key, nine campaigns.
 
+The user of ``UPSTREAM_RABBITMQ_URL`` may then publish over AMQP what the key may over HTTP.
+
 It may be run at every start: what is there stays as it is, except that the admin's password
 becomes the one in the settings, so that the settings tell how to log in; if it was another,
 the admin's sessions are over. The campaigns are asked for as anybody asks for them, by
@@ -32,8 +34,10 @@ from infra.resources import open_engine
 from infra.settings import Settings, load_settings
 from infra.store.accounts import Account, find_account, put_admin
 from infra.store.api_keys import NewKey, insert_api_key, read_key
+from infra.store.publishers import Publisher, put_publisher
 from infra.store.sessions import end_sessions_of, live_since
 from infra.tables import campaigns
+from infra.trust import users_in
 from schemas.accounts import User
 from schemas.base import PLATFORMS, Platform
 from schemas.campaigns import Targeting
@@ -69,6 +73,7 @@ class Inhabitants:
     password: str = field(repr=False)
     key: NewKey
     source: str
+    publisher: str | None
 
 
 def wanted(settings: Settings) -> Inhabitants:
@@ -84,7 +89,17 @@ def wanted(settings: Settings) -> Inhabitants:
         password=password,
         key=read_key(_given(settings.adrelay_api_key, "ADRELAY_API_KEY")),
         source=settings.adrelay_api_key_source,
+        publisher=_upstream_user(settings),
     )
+
+
+def _upstream_user(settings: Settings) -> str | None:
+    """Name the user of the broker who is to be a publisher; None where it is one of ours."""
+    if settings.upstream_rabbitmq_url is None:
+        return None
+    (user, *_) = users_in(settings.upstream_rabbitmq_url.get_secret_value())
+    ours = users_in(settings.rabbitmq_url.get_secret_value()) | {settings.ingress_user}
+    return None if user in ours else user
 
 
 def seeded_campaigns(owner_id: UUID) -> list[CampaignCreateRequested]:
@@ -117,6 +132,9 @@ async def seed(settings: Settings, engine: AsyncEngine) -> None:
             scopes=SCOPES,
             sources=(inhabitants.source,),
         )
+        if inhabitants.publisher:
+            sources = frozenset({inhabitants.source})
+            await put_publisher(tx, Publisher(inhabitants.publisher, sources, admin_id))
         wishes = await _missing(tx, seeded_campaigns(admin_id))
         await outbox.add(tx, [message_of(wish) for wish in wishes])
 

@@ -169,6 +169,11 @@ class Settings(RateSettings):
         default="urn:example:upstream", description="CloudEvents source that the key speaks for"
     )
 
+    upstream_rabbitmq_url: SecretStr | None = Field(
+        default=None,
+        description="infra.seed lets the user of this URL publish for the same source and owner",
+    )
+
     @field_validator("token_verify_keys", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

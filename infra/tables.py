@@ -108,6 +108,16 @@ api_keys = Table(
     _created(),
 )
 
+# Users of the broker that are not ours, and what they may speak for.
+publishers = Table(
+    "publishers",
+    metadata,
+    Column("broker_user", Text, primary_key=True),
+    Column("sources", ARRAY(Text), nullable=False),  # CloudEvents sources
+    Column("owner_id", Uuid, ForeignKey("users.id"), nullable=False),
+    _created(),
+)
+
 # Version counts every change that the API shows. A deleted campaign stays as a tombstone.
 campaigns = Table(
     "campaigns",

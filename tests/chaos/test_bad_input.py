@@ -23,6 +23,7 @@ from events import CampaignMetricsReported
 from events.base import Event, encode
 from infra import topology
 from infra.context import Context
+from infra.definitions import WORKERS
 from infra.delivery import ATTEMPT, FIRST_FAILED, KEY, WAITED, Delivery, receive
 from infra.errors import Permanent
 from infra.resources import Resources
@@ -98,7 +99,9 @@ async def send(
     async with broker.channel() as channel:
         exchange = await channel.get_exchange(topology.EVENTS)
         for body in bodies:
-            message = Message(body, headers=headers, content_type="application/cloudevents+json")
+            message = Message(
+                body, headers=headers, user_id=WORKERS, content_type="application/cloudevents+json"
+            )
             await exchange.publish(message, key, timeout=20)
 
 
@@ -232,7 +235,9 @@ async def _publish_all(
         for start in range(0, len(made), 100):
             await asyncio.gather(
                 *(
-                    exchange.publish(Message(body, headers=headers), GOOD_KEY, timeout=20)
+                    exchange.publish(
+                        Message(body, headers=headers, user_id=WORKERS), GOOD_KEY, timeout=20
+                    )
                     for body, headers in made[start : start + 100]
                 )
             )

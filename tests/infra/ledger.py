@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from events import CampaignMetricsReported
-from events.base import encode
+from events.base import Event, encode
 from infra import topology
 from infra.bus import Link
 from infra.consumer import Consumer
@@ -116,10 +116,15 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -
 
 @asynccontextmanager
 async def consuming(
-    resources: Resources, handler: Handler, **options: Any
+    resources: Resources,
+    handler: Handler,
+    *,
+    queue: str = QUEUE,
+    events: tuple[type[Event], ...] = EVENTS,
+    **options: Any,
 ) -> AsyncIterator[Consumer]:
-    """Run a consumer of the metrics queue for the length of a block."""
-    subscription = Subscription(QUEUE, EVENTS, handler, **options)
+    """Run a consumer, of the metrics queue unless told otherwise, for the length of a block."""
+    subscription = Subscription(queue, events, handler, **options)
     link = Link(resources.settings, "test:consume")
     consumer = Consumer(subscription, resources, link, asyncio.Lock())
     stop = asyncio.Event()

@@ -9,7 +9,6 @@ OPS_RABBITMQ_URL; where one is not given, it is the same user.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
 
 from infra import definitions
 from infra.deploy.services import apt, docker, prometheus, rabbitmq
@@ -17,6 +16,7 @@ from infra.deploy.services.daemon import NotStarted
 from infra.deploy.services.place import Place
 from infra.deploy.services.ports import Ports, kept_ports
 from infra.deploy.services.private import SERVERS, start_private, stop_private
+from infra.trust import users_in
 
 Say = Callable[[str], None]
 
@@ -72,12 +72,8 @@ def provide(place: Place, environment: Mapping[str, str], say: Say) -> Servers:
     own = {"web": {"RABBITMQ_URL": users[INGRESS]}, "release": {"RABBITMQ_URL": users[OPS]}}
     if has_private_broker:
         own["release"][MANAGEMENT] = rabbitmq.management_url(place, private.ports)
-    urls |= {UPSTREAM: users[UPSTREAM], "INGRESS_USER": _user_of(users[INGRESS])}
+    urls |= {UPSTREAM: users[UPSTREAM], "INGRESS_USER": next(iter(users_in(users[INGRESS])))}
     return Servers(urls, own, private.ports, has_private_broker)
-
-
-def _user_of(url: str) -> str:
-    return unquote(urlsplit(url.split(maxsplit=1)[0]).username or "guest")
 
 
 def _given(place: Place, environment: Mapping[str, str]) -> dict[str, str]:
