@@ -11,12 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignCreateRequested
 from events.base import decode, now
+from infra.definitions import INGRESS
 from infra.passwords import Passwords
 from infra.seed import PLANS, seed, seeded_campaigns
 from infra.sessions import Session
 from infra.settings import Settings
 from infra.store.accounts import Account, find_account
 from infra.store.api_keys import find_api_key, make_key
+from infra.store.publishers import Publisher, all_publishers
 from infra.store.sessions import insert_session
 from schemas.accounts import Client
 from schemas.base import PLATFORMS
@@ -79,6 +81,27 @@ async def test_the_key_may_publish_everything_for_its_source(
     assert key is not None
     assert (key.scopes, key.sources) == (("events:publish:*",), ("urn:example:crm",))
     assert key.owner_id == (await admin(engine)).user.id
+
+
+async def test_the_upstream_user_of_the_broker_may_do_what_the_key_may(
+    engine: AsyncEngine, seeding: Settings
+) -> None:
+    url = SecretStr("amqp://crm%2F1:secret@broker/v")
+    for _ in range(2):
+        await seed(seeding.model_copy(update={"upstream_rabbitmq_url": url}), engine)
+    async with engine.connect() as tx:
+        found = await all_publishers(tx)
+    owner = (await admin(engine)).user.id
+    assert found == {"crm/1": Publisher("crm/1", frozenset({"urn:example:crm"}), owner)}
+
+
+async def test_where_upstream_systems_have_no_user_of_their_own_none_is_registered(
+    engine: AsyncEngine, seeding: Settings
+) -> None:
+    for url in (None, seeding.rabbitmq_url, SecretStr(f"amqp://{INGRESS}:x@broker/v")):
+        await seed(seeding.model_copy(update={"upstream_rabbitmq_url": url}), engine)
+    async with engine.connect() as tx:
+        assert await all_publishers(tx) == {}
 
 
 async def test_three_campaigns_are_asked_for_on_each_platform(
