@@ -61,6 +61,11 @@ def dead_message(delivery: Delivery, dead: Dead, place: str, at: datetime) -> Me
     return _again(delivery, topology.DEAD, headers)
 
 
+def again_message(delivery: Delivery, queue: str, at: datetime) -> Message:
+    """Send an event straight to a queue alone, still its first publisher's."""
+    return _again(delivery, topology.BACK, _kept(delivery, at), queue)
+
+
 def reply_message(delivery: Delivery, answer: Mapping[str, Any]) -> Message | None:
     """Answer a request over direct reply-to, or nothing where nobody asked for an answer.
 
@@ -82,11 +87,13 @@ def reply_message(delivery: Delivery, answer: Mapping[str, Any]) -> Message | No
     )
 
 
-def _again(delivery: Delivery, exchange: str, headers: dict[str, Any]) -> Message:
+def _again(
+    delivery: Delivery, exchange: str, headers: dict[str, Any], queue: str | None = None
+) -> Message:
     properties = delivery.properties
     return Message(
         exchange=exchange,
-        routing_key=delivery.queue,
+        routing_key=queue or delivery.queue,
         body=delivery.body,
         message_id=properties.message_id or _stable_id(delivery),
         type=properties.message_type,
