@@ -66,7 +66,10 @@ def users() -> tuple[User, ...]:
     carried = [event for event in CATALOGUE.values() if event not in asked]
     tiers = map(topology.retry_exchange, topology.TIERS)
     answers = (topology.EVENTS, topology.BACK, topology.DEAD, *tiers, DEFAULT_EXCHANGE)
-    own_queues = (*work, *map(topology.dead_queue, work), *(queue.name for queue in requests))
+    own_queues = [*work, *map(topology.dead_queue, work), *(queue.name for queue in requests)]
+    # The relay counts what waits; newer brokers tell that only to who may do something there
+    # (https://github.com/rabbitmq/rabbitmq-server/pull/16272).
+    counted = [*own_queues, topology.UNROUTED]
     everything = {exchange.name for exchange in topology.exchanges()}
     everything |= {queue.name for queue in topology.queues()}
     ours = _one_of((*map(re.escape, sorted(everything)), TEMPORARY))
@@ -79,7 +82,7 @@ def users() -> tuple[User, ...]:
         User(
             WORKERS,
             write=_named(*answers),
-            read=_named(*own_queues),
+            read=_named(*counted),
             topics={topology.EVENTS: carried},
         ),
         User(

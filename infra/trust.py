@@ -78,9 +78,9 @@ class Trust:
 
     def is_ours(self, delivery: Delivery) -> bool:
         """Tell whether one of our own users has published it, at first and last."""
-        if delivery.publisher not in self._ours:
-            return False
-        return delivery.user in self._believed
+        publisher = delivery.publisher
+        first = delivery.user if delivery.returned else publisher
+        return publisher in self._ours and first in self._believed
 
     async def judged(
         self, batch: Sequence[Received]

@@ -1,5 +1,7 @@
 """What each user of the broker may do, and above all what it may not, on the real broker."""
 
+import re
+
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aio_pika.exceptions import ChannelPreconditionFailed
@@ -7,7 +9,7 @@ from aio_pika.exceptions import ChannelPreconditionFailed
 from events import CATALOGUE, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.base import Event
 from infra import topology
-from infra.definitions import INGRESS, OPS, UPSTREAM, WORKERS
+from infra.definitions import INGRESS, OPS, UPSTREAM, WORKERS, users
 from schemas.base import PLATFORMS
 from tests.infra.ledger import QUEUE, depth, report
 from tests.infra.parties import CREATE, METRICS, Act, Party, party
@@ -151,16 +153,23 @@ async def test_the_ingress_and_the_workers_declare_bind_and_delete_nothing(
     ingress: Party, workers: Party, act: str
 ) -> None:
     assert not await ingress.may(acts(QUEUE)[act])
+    assert not await workers.may(acts(topology.HISTORY)[act])
     if act not in ("read", "consume", "purge"):
-        assert not await workers.may(acts(QUEUE)[act])
-    for queue in (topology.UNROUTED, topology.HISTORY):
-        assert not await workers.may(acts(queue)[act])
+        for queue in (QUEUE, topology.UNROUTED):
+            assert not await workers.may(acts(queue)[act])
 
 
 async def test_the_workers_read_every_queue_that_a_subscription_may_name(workers: Party) -> None:
     names = [*topology.WORK_QUEUE_NAMES, *(queue.name for queue in topology.REQUEST_QUEUES)]
     for queue in [*names, *map(topology.dead_queue, topology.WORK_QUEUE_NAMES)]:
         assert await workers.may(acts(queue)["read"]), queue
+
+
+def test_the_workers_have_to_do_with_every_queue_that_the_relay_counts() -> None:
+    (own,) = (user for user in users() if user.name == WORKERS)
+    allowed = [pattern.replace(r"\z", r"\Z") for pattern in (own.read, own.write)]
+    for queue in set(QUEUES) - {topology.HISTORY}:
+        assert any(re.search(pattern, queue) for pattern in allowed), queue
 
 
 async def test_operators_declare_and_bind_what_is_ours_and_make_nothing_else(ops: Party) -> None:
