@@ -34,7 +34,8 @@ def asyncapi() -> dict[str, Any]:
                 "CloudEvents 1.0 on RabbitMQ. Upstream systems may publish "
                 f"{', '.join(event.event_type() for event in UPSTREAM_EVENTS)} to "
                 f"{topology.EVENTS}, in structured mode or in binary mode (cloudEvents_ headers), "
-                "and may bind queues of their own to it."
+                "each message with the property user_id, the publisher's user of the broker. "
+                "Systems that listen may bind queues of their own to it."
             ),
         },
         "defaultContentType": CONTENT_TYPE,
