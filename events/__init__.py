@@ -1,5 +1,6 @@
 """What travels on the bus: one frozen class for each event type, listed here."""
 
+from events.api_keys import ApiKeyCreateRequested, ApiKeyRevokeRequested
 from events.audit import AuditRecorded
 from events.base import Event
 from events.campaigns import (
@@ -27,6 +28,8 @@ from events.users import (
     SessionStarted,
     UserPasswordChanged,
     UserRegistered,
+    UserRoleChanged,
+    UserRoleChangeRequested,
 )
 from events.webhooks import WebhookUnrecognised
 
@@ -35,6 +38,8 @@ __all__ = [
     "EVENTS",
     "INGRESS_EVENTS",
     "UPSTREAM_EVENTS",
+    "ApiKeyCreateRequested",
+    "ApiKeyRevokeRequested",
     "AuditRecorded",
     "CampaignCreateRequested",
     "CampaignDeleteRequested",
@@ -60,6 +65,8 @@ __all__ = [
     "SessionStarted",
     "UserPasswordChanged",
     "UserRegistered",
+    "UserRoleChangeRequested",
+    "UserRoleChanged",
     "WebhookUnrecognised",
 ]
 
@@ -70,7 +77,11 @@ EVENTS: tuple[type[Event], ...] = (
     LogoutRequested,
     SessionEndRequested,
     PasswordChangeRequested,
+    ApiKeyCreateRequested,
+    ApiKeyRevokeRequested,
+    UserRoleChangeRequested,
     UserRegistered,
+    UserRoleChanged,
     UserPasswordChanged,
     SessionStarted,
     SessionRevoked,

@@ -61,6 +61,13 @@ class PasswordChangeRequested(Event):
     data: SealedRequest
 
 
+class UserRoleChangeRequested(Event):
+    """An admin wants an account to have another role; on ``adrelay.requests`` only."""
+
+    type: Literal["user.role_change_requested.v1"] = "user.role_change_requested.v1"
+    data: SealedRequest
+
+
 class UserRef(Data):
     """An account by id."""
 
@@ -80,6 +87,21 @@ class UserPasswordChanged(Event):
 
     type: Literal["user.password_changed.v1"] = "user.password_changed.v1"
     data: UserRef
+
+
+class RoleChange(Data):
+    """An account's role, and the one before."""
+
+    user_id: UUID
+    role: Role
+    previous: Role
+
+
+class UserRoleChanged(Event):
+    """An account may do something else than before."""
+
+    type: Literal["user.role_changed.v1"] = "user.role_changed.v1"
+    data: RoleChange
 
 
 class SessionRef(Data):

@@ -8,6 +8,8 @@ from uuid import UUID
 from pydantic import SecretStr, ValidationError
 
 from events import (
+    ApiKeyCreateRequested,
+    ApiKeyRevokeRequested,
     AuditRecorded,
     LoginRequested,
     LogoutRequested,
@@ -16,6 +18,7 @@ from events import (
     RegistrationRequested,
     SessionEndRequested,
     SessionStarted,
+    UserRoleChangeRequested,
 )
 from events.audit import AuditEntry
 from events.base import Event, now
@@ -39,6 +42,9 @@ Sealed = (
     | LogoutRequested
     | SessionEndRequested
     | PasswordChangeRequested
+    | ApiKeyCreateRequested
+    | ApiKeyRevokeRequested
+    | UserRoleChangeRequested
 )
 # What is left for the transaction: it writes, and gives the answer that came of it.
 Finish = Callable[["Answer", Context], Awaitable["Answer"]]

@@ -10,11 +10,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from events import (
+    ApiKeyCreateRequested,
+    ApiKeyRevokeRequested,
     LoginRequested,
     LogoutRequested,
     PasswordChangeRequested,
     RefreshRequested,
     SessionEndRequested,
+    UserRoleChangeRequested,
 )
 from events.base import Event, now
 from handlers.credentials import (
@@ -31,13 +34,15 @@ from handlers.credentials import (
 )
 from handlers.endings import ending, ending_own
 from handlers.logins import log_in
+from handlers.orders import take_order
 from handlers.passwords import change_password
 from infra.context import Context
 from infra.resources import Resources
 from infra.seal import SealBroken
 from infra.sessions import InvalidRefreshToken, Issued, RefreshTokenReused, SessionOver
 from infra.store.sessions import find_standing, note_use
-from schemas.accounts import Login, Refresh
+from schemas.accounts import Login, Refresh, UserRole
+from schemas.api_keys import ApiKeyDraft, ApiKeyRef
 from schemas.base import Frozen
 from schemas.sessions import AccountPasswordChange, SessionEnd
 
@@ -120,4 +125,7 @@ ACTIONS: Mapping[type[Event], Action] = {
     LogoutRequested: Action(Refresh, _log_out),
     SessionEndRequested: Action(SessionEnd, _end),
     PasswordChangeRequested: Action(AccountPasswordChange, change_password),
+    ApiKeyCreateRequested: Action(ApiKeyDraft, take_order),
+    ApiKeyRevokeRequested: Action(ApiKeyRef, take_order),
+    UserRoleChangeRequested: Action(UserRole, take_order),
 }

@@ -16,7 +16,6 @@ import asyncio
 import getpass
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,31 +24,15 @@ from sqlalchemy import RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from events.base import now
 from infra import outbox, replay
+from infra.replay import Refused
 from infra.resources import open_engine, open_redis
 from infra.settings import load_settings
-from infra.store.dead_letters import find_letters, set_body, set_state
+from infra.store.dead_letters import find_letters
+from schemas.dead_letters import LetterEntry
 
-LISTED = (
-    "id",
-    "queue",
-    "type",
-    "source",
-    "reason",
-    "error_class",
-    "place",
-    "attempts",
-    "first_failed_at",
-    "last_failed_at",
-    "fingerprint",
-    "state",
-)
+LISTED = tuple(LetterEntry.model_fields)
 SHORT = 8
-
-
-class Refused(Exception):
-    """It was not done, and why, in words for a person."""
 
 
 async def list_letters(tx: AsyncConnection, asked: argparse.Namespace) -> None:
@@ -83,38 +66,29 @@ async def show_letter(tx: AsyncConnection, asked: argparse.Namespace) -> None:
 async def edit_letter(tx: AsyncConnection, asked: argparse.Namespace) -> None:
     """Replace a letter's body, or single fields of it; what is still wrong is said."""
     row = await _one(tx, asked.id, lock=True)
-    if row["state"] != "open":
-        raise Refused(f"the letter is {row['state']}")
+    replay.check_open([row])
     try:
-        body = replay.edited(row["body"], asked.set) if asked.set else _read(asked.body)
+        body = replay.edited(row["body"], _changes(asked.set)) if asked.set else _read(asked.body)
     except (ValueError, OSError) as error:
         raise Refused(str(error)) from error
-    await set_body(tx, row["id"], body, getpass.getuser())
-    wrong = replay.what_is_wrong(row["queue"], row["routing_key"], row["properties"], body)
+    wrong = await replay.mend(tx, row, body, getpass.getuser(), load_settings())
     _tell(asked, row, "edited" if wrong is None else f"edited, but still wrong: {wrong}")
 
 
 async def replay_letters(tx: AsyncConnection, asked: argparse.Namespace) -> None:
     """Send letters to their queues again, once the transaction has committed."""
-    rows = await _open_ones(tx, asked)
-    oldest = now() - timedelta(days=load_settings().inbox_days)
-    for row in rows:
-        if row["first_failed_at"] < oldest and not asked.force:
-            raise Refused(
-                f"{row['id']} is older than the inbox remembers: it might take effect twice "
-                "(--force)"
-            )
-    messages = [replay.replay_message(row, new_id=asked.new_id) for row in rows]
-    await outbox.add(tx, messages)
-    await set_state(tx, [row["id"] for row in rows], "replayed", getpass.getuser())
+    rows = await _named(tx, asked)
+    await replay.send_again(
+        tx, rows, getpass.getuser(), load_settings(), new_id=asked.new_id, force=asked.force
+    )
     for row in rows:
         _tell(asked, row, "replayed")
 
 
 async def discard_letters(tx: AsyncConnection, asked: argparse.Namespace) -> None:
     """Give letters up for good; they stay on file."""
-    rows = await _open_ones(tx, asked)
-    await set_state(tx, [row["id"] for row in rows], "discarded", getpass.getuser())
+    rows = await _named(tx, asked)
+    await replay.give_up(tx, rows, getpass.getuser())
     for row in rows:
         _tell(asked, row, "discarded")
 
@@ -137,20 +111,27 @@ async def _one(tx: AsyncConnection, prefix: str, *, lock: bool = False) -> RowMa
     return rows[0]
 
 
-async def _open_ones(tx: AsyncConnection, asked: argparse.Namespace) -> list[RowMapping]:
+async def _named(tx: AsyncConnection, asked: argparse.Namespace) -> list[RowMapping]:
     """Find and lock the letters that are named, or all open ones of a queue or fingerprint."""
     if asked.ids:
-        rows = [await _one(tx, prefix, lock=True) for prefix in asked.ids]
-    else:
-        rows = await find_letters(
-            tx, state="open", queue=asked.queue, fingerprint=asked.fingerprint, lock=True
-        )
-    for row in rows:
-        if row["state"] != "open":
-            raise Refused(f"{row['id']} is {row['state']}")
-    if not rows:
-        raise Refused("there is no such dead letter")
-    return rows
+        return [await _one(tx, prefix, lock=True) for prefix in asked.ids]
+    return await find_letters(
+        tx, state="open", queue=asked.queue, fingerprint=asked.fingerprint, lock=True
+    )
+
+
+def _changes(texts: Sequence[str]) -> dict[str, Any]:
+    """Read changes such as ``data.clicks=3``; a value that is no JSON is text."""
+    found: dict[str, Any] = {}
+    for change in texts:
+        path, separator, value = change.partition("=")
+        if not separator:
+            raise ValueError(f"{path!r} names no value")
+        try:
+            found[path] = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            found[path] = value
+    return found
 
 
 def _read(source: str) -> bytes:

@@ -117,6 +117,13 @@ LIMITS_ALONE = Gauge(
     "adrelay_rate_limits_alone", "1 while Redis is gone and each process counts for itself"
 )
 
+# Of a key that is not valid nobody says why: unknown, revoked and expired are one outcome.
+_KEY_USES = Counter("adrelay_api_key_uses_total", "API keys shown, by outcome", ["outcome"])
+KEY_USES = {
+    outcome: _KEY_USES.labels(outcome)
+    for outcome in ("valid", "stale", "invalid", "out_of_scope", "unavailable")
+}
+
 # --- accounts and sessions ------------------------------------------------------------------
 
 AUTH_REQUESTS = Counter(

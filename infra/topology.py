@@ -22,6 +22,8 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from pamqp.common import FieldTable
 
 from events import (
+    ApiKeyCreateRequested,
+    ApiKeyRevokeRequested,
     AuditRecorded,
     CampaignCreateRequested,
     CampaignDeleted,
@@ -46,6 +48,8 @@ from events import (
     SessionStarted,
     UserPasswordChanged,
     UserRegistered,
+    UserRoleChanged,
+    UserRoleChangeRequested,
     WebhookUnrecognised,
 )
 from events.base import Event
@@ -130,6 +134,9 @@ REQUEST_QUEUES: tuple[RequestQueue, ...] = (
             LogoutRequested,
             SessionEndRequested,
             PasswordChangeRequested,
+            ApiKeyCreateRequested,
+            ApiKeyRevokeRequested,
+            UserRoleChangeRequested,
         ),
     ),
 )
@@ -137,6 +144,7 @@ REQUEST_QUEUES: tuple[RequestQueue, ...] = (
 FACTS: tuple[type[Event], ...] = (
     UserRegistered,
     UserPasswordChanged,
+    UserRoleChanged,
     SessionStarted,
     SessionRevoked,
     AuditRecorded,

@@ -1,5 +1,6 @@
 """Accounts, credentials and tokens as clients see them."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -54,6 +55,25 @@ class User(Frozen):
 
     id: UUID
     email: str
+    role: Role
+
+
+class UserEntry(User):
+    """An account as it is listed."""
+
+    created_at: datetime
+
+
+class RoleDraft(Lenient):
+    """The body of ``PATCH /api/v1/users/{id}``."""
+
+    role: Role
+
+
+class UserRole(Frozen):
+    """Which account an admin means, and the role that it is to have."""
+
+    id: UUID
     role: Role
 
 

@@ -5,10 +5,18 @@ Money is a decimal number of currency units on every wire and integer micros
 are units, ``budget_micros`` and ``spend_micros`` are micros.
 """
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
 from pydantic.alias_generators import to_camel
 
 MICROS = 1_000_000
@@ -17,6 +25,17 @@ INT64_MAX = 2**63 - 1
 Platform = Literal["claude", "chatgpt", "gemini"]
 PLATFORMS: tuple[Platform, ...] = get_args(Platform)
 
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        message = "must lie between the years 1 and 9999 in UTC"
+        raise ValueError(message) from None
+
+
+# A time with its offset, which becomes UTC: the last hours of 9999 elsewhere are no time there.
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 # Postgres refuses NUL in text, so it is refused where text enters.
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code")]

@@ -10,8 +10,11 @@ from schemas.accounts import Password
 from schemas.base import Frozen, Lenient
 
 # Its owner logged out; its owner ended it from another session; a spent refresh token was
-# shown again; the password was changed; Redis has forgotten it; the account was closed.
-EndReason = Literal["logout", "ended", "reuse", "password_changed", "lost", "account_closed"]
+# shown again; the password was changed; an admin took a role away; Redis has forgotten it;
+# the account was closed.
+EndReason = Literal[
+    "logout", "ended", "reuse", "password_changed", "demoted", "lost", "account_closed"
+]
 
 
 class LiveSession(Frozen):

@@ -1,12 +1,15 @@
-"""The auth worker: accounts and sessions. A slow hash holds up no other request."""
+"""The auth worker: accounts, sessions, API keys. A slow hash holds up no other request."""
 
 from events import (
+    ApiKeyCreateRequested,
+    ApiKeyRevokeRequested,
     LoginRequested,
     LogoutRequested,
     PasswordChangeRequested,
     RefreshRequested,
     RegistrationRequested,
     SessionEndRequested,
+    UserRoleChangeRequested,
 )
 from handlers.auth import handle_sessions, open_registrations, open_sessions, register_users
 from handlers.credentials import check_keys
@@ -31,6 +34,9 @@ SUBSCRIPTIONS = (
             LogoutRequested,
             SessionEndRequested,
             PasswordChangeRequested,
+            ApiKeyCreateRequested,
+            ApiKeyRevokeRequested,
+            UserRoleChangeRequested,
         ),
         handle_sessions,
         prepare=open_sessions,

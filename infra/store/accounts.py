@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.tables import users
-from schemas.accounts import User
+from schemas.accounts import Role, User, UserEntry
 
 # In the order of the addresses, so that two batches cannot wait for each other.
 INSERT = text("""
@@ -29,6 +29,11 @@ PUT_ADMIN = text("""
     on conflict (email) do update set password_hash = excluded.password_hash, role = 'admin'
     returning id
 """)
+
+
+LISTED = select(*(users.c[name] for name in UserEntry.model_fields))
+LINE = text("select pg_advisory_xact_lock(:line)")
+ORDERS = 0x6164_7265_6C61_79  # the name of the line; Postgres knows such locks by number
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,51 @@ async def find_user(tx: AsyncConnection, user_id: UUID) -> User | None:
     query = select(users.c.id, users.c.email, users.c.role).where(users.c.id == user_id)
     row = (await tx.execute(query)).one_or_none()
     return User.model_validate(row, from_attributes=True) if row else None
+
+
+async def read_user(tx: AsyncConnection, user_id: UUID) -> UserEntry | None:
+    """Read an account as it is listed."""
+    row = (await tx.execute(LISTED.where(users.c.id == user_id))).one_or_none()
+    return UserEntry.model_validate(row, from_attributes=True) if row else None
+
+
+async def list_users(
+    tx: AsyncConnection, *, role: Role | None = None, page: int, per_page: int
+) -> tuple[list[UserEntry], int]:
+    """Read a page (counted from 1) of accounts, the newest first, and how many there are."""
+    conditions = [] if role is None else [users.c.role == role]
+    total = await tx.execute(select(func.count()).select_from(users).where(*conditions))
+    query = (
+        LISTED.where(*conditions)
+        .order_by(users.c.created_at.desc(), users.c.id.desc())
+        .limit(per_page)
+        .offset((page - 1) * per_page)
+    )
+    rows = await tx.execute(query)
+    return [UserEntry.model_validate(row, from_attributes=True) for row in rows], total.scalar_one()
+
+
+async def find_admin(tx: AsyncConnection, user_id: UUID | None) -> User | None:
+    """Find who gives an order, if it is an admin by now.
+
+    Waits until no other transaction carries out an admin's order, and keeps the others
+    waiting until the commit: so nobody's order counts who is being demoted.
+    """
+    await tx.execute(LINE, {"line": ORDERS})
+    user = await find_user(tx, user_id) if user_id else None
+    return user if user and user.role == "admin" else None
+
+
+async def count_admins(tx: AsyncConnection) -> int:
+    """Count the admins."""
+    query = select(func.count()).select_from(users).where(users.c.role == "admin")
+    found: int = (await tx.execute(query)).scalar_one()
+    return found
+
+
+async def set_role(tx: AsyncConnection, user: User) -> None:
+    """Give an account the role that ``user`` says."""
+    await tx.execute(update(users).where(users.c.id == user.id).values(role=user.role))
 
 
 async def replace_password_hash(tx: AsyncConnection, user_id: UUID, old: str, new: str) -> bool:

@@ -9,21 +9,34 @@ bits, so a plain SHA-256 protects it, and finding it by that hash tells nothing 
 import re
 import secrets
 import string
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Row, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.tables import api_keys
+from schemas.api_keys import ApiKeyEntry
 
 KEY = re.compile(r"(adr_[a-z0-9]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
 PREFIX_LENGTH = 8
 ALPHABET = string.ascii_lowercase + string.digits
+LISTED = tuple(api_keys.c[name] for name in ApiKeyEntry.model_fields)
+# Rows that somebody else is writing are being written: nobody waits, and nobody for each other.
+WRITE_USES = text("""
+    update api_keys set last_used_at = used.at
+    from unnest(cast(:ids as uuid[]), cast(:moments as timestamptz[])) as used (id, at),
+        (select id from api_keys where id = any(cast(:ids as uuid[])) for update skip locked)
+            as free
+    where api_keys.id = used.id and free.id = used.id
+      and (last_used_at is null
+           or date_trunc('minute', last_used_at) < date_trunc('minute', used.at))
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,11 @@ class ApiKey:
     owner_id: UUID
     scopes: tuple[str, ...]
     sources: tuple[str, ...]
+    expires_at: datetime | None = None
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether its time is over, for who has kept it a while."""
+        return self.expires_at is not None and self.expires_at <= now
 
 
 def make_key() -> NewKey:
@@ -73,8 +91,8 @@ async def insert_api_key(
     scopes: Sequence[str],
     sources: Sequence[str],
     expires_at: datetime | None = None,
-) -> bool:
-    """Store what is to be stored of a key; tells whether it was new."""
+) -> ApiKeyEntry | None:
+    """Store what is to be stored of a key; gives it as it is listed, None if it was there."""
     adding = (
         insert(api_keys)
         .values(
@@ -88,8 +106,10 @@ async def insert_api_key(
             expires_at=expires_at,
         )
         .on_conflict_do_nothing(index_elements=["key_hash"])
+        .returning(*LISTED)
     )
-    return (await tx.execute(adding)).rowcount == 1
+    row = (await tx.execute(adding)).one_or_none()
+    return _entry(row) if row else None
 
 
 async def find_api_key(tx: AsyncConnection, key: str) -> ApiKey | None:
@@ -98,7 +118,7 @@ async def find_api_key(tx: AsyncConnection, key: str) -> ApiKey | None:
         shown = read_key(key)
     except ValueError:
         return None
-    query = select(*(api_keys.c[name] for name in ("id", "name", "owner_id", "scopes", "sources")))
+    query = select(*(api_keys.c[field.name] for field in fields(ApiKey)))
     query = query.where(
         api_keys.c.key_hash == shown.hash,
         api_keys.c.revoked_at.is_(None),
@@ -107,14 +127,44 @@ async def find_api_key(tx: AsyncConnection, key: str) -> ApiKey | None:
     row = (await tx.execute(query)).one_or_none()
     if row is None:
         return None
-    return ApiKey(row.id, row.name, row.owner_id, tuple(row.scopes), tuple(row.sources))
+    found = row._asdict()
+    return ApiKey(**{**found, "scopes": tuple(row.scopes), "sources": tuple(row.sources)})
+
+
+async def read_api_key(tx: AsyncConnection, key_id: UUID) -> ApiKeyEntry | None:
+    """Read a key as it is listed, valid or not."""
+    row = (await tx.execute(select(*LISTED).where(api_keys.c.id == key_id))).one_or_none()
+    return _entry(row) if row else None
+
+
+async def list_api_keys(
+    tx: AsyncConnection, *, page: int, per_page: int
+) -> tuple[list[ApiKeyEntry], int]:
+    """Read a page (counted from 1) of all keys, the newest first, and how many there are."""
+    total = await tx.execute(select(func.count()).select_from(api_keys))
+    query = (
+        select(*LISTED)
+        .order_by(api_keys.c.created_at.desc(), api_keys.c.id.desc())
+        .limit(per_page)
+        .offset((page - 1) * per_page)
+    )
+    return [_entry(row) for row in await tx.execute(query)], total.scalar_one()
+
+
+async def write_uses(tx: AsyncConnection, uses: Mapping[UUID, datetime]) -> None:
+    """Write when keys were used, each once a minute (UTC) at most, whoever writes it."""
+    await tx.execute(WRITE_USES, {"ids": list(uses), "moments": list(uses.values())})
 
 
 async def revoke_api_key(tx: AsyncConnection, key_id: UUID) -> bool:
-    """Make a key invalid from now on; tells whether it was valid."""
+    """Make a key invalid from now on; tells whether it was not revoked before."""
     revoking = (
         update(api_keys)
         .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
         .values(revoked_at=func.now())
     )
     return (await tx.execute(revoking)).rowcount == 1
+
+
+def _entry(row: Row[Any]) -> ApiKeyEntry:
+    return ApiKeyEntry.model_validate(row, from_attributes=True)

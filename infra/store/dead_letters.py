@@ -6,10 +6,12 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.letters import Letter
+from infra.tables import dead_letters
+from schemas.dead_letters import LetterEntry
 
 COLUMNS = tuple(field.name for field in fields(Letter))
 _PLACES = ("cast(:properties as jsonb)" if name == "properties" else f":{name}" for name in COLUMNS)
@@ -37,6 +39,7 @@ SELECT = """
       and (cast(:queue as text) is null or queue = :queue)
       and (cast(:fingerprint as text) is null or fingerprint = :fingerprint)
       and (cast(:prefix as text) is null or cast(id as text) like :prefix)
+      and (cast(:largest as int) is null or octet_length(body) <= :largest)
     order by first_failed_at, id limit :most
 """
 FIND = text(SELECT)
@@ -86,18 +89,48 @@ async def find_letters(
     queue: str | None = None,
     fingerprint: str | None = None,
     prefix: str | None = None,
+    largest: int | None = None,
     lock: bool = False,
     most: int = ANY_NUMBER,
 ) -> list[RowMapping]:
-    """Find letters, the oldest failure first; ``prefix`` is the beginning of an id."""
+    """Find letters, the oldest failure first.
+
+    ``prefix`` is the beginning of an id, ``largest`` the size of the largest body in bytes.
+    """
     asked = {
         "state": state,
         "queue": queue,
         "fingerprint": fingerprint,
         "prefix": None if prefix is None else f"{prefix}%",
+        "largest": largest,
         "most": most,
     }
     return list((await tx.execute(FIND_FOR_UPDATE if lock else FIND, asked)).mappings())
+
+
+async def list_letters(
+    tx: AsyncConnection,
+    *,
+    state: str | None = None,
+    queue: str | None = None,
+    fingerprint: str | None = None,
+    page: int,
+    per_page: int,
+) -> tuple[list[LetterEntry], int]:
+    """Read a page (counted from 1) without bodies, the oldest first, and how many there are."""
+    wanted = {"state": state, "queue": queue, "fingerprint": fingerprint}
+    conditions = [dead_letters.c[name] == v for name, v in wanted.items() if v is not None]
+    counting = select(func.count()).select_from(dead_letters).where(*conditions)
+    query = (
+        select(*(dead_letters.c[name] for name in LetterEntry.model_fields))
+        .where(*conditions)
+        .order_by(dead_letters.c.first_failed_at, dead_letters.c.id)
+        .limit(per_page)
+        .offset((page - 1) * per_page)
+    )
+    total: int = (await tx.execute(counting)).scalar_one()
+    rows = await tx.execute(query)
+    return [LetterEntry.model_validate(row, from_attributes=True) for row in rows], total
 
 
 async def set_state(tx: AsyncConnection, ids: Sequence[UUID], state: str, by: str) -> None:

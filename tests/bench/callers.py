@@ -17,8 +17,7 @@ from workers.ingress.edge import endpoint
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
 from workers.ingress.limits import FREE
-from workers.ingress.route import Answer, Route
-from workers.ingress.who import ANYONE, PEOPLE, READERS
+from workers.ingress.route import ANYONE, Answer, Route
 
 
 async def nothing(call: Call) -> web.Response:
@@ -39,8 +38,8 @@ async def main() -> None:
         gate = open_gate(resources, ask)
         app = web.Application()
         app.router.add_get("/readyz", ready)
-        for path, who in (("/open", ANYONE), ("/token", PEOPLE), ("/key", READERS)):
-            route = Route("GET", path, nothing, who, (Answer(200),), limit=FREE)
+        for path, scope in (("/open", ANYONE), ("/token", "account"), ("/key", "campaigns:read")):
+            route = Route("GET", path, nothing, scope, (Answer(200),), limit=FREE)
             app.router.add_get(path, endpoint(route, gate))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()

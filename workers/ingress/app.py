@@ -62,6 +62,7 @@ async def open_ingress(settings: Settings, draining: asyncio.Event) -> AsyncIter
             listening.close()
             gate.outcomes.release()
             await drain(server, settings.shutdown_deadline)
+            await gate.callers.uses.close()
             await runner.cleanup()
 
 

@@ -1,9 +1,10 @@
 """Who calls: an access token's account, or an API key and the account that it acts for.
 
 An access token is verified with public keys alone. An API key is looked up in Postgres and
-remembered for a second, so that a revocation takes effect within a second; while Postgres
-is gone, and no revocation can be written either, a key that was good when it was last seen
-stays good for an hour. Keys and tokens are never kept, only a key's hash.
+remembered for a second from before the look, so that a revocation takes effect within a
+second; while Postgres is gone, and no revocation can be written either, a key that was good
+when it was last seen stays good for an hour. Keys and tokens are never kept, only a key's
+hash.
 """
 
 import asyncio
@@ -14,12 +15,16 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from events.base import now
 from infra.errors import Outage
 from infra.store.api_keys import ApiKey, NewKey, find_api_key, read_key
+from infra.telemetry import KEY_USES
 from infra.tokens import InvalidToken, Verifier
 from schemas.accounts import Role
+from schemas.api_keys import KEY_SCOPES
 from workers.ingress.database import Database
-from workers.ingress.refusals import invalid_token, unavailable
+from workers.ingress.refusals import forbidden, invalid_token, unauthenticated, unavailable
+from workers.ingress.uses import Uses
 
 FRESH = 1.0  # seconds
 STALE = 3600.0  # seconds, while Postgres is gone
@@ -31,13 +36,14 @@ MAX_LENGTH = 4096  # characters of a token or key
 class Caller:
     """An account, and the key that acts for it if any; ``name`` is for logs.
 
-    A key never has more rights than a manager: it acts for its owner, on the owner's
-    campaigns, as far as its scopes reach.
+    ``scopes`` are those of the access token, or what the key was given. A key never sees
+    more than its owner's own: not even an admin's key sees all.
     """
 
     account: UUID
     role: Role
     name: str
+    scopes: frozenset[str]
     session_id: str | None = None
     key: ApiKey | None = None
 
@@ -51,10 +57,29 @@ class Caller:
         return self.is_admin or owner == self.account
 
 
+def check(caller: Caller | None, scope: str) -> None:
+    """Raise a ``Refusal`` unless the caller holds a scope: 401 without one, 403 with another."""
+    if caller is None:
+        raise unauthenticated()
+    if scope in caller.scopes:
+        return
+    if caller.key is None:
+        raise forbidden("Your account may not do this.")
+    KEY_USES["out_of_scope"].inc()
+    if scope not in KEY_SCOPES:
+        raise forbidden("An API key may not do this.")
+    raise forbidden(f"This needs an API key with the scope {scope}.")
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    key: ApiKey | None
+    """What was found for a key at a time; the caller is None when the key is not valid."""
+
+    caller: Caller | None
     at: float
+
+    def is_within(self, seconds: float) -> bool:
+        return time.monotonic() - self.at < seconds
 
 
 class Callers:
@@ -66,6 +91,7 @@ class Callers:
         self._database = database
         self._seen: dict[bytes, _Seen] = {}
         self._asking: dict[bytes, asyncio.Task[_Seen]] = {}
+        self.uses = Uses(database)
 
     async def find(self, headers: Mapping[str, str]) -> Caller | None:
         """Tell who sends these headers; None when they do not say.
@@ -81,49 +107,66 @@ class Callers:
         if credential.count(".") == 2:  # noqa: PLR2004 - a JWT has three parts
             return self._person(credential)
         try:
-            return _client(await self._key(read_key(credential)))
+            shown = read_key(credential)
         except ValueError:
+            KEY_USES["invalid"].inc()
             raise invalid_token() from None
+        return await self._client(shown)
 
     def _person(self, token: str) -> Caller:
         try:
             found = self._verifier.verify(token)
         except InvalidToken:
             raise invalid_token() from None
-        return Caller(found.user_id, found.role, f"user:{found.user_id}", found.session_id)
+        name = f"user:{found.user_id}"
+        return Caller(found.user_id, found.role, name, found.scopes, found.session_id)
 
-    async def _key(self, shown: NewKey) -> ApiKey | None:
+    async def _client(self, shown: NewKey) -> Caller:
+        seen, outcome = await self._look(shown)
+        caller = seen.caller
+        if caller is None or caller.key is None or caller.key.has_expired(now()):
+            KEY_USES["invalid"].inc()
+            raise invalid_token()
+        KEY_USES[outcome].inc()
+        self.uses.note(caller.key.id)
+        return caller
+
+    async def _look(self, shown: NewKey) -> tuple[_Seen, str]:
+        """Find a key in the memory or the database; also tell how: ``valid`` or ``stale``."""
         seen = self._seen.get(shown.hash)
-        if seen is not None and time.monotonic() - seen.at < FRESH:
-            return seen.key
+        if seen is not None and seen.is_within(FRESH):
+            return seen, "valid"
         asking = self._asking.get(shown.hash)
         if asking is None:
             asking = self._asking[shown.hash] = asyncio.create_task(self._ask(shown))
         try:
-            return (await asyncio.shield(asking)).key
+            return await asyncio.shield(asking), "valid"
         except Outage:
-            if seen is not None and time.monotonic() - seen.at < STALE:
-                return seen.key
+            if seen is not None and seen.is_within(STALE):
+                return seen, "stale"
+            KEY_USES["unavailable"].inc()
             raise unavailable("API keys cannot be checked right now.") from None
 
     async def _ask(self, shown: NewKey) -> _Seen:
         async def find(tx: AsyncConnection) -> ApiKey | None:
             return await find_api_key(tx, shown.key)
 
+        began = time.monotonic()
         try:
-            seen = _Seen(await self._database.read(find), time.monotonic())
+            key = await self._database.read(find)
         finally:
             del self._asking[shown.hash]
+        seen = _Seen(None if key is None else _caller_of(key), began)
         if len(self._seen) >= REMEMBERED:
             self._seen.clear()
         self._seen[shown.hash] = seen
         return seen
 
 
-def _client(key: ApiKey | None) -> Caller:
-    if key is None:
-        raise invalid_token()
-    return Caller(key.owner_id, "manager", f"key:{key.id}", key=key)
+def _caller_of(key: ApiKey) -> Caller:
+    held = {":".join(scope.split(":")[:2]) for scope in key.scopes}
+    scopes = frozenset(held) & frozenset(KEY_SCOPES)
+    return Caller(key.owner_id, "manager", f"key:{key.id}", scopes, key=key)
 
 
 def _credential(headers: Mapping[str, str]) -> str | None:

@@ -17,6 +17,7 @@ from workers.ingress.body import read_id, read_query
 from workers.ingress.envelope import success
 from workers.ingress.etags import etag, is_unchanged
 from workers.ingress.gate import Call
+from workers.ingress.paging import PageQuery, answer_page
 from workers.ingress.refusals import unavailable
 from workers.ingress.sight import see_campaign
 
@@ -24,11 +25,9 @@ from workers.ingress.sight import see_campaign
 CACHING = "private, no-cache"
 
 
-class CampaignQuery(Frozen):
-    """Which campaigns to list; pages count from 1."""
+class CampaignQuery(PageQuery):
+    """Which campaigns to list."""
 
-    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    per_page: Annotated[int, Field(ge=1, le=100)] = 20
     platform: Platform | None = None
     status: CampaignStatus | None = None
 
@@ -57,11 +56,7 @@ async def get_campaigns(call: Call) -> web.Response:
     async def find(tx: AsyncConnection) -> tuple[list[Campaign], int]:
         return await list_campaigns(tx, owner=owner, **query.model_dump())
 
-    try:
-        found, total = await call.gate.database.read(find)
-    except Outage:
-        raise unavailable("Campaigns cannot be listed right now.") from None
-    return success(call.request_id, found, pagination=pagination(total, query.page, query.per_page))
+    return await answer_page(call, query, find, "Campaigns")
 
 
 async def get_campaign(call: Call) -> web.Response:
@@ -85,16 +80,3 @@ async def get_metrics(call: Call) -> web.Response:
         return success(call.request_id, await call.gate.database.read(find))
     except Outage:
         raise unavailable("Figures cannot be read right now.") from None
-
-
-def pagination(total: int, page: int, per_page: int) -> dict[str, object]:
-    """Tell where a page stands among all pages."""
-    pages = -(-total // per_page)
-    return {
-        "total": total,
-        "page": page,
-        "per_page": per_page,
-        "total_pages": pages,
-        "has_next": page < pages,
-        "has_prev": page > 1 and pages > 0,
-    }

@@ -13,7 +13,7 @@ from aiohttp import web
 from infra import telemetry
 from infra.errors import Outage
 from infra.telemetry import HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS
-from workers.ingress.callers import Caller
+from workers.ingress.callers import Caller, check
 from workers.ingress.clients import client_of
 from workers.ingress.envelope import failure, stamp
 from workers.ingress.gate import Call, Gate, Ids, ids_of
@@ -50,9 +50,9 @@ def endpoint(route: Route, gate: Gate) -> Endpoint:
         objection: Refusal | None = None
         visit = free
         try:
-            if not route.who.anyone:
-                caller, objection = await _identify(route, gate, request)
-            limit = route.limit if route.who.anyone or caller else API
+            if route.scope is not None:
+                caller, objection = await _identify(route.scope, gate, request)
+            limit = route.limit if route.scope is None or caller else API
             if limit.requests:
                 visit = gate.limits.visit(limit, _name(request, gate, caller))
                 await visit.enter()
@@ -77,13 +77,13 @@ def endpoint(route: Route, gate: Gate) -> Endpoint:
 
 
 async def _identify(
-    route: Route, gate: Gate, request: web.Request
+    scope: str, gate: Gate, request: web.Request
 ) -> tuple[Caller | None, Refusal | None]:
     """Find out who calls, and what speaks against it: that is told once the request is counted."""
     caller = None
     try:
         caller = await gate.callers.find(request.headers)
-        route.who.check(caller)
+        check(caller, scope)
     except Refusal as objection:
         return caller, objection
     return caller, None

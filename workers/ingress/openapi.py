@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
+from schemas.api_keys import KEY_SCOPES
+from schemas.scopes import KNOWN
 from workers.ingress.envelope import JSON
 from workers.ingress.limits import FREE
 from workers.ingress.route import Answer, Route
-from workers.ingress.who import Who
 
 REF = "#/components/schemas/{model}"
 PARAMETER = re.compile(r"\{(\w+)\}")
@@ -111,7 +112,7 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
         "operationId": route.name,
         "summary": summary,
         "tags": [route.tag],
-        "security": _security(route.who),
+        "security": _security(route.scope),
         "parameters": _parameters(route),
         "responses": {
             **{str(a.status): _good(a, schemas) for a in route.answers},
@@ -129,9 +130,12 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
     return operation
 
 
-def _security(who: Who) -> list[dict[str, list[str]]]:
-    token = [{"token": list[str]()}] if who.roles else []
-    return [*token, {"key": []}] if who.scope else [*token]
+def _security(scope: str | None) -> list[dict[str, list[str]]]:
+    """Tell who may: accounts by token, API keys, with the scope that either needs."""
+    if scope is None:
+        return []
+    held = {"token": scope in KNOWN, "key": scope in KEY_SCOPES}
+    return [{kind: [scope]} for kind, has in held.items() if has]
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
@@ -180,7 +184,7 @@ def _errors(route: Route) -> list[int]:
         found |= {400, 413, 415}
     if route.query is not None or "Idempotency-Key" in route.headers:
         found.add(400)
-    if not route.who.anyone:
+    if route.scope is not None:
         found |= {401, 403}
     if route.limit is not FREE:
         found.add(429)

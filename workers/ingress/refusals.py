@@ -1,6 +1,7 @@
 """Answers that are errors: a status, a stable code, a message, and one detail for each field.
 
-A refusal never quotes what the client sent.
+A refusal never quotes what the client sent, but for the source of an event that a key may not
+speak for, and the type that it may not publish.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,9 +9,10 @@ from pydantic import BaseModel
 
 from workers.ingress.gate import Call
 from workers.ingress.limits import Limit
-from workers.ingress.who import Who
 
 Handler = Callable[[Call], Awaitable[web.Response]]
+
+ANYONE = None  # the scope of a route that is open to all
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A line of the route table; ``{name}`` in ``path`` is a parameter."""
+    """A line of the route table; ``{name}`` in ``path`` is a parameter.
+
+    ``scope`` is what a caller has to hold; ``None``: the route is open to all.
+    """
 
     method: str
     path: str
     handler: Handler
-    who: Who
+    scope: str | None
     answers: tuple[Answer, ...]
     media: Mapping[str, Any] = field(default_factory=dict)  # media type -> shape of the body
     query: type[BaseModel] | None = None

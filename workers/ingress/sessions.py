@@ -12,11 +12,11 @@ from infra.errors import Outage
 from infra.sessions import turns_of
 from infra.store.sessions import SessionRow, list_sessions, live_since
 from schemas.sessions import AccountPasswordChange, LiveSession, PasswordChange, SessionEnd
-from workers.ingress.auth import SECRET, ask_worker
 from workers.ingress.body import read_model
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
 from workers.ingress.refusals import not_found, unavailable
+from workers.ingress.sealed import SECRET, request
 
 SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -58,12 +58,12 @@ async def delete_session(call: Call) -> web.Response:
     session_id = call.request.match_info["id"]
     if not SESSION_ID.fullmatch(session_id):
         raise not_found("session")
-    return await ask_worker(call, SessionEndRequested, SessionEnd(session_id=session_id))
+    return await request(call, SessionEndRequested, SessionEnd(session_id=session_id))
 
 
 async def delete_sessions(call: Call) -> web.Response:
     """End all of the caller's sessions but the one that the request is made in."""
-    return await ask_worker(call, SessionEndRequested, SessionEnd())
+    return await request(call, SessionEndRequested, SessionEnd())
 
 
 async def post_password(call: Call) -> web.Response:
@@ -71,4 +71,4 @@ async def post_password(call: Call) -> web.Response:
     body = await read_model(call.request, PasswordChange)
     wish = AccountPasswordChange(account=call.caller.account, **body.model_dump())
     async with call.visit.attempt():
-        return await ask_worker(call, PasswordChangeRequested, wish)
+        return await request(call, PasswordChangeRequested, wish)

@@ -11,13 +11,12 @@ from pydantic import ValidationError
 from events import UPSTREAM_EVENTS
 from events.base import REQUIRED, Event, now
 from infra.store.api_keys import ApiKey
+from schemas.api_keys import OURS, PUBLISH
 from schemas.base import Frozen
 from workers.ingress.body import details_of
 from workers.ingress.refusals import Detail, Refusal
 
 CLOCK_SKEW = timedelta(minutes=5)
-OURS = "urn:adrelay:"  # sources that no key may speak for
-SCOPE = "events:publish"
 TYPES = ", ".join(event.event_type() for event in UPSTREAM_EVENTS)
 STATUS = {"FORBIDDEN": 403, "CONTENT_TOO_LARGE": 413}
 
@@ -95,19 +94,28 @@ def objection(event: Event, key: ApiKey) -> Reason | None:
         details = tuple(Detail(name, "Field required") for name in missing)
         return Reason("VALIDATION_ERROR", "The event is not valid.", details)
     if event.source not in key.sources or event.source.startswith(OURS):
-        return Reason("FORBIDDEN", "This API key may not speak for the event's source.")
+        return _foreign(event, key)
     if not _in_scope(event.type, key.scopes):
-        return Reason("FORBIDDEN", f"This API key may not publish {event.type}.")
+        held = ", ".join(scope for scope in key.scopes if scope.startswith(PUBLISH))
+        wrong = Detail("type", f"is not covered by the key's scopes: {held}")
+        return Reason("FORBIDDEN", f"This API key may not publish {event.type}.", (wrong,))
     if event.time - now() > CLOCK_SKEW:
         late = Detail("time", "is more than 5 minutes ahead")
         return Reason("VALIDATION_ERROR", "The event is not valid.", (late,))
     return None
 
 
+def _foreign(event: Event, key: ApiKey) -> Reason:
+    """Name the source that is not the key's; it is the sender's own word, of checked form."""
+    own = ", ".join(source for source in key.sources if not source.startswith(OURS))
+    wrong = Detail("source", f"must be one of the key's sources: {own or 'it has none'}")
+    return Reason("FORBIDDEN", f"This API key may not speak for {event.source}.", (wrong,))
+
+
 def _in_scope(kind: str, scopes: Sequence[str]) -> bool:
     for scope in scopes:
-        if scope == SCOPE:
+        if scope == PUBLISH:
             return True
-        if scope.startswith(f"{SCOPE}:") and fnmatchcase(kind, scope[len(SCOPE) + 1 :]):
+        if scope.startswith(f"{PUBLISH}:") and fnmatchcase(kind, scope[len(PUBLISH) + 1 :]):
             return True
     return False

@@ -3,17 +3,21 @@
 import asyncio
 from uuid import uuid4
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.store.accounts import (
     Account,
     find_account,
+    find_admin,
     find_user,
     insert_accounts,
     put_admin,
     replace_password_hash,
+    set_role,
 )
 from schemas.accounts import Role, User
+from tests.infra.ledger import until
 
 
 def account(email: str = "ada@example.com", hashed: str = "h1", role: Role = "manager") -> Account:
@@ -74,3 +78,26 @@ async def test_an_account_becomes_admin_and_keeps_its_id(engine: AsyncEngine) ->
 
 def test_an_account_does_not_show_its_hash() -> None:
     assert "h1" not in repr(account())
+
+
+async def test_an_order_waits_for_the_one_before_and_sees_what_it_did(engine: AsyncEngine) -> None:
+    admin = account("admin@example.com", role="admin")
+    async with engine.begin() as tx:
+        await insert_accounts(tx, [admin])
+    async with engine.begin() as first, engine.begin() as second:
+        assert await find_admin(first, admin.user.id) == admin.user
+        await set_role(first, admin.user.model_copy(update={"role": "viewer"}))
+        waiting = asyncio.create_task(find_admin(second, admin.user.id))
+        await until(lambda: _someone_waits(engine))
+        assert not waiting.done()
+        await first.commit()
+        assert await waiting is None
+
+
+async def _someone_waits(engine: AsyncEngine) -> bool:
+    query = """
+        select 1 from pg_locks join pg_database on pg_database.oid = pg_locks.database
+        where locktype = 'advisory' and not granted and datname = current_database()
+    """
+    async with engine.connect() as connection:
+        return (await connection.execute(text(query))).first() is not None

@@ -12,9 +12,12 @@ from infra.store.api_keys import (
     NewKey,
     find_api_key,
     insert_api_key,
+    list_api_keys,
     make_key,
+    read_api_key,
     read_key,
     revoke_api_key,
+    write_uses,
 )
 from schemas.accounts import User
 
@@ -88,6 +91,36 @@ async def test_a_key_is_entered_once(engine: AsyncEngine) -> None:
         assert not await insert_api_key(
             tx, key, name="again", owner_id=owner_id, scopes=SCOPES, sources=SOURCES
         )
+
+
+async def test_a_use_is_written_once_a_minute_and_never_back(engine: AsyncEngine) -> None:
+    minute = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
+    async with engine.begin() as tx:
+        key = make_key()
+        await enter(tx, key)
+        found = await find_api_key(tx, key.key)
+        assert found is not None
+        for seconds, written in [(5, 5), (59, 5), (60, 60), (61, 60), (0, 60)]:
+            await write_uses(tx, {found.id: minute + timedelta(seconds=seconds)})
+            entry = await read_api_key(tx, found.id)
+            assert entry is not None
+            assert entry.last_used_at == minute + timedelta(seconds=written)
+
+
+async def test_a_use_that_somebody_else_is_writing_is_not_waited_for(engine: AsyncEngine) -> None:
+    keys = [make_key(), make_key()]
+    async with engine.begin() as tx:
+        for key in keys:
+            await enter(tx, key)
+        ids = [found.id for key in keys if (found := await find_api_key(tx, key.key))]
+    moment = datetime.now(UTC)
+    async with engine.begin() as first, engine.begin() as second:
+        await write_uses(first, {ids[0]: moment})
+        await write_uses(second, dict.fromkeys(ids, moment))
+    async with engine.connect() as tx:
+        entries, total = await list_api_keys(tx, page=1, per_page=10)
+    assert total == 2
+    assert [entry.last_used_at for entry in entries] == [moment, moment]
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,13 @@ async def client(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
         yield client
 
 
+@pytest.fixture
+async def hasty(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of an ingress that does not wait for long."""
+    async with serving(settings.model_copy(update={"reply_deadline": 0.5})) as client:
+        yield client
+
+
 @dataclass(frozen=True)
 class Person:
     """An account with a token."""
@@ -117,12 +124,21 @@ async def admin(make_person: MakePerson) -> Person:
 @pytest.fixture
 async def make_api_key(engine: AsyncEngine, manager: Person) -> MakeKey:
     async def make(
-        scopes: Sequence[str] = ("events:publish:*",), sources: Sequence[str] = (SOURCE,)
+        scopes: Sequence[str] = ("events:publish:*",),
+        sources: Sequence[str] = (SOURCE,),
+        owner: UUID | None = None,
+        expires_at: datetime | None = None,
     ) -> str:
         key = make_key()
         async with engine.begin() as tx:
             await insert_api_key(
-                tx, key, name="crm", owner_id=manager.id, scopes=scopes, sources=sources
+                tx,
+                key,
+                name="crm",
+                owner_id=owner or manager.id,
+                scopes=scopes,
+                sources=sources,
+                expires_at=expires_at,
             )
         return key.key
 

@@ -13,7 +13,6 @@ from tests.workers.ingress.conftest import (
     Spy,
     body_of,
     error_of,
-    serving,
     working,
 )
 from workers import auth
@@ -116,13 +115,6 @@ async def test_an_invalid_registration_is_400_and_never_quoted(
     text = await response.text()
     assert PASSWORD not in text
     assert str(changes.get("password", PASSWORD)) not in text
-
-
-@pytest.fixture
-async def hasty(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of an ingress that does not wait for long."""
-    async with serving(settings.model_copy(update={"reply_deadline": 0.5})) as client:
-        yield client
 
 
 async def test_without_the_auth_worker_it_is_503_with_retry_after(

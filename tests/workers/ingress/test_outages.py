@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager
 import aiohttp
 import orjson
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.settings import Settings
-from infra.tables import outbox
+from infra.tables import api_keys, outbox
+from tests.infra.ledger import until
 from tests.proxy import Proxy, open_proxy
 from tests.workers.ingress.conftest import (
     DRAFT,
     MakeCampaign,
+    MakeKey,
     Person,
     Spy,
     body_of,
@@ -31,6 +34,11 @@ CAMPAIGNS = "/api/v1/campaigns"
 # How a server is gone: connections are refused, or nothing ever comes back.
 Gone = Callable[[Proxy], None]
 WAYS = pytest.mark.parametrize("gone", [Proxy.cut, Proxy.freeze], ids=["cut", "frozen"])
+
+
+def uses(outcome: str) -> float:
+    """Count how often keys were shown with this outcome."""
+    return REGISTRY.get_sample_value("adrelay_api_key_uses_total", {"outcome": outcome}) or 0
 
 
 class Plant:
@@ -139,6 +147,24 @@ async def test_without_postgres_a_key_that_was_never_seen_is_503(
 ) -> None:
     plant.database.cut()
     await error_of(await post(plant.client, api_key, report()), 503)
+
+
+async def test_uses_of_a_key_during_an_outage_are_written_after_it(
+    plant: Plant, make_api_key: MakeKey, engine: AsyncEngine
+) -> None:
+    headers = {"X-API-Key": await make_api_key(["campaigns:write"])}
+    await body_of(await plant.client.post(CAMPAIGNS, json=DRAFT, headers=headers), 202)
+    plant.database.cut()
+    before = uses("stale")
+    while uses("stale") == before:  # as long as it is remembered nobody asks Postgres
+        await body_of(await plant.client.post(CAMPAIGNS, json=DRAFT, headers=headers), 202)
+    plant.database.heal()
+
+    async def is_written() -> bool:
+        async with engine.connect() as tx:
+            return (await tx.execute(select(api_keys.c.last_used_at))).scalar_one() is not None
+
+    await until(is_written)
 
 
 async def test_an_operation_is_503_without_postgres(plant: Plant, manager: Person) -> None:

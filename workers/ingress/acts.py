@@ -1,0 +1,68 @@
+"""Acts of admins that the ingress carries out itself, each of them in the audit log.
+
+An access token is believed for as long as it lives; who is an admin *now* is asked in the
+transaction of the act, as the auth worker does. A refused act is noted like any other.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events import AuditRecorded
+from events.audit import AuditEntry
+from infra import outbox
+from infra.message import message_of
+from infra.store.accounts import find_admin
+from infra.store.audit import insert_acts
+from workers.ingress.gate import Call
+from workers.ingress.refusals import Refusal, forbidden
+from workers.ingress.sealed import SOURCE
+
+T = TypeVar("T")
+Deed = Callable[[AsyncConnection], Awaitable[T]]
+
+
+async def carry_out(call: Call, action: str, subject: str, deed: Deed[T]) -> T:
+    """Do it and note it, in one transaction; gives what the deed gives.
+
+    Raises the ``Refusal`` that the deed raises, which must come before its writes, or 403;
+    ``Outage`` when Postgres is gone.
+    """
+
+    async def run(tx: AsyncConnection) -> T | Refusal:
+        try:
+            if await find_admin(tx, call.caller.account) is None:
+                raise forbidden("Your account may not do this.")
+            result: T | Refusal = await deed(tx)
+        except Refusal as refusal:
+            result = refusal
+        act = _act(call, action, subject, result)
+        await insert_acts(tx, [act])
+        await outbox.add(tx, [message_of(act)])
+        return result
+
+    result = await call.gate.database.write(run)
+    await outbox.hint(call.gate.resources.redis)
+    if isinstance(result, Refusal):
+        raise result
+    return result
+
+
+def _act(call: Call, action: str, subject: str, result: object) -> AuditRecorded:
+    client = call.client
+    entry = AuditEntry(
+        action=action,
+        outcome=result.code if isinstance(result, Refusal) else "ok",
+        actor=client.account,
+        subject=subject,
+        address=client.address,
+        device=client.device,
+    )
+    ids = call.ids
+    return AuditRecorded(
+        source=SOURCE,
+        correlationid=ids.correlation_id,
+        traceparent=ids.traceparent,
+        data=entry,
+    )

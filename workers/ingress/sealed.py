@@ -1,0 +1,79 @@
+"""Asking the auth worker: a request is sealed here, and only its answer comes back.
+
+Requests go over ``adrelay.requests``, expire and are in no event log.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from events.base import Event, new_id
+from infra import topology
+from infra.errors import Outage
+from infra.message import Message, message_of
+from infra.seal import REQUEST_LIFETIME, seal
+from schemas.accounts import Sealable
+from workers.ingress.envelope import success
+from workers.ingress.gate import Call
+from workers.ingress.refusals import Detail, Refusal, unavailable
+
+SOURCE = "urn:adrelay:api"
+SECRET = {"Cache-Control": "no-store"}
+
+E = TypeVar("E", bound=Event)
+
+
+async def request(call: Call, kind: type[Event], body: BaseModel) -> web.Response:
+    """Ask, and answer what the auth worker answers.
+
+    Raises its refusal as a ``Refusal``, and 503 when no answer comes in time.
+    """
+    event = sealed(call, kind, body, REQUEST_LIFETIME)
+    return await ask(call, replace(message_of(event, topology.REQUESTS), persistent=False))
+
+
+def sealed(call: Call, kind: type[E], body: BaseModel, lifetime: timedelta) -> E:
+    """Make a request that only the auth worker can read, and only as this very message."""
+    event_id = new_id()
+    box = seal(
+        call.gate.resources.settings.seal_public_key or "",
+        Sealable(body=body.model_dump(mode="json"), client=call.client).model_dump(mode="json"),
+        purpose=kind.event_type(),
+        request_id=event_id,
+        lifetime=lifetime,
+    )
+    return kind(
+        id=event_id,
+        source=SOURCE,
+        type=kind.event_type(),
+        correlationid=call.ids.correlation_id,
+        traceparent=call.ids.traceparent,
+        data={"sealed": box},
+    )
+
+
+async def ask(call: Call, message: Message) -> web.Response:
+    """Send a request and answer its answer, as ``request`` does."""
+    gate = call.gate
+    try:
+        answer = await gate.requester.ask(message, gate.resources.settings.reply_deadline)
+    except Outage:
+        raise unavailable("The auth service does not answer right now.") from None
+    status = int(answer["status"])
+    if "error" in answer:
+        raise _refusal(status, answer["error"])
+    if status == 204:  # noqa: PLR2004 - no content
+        return web.Response(status=204, headers=SECRET)
+    return success(call.request_id, answer.get("data"), status=status, headers=SECRET)
+
+
+def _refusal(status: int, error: Mapping[str, Any]) -> Refusal:
+    details = [Detail(line["field"], line["message"]) for line in error.get("details", ())]
+    headers = dict(SECRET)
+    if status == 401:  # noqa: PLR2004 - RFC 9110, section 15.5.2
+        headers["WWW-Authenticate"] = "Bearer"
+    return Refusal(status, error["code"], error["message"], details=details, headers=headers)

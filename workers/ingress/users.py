@@ -1,0 +1,58 @@
+"""Accounts as admins see them, and the roles that they give."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events import UserRoleChangeRequested
+from infra.errors import Outage
+from infra.store.accounts import list_users, read_user
+from schemas.accounts import Role, RoleDraft, UserEntry, UserRole
+from workers.ingress.body import read_id, read_model, read_query
+from workers.ingress.envelope import success
+from workers.ingress.gate import Call
+from workers.ingress.paging import PageQuery, answer_page
+from workers.ingress.refusals import not_found, unavailable
+from workers.ingress.sealed import request
+
+WHAT = "user"
+
+
+class UserQuery(PageQuery):
+    """Which accounts to list."""
+
+    role: Role | None = None
+
+
+async def get_users(call: Call) -> web.Response:
+    """Answer a page of all accounts, the newest first."""
+    query = read_query(call.request, UserQuery)
+
+    async def find(tx: AsyncConnection) -> tuple[Sequence[UserEntry], int]:
+        return await list_users(tx, **query.model_dump())
+
+    return await answer_page(call, query, find, "Users")
+
+
+async def get_user(call: Call) -> web.Response:
+    """Answer an account."""
+    user_id = read_id(call.request, WHAT)
+
+    async def find(tx: AsyncConnection) -> UserEntry | None:
+        return await read_user(tx, user_id)
+
+    try:
+        found = await call.gate.database.read(find)
+    except Outage:
+        raise unavailable("Users cannot be read right now.") from None
+    if found is None:
+        raise not_found(WHAT)
+    return success(call.request_id, found)
+
+
+async def patch_user(call: Call) -> web.Response:
+    """Give an account another role; the last admin stays one."""
+    user_id = read_id(call.request, WHAT)
+    draft = await read_model(call.request, RoleDraft)
+    return await request(call, UserRoleChangeRequested, UserRole(id=user_id, role=draft.role))
