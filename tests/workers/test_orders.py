@@ -16,6 +16,7 @@ from events import ApiKeyCreateRequested, ApiKeyRevokeRequested, UserRoleChangeR
 from events.base import Event, new_id
 from handlers.credentials import API
 from infra import topology
+from infra.definitions import INGRESS
 from infra.message import message_of
 from infra.requests import Requester
 from infra.seal import seal
@@ -23,6 +24,7 @@ from infra.settings import Settings
 from infra.store.accounts import Account, insert_accounts
 from schemas.accounts import Role, User
 from tests.processes import running
+from tests.services import as_user
 
 MODULE = "workers.auth"
 DRAFT = {"name": "crm", "scopes": ["events:publish"], "sources": ["urn:acme:crm"]}
@@ -65,7 +67,7 @@ async def test_a_key_is_in_the_direct_answer_and_in_no_log_queue_or_table(
     loud = settings.model_copy(update={"log_level": "DEBUG"})
     async with (
         broker.channel() as channel,
-        Requester(settings, "test") as requester,
+        Requester(as_user(INGRESS, settings), "test") as requester,
         running(MODULE, loud) as worker,
     ):
         spy = await channel.declare_queue(exclusive=True)
@@ -100,7 +102,10 @@ async def test_nobody_but_an_admin_gives_orders_whatever_the_ingress_believed(
         (ApiKeyRevokeRequested, {"id": str(uuid4())}),
         (UserRoleChangeRequested, {"id": str(admin), "role": "viewer"}),
     )
-    async with Requester(settings, "test") as requester, running(MODULE, settings):
+    async with (
+        Requester(as_user(INGRESS, settings), "test") as requester,
+        running(MODULE, settings),
+    ):
         answers = [await ask(requester, settings, kind, body, actor) for kind, body in orders]
     assert [(a["status"], a["error"]["code"]) for a in answers] == [(403, "FORBIDDEN")] * 3
     assert await rows(engine, "select 1 from api_keys") == []
@@ -115,7 +120,7 @@ async def test_two_workers_take_orders_one_after_the_other_and_leave_an_admin(
     roles: list[Role] = ["admin"] * 8
     admins = await accounts(engine, *roles)
     async with (
-        Requester(settings, "test") as requester,
+        Requester(as_user(INGRESS, settings), "test") as requester,
         running(MODULE, settings),
         running(MODULE, settings),
     ):

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra import topology
+from infra.definitions import INGRESS
 from infra.letters import Letter
 from infra.relay import relay_once
 from infra.resources import Resources
@@ -110,7 +111,9 @@ async def test_a_letter_is_listed_shown_mended_and_replayed_and_takes_effect(
     event["data"] |= {"campaign_id": str(campaign.id), **figures}
     async with broker.channel() as channel:
         exchange = await channel.get_exchange(topology.EVENTS, ensure=False)
-        message = Message(orjson.dumps(event), content_type="application/cloudevents+json")
+        message = Message(
+            orjson.dumps(event), content_type="application/cloudevents+json", user_id=INGRESS
+        )
         await exchange.publish(message, "campaign.metrics_reported.v1.claude")
 
     async def listed() -> list[Any]:
