@@ -17,6 +17,12 @@ from events.campaigns import (
     CampaignUpdateRequested,
 )
 from events.metrics import CampaignMetricsRecorded, CampaignMetricsReported
+from events.platforms import (
+    PlatformAccountConnected,
+    PlatformAccountDisconnected,
+    PlatformConnectRequested,
+    PlatformDisconnectRequested,
+)
 from events.users import (
     LoginRequested,
     LogoutRequested,
@@ -58,6 +64,10 @@ __all__ = [
     "LoginRequested",
     "LogoutRequested",
     "PasswordChangeRequested",
+    "PlatformAccountConnected",
+    "PlatformAccountDisconnected",
+    "PlatformConnectRequested",
+    "PlatformDisconnectRequested",
     "RefreshRequested",
     "RegistrationRequested",
     "SessionEndRequested",
@@ -99,6 +109,10 @@ EVENTS: tuple[type[Event], ...] = (
     CampaignStatusChanged,
     CampaignMetricsReported,
     CampaignMetricsRecorded,
+    PlatformConnectRequested,
+    PlatformDisconnectRequested,
+    PlatformAccountConnected,
+    PlatformAccountDisconnected,
     WebhookUnrecognised,
 )
 

@@ -14,6 +14,8 @@ from events import (
     LoginRequested,
     LogoutRequested,
     PasswordChangeRequested,
+    PlatformConnectRequested,
+    PlatformDisconnectRequested,
     RefreshRequested,
     RegistrationRequested,
     SessionEndRequested,
@@ -31,6 +33,7 @@ from infra.sessions import Issued, Session, Sessions
 from infra.settings import Settings
 from infra.store.accounts import Account, find_account
 from infra.tokens import Signer
+from infra.vault import Vault
 from schemas.accounts import Client, Sealable, Tokens, User
 from schemas.base import Frozen
 
@@ -45,6 +48,8 @@ Sealed = (
     | ApiKeyCreateRequested
     | ApiKeyRevokeRequested
     | UserRoleChangeRequested
+    | PlatformConnectRequested
+    | PlatformDisconnectRequested
 )
 # What is left for the transaction: it writes, and gives the answer that came of it.
 Finish = Callable[["Answer", Context], Awaitable["Answer"]]
@@ -146,6 +151,7 @@ def check_keys(settings: Settings) -> None:
     """Raise ``ValueError``, naming the variable, unless every key of the auth worker is there."""
     if Signer(settings).public not in settings.token_verify_keys:
         raise ValueError("TOKEN_SIGNING_KEY: its public key is not in TOKEN_VERIFY_KEYS")
+    Vault(settings)
     for name in ("seal_private_key", "refresh_key"):
         secret: SecretStr | None = getattr(settings, name)
         for key in (secret.get_secret_value() if secret else "").split() or [""]:

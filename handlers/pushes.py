@@ -16,9 +16,11 @@ from datetime import datetime
 from uuid import UUID
 
 from events.base import now
+from handlers.owners import Bearer
 from infra import telemetry
 from infra.errors import Failure, Snooze, Transient
 from infra.platforms import Platform, Refused
+from infra.platforms.base import AccountStuck
 from infra.store.campaigns import StoredCampaign
 from schemas.campaigns import CampaignStatus
 
@@ -33,10 +35,11 @@ log = telemetry.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A campaign to be pushed; ``key`` is the idempotency key."""
+    """A campaign to be pushed; ``key`` is the idempotency key, ``bearer`` its owner's token."""
 
     campaign: StoredCampaign
     key: str
+    bearer: Bearer | AccountStuck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ async def push_all(
                 answer = patience[0] if patience else await _answer(one, platforms)
         except TimeoutError:
             return LATE
-        if isinstance(answer, Snooze):
+        if isinstance(answer, Snooze) and not isinstance(answer, AccountStuck):
             patience.append(answer)
         return answer
 
@@ -79,6 +82,12 @@ async def push_all(
     if LATE in answers:
         log.warning("pushes were cut off", extra={"count": answers.count(LATE)})
     return {one.campaign.id: answer for one, answer in zip(pushes, answers, strict=True)}
+
+
+def refused_tokens(pushes: Sequence[Push], answers: Mapping[UUID, Answer]) -> list[Bearer]:
+    """List the owners' tokens that the platform did not take."""
+    stuck = {i for i, answer in answers.items() if isinstance(answer, AccountStuck)}
+    return [p.bearer for p in pushes if p.campaign.id in stuck and isinstance(p.bearer, Bearer)]
 
 
 async def _answer(one: Push, platforms: Mapping[str, Platform]) -> Answer:
@@ -93,15 +102,19 @@ async def _answer(one: Push, platforms: Mapping[str, Platform]) -> Answer:
 
 
 async def _push(one: Push, platform: Platform) -> Taken:
+    if isinstance(one.bearer, AccountStuck):
+        raise one.bearer
     began = now()
+    token = one.bearer.token if one.bearer else None
     campaign, wish = one.campaign, one.campaign.wish()
     if campaign.deleted_at is None:
-        pushed = await platform.push(wish, one.key)
+        pushed = await platform.push(wish, one.key, token)
         return Taken(pushed.platform_campaign_id, pushed.status, began)
     known = campaign.platform_campaign_id
     if known is None:
         # Its creation may have been lost; to repeat it tells the id, and it must not run.
-        found = await platform.push(wish.model_copy(update={"status": "paused"}), one.key)
+        paused = wish.model_copy(update={"status": "paused"})
+        found = await platform.push(paused, one.key, token)
         known = found.platform_campaign_id
-    await platform.delete(known, one.key)
+    await platform.delete(known, one.key, token)
     return Taken(known, "deleted", began)

@@ -15,6 +15,8 @@ from events import (
     LoginRequested,
     LogoutRequested,
     PasswordChangeRequested,
+    PlatformConnectRequested,
+    PlatformDisconnectRequested,
     RefreshRequested,
     SessionEndRequested,
     UserRoleChangeRequested,
@@ -36,6 +38,7 @@ from handlers.endings import ending, ending_own
 from handlers.logins import log_in
 from handlers.orders import take_order
 from handlers.passwords import change_password
+from handlers.platform_accounts import connect, disconnect
 from infra.context import Context
 from infra.resources import Resources
 from infra.seal import SealBroken
@@ -44,6 +47,7 @@ from infra.store.sessions import find_standing, note_use
 from schemas.accounts import Login, Refresh, UserRole
 from schemas.api_keys import ApiKeyDraft, ApiKeyRef
 from schemas.base import Frozen
+from schemas.platforms import Consent, Disconnection
 from schemas.sessions import AccountPasswordChange, SessionEnd
 
 INVALID = refusal(401, "INVALID_TOKEN", "The refresh token is not valid.")
@@ -128,4 +132,6 @@ ACTIONS: Mapping[type[Event], Action] = {
     ApiKeyCreateRequested: Action(ApiKeyDraft, take_order),
     ApiKeyRevokeRequested: Action(ApiKeyRef, take_order),
     UserRoleChangeRequested: Action(UserRole, take_order),
+    PlatformConnectRequested: Action(Consent, connect),
+    PlatformDisconnectRequested: Action(Disconnection, disconnect),
 }

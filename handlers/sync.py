@@ -24,7 +24,15 @@ from events import CampaignSyncRequested
 from events.base import Event
 from handlers import looks
 from handlers.looks import Answered, Hint, Idle, Look, Unseen
-from handlers.pushes import LEASE_SECONDS, PUSH_SECONDS, Answer, Push, push_all
+from handlers.owners import OwnerHint, bearers_of, push_again, renew_refused
+from handlers.pushes import (
+    LEASE_SECONDS,
+    PUSH_SECONDS,
+    Answer,
+    Push,
+    push_all,
+    refused_tokens,
+)
 from handlers.wishes import API
 from infra import outbox
 from infra.context import Context
@@ -37,32 +45,46 @@ from infra.store.operations import put_operations
 
 
 async def push_campaigns(
-    hints: list[Hint], resources: Resources, lease_seconds: float = LEASE_SECONDS
-) -> list[Look | Failure]:
-    """Push the campaigns that want it, each once; a value for every hint, in their order."""
+    given: list[Hint | OwnerHint], resources: Resources, lease_seconds: float = LEASE_SECONDS
+) -> list[Look | OwnerHint | Failure]:
+    """Push the campaigns that want it, each once; a value for every hint, in their order.
+
+    News of owners' accounts are left to the handler.
+    """
+    hints = [hint for hint in given if not isinstance(hint, OwnerHint)]
     async with resources.engine.begin() as tx:
         held = await lock_campaigns(tx, {hint.data.campaign_id for hint in hints})
         wanting = looks.wanting(hints, held)
         until = asyncio.get_running_loop().time() + PUSH_SECONDS
         leases = await take_leases(tx, wanting, lease_seconds)
-    pushes = [Push(held[i], looks.key(held[i], wanting[i])) for i in leases]
+        bearers = await bearers_of(tx, [held[i] for i in leases], resources.settings)
+    pushes = [Push(held[i], looks.key(held[i], wanting[i]), bearers.get(i)) for i in leases]
     answers = await push_all(pushes, resources.platforms, until)
     async with resources.engine.begin() as tx:
+        await renew_refused(tx, refused_tokens(pushes, answers))
         lost = leases.keys() - await release_leases(tx, list(leases.values()))
         again = [looks.once_more(wanting[i]) for i in lost]
         await outbox.add(tx, [message_of(event) for event in again])
     busy = wanting.keys() - leases.keys()
     kept = {i: answer for i, answer in answers.items() if i not in lost}
-    return [_look(hint, held, busy, kept) for hint in hints]
+    return [
+        hint if isinstance(hint, OwnerHint) else _look(hint, held, busy, kept) for hint in given
+    ]
 
 
-async def sync_campaigns(values: list[Look], ctx: Context) -> list[Event]:
-    """Tell what platforms took or refused, and what became of the operations that asked."""
+async def sync_campaigns(given: list[Look | OwnerHint], ctx: Context) -> list[Event]:
+    """Tell what platforms took or refused, and what became of the operations that asked.
+
+    An owner's new account has the owner's campaigns pushed again.
+    """
+    values = [value for value in given if not isinstance(value, OwnerHint)]
+    owners = [value for value in given if isinstance(value, OwnerHint)]
     answered = {v.campaign.id: v for v in reversed(values) if isinstance(v, Answered)}
     unseen = [value for value in values if isinstance(value, Unseen)]
     asked = [v for v in values if isinstance(v.hint, CampaignSyncRequested)]
     await put_operations(ctx.tx, [looks.operation(v) for v in asked if v.hint.source == API])
-    return [*map(looks.fact, answered.values()), *map(looks.refusal, unseen)]
+    again = [event for hint in owners for event in await push_again(ctx.tx, hint)]
+    return [*map(looks.fact, answered.values()), *map(looks.refusal, unseen), *again]
 
 
 def _look(

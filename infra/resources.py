@@ -16,9 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from infra.bus import Publisher
 from infra.passwords import Passwords
-from infra.platforms import Platform, open_platforms
+from infra.platforms import PLATFORMS, Platform, open_platforms
+from infra.platforms.grants import Grants, open_grants
 from infra.settings import Settings
 from infra.trust import Registry
+from schemas import base
 
 PROBE_TIMEOUT = 3.0  # seconds
 
@@ -32,6 +34,7 @@ class Resources:
     redis: Redis
     publisher: Publisher
     platforms: Mapping[str, Platform]
+    grants: Mapping[base.Platform, Grants]
     passwords: Passwords
     publishers: Registry
 
@@ -77,7 +80,12 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
     """Build everything that the process called ``name`` needs, and close it in the end."""
     engine = open_engine(settings)
     redis = open_redis(settings)
-    async with Publisher(settings, name) as publisher, open_platforms(settings) as platforms:
+    async with (
+        Publisher(settings, name) as publisher,
+        open_platforms(settings) as platforms,
+        open_grants(settings, PLATFORMS) as grants,
+    ):
+        passwords = Passwords(settings)
         try:
             yield Resources(
                 settings,
@@ -85,7 +93,8 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
                 redis,
                 publisher,
                 platforms,
-                Passwords(settings),
+                grants,
+                passwords,
                 Registry(engine),
             )
         finally:

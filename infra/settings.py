@@ -138,6 +138,30 @@ class Settings(RateSettings):
     claude_client_secret: SecretStr = Field(default=SecretStr(""), description="Its secret")
     chatgpt_client_secret: SecretStr = Field(default=SecretStr(""), description="Its secret")
     gemini_client_secret: SecretStr = Field(default=SecretStr(""), description="Its secret")
+    claude_authorize_url: str = Field(
+        default="", description="Where owners consent at Claude Ads; empty: below its URL"
+    )
+    chatgpt_authorize_url: str = Field(default="", description="The same at ChatGPT Ads")
+    gemini_authorize_url: str = Field(default="", description="The same at Gemini Ads")
+    claude_issuer: str = Field(
+        default="",
+        description="Claude Ads' issuer (RFC 9207), which its answers must name; empty: its URL,"
+        " if they name any",
+    )
+    chatgpt_issuer: str = Field(default="", description="The same at ChatGPT Ads")
+    gemini_issuer: str = Field(default="", description="The same at Gemini Ads")
+    public_url: str = Field(
+        default="http://127.0.0.1:8080",
+        description="The ingress as browsers know it; platforms send an owner back there",
+    )
+    vault_keys: SecretStr | None = Field(
+        default=None,
+        description="32 random bytes each, base64url, separated by spaces; encrypt the tokens of"
+        " connected accounts: the first one encrypts, all decrypt",
+    )
+    account_poll: Seconds = Field(
+        default=2, description="The auth worker looks this often for tokens to be renewed"
+    )
     platform_timeout: Seconds = Field(default=10, description="Longest wait for a platform")
     breaker_seconds: Seconds = Field(
         default=15, description="A platform that keeps failing is left alone for so long"

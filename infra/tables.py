@@ -118,6 +118,28 @@ publishers = Table(
     _created(),
 )
 
+# The tokens stand in sealed, by the vault's key key_id; version changes with them.
+platform_accounts = Table(
+    "platform_accounts",
+    metadata,
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("platform", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("version", Uuid, nullable=False),
+    Column("expires_at", Moment),  # of the access token; unknown where the platform does not say
+    Column("due_at", Moment),  # when the auth worker has something to do: renew, revoke
+    Column("leased_until", Moment),  # an auth worker is doing it
+    Column("connected_at", Moment, nullable=False, server_default=func.now()),
+    _updated(),
+    PrimaryKeyConstraint("user_id", "platform"),
+    CheckConstraint("state in ('connected', 'disconnecting', 'disconnected')", name="state"),
+    Index("platform_accounts_due_idx", "due_at", postgresql_where=text("due_at is not null")),
+)
+
 # Version counts every change that the API shows. A deleted campaign stays as a tombstone.
 campaigns = Table(
     "campaigns",

@@ -150,6 +150,11 @@ PLATFORM_OUTCOMES = ("done", "refused", "gone", "snoozed", "failed")
 PLATFORM_SECONDS = Histogram(
     "adrelay_platform_call_seconds", "Duration of a call", ["platform"], buckets=LATENCY
 )
+ACCOUNT_RENEWALS = Counter(
+    "adrelay_account_renewals_total",
+    "Connected accounts taken in hand, by outcome: renewed, lapsed, revoked, overtaken, failed",
+    ["platform", "outcome"],
+)
 BREAKER_STATE = Gauge("adrelay_breaker_state", "0 closed, 1 half-open, 2 open", ["platform"])
 
 # --- the process ----------------------------------------------------------------------------

@@ -41,6 +41,10 @@ from events import (
     LoginRequested,
     LogoutRequested,
     PasswordChangeRequested,
+    PlatformAccountConnected,
+    PlatformAccountDisconnected,
+    PlatformConnectRequested,
+    PlatformDisconnectRequested,
     RefreshRequested,
     RegistrationRequested,
     SessionEndRequested,
@@ -110,7 +114,8 @@ class RequestQueue:
 
 
 def _lane(platform: str) -> WorkQueue:
-    events = (CampaignSaved, CampaignDeleted, CampaignSyncRequested)
+    campaigns = (CampaignSaved, CampaignDeleted, CampaignSyncRequested)
+    events = (*campaigns, PlatformAccountConnected, PlatformAccountDisconnected)
     return WorkQueue(f"sync.{platform}", events, platform)
 
 
@@ -137,6 +142,8 @@ REQUEST_QUEUES: tuple[RequestQueue, ...] = (
             ApiKeyCreateRequested,
             ApiKeyRevokeRequested,
             UserRoleChangeRequested,
+            PlatformConnectRequested,
+            PlatformDisconnectRequested,
         ),
     ),
 )

@@ -6,6 +6,9 @@ from pydantic import Field, SecretStr
 
 from schemas.base import Tolerant
 
+# As long as a header that carries it may be.
+Token = Annotated[SecretStr, Field(min_length=1, max_length=4096)]
+
 
 class AccessToken(Tolerant):
     """A token endpoint's answer (section 5.1); ``expires_in`` is its life in seconds.
@@ -13,5 +16,27 @@ class AccessToken(Tolerant):
     The life is recommended, not required; where it is missing we take a short one.
     """
 
-    access_token: Annotated[SecretStr, Field(min_length=1, max_length=4096)]
+    access_token: Token
     expires_in: Annotated[int, Field(ge=0)] = 60
+
+
+class Grant(Tolerant):
+    """What an owner's consent yields (section 5.1), and each refresh of it (section 6).
+
+    ``expires_in`` is seconds, None when the platform does not say; ``refresh_token`` is None
+    when there is none or, at a refresh, when the old one stays; ``scope`` is None when it is
+    what we asked for.
+    """
+
+    access_token: Token
+    token_type: Annotated[str, Field(pattern=r"^[Bb][Ee][Aa][Rr][Ee][Rr]$")]
+    expires_in: Annotated[int, Field(ge=0, le=10 * 365 * 86_400)] | None = None
+    refresh_token: Token | None = None
+    scope: Annotated[str, Field(max_length=2000)] | None = None
+
+
+class TokenError(Tolerant):
+    """A token endpoint's refusal (section 5.2), such as ``invalid_grant``."""
+
+    error: Annotated[str, Field(max_length=100)]
+    error_description: Annotated[str, Field(max_length=2000)] | None = None

@@ -1,4 +1,7 @@
-"""The auth worker: accounts, sessions, API keys. A slow hash holds up no other request."""
+"""The auth worker: accounts, sessions, API keys. A slow hash holds up no other request.
+
+It also keeps the tokens of connected platform accounts fresh (``handlers.renewals``).
+"""
 
 from events import (
     ApiKeyCreateRequested,
@@ -6,6 +9,8 @@ from events import (
     LoginRequested,
     LogoutRequested,
     PasswordChangeRequested,
+    PlatformConnectRequested,
+    PlatformDisconnectRequested,
     RefreshRequested,
     RegistrationRequested,
     SessionEndRequested,
@@ -13,6 +18,7 @@ from events import (
 )
 from handlers.auth import handle_sessions, open_registrations, open_sessions, register_users
 from handlers.credentials import check_keys
+from handlers.renewals import keep_accounts
 from infra.run import main
 from infra.settings import load_settings
 from infra.subscription import Subscription
@@ -37,6 +43,8 @@ SUBSCRIPTIONS = (
             ApiKeyCreateRequested,
             ApiKeyRevokeRequested,
             UserRoleChangeRequested,
+            PlatformConnectRequested,
+            PlatformDisconnectRequested,
         ),
         handle_sessions,
         prepare=open_sessions,
@@ -47,4 +55,4 @@ SUBSCRIPTIONS = (
 
 if __name__ == "__main__":
     check_keys(load_settings())
-    main("auth", SUBSCRIPTIONS)
+    main("auth", SUBSCRIPTIONS, forever=(keep_accounts,))

@@ -1,12 +1,26 @@
 """The sync worker: one lane for each platform, so that one platform's trouble is its own."""
 
-from events import CampaignDeleted, CampaignSaved, CampaignSyncRequested
+from events import (
+    CampaignDeleted,
+    CampaignSaved,
+    CampaignSyncRequested,
+    PlatformAccountConnected,
+    PlatformAccountDisconnected,
+)
 from handlers.sync import push_campaigns, sync_campaigns
 from infra.run import main
+from infra.settings import load_settings
 from infra.subscription import Subscription
+from infra.vault import Vault
 from schemas.base import PLATFORMS
 
-HINTS = (CampaignSaved, CampaignDeleted, CampaignSyncRequested)
+HINTS = (
+    CampaignSaved,
+    CampaignDeleted,
+    CampaignSyncRequested,
+    PlatformAccountConnected,
+    PlatformAccountDisconnected,
+)
 
 SUBSCRIPTIONS = tuple(
     Subscription(
@@ -16,4 +30,5 @@ SUBSCRIPTIONS = tuple(
 )
 
 if __name__ == "__main__":
+    Vault(load_settings())  # raises without its keys
     main("sync", SUBSCRIPTIONS)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from infra.deploy import readiness, screen, system
 from infra.deploy.env import env_file
 from infra.deploy.procfile import Process, planned
-from infra.deploy.services import docker
+from infra.deploy.services import chromium, docker
 from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.place import RUNNING as PLACE
 from infra.deploy.services.provide import install_missing, provide
@@ -119,8 +119,8 @@ def reset() -> int:
 
 
 def install() -> int:
-    """Install missing servers now, so that nobody has to wait for that later."""
-    install_missing(say)
+    """Install missing servers, and what else the tests need, before anybody waits for it."""
+    install_missing(say, more=[chromium])
     return 0
 
 

@@ -1,11 +1,12 @@
 """``.services/env``: what every process and every tool of this checkout is told.
 
-Shell syntax, so that ``. .services/env`` works too, and readable by its owner alone. Three
+Shell syntax, so that ``. .services/env`` works too, and readable by its owner alone. Some
 keys stand in ``.services/auth.env``: only the auth worker may sign tokens and open sealed
-credentials. ``RABBITMQ_URL`` is the workers' user of the broker; the ingress' stands in
-``web.env``, that of the release step, which may declare, in ``release.env``. The sandbox alone
-knows its state file, so that no other sandbox started from this checkout writes into it.
-Secrets are made on the first start and kept; the environment overrides them.
+credentials, and only it and the sync worker the tokens of connected accounts.
+``RABBITMQ_URL`` is the workers' user of the broker; the ingress' stands in ``web.env``, that
+of the release step, which may declare, in ``release.env``. The sandbox alone knows its state
+file, so that no other sandbox started from this checkout writes into it. Secrets are made on
+the first start and kept; the environment overrides them.
 """
 
 import shlex
@@ -22,7 +23,14 @@ from schemas.base import PLATFORMS
 
 # Which of the secrets one process alone is told.
 OWN: Mapping[str, tuple[str, ...]] = {
-    "auth": ("TOKEN_SIGNING_KEY", "TOKEN_KEYS_SINCE", "SEAL_PRIVATE_KEY", "REFRESH_KEY"),
+    "auth": (
+        "TOKEN_SIGNING_KEY",
+        "TOKEN_KEYS_SINCE",
+        "SEAL_PRIVATE_KEY",
+        "REFRESH_KEY",
+        "VAULT_KEYS",
+    ),
+    "sync": ("VAULT_KEYS",),
     SANDBOX: ("SANDBOX_STATE",),
 }
 
@@ -57,6 +65,7 @@ def _addresses(servers: Servers, processes: Sequence[Process]) -> dict[str, str]
     sandbox = urls[SANDBOX]
     return {
         "ADRELAY_URL": urls["web"],
+        "PUBLIC_URL": urls["web"],
         **servers.urls,
         "PROMETHEUS_URL": prometheus.url(servers.ports),
         "SANDBOX_URL": sandbox,

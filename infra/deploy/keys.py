@@ -29,6 +29,7 @@ def make_keys() -> dict[str, str]:
         "SEAL_PRIVATE_KEY": sealing.private,
         "SEAL_PUBLIC_KEY": sealing.public,
         "REFRESH_KEY": text_of(secrets.token_bytes(KEY_BYTES)),
+        "VAULT_KEYS": text_of(secrets.token_bytes(KEY_BYTES)),
         "OPERATION_KEY": secrets.token_urlsafe(KEY_BYTES),
         "CLAUDE_WEBHOOK_SECRET": secrets.token_urlsafe(KEY_BYTES),
         "CHATGPT_WEBHOOK_SECRET": make_secret(V1),

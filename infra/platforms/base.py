@@ -5,11 +5,13 @@ words and its answers into ours. Everything else (token, timeout, breaker, retri
 campaign) is the same for all and lives in ``client`` once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote, urlencode
 
 from events.campaigns import SavedCampaign
+from infra.errors import Snooze
 from infra.http import Call
 from schemas.campaigns import ReportedStatus
 
@@ -41,22 +43,32 @@ class Held:
     version: int | None
 
 
+class AccountStuck(Snooze):
+    """Calls in the name of one connected account have to wait; nobody else's need to."""
+
+
 class Platform(Protocol):
     """An ad platform, spoken to over its API.
 
-    Beside ``Refused``, both raise ``infra.errors.Transient`` when a call failed or its answer
-    made no sense, and ``infra.errors.Snooze`` when the platform asks for patience, refuses
-    our credentials or has failed so often that we leave it alone for a while.
+    ``bearer`` is the access token of the connected account in whose name a call is made;
+    without one it is made in ours. Beside ``Refused``, both raise ``infra.errors.Transient``
+    when a call failed or its answer made no sense, ``infra.errors.Snooze`` when the platform
+    asks for patience, refuses our credentials or has failed so often that we leave it alone
+    for a while, and ``AccountStuck`` when it refuses the account's token.
     """
 
-    async def push(self, campaign: SavedCampaign, idempotency_key: str) -> Pushed:
+    async def push(
+        self, campaign: SavedCampaign, idempotency_key: str, bearer: str | None = None
+    ) -> Pushed:
         """Make the platform hold this version: create the campaign there or update it.
 
         However often it is called, one campaign comes of it. ``idempotency_key`` names the
         update; a create is named by the campaign.
         """
 
-    async def delete(self, platform_campaign_id: str, idempotency_key: str) -> None:
+    async def delete(
+        self, platform_campaign_id: str, idempotency_key: str, bearer: str | None = None
+    ) -> None:
         """Delete the campaign; one that the platform does not know is deleted."""
 
 
@@ -64,9 +76,16 @@ class Dialect(Protocol):
     """A module of this package. Whatever reads a body raises ``ValueError``."""
 
     TITLE: str
+    AUTHORIZE_PATH: str
+    SCOPES: tuple[str, ...]
+    # What a platform wants to be told, beyond the standard, when an owner is to consent.
+    CONSENT: Mapping[str, str]
 
-    def token(self, client_id: str, client_secret: str) -> Call:
-        """Ask for an access token (client credentials, RFC 6749 section 4.4)."""
+    def token(self, client_id: str, client_secret: str, grant: Mapping[str, str]) -> Call:
+        """Ask the token endpoint for what ``grant`` entitles to (RFC 6749, section 3.2)."""
+
+    def revocation(self, client_id: str, client_secret: str, token: str) -> Call:
+        """Ask for a token to be revoked, and all that came of the same consent (RFC 7009)."""
 
     def create(self, campaign: SavedCampaign, idempotency_key: str) -> Call:
         """Create a campaign; raises ``Refused`` if it cannot be said in these words."""
@@ -91,7 +110,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def form_call(path: str, fields: dict[str, str], headers: dict[str, str] | None = None) -> Call:
+def form_call(path: str, fields: Mapping[str, str], headers: dict[str, str] | None = None) -> Call:
     """POST a form."""
     kind = {"Content-Type": "application/x-www-form-urlencoded"}
     return Call("POST", path, urlencode(fields).encode(), {**kind, **(headers or {})})

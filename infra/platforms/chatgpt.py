@@ -1,6 +1,7 @@
 """ChatGPT Ads: credentials by HTTP Basic, everything by POST, budgets in hundredths."""
 
 from base64 import b64encode
+from collections.abc import Mapping
 
 from events.campaigns import SavedCampaign
 from infra.http import Call
@@ -11,13 +12,20 @@ from schemas.chatgpt import Audience, Campaign, Metadata, Refusal, Wish
 TITLE = "ChatGPT Ads"
 CAMPAIGNS = "/ads/v1/campaigns"
 MICROS_PER_CENT = MICROS // 100
+AUTHORIZE_PATH = "/oauth2/authorize"
+# The last one asks for a refresh token (OpenID Connect Core, section 11).
+SCOPES: tuple[str, ...] = ("ads.campaigns", "ads.reports", "offline_access")
+CONSENT: Mapping[str, str] = {}
 
 
-def token(client_id: str, client_secret: str) -> Call:
-    """Send the credentials as HTTP Basic (RFC 6749 section 2.3.1: form-encoded first)."""
-    pair = f"{segment(client_id)}:{segment(client_secret)}"
-    basic = {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
-    return form_call("/oauth2/token", {"grant_type": "client_credentials"}, basic)
+def token(client_id: str, client_secret: str, grant: Mapping[str, str]) -> Call:
+    """Send the credentials as HTTP Basic."""
+    return form_call("/oauth2/token", grant, _basic(client_id, client_secret))
+
+
+def revocation(client_id: str, client_secret: str, token: str) -> Call:
+    """Send the credentials as HTTP Basic."""
+    return form_call("/oauth2/revoke", {"token": token}, _basic(client_id, client_secret))
 
 
 def create(campaign: SavedCampaign, idempotency_key: str) -> Call:
@@ -67,6 +75,12 @@ def _wish(campaign: SavedCampaign) -> bytes:
         metadata=Metadata(reference=str(campaign.campaign_id), version=str(campaign.version)),
     )
     return wish.model_dump_json().encode()
+
+
+def _basic(client_id: str, client_secret: str) -> dict[str, str]:
+    """Write the credentials as RFC 6749, section 2.3.1, says: form-encoded first."""
+    pair = f"{segment(client_id)}:{segment(client_secret)}"
+    return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 
 
 def _key(idempotency_key: str) -> dict[str, str]:

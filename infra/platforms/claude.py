@@ -1,5 +1,7 @@
 """Claude Ads: plain REST, ``Idempotency-Key`` header, budgets in currency units."""
 
+from collections.abc import Mapping
+
 from events.campaigns import SavedCampaign
 from infra.http import Call
 from infra.platforms.base import Held, Refused, form_call, json_call, segment
@@ -8,12 +10,21 @@ from schemas.claude import Campaign, Refusal, Targeting, Wish
 
 TITLE = "Claude Ads"
 CAMPAIGNS = "/v1/campaigns"
+AUTHORIZE_PATH = "/oauth/authorize"
+SCOPES: tuple[str, ...] = ("campaigns:write", "metrics:read")
+CONSENT: Mapping[str, str] = {}
 
 
-def token(client_id: str, client_secret: str) -> Call:
+def token(client_id: str, client_secret: str, grant: Mapping[str, str]) -> Call:
     """Send the credentials in the form."""
     fields = {"client_id": client_id, "client_secret": client_secret}
-    return form_call("/oauth/token", {"grant_type": "client_credentials", **fields})
+    return form_call("/oauth/token", {**grant, **fields})
+
+
+def revocation(client_id: str, client_secret: str, token: str) -> Call:
+    """Send the credentials in the form."""
+    fields = {"client_id": client_id, "client_secret": client_secret}
+    return form_call("/oauth/revoke", {"token": token, **fields})
 
 
 def create(campaign: SavedCampaign, idempotency_key: str) -> Call:

@@ -23,19 +23,21 @@ class PlatformClient:
         self._dialect = dialect
         self._line = line
 
-    async def push(self, campaign: SavedCampaign, idempotency_key: str) -> Pushed:
+    async def push(
+        self, campaign: SavedCampaign, idempotency_key: str, bearer: str | None = None
+    ) -> Pushed:
         """Create or update; see ``Platform.push``."""
         gone: str | None = None
         known = campaign.platform_campaign_id
         for _ in range(ROUNDS):
             if known is None:
-                created = await self._create(campaign, gone)
+                created = await self._create(campaign, gone, bearer)
                 if created.version == campaign.version:
                     return _pushed(created)
                 known = created.platform_campaign_id
             try:
                 update = self._dialect.update(known, campaign, idempotency_key)
-                return _pushed(await self._line.call(update, self._dialect.held))
+                return _pushed(await self._line.call(update, self._dialect.held, bearer))
             except Gone:
                 gone, known = known, None
         raise Transient(
@@ -43,18 +45,21 @@ class PlatformClient:
             code="PLATFORM_FORGETS",
         )
 
-    async def delete(self, platform_campaign_id: str, idempotency_key: str) -> None:
+    async def delete(
+        self, platform_campaign_id: str, idempotency_key: str, bearer: str | None = None
+    ) -> None:
         """Delete; see ``Platform.delete``."""
         call = self._dialect.delete(platform_campaign_id, idempotency_key)
         try:
-            await self._line.call(call, lambda _: None)
+            await self._line.call(call, lambda _: None, bearer)
         except Gone:
             return
 
-    async def _create(self, campaign: SavedCampaign, gone: str | None) -> Held:
+    async def _create(self, campaign: SavedCampaign, gone: str | None, bearer: str | None) -> Held:
         key = f"create-{campaign.campaign_id}" + (f"-after-{gone}" if gone else "")
+        call = self._dialect.create(campaign, key)
         try:
-            return await self._line.call(self._dialect.create(campaign, key), self._dialect.held)
+            return await self._line.call(call, self._dialect.held, bearer)
         except Gone:
             message = f"{self._dialect.TITLE} is not where its URL says"
             raise Transient(message, code="PLATFORM_MISPLACED") from None

@@ -1,5 +1,7 @@
 """Gemini Ads: resource names, ``requestId`` in the query, budgets in micros as text."""
 
+from collections.abc import Mapping
+
 from events.campaigns import SavedCampaign
 from infra.http import Call
 from infra.platforms.base import Held, Refused, form_call, json_call, segment
@@ -7,12 +9,22 @@ from schemas.gemini import AgeRange, Campaign, Labels, Mutation, Refusal, Target
 
 TITLE = "Gemini Ads"
 CAMPAIGNS = "/v1/campaigns"
+AUTHORIZE_PATH = "/o/oauth2/auth"
+SCOPES: tuple[str, ...] = ("https://ads.gemini.example/auth/campaigns",)
+# Without them an owner who has consented before yields no refresh token.
+CONSENT: Mapping[str, str] = {"access_type": "offline", "prompt": "consent"}
 
 
-def token(client_id: str, client_secret: str) -> Call:
+def token(client_id: str, client_secret: str, grant: Mapping[str, str]) -> Call:
     """Send the credentials in the form."""
     fields = {"client_id": client_id, "client_secret": client_secret}
-    return form_call("/token", {"grant_type": "client_credentials", **fields})
+    return form_call("/token", {**grant, **fields})
+
+
+def revocation(client_id: str, client_secret: str, token: str) -> Call:
+    """Send the credentials in the form."""
+    fields = {"client_id": client_id, "client_secret": client_secret}
+    return form_call("/revoke", {"token": token, **fields})
 
 
 def create(campaign: SavedCampaign, idempotency_key: str) -> Call:

@@ -5,7 +5,7 @@ A refusal is an answer: it speaks for the platform, so the breaker takes it for 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from infra.breaker import Breaker
 from infra.errors import Failure, Snooze, Transient
 from infra.http import Answer, Call, NoAnswer, fetch
-from infra.platforms.base import Dialect
+from infra.platforms.base import AccountStuck, Dialect
 from infra.platforms.credentials import Credentials
 from infra.platforms.meters import PlatformMeters
 from infra.platforms.verdict import CREDENTIALS_SECONDS, Patience, judge, understood
@@ -29,6 +29,9 @@ T = TypeVar("T")
 CONCURRENT_CALLS = 16
 # A snooze lasts so long at least.
 MIN_SNOOZE_SECONDS = 1.0
+# How long a call waits whose account's token was refused and has to be renewed.
+RENEWAL_SECONDS = 5.0
+OURS: Mapping[str, str] = {"grant_type": "client_credentials"}
 
 REFUSED_CREDENTIALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
@@ -63,14 +66,15 @@ class Line:
         self._slots = asyncio.Semaphore(CONCURRENT_CALLS)
         self._quiet_until = 0.0
 
-    async def call(self, call: Call, read: Callable[[bytes], T]) -> T:
-        """Make a call and ``read`` the body of its answer.
+    async def call(self, call: Call, read: Callable[[bytes], T], bearer: str | None = None) -> T:
+        """Make a call, with this access token or ours, and ``read`` the body of its answer.
 
-        Raises ``Gone``, ``Refused``, ``Transient`` or ``Snooze``, as the table above says.
+        Raises ``AccountStuck`` when that token is refused, and ``Gone``, ``Refused``,
+        ``Transient`` or ``Snooze``, as the table above says.
         """
         try:
             async with self._slots:
-                value = await self._guarded(call, read)
+                value = await self._guarded(call, read, bearer)
         except Exception as error:
             self._meters.count(error)
             raise
@@ -81,13 +85,13 @@ class Line:
         """Stop what is under way in the background."""
         await self._credentials.aclose()
 
-    async def _guarded(self, call: Call, read: Callable[[bytes], T]) -> T:
+    async def _guarded(self, call: Call, read: Callable[[bytes], T], bearer: str | None) -> T:
         wait = self._quiet_until - time.monotonic()
         if wait > 0:
             raise self._snooze("asked for patience", wait)
         try:
             with self._meters.seconds.time():
-                result = await self._breaker.run(lambda: self._attempt(call, read))
+                result = await self._breaker.run(lambda: self._attempt(call, read, bearer))
         except CircuitBreakerError:
             raise self._snooze("is failing", self._breaker.wait) from None
         except NoAnswer as failure:
@@ -99,11 +103,16 @@ class Line:
             raise result
         return result
 
-    async def _attempt(self, call: Call, read: Callable[[bytes], T]) -> T | Exception:
+    async def _attempt(
+        self, call: Call, read: Callable[[bytes], T], bearer: str | None
+    ) -> T | Exception:
         try:
-            token = await self._credentials.token()
+            token = bearer or await self._credentials.token()
             answer = await self._send(call, token)
             if answer.status == HTTPStatus.UNAUTHORIZED:
+                if bearer:
+                    reason = f"{self._dialect.TITLE} refuses the account's token"
+                    return AccountStuck(reason, RENEWAL_SECONDS)
                 token = await self._credentials.token(spent=token)
                 answer = await self._send(call, token)
         except Patience as patience:
@@ -116,7 +125,7 @@ class Line:
 
     async def _fetch_token(self) -> AccessToken:
         secret = self._account.client_secret.get_secret_value()
-        call = self._dialect.token(self._account.client_id, secret)
+        call = self._dialect.token(self._account.client_id, secret, OURS)
         answer = await fetch(self._session, self._account.url, call)
         if answer.status in REFUSED_CREDENTIALS:
             raise Patience("refuses our credentials", CREDENTIALS_SECONDS)

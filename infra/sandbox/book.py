@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infra.sandbox.campaigns import Campaign, Wished
+from infra.sandbox.consents import Consents
 
 MAX_CAMPAIGNS = 10_000
 MAX_ANSWERS = 5_000
@@ -46,6 +47,7 @@ class Call:
     reference: str | None
     version: str | None
     key: str | None
+    account: str | None
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class Book:
     campaigns: dict[str, Campaign] = field(default_factory=dict)
     answers: OrderedDict[str, tuple[str, Reply]] = field(default_factory=OrderedDict)
     tokens: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    consents: Consents = field(default_factory=Consents)
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
     max_campaigns: int = MAX_CAMPAIGNS
     max_answers: int = MAX_ANSWERS
@@ -71,8 +74,9 @@ class Book:
         return token
 
     def accepts_token(self, token: str) -> bool:
-        """Tell whether a token was issued and lives."""
-        return self.tokens.get(token, 0) > time.monotonic()
+        """Tell whether a token was issued and lives, to our client or with an owner's consent."""
+        own = self.tokens.get(token, 0) > time.monotonic()
+        return own or self.consents.owner_of(token) is not None
 
     def create(self, wished: Wished, key: str | None) -> Campaign:
         """Make a campaign, or find the one that the same key made before.
@@ -119,6 +123,7 @@ class Book:
         """Write what outlives a restart as JSON values."""
         return {
             "campaigns": [campaign.dump() for campaign in self.campaigns.values()],
+            "consents": self.consents.dump(),
             "answers": [[key, about, asdict(r)] for key, (about, r) in self.answers.items()],
         }
 
@@ -126,6 +131,7 @@ class Book:
         """Read what ``dump`` wrote."""
         campaigns = map(Campaign.load, dumped["campaigns"])
         self.campaigns = {campaign.id: campaign for campaign in campaigns}
+        self.consents.load(dumped.get("consents", []))
         self.answers = OrderedDict((k, (about, Reply(**r))) for k, about, r in dumped["answers"])
 
 

@@ -14,6 +14,9 @@ from schemas.campaigns import ReportedStatus
 
 ID_PREFIX = "cmp_"
 TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path
+AUTHORIZE_PATH = "/oauth2/authorize"
+REVOKE_PATH = "/oauth2/revoke"
+OFFLINE: tuple[str, str] | None = ("scope", "offline_access")
 ROUTES: Routes = (
     ("POST", "/ads/v1/campaigns", "create"),
     ("GET", "/ads/v1/campaigns/{id}", "status"),

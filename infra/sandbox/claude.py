@@ -12,6 +12,9 @@ from schemas.claude import Wish
 
 ID_PREFIX = "clm_"
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
+AUTHORIZE_PATH = "/oauth/authorize"
+REVOKE_PATH = "/oauth/revoke"
+OFFLINE: tuple[str, str] | None = None
 ROUTES: Routes = (
     ("POST", "/v1/campaigns", "create"),
     ("GET", "/v1/campaigns/{id}", "status"),

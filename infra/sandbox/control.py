@@ -9,6 +9,8 @@
     DELETE /_control/{platform}/campaigns   ?id=  it forgets this one or, without, everything
     GET    /_control/{platform}/calls       ?reference= ?campaign_id= ?action= ?outcome=
     DELETE /_control/{platform}/tokens      every token is refused from now on
+    GET    /_control/{platform}/consents    the owners who have consented, without their tokens
+    DELETE /_control/{platform}/consents    they all take it back, at the platform
     POST   /_control/{platform}/webhooks    send one now, ``times`` over: {id, answers}
 
 What is asked for wrongly is answered with 400 and ``{"error": ..}``.
@@ -45,6 +47,8 @@ def routes() -> list[web.RouteDef]:
         web.delete(f"{PLATFORM}/campaigns", forget_campaigns),
         web.get(f"{PLATFORM}/calls", list_calls),
         web.delete(f"{PLATFORM}/tokens", forget_tokens),
+        web.get(f"{PLATFORM}/consents", list_consents),
+        web.delete(f"{PLATFORM}/consents", end_consents),
         web.post(f"{PLATFORM}/webhooks", send_webhook),
     ]
 
@@ -105,9 +109,23 @@ async def list_calls(request: web.Request) -> web.Response:
 
 
 async def forget_tokens(request: web.Request) -> web.Response:
-    """Refuse every token issued so far."""
-    _stage(request).player.book.tokens.clear()
+    """Refuse every access token issued so far."""
+    book = _stage(request).player.book
+    book.tokens.clear()
+    book.consents.accesses.clear()
     return _json({})
+
+
+async def list_consents(request: web.Request) -> web.Response:
+    """List consents: whose, for what, how often refreshed, and whether they still hold."""
+    return _json([consent.shown() for consent in _stage(request).player.book.consents.given])
+
+
+async def end_consents(request: web.Request) -> web.Response:
+    """End every consent, as its owner may at the platform."""
+    for consent in _stage(request).player.book.consents.given:
+        consent.revoked = True
+    return await list_consents(request)
 
 
 async def send_webhook(request: web.Request) -> web.Response:

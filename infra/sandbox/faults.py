@@ -38,6 +38,12 @@ class Faults(Frozen):
     token_seconds: Annotated[int, Field(ge=0, le=86_400)] = Field(
         default=3600, description="Life of the tokens that are issued from now on"
     )
+    consent_error: Annotated[str, Field(max_length=100)] | None = Field(
+        default=None, description="The authorization endpoint sends everybody back with it"
+    )
+    wrong_issuer: bool = Field(default=False, description="It answers as somebody else")
+    refuse_codes: bool = Field(default=False, description="invalid_grant to every code")
+    refuse_refresh: bool = Field(default=False, description="invalid_grant to every refresh")
     times: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None, description="After so many faulty answers all is well again"
     )

@@ -11,6 +11,9 @@ from schemas.campaigns import ReportedStatus
 
 ID_PREFIX = ""
 TOKEN_PATH = "/token"  # noqa: S105 - a path
+AUTHORIZE_PATH = "/o/oauth2/auth"
+REVOKE_PATH = "/revoke"
+OFFLINE: tuple[str, str] | None = ("access_type", "offline")
 ROUTES: Routes = (
     ("POST", "/v1/campaigns", "create"),
     ("GET", "/v1/campaigns/{id}", "status"),

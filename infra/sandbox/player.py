@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -18,6 +19,7 @@ import orjson
 from aiohttp import web
 from pydantic import SecretStr
 
+from infra.sandbox import authority
 from infra.sandbox.acts import Unmet, act
 from infra.sandbox.book import Book, Reply
 from infra.sandbox.campaigns import Campaign
@@ -25,6 +27,7 @@ from infra.sandbox.faults import MALFORMED, Faults
 from infra.sandbox.tongue import Action, Tongue
 
 BEGAN: web.RequestKey[datetime] = web.RequestKey("began", datetime)
+OURS = "client_credentials"
 
 
 @dataclass(slots=True)
@@ -47,26 +50,44 @@ class Player:
         ]
         return [
             web.post(f"/{self.name}{self.tongue.TOKEN_PATH}", self.on_token),
+            web.post(f"/{self.name}{self.tongue.REVOKE_PATH}", self.on_revoke),
             *(web.route(method, f"/{self.name}{path}", self._on(a)) for method, path, a in paths),
         ]
 
     async def on_token(self, request: web.Request) -> web.StreamResponse:
-        """Answer a client-credentials grant (RFC 6749 section 4.4)."""
+        """Answer a grant of any kind (RFC 6749 section 4)."""
         form = {name: str(value) for name, value in (await request.post()).items()}
         await asyncio.sleep(self.faults.latency_ms / 1000)
         if self.faults.outage:
             return self._reply(self._stopped(503, "UNAVAILABLE", "down for a while"))
+        if form.get("grant_type") not in (OURS, *authority.GRANTS):
+            return self._reply(Reply(400, {"error": "unsupported_grant_type"}))
+        if not self.knows(request, form):
+            return self._reply(Reply(401, {"error": "invalid_client"}))
+        if form["grant_type"] in authority.GRANTS:
+            return self._reply(authority.grant(self.book.consents, self.faults, form))
+        seconds = self.faults.token_seconds
+        kind = {"token_type": "Bearer", "expires_in": seconds}
+        return self._reply(Reply(200, {"access_token": self.book.issue_token(seconds), **kind}))
+
+    async def on_revoke(self, request: web.Request) -> web.StreamResponse:
+        """End a consent by one of its tokens (RFC 7009)."""
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        await asyncio.sleep(self.faults.latency_ms / 1000)
+        if self.faults.outage:
+            return self._reply(self._stopped(503, "UNAVAILABLE", "down for a while"))
+        if not self.knows(request, form):
+            return self._reply(Reply(401, {"error": "invalid_client"}))
+        self.book.consents.revoke(form.get("token", ""))
+        return self._reply(Reply(200, {}))
+
+    def knows(self, request: web.Request, form: Mapping[str, str]) -> bool:
+        """Tell whether our client has authenticated itself."""
         client_id, secret = self.tongue.credentials(request.headers, form)
         good = hmac.compare_digest(
             secret.encode(errors="surrogatepass"), self.client[1].get_secret_value().encode()
         )
-        if form.get("grant_type") != "client_credentials":
-            return self._reply(Reply(400, {"error": "unsupported_grant_type"}))
-        if self.faults.refuse_credentials or client_id != self.client[0] or not good:
-            return self._reply(Reply(401, {"error": "invalid_client"}))
-        seconds = self.faults.token_seconds
-        kind = {"token_type": "Bearer", "expires_in": seconds}
-        return self._reply(Reply(200, {"access_token": self.book.issue_token(seconds), **kind}))
+        return not self.faults.refuse_credentials and client_id == self.client[0] and good
 
     def _on(self, action: Action) -> Any:  # noqa: ANN401 - aiohttp's handler type
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -86,8 +107,7 @@ class Player:
         """Decide whether a call is answered before anything is done."""
         if self.faults.outage:
             return self._stopped(503, "UNAVAILABLE", "down for a while")
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme != "Bearer" or not self.book.accepts_token(token):
+        if not self.book.accepts_token(_token_of(request)):
             return self._fault(401, "UNAUTHENTICATED", "no token that is valid")
         if self._is_over_limit():
             return self._stopped(429, "RESOURCE_EXHAUSTED", "too many calls")
@@ -174,4 +194,10 @@ class Player:
             reference=campaign and campaign.wished.reference,
             version=campaign and campaign.wished.version,
             key=self.tongue.key_of(request.headers, request.query),
+            account=self.book.consents.owner_of(_token_of(request)),
         )
+
+
+def _token_of(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token if scheme == "Bearer" else ""

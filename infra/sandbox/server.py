@@ -62,4 +62,5 @@ def _app(world: World, living: asyncio.Task[None]) -> web.Application:
     app.add_routes(control.routes())
     for stage in world.stages.values():
         app.add_routes(stage.player.routes())
+        app.add_routes(stage.front.routes())
     return app

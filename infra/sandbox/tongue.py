@@ -20,6 +20,10 @@ class Tongue(Protocol):
 
     ID_PREFIX: str
     TOKEN_PATH: str
+    AUTHORIZE_PATH: str
+    REVOKE_PATH: str
+    # The word in which parameter asks for a refresh token; None where there is always one.
+    OFFLINE: tuple[str, str] | None
     ROUTES: Routes
     STATES: Mapping[ReportedStatus, str]
     BUNDLE: int

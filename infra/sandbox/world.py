@@ -12,6 +12,7 @@ from aiohttp import ClientSession, web
 from infra.http import open_session
 from infra.sandbox import chatgpt, claude, gemini, state
 from infra.sandbox.book import Book
+from infra.sandbox.front import Front
 from infra.sandbox.life import Life, Pace
 from infra.sandbox.player import Player
 from infra.sandbox.post import Post
@@ -28,9 +29,10 @@ TONGUES: Mapping[str, Tongue] = {"claude": claude, "chatgpt": chatgpt, "gemini":
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One platform: what it plays, what it sends, what happens of itself."""
+    """One platform: what it plays, what owners see of it, what it sends, what happens of itself."""
 
     player: Player
+    front: Front
     post: Post
     life: Life
 
@@ -85,7 +87,8 @@ def _stage(settings: Settings, name: str, pace: Pace, session: ClientSession) ->
     secret = f"{name}:{client_secret.get_secret_value()}".encode()
     book = Book(tongue.ID_PREFIX, hashlib.sha256(secret).digest())
     player = Player(name, tongue, (client_id, client_secret), book)
+    front = Front(player, f"{settings.public_url.rstrip('/')}/api/v1/platforms/{name}/callback")
     post = Post(name, tongue, settings.secrets_of(name), settings.adrelay_url, session)
     if not post.can_sign():
         log.warning("Without a secret to sign with no webhooks are sent", extra={"platform": name})
-    return Stage(player, post, Life(player, post, pace))
+    return Stage(player, front, post, Life(player, post, pace))

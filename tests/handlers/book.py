@@ -27,6 +27,7 @@ class Book:
     campaigns: dict[str, SavedCampaign] = field(default_factory=dict)
     pushes: list[tuple[SavedCampaign, str]] = field(default_factory=list)
     deletions: list[tuple[str, str]] = field(default_factory=list)
+    bearers: list[str | None] = field(default_factory=list)
     ids: dict[UUID, str] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     fault: Fault = nothing
@@ -34,8 +35,11 @@ class Book:
     at_a_time: int = 0
     most_at_a_time: int = 0
 
-    async def push(self, campaign: SavedCampaign, idempotency_key: str) -> Pushed:
+    async def push(
+        self, campaign: SavedCampaign, idempotency_key: str, bearer: str | None = None
+    ) -> Pushed:
         """Create or update."""
+        self.bearers.append(bearer)
         with self._counted():
             await self.fault(campaign)
         self.pushes.append((campaign, idempotency_key))
@@ -45,8 +49,11 @@ class Book:
             self.campaigns[name] = campaign
         return Pushed(name, self.campaigns[name].status if name in self.campaigns else "active")
 
-    async def delete(self, platform_campaign_id: str, idempotency_key: str) -> None:
+    async def delete(
+        self, platform_campaign_id: str, idempotency_key: str, bearer: str | None = None
+    ) -> None:
         """Delete; what is not there is deleted."""
+        self.bearers.append(bearer)
         self.deletions.append((platform_campaign_id, idempotency_key))
         self.campaigns.pop(platform_campaign_id, None)
 
@@ -67,14 +74,18 @@ class Frozen:
     book: Book
     thawed: asyncio.Event
 
-    async def push(self, campaign: SavedCampaign, idempotency_key: str) -> Pushed:
+    async def push(
+        self, campaign: SavedCampaign, idempotency_key: str, bearer: str | None = None
+    ) -> Pushed:
         """Push once the worker is itself again."""
         self.book.waiting += 1
         await self.thawed.wait()
-        return await self.book.push(campaign, idempotency_key)
+        return await self.book.push(campaign, idempotency_key, bearer)
 
-    async def delete(self, platform_campaign_id: str, idempotency_key: str) -> None:
+    async def delete(
+        self, platform_campaign_id: str, idempotency_key: str, bearer: str | None = None
+    ) -> None:
         """Delete once the worker is itself again."""
         self.book.waiting += 1
         await self.thawed.wait()
-        await self.book.delete(platform_campaign_id, idempotency_key)
+        await self.book.delete(platform_campaign_id, idempotency_key, bearer)

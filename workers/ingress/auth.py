@@ -19,14 +19,14 @@ from workers.ingress.envelope import success
 from workers.ingress.gate import Call
 from workers.ingress.limits import aim_at
 from workers.ingress.refusals import invalid_token, unavailable
-from workers.ingress.sealed import SECRET, ask, request, sealed
+from workers.ingress.sealed import SECRET, ask, request, respond, sealed
 
 
 async def register(call: Call) -> web.Response:
     """Make an account and log it in."""
     body = await read_model(call.request, Registration)
     event = sealed(call, RegistrationRequested, body, REGISTRATION_LIFETIME)
-    return await ask(call, message_of(event))
+    return respond(call, await ask(call, message_of(event)))
 
 
 async def login(call: Call) -> web.Response:

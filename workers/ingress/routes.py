@@ -12,6 +12,7 @@ from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
 from schemas.dead_letters import DeadLetter, Handled, LetterEntry, LetterPatch, Mended
 from schemas.metrics import DailyMetrics
 from schemas.operations import Operation
+from schemas.platforms import AuthorizeUrl, Connection, PlatformAccount
 from schemas.sessions import LiveSession, PasswordChange
 from workers.ingress import (
     api_keys,
@@ -22,6 +23,7 @@ from workers.ingress import (
     documents,
     events,
     operations,
+    platforms,
     sessions,
     users,
     webhooks,
@@ -64,6 +66,8 @@ USER = f"{USERS}/{{id}}"
 DEAD = "/api/v1/dead"
 DEAD_QUEUE = f"{DEAD}/{{queue}}"
 DEAD_LETTER = f"{DEAD_QUEUE}/{{id}}"
+PLATFORMS = "/api/v1/platforms"
+PLATFORM = f"{PLATFORMS}/{{platform}}"
 
 OBJECT = dict[str, Any]
 TOKENS = (Answer(200, Tokens),)
@@ -211,6 +215,40 @@ ROUTES: tuple[Route, ...] = (
     _deed(f"{DEAD_QUEUE}/discard", dead.discard_dead_queue, DiscardQuery),
     _deed(f"{DEAD_LETTER}/replay", dead.replay_dead_letter, HowQuery),
     _deed(f"{DEAD_LETTER}/discard", dead.discard_dead_letter),
+    Route(
+        "GET",
+        PLATFORMS,
+        platforms.get_platforms,
+        "account",
+        (Answer(200, list[PlatformAccount]),),
+        limit=API,
+    ),
+    Route(
+        "GET",
+        f"{PLATFORM}/connect",
+        platforms.connect_platform,
+        "platforms",
+        (Answer(302), Answer(200, AuthorizeUrl)),
+        limit=API,
+    ),
+    Route(
+        "GET",
+        f"{PLATFORM}/callback",
+        platforms.finish_connecting,
+        ANYONE,
+        (Answer(200, Connection),),
+        query=platforms.Returned,
+        errors=(401, 502),
+        limit=API,
+    ),
+    Route(
+        "DELETE",
+        PLATFORM,
+        platforms.disconnect_platform,
+        "platforms",
+        (Answer(202, Connection), Answer(204)),
+        limit=API,
+    ),
     Route(
         "POST",
         "/webhooks/{source}",

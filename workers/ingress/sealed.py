@@ -19,7 +19,7 @@ from infra.seal import REQUEST_LIFETIME, seal
 from schemas.accounts import Sealable
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
-from workers.ingress.refusals import Detail, Refusal, unavailable
+from workers.ingress.refusals import RETRY_AFTER, Detail, Refusal, unavailable
 
 SOURCE = "urn:adrelay:api"
 SECRET = {"Cache-Control": "no-store"}
@@ -32,8 +32,19 @@ async def request(call: Call, kind: type[Event], body: BaseModel) -> web.Respons
 
     Raises its refusal as a ``Refusal``, and 503 when no answer comes in time.
     """
+    return respond(call, await answer_to(call, kind, body))
+
+
+async def answer_to(
+    call: Call, kind: type[Event], body: BaseModel, seconds: float | None = None
+) -> Mapping[str, Any]:
+    """Ask, and give what the auth worker answers; raises as ``request`` does.
+
+    It is waited for ``seconds`` at most, without them as long as the settings say.
+    """
     event = sealed(call, kind, body, REQUEST_LIFETIME)
-    return await ask(call, replace(message_of(event, topology.REQUESTS), persistent=False))
+    message = replace(message_of(event, topology.REQUESTS), persistent=False)
+    return await ask(call, message, seconds)
 
 
 def sealed(call: Call, kind: type[E], body: BaseModel, lifetime: timedelta) -> E:
@@ -56,16 +67,22 @@ def sealed(call: Call, kind: type[E], body: BaseModel, lifetime: timedelta) -> E
     )
 
 
-async def ask(call: Call, message: Message) -> web.Response:
-    """Send a request and answer its answer, as ``request`` does."""
+async def ask(call: Call, message: Message, seconds: float | None = None) -> Mapping[str, Any]:
+    """Send a request and give its answer, as ``answer_to`` does."""
     gate = call.gate
+    deadline = seconds or gate.resources.settings.reply_deadline
     try:
-        answer = await gate.requester.ask(message, gate.resources.settings.reply_deadline)
+        answer = await gate.requester.ask(message, deadline)
     except Outage:
         raise unavailable("The auth service does not answer right now.") from None
-    status = int(answer["status"])
     if "error" in answer:
-        raise _refusal(status, answer["error"])
+        raise _refusal(int(answer["status"]), answer["error"])
+    return answer
+
+
+def respond(call: Call, answer: Mapping[str, Any]) -> web.Response:
+    """Answer a request as the auth worker did."""
+    status = int(answer["status"])
     if status == 204:  # noqa: PLR2004 - no content
         return web.Response(status=204, headers=SECRET)
     return success(call.request_id, answer.get("data"), status=status, headers=SECRET)
@@ -76,4 +93,6 @@ def _refusal(status: int, error: Mapping[str, Any]) -> Refusal:
     headers = dict(SECRET)
     if status == 401:  # noqa: PLR2004 - RFC 9110, section 15.5.2
         headers["WWW-Authenticate"] = "Bearer"
+    if status == 503:  # noqa: PLR2004 - a fault that passes
+        headers["Retry-After"] = RETRY_AFTER
     return Refusal(status, error["code"], error["message"], details=details, headers=headers)

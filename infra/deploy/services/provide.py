@@ -9,6 +9,7 @@ OPS_RABBITMQ_URL; where one is not given, it is the same user.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 from infra import definitions
 from infra.deploy.services import apt, docker, prometheus, rabbitmq
@@ -84,9 +85,11 @@ def _given(place: Place, environment: Mapping[str, str]) -> dict[str, str]:
     return {name: url for name, url in given.items() if url and url not in ours}
 
 
-def install_missing(say: Say, wanted: Sequence[str] = tuple(SERVERS)) -> None:
-    """Install the servers of ``wanted`` and Prometheus with apt, where they are missing."""
-    servers = [*(SERVERS[name] for name in wanted), prometheus]
+def install_missing(
+    say: Say, wanted: Sequence[str] = tuple(SERVERS), more: Sequence[ModuleType] = ()
+) -> None:
+    """Install the servers of ``wanted``, Prometheus and ``more`` with apt, where missing."""
+    servers = [*(SERVERS[name] for name in wanted), prometheus, *more]
     missing = [server for server in servers if not server.is_installed()]
     if missing:
         apt.install([package for server in missing for package in server.PACKAGES], say)

@@ -115,6 +115,16 @@ def test_only_the_auth_worker_gets_the_private_keys(place: Place) -> None:
     assert not any(name in env_file(place).read_text() for name in private)
 
 
+def test_only_those_who_use_tokens_of_accounts_can_decrypt_them(place: Place) -> None:
+    written = write(place)
+    environments = {process.name: environment_of(place, process, {}) for process in plan(place)}
+
+    keys = {name: env["VAULT_KEYS"] for name, env in environments.items() if "VAULT_KEYS" in env}
+    assert keys.keys() == {"auth", "sync"}
+    assert len(set(keys.values())) == 1
+    assert "VAULT_KEYS" not in written
+
+
 def test_only_the_sandbox_is_told_where_its_state_is(place: Place) -> None:
     written = write(place)
     environments = {process.name: environment_of(place, process, {}) for process in plan(place)}

@@ -1,0 +1,53 @@
+"""Small pages for people whose browser a platform has sent back: words, nothing that runs.
+
+Everything that is put in is escaped, and the policy lets a browser load nothing at all but
+the style below, run nothing, and show the page in nobody's frame.
+"""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from html import escape
+
+from aiohttp import web
+
+HTML = "text/html"
+STYLE = (
+    "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1.5rem;"
+    "color:#1c2330;background:#f6f7f9}h1{font-size:1.5rem;margin:0 0 .5rem}"
+    "h1::before{content:'';display:inline-block;width:.7rem;height:.7rem;border-radius:50%;"
+    "margin-right:.6rem;background:#b3261e}body.good h1::before{background:#1a7f4b}"
+    "small{color:#5a6472}"
+)
+POLICY = (
+    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": POLICY,
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def wants_page(request: web.Request) -> bool:
+    """Tell whether a browser shows the answer to a person (``Accept`` names HTML)."""
+    accepted = ",".join(request.headers.getall("Accept", ())).lower()
+    return any(part.partition(";")[0].strip() == HTML for part in accepted.split(","))
+
+
+def page(title: str, text: str, note: str, *, status: int = 200) -> web.Response:
+    """Make a page: a headline, a sentence, and a note in small print."""
+    good = ' class="good"' if status < 400 else ""  # noqa: PLR2004 - the first error
+    body = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
+        f"<body{good}><h1>{escape(title)}</h1><p>{escape(text)}</p>"
+        f"<p><small>{escape(note)}</small></p></body></html>"
+    )
+    return web.Response(
+        text=body, status=status, content_type=HTML, charset="utf-8", headers=HEADERS
+    )
