@@ -11,10 +11,12 @@ import aiohttp
 from yarl import URL
 
 from handlers.renewals import keep_accounts
+from infra.definitions import INGRESS
 from infra.resources import Resources, open_resources
 from infra.settings import Settings
 from tests.processes import free_port
 from tests.sandbox import Playground, open_playground
+from tests.services import as_user
 from tests.workers.ingress.conftest import PATIENCE, body_of, working
 from workers import auth
 from workers.ingress.app import open_ingress
@@ -110,7 +112,7 @@ async def open_stage(
         async with (
             open_resources(pointed, "auth") as resources,
             working(pointed, *(auth.SUBSCRIPTIONS if working_too else ())),
-            open_ingress(pointed, asyncio.Event()),
+            open_ingress(as_user(INGRESS, pointed), asyncio.Event()),
         ):
             kept = asyncio.create_task(keep_accounts(resources, stop)) if keeping else None
             try:

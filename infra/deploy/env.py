@@ -21,7 +21,7 @@ from infra.deploy.services.provide import Servers
 from infra.settings import read_env_file
 from schemas.base import PLATFORMS
 
-# Which of the secrets one process alone is told.
+# Which of the secrets only some processes are told.
 OWN: Mapping[str, tuple[str, ...]] = {
     "auth": (
         "TOKEN_SIGNING_KEY",
@@ -53,11 +53,12 @@ def write_env(
     # The platforms remember what our database remembers, over a restart of both.
     state = {"SANDBOX_STATE": str(place.state / "sandbox.json")}
     values = {**_addresses(servers, processes), **state, **secrets}
-    own = {process: {name: values.pop(name) for name in names} for process, names in OWN.items()}
+    own = {process: {name: values[name] for name in names} for process, names in OWN.items()}
     for process, told in {**own, **servers.own}.items():
         _write(env_file(place, process), told)
-    _write(env_file(place), values)
-    return values
+    common = {n: v for n, v in values.items() if not any(n in names for names in OWN.values())}
+    _write(env_file(place), common)
+    return common
 
 
 def _addresses(servers: Servers, processes: Sequence[Process]) -> dict[str, str]:
