@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, get_args
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from schemas.api_keys import KEY_SCOPES
 from schemas.scopes import KNOWN, SCOPES
 from tests.workers.ingress.conftest import MakeKey, MakePerson, Person, error_of
 from workers.ingress.app import make_app, open_gate
+from workers.ingress.route import Route
 from workers.ingress.routes import PROBES, ROUTES
 
 # Whoever adds a route decides here, a second time, who may use it; None: everybody.
@@ -58,6 +60,10 @@ TABLE: Mapping[str, str | None] = {
     "PATCH /api/v1/dead/{queue}/{id}": "dead",
     "POST /api/v1/dead/{queue}/{id}/replay": "dead",
     "POST /api/v1/dead/{queue}/{id}/discard": "dead",
+    "GET /api/v1/platforms": "account",
+    "GET /api/v1/platforms/{platform}/connect": "platforms",
+    "GET /api/v1/platforms/{platform}/callback": None,
+    "DELETE /api/v1/platforms/{platform}": "platforms",
     "POST /webhooks/{source}": None,
     "GET /.well-known/jwks.json": None,
     "GET /openapi.json": None,
@@ -97,22 +103,28 @@ GUARDED = [route for route in ROUTES if route.scope is not None]
 SOME_ID = "00000000-0000-4000-8000-000000000000"
 
 
+def _place(route: Route) -> str:
+    """Give a place that the route's path stands for."""
+    path = route.path.replace("{id}", SOME_ID).replace("{queue}", "metrics.record")
+    return path.replace("{platform}", "claude")
+
+
 @pytest.mark.parametrize("route", GUARDED, ids=[route.name for route in GUARDED])
 async def test_a_route_refuses_whoever_does_not_hold_its_scope(
     hasty: aiohttp.ClientSession, make_person: MakePerson, make_api_key: MakeKey, route: Any
 ) -> None:
-    path = route.path.replace("{id}", SOME_ID).replace("{queue}", "metrics.record")
-    error = await error_of(await hasty.request(route.method, path), 401)
+    ask = partial(hasty.request, route.method, _place(route), allow_redirects=False)
+    error = await error_of(await ask(), 401)
     assert error["code"] == "UNAUTHENTICATED"
     for role, scopes in SCOPES.items():
         person = await make_person(role)
-        response = await hasty.request(route.method, path, headers=person.headers)
+        response = await ask(headers=person.headers)
         assert (response.status == 403) == (route.scope not in scopes), role
     key = await make_api_key(scopes=[s for s in KEY_SCOPES if s != route.scope])
-    response = await hasty.request(route.method, path, headers={"X-API-Key": key})
+    response = await ask(headers={"X-API-Key": key})
     assert (await error_of(response, 403))["code"] == "FORBIDDEN"
     key = await make_api_key(scopes=[route.scope])
-    response = await hasty.request(route.method, path, headers={"X-API-Key": key})
+    response = await ask(headers={"X-API-Key": key})
     assert (response.status == 403) == (route.scope not in KEY_SCOPES)
 
 
@@ -124,8 +136,7 @@ async def test_a_scope_that_keys_cannot_hold_opens_nothing(
 ) -> None:
     key = {"X-API-Key": await make_api_key(scopes=scopes)}
     for route in GUARDED:
-        path = route.path.replace("{id}", SOME_ID).replace("{queue}", "metrics.record")
-        await error_of(await client.request(route.method, path, headers=key), 403)
+        await error_of(await client.request(route.method, _place(route), headers=key), 403)
 
 
 async def test_an_admins_key_sees_the_admins_own_campaigns_alone(
