@@ -6,6 +6,7 @@ are still starting. Exit status 0 done, 1 refused or not reachable.
 """
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import aio_pika
+from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelPreconditionFailed
 from alembic import command
 from alembic.config import Config
@@ -65,13 +67,25 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-async def declare_topology(url: str) -> None:
-    """Declare every exchange and queue on the broker at ``url``.
+async def connect(urls: str) -> AbstractConnection:
+    """Connect to the first broker of ``urls`` (separated by spaces) that answers.
+
+    Raises what the last of them raised: ``OSError``, ``TimeoutError`` or what aio-pika has.
+    """
+    *others, last = urls.split()
+    for url in others:
+        with contextlib.suppress(OSError, TimeoutError, *CONNECTION_EXCEPTIONS):
+            return await aio_pika.connect(url, timeout=CONNECT_TIMEOUT)
+    return await aio_pika.connect(last, timeout=CONNECT_TIMEOUT)
+
+
+async def declare_topology(urls: str) -> None:
+    """Declare every exchange and queue on the broker at ``urls``, any member of a cluster.
 
     Raises ``Refused`` when one exists with other arguments, ``OSError`` or ``TimeoutError``
-    when the broker does not answer.
+    when no member answers.
     """
-    connection = await aio_pika.connect(url, timeout=CONNECT_TIMEOUT)
+    connection = await connect(urls)
     try:
         await topology.declare(connection)
     except ChannelPreconditionFailed as error:
@@ -113,12 +127,11 @@ async def release(settings: Settings, patience: float = PATIENCE) -> None:
     until = time.monotonic() + patience
     database = settings.database_url.get_secret_value()
     await _patiently("the database", lambda: migrate_database(database), until)
-    # Any member of a cluster will do: topology is the cluster's.
-    broker = settings.rabbitmq_url.get_secret_value().split()[0]
+    broker = settings.rabbitmq_url.get_secret_value()
     await _patiently("the broker", lambda: declare_topology(broker), until)
     if settings.rabbitmq_management_url is not None:
         management = Management(settings.rabbitmq_management_url.get_secret_value())
-        vhost = unquote(urlsplit(broker).path.removeprefix("/")) or "/"
+        vhost = unquote(urlsplit(broker.split()[0]).path.removeprefix("/")) or "/"
         await asyncio.to_thread(_protect, management, vhost)
 
 

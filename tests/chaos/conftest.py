@@ -11,7 +11,9 @@ from aio_pika.abc import AbstractConnection
 
 from infra.resources import Resources
 from infra.settings import Settings
-from tests.chaos.nemesis import Nemesis, recorder
+from tests.chaos.cluster import Cluster, open_cluster, pointed_to
+from tests.chaos.nemesis import Nemesis
+from tests.chaos.report import Report, report_of
 from tests.chaos.servers import Servers, open_servers
 from tests.chaos.stage import Stage, open_stage
 from tests.chaos.world import World, open_world
@@ -42,8 +44,13 @@ async def world(
 
 
 @pytest.fixture(scope="session")
-def nemesis(world: World, pytestconfig: pytest.Config) -> Nemesis:
-    return Nemesis(world, recorder(pytestconfig))
+def report(pytestconfig: pytest.Config) -> Report:
+    return report_of(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def nemesis(world: World, report: Report) -> Nemesis:
+    return Nemesis(world, report)
 
 
 @pytest.fixture
@@ -52,3 +59,38 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     async with open_stage(settings, resources, broker) as stage:
         yield stage
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with open_cluster() as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def cluster_world(
+    cluster: Cluster, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """The same system on three brokers; Postgres and Redis are the session's."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with open_settings(servers.services, "cluster") as settings:
+        own = pointed_to(cluster, settings)
+        async with open_world(own, cluster.nodes[0], folder) as world:
+            yield world
+            await until(world.nothing_in_hand, 20)
+
+
+@pytest.fixture(scope="module")
+def cluster_nemesis(cluster_world: World, report: Report) -> Nemesis:
+    return Nemesis(cluster_world, report)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the faults of the session, if there were any."""
+    report = report_of(config)
+    if report.struck:
+        terminalreporter.section("chaos")
+        for line in report.lines():
+            terminalreporter.write_line(line)

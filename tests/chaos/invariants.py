@@ -3,6 +3,7 @@
 Each takes the ``Findings`` and raises ``AssertionError`` with the first offenders.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -159,10 +160,23 @@ INVARIANTS: tuple[Callable[[Findings], None], ...] = (
 )
 
 
-def check(found: Findings) -> None:
-    """Check all of them."""
+@dataclass(frozen=True, slots=True)
+class Slowest:
+    """The invariant that took the longest to check."""
+
+    name: str
+    seconds: float
+
+
+def check(found: Findings) -> Slowest:
+    """Check all of them; tells which took the longest."""
+    lasted: dict[str, float] = {}
     for invariant in INVARIANTS:
+        began = time.perf_counter()
         invariant(found)
+        lasted[invariant.__name__] = time.perf_counter() - began
+    name = max(lasted, key=lasted.__getitem__)
+    return Slowest(name, lasted[name])
 
 
 def _may_be_missing(sent: Sent) -> bool:

@@ -20,6 +20,7 @@ from tests.infra.ledger import report
 
 BURST = 20  # events at once on each way
 PAUSE = 0.15  # seconds between bursts
+TICK = 0.05  # seconds between bursts of a stream
 PATIENCE = 2.0  # seconds for a confirm
 TWICE = 7  # every so many events are sent twice on purpose
 CONTENT = {"Content-Type": "application/cloudevents+json"}
@@ -59,6 +60,27 @@ class Load:
         finally:
             stop.set()
             await asyncio.gather(*tasks)
+
+    @asynccontextmanager
+    async def streaming(self, rate: float) -> AsyncIterator[None]:
+        """Publish ``rate`` events a second over AMQP for the length of a block."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(self._stream(rate, stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await task
+
+    async def _stream(self, rate: float, stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        began, sent = loop.time(), 0
+        while not stop.is_set():
+            # What a slow moment has held up is made up for, so that the rate is kept.
+            due = int((loop.time() - began) * rate) - sent
+            await self.burst(Way.AMQP, due)
+            sent += due
+            await asyncio.sleep(TICK)
 
     async def insist(self, seconds: float) -> None:
         """Send every other event of unknown fate again until it is taken; the rest stays unknown.

@@ -12,10 +12,9 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
-import pytest
-
 from tests.chaos.history import Answer, Way
 from tests.chaos.invariants import Findings, check
+from tests.chaos.report import Report, Struck
 from tests.chaos.world import World
 from tests.infra.ledger import until
 
@@ -31,10 +30,11 @@ Fault = Callable[[], Awaitable[bool]]
 class Nemesis:
     """Strikes one fault at a time and judges what came of it."""
 
-    def __init__(self, world: World, record: Callable[[str], None]) -> None:
+    def __init__(self, world: World, report: Report) -> None:
         self.world = world
         self.dice = random.Random(SEED)
-        self._record = record
+        self.report = report
+        self._meanwhile: float | None = None
 
     async def strike(
         self, name: str, fault: Fault, *, patience: float = PATIENCE, quiet: bool = False
@@ -44,11 +44,12 @@ class Nemesis:
         ``quiet`` starts the load only after the healing. When something does not hold, the
         processes' logs are kept beside the history.
         """
+        self._meanwhile = None
         try:
             return await self._strike(name, fault, patience, quiet=quiet)
         except BaseException:
             folder = self.world.keep_logs()
-            self._record(f"CHAOS seed={SEED} fault={name!r} FAILED, history and logs: {folder}")
+            self.report.say(f"CHAOS seed={SEED} fault={name!r} FAILED, history and logs: {folder}")
             raise
 
     async def _strike(self, name: str, fault: Fault, patience: float, *, quiet: bool) -> Findings:
@@ -64,19 +65,21 @@ class Nemesis:
             healed = time.monotonic()
             if quiet:
                 await flowing.enter_async_context(world.load.flowing())
-            recovery = await self._recover(healed, patience)
+            recovery = await self._applied_from_now_on(patience)
         await world.load.insist(patience)
         await world.drained(patience)
+        drained = time.monotonic() - healed
         found = await world.findings(recovery, patience)
-        self._record(
-            f"CHAOS seed={SEED} fault={name!r} lasted={healed - began:.1f}s"
-            f" recovery={recovery:.1f}s sent={len(world.history.sent)}"
-            f" ok={world.history.count(Answer.OK)}"
-            f" refused={world.history.count(Answer.REFUSED)}"
-            f" unknown={world.history.count(Answer.UNKNOWN)} resent={world.history.resent}"
+        slowest = check(found)
+        self.report.add(
+            Struck(name, SEED, healed - began, self._meanwhile, recovery, drained, slowest)
         )
-        check(found)
+        self.report.say(f"CHAOS seed={SEED} fault={name!r} recovery={recovery:.1f}s {_sums(world)}")
         return found
+
+    async def goes_on(self, seconds: float) -> None:
+        """Wait, within a fault, until what is sent from now on on each way takes effect."""
+        self._meanwhile = await self._applied_from_now_on(seconds)
 
     async def _take_base(self) -> None:
         """Measure what the processes take when warm and idle: once, after a first load."""
@@ -89,16 +92,15 @@ class Nemesis:
         world.base = world.footprints()
 
     async def _flow_is_seen(self) -> None:
-        first = self.world.history.next_number
-        await until(lambda: self.applied_since(first))
+        await self._applied_from_now_on(30)
 
-    async def _recover(self, healed: float, patience: float) -> float:
-        """Wait until events that were sent after the healing on each way have taken effect."""
-        first = self.world.history.next_number
-        await until(lambda: self.applied_since(first), patience)
-        return time.monotonic() - healed
+    async def _applied_from_now_on(self, patience: float) -> float:
+        """Wait until events that are sent on each way have taken effect; gives the seconds."""
+        began, first = time.monotonic(), self.world.history.next_number
+        await until(lambda: self._applied_since(first), patience)
+        return time.monotonic() - began
 
-    async def applied_since(self, first: int) -> bool:
+    async def _applied_since(self, first: int) -> bool:
         """Tell whether an event of each way, from this number on, has taken effect."""
         sent = [s for s in self.world.history.sent.values() if s.number >= first]
         rows = await self.world.rows(
@@ -109,17 +111,10 @@ class Nemesis:
         return {s.way for s in sent if s.id in done} == set(Way)
 
 
-def recorder(config: pytest.Config) -> Callable[[str], None]:
-    """Write past pytest's capture, so that the seed is seen even when all is well."""
-
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    assert reporter is not None
-    assert capture is not None
-
-    def write(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            reporter.write_line("")
-            reporter.write_line(line)
-
-    return write
+def _sums(world: World) -> str:
+    history = world.history
+    return (
+        f"sent={len(history.sent)} ok={history.count(Answer.OK)}"
+        f" refused={history.count(Answer.REFUSED)} unknown={history.count(Answer.UNKNOWN)}"
+        f" resent={history.resent}"
+    )

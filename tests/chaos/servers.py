@@ -103,8 +103,8 @@ class Servers:
 def open_servers() -> Iterator[Servers]:
     """Start a private set on fresh data, and remove it in the end."""
     with ExitStack() as held:
-        place = _free_place(held)
-        _remove(place)
+        place = free_place(held)
+        remove(place)
         install_missing(print, tuple(SERVERS))
         try:
             ports = start_private(place).ports
@@ -115,10 +115,11 @@ def open_servers() -> Iterator[Servers]:
             apart(lambda: migrate_database(services.database_url(services.template)))
             yield Servers(services)
         finally:
-            _remove(place)
+            remove(place)
 
 
-def _free_place(held: ExitStack) -> Place:
+def free_place(held: ExitStack) -> Place:
+    """Take a folder that no other session has, for as long as ``held`` is open."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for folder in (FOLDER.parent, FOLDER):
         folder.chmod(folder.stat().st_mode | 0o111)
@@ -132,7 +133,8 @@ def _free_place(held: ExitStack) -> Place:
     raise RuntimeError("every place of chaos is taken")
 
 
-def _remove(place: Place) -> None:
+def remove(place: Place) -> None:
+    """End every server of a place, frozen or not, and delete its data."""
     for name in (rabbitmq.NAME, rabbitmq.EPMD, postgres.NAME, redis.NAME):
         pid = Daemon(place, name).pid()
         if pid is not None:

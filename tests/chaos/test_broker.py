@@ -1,4 +1,4 @@
-"""Faults of RabbitMQ: killed, frozen, its connections closed, its memory alarm, a queue gone."""
+"""Faults of RabbitMQ: killed, frozen, its connections closed, its alarms, a queue gone."""
 
 import asyncio
 
@@ -15,6 +15,12 @@ from tests.infra.ledger import QUEUE, until
 from tests.services import url_as
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(150)]
+
+# The sign in the management API, the setting, a value that cannot be met, the usual one.
+ALARMS = {
+    "memory": ("mem_alarm", "set_vm_memory_high_watermark", "0.000001", "0.4"),
+    "disk": ("disk_free_alarm", "set_disk_free_limit", "1000000GB", "200MB"),
+}
 
 
 async def test_a_killed_broker_loses_nothing(nemesis: Nemesis) -> None:
@@ -59,21 +65,25 @@ async def test_a_broker_that_stands_still_for_longer_than_a_heartbeat(nemesis: N
 
 
 @pytest.mark.long
-async def test_a_memory_alarm_holds_publishers_up_and_nothing_else(nemesis: Nemesis) -> None:
+@pytest.mark.parametrize("name", ALARMS)
+async def test_an_alarm_holds_publishers_up_and_nothing_else(nemesis: Nemesis, name: str) -> None:
     world = nemesis.world
     control = world.servers.control
+    sign, setting, impossible, usual = ALARMS[name]
 
     async def alarm() -> bool:
-        await asyncio.to_thread(control, "set_vm_memory_high_watermark", "0.000001")
+        accepted = world.load.statuses[202]
+        await asyncio.to_thread(control, setting, impossible)
         try:
-            await until(lambda: _alarmed(nemesis), 15)
+            await until(lambda: _alarmed(nemesis, sign), 15)
             # What arrives over HTTP meanwhile is accepted: the outbox takes it.
             await until(lambda: _outbox_holds(nemesis), 15)
         finally:
-            await asyncio.to_thread(control, "set_vm_memory_high_watermark", "0.4")
-        return True
+            await asyncio.to_thread(control, setting, usual)
+        await until(lambda: _calm(nemesis, sign), 15)
+        return world.load.statuses[202] > accepted
 
-    await nemesis.strike("RabbitMQ memory alarm", alarm)
+    await nemesis.strike(f"RabbitMQ {name} alarm", alarm)
 
 
 @pytest.mark.long
@@ -101,10 +111,14 @@ async def test_a_queue_deleted_under_its_readers_is_missed_and_read_again(
     await nemesis.strike("RabbitMQ queue deleted", delete, quiet=True)
 
 
-async def _alarmed(nemesis: Nemesis) -> bool:
+async def _alarmed(nemesis: Nemesis, sign: str) -> bool:
     operator = nemesis.world.servers.services.operator
     nodes = await asyncio.to_thread(operator.call, "GET", "nodes")
-    return bool(nodes[0].get("mem_alarm"))
+    return bool(nodes[0].get(sign))
+
+
+async def _calm(nemesis: Nemesis, sign: str) -> bool:
+    return not await _alarmed(nemesis, sign)
 
 
 async def _outbox_holds(nemesis: Nemesis) -> bool:

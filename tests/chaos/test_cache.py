@@ -7,7 +7,6 @@ from redis.asyncio import Redis
 
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.servers import CACHE
-from tests.infra.ledger import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(150)]
 
@@ -29,7 +28,7 @@ async def test_a_cache_that_is_gone_holds_nothing_up(nemesis: Nemesis) -> None:
     async def kill() -> bool:
         before = await asyncio.to_thread(world.servers.kill, CACHE)
         try:
-            await _goes_on(nemesis)
+            await nemesis.goes_on(15)
         finally:
             after = await asyncio.to_thread(world.servers.start, CACHE)
         return after != before
@@ -44,18 +43,12 @@ async def test_a_cache_that_stands_still_holds_nothing_up(nemesis: Nemesis) -> N
     async def freeze() -> bool:
         frozen = await asyncio.to_thread(servers.freeze, CACHE)
         try:
-            await _goes_on(nemesis)
+            await nemesis.goes_on(15)
         finally:
             servers.thaw(frozen)
         return len(frozen) > 0
 
     await nemesis.strike("Redis SIGSTOP", freeze)
-
-
-async def _goes_on(nemesis: Nemesis) -> None:
-    """Wait until what was sent during the fault is applied during the fault."""
-    first = nemesis.world.history.next_number
-    await until(lambda: nemesis.applied_since(first), 15)
 
 
 def _url(nemesis: Nemesis) -> str:

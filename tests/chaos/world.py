@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import aio_pika
 import aiohttp
 import orjson
 import psutil
-from aio_pika.abc import AbstractConnection
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from yarl import URL
 
 from infra import topology
 from infra.bus import Publisher
+from infra.migrate import connect
 from infra.resources import open_engine
 from infra.settings import Settings
 from infra.store.accounts import Account, insert_accounts
@@ -81,8 +82,7 @@ class World:
     @asynccontextmanager
     async def broker(self) -> AsyncIterator[AbstractConnection]:
         url = url_as(TESTER, self.settings.rabbitmq_url)
-        connection = await aio_pika.connect(url, timeout=10)
-        async with connection:
+        async with await connect(url) as connection:
             yield connection
 
     async def applied(self, *ids: str) -> bool:
@@ -101,18 +101,24 @@ class World:
             return {name: await depth(broker, name) for name in names}
 
     async def drained(self, seconds: float) -> None:
-        """Wait until nothing is on its way any more."""
+        """Wait until nothing is on its way any more; says what is, when time is up."""
+        left: dict[str, Any] = {}
 
         async def empty() -> bool:
-            if await self.count("select count(*) from outbox") or any(
-                (await self.waiting()).values()
-            ):
+            nonlocal left
+            left = {"outbox": await self.count("select count(*) from outbox")}
+            left |= {name: count for name, count in (await self.waiting()).items() if count}
+            if any(left.values()):
                 return False
             accepted = {sent.id for sent in self.history.having(Answer.OK)} - self.aside
             ends = {row[0] for row in await self.rows(f"{LEDGER} union all {DEAD_IDS}")}
+            left = {"no end": sorted(accepted - ends)[:10]}
             return accepted <= ends
 
-        await until(empty, seconds)
+        try:
+            await until(empty, seconds)
+        except TimeoutError as error:
+            raise AssertionError(f"not drained in {seconds:.0f} s: {left}") from error
 
     async def nothing_in_hand(self) -> bool:
         """Tell whether every delivery is acknowledged; the management API is seconds late."""
@@ -120,6 +126,19 @@ class World:
             self.servers.services.operator.call, "GET", "queues", self.vhost
         )
         return not any(queue.get("messages_unacknowledged", 1) for queue in queues)
+
+    @asynccontextmanager
+    async def counting_caused(self) -> AsyncIterator[None]:
+        """Take the caused events off their queue as they come, for the length of a block."""
+
+        async def count(message: AbstractIncomingMessage) -> None:
+            self.caused[causation_of(message.body)] += 1
+
+        async with self.broker() as broker, broker.channel() as channel:
+            queue = await channel.get_queue(CAUSED)
+            tag = await queue.consume(count, no_ack=True, timeout=10)
+            yield
+            await queue.cancel(tag, timeout=10)
 
     async def take_caused(self) -> None:
         """Take the caused events off their queue; each names the event that it came from."""
@@ -131,12 +150,13 @@ class World:
 
     def footprints(self) -> dict[str, Footprint]:
         found = {}
+        ports = {URL(url).port for url in self.settings.rabbitmq_url.get_secret_value().split()}
         for name, process in self.processes.items():
             seen = psutil.Process(process.process.pid)
             connections = [
                 socket
                 for socket in seen.net_connections("tcp")
-                if socket.raddr and socket.raddr.port == self.servers.services.ports.amqp
+                if socket.raddr and socket.raddr.port in ports
             ]
             found[name] = Footprint(seen.memory_info().rss, seen.num_fds(), len(connections))
         return found
@@ -177,10 +197,15 @@ def causation_of(body: bytes) -> str:
 
 
 @asynccontextmanager
-async def open_world(settings: Settings, servers: Servers, folder: Path) -> AsyncIterator[World]:
-    """Start the system and the load's clients; all is ready when the block begins."""
+async def open_world(
+    settings: Settings, servers: Servers, folder: Path, **variables: str
+) -> AsyncIterator[World]:
+    """Start the system and the load's clients; all is ready when the block begins.
+
+    ``variables`` are the processes' own, beside the settings.
+    """
     own = settings.model_copy(update=LIMITS)
-    processes = {name: Process(module, own) for name, module in MODULES.items()}
+    processes = {name: Process(module, own, 0, **variables) for name, module in MODULES.items()}
     history = History(folder / "history.jsonl")
     base = f"http://127.0.0.1:{processes['web'].port}"
     async with (
@@ -208,7 +233,7 @@ async def _prepare(settings: Settings) -> str:
         await tx.execute(text(CREATE_NEWEST))
         key = await add_publisher(tx)
     await engine.dispose()
-    broker = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url), timeout=10)
+    broker = await connect(url_as(TESTER, settings.rabbitmq_url))
     async with broker, broker.channel() as channel:
         queue = await channel.declare_queue(
             CAUSED, durable=True, arguments={"x-queue-type": "quorum"}

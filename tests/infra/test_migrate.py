@@ -4,9 +4,11 @@ import pytest
 from aio_pika import Message
 from aio_pika.abc import AbstractConnection
 from pamqp.common import FieldTable
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from yarl import URL
 
 from infra import topology
 from infra.definitions import OPS
@@ -50,6 +52,31 @@ async def test_a_queue_with_other_arguments_is_named_with_what_to_do(
     async with broker.channel() as channel:
         await channel.queue_delete("metrics.record")
     await declare_topology(url_as(OPS, settings.rabbitmq_url))
+
+
+async def test_an_exchange_of_another_kind_is_named_with_what_to_do(
+    settings: Settings, broker: AbstractConnection
+) -> None:
+    async with broker.channel() as channel:
+        await channel.exchange_delete(topology.BACK)
+        await channel.declare_exchange(topology.BACK, "fanout", durable=True)
+
+    with pytest.raises(Refused, match=r"exchange 'adrelay\.back'.*new name"):
+        await declare_topology(settings.rabbitmq_url.get_secret_value())
+
+    async with broker.channel() as channel:
+        await channel.exchange_delete(topology.BACK)
+    await declare_topology(settings.rabbitmq_url.get_secret_value())
+
+
+async def test_a_member_of_a_cluster_that_is_not_there_does_not_hold_a_release_up(
+    settings: Settings,
+) -> None:
+    url = settings.rabbitmq_url.get_secret_value()
+    port = next(port for port in range(24_600, 24_700) if is_free(port))
+    urls = SecretStr(f"{URL(url).with_port(port)} {url}")
+
+    await release(settings.model_copy(update={"rabbitmq_url": urls}), patience=1)
 
 
 async def test_servers_that_are_not_there_are_named_when_patience_ends() -> None:

@@ -1,0 +1,156 @@
+"""Three RabbitMQ nodes on loopback that are one cluster, each to be killed and frozen alone.
+
+They share one epmd, one cookie and one set of passwords; all else each has for itself. A
+node that loses sight of the others is noticed after ten seconds instead of a minute, and
+a minority pauses, as the vendor advises for clusters of three
+(https://www.rabbitmq.com/docs/partitions).
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from pydantic import SecretStr
+
+from infra.deploy.services import rabbitmq
+from infra.deploy.services.apart import apart
+from infra.deploy.services.place import Place, account_of, write_private
+from infra.deploy.services.ports import Ports, choose_ports
+from infra.migrate import release
+from infra.settings import Settings
+from tests.chaos.servers import BROKER, Servers, free_place, remove
+from tests.services import Services
+
+SIZE = 3
+START_SECONDS = 120.0
+QUEUE_TYPES = {"quorum": "leader", "stream": "leader", "classic": "node"}
+CONFIG = """[
+ {{kernel, [{{net_ticktime, 10}}]}},
+ {{aten, [{{poll_interval, 1000}}]}},
+ {{rabbit, [{{cluster_partition_handling, pause_minority}}{join}]}}
+].
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The nodes; every call here blocks."""
+
+    nodes: tuple[Servers, ...]
+
+    @property
+    def urls(self) -> str:
+        """``RABBITMQ_URL`` of a client that knows all nodes."""
+        return " ".join(rabbitmq.url(n.services.place, n.services.ports) for n in self.nodes)
+
+    def named(self, name: str) -> Servers:
+        """Find the node that the broker calls by this name."""
+        (found,) = (node for node in self.nodes if name_of(node) == name)
+        return found
+
+    def others(self, node: Servers) -> tuple[Servers, ...]:
+        return tuple(other for other in self.nodes if other is not node)
+
+    def call(self, *path: str) -> Any:
+        """Ask the management API of a node that answers."""
+        for node in self.nodes:
+            if node.daemon(BROKER).pid() is not None and node.services.operator.answers():
+                return node.services.operator.call("GET", *path)
+        raise OSError("no node answers")
+
+    def queue(self, name: str) -> dict[str, Any]:
+        """Tell what the cluster knows of a queue: its leader, its members, who is online."""
+        return dict(self.call("queues", rabbitmq.VHOST, name))
+
+    def leader(self, queue: str) -> Servers:
+        """Find the node that leads a queue; for a classic one, the node that has it."""
+        found = self.queue(queue)
+        return self.named(found[QUEUE_TYPES[found["type"]]])
+
+    def is_whole(self) -> bool:
+        """Tell whether every node runs and sees the others, and every queue all its members."""
+        try:
+            nodes = self.call("nodes")
+            queues = self.call("queues", rabbitmq.VHOST)
+        except OSError:
+            return False
+        running = [n for n in nodes if n.get("running") and not n.get("partitions")]
+        return len(running) == SIZE and all(
+            len(queue.get("online", ())) == SIZE for queue in queues if "members" in queue
+        )
+
+
+def name_of(node: Servers) -> str:
+    return f"adrelay_{node.services.place.tag}@localhost"
+
+
+@contextmanager
+def open_cluster() -> Iterator[Cluster]:
+    """Start three nodes on fresh data and join them; nothing of them stays in the end."""
+    with ExitStack() as held:
+        above = free_place(held)
+        places = [Place(above.state / f"node-{n}", durable=False) for n in range(1, SIZE + 1)]
+        for place in places:
+            remove(place)
+        try:
+            yield _start(places)
+        finally:
+            for place in places:
+                remove(place)
+            above.remove()
+
+
+def pointed_to(cluster: Cluster, settings: Settings) -> Settings:
+    """Give settings whose broker is the cluster, released as an operator would."""
+    first = cluster.nodes[0].services
+    addresses = {
+        "rabbitmq_url": SecretStr(cluster.urls),
+        "rabbitmq_management_url": SecretStr(first.management_url()),
+    }
+    own = settings.model_copy(update=addresses)
+    apart(lambda: release(own))
+    return own
+
+
+def _start(places: list[Place]) -> Cluster:
+    chosen = _ports(places)
+    passwords = "".join(f"{name}={value}\n" for name, value in places[0].passwords().items())
+    nodes: list[Servers] = []
+    for place, ports in zip(places, chosen, strict=True):
+        write_private(place.state / "passwords.env", passwords)
+        nodes.append(Servers(Services(place, ports, "", 0)))
+    first, *others = nodes
+    # The first has to be there before the others can ask to join it.
+    for group in ([first], others):
+        for node in group:
+            _configure(node, None if node is first else first)
+            rabbitmq.start(node.services.place, node.services.ports)
+        for node in group:
+            place, ports = node.services.place, node.services.ports
+            answers = partial(rabbitmq.answers, place, ports)
+            node.daemon(BROKER).wait_until(answers, deadline=START_SECONDS)
+    rabbitmq.provision(first.services.place, first.services.ports)
+    return Cluster(tuple(nodes))
+
+
+def _ports(places: list[Place]) -> list[Ports]:
+    """Choose ports for every node; epmd's are the first one's."""
+    chosen: list[Ports] = []
+    with ExitStack() as held:
+        for place in places:
+            place.prepare()
+            ports = choose_ports(place)
+            # Nothing runs yet, so the next place could be given the same ones.
+            held.enter_context(socket.create_server(("127.0.0.1", ports.amqp)))
+            chosen.append(ports)
+    return [replace(ports, epmd=chosen[0].epmd) for ports in chosen]
+
+
+def _configure(node: Servers, first: Servers | None) -> None:
+    account = account_of(rabbitmq.NAME)
+    folder = node.services.place.folder(rabbitmq.NAME, account)
+    join = f", {{cluster_nodes, {{['{name_of(first)}'], disc}}}}" if first else ""
+    write_private(folder / "advanced.config", CONFIG.format(join=join), account)

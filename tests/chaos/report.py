@@ -1,0 +1,84 @@
+"""What a session of chaos has seen: a line while it runs, a table of all faults at the end."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.chaos.invariants import Slowest
+
+HEAD = ("fault", "seed", "lasted", "meanwhile", "recovery", "drained")
+MILLISECOND = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """One fault that was met and left behind; times in seconds.
+
+    ``meanwhile``: until new events took effect although it lasted, where that was asked.
+    ``recovery``: from the healing until new events took effect. ``drained``: from the
+    healing until nothing was on its way any more.
+    """
+
+    fault: str
+    seed: int
+    lasted: float
+    meanwhile: float | None
+    recovery: float
+    drained: float
+    slowest: Slowest | None = None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        times = (self.lasted, self.meanwhile, self.recovery, self.drained)
+        return (self.fault, str(self.seed), *("" if t is None else f"{t:.1f} s" for t in times))
+
+
+@dataclass(slots=True)
+class Report:
+    """Every fault of a session; ``say`` writes at once, past pytest's capture."""
+
+    say: Callable[[str], None]
+    struck: list[Struck] = field(default_factory=list)
+
+    def add(self, struck: Struck) -> None:
+        self.struck.append(struck)
+
+    def lines(self) -> Iterator[str]:
+        """Write the table, and what was the slowest of all."""
+        rows = [HEAD, *(struck.cells for struck in self.struck)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+        for name, *rest in rows:
+            cells = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
+            yield "  ".join((name.ljust(widths[0]), *cells))
+        last = max(self.struck, key=lambda struck: struck.recovery)
+        yield f"slowest recovery: {last.recovery:.1f} s after {last.fault!r}"
+        checked = [(s.slowest, s.fault) for s in self.struck if s.slowest is not None]
+        if checked:
+            slowest, fault = max(checked, key=lambda pair: pair[0].seconds)
+            took = slowest.seconds / MILLISECOND
+            yield f"slowest invariant: {slowest.name}, {took:.0f} ms to check after {fault!r}"
+
+
+REPORT = pytest.StashKey[Report]()
+
+
+def report_of(config: pytest.Config) -> Report:
+    """Open the session's report, or find it."""
+    if REPORT not in config.stash:
+        config.stash[REPORT] = Report(_writer(config))
+    return config.stash[REPORT]
+
+
+def _writer(config: pytest.Config) -> Callable[[str], None]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    assert reporter is not None
+    assert capture is not None
+
+    def write(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            reporter.write_line("")
+            reporter.write_line(line)
+
+    return write
