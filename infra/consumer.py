@@ -23,9 +23,9 @@ from events.base import Event, now
 from infra import telemetry, topology
 from infra.attempt import Attempt, Outcome
 from infra.backoff import Backoff
-from infra.bus import Link
 from infra.delivery import Delivery, Received, receive
 from infra.errors import Outage, Permanent, Snooze
+from infra.link import Link
 from infra.message import Message
 from infra.reading import Abandoned, Reading
 from infra.resources import Resources, healthy

@@ -22,9 +22,9 @@ from aiormq.channel import Channel
 from pamqp.commands import Basic
 
 from infra.batch import Intake
-from infra.bus import guarded
 from infra.delivery import Delivery, delivery_of
 from infra.errors import Outage
+from infra.link import guarded
 from infra.subscription import Subscription
 from infra.watermark import Watermark
 from infra.wire import Tap

@@ -15,8 +15,8 @@ from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 from pamqp.commands import Basic
 
-from infra.bus import Link, guarded
 from infra.errors import Outage
+from infra.link import Link, guarded
 from infra.message import Message
 from infra.outgoing import user_of
 from infra.settings import Settings

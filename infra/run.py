@@ -16,8 +16,8 @@ import uvloop
 from aiohttp import web
 
 from infra import telemetry
-from infra.bus import Link
 from infra.consumer import Consumer
+from infra.link import Link
 from infra.probes import Checks, probe_routes
 from infra.resources import Resources, healthy, open_resources
 from infra.settings import Settings, load_settings

@@ -8,8 +8,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from events.base import now
 from infra import inbox, telemetry, topology
-from infra.bus import Link, guarded
 from infra.errors import Outage
+from infra.link import Link, guarded
 from infra.resources import Resources
 from infra.store.dead_letters import count_open
 from infra.store.sessions import forget_sessions, live_since

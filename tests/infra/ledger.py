@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from events import CampaignMetricsReported
 from events.base import Event, encode
 from infra import topology
-from infra.bus import Link
 from infra.consumer import Consumer
 from infra.definitions import WORKERS
+from infra.link import Link
 from infra.resources import Resources
 from infra.subscription import Handler, Subscription
 

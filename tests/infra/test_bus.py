@@ -7,8 +7,8 @@ import pytest
 from aio_pika.abc import AbstractConnection
 
 from infra import topology
-from infra.bus import Publisher, guarded
-from infra.errors import Outage, PublishUnknown, Unroutable
+from infra.bus import Publisher
+from infra.errors import PublishUnknown, Unroutable
 from infra.message import Message, message_of
 from infra.resources import Resources
 from tests.infra.ledger import QUEUE, depth, report, until
@@ -79,24 +79,6 @@ async def test_without_a_broker_a_publish_fails_at_once_and_says_that_nothing_is
     with pytest.raises(PublishUnknown):
         await publisher.publish(message_of(report(1)))
     assert not publisher.connected
-
-
-async def test_a_cancellation_that_nobody_asked_for_is_an_outage() -> None:
-    stuck: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    stuck.cancel()
-    with pytest.raises(Outage, match="stuck"):
-        await guarded(stuck, 1)
-
-
-async def test_a_cancellation_that_somebody_asked_for_stays_one() -> None:
-    async def wait() -> None:
-        await guarded(asyncio.get_running_loop().create_future(), 60)
-
-    task = asyncio.create_task(wait())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 # aiormq leaves the socket of a connection attempt that timed out to the garbage collector.

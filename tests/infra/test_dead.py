@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.base import encode
 from handlers.relay import file_dead_letters
-from infra.bus import Link
 from infra.consumer import Consumer
 from infra.letters import receive_letter
+from infra.link import Link
 from infra.relay import relay_once
 from infra.resources import Resources
 from infra.settings import Settings

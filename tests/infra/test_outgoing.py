@@ -9,8 +9,9 @@ from aio_pika.abc import AbstractConnection
 from events import CampaignMetricsReported
 from events.base import decode
 from infra import topology
-from infra.bus import BEHIND, WINDOW, Link, Publisher
+from infra.bus import BEHIND, WINDOW, Publisher
 from infra.errors import PublishUnknown, Unroutable
+from infra.link import Link
 from infra.message import Message, message_of
 from infra.outgoing import Outgoing
 from infra.resources import Resources

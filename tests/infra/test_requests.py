@@ -10,11 +10,11 @@ import pytest
 from events import LoginRequested
 from events.base import Event
 from infra import topology
-from infra.bus import Link
 from infra.consumer import Consumer
 from infra.context import Context
 from infra.definitions import INGRESS
 from infra.errors import Outage, Permanent
+from infra.link import Link
 from infra.message import Message, message_of
 from infra.requests import Requester
 from infra.resources import Resources

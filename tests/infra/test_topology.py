@@ -11,7 +11,8 @@ from prometheus_client import REGISTRY
 from events import EVENTS
 from events.base import Event
 from infra import topology
-from infra.bus import Link, Publisher
+from infra.bus import Publisher
+from infra.link import Link
 from infra.message import Message
 from infra.resources import Resources
 from infra.settings import Settings

@@ -15,9 +15,9 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra import topology
-from infra.bus import Link
 from infra.consumer import Consumer
 from infra.definitions import INGRESS
+from infra.link import Link
 from infra.resources import open_resources
 from infra.settings import Settings
 from infra.store.accounts import Account, insert_accounts
