@@ -1,6 +1,6 @@
 """What was sent and what came of it, kept in a file: one JSON line for each answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -61,14 +61,17 @@ class History:
         self.sent[sent.id] = sent
         return sent
 
-    def note(self, sent: Sent, answer: Answer) -> None:
-        """Keep an answer; an ``ok`` is never taken back by a later one."""
-        sent.tries += 1
-        if sent.answer is Answer.UNKNOWN:
-            sent.answer = answer
-        line = {"n": sent.number, "way": sent.way, "at": time(), "answer": answer}
+    def note(self, answers: Iterable[tuple[Sent, Answer]]) -> None:
+        """Keep answers; an ``ok`` is never taken back by a later one."""
+        lines = []
+        for sent, answer in answers:
+            sent.tries += 1
+            if sent.answer is Answer.UNKNOWN:
+                sent.answer = answer
+            line = {"n": sent.number, "way": sent.way, "at": time(), "answer": answer}
+            lines.append(orjson.dumps(line) + b"\n")
         with self.file.open("ab") as file:
-            file.write(orjson.dumps(line) + b"\n")
+            file.writelines(lines)
 
     def having(self, answer: Answer) -> Iterator[Sent]:
         return (sent for sent in self.sent.values() if sent.answer is answer)

@@ -112,15 +112,14 @@ class Load:
         wanted = [*sent, *again]
         messages = [_message(s.number) for s in wanted]
         verdicts = await self._publisher.publish_all(messages, timeout=PATIENCE)
-        for s, verdict in zip(wanted, verdicts, strict=True):
-            self.history.note(s, _answer(verdict))
+        self.history.note(zip(wanted, map(_answer, verdicts), strict=True))
 
     async def _post(self, sent: Sequence[Sent]) -> None:
         await asyncio.gather(*(self._post_one(s) for s in sent))
 
     async def _post_one(self, sent: Sent) -> None:
         for _ in range(2 if sent.number % TWICE == 0 else 1):
-            self.history.note(sent, await self._answer_of(body_of(sent.number)))
+            self.history.note([(sent, await self._answer_of(body_of(sent.number)))])
 
     async def _answer_of(self, body: bytes) -> Answer:
         path = "/api/v1/events"

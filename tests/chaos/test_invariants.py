@@ -24,9 +24,9 @@ def sound(tmp_path: Path) -> Findings:
     """Seven events, each where it belongs."""
     history = History(tmp_path / "history.jsonl")
     for number in (1, 2, 3, POISON, STUBBORN):
-        history.note(history.send(number, Way.AMQP), Answer.OK)
-    history.note(history.send(INVALID, Way.HTTP), Answer.REFUSED)
-    history.note(history.send(4, Way.AMQP), Answer.UNKNOWN)
+        history.note([(history.send(number, Way.AMQP), Answer.OK)])
+    refused, unknown = history.send(INVALID, Way.HTTP), history.send(4, Way.AMQP)
+    history.note([(refused, Answer.REFUSED), (unknown, Answer.UNKNOWN)])
     applied = ("e-1", "e-2", "e-3")
     return Findings(
         history=history,
