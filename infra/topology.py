@@ -4,7 +4,7 @@
                       ├─ # ─> adrelay.history (stream: the event log)
                       └─ # ─> adrelay.work (topic, internal) ──> work queues
                                  └─ alternate: adrelay.unrouted (fanout) ──> adrelay.unrouted
-    ingress ──> adrelay.requests (topic) ──> auth.session (classic, messages expire)
+    ingress ──> adrelay.requests (topic) ──> auth.session (messages expire)
     a worker that must wait ──> adrelay.retry.<tier> (fanout + quorum queue with a TTL)
                       └─ expiry ─> adrelay.back (direct: the work queue's own name)
     a worker that gives up ──> adrelay.dead (topic: the work queue's name) ──> <queue>.dead
@@ -107,7 +107,11 @@ class WorkQueue:
 
 @dataclass(frozen=True, slots=True)
 class RequestQueue:
-    """A classic queue of requests that expire; no retry, no dead letters."""
+    """A queue of requests that expire; no retry, no dead letters.
+
+    A quorum queue as well: a classic one is on one node alone, and while that node is gone
+    nobody could log in.
+    """
 
     name: str
     events: tuple[type[Event], ...]
@@ -248,7 +252,7 @@ def queues() -> tuple[Queue, ...]:
         *(
             Queue(
                 queue.name,
-                {"x-message-ttl": REQUEST_TTL_MS},
+                _quorum(message_ttl=REQUEST_TTL_MS, delivery_limit=DELIVERY_LIMIT),
                 tuple((REQUESTS, event.event_type()) for event in queue.events),
             )
             for queue in REQUEST_QUEUES

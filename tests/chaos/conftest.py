@@ -44,13 +44,13 @@ async def world(
 
 
 @pytest.fixture(scope="session")
-def report(pytestconfig: pytest.Config) -> Report:
+def chaos_report(pytestconfig: pytest.Config) -> Report:
     return report_of(pytestconfig)
 
 
 @pytest.fixture(scope="session")
-def nemesis(world: World, report: Report) -> Nemesis:
-    return Nemesis(world, report)
+def nemesis(world: World, chaos_report: Report) -> Nemesis:
+    return Nemesis(world, chaos_report)
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ async def cluster_world(
 
 
 @pytest.fixture(scope="module")
-def cluster_nemesis(cluster_world: World, report: Report) -> Nemesis:
-    return Nemesis(cluster_world, report)
+def cluster_nemesis(cluster_world: World, chaos_report: Report) -> Nemesis:
+    return Nemesis(cluster_world, chaos_report)
 
 
 def pytest_terminal_summary(

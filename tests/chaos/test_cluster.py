@@ -149,7 +149,9 @@ async def test_people_log_in_whichever_node_is_gone(
     async def kill() -> bool:
         node = await asyncio.to_thread(cluster.leader, requests.name)
         async with _gone(cluster, node, "kill -9"):
+            began = time.monotonic()
             await until(lambda: _login_is_answered(world), SILENCE)
+            nemesis.report.say(f"a login is answered after {time.monotonic() - began:.1f} s")
         return True
 
     async with running("workers.auth", world.settings):

@@ -46,13 +46,15 @@ async def busy(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> As
 
 
 async def test_hours_of_work_and_restarts_lose_nothing_and_grow_nothing(
-    busy: World, report: Report
+    busy: World, chaos_report: Report
 ) -> None:
     world = busy
     async with world.counting_caused():
         rate = await _measured(world)
         world.base = world.footprints()
-        report.say(f"CHAOS soak: drains {rate:.0f}/s, so {rate / 2:.0f}/s for {SECONDS:.0f} s")
+        chaos_report.say(
+            f"CHAOS soak: drains {rate:.0f}/s, so {rate / 2:.0f}/s for {SECONDS:.0f} s"
+        )
         began = time.monotonic()
         async with world.load.streaming(rate / 2), world.load.flowing(Way.HTTP):
             await _restart(world, began)
@@ -62,12 +64,12 @@ async def test_hours_of_work_and_restarts_lose_nothing_and_grow_nothing(
         drained = time.monotonic() - began - lasted
     found = await world.findings(recovery, SETTLE)
     for name, after in found.after.items():
-        report.say(f"CHAOS soak: {name} {_mib(world.base[name].rss)} -> {_mib(after.rss)}")
+        chaos_report.say(f"CHAOS soak: {name} {_mib(world.base[name].rss)} -> {_mib(after.rss)}")
     sent, ok = len(world.history.sent), world.history.count(Answer.OK)
-    report.say(f"CHAOS soak: sent={sent} ok={ok} applied={len(found.applied)}")
+    chaos_report.say(f"CHAOS soak: sent={sent} ok={ok} applied={len(found.applied)}")
     slowest = check(found)
     name = f"soak: {RESTARTS} restarts at {rate / 2:.0f} events/s"
-    report.add(Struck(name, SEED, lasted, None, recovery, drained, slowest))
+    chaos_report.add(Struck(name, SEED, lasted, None, recovery, drained, slowest))
     assert sent >= SECONDS * rate / 2
 
 
