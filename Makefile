@@ -31,7 +31,7 @@ test: venv ## the test suite, on private servers of its own (ARGS="-k word")
 	@$(DEPLOY) install
 	@$(PYTHON_ENV) .venv/bin/python -m pytest $(ARGS)
 
-chaos: venv ## every fault, on servers of its own that are killed and frozen (CHAOS_SEED=n repeats)
+chaos: venv ## every fault, on servers of its own that are killed and frozen (CHAOS_SEED=n repeats, CHAOS_SOAK_SECONDS=60 is quick)
 	@$(DEPLOY) install
 	@$(PYTHON_ENV) .venv/bin/python -m pytest tests/chaos -m "long or not long" $(ARGS)
 

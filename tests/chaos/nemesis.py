@@ -5,20 +5,17 @@ lasts: ``CHAOS_SEED=<n>`` repeats a run. A fault hands over proof that it has fi
 """
 
 import asyncio
-import os
 import random
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from tests.chaos.history import Answer, Way
 from tests.chaos.invariants import Findings, check
-from tests.chaos.report import Report, Struck
+from tests.chaos.report import SEED, Report, Struck
 from tests.chaos.world import World
 from tests.infra.ledger import until
 
-SEED = int(os.environ.get("CHAOS_SEED", secrets.randbelow(10**6)))
 HEARTBEAT = 5  # seconds, as the world's settings have it
 # BROKER-RULES' bound of progress after healing: three heartbeats and ten seconds.
 PATIENCE = 3 * HEARTBEAT + 10.0

@@ -1,12 +1,17 @@
 """What a session of chaos has seen: a line while it runs, a table of all faults at the end."""
 
+import os
+import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 
 import pytest
 
 from tests.chaos.invariants import Slowest
 
+SEED = int(os.environ.get("CHAOS_SEED", secrets.randbelow(10**6)))
 HEAD = ("fault", "seed", "lasted", "meanwhile", "recovery", "drained")
 MILLISECOND = 0.001
 
@@ -25,13 +30,24 @@ class Struck:
     lasted: float
     meanwhile: float | None
     recovery: float
-    drained: float
+    drained: float | None
     slowest: Slowest | None = None
 
     @property
     def cells(self) -> tuple[str, ...]:
         times = (self.lasted, self.meanwhile, self.recovery, self.drained)
         return (self.fault, str(self.seed), *("" if t is None else f"{t:.1f} s" for t in times))
+
+
+@dataclass(slots=True)
+class Watch:
+    """When a fault struck and when it was healed, in seconds of the monotonic clock."""
+
+    began: float = field(default_factory=monotonic)
+    healed: float = 0.0
+
+    def heal(self) -> None:
+        self.healed = monotonic()
 
 
 @dataclass(slots=True)
@@ -43,6 +59,14 @@ class Report:
 
     def add(self, struck: Struck) -> None:
         self.struck.append(struck)
+
+    @contextmanager
+    def watching(self, fault: str) -> Iterator[Watch]:
+        """Time a fault that strikes as the block begins and is left behind when it ends."""
+        watch = Watch()
+        yield watch
+        lasted, recovery = watch.healed - watch.began, monotonic() - watch.healed
+        self.add(Struck(fault, SEED, lasted, None, recovery, None))
 
     def lines(self) -> Iterator[str]:
         """Write the table, and what was the slowest of all."""

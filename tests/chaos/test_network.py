@@ -18,6 +18,7 @@ from infra.context import Context
 from infra.message import message_of
 from infra.resources import Resources, open_resources
 from infra.settings import Settings
+from tests.chaos.report import Report
 from tests.infra.ledger import QUEUE, consuming, create, depth, report, until, write, written
 from tests.proxy import Proxy, Way, open_proxy
 
@@ -85,16 +86,22 @@ class Stream:
     [pytest.param(1, marks=LONG), 300, pytest.param(5000, marks=LONG)],
 )
 async def test_connections_that_break_off_within_a_frame_lose_nothing(
-    settings: Settings, engine: AsyncEngine, broker: AbstractConnection, after: int
+    settings: Settings,
+    engine: AsyncEngine,
+    broker: AbstractConnection,
+    after: int,
+    chaos_report: Report,
 ) -> None:
     await create(engine)
     async with behind(settings) as (proxy, resources), consuming(resources, note):
         stream = Stream(resources)
         async with stream.flowing():
             await stream.grows()
-            proxy.cut_after(after)
-            await until(lambda: _broken(proxy), 20)
-            await stream.grows()
+            with chaos_report.watching(f"network: cut after {after} bytes") as watch:
+                proxy.cut_after(after)
+                await until(lambda: _broken(proxy), 20)
+                watch.heal()
+                await stream.grows()
         await _all_applied(engine, broker, stream)
     assert proxy.broken > 0
 
@@ -102,19 +109,25 @@ async def test_connections_that_break_off_within_a_frame_lose_nothing(
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("way", [Way.THERE, pytest.param(Way.BACK, marks=LONG)])
 async def test_a_black_hole_in_one_direction_loses_nothing(
-    settings: Settings, engine: AsyncEngine, broker: AbstractConnection, way: Way
+    settings: Settings,
+    engine: AsyncEngine,
+    broker: AbstractConnection,
+    way: Way,
+    chaos_report: Report,
 ) -> None:
     await create(engine)
     async with behind(settings) as (proxy, resources), consuming(resources, note):
         stream = Stream(resources)
         async with stream.flowing():
             await stream.grows()
-            proxy.swallow(way)
-            await until(lambda: _failed(stream), 20)
-            # What was swallowed never arrives: such a connection can only be broken off.
-            proxy.cut()
-            proxy.heal()
-            await stream.grows()
+            with chaos_report.watching(f"network: black hole {way.value}") as watch:
+                proxy.swallow(way)
+                await until(lambda: _failed(stream), 20)
+                # What was swallowed never arrives: such a connection can only be broken off.
+                proxy.cut()
+                proxy.heal()
+                watch.heal()
+                await stream.grows()
         await _all_applied(engine, broker, stream)
     assert proxy.swallowed > 0
 
@@ -139,7 +152,7 @@ async def test_a_slow_network_is_only_slow(
 
 @pytest.mark.long
 async def test_reset_connections_come_back(
-    settings: Settings, engine: AsyncEngine, broker: AbstractConnection
+    settings: Settings, engine: AsyncEngine, broker: AbstractConnection, chaos_report: Report
 ) -> None:
     await create(engine)
     async with behind(settings) as (proxy, resources), consuming(resources, note):
@@ -148,9 +161,11 @@ async def test_reset_connections_come_back(
             await stream.grows()
             before = proxy.connections
             for _ in range(3):
-                proxy.cut()
-                proxy.heal()
-                await stream.grows()
+                with chaos_report.watching("network: reset") as watch:
+                    proxy.cut()
+                    proxy.heal()
+                    watch.heal()
+                    await stream.grows()
         await _all_applied(engine, broker, stream)
     assert proxy.connections >= before + 3
 

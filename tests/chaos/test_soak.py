@@ -15,8 +15,8 @@ import pytest_asyncio
 
 from tests.chaos.history import Answer, Way
 from tests.chaos.invariants import check
-from tests.chaos.nemesis import PATIENCE, SEED
-from tests.chaos.report import Report, Struck
+from tests.chaos.nemesis import PATIENCE
+from tests.chaos.report import SEED, Report, Struck
 from tests.chaos.servers import Servers
 from tests.chaos.world import World, open_world
 from tests.infra.ledger import until

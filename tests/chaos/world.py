@@ -106,26 +106,31 @@ class World:
 
         async def empty() -> bool:
             nonlocal left
-            left = {"outbox": await self.count("select count(*) from outbox")}
-            left |= {name: count for name, count in (await self.waiting()).items() if count}
-            if any(left.values()):
-                return False
+            rows = await self.count("select count(*) from outbox")
+            waiting = {name: count for name, count in (await self.waiting()).items() if count}
             accepted = {sent.id for sent in self.history.having(Answer.OK)} - self.aside
             ends = {row[0] for row in await self.rows(f"{LEDGER} union all {DEAD_IDS}")}
-            left = {"no end": sorted(accepted - ends)[:10]}
-            return accepted <= ends
+            missing = accepted - ends
+            left = {"outbox": rows, **waiting, "without an end": len(missing)}
+            left["such as"] = sorted(missing)[:5]
+            return not rows and not waiting and not missing
 
         try:
             await until(empty, seconds)
         except TimeoutError as error:
+            left["in hand"] = await self._in_hand()
             raise AssertionError(f"not drained in {seconds:.0f} s: {left}") from error
 
     async def nothing_in_hand(self) -> bool:
         """Tell whether every delivery is acknowledged; the management API is seconds late."""
+        return not await self._in_hand()
+
+    async def _in_hand(self) -> dict[str, int]:
         queues = await asyncio.to_thread(
             self.servers.services.operator.call, "GET", "queues", self.vhost
         )
-        return not any(queue.get("messages_unacknowledged", 1) for queue in queues)
+        held = {queue["name"]: queue.get("messages_unacknowledged", 1) for queue in queues}
+        return {name: count for name, count in held.items() if count}
 
     @asynccontextmanager
     async def counting_caused(self) -> AsyncIterator[None]:

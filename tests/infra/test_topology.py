@@ -103,6 +103,11 @@ async def test_what_comes_back_to_a_queue_that_is_gone_is_seen(
     assert (await take(broker, topology.UNROUTED)).message_id == "m-1"
 
 
+@pytest.mark.parametrize("queue", topology.queues(), ids=lambda queue: queue.name)
+def test_every_queue_is_of_a_kind_that_has_copies_on_other_brokers(queue: topology.Queue) -> None:
+    assert queue.arguments.get("x-queue-type") in {"quorum", "stream"}
+
+
 async def test_the_history_keeps_every_event(
     resources: Resources, broker: AbstractConnection
 ) -> None:
