@@ -14,8 +14,8 @@ from sqlalchemy import text
 
 from events.base import Event
 from infra import topology
-from infra.bus import Link
 from infra.consumer import Consumer
+from infra.link import Link
 from infra.message import message_of
 from infra.relay import relay_once
 from infra.resources import Resources

@@ -20,8 +20,8 @@ from infra.sandbox.book import Book, Call
 from infra.sandbox.campaigns import Wished
 from infra.sandbox.faults import Faults
 from infra.store.metrics import daily_metrics
-from tests.chaos.nemesis import SEED, recorder
 from tests.chaos.order import Ending, Story, check_story, new_id, tell, tell_more
+from tests.chaos.report import SEED, Report
 from tests.chaos.stage import Stage
 from tests.handlers.samples import put, saved, stored, sync_request
 from tests.handlers.test_any_order import expected_metrics
@@ -36,8 +36,8 @@ NOTHING = Wished("", 0, "USD", (), (18, 65), "active", "", "1")
 
 
 @pytest.fixture
-def dice(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Random:
-    recorder(pytestconfig)(f"CHAOS seed={SEED} {request.node.name}")
+def dice(chaos_report: Report, request: pytest.FixtureRequest) -> Random:
+    chaos_report.say(f"CHAOS seed={SEED} {request.node.name}")
     return Random(SEED)
 
 
