@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from aiormq.channel import Channel
+
 from infra import telemetry
 from infra.backoff import Backoff
-from infra.errors import Outage, PublishFailed, PublishUnknown
+from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown
 from infra.link import Link, guarded
 from infra.message import Message
 from infra.outgoing import Outgoing, failure_of, is_taken, refusal_of, verdict_on
@@ -25,6 +27,7 @@ WINDOW = 256
 BATCHES = 4
 # Publishes that may wait to be written; more of them gather only while the broker reads nothing.
 BEHIND = 16 * WINDOW
+REFUSED = 1.0  # seconds of nothing but refusals, until a channel is given up
 
 log = telemetry.get_logger(__name__)
 
@@ -37,6 +40,8 @@ class Publisher:
         self._link = Link(settings, f"{name}:publish")
         self._timeout = settings.broker_timeout
         self._outgoing: Outgoing | None = None
+        self._refused_since: float | None = None
+        self._refusing = asyncio.Event()
         self._ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._window = asyncio.Semaphore(WINDOW)
@@ -82,6 +87,7 @@ class Publisher:
         else:
             failed = None if is_taken(answer) else refusal_of(message)
         telemetry.PUBLISHED[type(failed).__name__ if failed else "confirmed"].inc()
+        self._judge([failed])
         if failed is not None:
             raise failed
 
@@ -108,7 +114,22 @@ class Publisher:
         verdicts += [PublishUnknown("not tried") for _ in messages[len(verdicts) :]]
         for verdict in verdicts:
             telemetry.PUBLISHED[type(verdict).__name__ if verdict else "confirmed"].inc()
+        self._judge(verdicts)
         return verdicts
+
+    def _judge(self, verdicts: Sequence[PublishFailed | None]) -> None:
+        """Give a channel up that has refused all for a while.
+
+        A channel whose first publish met a quorum queue's dead leader is refused on 3.10
+        until that broker is back; a fresh one is not (seen on a cluster of three).
+        """
+        now = asyncio.get_running_loop().time()
+        if not verdicts or not all(isinstance(verdict, BrokerRefused) for verdict in verdicts):
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = now
+        elif now - self._refused_since > REFUSED:
+            self._refusing.set()
 
     async def _send(self, message: Message) -> Any:  # noqa: ANN401 - what the broker answers
         async with self._window:
@@ -148,7 +169,21 @@ class Publisher:
             self._outgoing = Outgoing(channel)
             self._ready.set()
             backoff.reset()
-            await asyncio.wait({channel.closing})
+            await self._until_useless(channel)
             self._outgoing = None
             self._ready.clear()
             await backoff.sleep()
+
+    async def _until_useless(self, channel: Channel) -> None:
+        """Wait until a channel is closed, or refuses all and is closed for that."""
+        self._refused_since = None
+        self._refusing.clear()
+        refusing = asyncio.create_task(self._refusing.wait())
+        try:
+            await asyncio.wait({channel.closing, refusing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            refusing.cancel()
+        if not channel.is_closed:
+            log.warning("the broker refuses all on a channel: opening another")
+            with contextlib.suppress(Outage):
+                await guarded(channel.close(), self._timeout)

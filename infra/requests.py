@@ -5,6 +5,7 @@ An answer that comes after its deadline finds nobody waiting and is forgotten.
 """
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -81,9 +82,20 @@ class Requester:
             properties=request.properties(user_of(channel)),
             mandatory=True,
         )
-        answer = await guarded(publishing, self._limit)
+        try:
+            answer = await guarded(publishing, self._limit)
+        except Outage:
+            # Refused or stuck: a channel may stay so (see infra/bus.py); the next asks on another.
+            await self._give_up(channel)
+            raise
         if not isinstance(answer, Basic.Ack):
             raise Outage("no queue takes the request")
+
+    async def _give_up(self, channel: Channel) -> None:
+        if self._channel is channel:
+            self._channel = None
+        with contextlib.suppress(Outage):
+            await guarded(channel.close(), self._limit)
 
     async def _open(self) -> Channel:
         async with self._lock:

@@ -5,6 +5,7 @@ import gc
 
 import pytest
 from aio_pika.abc import AbstractConnection
+from pamqp.common import FieldTable
 
 from infra import topology
 from infra.bus import Publisher
@@ -79,6 +80,31 @@ async def test_without_a_broker_a_publish_fails_at_once_and_says_that_nothing_is
     with pytest.raises(PublishUnknown):
         await publisher.publish(message_of(report(1)))
     assert not publisher.connected
+
+
+async def test_a_channel_that_refuses_all_is_given_up_for_another(
+    resources: Resources, broker: AbstractConnection
+) -> None:
+    publisher = resources.publisher
+    first = publisher._outgoing
+    message = Message(topology.DEAD, "full", b"", "m-1")
+    async with broker.channel() as channel:
+        full: FieldTable = {
+            "x-queue-type": "quorum",
+            "x-max-length": 1,
+            "x-overflow": "reject-publish",
+        }
+        queue = await channel.declare_queue("full", durable=True, arguments=full)
+        await queue.bind(topology.DEAD, "full")
+
+        async def refused() -> bool:
+            await publisher.publish_all([message] * 5)
+            return publisher._outgoing not in (first, None)
+
+        await until(refused, 15)
+        await queue.purge()
+        await channel.queue_delete("full")
+    await publisher.publish(message_of(report(1)))
 
 
 # aiormq leaves the socket of a connection attempt that timed out to the garbage collector.
