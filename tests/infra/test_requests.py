@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aio_pika.abc import AbstractConnection
+from pamqp.common import FieldTable
 
 from events import LoginRequested
 from events.base import Event
@@ -95,3 +97,27 @@ async def test_a_request_expires_with_its_deadline_and_a_late_worker_never_sees_
             answer = await requester.ask(request("new"), 10)
     assert answer["data"] == {"echo": "new"}
     assert seen == ["new"]
+
+
+async def test_a_request_that_the_broker_refuses_does_not_spoil_the_next(
+    resources: Resources, broker: AbstractConnection
+) -> None:
+    refused = Message(topology.REQUESTS, "full", b"", "m-1")
+    arguments: FieldTable = {
+        "x-queue-type": "quorum",
+        "x-max-length": 1,
+        "x-overflow": "reject-publish",
+    }
+    async with (
+        answering(resources, echo),
+        broker.channel() as channel,
+        Requester(resources.settings, "test") as requester,
+    ):
+        full = await channel.declare_queue("full", durable=True, arguments=arguments)
+        await full.bind(topology.REQUESTS, "full")
+        for _ in range(5):
+            with pytest.raises(Outage):
+                await requester.ask(refused, 0.5)
+        await channel.queue_delete("full")
+        assert requester._channel is None, "a channel that was refused may stay so"
+        assert (await requester.ask(request(), 10))["status"] == 200
