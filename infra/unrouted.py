@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.base import now
 from infra import outbox, topology
-from infra.bus import Link, guarded
 from infra.delivery import Delivery, delivery_of
 from infra.errors import Outage
+from infra.link import Link, guarded
 from infra.resources import open_engine
 from infra.settings import Settings, load_settings
 from infra.settle import again_message

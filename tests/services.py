@@ -196,10 +196,11 @@ def open_settings(services: Services, name: str) -> Iterator[Settings]:
 
 
 def url_as(user: str, url: SecretStr | str) -> str:
-    """Give the broker's URL with another user's name and password."""
+    """Give the broker's URL, or each of several, with another user's name and password."""
     text = url if isinstance(url, str) else url.get_secret_value()
-    parts = URL(text)
-    return str(parts.with_user(user).with_password(PASSWORDS[parts.path.strip("/")][user]))
+    urls = [URL(one) for one in text.split()]
+    passwords = PASSWORDS[urls[0].path.strip("/")]
+    return " ".join(str(one.with_user(user).with_password(passwords[user])) for one in urls)
 
 
 def as_user(user: str, settings: Settings) -> Settings:

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from infra.definitions import OPS, VHOST
 from infra.deploy.services import rabbitmq
 from infra.deploy.services.apart import apart
 from infra.deploy.services.place import Place, account_of, write_private
@@ -24,7 +25,7 @@ from infra.deploy.services.ports import Ports, choose_ports
 from infra.migrate import release
 from infra.settings import Settings
 from tests.chaos.servers import BROKER, Servers, free_place, remove
-from tests.services import Services
+from tests.services import Services, as_user
 
 SIZE = 3
 START_SECONDS = 120.0
@@ -68,7 +69,7 @@ class Cluster:
 
     def queue(self, name: str) -> dict[str, Any]:
         """Tell what the cluster knows of a queue: its leader, its members, who is online."""
-        return dict(self.call("queues", rabbitmq.VHOST, name))
+        return dict(self.call("queues", VHOST, name))
 
     def leader(self, queue: str) -> Servers:
         """Find the node that leads a queue; for a classic one, the node that has it."""
@@ -79,7 +80,7 @@ class Cluster:
         """Tell whether every node runs and sees the others, and every queue all its members."""
         try:
             nodes = self.call("nodes")
-            queues = self.call("queues", rabbitmq.VHOST)
+            queues = self.call("queues", VHOST)
         except OSError:
             return False
         running = [n for n in nodes if n.get("running") and not n.get("partitions")]
@@ -116,7 +117,7 @@ def pointed_to(cluster: Cluster, settings: Settings) -> Settings:
         "rabbitmq_management_url": SecretStr(first.management_url()),
     }
     own = settings.model_copy(update=addresses)
-    apart(lambda: release(own))
+    apart(lambda: release(as_user(OPS, own)))
     return own
 
 
@@ -138,6 +139,7 @@ def _start(places: list[Place]) -> Cluster:
             answers = partial(rabbitmq.answers, place, ports)
             node.daemon(BROKER).wait_until(answers, deadline=START_SECONDS)
     rabbitmq.provision(first.services.place, first.services.ports)
+    first.services.add_vhost(VHOST)
     return Cluster(tuple(nodes))
 
 

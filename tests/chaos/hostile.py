@@ -13,6 +13,7 @@ from events import CampaignMetricsReported
 from events.base import Event, encode
 from infra import topology
 from infra.context import Context
+from infra.definitions import WORKERS
 from tests.infra.ledger import QUEUE, depth, report, until, write, written
 
 DEAD = topology.dead_queue(QUEUE)
@@ -43,7 +44,9 @@ async def send(
     async with broker.channel() as channel:
         exchange = await channel.get_exchange(topology.EVENTS)
         for body in bodies:
-            message = Message(body, headers=headers, content_type="application/cloudevents+json")
+            message = Message(
+                body, headers=headers, user_id=WORKERS, content_type="application/cloudevents+json"
+            )
             await exchange.publish(message, key, timeout=20)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignMetricsReported
 from events.base import encode
 from infra import topology
+from infra.definitions import WORKERS
 from infra.delivery import ATTEMPT, FIRST_FAILED, KEY, WAITED, Delivery, receive
 from infra.errors import Permanent
 from infra.resources import Resources
@@ -119,7 +120,9 @@ async def _publish_all(
         for start in range(0, len(made), 100):
             await asyncio.gather(
                 *(
-                    exchange.publish(Message(body, headers=headers), GOOD_KEY, timeout=20)
+                    exchange.publish(
+                        Message(body, headers=headers, user_id=WORKERS), GOOD_KEY, timeout=20
+                    )
                     for body, headers in made[start : start + 100]
                 )
             )

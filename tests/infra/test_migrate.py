@@ -62,17 +62,17 @@ async def test_an_exchange_of_another_kind_is_named_with_what_to_do(
         await channel.declare_exchange(topology.BACK, "fanout", durable=True)
 
     with pytest.raises(Refused, match=r"exchange 'adrelay\.back'.*new name"):
-        await declare_topology(settings.rabbitmq_url.get_secret_value())
+        await declare_topology(url_as(OPS, settings.rabbitmq_url))
 
     async with broker.channel() as channel:
         await channel.exchange_delete(topology.BACK)
-    await declare_topology(settings.rabbitmq_url.get_secret_value())
+    await declare_topology(url_as(OPS, settings.rabbitmq_url))
 
 
 async def test_a_member_of_a_cluster_that_is_not_there_does_not_hold_a_release_up(
     settings: Settings,
 ) -> None:
-    url = settings.rabbitmq_url.get_secret_value()
+    url = url_as(OPS, settings.rabbitmq_url)
     port = next(port for port in range(24_600, 24_700) if is_free(port))
     urls = SecretStr(f"{URL(url).with_port(port)} {url}")
 
