@@ -1,7 +1,7 @@
 """The history of the database schema: Alembic scripts, run on a connection of ours.
 
 There is no ``alembic.ini``: the release step hands over a connection, so that settings,
-timeouts and secrets have one source. A change of ``infra/tables.py`` comes with a new
+timeouts and secrets have one source. A change of ``infra/tables`` comes with a new
 numbered script in ``versions/``; a test compares what the scripts make with the tables.
 """
 

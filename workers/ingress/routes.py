@@ -1,15 +1,12 @@
 """Every route of the ingress, once: where it is, who answers, which scope it needs."""
 
-from collections.abc import Mapping
 from typing import Any
-
-from pydantic import BaseModel
 
 from schemas.accounts import Login, Refresh, Registration, RoleDraft, Tokens, User, UserEntry
 from schemas.api_keys import ApiKeyDraft, ApiKeyEntry, NewApiKey
 from schemas.audit import Act
 from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
-from schemas.dead_letters import DeadLetter, Handled, LetterEntry, LetterPatch, Mended
+from schemas.dead_letters import DeadLetter, LetterEntry, LetterPatch, Mended
 from schemas.metrics import DailyMetrics
 from schemas.operations import Operation
 from schemas.platforms import AuthorizeUrl, Connection, PlatformAccount
@@ -22,6 +19,7 @@ from workers.ingress import (
     dead,
     documents,
     events,
+    kinds,
     operations,
     platforms,
     sessions,
@@ -37,16 +35,14 @@ from workers.ingress.envelope import JSON
 from workers.ingress.limits import (
     API,
     EVENTS,
-    FREE,
     LOGIN,
     PASSWORD,
     REFRESH,
     REGISTRATION,
     WEBHOOKS,
-    Limit,
 )
 from workers.ingress.paging import PageQuery
-from workers.ingress.route import ANYONE, Answer, Handler, Route
+from workers.ingress.route import ANYONE, Answer, Route
 from workers.ingress.users import UserQuery
 from workers.ingress.verdicts import Verdict
 from workers.ingress.wishes import Accepted
@@ -70,57 +66,20 @@ PLATFORMS = "/api/v1/platforms"
 PLATFORM = f"{PLATFORMS}/{{platform}}"
 
 OBJECT = dict[str, Any]
+REGISTERED = (Answer(201, Tokens),)
 TOKENS = (Answer(200, Tokens),)
 VERDICTS = tuple(Answer(status, list[Verdict]) for status in (202, 207))
 MEDIA = {STRUCTURED: UPSTREAM, BATCH: list[UPSTREAM], JSON: OBJECT}
 
-
-def _login(
-    path: str, handler: Handler, body: type, answers: tuple[Answer, ...], limit: Limit
-) -> Route:
-    path, media = f"{AUTH}{path}", {JSON: body}
-    return Route("POST", path, handler, ANYONE, answers, media, errors=(401,), limit=limit)
-
-
-def _wish(
-    method: str, path: str, handler: Handler, media: Mapping[str, Any] | None = None
-) -> Route:
-    answers = (Answer(202, Accepted), Answer(200, Campaign))
-    headers = ("If-Match", "Idempotency-Key", "Prefer")
-    return Route(method, path, handler, WRITE, answers, media or {}, headers=headers, limit=API)
-
-
-def _list(path: str, handler: Handler, scope: str, entry: type, query: type[PageQuery]) -> Route:
-    answers = (Answer(200, list[entry], paged=True),)  # type: ignore[valid-type]
-    return Route("GET", path, handler, scope, answers, query=query, limit=API)
-
-
-def _one(path: str, handler: Handler, scope: str, data: type) -> Route:
-    return Route("GET", path, handler, scope, (Answer(200, data),), limit=API)
-
-
-def _edit(path: str, handler: Handler, scope: str, body: type, data: type) -> Route:
-    answers, media = (Answer(200, data),), {JSON: body}
-    return Route("PATCH", path, handler, scope, answers, media, errors=(409,), limit=API)
-
-
-def _deed(path: str, handler: Handler, query: type[BaseModel] | None = None) -> Route:
-    answers = (Answer(200, Handled),)
-    return Route("POST", path, handler, "dead", answers, query=query, errors=(409,), limit=API)
-
-
-def _document(path: str, handler: Handler) -> Route:
-    answers = (Answer(200, OBJECT, enveloped=False),)
-    return Route("GET", path, handler, ANYONE, answers, limit=FREE)
-
-
 ROUTES: tuple[Route, ...] = (
-    _login("/register", auth.register, Registration, (Answer(201, Tokens),), REGISTRATION),
-    _login("/login", auth.login, Login, TOKENS, LOGIN),
-    _login("/refresh", auth.refresh, Refresh, TOKENS, REFRESH),
-    _login("/logout", auth.logout, Refresh, (Answer(204),), API),
+    kinds.login(
+        f"{AUTH}/register", auth.register, Registration, (Answer(201, Tokens),), REGISTRATION
+    ),
+    kinds.login(f"{AUTH}/login", auth.login, Login, TOKENS, LOGIN),
+    kinds.login(f"{AUTH}/refresh", auth.refresh, Refresh, TOKENS, REFRESH),
+    kinds.login(f"{AUTH}/logout", auth.logout, Refresh, (Answer(204),), API),
     Route("POST", f"{AUTH}/validate", auth.validate, "account", (Answer(200, OBJECT),), limit=API),
-    _one(f"{AUTH}/me", auth.me, "account", User),
+    kinds.one(f"{AUTH}/me", auth.me, "account", User),
     Route(
         "GET",
         SESSIONS,
@@ -157,7 +116,7 @@ ROUTES: tuple[Route, ...] = (
         headers=("Idempotency-Key", "Prefer"),
         limit=API,
     ),
-    _list(CAMPAIGNS, campaigns.get_campaigns, READ, Campaign, CampaignQuery),
+    kinds.page(CAMPAIGNS, campaigns.get_campaigns, READ, Campaign, CampaignQuery),
     Route(
         "GET",
         CAMPAIGN,
@@ -167,11 +126,11 @@ ROUTES: tuple[Route, ...] = (
         headers=("If-None-Match",),
         limit=API,
     ),
-    _wish("PATCH", CAMPAIGN, wishes.patch_campaign, {JSON: CampaignPatch}),
-    _wish("DELETE", CAMPAIGN, wishes.delete_campaign),
-    _wish("POST", f"{CAMPAIGN}/pause", wishes.pause_campaign),
-    _wish("POST", f"{CAMPAIGN}/resume", wishes.resume_campaign),
-    _wish("POST", f"{CAMPAIGN}/sync", wishes.sync_campaign),
+    kinds.wish("PATCH", CAMPAIGN, wishes.patch_campaign, {JSON: CampaignPatch}),
+    kinds.wish("DELETE", CAMPAIGN, wishes.delete_campaign),
+    kinds.wish("POST", f"{CAMPAIGN}/pause", wishes.pause_campaign),
+    kinds.wish("POST", f"{CAMPAIGN}/resume", wishes.resume_campaign),
+    kinds.wish("POST", f"{CAMPAIGN}/sync", wishes.sync_campaign),
     Route(
         "GET",
         f"{CAMPAIGN}/metrics",
@@ -181,7 +140,7 @@ ROUTES: tuple[Route, ...] = (
         query=MetricsQuery,
         limit=API,
     ),
-    _one("/api/v1/operations/{id}", operations.get_operation, READ, Operation),
+    kinds.one("/api/v1/operations/{id}", operations.get_operation, READ, Operation),
     Route(
         "POST",
         "/api/v1/events",
@@ -200,21 +159,21 @@ ROUTES: tuple[Route, ...] = (
         {JSON: ApiKeyDraft},
         limit=API,
     ),
-    _list(API_KEYS, api_keys.get_api_keys, "keys", ApiKeyEntry, PageQuery),
-    _one(API_KEY, api_keys.get_api_key, "keys", ApiKeyEntry),
+    kinds.page(API_KEYS, api_keys.get_api_keys, "keys", ApiKeyEntry, PageQuery),
+    kinds.one(API_KEY, api_keys.get_api_key, "keys", ApiKeyEntry),
     Route("DELETE", API_KEY, api_keys.delete_api_key, "keys", (Answer(204),), limit=API),
-    _list(USERS, users.get_users, "users", UserEntry, UserQuery),
-    _one(USER, users.get_user, "users", UserEntry),
-    _edit(USER, users.patch_user, "users", RoleDraft, UserEntry),
-    _list("/api/v1/audit", audit.get_audit, "audit", Act, AuditQuery),
-    _list(DEAD, dead.get_dead_letters, "dead", LetterEntry, DeadQuery),
-    _list(DEAD_QUEUE, dead.get_dead_queue, "dead", LetterEntry, DeadQuery),
-    _one(DEAD_LETTER, dead.get_dead_letter, "dead", DeadLetter),
-    _edit(DEAD_LETTER, dead.patch_dead_letter, "dead", LetterPatch, Mended),
-    _deed(f"{DEAD_QUEUE}/replay", dead.replay_dead_queue, ReplayQuery),
-    _deed(f"{DEAD_QUEUE}/discard", dead.discard_dead_queue, DiscardQuery),
-    _deed(f"{DEAD_LETTER}/replay", dead.replay_dead_letter, HowQuery),
-    _deed(f"{DEAD_LETTER}/discard", dead.discard_dead_letter),
+    kinds.page(USERS, users.get_users, "users", UserEntry, UserQuery),
+    kinds.one(USER, users.get_user, "users", UserEntry),
+    kinds.edit(USER, users.patch_user, "users", RoleDraft, UserEntry),
+    kinds.page("/api/v1/audit", audit.get_audit, "audit", Act, AuditQuery),
+    kinds.page(DEAD, dead.get_dead_letters, "dead", LetterEntry, DeadQuery),
+    kinds.page(DEAD_QUEUE, dead.get_dead_queue, "dead", LetterEntry, DeadQuery),
+    kinds.one(DEAD_LETTER, dead.get_dead_letter, "dead", DeadLetter),
+    kinds.edit(DEAD_LETTER, dead.patch_dead_letter, "dead", LetterPatch, Mended),
+    kinds.deed(f"{DEAD_QUEUE}/replay", dead.replay_dead_queue, ReplayQuery),
+    kinds.deed(f"{DEAD_QUEUE}/discard", dead.discard_dead_queue, DiscardQuery),
+    kinds.deed(f"{DEAD_LETTER}/replay", dead.replay_dead_letter, HowQuery),
+    kinds.deed(f"{DEAD_LETTER}/discard", dead.discard_dead_letter),
     Route(
         "GET",
         PLATFORMS,
@@ -259,7 +218,7 @@ ROUTES: tuple[Route, ...] = (
         errors=(401,),
         limit=WEBHOOKS,
     ),
-    _document("/.well-known/jwks.json", documents.get_jwks),
-    _document("/openapi.json", documents.get_openapi),
-    _document("/asyncapi.json", documents.get_asyncapi),
+    kinds.document("/.well-known/jwks.json", documents.get_jwks),
+    kinds.document("/openapi.json", documents.get_openapi),
+    kinds.document("/asyncapi.json", documents.get_asyncapi),
 )

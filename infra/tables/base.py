@@ -1,0 +1,25 @@
+"""What all tables share: the names of constraints, times, and the two columns of times."""
+
+from sqlalchemy import Column, DateTime, MetaData, func
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+Moment = DateTime(timezone=True)
+
+
+def created() -> Column[object]:
+    """Make the column that says when a row was made."""
+    return Column("created_at", Moment, nullable=False, server_default=func.now())
+
+
+def updated() -> Column[object]:
+    """Make the column that says when a row was last changed."""
+    return Column("updated_at", Moment, nullable=False, server_default=func.now())
