@@ -147,5 +147,7 @@ def test_every_page_is_looked_at() -> None:
         "upstream-publisher.md",
         "webhook-sender.md",
         "operator.md",
+        "platform-accounts.md",
+        "security.md",
         "developer.md",
     }
