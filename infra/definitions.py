@@ -29,7 +29,7 @@ from typing import Any
 
 from events import CATALOGUE, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.base import Event
-from infra import topology
+from infra import declaration, topology
 from infra.settings import read_env_file
 from schemas.base import PLATFORMS
 
@@ -70,8 +70,8 @@ def users() -> tuple[User, ...]:
     # The relay counts what waits; newer brokers tell that only to who may do something there
     # (https://github.com/rabbitmq/rabbitmq-server/pull/16272).
     counted = [*own_queues, topology.UNROUTED]
-    everything = {exchange.name for exchange in topology.exchanges()}
-    everything |= {queue.name for queue in topology.queues()}
+    everything = {exchange.name for exchange in declaration.exchanges()}
+    everything |= {queue.name for queue in declaration.queues()}
     ours = _one_of((*map(re.escape, sorted(everything)), TEMPORARY))
     return (
         User(
@@ -132,7 +132,7 @@ def _permission(user: User, vhost: str) -> dict[str, str]:
 
 def foreign_policy() -> dict[str, Any]:
     """Let queues outside our names drop their oldest messages when they are full."""
-    ours = "|".join(re.escape(queue.name) for queue in topology.queues())
+    ours = "|".join(re.escape(queue.name) for queue in declaration.queues())
     return {
         "pattern": f"^(?!(?:{ours})$)",
         "definition": {"overflow": "drop-head"},

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from infra import topology
+from infra import declaration
 from infra.management import Management
 from infra.settings import Settings, load_settings
 
@@ -87,7 +87,7 @@ async def declare_topology(urls: str) -> None:
     """
     connection = await connect(urls)
     try:
-        await topology.declare(connection)
+        await declaration.declare(connection)
     except ChannelPreconditionFailed as error:
         raise Refused(
             f"the broker has it with other arguments: {error}. Names keep their kind: give "

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from events.base import now
-from infra import inbox, telemetry, topology
+from infra import declaration, inbox, telemetry, topology
 from infra.errors import Outage
 from infra.link import Link, guarded
 from infra.resources import Resources
@@ -78,7 +78,7 @@ async def look_at_broker(link: Link, limit: float) -> None:
     """Set the gauges of every queue; each answer is waited for ``limit`` seconds at most."""
     channel = await link.channel()
     try:
-        for queue in topology.queues():
+        for queue in declaration.queues():
             if queue.name == topology.HISTORY:
                 continue
             declaring = channel.queue_declare(queue.name, passive=True)

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from yarl import URL
 
-from infra import topology
+from infra import declaration
 from infra.definitions import INGRESS, OPS, definitions
 from infra.deploy.keys import make_keys
 from infra.deploy.services import postgres, rabbitmq, redis
@@ -241,7 +241,7 @@ async def _truncate(settings: Settings) -> None:
 async def _purge(settings: Settings) -> None:
     connection = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url))
     async with connection, connection.channel() as channel:
-        for declared in topology.queues():
+        for declared in declaration.queues():
             if declared.arguments.get("x-queue-type") != "stream":
                 queue = await channel.get_queue(declared.name, ensure=False)
                 await queue.purge()

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from aiohttp import ClientSession, ClientTimeout
 
-from infra import topology
+from infra import declaration, topology
 from tests.chaos.cluster import SIZE, Cluster
 from tests.chaos.nemesis import HEARTBEAT, Nemesis
 from tests.chaos.servers import BROKER, Servers
@@ -203,7 +203,7 @@ async def _login_is_answered(world: World) -> bool:
 
 
 def _are_everywhere(cluster: Cluster) -> bool:
-    named = {queue.name: queue for queue in topology.queues()}
+    named = {queue.name: queue for queue in declaration.queues()}
     found = [cluster.queue(name) for name in named]
     copies = {queue["name"]: len(queue.get("members", ())) for queue in found}
     assert len(copies) == len(named)

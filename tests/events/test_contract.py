@@ -13,7 +13,7 @@ from pydantic import create_model
 
 from events import CATALOGUE, EVENTS, CampaignSaved
 from events.base import REQUIRED, Data, Event, decode, encode
-from infra import topology
+from infra import declaration, topology
 from schemas.base import PLATFORMS
 from tests.events import snapshots
 
@@ -157,7 +157,7 @@ def test_the_routing_key_of_an_example_reaches_a_queue(kind: str, example: Examp
         key = read(kind, {**example, "data": data}).routing_key
         reached = [
             queue.name
-            for queue in topology.queues()
+            for queue in declaration.queues()
             for exchange, pattern in queue.bindings
             if exchange in (topology.WORK, topology.REQUESTS) and matches(pattern, key)
         ]

@@ -7,7 +7,7 @@ import pytest
 from aio_pika.abc import AbstractConnection
 from pamqp.common import FieldTable
 
-from infra import topology
+from infra import declaration, topology
 from infra.bus import Publisher
 from infra.errors import PublishUnknown, Unroutable
 from infra.message import Message, message_of
@@ -53,7 +53,7 @@ async def test_a_missing_exchange_is_named_and_the_publisher_recovers(
     await until(lambda: _connected(resources.publisher))
     await resources.publisher.publish(message_of(report(1)))
     assert await depth(broker, QUEUE) == 1
-    await topology.declare(broker)
+    await declaration.declare(broker)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignMetricsRecorded, CampaignMetricsReported
 from events.base import Event
 from infra.context import Context
+from infra.declaration import declare
 from infra.errors import Permanent, Snooze, Transient
 from infra.resources import Resources
-from infra.topology import declare
 from tests.infra.ledger import (
     QUEUE,
     body_of,

@@ -11,8 +11,8 @@ from events import CampaignMetricsReported
 from events.base import Event
 from infra.consumer import Consumer
 from infra.context import Context
+from infra.declaration import declare
 from infra.resources import Resources
-from infra.topology import declare
 from tests.infra.ledger import QUEUE, consuming, create, publish, report, until, write, written
 
 Reports = list[CampaignMetricsReported]

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from events import EVENTS
 from events.base import Event
-from infra import topology
+from infra import declaration, topology
 from infra.bus import Publisher
 from infra.link import Link
 from infra.message import Message
@@ -103,8 +103,10 @@ async def test_what_comes_back_to_a_queue_that_is_gone_is_seen(
     assert (await take(broker, topology.UNROUTED)).message_id == "m-1"
 
 
-@pytest.mark.parametrize("queue", topology.queues(), ids=lambda queue: queue.name)
-def test_every_queue_is_of_a_kind_that_has_copies_on_other_brokers(queue: topology.Queue) -> None:
+@pytest.mark.parametrize("queue", declaration.queues(), ids=lambda queue: queue.name)
+def test_every_queue_is_of_a_kind_that_has_copies_on_other_brokers(
+    queue: declaration.Queue,
+) -> None:
     assert queue.arguments.get("x-queue-type") in {"quorum", "stream"}
 
 

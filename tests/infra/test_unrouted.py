@@ -7,7 +7,7 @@ import pytest
 from aio_pika.abc import AbstractConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra import topology
+from infra import declaration, topology
 from infra.definitions import OPS, UPSTREAM
 from infra.message import Message
 from infra.relay import relay_once
@@ -55,7 +55,7 @@ async def test_it_takes_effect_once_its_queue_is_there_and_not_in_our_name(
     await upstream.publish(report(2, source=SOURCE), METRICS)
     await upstream.publish(report(3, source="urn:adrelay:api"), METRICS)
     assert await depth(broker, topology.UNROUTED) == 3
-    await topology.declare(broker)
+    await declaration.declare(broker)
     assert await send_again(as_user(OPS, settings), engine) == (3, 0)
     assert await relay_once(resources) == 3
     async with consuming(resources, note):
@@ -81,7 +81,7 @@ async def test_what_was_on_its_way_back_goes_to_its_queue_and_what_nobody_wants_
     async with broker.channel() as channel:
         await (await channel.get_queue(QUEUE)).unbind(topology.BACK, QUEUE)
     await resources.publisher.publish(Message(topology.BACK, QUEUE, b"{}", "m-1", headers=headers))
-    await topology.declare(broker)
+    await declaration.declare(broker)
     assert await send_again(as_user(OPS, settings), engine) == (2, 1)
     assert await relay_once(resources) == 2
     found = [await take(broker, QUEUE), await take(broker, QUEUE)]
@@ -96,7 +96,7 @@ async def test_the_command_says_what_it_has_done(
     settings: Settings, broker: AbstractConnection
 ) -> None:
     await publish(broker, report(1))
-    await topology.declare(broker)
+    await declaration.declare(broker)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "infra.unrouted"),
         env=environment(as_user(OPS, settings)),

@@ -8,15 +8,15 @@ from aio_pika.exceptions import ChannelPreconditionFailed
 
 from events import CATALOGUE, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.base import Event
-from infra import topology
+from infra import declaration, topology
 from infra.definitions import INGRESS, OPS, UPSTREAM, WORKERS, users
 from schemas.base import PLATFORMS
 from tests.infra.ledger import QUEUE, depth, report
 from tests.infra.parties import CREATE, METRICS, Act, Party, party
 
 REQUESTED = {event for queue in topology.REQUEST_QUEUES for event in queue.events}
-EXCHANGES = [exchange.name for exchange in topology.exchanges()]
-QUEUES = [queue.name for queue in topology.queues()]
+EXCHANGES = [exchange.name for exchange in declaration.exchanges()]
+QUEUES = [queue.name for queue in declaration.queues()]
 BROKERS_OWN = ["amq.topic", "amq.direct", "amq.fanout", "amq.headers"]
 
 
@@ -173,7 +173,7 @@ def test_the_workers_have_to_do_with_every_queue_that_the_relay_counts() -> None
 
 
 async def test_operators_declare_and_bind_what_is_ours_and_make_nothing_else(ops: Party) -> None:
-    await topology.declare(ops.connection)
+    await declaration.declare(ops.connection)
     possible = acts(topology.UNROUTED)
     for act in ("read", "consume", "purge", "bind", "unbind", "declare a temporary queue"):
         assert await ops.may(possible[act]), act

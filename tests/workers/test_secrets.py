@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import RegistrationRequested
 from events.base import new_id
-from infra import topology
+from infra import declaration, topology
 from infra.errors import Outage
 from infra.settings import Settings
 from infra.tables import metadata
@@ -130,7 +130,7 @@ async def queued(broker: AbstractConnection) -> list[bytes]:
     """Take whatever is left in any queue."""
     found = []
     async with broker.channel() as channel:
-        for declared in topology.queues():
+        for declared in declaration.queues():
             if declared.name != topology.HISTORY:
                 queue = await channel.get_queue(declared.name, ensure=False)
                 while (one := await queue.get(fail=False, no_ack=True)) is not None:
