@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from pamqp.header import ContentHeader
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import CampaignMetricsReported
@@ -24,6 +25,7 @@ from infra.message import message_of
 from infra.resources import Resources, open_resources
 from infra.retry import decide
 from infra.topology import EVENTS
+from infra.trust import Trust
 from tests.bench.events import KEY, report
 from tests.bench.results import Result
 from tests.bench.stage import OURS, Stage
@@ -73,6 +75,8 @@ async def costs(stage: Stage) -> list[Result]:
 
 async def _batch(resources: Resources, spent: Spent) -> None:
     received = _read(spent)
+    with spending(spent, "trust: who has published it"):
+        received, _ = await Trust(OURS, resources.settings, resources.publishers).judged(received)
     events = [item.event for item in received]
     async with committing(resources, spent, "transaction: begin, commit") as tx:
         with spending(spent, "inbox: claim"):
@@ -89,7 +93,10 @@ async def _batch(resources: Resources, spent: Spent) -> None:
 
 def _read(spent: Spent) -> list[Received]:
     messages = [message_of(report(number)) for number in range(BATCH)]
-    headers = [message.properties(WORKERS) for message in messages]
+    headers = [
+        ContentHeader(0, len(message.body), message.properties(WORKERS)).marshal()
+        for message in messages
+    ]
     with spending(spent, "delivery"):
         deliveries = [
             Delivery(n, OURS, EVENTS, KEY, message.body, header, redelivered=False)
