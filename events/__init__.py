@@ -40,6 +40,7 @@ from events.users import (
 from events.webhooks import WebhookUnrecognised
 
 __all__ = [
+    "AUTH_REQUESTS",
     "CATALOGUE",
     "EVENTS",
     "INGRESS_EVENTS",
@@ -124,6 +125,20 @@ UPSTREAM_EVENTS: tuple[type[Event], ...] = (
     CampaignUpdateRequested,
     CampaignDeleteRequested,
     CampaignMetricsReported,
+)
+
+# What the ingress asks of the auth worker, on adrelay.requests.
+AUTH_REQUESTS: tuple[type[Event], ...] = (
+    LoginRequested,
+    RefreshRequested,
+    LogoutRequested,
+    SessionEndRequested,
+    PasswordChangeRequested,
+    ApiKeyCreateRequested,
+    ApiKeyRevokeRequested,
+    UserRoleChangeRequested,
+    PlatformConnectRequested,
+    PlatformDisconnectRequested,
 )
 
 # What the ingress publishes on adrelay.events; its user of the broker may publish nothing else.

@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from events import (
-    ApiKeyCreateRequested,
-    ApiKeyRevokeRequested,
+    AUTH_REQUESTS,
     AuditRecorded,
     CampaignCreateRequested,
     CampaignDeleted,
@@ -32,22 +31,14 @@ from events import (
     CampaignSyncRefused,
     CampaignSyncRequested,
     CampaignUpdateRequested,
-    LoginRequested,
-    LogoutRequested,
-    PasswordChangeRequested,
     PlatformAccountConnected,
     PlatformAccountDisconnected,
-    PlatformConnectRequested,
-    PlatformDisconnectRequested,
-    RefreshRequested,
     RegistrationRequested,
-    SessionEndRequested,
     SessionRevoked,
     SessionStarted,
     UserPasswordChanged,
     UserRegistered,
     UserRoleChanged,
-    UserRoleChangeRequested,
     WebhookUnrecognised,
 )
 from events.base import Event
@@ -119,23 +110,7 @@ WORK_QUEUES: tuple[WorkQueue, ...] = (
     WorkQueue("metrics.record", (CampaignMetricsReported,)),
 )
 WORK_QUEUE_NAMES: tuple[str, ...] = tuple(queue.name for queue in WORK_QUEUES)
-REQUEST_QUEUES: tuple[RequestQueue, ...] = (
-    RequestQueue(
-        "auth.session",
-        (
-            LoginRequested,
-            RefreshRequested,
-            LogoutRequested,
-            SessionEndRequested,
-            PasswordChangeRequested,
-            ApiKeyCreateRequested,
-            ApiKeyRevokeRequested,
-            UserRoleChangeRequested,
-            PlatformConnectRequested,
-            PlatformDisconnectRequested,
-        ),
-    ),
-)
+REQUEST_QUEUES: tuple[RequestQueue, ...] = (RequestQueue("auth.session", AUTH_REQUESTS),)
 # Facts without a worker by design: bound to the history, so that they are not "unrouted".
 FACTS: tuple[type[Event], ...] = (
     UserRegistered,

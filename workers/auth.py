@@ -3,19 +3,7 @@
 It also keeps the tokens of connected platform accounts fresh (``handlers.renewals``).
 """
 
-from events import (
-    ApiKeyCreateRequested,
-    ApiKeyRevokeRequested,
-    LoginRequested,
-    LogoutRequested,
-    PasswordChangeRequested,
-    PlatformConnectRequested,
-    PlatformDisconnectRequested,
-    RefreshRequested,
-    RegistrationRequested,
-    SessionEndRequested,
-    UserRoleChangeRequested,
-)
+from events import AUTH_REQUESTS, RegistrationRequested
 from handlers.auth import handle_sessions, open_registrations, open_sessions, register_users
 from handlers.credentials import check_keys
 from handlers.renewals import keep_accounts
@@ -34,18 +22,7 @@ SUBSCRIPTIONS = (
     ),
     Subscription(
         "auth.session",
-        (
-            LoginRequested,
-            RefreshRequested,
-            LogoutRequested,
-            SessionEndRequested,
-            PasswordChangeRequested,
-            ApiKeyCreateRequested,
-            ApiKeyRevokeRequested,
-            UserRoleChangeRequested,
-            PlatformConnectRequested,
-            PlatformDisconnectRequested,
-        ),
+        AUTH_REQUESTS,
         handle_sessions,
         prepare=open_sessions,
         batch=1,
