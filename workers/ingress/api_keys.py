@@ -6,14 +6,13 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import ApiKeyCreateRequested, ApiKeyRevokeRequested
-from infra.errors import Outage
 from infra.store.api_keys import list_api_keys, read_api_key
 from schemas.api_keys import ApiKeyDraft, ApiKeyEntry, ApiKeyRef
 from workers.ingress.body import read_id, read_model, read_query
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
 from workers.ingress.paging import PageQuery, answer_page
-from workers.ingress.refusals import not_found, unavailable
+from workers.ingress.refusals import not_found
 from workers.ingress.sealed import request
 
 WHAT = "API key"
@@ -46,10 +45,7 @@ async def get_api_key(call: Call) -> web.Response:
     async def find(tx: AsyncConnection) -> ApiKeyEntry | None:
         return await read_api_key(tx, key_id)
 
-    try:
-        found = await call.gate.database.read(find)
-    except Outage:
-        raise unavailable("API keys cannot be read right now.") from None
+    found = await call.read(find, "API keys")
     if found is None:
         raise not_found(WHAT)
     return success(call.request_id, found)

@@ -9,7 +9,6 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import LoginRequested, LogoutRequested, RefreshRequested, RegistrationRequested
-from infra.errors import Outage
 from infra.message import message_of
 from infra.seal import REGISTRATION_LIFETIME
 from infra.store.accounts import find_user
@@ -18,7 +17,7 @@ from workers.ingress.body import read_model
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
 from workers.ingress.limits import aim_at
-from workers.ingress.refusals import invalid_token, unavailable
+from workers.ingress.refusals import invalid_token
 from workers.ingress.sealed import SECRET, ask, request, respond, sealed
 
 
@@ -65,10 +64,7 @@ async def me(call: Call) -> web.Response:
     async def find(tx: AsyncConnection) -> User | None:
         return await find_user(tx, call.caller.account)
 
-    try:
-        user = await call.gate.database.read(find)
-    except Outage:
-        raise unavailable("Accounts cannot be read right now.") from None
+    user = await call.read(find, "Accounts")
     if user is None:
         raise invalid_token()
     return success(call.request_id, user, headers=SECRET)

@@ -7,7 +7,6 @@ from aiohttp import web
 from pydantic import Field, ValidationInfo, field_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.errors import Outage
 from infra.store.campaigns import list_campaigns
 from infra.store.metrics import daily_metrics
 from schemas.base import Frozen, Platform
@@ -18,7 +17,6 @@ from workers.ingress.envelope import success
 from workers.ingress.etags import etag, is_unchanged
 from workers.ingress.gate import Call
 from workers.ingress.paging import PageQuery, answer_page
-from workers.ingress.refusals import unavailable
 from workers.ingress.sight import see_campaign
 
 # Whoever keeps a copy has to ask whether it is still the newest.
@@ -76,7 +74,4 @@ async def get_metrics(call: Call) -> web.Response:
     async def find(tx: AsyncConnection) -> list[DailyMetrics]:
         return await daily_metrics(tx, campaign.id, query.since, query.until)
 
-    try:
-        return success(call.request_id, await call.gate.database.read(find))
-    except Outage:
-        raise unavailable("Figures cannot be read right now.") from None
+    return success(call.request_id, await call.read(find, "Figures"))

@@ -78,10 +78,7 @@ async def get_dead_letter(call: Call) -> web.Response:
     async def find(tx: AsyncConnection) -> list[RowMapping]:
         return await find_letters(tx, queue=queue, prefix=str(letter_id))
 
-    try:
-        found = await call.gate.database.read(find)
-    except Outage:
-        raise unavailable("Dead letters cannot be read right now.") from None
+    found = await call.read(find, "Dead letters")
     if not found:
         raise not_found(WHAT)
     return success(call.request_id, _shown(found[0], settings.max_body_bytes))

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from aiohttp import web
 
 from events.base import new_id
+from infra.errors import Outage
 from infra.requests import Requester
 from infra.resources import Resources
 from infra.tokens import Verifier
@@ -14,10 +16,12 @@ from schemas.accounts import Client
 from workers.ingress.acceptance import Acceptance
 from workers.ingress.callers import Caller, Callers
 from workers.ingress.clients import client_of
-from workers.ingress.database import Database
+from workers.ingress.database import Database, Query
 from workers.ingress.limits import Limits, Visit
 from workers.ingress.outcomes import Outcomes
-from workers.ingress.refusals import unauthenticated
+from workers.ingress.refusals import unauthenticated, unavailable
+
+T = TypeVar("T")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 # W3C trace context, version 00.
@@ -77,6 +81,13 @@ class Call:
             return client
         known = {"account": caller.account, "session_id": caller.session_id}
         return client.model_copy(update=known)
+
+    async def read(self, query: Query[T], what: str) -> T:
+        """Run a query that changes nothing; raises a ``Refusal`` (503) without a database."""
+        try:
+            return await self.gate.database.read(query)
+        except Outage:
+            raise unavailable(f"{what} cannot be read right now.") from None
 
     @property
     def request_id(self) -> str:

@@ -3,13 +3,12 @@
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.errors import Outage
 from infra.operations import parse
 from infra.store.operations import find_operation
 from schemas.operations import Operation
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
-from workers.ingress.refusals import not_found, unavailable
+from workers.ingress.refusals import not_found
 
 
 async def get_operation(call: Call) -> web.Response:
@@ -25,9 +24,6 @@ async def get_operation(call: Call) -> web.Response:
     async def find(tx: AsyncConnection) -> Operation | None:
         return await find_operation(tx, known.text)
 
-    try:
-        found = await call.gate.database.read(find)
-    except Outage:
-        raise unavailable("Operations cannot be read right now.") from None
+    found = await call.read(find, "Operations")
     operation = found or Operation(id=known.text, state="pending")
     return success(call.request_id, operation, headers={"Cache-Control": "no-store"})

@@ -7,11 +7,9 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.errors import Outage
 from schemas.base import Frozen
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
-from workers.ingress.refusals import unavailable
 
 # Reads a page, and tells how many there are on all pages.
 Listing = Callable[[AsyncConnection], Awaitable[tuple[Sequence[BaseModel], int]]]
@@ -26,10 +24,7 @@ class PageQuery(Frozen):
 
 async def answer_page(call: Call, query: PageQuery, listing: Listing, what: str) -> web.Response:
     """Answer a page of what the database lists; raises a ``Refusal`` (503) without it."""
-    try:
-        found, total = await call.gate.database.read(listing)
-    except Outage:
-        raise unavailable(f"{what} cannot be listed right now.") from None
+    found, total = await call.read(listing, what)
     pages = pagination(total, query.page, query.per_page)
     return success(call.request_id, found, pagination=pages)
 

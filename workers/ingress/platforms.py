@@ -19,7 +19,6 @@ from yarl import URL
 
 from events import PlatformConnectRequested, PlatformDisconnectRequested
 from infra import telemetry
-from infra.errors import Outage
 from infra.pending import LIFE, NotPending, Pending, begin, take
 from infra.platforms import PLATFORMS
 from infra.platforms.base import printable
@@ -61,10 +60,7 @@ async def get_platforms(call: Call) -> web.Response:
     async def find(tx: AsyncConnection) -> list[PlatformAccount]:
         return await list_accounts(tx, call.caller.account)
 
-    try:
-        found = await call.gate.database.read(find)
-    except Outage:
-        raise unavailable("Accounts cannot be read right now.") from None
+    found = await call.read(find, "Accounts")
     return success(call.request_id, found, headers=SECRET)
 
 

@@ -6,14 +6,13 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import UserRoleChangeRequested
-from infra.errors import Outage
 from infra.store.accounts import list_users, read_user
 from schemas.accounts import Role, RoleDraft, UserEntry, UserRole
 from workers.ingress.body import read_id, read_model, read_query
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
 from workers.ingress.paging import PageQuery, answer_page
-from workers.ingress.refusals import not_found, unavailable
+from workers.ingress.refusals import not_found
 from workers.ingress.sealed import request
 
 WHAT = "user"
@@ -42,10 +41,7 @@ async def get_user(call: Call) -> web.Response:
     async def find(tx: AsyncConnection) -> UserEntry | None:
         return await read_user(tx, user_id)
 
-    try:
-        found = await call.gate.database.read(find)
-    except Outage:
-        raise unavailable("Users cannot be read right now.") from None
+    found = await call.read(find, "Users")
     if found is None:
         raise not_found(WHAT)
     return success(call.request_id, found)
