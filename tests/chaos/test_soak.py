@@ -45,7 +45,7 @@ async def busy(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> As
             yield world
 
 
-async def test_hours_of_work_and_restarts_lose_nothing_and_grow_nothing(
+async def test_minutes_of_work_and_restarts_lose_nothing_and_grow_nothing(
     busy: World, chaos_report: Report
 ) -> None:
     world = busy
