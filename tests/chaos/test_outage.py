@@ -10,7 +10,7 @@ from tests.chaos.nemesis import Nemesis
 from tests.chaos.servers import BROKER, DATABASE
 from tests.infra.ledger import until
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
 DOWN = 60.0  # seconds
 
