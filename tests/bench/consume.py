@@ -25,7 +25,7 @@ from tests.bench.stage import (
 )
 from tests.bench.tools import node_folder
 from tests.processes import free_port
-from tests.services import environment
+from tests.services import TESTER, as_user, environment
 
 STUCK = 120.0  # seconds
 POLL = 0.1  # seconds
@@ -107,7 +107,7 @@ async def _fill_with(stage: Stage, line: Line) -> None:
         sys.executable,
         *("-m", line.own_tasks or ""),
         cwd=CHECKOUT,
-        env={**environment(stage.settings), **variables(queue=PEERS)},
+        env={**environment(as_user(TESTER, stage.settings)), **variables(queue=PEERS)},
         stdin=asyncio.subprocess.PIPE,
     )
     await process.communicate(b"".join(body + b"\n" for body in bodies(line.events)))
