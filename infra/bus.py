@@ -7,9 +7,10 @@ that has published, acks included.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from aiormq.channel import Channel
 
@@ -18,7 +19,7 @@ from infra.backoff import Backoff
 from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown
 from infra.link import Link, guarded
 from infra.message import Message
-from infra.outgoing import Outgoing, failure_of, is_taken, refusal_of, verdict_on
+from infra.outgoing import Outgoing, failure_of, settled, verdict_on
 from infra.settings import Settings
 
 # A multiple confirm walks all outstanding ones, so the window stays narrow.
@@ -80,16 +81,14 @@ class Publisher:
         """
         failed: PublishFailed | None
         try:
-            sending = self._send(message)
-            answer = await guarded(sending, self._timeout if timeout is None else timeout)
+            failed = await self._send(message, self._timeout if timeout is None else timeout)
         except Outage as error:
             failed = failure_of(error.__cause__ or error, message)
-        else:
-            failed = None if is_taken(answer) else refusal_of(message)
         telemetry.PUBLISHED[type(failed).__name__ if failed else "confirmed"].inc()
-        self._judge([failed])
         if failed is not None:
+            self._judge([failed])
             raise failed
+        self._refused_since = None
 
     async def publish_all(
         self,
@@ -123,17 +122,26 @@ class Publisher:
         A channel whose first publish met a quorum queue's dead leader is refused on 3.10
         until that broker is back; a fresh one is not (seen on a cluster of three).
         """
-        now = asyncio.get_running_loop().time()
         if not verdicts or not all(isinstance(verdict, BrokerRefused) for verdict in verdicts):
             self._refused_since = None
-        elif self._refused_since is None:
+            return
+        now = time.monotonic()
+        if self._refused_since is None:
             self._refused_since = now
         elif now - self._refused_since > REFUSED:
             self._refusing.set()
 
-    async def _send(self, message: Message) -> Any:  # noqa: ANN401 - what the broker answers
-        async with self._window:
-            return await self._channel().send(message)
+    async def _send(self, message: Message, limit: float) -> PublishFailed | None:
+        if self._window.locked():  # rarely, so only then is the wait for a turn watched
+            began = time.monotonic()
+            await guarded(self._window.acquire(), limit)
+            limit -= time.monotonic() - began
+        else:
+            await self._window.acquire()
+        try:
+            return await settled(self._channel().send(message), message, limit)
+        finally:
+            self._window.release()
 
     async def _publish_window(
         self, messages: Sequence[Message], limit: float

@@ -117,6 +117,25 @@ class Outgoing:
                 answer.set_exception(reason)
 
 
+async def settled(answer: Answer, message: Message, limit: float) -> PublishFailed | None:
+    """Wait ``limit`` seconds at most for the broker's answer, and say what came of a publish.
+
+    One timer for each publish, and no more: this is the path of every webhook.
+    """
+    timer = answer.get_loop().call_later(limit, answer.cancel)
+    try:
+        await answer
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+    except Exception:  # noqa: BLE001, S110 - the verdict below is about it
+        pass
+    finally:
+        timer.cancel()
+    return verdict_on(answer, message)
+
+
 def verdict_on(answer: Answer, message: Message) -> PublishFailed | None:
     """Say what came of a publish whose answer is there, or was given up."""
     if answer.cancelled():

@@ -1,12 +1,11 @@
 """``python -m workers.ingress``: serve until SIGTERM, finish what is in flight, exit 0."""
 
 import asyncio
-import gc
 
 import uvloop
 
 from infra import telemetry
-from infra.run import run_until, stop_on_signals
+from infra.run import run_until, spare_collector, stop_on_signals
 from infra.settings import Settings, load_settings
 from workers.ingress.app import NAME, open_ingress
 
@@ -26,9 +25,7 @@ async def serve(settings: Settings) -> int:
     """Serve until a signal comes; tells the exit status."""
     stop = stop_on_signals()
     async with open_ingress(settings, stop) as port:
-        # What was made at the start stays to the end: no collection need look at it again.
-        gc.collect()
-        gc.freeze()
+        spare_collector()
         log.info("started", extra={"task": NAME, "port": port})
         return await run_until(stop, [], settings.shutdown_deadline)
 

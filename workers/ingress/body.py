@@ -28,7 +28,7 @@ UPPER = re.compile(r"(?<=[a-z0-9])([A-Z])")
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Read the whole body; raises a ``Refusal``: 408, 413 or 415 (content coding)."""
+    """Read the whole body; raises a ``Refusal``: 400, 408, 413 or 415 (content coding)."""
     if request.headers.get("Content-Encoding", "").strip().lower() not in ENCODINGS:
         raise Refusal(
             415,
@@ -49,6 +49,8 @@ async def read_body(request: web.Request) -> bytes:
         raise Refusal(408, "REQUEST_TIMEOUT", "The body did not come in time.") from None
     except web.RequestPayloadError:
         raise Refusal(400, "MALFORMED_REQUEST", "The body cannot be read.") from None
+    except ConnectionResetError:  # nobody is there to read the answer
+        raise Refusal(400, "MALFORMED_REQUEST", "The body ended early.") from None
 
 
 def media_type(request: web.Request) -> str:

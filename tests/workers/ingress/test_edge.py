@@ -9,9 +9,11 @@ import aiohttp
 import pytest
 
 from infra.telemetry import JsonLines
+from tests.infra.ledger import until
 from tests.workers.ingress.conftest import DRAFT, Person, body_of, error_of
 
 CAMPAIGNS = "/api/v1/campaigns"
+LOGIN = "/api/v1/auth/login"
 
 
 async def raw(client: aiohttp.ClientSession, request: bytes) -> bytes:
@@ -198,6 +200,25 @@ async def test_what_is_no_http_is_400_in_the_envelope_and_never_quoted(
     lines = [JsonLines().format(record) for record in caplog.records]
     assert not [line for line in lines if "s3cret" in line]
     assert [line for line in lines if "MALFORMED_REQUEST" in line]
+
+
+async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_fault_of_ours(
+    client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    base = client._base_url
+    assert base is not None
+    _, writer = await asyncio.open_connection(base.host, base.port)
+    head = f"POST {LOGIN} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    writer.write(head.encode() + b'Content-Length: 100\r\n\r\n{"email": ')
+    await writer.drain()
+    writer.close()
+    await until(lambda: _told(caplog, "MALFORMED_REQUEST"))
+    assert max(record.levelno for record in caplog.records) < logging.ERROR
+
+
+async def _told(caplog: pytest.LogCaptureFixture, code: str) -> bool:
+    return any(getattr(record, "code", None) == code for record in caplog.records)
 
 
 @pytest.mark.parametrize(
