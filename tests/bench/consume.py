@@ -30,8 +30,10 @@ from tests.services import TESTER, as_user, environment
 STUCK = 120.0  # seconds
 POLL = 0.1  # seconds
 RATE = """
+    with marks as materialized (select at from {}),
+        ends as materialized (select min(at) as first, max(at) as last from marks)
     select count(*) filter (where at < last) / extract(epoch from last - first)::float
-    from {}, (select min(at) as first, max(at) as last from {}) as ends group by first, last
+    from marks, ends group by first, last
 """
 MARKS = "(select handled_at as at from inbox) as ours"
 PEER_MARKS = "bench_inbox"
@@ -128,7 +130,7 @@ async def _watch(stage: Stage, line: Line, queue: str, marks: str) -> list[Resul
     more = {**line.variables, **variables(queue=queue), "PORT": str(free_port())}
     async with program(stage.settings, line.argv, **more) as process:
         usage = await _until_done(stage, line, queue, marks, process)
-    rate = await stage.database.fetchval(RATE.format(marks, marks))
+    rate = await stage.database.fetchval(RATE.format(marks))
     return [Result("consume", line.name, "events/s", rate), *usage]
 
 

@@ -71,7 +71,7 @@ async def drain(
                 await running.enter_async_context(program(stage.settings, WORKER, **own))
             )
         seen = await _memory_until_done(stage, workers, count)
-    rate = await stage.database.fetchval(RATE.format(OURS_ALONE, OURS_ALONE), timeout=STUCK)
+    rate = await stage.database.fetchval(RATE.format(OURS_ALONE), timeout=STUCK)
     early, late = seen[len(seen) // 4], seen[-1]
     return [
         Result("growth", name, "events/s", rate),
