@@ -60,6 +60,7 @@ class Nemesis:
             began = time.monotonic()
             assert await fault(), f"the fault did not fire: {name}"
             healed = time.monotonic()
+            world.longest = max(world.longest, healed - began)
             if quiet:
                 await flowing.enter_async_context(world.load.flowing())
             recovery = await self._applied_from_now_on(patience)

@@ -64,6 +64,7 @@ def test_a_sound_world_passes(sound: Findings) -> None:
         (5, {"dead": [dead(POISON, 2), dead(STUBBORN, 3, 2)]}),
         (5, {"dead": [dead(POISON), dead(STUBBORN, 3, 1)]}),
         (5, {"dead": [dead(POISON), dead(STUBBORN, 11, 2)]}),
+        (5, {"dead": [dead(POISON), dead(STUBBORN, 3, 100)]}),
         (6, {"newest": {1: 1, 2: 2, 3: 2}}),
         (7, {"waiting": {"metrics.record": 1}}),
         (7, {"outbox": 1}),
@@ -78,6 +79,10 @@ def test_a_sound_world_passes(sound: Findings) -> None:
 def test_a_broken_world_is_seen(sound: Findings, number: int, broken: dict[str, Any]) -> None:
     with pytest.raises(AssertionError):
         INVARIANTS[number - 1](replace(sound, **broken))
+
+
+def test_a_long_fault_may_hold_a_retry_up(sound: Findings) -> None:
+    check(replace(sound, dead=[dead(POISON), dead(STUBBORN, 3, 100)], longest=60))
 
 
 def test_the_file_has_a_line_for_each_answer(sound: Findings) -> None:

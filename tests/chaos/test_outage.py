@@ -12,7 +12,7 @@ from tests.infra.ledger import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
-DOWN = 20.0  # seconds
+DOWN = 60.0  # seconds
 
 
 @pytest.mark.long
@@ -35,21 +35,19 @@ async def test_what_is_accepted_while_the_broker_is_down_leaves_by_the_outbox(
 
 
 @pytest.mark.long
-async def test_twenty_seconds_without_a_broker_cost_no_accepted_event(nemesis: Nemesis) -> None:
+async def test_a_minute_without_a_broker_costs_no_accepted_event(nemesis: Nemesis) -> None:
     world = nemesis.world
-    until_then = asyncio.get_running_loop().time() + DOWN
 
     async def down() -> bool:
         await asyncio.to_thread(world.servers.kill, BROKER)
-        taken = 0
+        taken = world.load.statuses[202]
         try:
-            while asyncio.get_running_loop().time() < until_then:
-                taken += len(await _accepted(nemesis))
+            await asyncio.sleep(DOWN)  # The load flows on, and is what this is about.
         finally:
             await asyncio.to_thread(world.servers.start, BROKER)
-        return taken > 0
+        return world.load.statuses[202] - taken > DOWN
 
-    await nemesis.strike("RabbitMQ down for 20 s", down)
+    await nemesis.strike("RabbitMQ down for a minute", down)
 
 
 @pytest.mark.long

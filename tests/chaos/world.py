@@ -1,6 +1,7 @@
 """The system under chaos: an ingress, a relay, two workers; what can be seen of it from outside."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -30,11 +31,12 @@ from tests.chaos.invariants import DeadLetter, Findings, Footprint
 from tests.chaos.load import Load
 from tests.chaos.servers import Servers
 from tests.chaos.worker import CREATE, CREATE_NEWEST
-from tests.infra.ledger import QUEUE, depth, until
+from tests.infra.ledger import QUEUE, depth
 from tests.processes import Process
 from tests.services import TESTER, url_as
 
 CAUSED = "chaos.caused"
+LOOK = 0.1  # seconds between two looks at what is left
 MODULES = {
     "web": "workers.ingress",
     "relay": "workers.relay",
@@ -63,6 +65,7 @@ class World:
         self.aside: set[str] = set()
         self.caused: Counter[str] = Counter()
         self.base: dict[str, Footprint] = {}
+        self.longest = 0.0  # seconds of the longest fault so far
         url = open_engine(settings).url
         # Nothing of the tester is pooled, so no fault is met in his own connections.
         self.engine: AsyncEngine = create_async_engine(url, poolclass=NullPool)
@@ -101,25 +104,37 @@ class World:
             return {name: await depth(broker, name) for name in names}
 
     async def drained(self, seconds: float) -> None:
-        """Wait until nothing is on its way any more; says what is, when time is up."""
-        left: dict[str, Any] = {}
+        """Wait until nothing is on its way any more, however much there is.
 
-        async def empty() -> bool:
-            nonlocal left
-            rows = await self.count("select count(*) from outbox")
-            waiting = {name: count for name, count in (await self.waiting()).items() if count}
-            accepted = {sent.id for sent in self.history.having(Answer.OK)} - self.aside
-            ends = {row[0] for row in await self.rows(f"{LEDGER} union all {DEAD_IDS}")}
-            missing = accepted - ends
-            left = {"outbox": rows, **waiting, "without an end": len(missing)}
-            left["such as"] = sorted(missing)[:5]
-            return not rows and not waiting and not missing
-
+        Fails, and says what is left, once nothing has reached its end for ``seconds``.
+        """
+        left: dict[str, int] = {}
+        fewest = math.inf
         try:
-            await until(empty, seconds)
+            async with asyncio.timeout(seconds) as patience:
+                while left := await self._left():
+                    if sum(left.values()) < fewest:
+                        fewest = sum(left.values())
+                        patience.reschedule(asyncio.get_running_loop().time() + seconds)
+                    await asyncio.sleep(LOOK)
         except TimeoutError as error:
-            left["in hand"] = await self._in_hand()
-            raise AssertionError(f"not drained in {seconds:.0f} s: {left}") from error
+            found = {**left, "in hand": await self._in_hand(), "such as": await self._missing(5)}
+            raise AssertionError(f"nothing drained in {seconds:.0f} s: {found}") from error
+
+    async def _left(self) -> dict[str, int]:
+        """Count, by where it is, what has not reached its end."""
+        left = {
+            "outbox": await self.count("select count(*) from outbox"),
+            **await self.waiting(),
+            "without an end": len(await self._missing()),
+        }
+        return {place: count for place, count in left.items() if count}
+
+    async def _missing(self, most: int | None = None) -> list[str]:
+        """List accepted events that have no end yet."""
+        accepted = {sent.id for sent in self.history.having(Answer.OK)} - self.aside
+        ends = {row[0] for row in await self.rows(f"{LEDGER} union all {DEAD_IDS}")}
+        return sorted(accepted - ends)[:most]
 
     async def nothing_in_hand(self) -> bool:
         """Tell whether every delivery is acknowledged; the management API is seconds late."""
@@ -191,6 +206,7 @@ class World:
             outbox=await self.count("select count(*) from outbox"),
             recovery=recovery,
             patience=patience,
+            longest=self.longest,
             before=self.base,
             after=self.footprints() if not ended else {},
             ended=tuple(ended),
