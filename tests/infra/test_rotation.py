@@ -71,6 +71,7 @@ class Files:
         return done.returncode, json.loads(done.stdout)
 
     def back_date(self, by: timedelta) -> None:
+        by += timedelta(seconds=1)  # What is written is rounded up to the next second.
         since = datetime.fromisoformat(self.read()["TOKEN_KEYS_SINCE"])
         self.set("TOKEN_KEYS_SINCE", (since - by).isoformat())
 
