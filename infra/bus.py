@@ -19,7 +19,7 @@ from infra.backoff import Backoff
 from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown
 from infra.link import Link, guarded
 from infra.message import Message
-from infra.outgoing import Outgoing, failure_of, settled, verdict_on
+from infra.outgoing import Outgoing, failure_of
 from infra.settings import Settings
 
 # A multiple confirm walks all outstanding ones, so the window stays narrow.
@@ -139,7 +139,7 @@ class Publisher:
         else:
             await self._window.acquire()
         try:
-            return await settled(self._channel().send(message), message, limit)
+            return await self._channel().publish(message, limit)
         finally:
             self._window.release()
 
@@ -150,13 +150,7 @@ class Publisher:
             outgoing = self._channel()
         except Outage as error:
             return [PublishUnknown(str(error)) for _ in messages]
-        answers = [outgoing.send(message) for message in messages]
-        try:
-            await asyncio.wait(answers, timeout=limit)
-        finally:
-            for answer in answers:
-                answer.cancel()
-        return [verdict_on(*pair) for pair in zip(answers, messages, strict=True)]
+        return await outgoing.publish_all(messages, limit)
 
     def _channel(self) -> Outgoing:
         if self._outgoing is None or self._outgoing.is_closed:

@@ -50,12 +50,12 @@ def frames_of(
     connection's user, ``most`` the largest piece of a body. Raises ``ValueError`` when a
     property has more than 255 bytes.
     """
-    size = len(message.body)
-    pieces = [_method(channel, message.exchange, message.routing_key, message.mandatory)]
-    pieces.append(_frame(HEADER, channel, _content(message, message_id, now, signature)))
-    parts = (message.body[start : start + most] for start in range(0, size, most))
-    pieces.extend(_frame(BODY, channel, part) for part in parts)
-    return b"".join(pieces)
+    body = message.body
+    method = _method(channel, message.exchange, message.routing_key, message.mandatory)
+    header = _frame(HEADER, channel, _content(message, message_id, now, signature))
+    starts = range(0, len(body), most)
+    parts = [_frame(BODY, channel, body[start : start + most]) for start in starts]
+    return b"".join((method, header, *parts))
 
 
 @lru_cache(maxsize=1024)
@@ -69,7 +69,7 @@ def _content(message: Message, message_id: str, now: int, signature: bytes) -> b
     values: list[bytes] = []
     if message.content_type:
         flags |= CONTENT_TYPE
-        values.append(_short(message.content_type))
+        values.append(_word(message.content_type))
     if message.headers:
         flags |= HEADERS
         values.append(encode.field_table(dict(message.headers)))
@@ -87,13 +87,19 @@ def _content(message: Message, message_id: str, now: int, signature: bytes) -> b
     values.append(TIMESTAMP.pack(now))
     if message.type:
         flags |= TYPE
-        values.append(_short(message.type))
+        values.append(_word(message.type))
     values.append(signature)
     return CONTENT.pack(60, 0, len(message.body), flags) + b"".join(values)
 
 
 def _frame(kind: int, channel: int, payload: bytes) -> bytes:
     return FRAME.pack(kind, channel, len(payload)) + payload + FRAME_END
+
+
+@lru_cache(maxsize=1024)
+def _word(text: str) -> bytes:
+    """Write a short string that comes again and again."""
+    return _short(text)
 
 
 def _short(text: str) -> bytes:

@@ -7,9 +7,9 @@ which another one is claimed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pamqp.commands import Basic
 
@@ -20,10 +20,10 @@ APP_ID = "adrelay"
 PERSISTENT = 2
 TRANSIENT = 1
 LONGEST = 255  # bytes of an AMQP short string; an event's attributes have 200 characters
+NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """Bytes on their way to an exchange; ``message_id`` stays the same when it is repeated."""
 
     exchange: str
@@ -33,7 +33,7 @@ class Message:
     type: str | None = None
     correlation_id: str | None = None
     content_type: str = CONTENT_TYPE
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = NO_HEADERS
     expiration_ms: int | None = None
     reply_to: str | None = None
     persistent: bool = True
@@ -68,7 +68,7 @@ def message_of(event: Event, exchange: str = topology.EVENTS) -> Message:
         message_id=_fitting(event.id),
         type=event.type,
         correlation_id=_fitting(event.correlationid or event.id),
-        headers={"traceparent": event.traceparent} if event.traceparent else {},
+        headers={"traceparent": event.traceparent} if event.traceparent else NO_HEADERS,
         persistent=exchange != topology.REQUESTS,
     )
 

@@ -9,7 +9,7 @@ confirmations, ids) are kept here in its stead; so nothing else may publish on t
 
 import asyncio
 import time
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 from aiormq.abc import ChannelFrame
@@ -46,7 +46,7 @@ class Outgoing:
         self._channel = channel
         self._signature = signature_of(user_of(channel))
         self._loop = asyncio.get_running_loop()
-        self._open: set[Answer] = set()
+        self._open: dict[Answer, str] = {}  # answers that are waited for -> message ids
         self._pending: list[bytes] = []
         channel.closing.add_done_callback(self._end)
 
@@ -59,6 +59,39 @@ class Outgoing:
     def behind(self) -> int:
         """How many publishes have not been written yet."""
         return len(self._pending)
+
+    async def publish(self, message: Message, limit: float) -> PublishFailed | None:
+        """Publish, wait ``limit`` seconds at most for the broker, and say what came of it.
+
+        One timer for each publish, and no more: this is the path of every webhook.
+        """
+        answer = self.send(message)
+        timer = self._loop.call_later(limit, answer.cancel)
+        try:
+            await answer
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        except Exception:  # noqa: BLE001, S110 - the verdict below is about it
+            pass
+        finally:
+            timer.cancel()
+            self._forget(answer)
+        return verdict_on(answer, message)
+
+    async def publish_all(
+        self, messages: Sequence[Message], limit: float
+    ) -> list[PublishFailed | None]:
+        """Publish in this order, wait ``limit`` seconds at most, and say what came of each."""
+        answers = [self.send(message) for message in messages]
+        try:
+            await asyncio.wait(answers, timeout=limit)
+        finally:
+            for answer in answers:
+                answer.cancel()
+                self._forget(answer)
+        return [verdict_on(*pair) for pair in zip(answers, messages, strict=True)]
 
     def send(self, message: Message) -> Answer:
         """Write a message; the answer is the broker's ``Ack``, a returned message, or an error.
@@ -85,10 +118,9 @@ class Outgoing:
             answer.set_exception(Unroutable(f"it cannot be written: {error}"))
             return answer
         channel.delivery_tag += 1
-        self._open.add(answer)
+        self._open[answer] = name
         channel.confirmations[channel.delivery_tag] = answer
         channel.message_id_delivery_tag[name] = channel.delivery_tag
-        answer.add_done_callback(partial(self._forget, name))
         if not self._pending:
             self._loop.call_soon(self._flush)
         self._pending.append(payload)
@@ -103,9 +135,10 @@ class Outgoing:
         else:
             self._pending.clear()
 
-    def _forget(self, name: str, answer: Answer) -> None:
-        self._open.discard(answer)
-        self._channel.message_id_delivery_tag.pop(name, None)
+    def _forget(self, answer: Answer) -> None:
+        name = self._open.pop(answer, None)
+        if name is not None:
+            self._channel.message_id_delivery_tag.pop(name, None)
 
     def _end(self, closing: "asyncio.Future[Any]") -> None:
         """Answer all who wait, with the reason for which the channel was closed."""
@@ -115,25 +148,6 @@ class Outgoing:
         for answer in tuple(self._open):
             if not answer.done():
                 answer.set_exception(reason)
-
-
-async def settled(answer: Answer, message: Message, limit: float) -> PublishFailed | None:
-    """Wait ``limit`` seconds at most for the broker's answer, and say what came of a publish.
-
-    One timer for each publish, and no more: this is the path of every webhook.
-    """
-    timer = answer.get_loop().call_later(limit, answer.cancel)
-    try:
-        await answer
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-    except Exception:  # noqa: BLE001, S110 - the verdict below is about it
-        pass
-    finally:
-        timer.cancel()
-    return verdict_on(answer, message)
 
 
 def verdict_on(answer: Answer, message: Message) -> PublishFailed | None:

@@ -6,7 +6,6 @@ An answer that comes after its deadline finds nobody waiting and is forgotten.
 
 import asyncio
 import contextlib
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -58,8 +57,7 @@ class Requester:
         correlation_id = uuid4().hex
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[correlation_id] = answer
-        request = replace(
-            message,
+        request = message._replace(
             correlation_id=correlation_id,
             reply_to=REPLY_TO,
             expiration_ms=None if message.persistent else int(timeout * 1000),

@@ -1,11 +1,12 @@
 """What every webhook source is: two pure functions, and how news becomes events.
 
     verify(headers, body, secrets, now) -> the sender's delivery id, or None if it sends none
-    events_of(body, delivery)           -> the events that the delivery means
+    events_of(body, delivery, **marks)  -> the events that the delivery means
 
 ``verify`` raises ``BadSignature`` and nothing else, whatever it is fed; ``events_of`` raises
 ``Unrecognised`` and nothing else. An event's id is the sender's, so that a repeated delivery
-is one event; its data depends on the body alone, for the same reason.
+is one event; its data depends on the body alone, for the same reason. ``marks`` are attributes
+of the envelope that tie the events to the request (``correlationid``, ``traceparent``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ class WebhookSource(Protocol):
     ) -> str | None:
         """Check who sent ``body``; ``now`` is aware. Raises ``BadSignature``."""
 
-    def events_of(self, body: bytes, delivery: str | None) -> list[Event]:
+    def events_of(self, body: bytes, delivery: str | None, **marks: str) -> list[Event]:
         """Read a verified body. Raises ``Unrecognised``."""
 
 
@@ -59,7 +60,7 @@ def read(shape: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 - the ada
         raise Unrecognised(in_words(found)) from None
 
 
-def event_of(platform: Platform, news: Body, event_id: str | None) -> Event:
+def event_of(platform: Platform, news: Body, event_id: str | None, **marks: str) -> Event:
     """Turn news of a platform into an event; without an id it gets a fresh one.
 
     ``time`` is when it happened where the platform says so, else now.
@@ -67,6 +68,7 @@ def event_of(platform: Platform, news: Body, event_id: str | None) -> Event:
     envelope: dict[str, Any] = {
         "source": source_of(platform),
         "subject": news.data.campaign_id,
+        **marks,
     }
     if event_id is not None:
         envelope["id"] = event_id
@@ -83,16 +85,20 @@ def event_of(platform: Platform, news: Body, event_id: str | None) -> Event:
     figures = ReportedMetrics(
         platform=platform,
         platform_campaign_id=news.data.campaign_id,
-        **news.data.model_dump(exclude={"campaign_id", "occurred_at"}),
+        date=news.data.date,
+        impressions=news.data.impressions,
+        clicks=news.data.clicks,
+        conversions=news.data.conversions,
+        spend=news.data.spend,
     )
     return CampaignMetricsReported(data=figures, **envelope)
 
 
 def unrecognised(
-    source: str, reason: str, body: bytes, delivery: str | None
+    source: str, reason: str, body: bytes, delivery: str | None, **marks: str
 ) -> WebhookUnrecognised:
     """Keep a genuine body that we do not understand, whole and as text."""
     text = body.decode("utf-8", "backslashreplace")
     data = UnrecognisedWebhook(webhook=source, reason=reason, body=text)
-    named = {} if delivery is None else {"id": delivery}
+    named = marks if delivery is None else {"id": delivery, **marks}
     return WebhookUnrecognised(source=source_of(source), data=data, **named)

@@ -29,7 +29,7 @@ def verify(
     verify_body(signature, body, secrets)
 
 
-def events_of(body: bytes, delivery: str | None) -> list[Event]:
+def events_of(body: bytes, delivery: str | None, **marks: str) -> list[Event]:
     """Read one event; raises ``Unrecognised``."""
     news = read(WEBHOOK, body)
-    return [event_of("claude", news, delivery or news.id)]
+    return [event_of("claude", news, delivery or news.id, **marks)]

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -69,7 +68,7 @@ class Client:
 def message(event: Sealed) -> Message:
     if isinstance(event, RegistrationRequested):
         return message_of(event)
-    return replace(message_of(event, topology.REQUESTS), persistent=False)
+    return message_of(event, topology.REQUESTS)
 
 
 @asynccontextmanager

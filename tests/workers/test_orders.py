@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -51,7 +50,7 @@ async def ask(
         lifetime=timedelta(seconds=30),
     )
     event = kind(id=event_id, source=API, type=kind.event_type(), data={"sealed": box})
-    message = replace(message_of(event, topology.REQUESTS), persistent=False)
+    message = message_of(event, topology.REQUESTS)
     return await requester.ask(message, 20)
 
 

@@ -59,10 +59,4 @@ def _act(call: Call, action: str, subject: str, result: object) -> AuditRecorded
         address=client.address,
         device=client.device,
     )
-    ids = call.ids
-    return AuditRecorded(
-        source=SOURCE,
-        correlationid=ids.correlation_id,
-        traceparent=ids.traceparent,
-        data=entry,
-    )
+    return AuditRecorded(source=SOURCE, data=entry, **call.ids.marks)

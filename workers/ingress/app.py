@@ -24,7 +24,7 @@ from workers.ingress.acceptance import Acceptance
 from workers.ingress.asyncapi import asyncapi
 from workers.ingress.callers import Callers
 from workers.ingress.database import Database
-from workers.ingress.edge import endpoint, unrouted
+from workers.ingress.edge import endpoint
 from workers.ingress.envelope import to_json
 from workers.ingress.gate import Gate
 from workers.ingress.limits import Limits
@@ -108,9 +108,7 @@ def make_app(gate: Gate, draining: asyncio.Event) -> web.Application:
         storing = gate.resources.publisher.connected or await gate.database.answers()
         return {"serving": not draining.is_set(), "broker or database": storing}
 
-    app = web.Application(
-        middlewares=[unrouted], client_max_size=gate.resources.settings.max_body_bytes
-    )
+    app = web.Application(client_max_size=gate.resources.settings.max_body_bytes)
     for route in ROUTES:
         answer = endpoint(route, gate)
         app.router.add_route(route.method, route.path, answer)

@@ -40,7 +40,7 @@ async def read_body(request: web.Request) -> bytes:
         raise _oversized(request)
     try:
         if request.content.is_eof():  # it came with the headers
-            return await request.read()
+            return _within(request, request.content.read_nowait())
         async with asyncio.timeout(BODY_LIMIT):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
@@ -51,6 +51,12 @@ async def read_body(request: web.Request) -> bytes:
         raise Refusal(400, "MALFORMED_REQUEST", "The body cannot be read.") from None
     except ConnectionResetError:  # nobody is there to read the answer
         raise Refusal(400, "MALFORMED_REQUEST", "The body ended early.") from None
+
+
+def _within(request: web.Request, body: bytes) -> bytes:
+    if len(body) > request.client_max_size:
+        raise _oversized(request)
+    return body
 
 
 def media_type(request: web.Request) -> str:

@@ -95,18 +95,14 @@ def _name(request: web.Request, gate: Gate, caller: Caller | None) -> str:
     return stranger(client_of(request, gate.resources.settings.trusted_proxies).address)
 
 
-@web.middleware
-async def unrouted(request: web.Request, handler: Endpoint) -> web.StreamResponse:
+def unrouted(request: web.BaseRequest, error: web.HTTPException) -> web.Response:
     """Answer in the envelope what has no route: 404, 405 and what aiohttp itself refuses."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        ids = ids_of(request.headers)
-        method = request.method if request.method in METHODS else UNKNOWN
-        response = refuse(request, error, ids, UNKNOWN, None)
-        stamp(response, ids.request_id)
-        HTTP_REQUESTS.labels(method, UNKNOWN, response.status).inc()
-        return response
+    ids = ids_of(request.headers)
+    method = request.method if request.method in METHODS else UNKNOWN
+    response = refuse(request, error, ids, UNKNOWN, None)
+    stamp(response, ids.request_id)
+    HTTP_REQUESTS.labels(method, UNKNOWN, response.status).inc()
+    return response
 
 
 def refuse(

@@ -1,7 +1,5 @@
 """Events that upstream systems publish over HTTP, with a verdict for each."""
 
-from typing import Any
-
 from aiohttp import web
 
 from events.base import Event
@@ -114,11 +112,8 @@ class _Batch:
 
 def _message(call: Call, key: ApiKey, event: Event) -> Message:
     """Write an event as its sender meant it, in the name of the key's owner."""
-    update: dict[str, Any] = {}
+    marks = call.ids.marks
+    update = {name: mark for name, mark in marks.items() if getattr(event, name) is None}
     if isinstance(event, CampaignRequest):
         update["ownerid"] = str(key.owner_id)
-    if event.correlationid is None:
-        update["correlationid"] = call.ids.correlation_id
-    if event.traceparent is None and call.ids.traceparent:
-        update["traceparent"] = call.ids.traceparent
     return message_of(event.model_copy(update=update) if update else event)

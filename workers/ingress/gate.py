@@ -54,6 +54,13 @@ class Ids:
     correlation_id: str
     traceparent: str | None
 
+    @property
+    def marks(self) -> dict[str, str]:
+        """The attributes that an event of this request carries."""
+        if self.traceparent is None:
+            return {"correlationid": self.correlation_id}
+        return {"correlationid": self.correlation_id, "traceparent": self.traceparent}
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import http_parser, web
 
 from infra import telemetry
-from workers.ingress.edge import UNKNOWN, refuse
+from workers.ingress.edge import unrouted
 from workers.ingress.envelope import failure, stamp
 from workers.ingress.gate import ids_of
 from workers.ingress.refusals import Refusal
@@ -53,11 +53,9 @@ class Protocol(web.RequestHandler):
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
-        """Write an answer; aiohttp's own refusals (``Expect``) are put into the envelope."""
+        """Write an answer; aiohttp's own refusals are put into the envelope."""
         if isinstance(resp, web.HTTPException):
-            ids = ids_of(request.headers)
-            resp = refuse(request, resp, ids, UNKNOWN, None)
-            stamp(resp, ids.request_id)
+            resp = unrouted(request, resp)
         if self._draining.is_set():
             resp.force_close()
         return super().finish_response(request, resp, start_time)

@@ -4,7 +4,6 @@ Requests go over ``adrelay.requests``, expire and are in no event log.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -43,7 +42,7 @@ async def answer_to(
     It is waited for ``seconds`` at most, without them as long as the settings say.
     """
     event = sealed(call, kind, body, REQUEST_LIFETIME)
-    message = replace(message_of(event, topology.REQUESTS), persistent=False)
+    message = message_of(event, topology.REQUESTS)
     return await ask(call, message, seconds)
 
 
@@ -61,9 +60,8 @@ def sealed(call: Call, kind: type[E], body: BaseModel, lifetime: timedelta) -> E
         id=event_id,
         source=SOURCE,
         type=kind.event_type(),
-        correlationid=call.ids.correlation_id,
-        traceparent=call.ids.traceparent,
         data={"sealed": box},
+        **call.ids.marks,
     )
 
 

@@ -1,7 +1,5 @@
 """Webhooks of the platforms: genuine ones become events and are answered once these are safe."""
 
-from typing import Any
-
 from aiohttp import web
 
 from events.base import Event, now
@@ -49,10 +47,12 @@ async def post_webhook(call: Call) -> web.Response:
     except Refusal:
         METERS[name, "limited"].inc()
         raise
+    marks = call.ids.marks
     try:
-        events, outcome = source.events_of(body, delivery), "accepted"
+        events, outcome = source.events_of(body, delivery, **marks), "accepted"
     except Unrecognised as error:
-        events, outcome = [unrecognised(name, error.reason, body, delivery)], "unrecognised"
+        events = [unrecognised(name, error.reason, body, delivery, **marks)]
+        outcome = "unrecognised"
     try:
         await _accept(call, events)
     except Refusal:
@@ -63,10 +63,7 @@ async def post_webhook(call: Call) -> web.Response:
 
 
 async def _accept(call: Call, events: list[Event]) -> None:
-    update: dict[str, Any] = {"correlationid": call.ids.correlation_id}
-    if call.ids.traceparent:
-        update["traceparent"] = call.ids.traceparent
-    messages = [message_of(event.model_copy(update=update)) for event in events]
+    messages = [message_of(event) for event in events]
     if len(messages) == 1:
         await call.gate.acceptance.one(messages[0])
     elif not all(await call.gate.acceptance.all(messages)):

@@ -169,15 +169,8 @@ async def _final(
 
 
 def _envelope(call: Call, operation_id: str, campaign_id: UUID) -> dict[str, str]:
-    fields = {
-        "id": operation_id,
-        "source": SOURCE,
-        "subject": str(campaign_id),
-        "correlationid": call.ids.correlation_id,
-    }
-    if call.ids.traceparent:
-        fields["traceparent"] = call.ids.traceparent
-    return fields
+    named = {"id": operation_id, "source": SOURCE, "subject": str(campaign_id)}
+    return named | call.ids.marks
 
 
 def _in_whose_name(call: Call) -> str | None:

@@ -1,6 +1,5 @@
 """Work for the relay: its outbox, its dead-letter office, and what others give the office."""
 
-from dataclasses import replace
 from uuid import uuid4
 
 from events.base import now
@@ -53,8 +52,7 @@ class Office(Queued):
         at = now().isoformat()
         died = {REASON: "poison", ERROR_CLASS: "POISON", PLACE: "handler", LAST_FAILED: at}
         letters = [
-            replace(
-                message_of(event),
+            message_of(event)._replace(
                 exchange=topology.DEAD,
                 routing_key="campaigns.apply",
                 headers=died,
