@@ -7,22 +7,20 @@ from typing import ClassVar, Literal
 from uuid import UUID
 
 from events.base import Data, Event
-from events.users import SealedRequest
+from events.users import SealedEvent
 from schemas.base import Platform
 
 
-class PlatformConnectRequested(Event):
-    """An owner has consented at a platform; on ``adrelay.requests`` only."""
+class PlatformConnectRequested(SealedEvent):
+    """An owner has consented at a platform."""
 
     type: Literal["platform.connect_requested.v1"] = "platform.connect_requested.v1"
-    data: SealedRequest
 
 
-class PlatformDisconnectRequested(Event):
-    """An owner takes the consent back; on ``adrelay.requests`` only."""
+class PlatformDisconnectRequested(SealedEvent):
+    """An owner takes the consent back."""
 
     type: Literal["platform.disconnect_requested.v1"] = "platform.disconnect_requested.v1"
-    data: SealedRequest
 
 
 class ConnectedAccount(Data):

@@ -19,53 +19,55 @@ class SealedRequest(Data):
     sealed: Sealed
 
 
-class RegistrationRequested(Event):
+class SealedEvent(Event):
+    """A request that only the auth worker can open.
+
+    All but a registration travel on ``adrelay.requests`` only.
+    """
+
+    data: SealedRequest
+
+
+class RegistrationRequested(SealedEvent):
     """Somebody wants an account."""
 
     type: Literal["registration.requested.v1"] = "registration.requested.v1"
-    data: SealedRequest
 
 
-class LoginRequested(Event):
-    """Somebody wants a session; on ``adrelay.requests`` only."""
+class LoginRequested(SealedEvent):
+    """Somebody wants a session."""
 
     type: Literal["login.requested.v1"] = "login.requested.v1"
-    data: SealedRequest
 
 
-class RefreshRequested(Event):
-    """Somebody wants new tokens for a refresh token; on ``adrelay.requests`` only."""
+class RefreshRequested(SealedEvent):
+    """Somebody wants new tokens for a refresh token."""
 
     type: Literal["refresh.requested.v1"] = "refresh.requested.v1"
-    data: SealedRequest
 
 
-class LogoutRequested(Event):
-    """Somebody wants to end a session; on ``adrelay.requests`` only."""
+class LogoutRequested(SealedEvent):
+    """Somebody wants to end a session."""
 
     type: Literal["logout.requested.v1"] = "logout.requested.v1"
-    data: SealedRequest
 
 
-class SessionEndRequested(Event):
-    """Somebody wants to end a session of their own, or all others; on ``adrelay.requests`` only."""
+class SessionEndRequested(SealedEvent):
+    """Somebody wants to end a session of their own, or all others."""
 
     type: Literal["session.end_requested.v1"] = "session.end_requested.v1"
-    data: SealedRequest
 
 
-class PasswordChangeRequested(Event):
-    """Somebody wants another password; on ``adrelay.requests`` only."""
+class PasswordChangeRequested(SealedEvent):
+    """Somebody wants another password."""
 
     type: Literal["password.change_requested.v1"] = "password.change_requested.v1"
-    data: SealedRequest
 
 
-class UserRoleChangeRequested(Event):
-    """An admin wants an account to have another role; on ``adrelay.requests`` only."""
+class UserRoleChangeRequested(SealedEvent):
+    """An admin wants an account to have another role."""
 
     type: Literal["user.role_change_requested.v1"] = "user.role_change_requested.v1"
-    data: SealedRequest
 
 
 class UserRef(Data):
