@@ -4,6 +4,7 @@ epmd (Erlang's name server) is started first and as our own child, so that the n
 on its own port and it can be ended by its process id like everything else.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -32,7 +33,12 @@ ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none 
 
 
 def program() -> str | None:
-    """Find the server's own start script; the distribution's wrapper insists on its own paths."""
+    """Find the server's own start script; the distribution's wrapper insists on its own paths.
+
+    ``RABBITMQ_PROGRAM`` names another one, such as that of a newer version to be tried.
+    """
+    if named := os.environ.get("RABBITMQ_PROGRAM"):
+        return named
     for folder in sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*")):
         return str(folder / "sbin" / "rabbitmq-server")
     return shutil.which("rabbitmq-server")
