@@ -66,6 +66,17 @@ async def keep(stage: Stage, resources: Resources | None = None) -> int:
     return await keep_once(worker, Vault(worker.settings))
 
 
+async def keep_slowly(stage: Stage, latency_ms: int) -> "asyncio.Task[int]":
+    """Begin to renew what is due, and stop where the platform has been asked."""
+    await make_due(stage)
+    await stage.sandbox.faults("claude", latency_ms=latency_ms)
+    keeping = asyncio.create_task(keep(stage))
+    async with asyncio.timeout(10):
+        while not await sql(stage, "select 1 from platform_accounts where leased_until > now()"):
+            await asyncio.sleep(0.01)
+    return keeping
+
+
 async def told(stage: Stage) -> list[str]:
     rows = await sql(
         stage, "select routing_key from outbox where routing_key like 'platform.%' order by id"
@@ -115,13 +126,7 @@ async def test_no_transaction_is_open_while_the_platform_is_asked(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     await stage.connect(browser, owner)
-    await make_due(stage)
-    await stage.sandbox.faults("claude", latency_ms=1_500)
-    keeping = asyncio.create_task(keep(stage))
-
-    async with asyncio.timeout(10):
-        while not await sql(stage, "select 1 from platform_accounts where leased_until > now()"):
-            await asyncio.sleep(0.01)
+    keeping = await keep_slowly(stage, latency_ms=1_500)
     open_ones = await sql(
         stage,
         "select 1 from pg_stat_activity where state like 'idle in transaction%'"
@@ -206,12 +211,7 @@ async def test_tokens_that_are_renewed_while_the_owner_disconnects_are_those_rev
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     await stage.connect(browser, owner)
-    await make_due(stage)
-    await stage.sandbox.faults("claude", latency_ms=500)
-    keeping = asyncio.create_task(keep(stage))
-    async with asyncio.timeout(10):
-        while not await sql(stage, "select 1 from platform_accounts where leased_until > now()"):
-            await asyncio.sleep(0.01)
+    keeping = await keep_slowly(stage, latency_ms=500)
     assert (await browser.delete(f"{PLATFORM}/claude", headers=owner.headers)).status == 202
     assert (await browser.delete(f"{PLATFORM}/claude", headers=owner.headers)).status == 202
     assert await keeping == 1
