@@ -28,7 +28,9 @@ WINDOW = 256
 BATCHES = 4
 # Publishes that may wait to be written; more of them gather only while the broker reads nothing.
 BEHIND = 16 * WINDOW
-REFUSED = 1.0  # seconds of nothing but refusals, until a channel is given up
+# Seconds without a success, until a channel is given up that only refuses, or is silent.
+REFUSED = 1.0
+SILENT = 5.0
 
 log = telemetry.get_logger(__name__)
 
@@ -41,8 +43,8 @@ class Publisher:
         self._link = Link(settings, f"{name}:publish")
         self._timeout = settings.broker_timeout
         self._outgoing: Outgoing | None = None
-        self._refused_since: float | None = None
-        self._refusing = asyncio.Event()
+        self._failing_since: float | None = None
+        self._useless = asyncio.Event()
         self._ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._window = asyncio.Semaphore(WINDOW)
@@ -88,7 +90,7 @@ class Publisher:
         if failed is not None:
             self._judge([failed])
             raise failed
-        self._refused_since = None
+        self._failing_since = None
 
     async def publish_all(
         self,
@@ -117,19 +119,22 @@ class Publisher:
         return verdicts
 
     def _judge(self, verdicts: Sequence[PublishFailed | None]) -> None:
-        """Give a channel up that has refused all for a while.
+        """Give a channel up on which nothing has succeeded for a while.
 
-        A channel whose first publish met a quorum queue's dead leader is refused on 3.10
-        until that broker is back; a fresh one is not (seen on a cluster of three).
+        On 3.10 a channel whose first publish met a quorum queue's dead leader is refused until
+        that broker is back, and one that was open while the majority was lost may never be
+        answered again; a fresh one is not (seen on a cluster of three).
         """
-        if not verdicts or not all(isinstance(verdict, BrokerRefused) for verdict in verdicts):
-            self._refused_since = None
+        failures = [v for v in verdicts if isinstance(v, BrokerRefused | PublishUnknown)]
+        if not failures or len(failures) < len(verdicts):
+            self._failing_since = None
             return
         now = time.monotonic()
-        if self._refused_since is None:
-            self._refused_since = now
-        elif now - self._refused_since > REFUSED:
-            self._refusing.set()
+        silent = any(isinstance(failure, PublishUnknown) for failure in failures)
+        if self._failing_since is None:
+            self._failing_since = now
+        elif now - self._failing_since > (SILENT if silent else REFUSED):
+            self._useless.set()
 
     async def _send(self, message: Message, limit: float) -> PublishFailed | None:
         if self._window.locked():  # rarely, so only then is the wait for a turn watched
@@ -177,15 +182,27 @@ class Publisher:
             await backoff.sleep()
 
     async def _until_useless(self, channel: Channel) -> None:
-        """Wait until a channel is closed, or refuses all and is closed for that."""
-        self._refused_since = None
-        self._refusing.clear()
-        refusing = asyncio.create_task(self._refusing.wait())
-        try:
-            await asyncio.wait({channel.closing, refusing}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            refusing.cancel()
-        if not channel.is_closed:
-            log.warning("the broker refuses all on a channel: opening another")
-            with contextlib.suppress(Outage):
-                await guarded(channel.close(), self._timeout)
+        """Wait until a channel is closed, or of no use and is closed for that."""
+        while not channel.is_closed:
+            self._failing_since = None
+            self._useless.clear()
+            useless = asyncio.create_task(self._useless.wait())
+            try:
+                await asyncio.wait({channel.closing, useless}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                useless.cancel()
+            if not channel.is_closed and not await _is_blocked(channel):
+                log.warning("nothing succeeds on a channel: opening another")
+                with contextlib.suppress(Outage):
+                    await guarded(channel.close(), self._timeout)
+                return
+
+
+async def _is_blocked(channel: Channel) -> bool:
+    """Tell whether an alarm keeps the broker from answering: on no channel it would."""
+    try:
+        async with asyncio.timeout(0):
+            await channel.connection.ready()
+    except TimeoutError:
+        return True
+    return False

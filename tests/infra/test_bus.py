@@ -7,7 +7,7 @@ import pytest
 from aio_pika.abc import AbstractConnection
 from pamqp.common import FieldTable
 
-from infra import declaration, topology
+from infra import bus, declaration, topology
 from infra.bus import Publisher
 from infra.errors import PublishUnknown, Unroutable
 from infra.message import Message, message_of
@@ -102,6 +102,27 @@ async def test_a_channel_that_refuses_all_is_given_up_for_another(
         await queue.purge()
         await channel.queue_delete("full")
     await publisher.publish(message_of(report(1)))
+
+
+async def test_a_channel_that_is_never_answered_is_given_up_unless_an_alarm_silences_it(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "SILENT", 0.3)
+    publisher = resources.publisher
+    first = publisher._outgoing
+    assert first is not None
+    first._channel.write_queue = asyncio.Queue()  # What is written there reaches nobody.
+
+    async def answered() -> bool:
+        return await publisher.publish_all([message_of(report(1))], timeout=0.1) == [None]
+
+    unblocked = first._channel.connection._Connection__connection_unblocked  # type: ignore[attr-defined]
+    unblocked.clear()
+    assert not any([await answered() for _ in range(6)])
+    assert publisher._outgoing is first
+    unblocked.set()
+    await until(answered, 20)
+    assert publisher._outgoing not in (first, None)
 
 
 # aiormq leaves the socket of a connection attempt that timed out to the garbage collector.
