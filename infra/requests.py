@@ -22,6 +22,7 @@ from infra.outgoing import user_of
 from infra.settings import Settings
 
 REPLY_TO = "amq.rabbitmq.reply-to"
+CLOSING = 1.0  # seconds for a channel that is given up
 
 
 class Requester:
@@ -55,7 +56,9 @@ class Requester:
         Raises ``Outage`` when no answer comes in time.
         """
         correlation_id = uuid4().hex
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        answer: asyncio.Future[dict[str, Any]] = loop.create_future()
         self._waiting[correlation_id] = answer
         request = message._replace(
             correlation_id=correlation_id,
@@ -63,16 +66,17 @@ class Requester:
             expiration_ms=None if message.persistent else int(timeout * 1000),
         )
         try:
-            async with asyncio.timeout(timeout):
-                await self._publish(request)
+            await self._publish(request, until)
+            async with asyncio.timeout_at(until):
                 return await answer
         except TimeoutError as error:
             raise Outage("no worker has answered in time") from error
         finally:
             del self._waiting[correlation_id]
 
-    async def _publish(self, request: Message) -> None:
-        channel = await self._open()
+    async def _publish(self, request: Message, until: float) -> None:
+        async with asyncio.timeout_at(until):
+            channel = await self._open()
         publishing = channel.basic_publish(
             request.body,
             exchange=request.exchange,
@@ -81,9 +85,10 @@ class Requester:
             mandatory=True,
         )
         try:
-            answer = await guarded(publishing, self._limit)
+            left = until - asyncio.get_running_loop().time()
+            answer = await guarded(publishing, min(left, self._limit))
         except Outage:
-            # Refused or stuck: a channel may stay so (see infra/bus.py); the next asks on another.
+            # Refused or silent: a channel may stay so (see infra/bus.py); the next asks on another.
             await self._give_up(channel)
             raise
         if not isinstance(answer, Basic.Ack):
@@ -93,7 +98,7 @@ class Requester:
         if self._channel is channel:
             self._channel = None
         with contextlib.suppress(Outage):
-            await guarded(channel.close(), self._limit)
+            await guarded(channel.close(), CLOSING)
 
     async def _open(self) -> Channel:
         async with self._lock:

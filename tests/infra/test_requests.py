@@ -99,6 +99,23 @@ async def test_a_request_expires_with_its_deadline_and_a_late_worker_never_sees_
     assert seen == ["new"]
 
 
+async def test_a_channel_that_is_never_answered_does_not_spoil_the_next(
+    resources: Resources,
+) -> None:
+    async with (
+        answering(resources, echo),
+        Requester(as_user(INGRESS, resources.settings), "test") as requester,
+    ):
+        await requester.ask(request(), 10)
+        silent = requester._channel
+        assert silent is not None
+        silent.write_queue = asyncio.Queue()  # What is written there reaches nobody.
+        with pytest.raises(Outage):
+            await requester.ask(request(), 0.3)
+        assert (await requester.ask(request(), 10))["status"] == 200
+        assert requester._channel is not silent
+
+
 async def test_a_request_that_the_broker_refuses_does_not_spoil_the_next(
     resources: Resources, broker: AbstractConnection
 ) -> None:
