@@ -1,6 +1,7 @@
 """The load generator: uniquely numbered events over AMQP and HTTP, at a steady pace."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -85,15 +86,20 @@ class Load:
     async def insist(self, seconds: float) -> None:
         """Send every other event of unknown fate again until it is taken; the rest stays unknown.
 
-        So both kinds of client are there: who repeats, and who gives up.
+        So both kinds of client are there: who repeats, and who gives up. Fails once nothing
+        more has been taken for ``seconds``.
         """
-        async with asyncio.timeout(seconds):
+        fewest = math.inf
+        async with asyncio.timeout(seconds) as patience:
             while again := [s for s in self.history.having(Answer.UNKNOWN) if s.number % 2]:
+                if len(again) < fewest:
+                    fewest = len(again)
+                    patience.reschedule(asyncio.get_running_loop().time() + seconds)
                 self.history.resent += len(again)
-                for start in range(0, len(again), BURST):
-                    part = again[start : start + BURST]
-                    await self._publish([s for s in part if s.way is Way.AMQP])
-                    await self._post([s for s in part if s.way is Way.HTTP])
+                await self._publish([s for s in again if s.way is Way.AMQP])
+                lost = [s for s in again if s.way is Way.HTTP]
+                for start in range(0, len(lost), BURST):
+                    await self._post(lost[start : start + BURST])
                 await asyncio.sleep(PAUSE)
 
     async def burst(self, way: Way, count: int = BURST) -> list[Sent]:

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -182,8 +182,11 @@ class World:
         return found
 
     def keep_logs(self) -> Path:
-        """Write what the processes have said beside the history; tells the folder."""
+        """Write what the processes have said, and how the queues stand, beside the history."""
         folder = self.history.file.parent
+        with suppress(OSError):
+            queues = self.servers.services.operator.call("GET", "queues", self.vhost)
+            (folder / "queues.json").write_bytes(orjson.dumps(queues))
         for name, process in self.processes.items():
             (folder / f"{name}.log").write_text(process.output)
         return folder
