@@ -122,8 +122,9 @@ class Publisher:
         """Give a channel up on which nothing has succeeded for a while.
 
         On 3.10 a channel whose first publish met a quorum queue's dead leader is refused until
-        that broker is back, and one that was open while the majority was lost may never be
-        answered again; a fresh one is not (seen on a cluster of three).
+        that broker is back, and before 4.2 one that has published during a partition may never
+        be answered again (rabbitmq-server, pull request 14589); both seen on a cluster of
+        three. A fresh channel is.
         """
         failures = [v for v in verdicts if isinstance(v, BrokerRefused | PublishUnknown)]
         if not failures or len(failures) < len(verdicts):
