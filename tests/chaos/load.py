@@ -89,18 +89,18 @@ class Load:
         So both kinds of client are there: who repeats, and who gives up. Fails once nothing
         more has been taken for ``seconds``.
         """
-        fewest = math.inf
-        async with asyncio.timeout(seconds) as patience:
-            while again := [s for s in self.history.having(Answer.UNKNOWN) if s.number % 2]:
-                if len(again) < fewest:
-                    fewest = len(again)
-                    patience.reschedule(asyncio.get_running_loop().time() + seconds)
-                self.history.resent += len(again)
-                await self._publish([s for s in again if s.way is Way.AMQP])
-                lost = [s for s in again if s.way is Way.HTTP]
-                for start in range(0, len(lost), BURST):
-                    await self._post(lost[start : start + BURST])
-                await asyncio.sleep(PAUSE)
+        loop = asyncio.get_running_loop()
+        fewest, until = math.inf, 0.0
+        while again := [s for s in self.history.having(Answer.UNKNOWN) if s.number % 2]:
+            if len(again) < fewest:
+                fewest, until = len(again), loop.time() + seconds
+            assert loop.time() < until, f"none of {fewest} is taken in {seconds:.0f} s"
+            self.history.resent += len(again)
+            await self._publish([s for s in again if s.way is Way.AMQP])
+            lost = [s for s in again if s.way is Way.HTTP]
+            for start in range(0, len(lost), BURST):
+                await self._post(lost[start : start + BURST])
+            await asyncio.sleep(PAUSE)
 
     async def burst(self, way: Way, count: int = BURST) -> list[Sent]:
         """Send fresh events at once."""
