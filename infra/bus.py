@@ -122,8 +122,9 @@ class Publisher:
         """Give a channel up on which nothing has succeeded for a while.
 
         On 3.10 a channel whose first publish met a quorum queue's dead leader is refused until
-        that broker is back, and before 4.2 one that has published during a partition may never
-        be answered again (rabbitmq-server, pull request 14589); both seen on a cluster of
+        that broker is back, before 4.2 one that has published during a partition may never be
+        answered again (rabbitmq-server, pull request 14589), and up to 3.10 none may be
+        answered but for its first publishes (pull request 9165); all seen on a cluster of
         three. A fresh channel is.
         """
         failures = [v for v in verdicts if isinstance(v, BrokerRefused | PublishUnknown)]

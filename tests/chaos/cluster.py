@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import orjson
 from pydantic import SecretStr
 
 from infra.definitions import OPS, VHOST
@@ -29,6 +30,7 @@ from tests.services import Services, as_user
 
 SIZE = 3
 START_SECONDS = 120.0
+WHOLE_SECONDS = 60.0
 QUEUE_TYPES = {"quorum": "leader", "stream": "leader", "classic": "node"}
 CONFIG = """[
  {{kernel, [{{net_ticktime, 10}}]}},
@@ -75,6 +77,13 @@ class Cluster:
         """Find the node that leads a queue; for a classic one, the node that has it."""
         found = self.queue(queue)
         return self.named(found[QUEUE_TYPES[found["type"]]])
+
+    def writer(self, stream: str) -> Servers:
+        """Find the node that leads a stream, as its coordinator has it."""
+        words = ("stream_status", stream, "--vhost", VHOST, "--formatter", "json")
+        told = self.nodes[0].control(*words, tool="rabbitmq-streams")
+        (leader,) = (member["node"] for member in orjson.loads(told) if member["role"] == "writer")
+        return self.named(leader)
 
     def is_whole(self) -> bool:
         """Tell whether every node runs and sees the others, and every queue all its members."""

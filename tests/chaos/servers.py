@@ -74,12 +74,12 @@ class Servers:
             if process.is_running():
                 process.resume()
 
-    def control(self, *words: str) -> str:
-        """Run ``rabbitmqctl`` against the private node."""
+    def control(self, *words: str, tool: str = "rabbitmqctl") -> str:
+        """Run a command line tool of the broker against the private node."""
         place, ports = self.services.place, self.services.ports
         account = account_of(rabbitmq.NAME)
         folder = place.folder(rabbitmq.NAME, account)
-        program = Path(rabbitmq.program() or "").with_name("rabbitmqctl")
+        program = Path(rabbitmq.program() or "").with_name(tool)
         env = environment(folder) | {
             "ERL_EPMD_PORT": str(ports.epmd),
             "RABBITMQ_NODENAME": f"adrelay_{place.tag}@localhost",

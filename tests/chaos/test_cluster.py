@@ -9,18 +9,16 @@ from uuid import uuid4
 
 import psutil
 import pytest
-from aio_pika import Message
-from aio_pika.exceptions import AMQPError
 from aiohttp import ClientSession, ClientTimeout
 
 from infra import declaration, topology
-from tests.chaos.cluster import SIZE, Cluster
+from tests.chaos import event_log
+from tests.chaos.cluster import SIZE, WHOLE_SECONDS, Cluster
 from tests.chaos.nemesis import HEARTBEAT, Nemesis
 from tests.chaos.servers import BROKER, Servers
 from tests.chaos.world import World
 from tests.infra.ledger import QUEUE, until
 from tests.processes import running
-from tests.services import TESTER
 
 pytestmark = [
     pytest.mark.long,
@@ -28,9 +26,7 @@ pytestmark = [
     pytest.mark.timeout(480),
 ]
 
-WHOLE_SECONDS = 60.0
 REJOIN_SECONDS = 15.0
-CONFIRM_SECONDS = 20.0
 # After so long the library gives a silent peer up.
 SILENCE = (HEARTBEAT + 1) * 3.0
 
@@ -92,10 +88,30 @@ async def test_without_a_majority_the_ingress_accepts_and_loses_nothing(
             for processes in frozen:
                 cluster.nodes[0].thaw(processes)
         await until(lambda: asyncio.to_thread(cluster.is_whole), WHOLE_SECONDS)
-        await _confirm_again(nemesis, cluster)
+        await event_log.confirm_again(nemesis, cluster)
         return paused
 
     await nemesis.strike("cluster: majority lost and regained", lose)
+
+
+async def test_an_event_log_whose_leader_the_cluster_has_lost_track_of(
+    cluster_nemesis: Nemesis, cluster: Cluster
+) -> None:
+    """What the test above has left behind in a few of its runs, done on purpose.
+
+    The cluster's book names a dead process as the leader of the stream, and up to 3.10 each
+    publish looks there, so that only the first ones of a channel are confirmed
+    (rabbitmq-server, pull request 9165). Only another leader mends it.
+    """
+    nemesis = cluster_nemesis
+
+    async def forget() -> bool:
+        accepted = nemesis.world.load.statuses[202]
+        await asyncio.to_thread(event_log.lose_track, cluster)
+        await until(lambda: _outbox_holds(nemesis, accepted), SILENCE)
+        return await event_log.confirm_again(nemesis, cluster)
+
+    await nemesis.strike("cluster: event log without confirms", forget)
 
 
 async def test_two_nodes_that_are_killed_at_once_come_back(
@@ -196,35 +212,6 @@ async def _rejoin(cluster: Cluster, node: Servers) -> None:
     except TimeoutError:
         await asyncio.to_thread(node.kill, BROKER)
         await asyncio.to_thread(node.start, BROKER)
-
-
-async def _confirm_again(nemesis: Nemesis, cluster: Cluster) -> None:
-    """Do what docs/operator.md says (AdrelayOutboxStuck) where the event log is not confirmed.
-
-    A stream may stay without confirms after its cluster has lost its majority (seen on 3.10.8,
-    with channels that were opened afterwards); whoever publishes waits for it.
-    """
-    try:
-        await until(lambda: _history_confirms(nemesis.world), CONFIRM_SECONDS)
-    except TimeoutError:
-        nemesis.report.say("the event log is not confirmed: restarting the brokers")
-        for node in cluster.nodes:
-            await asyncio.to_thread(node.kill, BROKER)
-            await asyncio.to_thread(node.start, BROKER)
-            await until(lambda: asyncio.to_thread(cluster.is_whole), WHOLE_SECONDS)
-
-
-async def _history_confirms(world: World) -> bool:
-    """Tell whether what a fresh channel publishes into the event log alone is confirmed."""
-    try:
-        async with asyncio.timeout(CONFIRM_SECONDS), world.broker() as broker:
-            channel = await broker.channel()
-            probe = Message(b"", user_id=TESTER)
-            for _ in range(3):
-                await channel.default_exchange.publish(probe, topology.HISTORY, timeout=5)
-    except (TimeoutError, AMQPError):
-        return False
-    return True
 
 
 async def _login_is_answered(world: World) -> bool:
