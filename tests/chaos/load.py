@@ -1,7 +1,6 @@
 """The load generator: uniquely numbered events over AMQP and HTTP, at a steady pace."""
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from infra.message import Message, message_of
 from infra.topology import EVENTS
 from tests.chaos.fate import Fate, fate
 from tests.chaos.history import Answer, History, Sent, Way
+from tests.chaos.patience import Patience
 from tests.infra.ledger import report
 
 BURST = 20  # events at once on each way
@@ -89,12 +89,10 @@ class Load:
         So both kinds of client are there: who repeats, and who gives up. Fails once nothing
         more has been taken for ``seconds``.
         """
-        loop = asyncio.get_running_loop()
-        fewest, until = math.inf, 0.0
+        patience = Patience(seconds)
         while again := [s for s in self.history.having(Answer.UNKNOWN) if s.number % 2]:
-            if len(again) < fewest:
-                fewest, until = len(again), loop.time() + seconds
-            assert loop.time() < until, f"none of {fewest} is taken in {seconds:.0f} s"
+            left = len(again)
+            assert patience.lasts(left), f"none of {left} is taken in {seconds:.0f} s"
             self.history.resent += len(again)
             await self._publish([s for s in again if s.way is Way.AMQP])
             lost = [s for s in again if s.way is Way.HTTP]

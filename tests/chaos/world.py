@@ -1,7 +1,6 @@
 """The system under chaos: an ingress, a relay, two workers; what can be seen of it from outside."""
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -29,6 +28,7 @@ from schemas.accounts import User
 from tests.chaos.history import Answer, History
 from tests.chaos.invariants import DeadLetter, Findings, Footprint
 from tests.chaos.load import Load
+from tests.chaos.patience import Patience
 from tests.chaos.servers import Servers
 from tests.chaos.worker import CREATE, CREATE_NEWEST
 from tests.infra.ledger import QUEUE, depth
@@ -108,12 +108,9 @@ class World:
 
         Fails, and says what is left, once nothing has reached its end for ``seconds``.
         """
-        loop = asyncio.get_running_loop()
-        fewest, until = math.inf, 0.0
+        patience = Patience(seconds)
         while left := await self._left():
-            if sum(left.values()) < fewest:
-                fewest, until = sum(left.values()), loop.time() + seconds
-            if loop.time() > until:
+            if not patience.lasts(sum(left.values())):
                 found = {
                     **left,
                     "in hand": await self._in_hand(),
