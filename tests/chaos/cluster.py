@@ -31,7 +31,6 @@ from tests.services import Services, as_user
 SIZE = 3
 START_SECONDS = 120.0
 WHOLE_SECONDS = 60.0
-QUEUE_TYPES = {"quorum": "leader", "stream": "leader", "classic": "node"}
 CONFIG = """[
  {{kernel, [{{net_ticktime, 10}}]}},
  {{aten, [{{poll_interval, 1000}}]}},
@@ -74,12 +73,11 @@ class Cluster:
         return dict(self.call("queues", VHOST, name))
 
     def leader(self, queue: str) -> Servers:
-        """Find the node that leads a queue; for a classic one, the node that has it."""
-        found = self.queue(queue)
-        return self.named(found[QUEUE_TYPES[found["type"]]])
+        """Find the node that leads a quorum queue."""
+        return self.named(self.queue(queue)["leader"])
 
     def writer(self, stream: str) -> Servers:
-        """Find the node that leads a stream, as its coordinator has it."""
+        """Find the node that leads a stream, whatever the record of the queue says."""
         words = ("stream_status", stream, "--vhost", VHOST, "--formatter", "json")
         told = self.nodes[0].control(*words, tool="rabbitmq-streams")
         (leader,) = (member["node"] for member in orjson.loads(told) if member["role"] == "writer")
