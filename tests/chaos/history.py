@@ -62,11 +62,11 @@ class History:
         return sent
 
     def note(self, answers: Iterable[tuple[Sent, Answer]]) -> None:
-        """Keep answers; an ``ok`` is never taken back by a later one."""
+        """Keep answers; one ``ok`` is enough, whichever try it is the answer to."""
         lines = []
         for sent, answer in answers:
             sent.tries += 1
-            if sent.answer is Answer.UNKNOWN:
+            if sent.answer is Answer.UNKNOWN or answer is Answer.OK:
                 sent.answer = answer
             line = {"n": sent.number, "way": sent.way, "at": time(), "answer": answer}
             lines.append(orjson.dumps(line) + b"\n")

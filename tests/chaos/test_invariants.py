@@ -87,3 +87,13 @@ def test_a_long_fault_may_hold_a_retry_up(sound: Findings) -> None:
 
 def test_the_file_has_a_line_for_each_answer(sound: Findings) -> None:
     assert len(sound.history.file.read_text().splitlines()) == 7
+
+
+@pytest.mark.parametrize("answers", [(Answer.REFUSED, Answer.OK), (Answer.OK, Answer.REFUSED)])
+def test_an_event_is_accepted_whichever_of_its_copies_is(
+    tmp_path: Path, answers: tuple[Answer, Answer]
+) -> None:
+    history = History(tmp_path / "history.jsonl")
+    sent = history.send(1, Way.AMQP)
+    history.note((sent, answer) for answer in answers)
+    assert sent.answer is Answer.OK
