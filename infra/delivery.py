@@ -21,6 +21,7 @@ from events.base import Event, MissingAttributes, decode, decode_binary, now
 from infra import topology
 from infra.errors import Permanent
 from infra.properties import user_id_in
+from schemas.escaping import NAME_LENGTH, escaped
 
 KEY = "x-adrelay-key"  # the routing key of the first publish
 ATTEMPT = "x-adrelay-attempt"  # failed attempts so far
@@ -30,6 +31,7 @@ USER = "x-adrelay-user"  # the user id that the broker validated at the first pu
 REPLAYS = "x-adrelay-replays"  # how often a person replayed it
 
 CLOCK_SKEW = timedelta(minutes=5)
+MESSAGE_LENGTH = 300  # characters of what the parser says about one field
 COUNTED = b"x-delivery-count"
 PREFIXES = ("cloudEvents_", "cloudEvents:")  # CloudEvents AMQP binding, section 3.1
 
@@ -236,7 +238,8 @@ def _check(event: Event, routing_key: str, kind: str) -> None:
 def in_words(error: ValidationError) -> str:
     """Tell what is wrong with an event, field by field, without quoting its values."""
     lines = [
-        f"{'.'.join(str(part) for part in line['loc']) or 'event'}: {line['msg']}"
+        f"{'.'.join(escaped(str(part), NAME_LENGTH) for part in line['loc']) or 'event'}: "
+        f"{escaped(line['msg'], MESSAGE_LENGTH)}"
         for line in error.errors(include_input=False, include_url=False, include_context=False)
     ]
     shown = lines[:20]

@@ -16,6 +16,8 @@ Anything else that a handler raises is a bug and counts as transient.
 from collections.abc import Sequence
 from typing import Any
 
+from schemas.escaping import REASON_LENGTH, escaped
+
 
 class Failure(Exception):
     """An event was not handled; ``events`` names the guilty ones of a batch.
@@ -27,9 +29,13 @@ class Failure(Exception):
     code = "FAILURE"
 
     def __init__(self, reason: str, *, events: Sequence[Any] = (), code: str | None = None) -> None:
-        """Keep the reason, in words and without secrets: it is shown to people."""
-        super().__init__(reason)
-        self.reason = reason
+        """Keep the reason, in words and without secrets: it is shown to people.
+
+        It may quote what a publisher wrote, so it is escaped and bounded here, for all who
+        read it: dead letters, logs, operations.
+        """
+        self.reason = escaped(reason, REASON_LENGTH)
+        super().__init__(self.reason)
         self.events = tuple(events)
         self.guilty: Sequence[Any] = ()  # their deliveries, which the consumer finds
         self.code = code or type(self).code

@@ -6,6 +6,7 @@ JSON object a line with an allow-list of fields: what is not listed is not writt
 secret cannot slip through a careless ``extra``. A healthy message writes no line.
 """
 
+import atexit
 import logging
 import sys
 import traceback
@@ -14,6 +15,9 @@ from typing import Any
 
 import orjson
 from prometheus_client import Counter, Gauge, Histogram
+
+from infra.repeated_lines import RepeatedLines
+from schemas.escaping import escaped
 
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 AGE = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
@@ -188,14 +192,17 @@ FIELDS = (
     "platform",
     "campaign_id",
     "error",
+    "repeated",  # so many equal lines were counted instead of written
 )
+FIELD_LENGTH = 500  # characters of a field; the message may have as many
 
 
 class JsonLines(logging.Formatter):
     """Writes a record as one JSON object: time (UTC), level, logger, message, known fields.
 
     Of an exception the type and the places are written, never its text: database and
-    validation errors quote the data they choked on.
+    validation errors quote the data they choked on. Texts are bounded, and what is not
+    printable in them is escaped: publishers have written some of them.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -204,12 +211,12 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": escaped(record.getMessage(), FIELD_LENGTH),
         }
         for name in FIELDS:
             value = record.__dict__.get(name)
             if value is not None:
-                line[name] = value
+                line[name] = escaped(value, FIELD_LENGTH) if isinstance(value, str) else value
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__name__
             frames = traceback.extract_tb(record.exc_info[2])[-8:]
@@ -218,9 +225,15 @@ class JsonLines(logging.Formatter):
 
 
 def configure_logging(level: str) -> None:
-    """Send JSON lines to standard error; the AMQP libraries never below INFO (they log bodies)."""
+    """Send JSON lines to standard error; the AMQP libraries never below INFO (they log bodies).
+
+    Lines that repeat themselves are counted (``RepeatedLines``).
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
+    repeated = RepeatedLines(handler.handle)
+    handler.addFilter(repeated)
+    atexit.register(repeated.flush)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in ("aiormq", "aio_pika", "aiohttp.access", "alembic"):
         logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from schemas.base import Count, TolerantCamel
 from schemas.campaigns import ReportedStatus
+from schemas.escaping import escaped
 
 MICRO = Decimal("0.000001")
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
@@ -100,4 +101,4 @@ class MetricsUpdated(TolerantCamel):
 def in_words(errors: list[Any]) -> str:
     """Say in one line what pydantic found (``ValidationError.errors(include_input=False)``)."""
     found = (f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in errors[:5])
-    return "; ".join(found)[:500]
+    return escaped("; ".join(found), 500)

@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 
 from infra.deploy.env import environment_of
 from infra.deploy.procfile import Process
-from infra.deploy.services.daemon import open_log
+from infra.deploy.services.daemon import LARGE_LOG_BYTES, open_log, rotate_log
 from infra.deploy.services.place import CHECKOUT, Place
 from infra.deploy.status import Status, write_status
 
 FIRST_PAUSE = 0.5  # seconds
 LONGEST_PAUSE = 30.0
 HEALTHY_AFTER = 60.0
+LOGS_EVERY = 2.0  # seconds between two looks at the sizes of the logs
 # Longer than a worker's own deadline (25 s) and its closing (5 s).
 GRACE = 35.0
 
@@ -37,9 +38,18 @@ class Supervisor:
     """Runs a list of processes until it is told to stop."""
 
     def __init__(
-        self, place: Place, processes: Sequence[Process], environment: Mapping[str, str]
+        self,
+        place: Place,
+        processes: Sequence[Process],
+        environment: Mapping[str, str],
+        *,
+        most_log_bytes: int = LARGE_LOG_BYTES,
     ) -> None:
-        """Remember what to run; ``environment`` lies under what the files of the place say."""
+        """Remember what to run; ``environment`` lies under what the files of the place say.
+
+        A log of more than ``most_log_bytes`` is rotated: its lines move to ``.log.1``.
+        """
+        self._most_log_bytes = most_log_bytes
         self._place = place
         self._processes = processes
         self._environment = environment
@@ -65,6 +75,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             for process in self._processes:
                 group.create_task(self._keep(process), name=process.name)
+            group.create_task(self._keep_logs_small(), name="logs")
 
     async def _keep(self, process: Process) -> None:
         pause = 0.0
@@ -78,6 +89,15 @@ class Supervisor:
             pause = pause_after(pause, time.monotonic() - start)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), pause)
+
+    async def _keep_logs_small(self) -> None:
+        """Rotate the logs of the processes, and of the servers beside them, when they are large."""
+        while not self._stop.is_set():
+            for log in self._place.logs.glob("*.log"):
+                with contextlib.suppress(OSError):  # a full disk: the next round tries again
+                    await asyncio.to_thread(rotate_log, log, self._most_log_bytes)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), LOGS_EVERY)
 
     async def _start(self, process: Process) -> Child:
         with open_log(self._place.logs / f"{process.name}.log") as output:

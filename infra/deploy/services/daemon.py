@@ -6,6 +6,7 @@ The shell in between lets the server outlive the program that started it.
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -48,6 +49,21 @@ def open_log(log: Path) -> BinaryIO:
     if log.is_file() and log.stat().st_size > LARGE_LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
     return log.open("ab")
+
+
+def rotate_log(log: Path, most: int = LARGE_LOG_BYTES) -> bool:
+    """Move what stands in a log of more than ``most`` bytes to ``.log.1``; tells whether it did.
+
+    The log is copied and emptied, because its process goes on writing to the open file; it
+    appends, so its next line is the first one. Lines that come between copying the last
+    bytes and emptying the file are lost: some microseconds' worth.
+    """
+    if not log.is_file() or log.stat().st_size <= most:
+        return False
+    with log.open("r+b") as source, log.with_suffix(".log.1").open("wb") as kept:
+        shutil.copyfileobj(source, kept)
+        source.truncate(0)
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,3 +152,19 @@ async def test_what_a_killed_supervisor_left_behind_is_found_and_ended(place: Pl
 
     assert not read_status(place)["orphan"].is_alive
     assert end_survivors(place) == []
+
+
+async def test_the_log_of_a_process_that_writes_much_is_rotated_while_it_runs(place: Place) -> None:
+    code = "import time\nwhile True: print('line ' * 10_000, flush=True); time.sleep(0.01)"
+    talkative = python(code)
+    supervisor = Supervisor(place, [talkative], os.environ, most_log_bytes=100_000)
+    running = asyncio.create_task(supervisor.run())
+    log = place.logs / "one.log"
+    old = log.with_suffix(".log.1")
+    try:
+        await until(lambda: old.is_file() and log.stat().st_size < old.stat().st_size)
+    finally:
+        supervisor.stop()
+        await asyncio.wait_for(running, PATIENCE)
+    assert b"line" in old.read_bytes()[:20]
+    assert not log.read_bytes().startswith(b"\0")
