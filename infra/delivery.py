@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from events.base import Event, MissingAttributes, decode, decode_binary, now
 from infra import topology
+from infra.digest import digest
 from infra.errors import Permanent
 from infra.properties import user_id_in
 from schemas.escaping import NAME_LENGTH, escaped
@@ -200,13 +201,6 @@ def identity(event: Event) -> UUID:
     """Hash (source, id), by which two events are the same event, to 128 bits."""
     text = f"{event.source}\0{event.id}"
     return UUID(bytes=blake2b(text.encode(), digest_size=16).digest())
-
-
-def digest(event: Event) -> UUID:
-    """Hash what an event says (type, subject, data) to 128 bits."""
-    hashed = blake2b(f"{event.type}\0{event.subject or ''}\0".encode(), digest_size=16)
-    hashed.update(event.data.__pydantic_serializer__.to_json(event.data))
-    return UUID(bytes=hashed.digest())
 
 
 def _decode(cls: type[Event], delivery: Delivery) -> Event:

@@ -19,7 +19,8 @@ from handlers.metrics import record_metrics
 from infra import inbox, outbox, telemetry
 from infra.context import Context
 from infra.definitions import WORKERS
-from infra.delivery import Delivery, Received, digest, identity, receive
+from infra.delivery import Delivery, Received, identity, receive
+from infra.digest import digest
 from infra.errors import Transient
 from infra.message import message_of
 from infra.resources import Resources, open_resources

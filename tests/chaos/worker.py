@@ -13,7 +13,7 @@ from sqlalchemy import text
 from events import CampaignMetricsRecorded, CampaignMetricsReported
 from events.base import Event
 from infra.context import Context
-from infra.delivery import digest
+from infra.digest import digest
 from infra.errors import Permanent, Transient
 from infra.run import main
 from infra.subscription import Subscription

@@ -14,6 +14,7 @@ from typing import Any
 
 from events import CATALOGUE
 from events.base import Event
+from tests.events import digests
 from tests.events.compatibility import breaks
 
 PROSE = frozenset({"title", "description", "examples"})
@@ -87,6 +88,8 @@ def main(arguments: Sequence[str]) -> int:
             sys.stderr.write(f"{kind}: {sentence}\n")
     if lost:
         sys.stderr.write("nothing was recorded: a breaking edit is a new version (.v2)\n")
+    else:
+        digests.record()
     return 1 if lost else 0
 
 

@@ -10,7 +10,8 @@ from events.base import Event, encode, now
 from infra import topology
 from infra.attempt import Attempt, Outcome
 from infra.context import Context
-from infra.delivery import Delivery, Received, digest, identity
+from infra.delivery import Delivery, Received, identity
+from infra.digest import digest
 from infra.resources import Resources
 from infra.subscription import Handler, Subscription
 

@@ -12,7 +12,8 @@ from pamqp.commands import Basic
 from events import CampaignMetricsReported
 from events.base import Event, encode, now
 from infra import topology
-from infra.delivery import ATTEMPT, FIRST_FAILED, KEY, USER, WAITED, Delivery, digest, receive
+from infra.delivery import ATTEMPT, FIRST_FAILED, KEY, USER, WAITED, Delivery, receive
+from infra.digest import digest
 from infra.errors import Permanent
 
 KIND = "campaign.metrics_reported.v1"

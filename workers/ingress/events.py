@@ -5,7 +5,7 @@ from aiohttp import web
 from events.base import Event
 from events.campaigns import CampaignRequest
 from infra import telemetry
-from infra.delivery import digest
+from infra.digest import digest
 from infra.message import Message, message_of
 from infra.store.api_keys import ApiKey
 from workers.ingress.body import read_body

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from events.base import Event
 from infra import telemetry
-from infra.delivery import digest
+from infra.digest import digest
 from infra.operations import mint, seed_of
 from workers.ingress.gate import Call
 from workers.ingress.refusals import Detail, Refusal, invalid

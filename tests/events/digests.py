@@ -1,0 +1,38 @@
+"""The recorded digests of the examples: what the inbox holds of events that were handled.
+
+A digest that changes turns every repeated event into "another event under a known id", so
+none ever changes; examples that are new are added (``python -m tests.events.snapshots``).
+"""
+
+import json
+from pathlib import Path
+
+from events import CATALOGUE
+from events.base import decode
+from infra.digest import digest
+
+FILE = Path(__file__).parent / "digests.json"
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def recorded() -> dict[str, str]:
+    """Read the recorded digests, by event type and name of the example."""
+    found: dict[str, str] = json.loads(FILE.read_text())
+    return found
+
+
+def current() -> dict[str, str]:
+    """Take the digests of all examples as this release does."""
+    return {
+        f"{path.stem} {name}": digest(
+            decode(CATALOGUE[path.stem], json.dumps(example).encode())
+        ).hex
+        for path in sorted(FIXTURES.glob("*.json"))
+        for name, example in json.loads(path.read_text()).items()
+    }
+
+
+def record() -> None:
+    """Add the digests of new examples; those that are recorded stay as they are."""
+    known = recorded() if FILE.exists() else {}
+    FILE.write_text(json.dumps({**current(), **known}, indent=1, sort_keys=True) + "\n")
