@@ -5,8 +5,8 @@
     Redis                                                 written, replies, events
 
 A request that is repeated because its answer was lost comes to the same: a registration is
-the same by address and password, a refresh token yields its successor again, a session
-ends once.
+the same by ``Idempotency-Key``, address and password, a refresh token yields its successor
+again, a session ends once.
 """
 
 from collections.abc import Sequence

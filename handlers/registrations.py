@@ -1,7 +1,8 @@
 """A registration: checked, hashed, and settled with whoever has the address by then.
 
-The same registration again, by address and password, is answered as the first was: its
-sender may have missed the answer.
+The same registration again, by ``Idempotency-Key``, address and password, is answered as the
+first was: its sender may have missed the answer. Any other registration of an address that has
+an account is answered the same whatever its password is, so that it is no way to guess one.
 """
 
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,7 @@ from infra.resources import Resources
 from infra.seal import SealBroken
 from infra.sessions import Issued
 from infra.store.accounts import Account, find_account
-from schemas.accounts import Client, Registration, User
+from schemas.accounts import Client, KeyedRegistration, User
 
 TAKEN = refusal(409, "EMAIL_TAKEN", "There is an account with this e-mail address.")
 
@@ -43,7 +44,7 @@ class Candidate:
 
     request: RegistrationRequested
     account: Account
-    password: str = field(repr=False)
+    body: KeyedRegistration = field(repr=False)
     issued: Issued
     client: Client
 
@@ -53,7 +54,7 @@ async def open_registration(
 ) -> Candidate | Answer | Failure:
     """Check a registration and hash its password; what is not ours to open is dead."""
     try:
-        body, client = open_sealed(request, Registration, resources.settings)
+        body, client = open_sealed(request, KeyedRegistration, resources.settings)
     except SealBroken as broken:
         return Permanent(str(broken), code="SEAL_BROKEN")
     except ValidationError as error:
@@ -63,7 +64,7 @@ async def open_registration(
 
 
 async def _check(
-    request: RegistrationRequested, body: Registration, client: Client, resources: Resources
+    request: RegistrationRequested, body: KeyedRegistration, client: Client, resources: Resources
 ) -> Candidate | Answer:
     try:
         email = normalise_email(body.email)
@@ -74,11 +75,12 @@ async def _check(
         return Answer(request, invalid([{"field": "password", "message": weak}]))
     account = await account_of(resources, email)
     if account is not None:
-        return await _recognise(request, account, body.password, resources)
+        return await _repeat(request, account, body, resources)
     hashed = await resources.passwords.hash(body.password)
-    account = Account(User(id=uuid4(), email=email, role="manager"), hashed)
+    user = User(id=uuid4(), email=email, role="manager")
+    account = Account(user, hashed, body.registration_id)
     issued = await sessions_of(resources).start(account.user.id)
-    return Candidate(request, account, body.password, issued, client)
+    return Candidate(request, account, body, issued, client)
 
 
 async def settle(candidate: Candidate, added: set[UUID], ctx: Context) -> Answer:
@@ -98,14 +100,18 @@ async def settle(candidate: Candidate, added: set[UUID], ctx: Context) -> Answer
     winner = await find_account(ctx.tx, user.email)
     if winner is None:
         raise Transient("the account was taken and is gone", events=[candidate])
-    answer = await _recognise(request, winner, candidate.password, ctx.resources)
+    answer = await _repeat(request, winner, candidate.body, ctx.resources)
     return replace(answer, client=candidate.client)
 
 
-async def _recognise(
-    request: RegistrationRequested, account: Account, password: str, resources: Resources
+async def _repeat(
+    request: RegistrationRequested,
+    account: Account,
+    body: KeyedRegistration,
+    resources: Resources,
 ) -> Answer:
-    """Answer a registration whose address has an account: a repetition, or a stranger."""
-    if not await resources.passwords.verify(password, account.password_hash):
-        return Answer(request, TAKEN, subject=str(account.user.id))
-    return await let_in(request, account, resources, status=201)
+    """Answer a registration whose address has an account: a repetition of its own, or not."""
+    repeated = body.registration_id is not None and body.registration_id == account.registration_id
+    if repeated and await resources.passwords.verify(body.password, account.password_hash):
+        return await let_in(request, account, resources, status=201)
+    return Answer(request, TAKEN, subject=str(account.user.id))

@@ -9,7 +9,7 @@ import os
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -70,7 +70,10 @@ class Settings(RateSettings):
 
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         default=(),
-        description="Networks, separated by spaces, whose X-Forwarded-For is believed",
+        description="Networks, separated by spaces, of the proxies whose FORWARDED_HEADER counts",
+    )
+    forwarded_header: Literal["X-Forwarded-For", "Forwarded"] = Field(
+        default="X-Forwarded-For", description="Header in which these proxies name the client"
     )
 
     max_event_bytes: int = Field(default=256 * 1024, description="Largest event; more is dead")

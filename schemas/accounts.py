@@ -37,6 +37,15 @@ class Registration(Lenient):
     password: Password
 
 
+class KeyedRegistration(Registration):
+    """The same as the auth worker is asked for it.
+
+    ``registration_id`` is a keyed hash of the request's ``Idempotency-Key``, None without one.
+    """
+
+    registration_id: UUID | None = None
+
+
 class Login(Lenient):
     """The body of ``POST /api/v1/auth/login``."""
 

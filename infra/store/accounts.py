@@ -12,11 +12,11 @@ from schemas.accounts import Role, User, UserEntry
 
 # In the order of the addresses, so that two batches cannot wait for each other.
 INSERT = text("""
-    insert into users (id, email, password_hash, role)
-    select id, email, password_hash, role
-    from unnest(cast(:ids as uuid[]), cast(:emails as text[]),
-                cast(:hashes as text[]), cast(:roles as text[]))
-        as asked (id, email, password_hash, role)
+    insert into users (id, email, password_hash, role, registration_id)
+    select id, email, password_hash, role, registration_id
+    from unnest(cast(:ids as uuid[]), cast(:emails as text[]), cast(:hashes as text[]),
+                cast(:roles as text[]), cast(:registrations as uuid[]))
+        as asked (id, email, password_hash, role, registration_id)
     order by email
     on conflict (email) do nothing
     returning id
@@ -26,7 +26,8 @@ REPLACE_HASH = text("""
 """)
 PUT_ADMIN = text("""
     insert into users (id, email, password_hash, role) values (:id, :email, :hash, 'admin')
-    on conflict (email) do update set password_hash = excluded.password_hash, role = 'admin'
+    on conflict (email) do update
+        set password_hash = excluded.password_hash, role = 'admin', registration_id = null
     returning id
 """)
 
@@ -38,10 +39,14 @@ ORDERS = 0x6164_7265_6C61_79  # the name of the line; Postgres knows such locks 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user and the hash of the password, which leaves the auth worker never."""
+    """A user and the hash of the password, which leaves the auth worker never.
+
+    ``registration_id`` is what a repetition of the registration has in common with it.
+    """
 
     user: User
     password_hash: str = field(repr=False)
+    registration_id: UUID | None = field(default=None, repr=False)
 
 
 async def insert_accounts(tx: AsyncConnection, accounts: Sequence[Account]) -> set[UUID]:
@@ -56,6 +61,7 @@ async def insert_accounts(tx: AsyncConnection, accounts: Sequence[Account]) -> s
             "emails": [account.user.email for account in accounts],
             "hashes": [account.password_hash for account in accounts],
             "roles": [account.user.role for account in accounts],
+            "registrations": [account.registration_id for account in accounts],
         },
     )
     return {row.id for row in rows}
@@ -65,9 +71,10 @@ async def find_account(tx: AsyncConnection, key: str | UUID) -> Account | None:
     """Find an account by its normalised address or its id."""
     column = users.c.id if isinstance(key, UUID) else users.c.email
     row = (await tx.execute(select(users).where(column == key))).one_or_none()
-    return (
-        Account(User.model_validate(row, from_attributes=True), row.password_hash) if row else None
-    )
+    if row is None:
+        return None
+    user = User.model_validate(row, from_attributes=True)
+    return Account(user, row.password_hash, row.registration_id)
 
 
 async def find_user(tx: AsyncConnection, user_id: UUID) -> User | None:

@@ -25,6 +25,7 @@ users = Table(
     Column("email", Text, nullable=False, unique=True),
     Column("password_hash", Text, nullable=False),
     Column("role", Text, nullable=False),
+    Column("registration_id", Uuid),  # hash of the Idempotency-Key that it was registered with
     created(),
     CheckConstraint("role in ('admin', 'manager', 'viewer')", name="role"),
 )

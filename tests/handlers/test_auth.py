@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from pydantic import SecretStr
@@ -32,9 +32,12 @@ from infra.passwords import Passwords
 from infra.resources import Resources
 from infra.seal import seal
 from infra.settings import Settings
+from infra.store.accounts import Account, put_admin
 from infra.tokens import Verifier, make_keys
+from schemas.accounts import User
 
 EMAIL, PASSWORD = "ada@example.com", "plain but long enough"
+KEY, OTHER_KEY = "4a7e2f2a-8f5e-4c53-9d05-6a4b5e8f3a11", "b1946ac9-2492-4d23-8e0d-51ad7c1f6f0e"
 CLIENT = {"address": "203.0.113.9", "device": "a browser"}
 GRACELESS = {"refresh_grace_seconds": 0.001}
 
@@ -124,8 +127,11 @@ def request_of(settings: Settings) -> Any:
 
 @pytest.fixture
 def registration(request_of: Any) -> Any:
-    def make(email: str = EMAIL, password: str = PASSWORD, **changes: Any) -> Any:
-        return request_of(RegistrationRequested, {"email": email, "password": password}, **changes)
+    def make(
+        email: str = EMAIL, password: str = PASSWORD, key: str | None = KEY, **changes: Any
+    ) -> Any:
+        body = {"email": email, "password": password, "registration_id": key}
+        return request_of(RegistrationRequested, body, **changes)
 
     return make
 
@@ -199,6 +205,34 @@ async def test_the_same_registration_again_is_answered_the_same(
     assert again["data"]["user"] == first["data"]["user"]
     assert worker.caused_types().count("user.registered.v1") == 1
     assert await users(worker) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(None, None), (None, KEY), (KEY, None), (KEY, OTHER_KEY)]
+)
+async def test_what_is_no_repetition_is_answered_the_same_whatever_its_password_is(
+    worker: Worker, registration: Any, first: str | None, second: str | None
+) -> None:
+    await worker.register(registration(key=first))
+    replies = [
+        (await worker.register(registration(password=password, key=second)))[0]
+        for password in (PASSWORD, "another long password")
+    ]
+    assert replies[0] == replies[1]
+    assert code(replies[0]) == (409, "EMAIL_TAKEN")
+    assert worker.caused_types().count("session.started.v1") == 1
+
+
+async def test_an_admin_who_was_seeded_cannot_be_logged_in_by_a_registration(
+    worker: Worker, registration: Any
+) -> None:
+    await worker.register(registration())
+    async with worker.resources.engine.begin() as tx:
+        user = User(id=uuid4(), email=EMAIL, role="admin")
+        hashed = await worker.resources.passwords.hash(PASSWORD)
+        await put_admin(tx, Account(user, hashed))
+    (reply,) = await worker.register(registration())
+    assert code(reply) == (409, "EMAIL_TAKEN")
 
 
 async def test_an_address_is_taken_for_everybody_with_another_password(

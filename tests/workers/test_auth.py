@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from aio_pika.abc import AbstractConnection
@@ -86,8 +87,9 @@ async def test_an_account_lives_through_register_login_refresh_and_logout(
     settings: Settings, engine: AsyncEngine
 ) -> None:
     async with running(MODULE, settings), asking(settings) as client:
-        registered = await client.ask(RegistrationRequested, WHO)
-        again = await client.ask(RegistrationRequested, WHO)
+        keyed = {**WHO, "registration_id": str(uuid4())}
+        registered = await client.ask(RegistrationRequested, keyed)
+        again = await client.ask(RegistrationRequested, keyed)
         taken = await client.ask(RegistrationRequested, {**WHO, "password": PASSWORD + "!"})
         wrong = await client.ask(LoginRequested, {**WHO, "password": PASSWORD + "!"})
         logged_in = await client.ask(LoginRequested, WHO)
@@ -115,12 +117,14 @@ async def test_an_account_lives_through_register_login_refresh_and_logout(
 async def test_of_many_registrations_for_one_address_one_makes_the_account(
     settings: Settings, engine: AsyncEngine
 ) -> None:
+    keys = [str(uuid4()) for _ in range(4)]
+    bodies = [
+        {**WHO, "password": f"{PASSWORD} {n % 4}", "registration_id": keys[n % 4]}
+        for n in range(12)
+    ]
     async with running(MODULE, settings), asking(settings) as client:
         answers = await asyncio.gather(
-            *(
-                client.ask(RegistrationRequested, {**WHO, "password": f"{PASSWORD} {n % 4}"})
-                for n in range(12)
-            )
+            *(client.ask(RegistrationRequested, body) for body in bodies)
         )
     statuses = [answer["status"] for answer in answers]
     assert sorted(statuses) == [201] * 3 + [409] * 9

@@ -1,8 +1,8 @@
 """Accounts and sessions: credentials are sealed and answered by the auth worker.
 
 A registration is a durable event with a reply: when the answer does not come in time the
-account may be made all the same, and a second try with the same e-mail and password is
-answered like the first.
+account may be made all the same, and a second try with the same ``Idempotency-Key``, e-mail and
+password is answered like the first. Of an address that has an account nothing else is told.
 """
 
 from aiohttp import web
@@ -12,10 +12,11 @@ from events import LoginRequested, LogoutRequested, RefreshRequested, Registrati
 from infra.message import message_of
 from infra.seal import REGISTRATION_LIFETIME
 from infra.store.accounts import find_user
-from schemas.accounts import Login, Refresh, Registration, User
+from schemas.accounts import KeyedRegistration, Login, Refresh, Registration, User
 from workers.ingress.body import read_model
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
+from workers.ingress.idempotency import registration_id_of
 from workers.ingress.limits import aim_at
 from workers.ingress.refusals import invalid_token
 from workers.ingress.sealed import SECRET, ask, request, respond, sealed
@@ -24,8 +25,13 @@ from workers.ingress.sealed import SECRET, ask, request, respond, sealed
 async def register(call: Call) -> web.Response:
     """Make an account and log it in."""
     body = await read_model(call.request, Registration)
-    event = sealed(call, RegistrationRequested, body, REGISTRATION_LIFETIME)
-    return respond(call, await ask(call, message_of(event)))
+    registration_id = registration_id_of(call)
+    keyed = KeyedRegistration(**dict(body), registration_id=registration_id)
+    event = sealed(call, RegistrationRequested, keyed, REGISTRATION_LIFETIME)
+    if registration_id is None:
+        return respond(call, await ask(call, message_of(event)))
+    async with call.visit.attempt(aim_at(body.email)):  # a wrong password here is a guess too
+        return respond(call, await ask(call, message_of(event)))
 
 
 async def login(call: Call) -> web.Response:

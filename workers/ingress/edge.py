@@ -92,7 +92,9 @@ async def _identify(
 def _name(request: web.Request, gate: Gate, caller: Caller | None) -> str:
     if caller is not None:
         return caller.name
-    return stranger(client_of(request, gate.resources.settings.trusted_proxies).address)
+    settings = gate.resources.settings
+    client = client_of(request, settings.trusted_proxies, settings.forwarded_header)
+    return stranger(client.address)
 
 
 def unrouted(request: web.BaseRequest, error: web.HTTPException) -> web.Response:

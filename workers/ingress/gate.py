@@ -82,7 +82,8 @@ class Call:
     @property
     def client(self) -> Client:
         """Who is at the other end, and who has logged in there."""
-        client = client_of(self.request, self.gate.resources.settings.trusted_proxies)
+        settings = self.gate.resources.settings
+        client = client_of(self.request, settings.trusted_proxies, settings.forwarded_header)
         caller = self.known_caller
         if caller is None:
             return client

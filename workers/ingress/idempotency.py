@@ -7,7 +7,9 @@ when Redis does not know, the inbox compares and files the other use as a dead l
 """
 
 import re
+from hashlib import blake2b
 from typing import Any
+from uuid import UUID
 
 from aiohttp import web
 from redis.exceptions import RedisError
@@ -35,6 +37,19 @@ def operation_of(call: Call) -> str:
     key = _key_of(call.request)
     seed = seed_of(call.request.method, call.request.path, key) if key else None
     return mint(call.gate.operation_key, call.caller.account, seed)
+
+
+def registration_id_of(call: Call) -> UUID | None:
+    """Hash the ``Idempotency-Key`` of a registration, under our key; None without one.
+
+    Raises a ``Refusal`` (400) for a malformed key.
+    """
+    key = _key_of(call.request)
+    if key is None:
+        return None
+    seed = seed_of(call.request.method, call.request.path, key)
+    secret = call.gate.operation_key[:64]
+    return UUID(bytes=blake2b(seed, key=secret, digest_size=16, person=b"registration").digest())
 
 
 async def was_accepted(call: Call, event: Event) -> bool:

@@ -15,10 +15,19 @@ from workers.ingress.wishes import Accepted
 
 
 def login(
-    path: str, handler: Handler, body: type, answers: tuple[Answer, ...], limit: Limit
+    path: str,
+    handler: Handler,
+    body: type,
+    answers: tuple[Answer, ...],
+    limit: Limit,
+    headers: tuple[str, ...] = (),
+    errors: tuple[int, ...] = (401,),
 ) -> Route:
     """Take credentials or a token, from anybody."""
-    return Route("POST", path, handler, ANYONE, answers, {JSON: body}, errors=(401,), limit=limit)
+    media = {JSON: body}
+    return Route(
+        "POST", path, handler, ANYONE, answers, media, headers=headers, errors=errors, limit=limit
+    )
 
 
 def wish(method: str, path: str, handler: Handler, media: Mapping[str, Any] | None = None) -> Route:

@@ -4,7 +4,8 @@ Counted in Redis, for all processes together, by account or key and else by addr
 IPv6 its /64 network, since a subscriber has all of that):
 
     API             every request
-    REGISTRATION    every request, and registrations by address
+    REGISTRATION    every request, and registrations by address; failures of one with an
+                    Idempotency-Key as those of LOGIN
     LOGIN           every request; failures by address, and by address and e-mail
     REFRESH         every request; failures by address
     PASSWORD        every request; failures by account
@@ -42,7 +43,7 @@ from workers.ingress.refusals import Refusal
 SUBSCRIBER = 64  # bits of an IPv6 address that tell one subscriber from another
 TELLING = 10.0  # seconds between two lines in the log about one policy
 # What a refusal says when the request was a guess that failed.
-FAILURES = {"INVALID_CREDENTIALS", "INVALID_TOKEN", "TOKEN_REUSED"}
+FAILURES = {"INVALID_CREDENTIALS", "INVALID_TOKEN", "TOKEN_REUSED", "EMAIL_TAKEN"}
 
 log = telemetry.get_logger(__name__)
 
@@ -62,8 +63,8 @@ class Limit:
 
 
 API = Limit(("api",))
-REGISTRATION = Limit(("api", "registration"))
 LOGIN = Limit(("api",), failures=("login-address",), aimed=("login",))
+REGISTRATION = Limit(("api", "registration"), failures=LOGIN.failures, aimed=LOGIN.aimed)
 REFRESH = Limit(("api",), failures=("refresh",))
 PASSWORD = Limit(("api",), failures=("password",))
 WEBHOOKS = Limit(budget=("webhook-requests", "webhook-bytes"))

@@ -192,7 +192,7 @@ def _errors(route: Route) -> list[int]:
         found.add(404)
     if "If-Match" in route.headers:
         found |= {412, 428}
-    if "Idempotency-Key" in route.headers:
+    if "Idempotency-Key" in route.headers and route.scope is not None:
         found.add(422)
     return sorted(found | set(route.errors))
 

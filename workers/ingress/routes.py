@@ -73,7 +73,13 @@ MEDIA = {STRUCTURED: UPSTREAM, BATCH: list[UPSTREAM], JSON: OBJECT}
 
 ROUTES: tuple[Route, ...] = (
     kinds.login(
-        f"{AUTH}/register", auth.register, Registration, (Answer(201, Tokens),), REGISTRATION
+        f"{AUTH}/register",
+        auth.register,
+        Registration,
+        REGISTERED,
+        REGISTRATION,
+        ("Idempotency-Key",),
+        (409,),
     ),
     kinds.login(f"{AUTH}/login", auth.login, Login, TOKENS, LOGIN),
     kinds.login(f"{AUTH}/refresh", auth.refresh, Refresh, TOKENS, REFRESH),

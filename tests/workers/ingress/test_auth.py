@@ -86,6 +86,36 @@ async def test_a_wrong_password_and_an_unknown_address_are_the_same_401(
 
 
 @pytest.mark.usefixtures("_worker")
+async def test_registering_a_known_address_tells_nothing_about_its_password(
+    client: aiohttp.ClientSession,
+) -> None:
+    body = account()
+    await body_of(await client.post(f"{PATH}/register", json=body), 201)
+    answers = []
+    for password in (body["password"], "another long password"):
+        for key in ({}, {"Idempotency-Key": "one"}):
+            again = {**body, "password": password}
+            response = await client.post(f"{PATH}/register", json=again, headers=key)
+            answers.append(await error_of(response, 409))
+    assert all(answer == answers[0] for answer in answers)
+    assert answers[0]["code"] == "EMAIL_TAKEN"
+
+
+@pytest.mark.usefixtures("_worker")
+async def test_a_registration_repeated_with_its_idempotency_key_is_answered_the_same(
+    client: aiohttp.ClientSession,
+) -> None:
+    body, key = account(), {"Idempotency-Key": '"registration-1"'}
+    first = await body_of(await client.post(f"{PATH}/register", json=body, headers=key), 201)
+    again = await body_of(await client.post(f"{PATH}/register", json=body, headers=key), 201)
+    assert again["data"]["user"] == first["data"]["user"]
+    other = {"Idempotency-Key": '"registration-2"'}
+    await error_of(await client.post(f"{PATH}/register", json=body, headers=other), 409)
+    wrong = {**body, "password": "another long password"}
+    await error_of(await client.post(f"{PATH}/register", json=wrong, headers=key), 409)
+
+
+@pytest.mark.usefixtures("_worker")
 async def test_an_address_that_is_taken_is_409(client: aiohttp.ClientSession) -> None:
     body = account()
     await body_of(await client.post(f"{PATH}/register", json=body), 201)
@@ -134,10 +164,11 @@ async def test_without_the_auth_worker_it_is_503_with_retry_after(
 async def test_a_registration_that_nobody_answered_takes_effect_later(
     client: aiohttp.ClientSession, hasty: aiohttp.ClientSession, settings: Settings
 ) -> None:
-    body = account()
-    await error_of(await hasty.post(f"{PATH}/register", json=body), 503)
+    body, key = account(), {"Idempotency-Key": "registration-3"}
+    await error_of(await hasty.post(f"{PATH}/register", json=body, headers=key), 503)
     async with working(settings, *auth.SUBSCRIPTIONS):
-        again = await body_of(await client.post(f"{PATH}/register", json=body), 201)
+        response = await client.post(f"{PATH}/register", json=body, headers=key)
+        again = await body_of(response, 201)
         login = await body_of(await client.post(f"{PATH}/login", json=body), 200)
     assert again["data"]["user"] == login["data"]["user"]
 

@@ -131,6 +131,19 @@ async def test_registrations_of_an_address_are_counted(settings: Settings) -> No
 
 
 @pytest.mark.usefixtures("_worker")
+async def test_a_repeated_registration_is_within_the_limits_of_a_login(settings: Settings) -> None:
+    async with limited(settings) as client:
+        body, key = account(), {"Idempotency-Key": "guessed"}
+        path = "/api/v1/auth/register"
+        await body_of(await client.post(path, json=body, headers=key), 201)
+        for _ in range(5):
+            wrong = {**body, "password": "another long password"}
+            await error_of(await client.post(path, json=wrong, headers=key), 409)
+        await assert_limited(await client.post(path, json=body, headers=key), "login")
+        await assert_limited(await log_in(client, body), "login")
+
+
+@pytest.mark.usefixtures("_worker")
 async def test_refresh_tokens_that_are_none_are_counted_and_good_ones_are_not(
     settings: Settings,
 ) -> None:

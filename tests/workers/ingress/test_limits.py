@@ -140,6 +140,24 @@ async def test_behind_a_proxy_of_ours_each_address_has_its_own_budget(settings: 
         assert await status("2001:db8:1:2::3") == 401
         assert await status("2001:db8:1:2:ffff::4") == 429
         assert await status("2001:db8:1:3::3") == 401
+        # With ports too nobody shares the budget of another (issue 10, number 21).
+        assert [await status(f"203.0.113.{number}:17085") for number in range(3)] == [401] * 3
+        assert await status("203.0.113.1:17086") == 429
+        assert await status("[2001:db8:1:4::3]:17085") == 401
+        assert await status("[2001:db8:1:4::4]:17085") == 429
+
+
+async def test_forwarded_counts_where_the_proxies_write_it(settings: Settings) -> None:
+    proxies = {"trusted_proxies": (ip_network("127.0.0.0/8"),), "forwarded_header": "Forwarded"}
+    async with limited(settings, limit_api="1/hour", **proxies) as client:
+
+        async def status(forwarded: str) -> int:
+            headers = {"Forwarded": forwarded, "X-Forwarded-For": "198.51.100.99"}
+            return (await client.get(ME, headers=headers)).status
+
+        assert await status("for=198.51.100.1:17085;proto=https") == 401
+        assert await status('for="[2001:db8::1]:17085"') == 401
+        assert await status("for=203.0.113.77, For=198.51.100.1") == 429
 
 
 async def test_an_empty_setting_switches_a_limit_off(settings: Settings, manager: Person) -> None:
