@@ -9,8 +9,10 @@ pass of the JSON parser that also checks it; attributes that the envelope does n
 The routing key is the type, then the platform where the data has one.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from os import urandom
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -24,6 +26,8 @@ CONTENT_TYPE = "application/cloudevents+json"
 
 # CloudEvents 1.0, section 3.1: what every event on a wire must say itself.
 REQUIRED = frozenset({"specversion", "id", "source", "type"})
+
+UNTIMED = {"time"}
 
 FRESH = 64  # ids that are made at a time
 _fresh: list[str] = []
@@ -92,6 +96,15 @@ class Event(BaseModel):
         return (kind, f"{kind}.*") if cls.routed_by_platform else (kind,)
 
     @property
+    def timed(self) -> bool:
+        """Whether its sender said when it happened.
+
+        Otherwise ``time`` is when the event was made or read, another one at each reading, and
+        gives no order.
+        """
+        return "time" in self.model_fields_set
+
+    @property
     def routing_key(self) -> str:
         """The type, then the platform where the event is routed by it."""
         return f"{self.type}.{self.data.platform}" if self.routed_by_platform else self.type
@@ -108,9 +121,10 @@ class Event(BaseModel):
         )
 
 
-def encode(event: Event) -> bytes:
-    """Write an event as CloudEvents structured JSON (UTF-8)."""
-    return event.__pydantic_serializer__.to_json(event, exclude_none=True)
+def encode(event: Event, *, timed: bool = True) -> bytes:
+    """Write an event as CloudEvents structured JSON (UTF-8); without ``time`` if not ``timed``."""
+    exclude = None if timed else UNTIMED
+    return event.__pydantic_serializer__.to_json(event, exclude_none=True, exclude=exclude)
 
 
 class MissingAttributes(ValueError):
@@ -125,12 +139,33 @@ def decode(cls: type[Event], body: bytes) -> Event:
     return _complete(cls.model_validate_json(body))
 
 
-def decode_binary(cls: type[Event], attributes: Mapping[str, str], data: bytes) -> Event:
+def decode_binary(cls: type[Event], attributes: Mapping[str, Any], data: bytes) -> Event:
     """Read an event in binary mode: attributes from headers, ``data`` from the body.
 
     Raises ``ValueError`` when the body is no JSON, else as ``decode`` does.
     """
-    return _complete(cls.model_validate({**attributes, "data": from_json(data)}))
+    told = {n: attribute_text(value) for n, value in attributes.items() if value is not None}
+    return _complete(cls.model_validate({**told, "data": from_json(data)}))
+
+
+def attribute_text(value: Any) -> Any:  # noqa: ANN401 - whatever a header holds
+    """Write an attribute that came in a native type as text, so that it reads the same again.
+
+    The texts are the canonical ones of CloudEvents 1.0.2 ("Type System"): RFC 3339 for a
+    timestamp, ``true`` and ``false``, decimal digits, Base64 for bytes. What is no scalar is
+    given as it is.
+    """
+    match value:
+        case bool():
+            return str(value).lower()
+        case datetime():
+            return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+        case int() | float() | Decimal():
+            return str(value)
+        case bytes() | bytearray():
+            return b64encode(value).decode()
+        case _:
+            return value
 
 
 def _complete(event: Event) -> Event:

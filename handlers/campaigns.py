@@ -8,11 +8,12 @@ Both lock the campaigns of a batch, fold its events in memory by the rules of
 each table. The cache is written through after the commit; it compares versions itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import chain
 from uuid import UUID
 
-from events import CampaignCreateRequested, CampaignStatusReported
+from events import CampaignCreateRequested, CampaignStatusReported, CampaignUpdateRequested
 from events.base import Event
 from handlers import reports, wishes
 from handlers.reports import News, Push
@@ -26,11 +27,12 @@ from infra.store.changes import insert_campaigns, lock_campaigns, update_campaig
 from infra.store.operations import put_operations
 from schemas.base import Platform
 
-# A change may overtake the creation of its campaign; only an older one finds nothing.
+# So long after its first delivery a change waits for the creation that it may have overtaken.
 PATIENCE = timedelta(seconds=5)
 # A report may overtake the push that gives its campaign a platform id.
 UNKNOWN_WITHIN = 600.0  # seconds
 
+OwnedWish = tuple[Wish, UUID | None]
 Standing = dict[UUID, StoredCampaign]
 PlatformId = tuple[Platform, str]
 
@@ -41,10 +43,10 @@ async def apply_campaigns(events: list[Wish], ctx: Context) -> list[Event]:
     held = await lock_campaigns(ctx.tx, {campaign_id_of(wish) for wish in events})
     _await_creations(events, held, ctx)
     standing, caused, operations = dict(held), [], []
-    for wish, owner in zip(events, owners, strict=True):
+    for wish, owner in _in_order(zip(events, owners, strict=True), held):
         campaign_id = campaign_id_of(wish)
         before = standing.get(campaign_id)
-        verdict = wishes.decide(wish, before, owner, ctx.now)
+        verdict = wishes.decide(wish, before, owner, ctx.now, ctx.arrived(wish))
         if isinstance(verdict, StoredCampaign):
             standing[campaign_id] = verdict
         if verdict is not before:
@@ -105,16 +107,33 @@ def _owners(events: Sequence[Wish]) -> list[UUID | None]:
 
 
 def _await_creations(events: Sequence[Wish], held: Standing, ctx: Context) -> None:
-    """Give young changes of unknown campaigns a second, for their creation to come first."""
+    """Give changes of unknown campaigns a second, for their creation to come."""
     known = set(held)
-    early = []
-    for wish in events:
-        if isinstance(wish, CampaignCreateRequested):
-            known.add(campaign_id_of(wish))
-        elif campaign_id_of(wish) not in known and ctx.now - wish.time < PATIENCE:
-            early.append(wish)
+    known.update(campaign_id_of(w) for w in events if isinstance(w, CampaignCreateRequested))
+    early = [
+        wish
+        for wish in events
+        if campaign_id_of(wish) not in known and ctx.now - ctx.arrived(wish) < PATIENCE
+    ]
     if early:
         raise Snooze("there is no such campaign yet", 1, events=early)
+
+
+def _in_order(owned: Iterable[OwnedWish], held: Standing) -> list[OwnedWish]:
+    """Put the changes that overtook their creation within a batch behind it."""
+    known = set(held)
+    ordered: list[OwnedWish] = []
+    early: dict[UUID, list[OwnedWish]] = {}
+    for one in owned:
+        wish, campaign_id = one[0], campaign_id_of(one[0])
+        if isinstance(wish, CampaignCreateRequested):
+            known.add(campaign_id)
+            ordered += [one, *early.pop(campaign_id, ())]
+        elif isinstance(wish, CampaignUpdateRequested) and campaign_id not in known:
+            early.setdefault(campaign_id, []).append(one)
+        else:
+            ordered.append(one)
+    return [*ordered, *chain.from_iterable(early.values())]
 
 
 async def _insert(events: Sequence[Wish], held: Standing, standing: Standing, ctx: Context) -> None:

@@ -3,7 +3,9 @@
 A batch is folded to at most one line for each campaign and day, then merged into
 ``campaign_metrics`` by one statement. Fold and merge obey the same rule: cumulative figures
 replace each other, the newest wins, at the same time each counter's larger value wins;
-deltas add up. So neither the order of arrival nor the borders of batches matter.
+figures whose sender told no time count only for a day that has none with a time, each counter's
+larger value again, so that a repetition never lowers anything; deltas add up. So neither the
+order of arrival nor the borders of batches matter.
 """
 
 import datetime as dt
@@ -45,6 +47,9 @@ class Day:
         self.events.append(event)
         if event.data.mode == "delta":
             self.added = Figures(*map(int.__add__, self.added, figures))
+        elif not event.timed:
+            if self.reported_at is None:
+                self.reported = Figures(*map(max, self.reported, figures))
         elif self.reported_at is None or event.time > self.reported_at:
             self.reported, self.reported_at = figures, event.time
         elif event.time == self.reported_at:

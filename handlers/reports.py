@@ -74,6 +74,8 @@ def _synced(held: StoredCampaign, event: CampaignSynced) -> StoredCampaign:
         synced_at=max(event.time, held.synced_at or event.time),
         platform_campaign_id=data.platform_campaign_id,
     )
+    if data.status == "deleted" and held.deleted_at is None:
+        return noted  # It was created again since; the push of that tells its status.
     return _with_status(noted, data.status, event.time)
 
 

@@ -49,15 +49,22 @@ def owner_of(wish: Wish) -> UUID | None:
 
 
 def decide(
-    wish: Wish, campaign: StoredCampaign | None, owner: UUID | None, now: datetime
+    wish: Wish,
+    campaign: StoredCampaign | None,
+    owner: UUID | None,
+    now: datetime,
+    arrived: datetime,
 ) -> Verdict:
     """Give the campaign as it is to be; the very one given when the wish changes nothing.
 
     ``campaign`` is what stands under the wish's id, a tombstone too; ``owner`` is the
-    account in whose name the wish is made.
+    account in whose name the wish is made; ``arrived`` is when it was first delivered. Wishes
+    count in the order of their arrival, whatever their ``time`` says (issue 10, number 11): a
+    deletion that came before the creation deletes nothing, a creation that came after the
+    deletion makes the campaign again. Only a change may overtake the creation.
     """
     if isinstance(wish, CampaignCreateRequested):
-        return _created(wish, campaign, owner, now)
+        return _created(wish, campaign, owner, now, arrived)
     if campaign is None or campaign.deleted_at or owner not in (None, campaign.owner_id):
         return NOT_FOUND
     expected = wish.data.expected_version
@@ -65,6 +72,8 @@ def decide(
         message = f"the campaign is at version {campaign.version}, not {expected}"
         return OperationError(code="VERSION_CONFLICT", message=message)
     if isinstance(wish, CampaignDeleteRequested):
+        if arrived < min(now, campaign.created_at):  # only one that was put off may be older
+            return NOT_FOUND
         return _renewed(replace(campaign, status="deleted", deleted_at=now), now)
     return _updated(wish, campaign, now)
 
@@ -101,6 +110,7 @@ def _created(
     campaign: StoredCampaign | None,
     owner: UUID | None,
     now: datetime,
+    arrived: datetime,
 ) -> Verdict:
     data = wish.data
     made = StoredCampaign(
@@ -113,18 +123,43 @@ def _created(
         budget_micros=micros_of(data.budget),
         currency=data.currency,
         targeting=data.targeting,
-        created_at=now,
+        created_at=arrived,
         updated_at=now,
     )
     if campaign is None:
         return made
-    return campaign if _same(made, campaign) else TAKEN
+    if campaign.deleted_at is None:
+        return campaign if _same(made, campaign) else TAKEN
+    return _created_again(made, campaign)
+
+
+def _created_again(made: StoredCampaign, deleted: StoredCampaign) -> Verdict:
+    """Make a campaign under the id of one that was deleted before the creation arrived.
+
+    What its platform holds, or is about to delete, goes on under the old platform id, and the
+    figures of both are one history; so it must have the same owner and the same platform.
+    """
+    was_put_off = made.created_at < made.updated_at
+    before_deletion = was_put_off and made.created_at < (deleted.deleted_at or made.updated_at)
+    if before_deletion or made.owner_id != deleted.owner_id or made.platform != deleted.platform:
+        return TAKEN
+    version = deleted.version + 1
+    return replace(
+        made,
+        version=version,
+        wanted_version=version,
+        platform_campaign_id=deleted.platform_campaign_id,
+        synced_version=deleted.synced_version,
+        synced_at=deleted.synced_at,
+        status_reported_at=deleted.status_reported_at,
+        leased_until=deleted.leased_until,
+    )
 
 
 def _same(made: StoredCampaign, held: StoredCampaign) -> bool:
     """Tell whether a creation asks for what is there already, so that it may be repeated."""
     told = ("owner_id", "platform", "name", "budget_micros", "currency", "targeting")
-    return held.deleted_at is None and all(getattr(made, n) == getattr(held, n) for n in told)
+    return all(getattr(made, n) == getattr(held, n) for n in told)
 
 
 def _updated(

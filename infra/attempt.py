@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -148,7 +149,12 @@ class Attempt:
         def reply(event: Event, answer: dict[str, Any]) -> None:
             outcome.replies.append((by_event[id(event)], answer))
 
-        context = Context(self.resources, tx, now(), reply, after.append)
+        at = now()
+
+        def arrived(event: Event) -> datetime:
+            return by_event[id(event)].delivery.first_failed or at
+
+        context = Context(self.resources, tx, at, reply, after.append, arrived)
         try:
             return await self.subscription.handler([values[item] for item in fresh], context)
         except Failure as failure:

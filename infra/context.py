@@ -19,7 +19,8 @@ class Context:
     of; ``now`` is the attempt's time (UTC); ``reply(event, answer)`` answers a request
     after the commit, where its sender waits for one; ``after_commit(call)`` runs an
     ``async`` call without arguments after the commit, at most once and best effort
-    (a cache, never an effect).
+    (a cache, never an effect). ``arrived(event)`` is when an event was first delivered to
+    this queue (UTC), however often it was put off since; a replay by a person is a new arrival.
     """
 
     resources: Resources
@@ -27,3 +28,4 @@ class Context:
     now: datetime
     reply: Callable[[Event, dict[str, Any]], None]
     after_commit: Callable[[Callable[[], Any]], None]
+    arrived: Callable[[Event], datetime]

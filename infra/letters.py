@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from events.base import now
+from events.base import attribute_text, now
 from infra.delivery import FIRST_FAILED, KEY, PREFIXES, REPLAYS, USER, Delivery, Received
 from infra.settle import ATTEMPTS, ERROR_CLASS, LAST_FAILED, PLACE, REASON, WORKER
 from infra.subscription import Receive
@@ -108,7 +108,7 @@ def _fingerprint(*parts: str | None) -> str:
 def _properties(delivery: Delivery) -> dict[str, Any]:
     """Keep what a replay needs to look like the original."""
     kept = {
-        name: _text(value)
+        name: _text(attribute_text(value))
         for name, value in delivery.headers.items()
         if name.startswith(PREFIXES) or name == "traceparent"
     }

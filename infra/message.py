@@ -56,15 +56,17 @@ class Message(NamedTuple):
         )
 
 
-def message_of(event: Event, exchange: str = topology.EVENTS) -> Message:
+def message_of(event: Event, exchange: str = topology.EVENTS, *, timed: bool = True) -> Message:
     """Write an event as a message for ``exchange``, keyed by its type and platform.
+
+    ``timed`` is off where we pass on an event whose sender told no time.
 
     A request (``adrelay.requests``) is worthless after a restart, so it is not persistent.
     """
     return Message(
         exchange=exchange,
         routing_key=event.routing_key,
-        body=encode(event),
+        body=encode(event, timed=timed),
         message_id=_fitting(event.id),
         type=event.type,
         correlation_id=_fitting(event.correlationid or event.id),

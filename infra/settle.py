@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import orjson
 
+from events.base import attribute_text
 from infra import topology
 from infra.delivery import (
     ATTEMPT,
@@ -110,12 +111,15 @@ def _stable_id(delivery: Delivery) -> str:
 
 def _kept(delivery: Delivery, at: datetime) -> dict[str, Any]:
     """Headers that stay: our own, the binary CloudEvents attributes, the trace."""
+    told = {
+        name: attribute_text(value)
+        for name, value in delivery.headers.items()
+        if name.startswith(PREFIXES) or name == "traceparent"
+    }
     headers: dict[str, Any] = {
         name: value
-        for name, value in delivery.headers.items()
-        if (name.startswith(PREFIXES) or name == "traceparent")
-        and isinstance(value, str)
-        and len(value) <= HEADER_BYTES
+        for name, value in told.items()
+        if isinstance(value, str) and len(value) <= HEADER_BYTES
     }
     headers[KEY] = delivery.routing_key
     headers[FIRST_FAILED] = (delivery.first_failed or at).isoformat()

@@ -35,11 +35,11 @@ INSERT = text(
 UPDATE = text(f"""
     update campaigns as c set
         name = r.name, status = r.status, wanted_status = r.wanted_status,
-        budget_micros = r.budget_micros, targeting = r.targeting,
+        budget_micros = r.budget_micros, currency = r.currency, targeting = r.targeting,
         platform_campaign_id = r.platform_campaign_id, version = r.version,
         wanted_version = r.wanted_version, synced_version = r.synced_version,
         status_reported_at = r.status_reported_at, synced_at = r.synced_at,
-        deleted_at = r.deleted_at, updated_at = r.updated_at
+        deleted_at = r.deleted_at, created_at = r.created_at, updated_at = r.updated_at
     from ({RECORDS}) as r where c.id = r.id
 """)  # noqa: S608 - constants
 

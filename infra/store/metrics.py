@@ -1,8 +1,9 @@
 """Figures of campaigns by day: read for a range of days, and merged in one statement.
 
 A row is made of two parts that never meet. The *reported* part is the newest cumulative
-report: a later time wins, at the same time the larger counters win. The *added* part is the
-sum of the deltas. The plain columns are both together. Merging is commutative, so reports
+report: a later time wins, at the same time the larger counters win; without any time the
+larger counters win too, until a report comes that has one. The *added* part is the sum of the
+deltas. The plain columns are both together. Merging is commutative, so reports
 give the same row in whatever order they come.
 """
 
@@ -61,7 +62,7 @@ def _merged(name: str) -> str:
     return f"""case
         when excluded.reported_at > coalesce(m.reported_at, '-infinity')
             then excluded.{name} - excluded.added_{name}
-        when excluded.reported_at = m.reported_at
+        when excluded.reported_at is not distinct from m.reported_at
             then greatest(excluded.{name} - excluded.added_{name}, m.{name} - m.added_{name})
         else m.{name} - m.added_{name}
     end + m.added_{name} + excluded.added_{name}"""

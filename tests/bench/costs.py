@@ -82,7 +82,14 @@ async def _batch(resources: Resources, spent: Spent) -> None:
     async with committing(resources, spent, "transaction: begin, commit") as tx:
         with spending(spent, "inbox: claim"):
             await inbox.claim(tx, OURS, received)
-        context = Context(resources, tx, now(), lambda _event, _answer: None, lambda _call: None)
+        context = Context(
+            resources,
+            tx,
+            now(),
+            lambda _event, _answer: None,
+            lambda _call: None,
+            lambda event: event.time,
+        )
         with spending(spent, "handler: upsert as the peers"):
             await upsert(events, context)
         with spending(spent, "handler: record_metrics"):

@@ -17,12 +17,21 @@ from infra.subscription import Handler, Subscription
 
 
 async def handled(
-    resources: Resources, handler: Handler, events: Sequence[Any], at: datetime | None = None
+    resources: Resources,
+    handler: Handler,
+    events: Sequence[Any],
+    at: datetime | None = None,
+    arrived: datetime | None = None,
 ) -> list[Any]:
-    """Let a handler handle events, as one attempt at the time ``at``; gives what they caused."""
+    """Let a handler handle events, as one attempt at the time ``at``; gives what they caused.
+
+    They were first delivered at the time ``arrived``, else now.
+    """
     after: list[Callable[[], Awaitable[None]]] = []
+    at = at or now()
+    first = arrived or at
     async with resources.engine.begin() as tx:
-        ctx = Context(resources, tx, at or now(), lambda *_: None, after.append)
+        ctx = Context(resources, tx, at, lambda *_: None, after.append, lambda _: first)
         caused = list(await handler(list(events), ctx))
     for call in after:
         await call()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported, CampaignStatusReported, CampaignSynced
-from events.base import Event
+from events.base import Event, decode, encode
 from handlers.reports import RANK
 from infra.errors import Transient
 from infra.resources import Resources
@@ -79,18 +79,27 @@ async def deliver(
 def metric_reports(draw: st.DrawFn) -> tuple[StoredCampaign, list[CampaignMetricsReported]]:
     campaign = running()
     reports = [
-        metrics(
-            campaign,
-            draw(counters),
-            clicks=draw(counters),
-            spend=draw(counters),
-            mode=draw(st.sampled_from(["cumulative", "delta"])),
-            at=after(draw(moments)),
-            date=DAY + dt.timedelta(days=draw(st.integers(0, 1))),
+        as_read(
+            metrics(
+                campaign,
+                draw(counters),
+                clicks=draw(counters),
+                spend=draw(counters),
+                mode=draw(st.sampled_from(["cumulative", "delta"])),
+                at=after(draw(moments)),
+                date=DAY + dt.timedelta(days=draw(st.integers(0, 1))),
+            ),
+            timed=draw(st.sampled_from([True, True, False])),
         )
         for _ in range(draw(st.integers(1, 8)))
     ]
     return campaign, reports
+
+
+def as_read(report: CampaignMetricsReported, *, timed: bool) -> CampaignMetricsReported:
+    read = decode(CampaignMetricsReported, encode(report, timed=timed))
+    assert isinstance(read, CampaignMetricsReported)
+    return read
 
 
 def expected_metrics(reports: Sequence[CampaignMetricsReported]) -> dict[dt.date, tuple[int, ...]]:
@@ -98,11 +107,12 @@ def expected_metrics(reports: Sequence[CampaignMetricsReported]) -> dict[dt.date
     for day in {report.data.date for report in reports}:
         told = [report for report in reports if report.data.date == day]
         cumulative = [report for report in told if report.data.mode == "cumulative"]
-        newest = max((report.time for report in cumulative), default=None)
+        newest = max((report.time for report in cumulative if report.timed), default=None)
+        counted = [r for r in cumulative if newest is None or (r.timed and r.time == newest)]
         for n, name in enumerate(("impressions", "clicks", "spend")):
-            totals[day][n] = max(
-                (getattr(r.data, name) for r in cumulative if r.time == newest), default=0
-            ) + sum(getattr(r.data, name) for r in told if r.data.mode == "delta")
+            totals[day][n] = max((getattr(r.data, name) for r in counted), default=0) + sum(
+                getattr(r.data, name) for r in told if r.data.mode == "delta"
+            )
     return {day: tuple(int(figure) for figure in figures) for day, figures in totals.items()}
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.base import now
-from handlers.campaigns import apply_campaigns
+from handlers.campaigns import apply_campaigns, record_campaigns
 from handlers.wishes import campaign_id_of
 from infra.cache import get_campaign, put_campaigns
 from infra.errors import Permanent, Snooze, Transient
@@ -25,12 +25,14 @@ from tests.handlers.samples import (
     OWNER,
     START,
     STRANGER,
+    after,
     create,
     delete,
     put,
     row,
     running,
     stored,
+    synced,
     update,
 )
 
@@ -199,25 +201,80 @@ async def test_a_deleted_campaign_leaves_a_tombstone_that_refuses_late_changes(
     result = (await operation(engine, wish.id)).result
     assert result is not None
     assert result["status"] == "deleted"
-    late = [update(campaign.id, name="Zombie"), delete(campaign.id), create(campaign.id)]
+    late = [update(campaign.id, name="Zombie"), delete(campaign.id)]
     events = await handled(resources, apply_campaigns, late)
-    assert [event.data.code for event in events] == ["NOT_FOUND", "NOT_FOUND", "CONFLICT"]
+    assert [event.data.code for event in events] == ["NOT_FOUND", "NOT_FOUND"]
     assert (await row(engine, campaign.id)).deleted_at is not None
     async with engine.connect() as tx:
         assert await find_campaign(tx, campaign.id) is None
 
 
-async def test_a_young_change_waits_for_the_creation_that_it_overtook(
+async def test_a_change_waits_for_the_creation_that_it_overtook_whatever_its_time_says(
     resources: Resources,
 ) -> None:
     campaign_id = uuid4()
-    young = update(campaign_id, name="Winter", time=now())
+    early = update(campaign_id, name="Winter", time=START - timedelta(days=300))
     neighbour = create(uuid4())
     with pytest.raises(Snooze) as failure:
-        await handled(resources, apply_campaigns, [neighbour, young])
-    assert failure.value.events == (young,)
-    [_, event] = await handled(resources, apply_campaigns, [create(campaign_id), young])
+        await handled(resources, apply_campaigns, [neighbour, early])
+    assert failure.value.events == (early,)
+    [_, event] = await handled(resources, apply_campaigns, [create(campaign_id), early])
     assert event.data.name == "Winter"
+
+
+async def test_patience_with_a_change_ends_five_seconds_after_its_first_delivery(
+    resources: Resources,
+) -> None:
+    at = now()
+    wish = update(uuid4(), name="Winter", time=at)
+    with pytest.raises(Snooze):
+        await handled(resources, apply_campaigns, [wish], at, at - timedelta(seconds=4))
+    first = at - timedelta(seconds=5)
+    [event] = await handled(resources, apply_campaigns, [wish], at, first)
+    assert event.data.code == "NOT_FOUND"
+
+
+async def test_in_a_batch_a_change_follows_its_creation_and_a_deletion_before_it_is_void(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign_id = uuid4()
+    wishes = [
+        update(campaign_id, name="Winter"),
+        delete(campaign_id),
+        update(campaign_id, budget="3"),
+        create(campaign_id),
+        update(campaign_id, status="paused"),
+    ]
+    events = await handled(resources, apply_campaigns, wishes)
+    assert types(events) == ["campaign.refused.v1"] + ["campaign.saved.v1.claude"] * 4
+    campaign = await row(engine, campaign_id)
+    assert (campaign.name, campaign.budget_micros, campaign.wanted_status, campaign.deleted_at) == (
+        "Winter",
+        3_000_000,
+        "paused",
+        None,
+    )
+
+
+async def test_a_campaign_that_is_created_after_its_deletion_lives(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = running()
+    await put(engine, campaign)
+    again = create(campaign.id, name="Winter", currency="EUR")
+    events = await handled(resources, apply_campaigns, [delete(campaign.id), again], LATE)
+    assert types(events) == ["campaign.deleted.v1.claude", "campaign.saved.v1.claude"]
+    known = await row(engine, campaign.id)
+    assert (known.name, known.currency, known.status, known.deleted_at) == (
+        "Winter",
+        "EUR",
+        "pending",
+        None,
+    )
+    assert (known.version, known.created_at) == (campaign.version + 2, LATE)
+    pushed = synced(campaign, version=3, status="deleted", at=after(9))
+    assert await handled(resources, record_campaigns, [pushed]) == []
+    assert (await row(engine, campaign.id)).status == "pending"
 
 
 async def test_an_owner_that_is_no_account_id_condemns_only_its_event(resources: Resources) -> None:

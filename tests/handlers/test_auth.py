@@ -87,7 +87,9 @@ class Worker:
             assert event.id not in self.replies
             self.replies[event.id] = answer
 
-        return Context(self.resources, tx, now(), reply, self.after.append)
+        return Context(
+            self.resources, tx, now(), reply, self.after.append, lambda event: event.time
+        )
 
     def with_settings(self, **changes: Any) -> "Worker":
         settings = self.resources.settings.model_copy(update=changes)

@@ -154,3 +154,37 @@ async def test_a_recorded_event_survives_the_wire(
     await put(engine, campaign)
     [event] = await handled(resources, record_metrics, [metrics(campaign, 1)])
     assert decode(type(event), encode(event)) == event
+
+
+def untimed(report: CampaignMetricsReported) -> CampaignMetricsReported:
+    """Read a report back whose sender told no time."""
+    read = decode(CampaignMetricsReported, encode(report, timed=False))
+    assert isinstance(read, CampaignMetricsReported)
+    return read
+
+
+async def test_figures_without_a_time_never_lower_a_day_however_often_they_come(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = running()
+    await put(engine, campaign)
+    old, new = metrics(campaign, 100, clicks=9), metrics(campaign, 120, clicks=8)
+    for report in (old, new, old):
+        await handled(resources, record_metrics, [untimed(report)])
+    [day] = await days(engine, campaign)
+    assert (day.impressions, day.clicks) == (120, 9)
+    await handled(resources, record_metrics, [untimed(new), metrics(campaign, 5, mode="delta")])
+    assert await impressions(engine, campaign) == 125
+
+
+async def test_figures_without_a_time_count_only_for_a_day_that_has_none_with_one(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = running()
+    await put(engine, campaign)
+    stale = untimed(metrics(campaign, 900))
+    await handled(resources, record_metrics, [stale])
+    await handled(resources, record_metrics, [metrics(campaign, 50), stale])
+    assert await impressions(engine, campaign) == 50
+    assert await handled(resources, record_metrics, [stale]) == []
+    assert await impressions(engine, campaign) == 50

@@ -116,4 +116,5 @@ def _message(call: Call, key: ApiKey, event: Event) -> Message:
     update = {name: mark for name, mark in marks.items() if getattr(event, name) is None}
     if isinstance(event, CampaignRequest):
         update["ownerid"] = str(key.owner_id)
-    return message_of(event.model_copy(update=update) if update else event)
+    told = event.model_copy(update=update) if update else event
+    return message_of(told, timed=event.timed)
