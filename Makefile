@@ -35,8 +35,8 @@ chaos: venv ## every fault, on servers of its own that are killed and frozen (CH
 	@$(DEPLOY) install
 	@$(PYTHON_ENV) .venv/bin/python -m pytest tests/chaos -m "long or not long" $(ARGS)
 
-bench: venv-bench ## our speed beside its peers' (ARGS=consume: a section of it)
-	@$(PYTHON_ENV) .venv/bin/python -m tests.bench $(ARGS)
+bench: $(if $(AGAINST),venv,venv-bench) ## our speed beside its peers' (ARGS=consume: a section of it), or AGAINST=commit
+	@$(PYTHON_ENV) .venv/bin/python -m $(if $(AGAINST),tests.bench.against $(AGAINST) $(if $(PAIRS),--pairs $(PAIRS)),tests.bench) $(ARGS)
 
 bench-full: venv-bench ## how speed and memory grow with backlog, processes, inbox and event size
 	@$(PYTHON_ENV) .venv/bin/python -m tests.bench growth --rounds 1 $(ARGS)

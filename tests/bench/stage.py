@@ -22,6 +22,7 @@ from infra.deploy.services import postgres
 from infra.deploy.services.apart import apart
 from infra.deploy.services.daemon import Daemon
 from infra.deploy.services.place import CHECKOUT, Place
+from infra.deploy.services.ports import Ports
 from infra.deploy.services.provide import provide, withdraw
 from infra.migrate import migrate_database
 from infra.settings import Settings
@@ -89,15 +90,18 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def servers() -> Iterator[Settings]:
-    """Start private servers, make a database and a vhost, and stop all in the end.
+def running() -> Iterator[Ports]:
+    """Start private servers, and stop all in the end.
 
     Raises ``RuntimeError`` while another bench of this checkout runs.
     """
     PLACE.prepare()
     with ExitStack() as held:
         _take_turn(held)
-        yield from _servers()
+        try:
+            yield provide(PLACE, {}, say).ports
+        finally:
+            withdraw(PLACE)
 
 
 def _take_turn(held: ExitStack) -> None:
@@ -108,9 +112,13 @@ def _take_turn(held: ExitStack) -> None:
         raise RuntimeError("another bench of this checkout is running") from None
 
 
-def _servers() -> Iterator[Settings]:
-    try:
-        ports = provide(PLACE, {}, say).ports
+@contextmanager
+def servers() -> Iterator[Settings]:
+    """Start private servers, make a database and a vhost, and stop all in the end.
+
+    Raises ``RuntimeError`` while another bench of this checkout runs.
+    """
+    with running() as ports:
         services = Services(PLACE, ports, "bench", 1)
         services.execute("alter system set track_commit_timestamp = on")
         Daemon(PLACE, postgres.NAME).stop(signal.SIGINT)
@@ -123,8 +131,6 @@ def _servers() -> Iterator[Settings]:
             # pg_checkpoint: so that no measurement pays for what an earlier one has written.
             services.execute(f"grant pg_checkpoint to {postgres.ROLE}")
             yield settings
-    finally:
-        withdraw(PLACE)
 
 
 @asynccontextmanager

@@ -20,11 +20,8 @@ def node_folder() -> Path:
 
 def prepare(say: Callable[[str], None]) -> None:
     """Install what is missing; raises ``RuntimeError`` naming what cannot be had."""
-    for program, packages in PROGRAMS.items():
-        if shutil.which(program) is None:
-            apt.install(packages, say)
-        if shutil.which(program) is None:
-            raise RuntimeError(f"{program} is missing; install {' '.join(packages)}")
+    for name in PROGRAMS:
+        need(name, say)
     folder = node_folder()
     folder.mkdir(parents=True, exist_ok=True)
     manifest = (SOURCES / "package.json").read_text()
@@ -34,6 +31,15 @@ def prepare(say: Callable[[str], None]) -> None:
     if not installed.is_file() or installed.read_text() != manifest:
         say("installing the packages of the peers on Node")
         _install(folder, manifest)
+
+
+def need(name: str, say: Callable[[str], None]) -> None:
+    """Install one program of ``PROGRAMS`` if it is missing; raises as ``prepare`` does."""
+    packages = PROGRAMS[name]
+    if shutil.which(name) is None:
+        apt.install(packages, say)
+    if shutil.which(name) is None:
+        raise RuntimeError(f"{name} is missing; install {' '.join(packages)}")
 
 
 def _install(folder: Path, manifest: str) -> None:
