@@ -210,7 +210,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("commit", help="what to compare with")
     parser.add_argument("sections", nargs="*", help=", ".join(AMOUNTS))
     parser.add_argument("--pairs", type=int, default=9, help=f"at least {pairs.FEWEST}")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     if unknown := [name for name in asked.sections if name not in AMOUNTS]:
         parser.error(f"no section {unknown[0]}; there are {', '.join(AMOUNTS)}")
     if asked.pairs < pairs.FEWEST:

@@ -146,7 +146,7 @@ def main() -> int:
     telemetry.configure_logging("WARNING")
     PLACE.prepare()
     name, place = sys.argv[1], Place(Path(sys.argv[2]))
-    with ExitStack() as held:
+    with suppress(KeyboardInterrupt), ExitStack() as held:
         settings = held.enter_context(open_side(name, place))
         runner = held.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         runner.run(answer(settings, told))
