@@ -12,17 +12,22 @@ from collections.abc import Callable
 from infra.delivery import Delivery
 
 FLOWING = 8  # deliveries at once that tell a stream from a few
+MAX_BATCH_BYTES = 8 * 1024 * 1024  # of a batch's headers and bodies
 TICK = 0.001  # seconds without a delivery after which a stream has ended
 
 
 class Intake:
-    """A buffer between the channel's callback and the worker; the prefetch bounds it."""
+    """A buffer between the channel's callback and the worker.
+
+    The prefetch bounds it, and the bytes that a connection holds (``infra.wire``).
+    """
 
     def __init__(self, size: int, wait: float) -> None:
         """``size`` events a batch at most; ``wait`` seconds that a small batch may linger."""
         self._size = size
         self._wait = wait
         self._buffer: deque[Delivery] = deque()
+        self._bytes = 0  # of what is in the buffer
         self._arrived = asyncio.Event()
         self._full = asyncio.Event()
         self._closed: str | None = None
@@ -35,8 +40,9 @@ class Intake:
     def put(self, delivery: Delivery) -> None:
         """Take in a delivery; called from the channel's reader."""
         self._buffer.append(delivery)
+        self._bytes += delivery.weight
         self._arrived.set()
-        if len(self._buffer) >= self._size:
+        if len(self._buffer) >= self._size or self._bytes >= MAX_BATCH_BYTES:
             self._full.set()
 
     def close(self, reason: str) -> None:
@@ -44,10 +50,6 @@ class Intake:
         self._closed = self._closed or reason
         self._arrived.set()
         self._full.set()
-
-    def discard(self) -> None:
-        """Forget what was taken in: the broker has it again."""
-        self._buffer.clear()
 
     async def next(self, busy: Callable[[], bool]) -> list[Delivery]:
         """Give the next batch, in order of arrival; empty once closed and used up.
@@ -62,14 +64,28 @@ class Intake:
                 await self._linger()
             elif len(self._buffer) >= FLOWING:
                 await self._linger_while_flowing()
-        count = min(len(self._buffer), self._size)
-        batch = [self._buffer.popleft() for _ in range(count)]
-        if len(self._buffer) < self._size and self._closed is None:
+        batch = self._take()
+        if self._is_small():
             self._full.clear()
         return batch
 
+    def _take(self) -> list[Delivery]:
+        """Take a batch off the buffer: up to its size and its bytes, one delivery at least."""
+        batch: list[Delivery] = []
+        room = MAX_BATCH_BYTES
+        while self._buffer and len(batch) < self._size and room > 0:
+            delivery = self._buffer.popleft()
+            batch.append(delivery)
+            room -= delivery.weight
+        self._bytes -= MAX_BATCH_BYTES - room
+        return batch
+
     def _is_small(self) -> bool:
-        return len(self._buffer) < self._size and self._closed is None
+        return (
+            len(self._buffer) < self._size
+            and self._bytes < MAX_BATCH_BYTES
+            and self._closed is None
+        )
 
     async def _linger(self) -> None:
         try:

@@ -23,8 +23,9 @@ from events.base import Event, now
 from infra import telemetry, topology
 from infra.attempt import Attempt, Outcome
 from infra.backoff import Backoff
-from infra.delivery import Delivery, Received, receive
+from infra.delivery import Delivery, Received, receive, to_verdict
 from infra.errors import Outage, Permanent, Snooze
+from infra.letters import without_details
 from infra.link import Link
 from infra.message import Message
 from infra.reading import Abandoned, Reading
@@ -122,6 +123,8 @@ class Consumer:
                 received = await self._believe(reading, received, failed)
             if received:
                 outcome = await self._patiently(reading, lambda: self._attempt.run(received))
+        if self._last_stop and any(outcome.verdicts.values()):
+            outcome = await self._file_without_details(reading, outcome)
         for item, error in outcome.verdicts.items():
             if error is not None:
                 failed.append(Failed(item.delivery, error, "handler"))
@@ -144,8 +147,8 @@ class Consumer:
                 continue
             try:
                 received.append(self._receive(delivery))
-            except Permanent as error:
-                failed.append(Failed(delivery, error, "decode"))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this message's alone
+                failed.append(Failed(delivery, to_verdict(error), "decode"))
         return received, failed
 
     async def _believe(
@@ -155,6 +158,14 @@ class Consumer:
         believed, refused = await self._patiently(reading, lambda: self._trust.judged(received))
         failed += [Failed(delivery, objection, "trust") for delivery, objection in refused]
         return believed
+
+    async def _file_without_details(self, reading: Reading, outcome: Outcome) -> Outcome:
+        """File dead letters that the database refuses with what cannot be refused alone."""
+        plain = [
+            without_details(item) if error is not None else item
+            for item, error in outcome.verdicts.items()
+        ]
+        return await self._patiently(reading, lambda: self._attempt.run(plain))
 
     def _receive(self, delivery: Delivery) -> Received:
         if self._subscription.receive is not None:

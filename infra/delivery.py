@@ -12,16 +12,17 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
-from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from pydantic import ValidationError
 
-from events.base import Event, MissingAttributes, decode, decode_binary, now
+from events.base import Event, MissingAttributes, attribute_text, decode, decode_binary, now
 from infra import topology
+from infra.content_header import Properties, Undecodable, decode_content_header, user_id_in
 from infra.digest import digest
 from infra.errors import Permanent
-from infra.properties import user_id_in
+from infra.telemetry import get_logger
+from infra.wire import WholeBody
 from schemas.escaping import NAME_LENGTH, escaped
 
 KEY = "x-adrelay-key"  # the routing key of the first publish
@@ -30,10 +31,13 @@ WAITED = "x-adrelay-waited"  # seconds of waiting that failures have cost so far
 FIRST_FAILED = "x-adrelay-first-failed"  # ISO 8601, UTC
 USER = "x-adrelay-user"  # the user id that the broker validated at the first publish
 REPLAYS = "x-adrelay-replays"  # how often a person replayed it
+BODY_LENGTH = "x-adrelay-body-length"  # bytes of the body of which only the beginning is here
+BODY_SHA256 = "x-adrelay-body-sha256"  # of that whole body, in hexadecimal
 
 CLOCK_SKEW = timedelta(minutes=5)
 MESSAGE_LENGTH = 300  # characters of what the parser says about one field
 COUNTED = b"x-delivery-count"
+log = get_logger(__name__)
 PREFIXES = ("cloudEvents_", "cloudEvents:")  # CloudEvents AMQP binding, section 3.1
 
 
@@ -44,7 +48,17 @@ class Delivery:
     structured mode never does.
     """
 
-    __slots__ = ("_header", "_properties", "body", "exchange", "key", "queue", "redelivered", "tag")
+    __slots__ = (
+        "_properties",
+        "_whole",
+        "body",
+        "exchange",
+        "header",
+        "key",
+        "queue",
+        "redelivered",
+        "tag",
+    )
 
     def __init__(
         self,
@@ -54,42 +68,67 @@ class Delivery:
         key: str,
         body: bytes,
         header: bytes | Basic.Properties,
+        whole: WholeBody | None = None,
         *,
         redelivered: bool,
     ) -> None:
-        """``header`` is the content header as it came, or its properties decoded already."""
+        """``header`` is the content header as it came (or properties to make one of).
+
+        ``whole`` says what the body was, where ``body`` is only its beginning.
+        """
         self.tag = tag
         self.queue = queue
         self.exchange = exchange
         self.key = key
         self.body = body
+        self._whole = whole
         self.redelivered = redelivered
-        self._header = header if isinstance(header, bytes) else b""
-        self._properties = None if isinstance(header, bytes) else header
+        self.header = header if isinstance(header, bytes) else _header_of(header, len(body))
+        self._properties: Properties | None = None
 
     @property
-    def properties(self) -> Basic.Properties:
-        """The AMQP properties."""
+    def weight(self) -> int:
+        """How many bytes it keeps in memory."""
+        return len(self.body) + len(self.header)
+
+    @property
+    def whole(self) -> WholeBody | None:
+        """What its body was, where ``body`` is only the beginning of it."""
+        if self._whole is None and self.returned and (length := self._number(BODY_LENGTH)):
+            return WholeBody(length, str(self.headers.get(BODY_SHA256)))
+        return self._whole
+
+    @property
+    def size(self) -> int:
+        """How many bytes its body had."""
+        whole = self.whole
+        return len(self.body) if whole is None else whole.length
+
+    @property
+    def properties(self) -> Properties:
+        """The AMQP properties; decoding them never fails."""
         if self._properties is None:
-            decoded = ContentHeader()
-            decoded.unmarshal(self._header)
-            self._properties = decoded.properties
+            self._properties = decode_content_header(self.header)
         return self._properties
 
     @property
     def headers(self) -> Mapping[str, Any]:
         """The headers among the properties."""
-        return self.properties.headers or {}
+        return self.properties.headers
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """CloudEvents attributes of a message in binary mode; none in structured mode."""
-        if self._header and b"cloudEvents" not in self._header:
+        """CloudEvents attributes of a message in binary mode; none in structured mode.
+
+        Values are the canonical strings of their types (CloudEvents 1.0, section 3.1); what has
+        none, such as a table, is as it came.
+        """
+        if b"cloudEvents" not in self.header:
             return {}
-        if (self.properties.content_type or "").startswith("application/cloudevents"):
+        if (self.properties.content_type or "").lower().startswith("application/cloudevents"):
             return {}
         return {
-            name[len(PREFIXES[0]) :]: value
+            name[len(PREFIXES[0]) :]: canonical(value)
             for name, value in self.headers.items()
             if name.startswith(PREFIXES)
         }
@@ -134,7 +173,7 @@ class Delivery:
     @property
     def publisher(self) -> str | None:
         """Who published it last, as the broker validated it."""
-        return user_id_in(self._header) if self._header else self.properties.user_id
+        return user_id_in(self.header)
 
     @property
     def user(self) -> str | None:
@@ -144,7 +183,7 @@ class Delivery:
     @property
     def deliveries(self) -> int:
         """How often it was delivered before and came back unsettled."""
-        if not self.redelivered or (self._header and COUNTED not in self._header):
+        if not self.redelivered or COUNTED not in self.header:
             return int(self.redelivered)
         count = self.headers.get("x-delivery-count")
         return count if isinstance(count, int) else int(self.redelivered)
@@ -164,25 +203,23 @@ class Received:
     digest: UUID
 
 
-def delivery_of(queue: str, message: DeliveredMessage) -> Delivery:
-    """Take from the client library's message what we use."""
-    method = message.delivery
-    return Delivery(
-        tag=method.delivery_tag or 0,  # type: ignore[union-attr]
-        queue=queue,
-        exchange=method.exchange or "",  # type: ignore[union-attr]
-        key=message.routing_key or "",
-        body=message.body,
-        header=message.header.properties,
-        redelivered=bool(method.redelivered),  # type: ignore[union-attr]
-    )
+def _header_of(properties: Basic.Properties, size: int) -> bytes:
+    return ContentHeader(body_size=size, properties=properties).marshal()
+
+
+def canonical(value: object) -> object:
+    """Write an attribute in a native type as the text that CloudEvents gives its type.
+
+    What has none (a table, text that is not UTF-8) is given back as it is.
+    """
+    return value if isinstance(value, Undecodable) else attribute_text(value)
 
 
 def receive(delivery: Delivery, types: Mapping[str, type[Event]], max_bytes: int) -> Received:
     """Decode and validate a delivery; raises ``Permanent`` with the reason in words."""
-    if len(delivery.body) > max_bytes:
+    if delivery.size > max_bytes:
         raise Permanent(
-            f"the body has {len(delivery.body)} bytes, the limit is {max_bytes}", code="TOO_LARGE"
+            f"the body has {delivery.size} bytes, the limit is {max_bytes}", code="TOO_LARGE"
         )
     routing_key = delivery.routing_key
     kind = ".".join(routing_key.split(".", 3)[:3])
@@ -207,6 +244,7 @@ def _decode(cls: type[Event], delivery: Delivery) -> Event:
     attributes = delivery.attributes
     try:
         if attributes:
+            _check_types(attributes)
             return decode_binary(cls, attributes, delivery.body)
         return decode(cls, delivery.body)
     except ValidationError as error:
@@ -215,6 +253,21 @@ def _decode(cls: type[Event], delivery: Delivery) -> Event:
         raise Permanent(str(error), code="INVALID_EVENT") from None
     except (ValueError, RecursionError) as error:
         raise Permanent(f"the body is no JSON: {error}", code="INVALID_EVENT") from None
+
+
+def _check_types(attributes: Mapping[str, Any]) -> None:
+    """Refuse attributes in AMQP types that CloudEvents does not have; raises ``Permanent``."""
+    for name, value in attributes.items():
+        if isinstance(value, Undecodable):
+            raise Permanent(
+                f"{escaped(name, NAME_LENGTH)}: its text is not UTF-8", code="INVALID_EVENT"
+            )
+        if not isinstance(value, str | None):
+            kind = type(value).__name__
+            reason = (
+                f"{escaped(name, NAME_LENGTH)}: CloudEvents has no attributes of the type {kind}"
+            )
+            raise Permanent(reason, code="INVALID_EVENT")
 
 
 def _check(event: Event, routing_key: str, kind: str) -> None:
@@ -227,6 +280,14 @@ def _check(event: Event, routing_key: str, kind: str) -> None:
         raise Permanent(
             f"time: {event.time.isoformat()} is more than 5 minutes ahead", code="FROM_THE_FUTURE"
         )
+
+
+def to_verdict(error: Exception) -> Permanent:
+    """Make any exception of reading a message that message's verdict, and log what is a bug."""
+    if isinstance(error, Permanent):
+        return error
+    log.error("a message cannot be read", exc_info=error)
+    return Permanent(f"it cannot be read: {type(error).__name__}", code="UNREADABLE")
 
 
 def in_words(error: ValidationError) -> str:

@@ -1,19 +1,48 @@
-"""A dead letter: a message that was given up, with the reason, as the office files it."""
+"""A dead letter: a message that was given up, with the reason, as it is filed in Postgres.
 
-from dataclasses import dataclass
-from datetime import datetime
+Filing has nowhere to send what it cannot file, so reading a dead letter never fails: texts are
+bounded and storable, times are from this century, and what cannot be decoded is shown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from events.base import attribute_text, now
-from infra.delivery import FIRST_FAILED, KEY, PREFIXES, REPLAYS, USER, Delivery, Received
-from infra.settle import ATTEMPTS, ERROR_CLASS, LAST_FAILED, PLACE, REASON, WORKER
+from events.base import now
+from infra.content_header import Undecodable
+from infra.delivery import (
+    BODY_LENGTH,
+    BODY_SHA256,
+    FIRST_FAILED,
+    KEY,
+    PREFIXES,
+    REPLAYS,
+    USER,
+    Delivery,
+    Received,
+)
+from infra.kept_headers import keep_headers
+from infra.settle import (
+    ATTEMPTS,
+    ERROR_CLASS,
+    LAST_FAILED,
+    LEFT_OUT,
+    PLACE,
+    REASON,
+    REASON_LENGTH,
+    UNDECODABLE,
+    WORKER,
+)
 from infra.subscription import Receive
 
 UNKNOWN = "unknown"
+NAME_LENGTH = 255  # characters of names; some are indexed, and an index entry has its limit
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 PEEK_BYTES = 1024 * 1024  # a larger body is filed without being parsed
 
 
@@ -59,29 +88,46 @@ def receive_letter(queue: str) -> Receive:
     return receive
 
 
+def without_details(item: Received) -> Received:
+    """Reduce a letter to what no database refuses: its queue, body and times, and ASCII text."""
+    letter: Letter = item.event
+    plain = replace(
+        letter,
+        routing_key=ascii(letter.routing_key),
+        message_id=None,
+        type=None,
+        source=None,
+        event_id=None,
+        properties={"content_type": "", "type": "", "correlation_id": "", "headers": {}},
+        reason=ascii(letter.reason),
+        worker=UNKNOWN,
+    )
+    return replace(item, event=plain)
+
+
 def letter_of(queue: str, delivery: Delivery) -> Letter:
     """Read a delivery from ``<queue>.dead`` as a letter; never fails."""
     headers = delivery.headers
     ours = REASON in headers and not _is_by_broker(delivery)
     first, last = _time(headers.get(FIRST_FAILED)), _time(headers.get(LAST_FAILED))
-    error_class = _text(headers.get(ERROR_CLASS)) if ours else _broker_reason(delivery)
-    place = _text(headers.get(PLACE)) if ours else "broker"
+    error_class = _name(headers.get(ERROR_CLASS)) if ours else _broker_reason(delivery)
+    place = _name(headers.get(PLACE)) if ours else "broker"
     event = _peek(delivery)
-    kind = _text(event.get("type") or delivery.properties.message_type) or None
+    kind = _name(event.get("type") or delivery.properties.message_type) or None
     return Letter(
         id=_letter_id(queue, delivery, event),
         queue=queue,
         routing_key=_text(headers.get(KEY)) or _first_key(delivery),
-        message_id=_text(delivery.properties.message_id) or None,
+        message_id=_name(delivery.properties.message_id) or None,
         type=kind,
-        source=_text(event.get("source")) or None,
-        event_id=_text(event.get("id")) or None,
+        source=_name(event.get("source")) or None,
+        event_id=_name(event.get("id")) or None,
         body=delivery.body,
         properties=_properties(delivery),
         reason=_text(headers.get(REASON)) if ours else f"the broker gave up: {error_class}",
         error_class=error_class,
         place=place,
-        worker=_text(headers.get(WORKER)) or "broker",
+        worker=_name(headers.get(WORKER)) or "broker",
         attempts=_count(headers.get(ATTEMPTS)),
         first_failed_at=first or last or now(),
         last_failed_at=last or first or now(),
@@ -90,13 +136,13 @@ def letter_of(queue: str, delivery: Delivery) -> Letter:
     )
 
 
-def _letter_id(queue: str, delivery: Delivery, event: dict[str, Any]) -> UUID:
+def _letter_id(queue: str, delivery: Delivery, event: dict[str, str]) -> UUID:
     """Hash what makes it the same letter: queue, event (or message), replays, body."""
-    name = (event.get("source"), event.get("id"))
-    if None in name:
-        name = ("", delivery.properties.message_id)
-    parts = (queue, *name, delivery.headers.get(REPLAYS, 0))
-    hashed = blake2b("\0".join(map(str, parts)).encode(errors="replace"), digest_size=16)
+    names = [event.get("source", ""), event.get("id", "")]
+    if not all(names):
+        names = ["", delivery.properties.message_id or ""]
+    parts = (queue, *names, str(_count(delivery.headers.get(REPLAYS))))
+    hashed = blake2b("\0".join(parts).encode(errors="replace"), digest_size=16)
     hashed.update(delivery.body)
     return UUID(bytes=hashed.digest())
 
@@ -106,34 +152,61 @@ def _fingerprint(*parts: str | None) -> str:
 
 
 def _properties(delivery: Delivery) -> dict[str, Any]:
-    """Keep what a replay needs to look like the original."""
-    kept = {
-        name: _text(attribute_text(value))
-        for name, value in delivery.headers.items()
-        if name.startswith(PREFIXES) or name == "traceparent"
-    }
+    """Keep what a replay needs to look like the original, and say what could not be kept.
+
+    ``undecodable`` shows headers whose text is not UTF-8; ``headers_left_out`` counts those that
+    were too many or too large; ``body_truncated``, ``body_length`` (bytes) and ``body_sha256``
+    say what the body was of which only the beginning is here. They are absent where all is.
+    """
+    headers = delivery.headers
+    kept = keep_headers(delivery)
+    stays = {_text(name): _text(value) for name, value in kept.headers.items()}
     if user := _first_user(delivery):
-        kept[USER] = user
-    return {
+        stays[USER] = user
+    properties: dict[str, Any] = {
         "content_type": _text(delivery.properties.content_type),
         "type": _text(delivery.properties.message_type),
         "correlation_id": _text(delivery.properties.correlation_id),
-        "headers": kept,
+        "headers": stays,
     }
+    told = {} if _is_by_broker(delivery) else headers
+    shown = kept.undecodable | _strings(told.get(UNDECODABLE))
+    if shown:
+        properties["undecodable"] = {_text(name): _text(value) for name, value in shown.items()}
+    if left_out := kept.left_out + _count(told.get(LEFT_OUT)):
+        properties["headers_left_out"] = left_out
+    return properties | _whole_body(delivery, told)
 
 
-def _peek(delivery: Delivery) -> dict[str, Any]:
+def _whole_body(delivery: Delivery, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Say what a body was of which only the beginning was kept, here or by who sent it here."""
+    if delivery.whole is not None:
+        length, sha256 = delivery.whole
+    elif BODY_LENGTH in told:
+        length, sha256 = _count(told[BODY_LENGTH]), _name(told.get(BODY_SHA256))
+    else:
+        return {}
+    return {"body_truncated": True, "body_length": length, "body_sha256": sha256}
+
+
+def _strings(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {name: text for name, text in value.items() if isinstance(text, str)}
+
+
+def _peek(delivery: Delivery) -> dict[str, str]:
     """Read id, source and type, where they can be read at all."""
+    headers = delivery.headers
     for prefix in PREFIXES:
-        if f"{prefix}id" in delivery.headers:
-            return {name: delivery.headers.get(prefix + name) for name in ("id", "source", "type")}
+        if f"{prefix}id" in headers:
+            return _strings({name: headers.get(prefix + name) for name in ("id", "source", "type")})
     if len(delivery.body) > PEEK_BYTES:
         return {}
     try:
-        body = orjson.loads(delivery.body)
+        return _strings(orjson.loads(delivery.body))
     except (orjson.JSONDecodeError, RecursionError):
         return {}
-    return body if isinstance(body, dict) else {}
 
 
 def _is_by_broker(delivery: Delivery) -> bool:
@@ -156,7 +229,7 @@ def _first_user(delivery: Delivery) -> str | None:
 def _broker_reason(delivery: Delivery) -> str:
     deaths = delivery.headers.get("x-death")
     if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict):
-        return _text(deaths[0].get("reason")) or UNKNOWN
+        return _name(deaths[0].get("reason")) or UNKNOWN
     return UNKNOWN
 
 
@@ -169,18 +242,23 @@ def _first_key(delivery: Delivery) -> str:
     return delivery.key
 
 
-def _text(value: object) -> str:
-    """Make text that Postgres stores: no NUL, no lone surrogate, bounded."""
-    text = "" if value is None else str(value)
-    return text.replace("\0", "\\0").encode(errors="replace").decode()[:4000]
+def _text(value: object, length: int = REASON_LENGTH) -> str:
+    """Make text that Postgres stores: no NUL, no lone surrogate, bounded in characters."""
+    text = str(value)[:length] if isinstance(value, str | Undecodable) else ""
+    return text.replace("\0", "\\0").encode(errors="replace").decode()
+
+
+def _name(value: object) -> str:
+    return _text(value, NAME_LENGTH)
 
 
 def _time(value: object) -> datetime | None:
+    """Read a time; None for one that nobody can have meant, or that no column holds."""
     try:
-        found = datetime.fromisoformat(str(value))
-    except ValueError:
+        found = datetime.fromisoformat(str(value)) if isinstance(value, str) else None
+        return found.astimezone(UTC) if found and found.tzinfo and found >= EARLIEST else None
+    except (ValueError, OverflowError):
         return None
-    return found if found.tzinfo else None
 
 
 def _count(value: object) -> int:

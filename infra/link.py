@@ -69,12 +69,16 @@ class Link:
         self._timeout = settings.broker_timeout
         self._lock = asyncio.Lock()
         self._connection: AbstractConnection | None = None
+        self._keep = settings.max_event_bytes
         self._tap = Tap()
 
-    async def tapped_channel(self) -> tuple[Channel, Tap]:
-        """Open a channel to consume on, and the tap of its connection; raises ``Outage``."""
+    async def tapped_channel(self, *, confirms: bool = False) -> tuple[Channel, Tap]:
+        """Open a channel to consume on, and the tap of its connection; raises ``Outage``.
+
+        Consumers that the tap does not know get nothing.
+        """
         while True:
-            channel = await self.channel()
+            channel = await self.channel(confirms=confirms)
             # Another caller may have connected anew in the meantime.
             if not channel.is_closed:
                 return channel, self._tap
@@ -120,7 +124,7 @@ class Link:
     async def _connect_to_next(self) -> AbstractConnection:
         url = self._urls[0]
         self._urls.append(self._urls.pop(0))
-        tap = Tap()
+        tap = Tap(self._keep)
         connection = TappedConnection(
             url,
             client_properties={"connection_name": self._name},

@@ -67,16 +67,21 @@ def message_of(event: Event, exchange: str = topology.EVENTS, *, timed: bool = T
         exchange=exchange,
         routing_key=event.routing_key,
         body=encode(event, timed=timed),
-        message_id=_fitting(event.id),
+        message_id=fit(event.id),
         type=event.type,
-        correlation_id=_fitting(event.correlationid or event.id),
+        correlation_id=fit(event.correlationid or event.id),
         headers={"traceparent": event.traceparent} if event.traceparent else NO_HEADERS,
         persistent=exchange != topology.REQUESTS,
     )
 
 
-def _fitting(name: str) -> str:
+def fit(name: str) -> str:
     """Give a name as it is, or its hash where it is too long for an AMQP property (255 bytes)."""
-    if name.isascii() or len(name.encode()) <= LONGEST:
+    if len(name) <= LONGEST and (name.isascii() or len(name.encode()) <= LONGEST):
         return name
     return blake2b(name.encode(), digest_size=16).hexdigest()
+
+
+def fit_text(text: str) -> str:
+    """Give the beginning of a text that fits into an AMQP property (255 bytes)."""
+    return text.encode()[:LONGEST].decode(errors="ignore")

@@ -1,13 +1,16 @@
 """One channel that reads one queue, from its opening to its end: taking and acknowledging.
 
-    carefully: basic.get, one message at a time in the whole process
-    widely:    basic.consume with a prefetch, whatever has arrived makes a batch
+    carefully: a prefetch of one, one message at a time in the whole process
+    widely:    a prefetch of many, whatever has arrived makes a batch
 
 A suspect that is met while reading widely stays in hand until all else is settled, and is
 then handled alone. Giving it back instead would hand it to the next process that reads
-widely, and so on, until its count of deliveries made a killer of it.
+widely, and so on, until its count of deliveries made a killer of it. (More suspects than fit into
+``MAX_SUSPECT_BYTES`` are given back after all, when the channel closes.)
 
-Callbacks only enqueue; one watermark decides every ack of the channel.
+Both ways take deliveries off the tap: the client library never decodes one. Callbacks only
+enqueue; one watermark decides every ack of the channel. What is in hand is counted in bytes
+(``infra.wire.HeldBytes``), suspects apart: they stay longest, and must not stop the rest.
 """
 
 import asyncio
@@ -17,20 +20,21 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Self
 from uuid import uuid4
 
-from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
-from pamqp.commands import Basic
 
 from infra.batch import Intake
-from infra.delivery import Delivery, delivery_of
+from infra.delivery import Delivery
 from infra.errors import Outage
 from infra.link import guarded
 from infra.subscription import Subscription
 from infra.watermark import Watermark
-from infra.wire import Tap
+from infra.wire import Tap, WholeBody, passed_by
 
 SUSPECT = 2  # deliveries before this one, from which on a message is handled alone
 MAX_PREFETCH = 2000  # quorum queues allow no more
+MAX_SUSPECT_BYTES = 16 * 1024 * 1024
+QUIET = 0.3  # seconds without a delivery after which a queue counts as empty
+DRAIN_INTERVAL = 0.05  # seconds
 
 Live = Callable[["Reading", list[Delivery]], Coroutine[None, None, None]]
 
@@ -54,6 +58,9 @@ class Reading:
         self._watermark = Watermark()
         self._under_way: set[asyncio.Task[None]] = set()
         self._suspects: list[Delivery] = []
+        self._suspect_bytes = 0
+        self._held = 0  # bytes that this reading has in hand
+        self._consumers: list[str] = []
 
     async def __aenter__(self) -> Self:
         """Use the channel that was opened for this reading."""
@@ -63,6 +70,9 @@ class Reading:
         """Close the channel: what is not acknowledged goes back to the queue."""
         with contextlib.suppress(Outage):
             await guarded(self._channel.close(), self._limit)
+        for tag in self._consumers:
+            self._tap.remove(tag)
+        self._tap.held.remove(self._held)
 
     @property
     def gone(self) -> bool:
@@ -75,16 +85,37 @@ class Reading:
         ``alone`` is the process's: while it is held, its holder's is the only message in
         hand, so no neighbour suffers if that message kills the process.
         """
-        while not stop.is_set():
-            async with alone:
-                getting = self._channel.basic_get(self._subscription.queue)
-                answer = await guarded(getting, self._limit)
-                if isinstance(answer.delivery, Basic.GetEmpty):
-                    return
-                delivery = delivery_of(self._subscription.queue, answer)
-                await self._live(self, [delivery])
-                if delivery.deliveries < SUSPECT:
-                    return
+        intake = Intake(1, 0)
+        watcher = asyncio.create_task(_close_when(_ended(self._channel), intake, "channel closed"))
+        try:
+            tag = await self._consume(intake, prefetch=1, is_wide=False)
+            while not stop.is_set():
+                batch = await self._next_within(intake, QUIET)
+                if not batch or not await self._handle_alone(batch[0], alone):
+                    break
+            await self._cancel(tag)
+            for delivery in await self._next_within(intake, 0):
+                if not stop.is_set():
+                    await self._handle_alone(delivery, alone)
+        finally:
+            watcher.cancel()
+        self._check(intake)
+
+    async def _next_within(self, intake: Intake, seconds: float) -> list[Delivery]:
+        """Give the next batch, or nothing when none comes in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await intake.next(self._busy)
+        return []
+
+    async def _handle_alone(self, delivery: Delivery, alone: asyncio.Lock) -> bool:
+        """Handle one message while it is the only one; tells whether it was a suspect."""
+        async with alone:
+            if self.gone:
+                raise Abandoned("the channel closed")
+            await self._live(self, [delivery])
+        self._let_go(delivery.weight)
+        return delivery.deliveries >= SUSPECT
 
     async def widely(self, alone: asyncio.Lock, stop: asyncio.Event) -> None:
         """Read in batches until stopped, cut off, or met by a message that came back twice.
@@ -98,10 +129,10 @@ class Reading:
             asyncio.create_task(_close_when(_ended(self._channel), intake, "channel closed")),
         }
         try:
-            tag = await self._consume(intake)
+            prefetch = self._subscription.batch * (self._subscription.parallel + 1)
+            tag = await self._consume(intake, min(MAX_PREFETCH, prefetch), is_wide=True)
             await self._handle_all(intake)
-            await self._cancel(tag)
-            await self._handle_all(intake)
+            await self._handle_rest(intake, tag)
             await self._finish(asyncio.ALL_COMPLETED)
             await self._ack_scattered()
             await self._handle_suspects(alone, stop)
@@ -109,10 +140,7 @@ class Reading:
             for task in (*watchers, *self._under_way):
                 task.cancel()
             await asyncio.wait({*watchers, *self._under_way})
-        if self.gone:
-            raise Abandoned("the channel closed")
-        if intake.closed == "cancelled":
-            raise Outage("the broker cancelled the consumer: is the queue still there?")
+        self._check(intake)
 
     async def ack(self, tags: Iterable[int]) -> None:
         """Note that deliveries are settled, and tell the broker as far as it can be told.
@@ -123,15 +151,47 @@ class Reading:
         if low is not None:
             await self._send_ack(low, multiple=True)
 
+    def _check(self, intake: Intake) -> None:
+        """Raise ``Abandoned`` or ``Outage`` when it was the broker that ended the reading."""
+        if self.gone:
+            raise Abandoned("the channel closed")
+        if intake.closed == "cancelled":
+            raise Outage("the broker cancelled the consumer: is the queue still there?")
+
     async def _handle_all(self, intake: Intake) -> None:
         while batch := await intake.next(self._busy):
             if self.gone:
                 raise Abandoned("the channel closed")
-            task = asyncio.create_task(self._live(self, batch))
+            task = asyncio.create_task(self._live_and_let_go(batch))
             task.add_done_callback(lambda done: _note_failure(done, intake))
             self._under_way.add(task)
             if len(self._under_way) >= self._subscription.parallel:
                 await self._finish(asyncio.FIRST_COMPLETED)
+
+    async def _live_and_let_go(self, batch: list[Delivery]) -> None:
+        try:
+            await self._live(self, batch)
+        finally:
+            self._let_go(sum(delivery.weight for delivery in batch))
+
+    async def _handle_rest(self, intake: Intake, tag: str) -> None:
+        """Cancel the consumer and handle what still comes.
+
+        At the same time: while too much is in hand, the broker's answer is not read.
+        """
+        cancelling = asyncio.create_task(self._cancel(tag))
+        try:
+            while not cancelling.done():
+                await self._handle_all(intake)
+                await asyncio.wait({cancelling}, timeout=DRAIN_INTERVAL)
+        finally:
+            cancelling.cancel()
+        await self._handle_all(intake)
+        await cancelling
+
+    def _let_go(self, size: int) -> None:
+        self._held -= size
+        self._tap.held.remove(size)
 
     async def _handle_suspects(self, alone: asyncio.Lock, stop: asyncio.Event) -> None:
         """Handle what came back twice, one by one, the likeliest killer last.
@@ -158,8 +218,10 @@ class Reading:
         for task in done:
             task.result()
 
-    async def _consume(self, intake: Intake) -> str:
+    async def _consume(self, intake: Intake, prefetch: int, *, is_wide: bool) -> str:
+        """Start a consumer; reading widely, it puts suspects aside."""
         queue = self._subscription.queue
+        held = self._tap.held
 
         def sink(
             tag: int,
@@ -168,32 +230,42 @@ class Reading:
             key: str,
             header: bytes,
             body: bytes,
+            whole: WholeBody | None,
         ) -> None:
-            delivery = Delivery(tag, queue, exchange, key, body, header, redelivered=redelivered)
-            if redelivered and delivery.deliveries >= SUSPECT:
-                self._suspects.append(delivery)
+            delivery = Delivery(
+                tag, queue, exchange, key, body, header, whole, redelivered=redelivered
+            )
+            if is_wide and redelivered and delivery.deliveries >= SUSPECT:
+                self._put_aside(delivery)
                 intake.close("suspect")
             else:
+                size = delivery.weight
+                self._held += size
+                held.add(size)
                 intake.put(delivery)
 
         async def on_cancel(_: object) -> None:
             intake.close("cancelled")
 
         self._channel.on_consumer_cancel_callbacks.add(on_cancel)
-        prefetch = self._subscription.batch * (self._subscription.parallel + 1)
-        qos = self._channel.basic_qos(prefetch_count=min(MAX_PREFETCH, prefetch))
-        await guarded(qos, self._limit)
+        await guarded(self._channel.basic_qos(prefetch_count=prefetch), self._limit)
         # A fresh tag each time: 3.10 dies of one that is used again too soon.
         consumer = f"{queue}.{uuid4().hex}"
+        self._consumers.append(consumer)
         self._tap.add(consumer, sink)
-        consuming = self._channel.basic_consume(queue, _passed_by, consumer_tag=consumer)
+        consuming = self._channel.basic_consume(queue, passed_by, consumer_tag=consumer)
         await guarded(consuming, self._limit)
         return consumer
+
+    def _put_aside(self, suspect: Delivery) -> None:
+        """Keep a suspect for later; what is too much is left to the broker, unacknowledged."""
+        self._suspect_bytes += suspect.weight
+        if not self._suspects or self._suspect_bytes <= MAX_SUSPECT_BYTES:
+            self._suspects.append(suspect)
 
     async def _cancel(self, tag: str) -> None:
         if tag in self._channel.consumers and not self.gone:
             await guarded(self._channel.basic_cancel(tag), self._limit)
-        self._tap.remove(tag)
 
     async def _ack_scattered(self) -> None:
         """Acknowledge one by one what is settled above a delivery that we leave untouched."""
@@ -220,7 +292,3 @@ async def _close_when(happens: Awaitable[object], intake: Intake, reason: str) -
 
 async def _ended(channel: Channel) -> None:
     await asyncio.wait({channel.closing})
-
-
-async def _passed_by(message: DeliveredMessage) -> None:
-    raise RuntimeError(f"delivery {message.delivery_tag} has missed the tap")

@@ -11,22 +11,23 @@ from typing import Any, Self
 from uuid import uuid4
 
 import orjson
-from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 from pamqp.commands import Basic
 
+from infra.content_header import decode_content_header
 from infra.errors import Outage
 from infra.link import Link, guarded
 from infra.message import Message
 from infra.outgoing import user_of
 from infra.settings import Settings
+from infra.wire import passed_by
 
 REPLY_TO = "amq.rabbitmq.reply-to"
 CLOSING = 1.0  # seconds for a channel that is given up
 
 
 class Requester:
-    """Sends requests and hands each answer to whoever waits for it."""
+    """Sends requests and hands each answer to its caller."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         """Prepare; the first request connects."""
@@ -103,13 +104,23 @@ class Requester:
     async def _open(self) -> Channel:
         async with self._lock:
             if self._channel is None or self._channel.is_closed:
-                channel = await self._link.channel(confirms=True)
-                consuming = channel.basic_consume(REPLY_TO, self._on_answer, no_ack=True)
+                channel, tap = await self._link.tapped_channel(confirms=True)
+                tag = f"reply.{uuid4().hex}"
+                tap.add(tag, self._on_answer)
+                consuming = channel.basic_consume(
+                    REPLY_TO, passed_by, no_ack=True, consumer_tag=tag
+                )
                 await guarded(consuming, self._limit)
                 self._channel = channel
             return self._channel
 
-    async def _on_answer(self, message: DeliveredMessage) -> None:
-        waiting = self._waiting.get(message.header.properties.correlation_id or "")
-        if waiting is not None and not waiting.done():
-            waiting.set_result(orjson.loads(message.body))
+    def _on_answer(self, *delivered: Any) -> None:  # noqa: ANN401 - as ``infra.wire.Sink`` has it
+        """Hand an answer to its caller; one that is no JSON object has no taker."""
+        *_, header, body, _ = delivered
+        waiting = self._waiting.get(decode_content_header(header).correlation_id or "")
+        if waiting is None or waiting.done():
+            return
+        with contextlib.suppress(orjson.JSONDecodeError):
+            answer = orjson.loads(body)
+            if isinstance(answer, dict):
+                waiting.set_result(answer)

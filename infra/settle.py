@@ -11,19 +11,20 @@ from uuid import NAMESPACE_URL, uuid5
 
 import orjson
 
-from events.base import attribute_text
 from infra import topology
 from infra.delivery import (
     ATTEMPT,
+    BODY_LENGTH,
+    BODY_SHA256,
     FIRST_FAILED,
     KEY,
-    PREFIXES,
     REPLAYS,
     USER,
     WAITED,
     Delivery,
 )
-from infra.message import Message
+from infra.kept_headers import keep_headers
+from infra.message import Message, fit, fit_text
 from infra.retry import Dead, Retry
 
 REASON = "x-adrelay-reason"
@@ -32,6 +33,8 @@ PLACE = "x-adrelay-place"
 ATTEMPTS = "x-adrelay-attempts"
 LAST_FAILED = "x-adrelay-last-failed"
 WORKER = "x-adrelay-worker"
+LEFT_OUT = "x-adrelay-headers-left-out"  # how many headers were too many or too large
+UNDECODABLE = "x-adrelay-undecodable"  # headers whose text is not UTF-8, shown
 
 REPLY_TO = "amq.rabbitmq.reply-to."  # the only reply address we accept
 # The answer to a request that could not be handled; nobody has to wait for the deadline.
@@ -39,8 +42,7 @@ BUSY = {
     "status": 503,
     "error": {"code": "SERVICE_UNAVAILABLE", "message": "try again in a moment"},
 }
-REASON_LENGTH = 2000
-HEADER_BYTES = 1000
+REASON_LENGTH = 2000  # characters
 
 
 def retry_message(delivery: Delivery, retry: Retry, at: datetime) -> Message:
@@ -80,8 +82,8 @@ def reply_message(delivery: Delivery, answer: Mapping[str, Any]) -> Message | No
         exchange="",
         routing_key=address,
         body=orjson.dumps(answer),
-        message_id=f"reply:{delivery.properties.message_id}",
-        correlation_id=delivery.properties.correlation_id,
+        message_id=fit(f"reply:{delivery.properties.message_id}"),
+        correlation_id=fit(delivery.properties.correlation_id or ""),
         content_type="application/json",
         persistent=False,
         mandatory=False,
@@ -96,10 +98,10 @@ def _again(
         exchange=exchange,
         routing_key=queue or delivery.queue,
         body=delivery.body,
-        message_id=properties.message_id or _stable_id(delivery),
-        type=properties.message_type,
-        correlation_id=properties.correlation_id,
-        content_type=properties.content_type or "application/octet-stream",
+        message_id=fit(properties.message_id or _stable_id(delivery)),
+        type=fit_text(properties.message_type or "") or None,
+        correlation_id=fit(properties.correlation_id or "") or None,
+        content_type=fit_text(properties.content_type or "application/octet-stream"),
         headers=headers,
     )
 
@@ -111,16 +113,14 @@ def _stable_id(delivery: Delivery) -> str:
 
 def _kept(delivery: Delivery, at: datetime) -> dict[str, Any]:
     """Headers that stay: our own, the binary CloudEvents attributes, the trace."""
-    told = {
-        name: attribute_text(value)
-        for name, value in delivery.headers.items()
-        if name.startswith(PREFIXES) or name == "traceparent"
-    }
-    headers: dict[str, Any] = {
-        name: value
-        for name, value in told.items()
-        if isinstance(value, str) and len(value) <= HEADER_BYTES
-    }
+    kept = keep_headers(delivery)
+    headers: dict[str, Any] = dict(kept.headers)
+    if kept.left_out:
+        headers[LEFT_OUT] = kept.left_out
+    if (whole := delivery.whole) is not None:
+        headers |= {BODY_LENGTH: whole.length, BODY_SHA256: whole.sha256}
+    if kept.undecodable:
+        headers[UNDECODABLE] = dict(kept.undecodable)
     headers[KEY] = delivery.routing_key
     headers[FIRST_FAILED] = (delivery.first_failed or at).isoformat()
     if delivery.replays:

@@ -24,7 +24,7 @@ from events import UPSTREAM_EVENTS
 from events.base import Event
 from events.campaigns import CampaignRequest
 from infra import topology
-from infra.delivery import Delivery, Received
+from infra.delivery import Delivery, Received, to_verdict
 from infra.errors import Outage, Permanent
 from infra.settings import Settings
 from infra.store.publishers import Publisher, all_publishers
@@ -99,8 +99,8 @@ class Trust:
         for item in batch:
             try:
                 believed.append(self._checked(item, publishers) if item in strangers else item)
-            except Permanent as objection:
-                refused.append((item.delivery, objection))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this message's alone
+                refused.append((item.delivery, to_verdict(error)))
         return believed, refused
 
     def _checked(self, item: Received, publishers: Mapping[str, Publisher]) -> Received:

@@ -8,16 +8,17 @@ user of the broker. Exit status: 0 done, 1 not possible.
 
 import asyncio
 import sys
+from contextlib import aclosing
 
-from pamqp.commands import Basic
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.base import now
 from infra import outbox, topology
-from infra.delivery import Delivery, delivery_of
+from infra.delivery import Delivery
 from infra.errors import Outage
 from infra.link import Link, guarded
+from infra.queue_reader import read_until_empty
 from infra.resources import open_engine
 from infra.settings import Settings, load_settings
 from infra.settle import again_message
@@ -46,20 +47,19 @@ async def send_again(settings: Settings, engine: AsyncEngine) -> tuple[int, int]
     link, limit = Link(settings, "unrouted"), settings.broker_timeout
     went = stayed = 0
     try:
-        channel = await link.channel()
-        while True:
-            answer = await guarded(channel.basic_get(topology.UNROUTED), limit)
-            if isinstance(answer.delivery, Basic.GetEmpty):
-                return went, stayed
-            found = delivery_of(topology.UNROUTED, answer)
-            messages = [again_message(found, queue, now()) for queue in takers(found)]
-            if not messages:
-                stayed += 1  # given back when the channel closes
-                continue
-            async with engine.begin() as tx:
-                await outbox.add(tx, messages)
-            await guarded(channel.basic_ack(found.tag, wait=True), limit)
-            went += 1
+        channel, tap = await link.tapped_channel()
+        reading = read_until_empty(channel, tap, topology.UNROUTED, limit=limit)
+        async with aclosing(reading) as deliveries:
+            async for found in deliveries:
+                messages = [again_message(found, queue, now()) for queue in takers(found)]
+                if not messages:
+                    stayed += 1  # given back when the channel closes
+                    continue
+                async with engine.begin() as tx:
+                    await outbox.add(tx, messages)
+                await guarded(channel.basic_ack(found.tag, wait=True), limit)
+                went += 1
+        return went, stayed
     finally:
         await link.close()
 

@@ -6,16 +6,22 @@ of deliveries to a consumer that it knows it hands over at once, in order, witho
 every other byte goes on to aiormq unchanged. (AMQP 0-9-1, sections 2.3.5 and 4.2.)
 
 The library notices a dead connection by the frames it sees; for the frames that it does not
-see, it is shown a heartbeat now and then.
+see, it is shown a heartbeat now and then. No other delivery reaches the library either: it
+ends the connection at the first property that it cannot decode.
+
+Of a body larger than ``keep`` bytes only the beginning is kept, with its length and its hash;
+and while more than ``MAX_HELD_BYTES`` of deliveries are in hand, the socket is not read.
 """
 
 import asyncio
+import hashlib
 import struct
 from collections.abc import Callable, Iterable
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 from aio_pika import Connection
 from aio_pika.abc import ConnectionParameter
+from aiormq.abc import DeliveredMessage
 from aiormq.connection import SSLContextProvider, TransportFactory
 from yarl import URL
 
@@ -30,32 +36,121 @@ HEARTBEAT = bytes((8, 0, 0, 0, 0, 0, 0, FRAME_END))
 HEARTBEAT_EVERY = 1.0  # seconds
 NAMES = 1000  # exchange names and routing keys that are remembered as text
 
-# tag, redelivered, exchange, routing key, content header (undecoded), body
-Sink = Callable[[int, bool, str, str, bytes, bytes], None]
+MAX_HELD_BYTES = 32 * 1024 * 1024  # of deliveries in hand, in headers and bodies
+
+
+class WholeBody(NamedTuple):
+    """What a body was of which only the beginning is kept: its bytes, its SHA-256 in hex."""
+
+    length: int
+    sha256: str
+
+
+# tag, redelivered, exchange, routing key, content header (undecoded), body, and the whole
+# body's length and hash where the body is only its beginning
+Sink = Callable[[int, bool, str, str, bytes, bytes, WholeBody | None], None]
 
 
 class Partial:
-    """A delivery whose frames are still coming in."""
+    """A delivery whose frames are still coming in; of its body ``keep`` bytes are kept."""
 
-    __slots__ = ("chunks", "exchange", "header", "key", "missing", "redelivered", "sink", "tag")
+    __slots__ = (
+        "chunks",
+        "exchange",
+        "hashed",
+        "header",
+        "keep",
+        "key",
+        "length",
+        "missing",
+        "redelivered",
+        "sink",
+        "tag",
+    )
 
-    def __init__(self, sink: Sink, tag: int, redelivered: bool, exchange: str, key: str) -> None:  # noqa: FBT001 - as the frame has them
+    def __init__(
+        self,
+        sink: Sink,
+        tag: int,
+        redelivered: bool,  # noqa: FBT001 - as the frame has it
+        exchange: str,
+        key: str,
+        keep: int,
+    ) -> None:
         """Begin with what the method frame says."""
         self.sink = sink
         self.tag = tag
         self.redelivered = redelivered
         self.exchange = exchange
         self.key = key
+        self.keep = keep
         self.header = b""
+        self.length = 0
         self.missing = 0
         self.chunks: list[bytes] = []
+        self.hashed: Any = None  # a SHA-256, where not all of the body is kept
+
+    def begin_body(self, header: bytes, length: int) -> None:
+        """Take the content header; the body has ``length`` bytes."""
+        self.header = header
+        self.length = self.missing = length
+        if length > self.keep:
+            self.hashed = hashlib.sha256()
+
+    def add(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        room = self.keep - (self.length - self.missing)
+        self.missing -= len(piece)
+        if self.hashed is not None:
+            self.hashed.update(piece)
+            piece = piece[: max(0, room)]
+        if piece:
+            self.chunks.append(piece)
+
+    def finish(self) -> None:
+        """Hand the delivery over."""
+        chunks = self.chunks
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        whole = None if self.hashed is None else WholeBody(self.length, self.hashed.hexdigest())
+        self.sink(self.tag, self.redelivered, self.exchange, self.key, self.header, body, whole)
+
+
+class HeldBytes:
+    """Counts the bytes of deliveries in hand, and stops the reading while they are too many."""
+
+    def __init__(self, most: int = MAX_HELD_BYTES) -> None:
+        """Stop reading beyond ``most`` bytes, and go on at half of them."""
+        self._most = most
+        self._held = 0
+        self._is_paused = False
+        self._reader: TappedReader | None = None
+
+    def attach(self, reader: "TappedReader") -> None:
+        """Stop and resume this reader."""
+        self._reader = reader
+
+    def add(self, size: int) -> None:
+        """Count a delivery that has come in."""
+        self._held += size
+        if self._held > self._most and not self._is_paused and self._reader is not None:
+            self._is_paused = True
+            self._reader.pause()
+
+    def remove(self, size: int) -> None:
+        """Count deliveries out that are settled, or that the broker has again."""
+        self._held -= size
+        if self._is_paused and self._held <= self._most // 2 and self._reader is not None:
+            self._is_paused = False
+            self._reader.resume()
 
 
 class Tap:
-    """Divides a connection's bytes: deliveries to known consumers here, the rest onward."""
+    """Divides a connection's bytes: deliveries to their consumers, the rest onward."""
 
-    def __init__(self) -> None:
-        """Begin without consumers: everything goes onward."""
+    def __init__(self, keep: int = 2**63) -> None:
+        """Begin without consumers; of each body at most ``keep`` bytes are kept."""
+        self.held = HeldBytes()
+        self._keep = keep
         self._sinks: dict[bytes, Sink] = {}
         self._partial: dict[int, Partial] = {}
         self._pending = b""
@@ -68,7 +163,7 @@ class Tap:
         self._sinks[consumer_tag.encode()] = sink
 
     def remove(self, consumer_tag: str) -> None:
-        """Know the consumer no more."""
+        """Drop what still comes for the consumer: unacknowledged, the broker keeps it."""
         self._sinks.pop(consumer_tag.encode(), None)
 
     def take(self, data: bytes, clock: float) -> bytes:
@@ -109,42 +204,35 @@ class Tap:
         if kind == METHOD:
             if data[start : start + 4] != DELIVER:
                 return False
-            return self._begin(channel, data, start + 4)
+            self._begin(channel, data, start + 4)
+            return True
         partial = self._partial.get(channel)
         if partial is None:
             return False
         if kind == HEADER:
-            partial.header = data[start:stop]
-            (partial.missing,) = SIZE.unpack_from(data, start + 4)
+            (length,) = SIZE.unpack_from(data, start + 4)
+            partial.begin_body(data[start:stop], length)
         else:
-            partial.chunks.append(data[start:stop])
-            partial.missing -= stop - start
+            partial.add(data[start:stop])
         if partial.missing <= 0:
             del self._partial[channel]
-            chunks = partial.chunks
-            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            partial.sink(
-                partial.tag,
-                partial.redelivered,
-                partial.exchange,
-                partial.key,
-                partial.header,
-                body,
-            )
+            partial.finish()
         return True
 
-    def _begin(self, channel: int, data: bytes, at: int) -> bool:
+    def _begin(self, channel: int, data: bytes, at: int) -> None:
         consumer, at = _short(data, at)
-        sink = self._sinks.get(consumer)
-        if sink is None:
-            return False
         tag, redelivered = TAGGED.unpack_from(data, at)
         exchange, at = _short(data, at + TAGGED.size)
         key, at = _short(data, at)
+        sink = self._sinks.get(consumer)
         self._partial[channel] = Partial(
-            sink, tag, bool(redelivered), self._text(exchange), self._text(key)
+            sink or _drop,
+            tag,
+            bool(redelivered),
+            self._text(exchange),
+            self._text(key),
+            self._keep if sink else 0,
         )
-        return True
 
     def _text(self, name: bytes) -> str:
         known = self._names.get(name)
@@ -155,10 +243,19 @@ class Tap:
         return known
 
 
+def _drop(*_: object) -> None:
+    """Take a delivery that no consumer is known for; the broker has it again when we leave."""
+
+
 def _short(data: bytes, at: int) -> tuple[bytes, int]:
     """Read a short string; gives it and where it ends."""
     end = at + 1 + data[at]
     return data[at + 1 : end], end
+
+
+async def passed_by(message: DeliveredMessage) -> None:
+    """Stand for a consumer's callback in the library, which no delivery reaches."""
+    raise RuntimeError(f"delivery {message.delivery_tag} has missed the tap")
 
 
 class TappedReader(asyncio.StreamReader):
@@ -168,13 +265,48 @@ class TappedReader(asyncio.StreamReader):
         """Read for ``tap``."""
         super().__init__(loop=loop)
         self._tap = tap
-        self._clock = loop.time
+        self._loop = loop
+        self._beating: asyncio.TimerHandle | None = None
+        tap.held.attach(self)
 
     def feed_data(self, data: Iterable[SupportsIndex]) -> None:
         """Take in what the socket has; called by the transport."""
-        onward = self._tap.take(bytes(data), self._clock())
+        onward = self._tap.take(bytes(data), self._loop.time())
         if onward:
             super().feed_data(onward)
+
+    def feed_eof(self) -> None:
+        """Take note that the connection has ended; called by the transport."""
+        self._stop_beating()
+        super().feed_eof()
+
+    def pause(self) -> None:
+        """Read nothing more from the socket; the library is shown heartbeats meanwhile."""
+        transport = self._socket()
+        if transport is not None:
+            transport.pause_reading()
+            self._beat()
+
+    def resume(self) -> None:
+        """Read the socket again."""
+        self._stop_beating()
+        transport = self._socket()
+        if transport is not None:
+            transport.resume_reading()
+
+    def _socket(self) -> asyncio.ReadTransport | None:
+        transport: asyncio.ReadTransport | None = getattr(self, "_transport", None)
+        return None if transport is None or transport.is_closing() else transport
+
+    def _beat(self) -> None:
+        if self._socket() is not None and not self.at_eof():
+            super().feed_data(HEARTBEAT)
+            self._beating = self._loop.call_later(HEARTBEAT_EVERY, self._beat)
+
+    def _stop_beating(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+            self._beating = None
 
 
 class TappedTransport(TransportFactory):

@@ -1,5 +1,7 @@
 """The tap on a connection: what it takes, and that it changes nothing else."""
 
+import asyncio
+import hashlib
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -11,7 +13,7 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from infra.wire import HEARTBEAT, Tap
+from infra.wire import HEARTBEAT, HeldBytes, Tap, TappedReader, WholeBody
 
 LARGE = 131_064  # RabbitMQ's frame_max less the frame's own eight bytes
 
@@ -23,6 +25,7 @@ class Taken(NamedTuple):
     key: str
     header: bytes
     body: bytes
+    whole: WholeBody | None
 
 
 def delivery(
@@ -70,12 +73,19 @@ def test_an_empty_body_and_one_of_many_frames_are_taken() -> None:
     assert onward == b""
 
 
-def test_what_is_for_others_goes_onward_unchanged() -> None:
-    others = [
-        *delivery("theirs", 1, b"other"),
-        frames.marshal(Basic.Ack(7, multiple=True), 1),
-        HEARTBEAT,
-    ]
+def test_of_a_body_beyond_the_limit_the_beginning_is_kept_with_length_and_hash() -> None:
+    taken: list[Taken] = []
+    tap = Tap(keep=5)
+    tap.add("ours", lambda *values: taken.append(Taken(*values)))
+    for body in (b"01234", b"0123456789"):
+        tap.take(b"".join(delivery("ours", 1, body, piece=3)), 0)
+    assert [message.body for message in taken] == [b"01234", b"01234"]
+    whole = WholeBody(10, hashlib.sha256(b"0123456789").hexdigest())
+    assert [message.whole for message in taken] == [None, whole]
+
+
+def test_what_is_no_delivery_goes_onward_unchanged() -> None:
+    others = [frames.marshal(Basic.Ack(7, multiple=True), 1), HEARTBEAT]
     taken, onward = tapped([*others, *delivery("ours", 2, b"mine"), *others])
     assert [message.body for message in taken] == [b"mine"]
     assert onward == b"".join(others) * 2
@@ -88,7 +98,7 @@ def test_frames_of_two_channels_may_mingle() -> None:
     mingled = [part for parts in zip(one, two, three, strict=True) for part in parts]
     taken, onward = tapped(mingled)
     assert [message.body for message in taken] == [b"first", b"second"]
-    assert onward == b"".join(three)
+    assert onward == b""
 
 
 @pytest.mark.parametrize("start", [b"AMQP\x00\x00\x09\x01", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
@@ -97,13 +107,12 @@ def test_bytes_that_are_no_frames_go_onward_for_the_library_to_judge(start: byte
     assert tapped([start, rest]) == ([], start + rest)
 
 
-def test_a_consumer_that_is_no_longer_known_is_not_served() -> None:
+def test_a_late_delivery_never_reaches_the_library() -> None:
     taken: list[Taken] = []
     tap = Tap()
     tap.add("ours", lambda *values: taken.append(Taken(*values)))
     tap.remove("ours")
-    sent = b"".join(delivery("ours", 1, b"late"))
-    assert tap.take(sent, 0) == sent
+    assert HEARTBEAT.startswith(tap.take(b"".join(delivery("ours", 1, b"late")), 0))
     assert taken == []
 
 
@@ -130,11 +139,41 @@ def test_however_the_bytes_are_cut_the_same_is_taken(
     stream = b""
     onward = b""
     for tag, (consumer, body) in enumerate(sent, 1):
-        written = b"".join(delivery(consumer, tag, body, piece=7))
-        stream += written
-        onward += written if consumer == "theirs" else b""
+        acknowledged = frames.marshal(Basic.Ack(tag), 1)
+        stream += b"".join(delivery(consumer, tag, body, piece=7)) + acknowledged
+        onward += acknowledged
     marks = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     chunks = [stream[a:b] for a, b in pairwise(marks)]
     taken, passed = tapped(chunks)
     assert [message.body for message in taken] == [b for c, b in sent if c == "ours"]
     assert passed == onward
+
+
+async def test_while_too_much_is_in_hand_the_socket_is_not_read_and_heartbeats_go_on() -> None:
+    held = HeldBytes(most=100)
+    tap = Tap()
+    tap.held = held
+    received = asyncio.Event()
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(frames.marshal(Basic.Ack(1), 1))
+        await received.wait()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    reader = TappedReader(tap, loop)
+    held.add(101)  # before there is a socket, nothing can be paused
+    held.remove(101)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    port = server.sockets[0].getsockname()[1]
+    transport, _ = await loop.create_connection(lambda: protocol, "127.0.0.1", port)
+    held.add(101)
+    async with asyncio.timeout(5):
+        assert await reader.readexactly(2 * len(HEARTBEAT)) == HEARTBEAT * 2
+        held.remove(60)
+        assert await reader.readexactly(8) == frames.marshal(Basic.Ack(1), 1)[:8]
+    received.set()
+    transport.close()
+    server.close()
+    await server.wait_closed()

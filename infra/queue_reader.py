@@ -1,0 +1,64 @@
+"""Reads what a queue holds now, message by message, for commands that empty one.
+
+Deliveries come off the connection's tap, so the client library decodes none of them.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from uuid import uuid4
+
+from aiormq.channel import Channel
+
+from infra.batch import Intake
+from infra.delivery import Delivery
+from infra.errors import Outage
+from infra.link import guarded
+from infra.wire import Tap, WholeBody, passed_by
+
+QUIET = 0.5  # seconds without a delivery after which a queue counts as empty
+
+
+async def read_until_empty(
+    channel: Channel, tap: Tap, queue: str, *, limit: float, prefetch: int = 2000
+) -> AsyncGenerator[Delivery, None]:
+    """Give what the queue holds, until nothing has come for half a second.
+
+    The caller acknowledges; as many may stay unacknowledged as ``prefetch`` says (2000 at most
+    on a quorum queue). ``limit`` bounds each wait for the broker, in seconds. Raises ``Outage``.
+    """
+    intake = Intake(1, 0)
+    consumer = f"{queue}.{uuid4().hex}"
+
+    def sink(
+        tag: int,
+        redelivered: bool,  # noqa: FBT001 - as the frame has it
+        exchange: str,
+        key: str,
+        header: bytes,
+        body: bytes,
+        whole: WholeBody | None,
+    ) -> None:
+        intake.put(
+            Delivery(tag, queue, exchange, key, body, header, whole, redelivered=redelivered)
+        )
+
+    tap.add(consumer, sink)
+    try:
+        await guarded(channel.basic_qos(prefetch_count=prefetch), limit)
+        consuming = channel.basic_consume(queue, passed_by, consumer_tag=consumer)
+        await guarded(consuming, limit)
+        while batch := await _next_within(intake, QUIET):
+            for delivery in batch:
+                yield delivery
+            if channel.is_closed:
+                raise Outage("the broker closed the channel")
+    finally:
+        tap.remove(consumer)
+
+
+async def _next_within(intake: Intake, seconds: float) -> list[Delivery]:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await intake.next(lambda: False)
+    return []
