@@ -16,11 +16,12 @@ from decimal import Decimal
 from os import urandom
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, from_json
 
 from schemas.base import Frozen
+from schemas.times import Time
 
 CONTENT_TYPE = "application/cloudevents+json"
 
@@ -66,7 +67,7 @@ class Event(BaseModel):
     source: Attribute = "urn:adrelay"
     type: str
     subject: Attribute | None = None
-    time: AwareDatetime = Field(default_factory=now)
+    time: Time = Field(default_factory=now)
     datacontenttype: Literal["application/json"] = "application/json"
     dataschema: Attribute | None = None
     correlationid: Attribute | None = None

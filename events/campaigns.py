@@ -3,11 +3,13 @@
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from events.base import Attribute, Data, Event
-from schemas.base import Currency, Micros, Platform
+from schemas.base import INT64_MAX, Micros, Platform
 from schemas.campaigns import Budget, CampaignStatus, Name, ReportedStatus, Targeting
+from schemas.currencies import Currency
+from schemas.times import Time
 
 WantedStatus = Literal["active", "paused"]
 
@@ -27,8 +29,8 @@ class CampaignCreation(Data):
 
     campaign_id: UUID | None = None
     name: Name
-    budget: Budget
     currency: Currency = "USD"
+    budget: Budget
     platform: Platform
     targeting: Targeting
 
@@ -44,7 +46,7 @@ class CampaignChange(Data):
     """What is to change; ``expected_version`` refuses the change if another came first."""
 
     campaign_id: UUID
-    expected_version: int | None = Field(default=None, ge=1)
+    expected_version: int | None = Field(default=None, ge=1, le=INT64_MAX)
     name: Name | None = None
     budget: Budget | None = None
     targeting: Targeting | None = None
@@ -62,7 +64,7 @@ class CampaignDeletion(Data):
     """Which campaign is to go."""
 
     campaign_id: UUID
-    expected_version: int | None = Field(default=None, ge=1)
+    expected_version: int | None = Field(default=None, ge=1, le=INT64_MAX)
 
 
 class CampaignDeleteRequested(CampaignRequest):
@@ -181,7 +183,7 @@ class ReportedCampaignStatus(Data):
     platform: Platform
     platform_campaign_id: Attribute
     status: ReportedStatus
-    occurred_at: AwareDatetime | None = None
+    occurred_at: Time | None = None
 
 
 class CampaignStatusReported(Event):

@@ -1,13 +1,13 @@
 """Figures of campaigns: as reported from outside, and as recorded here."""
 
-import datetime as dt
 from typing import ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import model_validator
 
 from events.base import Attribute, Data, Event
-from schemas.base import Count, Micros, Platform, Units
+from schemas.base import Count, Micros, Platform, Total, Units
+from schemas.times import Day
 
 
 class ReportedMetrics(Data):
@@ -19,7 +19,7 @@ class ReportedMetrics(Data):
     platform: Platform
     platform_campaign_id: Attribute | None = None
     campaign_id: UUID | None = None
-    date: dt.date
+    date: Day
     impressions: Count
     clicks: Count
     conversions: Count
@@ -47,10 +47,10 @@ class RecordedMetrics(Data):
 
     campaign_id: UUID
     platform: Platform
-    date: dt.date
-    impressions: Count
-    clicks: Count
-    conversions: Count
+    date: Day
+    impressions: Total
+    clicks: Total
+    conversions: Total
     spend_micros: Micros
     events: tuple[str, ...]
 

@@ -22,6 +22,7 @@ from events.base import Event
 from events.campaigns import CampaignRefusal, DeletedCampaign
 from infra.store.campaigns import StoredCampaign
 from schemas.base import micros_of
+from schemas.currencies import is_payable, objection
 from schemas.operations import Operation, OperationError
 
 Wish = CampaignCreateRequested | CampaignUpdateRequested | CampaignDeleteRequested
@@ -162,10 +163,11 @@ def _same(made: StoredCampaign, held: StoredCampaign) -> bool:
     return all(getattr(made, n) == getattr(held, n) for n in told)
 
 
-def _updated(
-    wish: CampaignUpdateRequested, campaign: StoredCampaign, now: datetime
-) -> StoredCampaign:
+def _updated(wish: CampaignUpdateRequested, campaign: StoredCampaign, now: datetime) -> Verdict:
     data = wish.data
+    if data.budget is not None and not is_payable(data.budget, campaign.currency):
+        message = f"budget: {objection(campaign.currency)}"
+        return OperationError(code="VALIDATION_ERROR", message=message)
     actual = _as_it_runs(campaign)
     wanted = replace(
         actual,

@@ -115,6 +115,7 @@ def _number(value: Decimal) -> int | str:
 
 def _written(said: Mapping[str, Any]) -> bytes:
     try:
-        return orjson.dumps(said, option=OPTIONS)
+        return orjson.dumps(said, default=str, option=OPTIONS)
     except TypeError:  # an integer of more than 64 bits
-        return json.dumps(said, sort_keys=True, separators=(",", ":"), default=str).encode()
+        form: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":")}
+        return json.dumps(said, sort_keys=True, default=str, **form).encode()

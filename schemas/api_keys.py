@@ -7,7 +7,8 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-from schemas.base import Frozen, Lenient, Moment
+from schemas.base import Frozen, Lenient
+from schemas.times import Moment
 
 PUBLISH = "events:publish"
 KEY_SCOPES: tuple[str, ...] = ("campaigns:read", "campaigns:write", PUBLISH)

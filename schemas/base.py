@@ -5,42 +5,27 @@ Money is a decimal number of currency units on every wire and integer micros
 are units, ``budget_micros`` and ``spend_micros`` are micros.
 """
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 MICROS = 1_000_000
 INT64_MAX = 2**63 - 1
+# What one report may count: sums of millions of reports still fit into a column.
+LARGEST_COUNT = 10**12
 
 Platform = Literal["claude", "chatgpt", "gemini"]
 PLATFORMS: tuple[Platform, ...] = get_args(Platform)
 
 
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        message = "must lie between the years 1 and 9999 in UTC"
-        raise ValueError(message) from None
-
-
-# A time with its offset, which becomes UTC: the last hours of 9999 elsewhere are no time there.
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 # Postgres refuses NUL in text, so it is refused where text enters.
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
-Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code")]
-Count = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX)]
-# A sum may have more digits than any one amount that we accept.
+Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST_COUNT)]
+Total = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX)]
+# A sum may have more digits than any one amount that we accept, and than a double holds: answers
+# over HTTP write it in full (``workers.ingress.envelope``).
 Sum = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 # Fifteen digits survive a JSON number (a double) unchanged.
 Units = Annotated[Sum, Field(ge=0, max_digits=15, decimal_places=6, allow_inf_nan=False)]

@@ -5,9 +5,10 @@ from decimal import Decimal
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from schemas.base import Currency, Frozen, Lenient, Platform, Text, Units
+from schemas.base import Frozen, Lenient, Platform, Text, Units
+from schemas.currencies import Currency, is_payable, objection
 
 CampaignStatus = Literal["pending", "active", "paused", "completed", "rejected", "deleted"]
 # What a platform may report; the other two are ours alone.
@@ -16,7 +17,17 @@ ReportedStatus = Literal["active", "paused", "completed", "rejected"]
 Name = Annotated[Text, Field(min_length=1, max_length=100)]
 Interest = Annotated[Text, Field(min_length=1, max_length=100)]
 Age = Annotated[int, Field(ge=13, le=120)]
-Budget = Annotated[Units, Field(gt=Decimal(0))]
+
+
+def _payable(budget: Decimal, info: ValidationInfo) -> Decimal:
+    """Refuse decimals that the currency does not have, where a field before tells it."""
+    currency = info.data.get("currency")
+    if currency is not None and not is_payable(budget, currency):
+        raise ValueError(objection(currency))
+    return budget
+
+
+Budget = Annotated[Units, Field(gt=Decimal(0)), AfterValidator(_payable)]
 
 
 def _ascending(ages: tuple[int, int]) -> tuple[int, int]:
@@ -40,8 +51,8 @@ class CampaignDraft(Lenient):
     """The body of ``POST /api/v1/campaigns``."""
 
     name: Name
-    budget: Budget
     currency: Currency = "USD"
+    budget: Budget
     platform: Platform
     targeting: Targeting
 

@@ -2,14 +2,14 @@
 
 from datetime import date
 
-from schemas.base import Count, Frozen, Sum
+from schemas.base import Frozen, Sum, Total
 
 
 class DailyMetrics(Frozen):
     """One line of ``GET /api/v1/campaigns/{id}/metrics``; ``spend`` in currency units."""
 
     date: date
-    impressions: Count
-    clicks: Count
-    conversions: Count
+    impressions: Total
+    clicks: Total
+    conversions: Total
     spend: Sum

@@ -5,18 +5,20 @@ bodies these are read tolerantly: a platform may add fields at any time, in came
 snake_case, and its floats carry noise; what is read must still be exact and in range.
 """
 
-import datetime as dt
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from schemas.base import Count, TolerantCamel
+from schemas.base import LARGEST_COUNT, Count, TolerantCamel
 from schemas.campaigns import ReportedStatus
 from schemas.escaping import escaped
+from schemas.times import Day, Moment
 
 MICRO = Decimal("0.000001")
+NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
 
@@ -29,15 +31,20 @@ def spoken(words: Mapping[str, ReportedStatus]) -> BeforeValidator:
     return BeforeValidator(translate)
 
 
-def _only_text(value: object) -> object:
-    if not isinstance(value, str):
-        message = "must be text in ISO 8601"
-        raise ValueError(message)  # noqa: TRY004 - pydantic turns ValueError into its own
+def _named(value: object) -> object:
+    """Read a number as the id that it is meant to be; everything else stays what it is."""
+    return str(value) if type(value) is int else value
+
+
+def _counted(value: object) -> object:
+    """Read a whole number however it is written: 5, 5.0, 5e0, or as text (int64 in proto3 JSON)."""
+    if type(value) is int:
+        return value
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        value = Decimal(value)
+    if isinstance(value, float | Decimal) and 0 <= value <= LARGEST_COUNT and value == int(value):
+        return int(value)
     return value
-
-
-def _in_utc(value: dt.datetime) -> dt.datetime:
-    return value.astimezone(dt.UTC)
 
 
 def _rounded(value: Decimal) -> Decimal:
@@ -45,18 +52,15 @@ def _rounded(value: Decimal) -> Decimal:
 
 
 # Event ids have 200 characters; "/<index>" may follow a sender's.
-DeliveryId = Annotated[str, Field(min_length=1, max_length=180, pattern=PRINTABLE)]
-PlatformCampaignId = Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTABLE)]
+DeliveryId = Annotated[
+    str, BeforeValidator(_named), Field(min_length=1, max_length=180, pattern=PRINTABLE)
+]
+PlatformCampaignId = Annotated[
+    str, BeforeValidator(_named), Field(min_length=1, max_length=200, pattern=PRINTABLE)
+]
 # In a platform's own answers, stricter: it becomes a part of paths.
 CampaignRef = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
-# Within these years every zone offset can be added without leaving what a datetime holds.
-Moment = Annotated[
-    AwareDatetime,
-    BeforeValidator(_only_text),
-    Field(ge=dt.datetime(2000, 1, 1, tzinfo=dt.UTC), lt=dt.datetime(2100, 1, 1, tzinfo=dt.UTC)),
-    AfterValidator(_in_utc),
-]
-Day = Annotated[dt.date, BeforeValidator(_only_text)]
+Figure = Annotated[Count, BeforeValidator(_counted)]
 Spend = Annotated[
     Decimal, Field(ge=0, le=999_999_999, allow_inf_nan=False), AfterValidator(_rounded)
 ]
@@ -75,9 +79,9 @@ class CampaignFigures(TolerantCamel):
 
     campaign_id: PlatformCampaignId
     date: Day
-    impressions: Count
-    clicks: Count
-    conversions: Count
+    impressions: Figure
+    clicks: Figure
+    conversions: Figure
     spend: Spend
     occurred_at: Moment | None = None
 

@@ -33,6 +33,10 @@ class Figures(NamedTuple):
 
 
 NOTHING = Figures(0, 0, 0, 0)
+# Where a sum of deltas stops growing, and the most that one batch adds: their sum with a report
+# still is a bigint. A thousand of the largest reports are no more than that.
+MOST_ADDED = 8 * 10**18
+MOST_ADDED_AT_ONCE = 10**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,12 @@ def _merged(name: str) -> str:
         when excluded.reported_at is not distinct from m.reported_at
             then greatest(excluded.{name} - excluded.added_{name}, m.{name} - m.added_{name})
         else m.{name} - m.added_{name}
-    end + m.added_{name} + excluded.added_{name}"""
+    end + {_added(name)}"""
+
+
+def _added(name: str) -> str:
+    """Write the SQL of one sum of deltas, which cannot overflow."""
+    return f"least(m.added_{name} + excluded.added_{name}, {MOST_ADDED})"
 
 
 def _listed(template: str) -> str:
@@ -91,7 +100,7 @@ MERGE = text(f"""
         order by campaign_id, date
         on conflict (campaign_id, date) do update set
             ({ROW}) = row({TOTALS}),
-            ({ADDED}) = row({_listed("m.added_{name} + excluded.added_{name}")}),
+            ({ADDED}) = row({", ".join(_added(name) for name in COUNTERS)}),
             reported_at = greatest(m.reported_at, excluded.reported_at),
             updated_at = case
                 when ({_listed("m.{name}")}) is distinct from ({TOTALS})
@@ -146,6 +155,11 @@ async def merge_metrics(
     }
     for n, name in enumerate(COUNTERS):
         columns[name] = [report.reported[n] for report in reports]
-        columns[f"added_{name}"] = [report.added[n] for report in reports] if deltas else []
+        columns[f"added_{name}"] = [_bounded(report.added[n]) for report in reports if deltas]
     rows = await tx.execute(MERGE, columns)
     return [DayTotals._make(row) for row in rows.all()]
+
+
+def _bounded(added: int) -> int:
+    """Keep what one batch adds within what may be added to a sum."""
+    return min(added, MOST_ADDED_AT_ONCE)

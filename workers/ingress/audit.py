@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.store.audit import list_acts
 from schemas.audit import Act
-from schemas.base import Moment, Text
+from schemas.base import Text
+from schemas.times import Moment
 from workers.ingress.body import read_query
 from workers.ingress.gate import Call
 from workers.ingress.paging import PageQuery, answer_page

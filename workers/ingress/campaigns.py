@@ -12,6 +12,7 @@ from infra.store.metrics import daily_metrics
 from schemas.base import Frozen, Platform
 from schemas.campaigns import Campaign, CampaignStatus
 from schemas.metrics import DailyMetrics
+from schemas.times import AnyDay
 from workers.ingress.body import read_id, read_query
 from workers.ingress.envelope import success
 from workers.ingress.etags import etag, is_unchanged
@@ -33,8 +34,8 @@ class CampaignQuery(PageQuery):
 class MetricsQuery(Frozen):
     """Which days (UTC), both included; without an end all before or after."""
 
-    since: Annotated[dt.date | None, Field(alias="from")] = None
-    until: Annotated[dt.date | None, Field(alias="to")] = None
+    since: Annotated[AnyDay | None, Field(alias="from")] = None
+    until: Annotated[AnyDay | None, Field(alias="to")] = None
 
     @field_validator("until")
     @classmethod

@@ -1,7 +1,9 @@
 """The envelope of every answer: ``{"success", "data" or "error", "meta"}``, as JSON."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import orjson
 from aiohttp import web
@@ -66,7 +68,11 @@ def _answer(
     )
 
 
-def _model(value: Any) -> orjson.Fragment:  # noqa: ANN401 - orjson hands over what it does not know
+def _model(value: Any) -> object:  # noqa: ANN401 - orjson hands over what it does not know
     if isinstance(value, BaseModel):
-        return orjson.Fragment(value.__pydantic_serializer__.to_json(value))
+        return value.model_dump()
+    if isinstance(value, Decimal):  # exact, also where a double is not
+        return orjson.Fragment(f"{value.normalize():f}")
+    if isinstance(value, UUID):  # the database driver has a class of its own
+        return str(value)
     raise TypeError(f"{type(value).__name__} is not JSON")

@@ -22,6 +22,7 @@ from infra.message import message_of
 from infra.operations import campaign_id_of
 from schemas.base import Frozen
 from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
+from schemas.currencies import is_payable, objection
 from schemas.operations import Operation, OperationState
 from workers.ingress.body import read_id, read_model
 from workers.ingress.envelope import success
@@ -29,12 +30,12 @@ from workers.ingress.etags import Expectation, etag, expectation, stale
 from workers.ingress.gate import Call
 from workers.ingress.idempotency import operation_of, remember, was_accepted
 from workers.ingress.preference import applied, wait_of
-from workers.ingress.refusals import Refusal, unavailable
+from workers.ingress.refusals import Detail, Refusal, invalid, unavailable
 from workers.ingress.sight import check_campaign
 
 SOURCE = "urn:adrelay:api"
 # What the campaigns worker's refusals mean in HTTP; any other is a conflict.
-STATUS = {"NOT_FOUND": 404, "VERSION_CONFLICT": 412}
+STATUS = {"VALIDATION_ERROR": 400, "NOT_FOUND": 404, "VERSION_CONFLICT": 412}
 
 
 class Accepted(Frozen):
@@ -129,8 +130,16 @@ async def _ask_about(
 ) -> web.Response:
     """Refuse early what is certain to be refused; a write sent again was not, and is not now."""
     if not await was_accepted(call, event):
-        await _check(call, campaign_id, expected)
+        campaign = await _check(call, campaign_id, expected)
+        if campaign is not None and isinstance(event, CampaignUpdateRequested):
+            _check_budget(event.data, campaign)
     return await _ask(call, event, campaign_id)
+
+
+def _check_budget(change: CampaignChange, campaign: Campaign) -> None:
+    budget, currency = change.budget, campaign.currency
+    if budget is not None and not is_payable(budget, currency):
+        raise invalid([Detail("budget", objection(currency))])
 
 
 async def _check(call: Call, campaign_id: UUID, expected: Expectation) -> Campaign | None:

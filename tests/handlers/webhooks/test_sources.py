@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events import Event, WebhookUnrecognised
+from events import CampaignMetricsReported, Event, WebhookUnrecognised
 from events.base import encode
 from handlers.webhooks import SOURCES, BadSignature, Unrecognised, unrecognised
 
@@ -95,7 +95,17 @@ def test_a_body_that_means_nothing_says_why(source: str, body: bytes, reason: st
         {"date": "yesterday"},
         {"campaignId": "a\x00b"},
         {"campaignId": "x" * 201},
-        {"campaignId": 7},
+        {"campaignId": 7.5},
+        {"campaignId": True},
+        {"clicks": True},
+        {"clicks": "1.5"},
+        {"clicks": "1,200"},
+        {"clicks": " 5 "},
+        {"clicks": 10**12 + 1},
+        {"clicks": "1e99"},
+        {"spend": "1.2.3"},
+        {"date": "2026-11-22T00:00:00+09:00"},
+        {"date": "9999-12-31"},
         {"occurredAt": "2026-11-22T08:00:00"},
         {"occurredAt": 1795334400},
         {"occurredAt": "0001-01-01T00:00:00+23:59"},
@@ -109,6 +119,40 @@ def test_figures_out_of_range_mean_nothing(source: str, change: dict[str, Any]) 
     body = json.dumps({"event": "campaign.metrics_updated", "data": figures}).encode()
     with pytest.raises(Unrecognised):
         SOURCES[source].events_of(body, "delivery")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1200", 1200),
+        ('"1200"', 1200),
+        ("1200.0", 1200),
+        ("1.2e3", 1200),
+        ('"1200.0"', 1200),
+        ('"12E2"', 1200),
+        ('"0"', 0),
+        ("-0.0", 0),
+        (f'"{10**12}"', 10**12),
+    ],
+)
+@pytest.mark.parametrize("name", ["impressions", "clicks", "conversions", "spend"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_whole_number_is_read_however_it_is_written(
+    source: str, name: str, text: str, value: int
+) -> None:
+    if name == "spend" and value > 10**9:
+        value, text = 999_999_999, '"999999999"'
+    figures = dict.fromkeys(["impressions", "clicks", "conversions", "spend"], "1")
+    fields = ",".join(f'"{key}":{one}' for key, one in {**figures, name: text}.items())
+    data = f'{{"campaign_id":12345678901234567890,"date":"2026-11-22",{fields}}}'
+    body = f'{{"id":7,"event":"campaign.metrics_updated","data":{data}}}'.encode()
+    for whole in (body, b'{"events":[' + body + b"]}"):
+        if source != "gemini" and whole != body:
+            continue
+        (event,) = SOURCES[source].events_of(whole, "delivery-1")
+        assert isinstance(event, CampaignMetricsReported)
+        assert getattr(event.data, name) == value
+        assert event.data.platform_campaign_id == "12345678901234567890"
 
 
 def test_a_body_that_is_not_understood_is_kept_whole() -> None:

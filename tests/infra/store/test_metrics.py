@@ -86,7 +86,19 @@ async def test_days_are_read_in_order_and_both_ends_are_included(engine: AsyncEn
 async def test_a_sum_of_many_large_days_can_still_be_read(engine: AsyncEngine) -> None:
     campaign_id = uuid4()
     for n in range(3):
-        await merge(engine, NOON + n * SECOND, delta(campaign_id, 2 * 10**18))
+        await merge(engine, NOON + n * SECOND, delta(campaign_id, 10**18))
     async with engine.connect() as tx:
         [day] = await daily_metrics(tx, campaign_id, None, None)
-    assert day.spend == Decimal(6 * 10**12)
+    assert day.spend == Decimal(3 * 10**12)
+
+
+async def test_a_sum_that_no_column_holds_stops_growing_and_hinders_no_report(
+    engine: AsyncEngine,
+) -> None:
+    campaign_id = uuid4()
+    for n in range(12):
+        await merge(engine, NOON + n * SECOND, delta(campaign_id, 2**63 - 1))
+    [changed] = await merge(
+        engine, NOON + 20 * SECOND, cumulative(campaign_id, 10**12, NOON + SECOND)
+    )
+    assert changed.clicks == 8 * 10**18 + 10**12

@@ -140,8 +140,8 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"owner_id": str(uuid4())}, "owner_id", "must be the id of an account"),
     ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at", "must lie ahead"),
     ({"expires_at": FAR}, "expires_at", "by at most 3660 days"),
-    ({"expires_at": "2030-01-01T00:00:00"}, "expires_at", "timezone"),
-    ({"expires_at": "9999-12-31T23:59:59-23:59"}, "expires_at", "between the years"),
+    ({"expires_at": "2030-01-01T00:00:00"}, "expires_at", "with its offset"),
+    ({"expires_at": "9999-12-31T23:59:59-23:59"}, "expires_at", "in the years 1970 to 2099"),
     ({"key": "adr_mine"}, "key", "not permitted"),
 ]
 

@@ -1,0 +1,48 @@
+"""Currencies that money is paid in, and how many decimals their amounts have (ISO 4217).
+
+Codes without minor units are no money: metals (XAU), units of account (XDR), codes for tests
+(XTS) and for "no currency" (XXX).
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any
+
+from iso4217 import raw_table
+from pydantic import AfterValidator, Field
+
+
+def _exponents(table: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    units = {code: str(row["CcyMnrUnts"]) for code, row in table.items() if code}
+    return {code: int(digits) for code, digits in units.items() if digits.isdigit()}
+
+
+EXPONENTS: Mapping[str, int] = _exponents(raw_table)
+
+
+def is_payable(amount: Decimal, currency: str) -> bool:
+    """Tell whether an amount in units has no more decimals than its currency.
+
+    Amounts in a currency that we do not know are not judged.
+    """
+    exponent = EXPONENTS.get(currency)
+    return exponent is None or amount == round(amount, exponent)
+
+
+def objection(currency: str) -> str:
+    """Say what is wrong with an amount that is not payable."""
+    exponent = EXPONENTS[currency]
+    decimals = f"at most {exponent} decimals" if exponent else "no decimals"
+    return f"must have {decimals} in {currency}"
+
+
+def _known(code: str) -> str:
+    if code not in EXPONENTS:
+        message = "must be the ISO 4217 code of a currency that money is paid in"
+        raise ValueError(message)
+    return code
+
+
+Currency = Annotated[
+    str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code"), AfterValidator(_known)
+]

@@ -1,0 +1,92 @@
+"""Days and times as others may send them: text in ISO 8601, between 1970 and 2099.
+
+A number is refused, since it may count seconds or milliseconds, and so is a time where a day
+is meant: without its offset it would be another day. The bounds keep what Postgres stores as
+infinity (``9999-12-31``), or not at all, out of every column; no campaign runs then.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+BEGIN = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+END = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+DAY = "must be a day in ISO 8601 (YYYY-MM-DD), from 1970-01-01 to 2099-12-31"
+TIME = "must be a time in ISO 8601 with its offset (or Z), in the years 1970 to 2099 (UTC)"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IsoText:
+    """Reads text that begins as ``pattern`` says; from Python, values of the type itself too."""
+
+    pattern: str
+    strict: CoreSchema
+    read: CoreSchema
+    format: str
+    message: str
+
+    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401 - pydantic's signature
+        """Build a validator that runs without a call into Python."""
+        form = core_schema.str_schema(pattern=self.pattern, strict=True)
+        text = core_schema.chain_schema([form, self.read])
+        either = core_schema.union_schema([self.strict, text], mode="left_to_right")
+        both = core_schema.json_or_python_schema(json_schema=text, python_schema=either)
+        return core_schema.custom_error_schema(
+            both, custom_error_type=f"iso_{self.format}", custom_error_message=self.message
+        )
+
+    def __get_pydantic_json_schema__(
+        self, _: CoreSchema, __: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Say in JSON schemas what it is."""
+        return {"type": "string", "format": self.format}
+
+
+ISO_DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+
+
+def _day(*, strict: bool) -> CoreSchema:
+    last = END.date() - dt.timedelta(days=1)
+    return core_schema.date_schema(strict=strict, ge=BEGIN.date(), le=last)
+
+
+def _time(*, strict: bool) -> CoreSchema:
+    return core_schema.datetime_schema(strict=strict, ge=BEGIN, lt=END, tz_constraint="aware")
+
+
+def _in_utc(moment: dt.datetime) -> dt.datetime:
+    return moment.astimezone(dt.UTC)
+
+
+Day = Annotated[
+    dt.date,
+    IsoText(ISO_DAY, _day(strict=True), _day(strict=False), "date", DAY),
+]
+# The end of a range to look at, which no column holds.
+AnyDay = Annotated[
+    dt.date,
+    IsoText(
+        ISO_DAY,
+        core_schema.date_schema(strict=True),
+        core_schema.date_schema(),
+        "date",
+        "must be a day in ISO 8601 (YYYY-MM-DD)",
+    ),
+]
+# It keeps the offset that it was sent with.
+Time = Annotated[
+    dt.datetime,
+    IsoText(
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:",
+        _time(strict=True),
+        _time(strict=False),
+        "date-time",
+        TIME,
+    ),
+]
+# The same in UTC.
+Moment = Annotated[Time, AfterValidator(_in_utc)]
