@@ -75,6 +75,10 @@ class Publisher:
         """Whether a channel is open right now."""
         return self._outgoing is not None and not self._outgoing.is_closed
 
+    async def wait_until_connected(self) -> None:
+        """Wait until a channel is open, however long that takes."""
+        await self._ready.wait()
+
     async def publish(self, message: Message, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - a deadline for the confirm, in seconds
         """Publish one message and wait for the broker to take it.
 
@@ -177,6 +181,7 @@ class Publisher:
                 continue
             self._outgoing = Outgoing(channel)
             self._ready.set()
+            channel.closing.add_done_callback(lambda _: self._ready.clear())
             backoff.reset()
             await self._until_useless(channel)
             self._outgoing = None

@@ -81,7 +81,17 @@ class Outage(Exception):
 
 
 class PublishFailed(Exception):
-    """The broker has not taken responsibility for a message."""
+    """The broker has not taken responsibility for a message.
+
+    ``suspect``: the broker closed the channel with an error, over this message or over another
+    one in flight. ``final``: it cannot be written, or the broker will never take it.
+    """
+
+    def __init__(self, reason: str = "", *, suspect: bool = False, final: bool = False) -> None:
+        """Keep the reason, in words."""
+        super().__init__(reason)
+        self.suspect = suspect
+        self.final = final
 
 
 class PublishUnknown(PublishFailed, Outage):

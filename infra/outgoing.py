@@ -18,6 +18,10 @@ from aiormq.exceptions import (
     ChannelAccessRefused,
     ChannelClosed,
     ChannelNotFoundEntity,
+    ConnectionClosed,
+    ConnectionFrameError,
+    ConnectionSyntaxError,
+    ConnectionUnexpectedFrame,
     DeliveryError,
     PublishError,
 )
@@ -27,6 +31,10 @@ from events.base import new_id
 from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown, Unroutable
 from infra.frames import frames_of, signature_of
 from infra.message import Message
+
+# How the broker closes a connection on which it cannot read what was published.
+UNREADABLE = (ConnectionFrameError, ConnectionSyntaxError, ConnectionUnexpectedFrame)
+INTERNAL_ERROR = 541  # AMQP 0-9-1, section 1.1: the broker's own fault, and so an outage
 
 FULL = 0.001  # seconds until a writer that is behind is tried again
 
@@ -115,7 +123,7 @@ class Outgoing:
                 most=channel.max_content_size,
             )
         except (ValueError, TypeError) as error:
-            answer.set_exception(Unroutable(f"it cannot be written: {error}"))
+            answer.set_exception(Unroutable(f"it cannot be written: {error}", final=True))
             return answer
         channel.delivery_tag += 1
         self._open[answer] = name
@@ -178,11 +186,24 @@ def failure_of(error: BaseException, message: Message) -> PublishFailed:
         return refusal_of(message)
     if isinstance(error, DeliveryError):
         return BrokerRefused(f"the broker refused a message for {message.exchange!r}")
-    if isinstance(error, ChannelClosed) and (reason := _misdirected(error, message)):
-        return Unroutable(reason)
+    if isinstance(error, (ChannelClosed, *UNREADABLE)):
+        return _closed_over(error, message)
     if isinstance(error, Outage):
         return PublishUnknown(str(error))
     return PublishUnknown(f"the broker is gone: {type(error).__name__}")
+
+
+def _closed_over(error: ChannelClosed | ConnectionClosed, message: Message) -> PublishFailed:
+    """Say what it means for a message that the broker closed the channel or connection."""
+    if isinstance(error, ChannelClosed):
+        if reason := _misdirected(error, message):
+            return Unroutable(reason)
+        if f"message size {len(message.body)} is larger" in str(error):
+            return Unroutable(f"the broker does not take it: {error}", final=True)
+        # Codes that the library has no class for come first; it has none for "by ourselves".
+        if not error.args or error.args[0] in (None, INTERNAL_ERROR):
+            return PublishUnknown("the broker is gone: the channel was closed")
+    return PublishUnknown(f"the broker closed the channel: {error}", suspect=True)
 
 
 def _misdirected(error: ChannelClosed, message: Message) -> str | None:

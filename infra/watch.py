@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from events.base import now
-from infra import declaration, inbox, telemetry, topology
+from infra import backlog, declaration, inbox, telemetry, topology
 from infra.errors import Outage
 from infra.link import Link, guarded
 from infra.resources import Resources
@@ -67,6 +67,7 @@ async def _look_at_database(resources: Resources) -> None:
     async with resources.engine.connect() as connection:
         row = (await connection.execute(OUTBOX)).one()
         letters = await count_open(connection)
+        await backlog.restore(connection, resources.redis)
     telemetry.OUTBOX_ROWS.set(row.waiting)
     telemetry.OUTBOX_PARKED.set(row.parked)
     telemetry.OUTBOX_OLDEST_SECONDS.set(row.oldest)

@@ -36,14 +36,21 @@ outbox = Table(
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("exchange", Text, nullable=False),
     Column("routing_key", Text, nullable=False),
+    Column("ordering_key", Text),  # rows that have the same leave one after the other
     Column("message_id", Text, nullable=False),
     Column("properties", JSONB, nullable=False),  # type, correlation_id, headers
     Column("body", LargeBinary, nullable=False),
     Column("leased_until", Moment, nullable=False, server_default=text("'-infinity'")),
-    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),  # refusals
     Column("parked_reason", Text),  # why it can never be published; a person has to look
     created(),
     Index("outbox_due_idx", "id", postgresql_where=text("parked_reason is null")),
+    Index(
+        "outbox_ordering_key_idx",
+        "ordering_key",
+        "id",
+        postgresql_where=text("ordering_key is not null and parked_reason is null"),
+    ),
 )
 
 dead_letters = Table(

@@ -10,8 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra import outbox, topology
 from infra.message import Message, message_of
 from infra.relay import PATIENCE, relay_once, relay_outbox
-from infra.resources import Resources
+from infra.resources import Resources, open_resources
+from infra.settings import Settings
 from tests.infra.ledger import QUEUE, count, depth, report, take, until
+from tests.proxy import open_proxy
+
+# Bytes; more than any release of the broker takes unless it is told to.
+TOO_LARGE = 135_000_000
 
 
 async def _write(engine: AsyncEngine, *messages: Message) -> None:
@@ -104,6 +109,70 @@ async def test_a_missing_exchange_parks_its_row_and_no_other(
 
     await until(settled)
     assert await count(engine, "select count(*) from outbox") == 1
+
+
+async def test_a_row_that_the_broker_refuses_is_parked_and_its_neighbours_leave(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    huge = Message(topology.BACK, QUEUE, bytes(TOO_LARGE), "huge-1")
+    long = Message(topology.BACK, QUEUE, b"{}", "long-1", type="x" * 256)
+    others = [message_of(report(n)) for n in range(4)]
+    await _write(engine, others[0], huge, *others[1:3], long, others[3])
+
+    async def settled() -> bool:
+        await relay_once(resources)
+        return await count(engine, "select count(*) from outbox where parked_reason is null") == 0
+
+    await until(settled)
+    async with engine.connect() as connection:
+        rows = await connection.execute(
+            text("select message_id, parked_reason, attempts from outbox order by id")
+        )
+        found = {row.message_id: row for row in rows}
+    assert found.keys() == {"huge-1", "long-1"}
+    assert f"message size {TOO_LARGE} is larger" in found["huge-1"].parked_reason
+    assert found["long-1"].parked_reason.startswith("it cannot be written")
+    assert {row.attempts for row in found.values()} == {1}
+    assert await depth(broker, QUEUE) == 4
+
+
+async def test_outages_are_no_refusals_of_a_row(
+    settings: Settings, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    lost = Message(topology.DEAD, "no.such.queue", b"{}", "lost-1")
+    await _write(engine, lost, message_of(report(1)))
+    async with open_proxy(settings.rabbitmq_url) as proxy:
+        behind = {"rabbitmq_url": proxy.url(), "broker_timeout": 0.5}
+        async with open_resources(settings.model_copy(update=behind), "relay") as resources:
+            for _ in range(PATIENCE + 1):
+                await resources.publisher.wait_until_connected()
+                proxy.freeze()
+                assert await relay_once(resources) == 0
+                proxy.heal()
+                await _end_leases(engine)
+            assert await count(engine, "select max(attempts) from outbox") == 0
+            await resources.publisher.wait_until_connected()
+            await until(lambda: _relayed(resources))
+    assert await count(engine, "select attempts from outbox") == 1
+    assert await count(engine, "select count(*) from outbox where parked_reason is null") == 1
+    assert await depth(broker, QUEUE) >= 1
+
+
+async def test_a_lease_is_bounded_in_bytes(engine: AsyncEngine) -> None:
+    half = outbox.LEASED_BYTES // 2 + 1
+    await _write(engine, *(Message(topology.BACK, QUEUE, bytes(half), f"m-{n}") for n in range(3)))
+    async with engine.begin() as tx:
+        assert [row.id for row in await outbox.lease(tx, 500, 30)] == [1, 2]
+
+
+async def _end_leases(engine: AsyncEngine) -> None:
+    async with engine.begin() as tx:
+        await tx.execute(text("update outbox set leased_until = '-infinity'"))
+
+
+async def _relayed(resources: Resources) -> bool:
+    await _end_leases(resources.engine)
+    return await relay_once(resources) > 0
 
 
 async def _depth_is(broker: AbstractConnection, messages: int) -> bool:

@@ -29,6 +29,7 @@ from workers.ingress.envelope import to_json
 from workers.ingress.gate import Gate
 from workers.ingress.limits import Limits
 from workers.ingress.openapi import openapi
+from workers.ingress.order import Order
 from workers.ingress.outcomes import Outcomes
 from workers.ingress.protocol import Protocol, check_parser, drain
 from workers.ingress.routes import PROBES, ROUTES
@@ -49,6 +50,7 @@ async def open_ingress(settings: Settings, draining: asyncio.Event) -> AsyncIter
         Requester(settings, NAME) as requester,
     ):
         gate = open_gate(resources, requester)
+        await gate.order.restore()
         runner = web.AppRunner(make_app(gate, draining), shutdown_timeout=CLOSING)
         await runner.setup()
         server = runner.server
@@ -71,11 +73,13 @@ def open_gate(resources: Resources, requester: Requester) -> Gate:
     settings = resources.settings
     operation_key = require_keys(settings).get_secret_value().encode()
     database = Database(resources.engine)
+    stash, order = Stash(database, resources.redis), Order(database, resources.redis)
     verifier = Verifier(settings)
     return Gate(
         resources=resources,
         database=database,
-        acceptance=Acceptance(resources.publisher, Stash(database), settings.confirm_deadline),
+        acceptance=Acceptance(resources.publisher, stash, order, settings.confirm_deadline),
+        order=order,
         requester=requester,
         verifier=verifier,
         callers=Callers(verifier, database),

@@ -18,6 +18,7 @@ from workers.ingress.callers import Caller, Callers
 from workers.ingress.clients import client_of
 from workers.ingress.database import Database, Query
 from workers.ingress.limits import Limits, Visit
+from workers.ingress.order import Order
 from workers.ingress.outcomes import Outcomes
 from workers.ingress.refusals import unauthenticated, unavailable
 
@@ -35,6 +36,7 @@ class Gate:
     resources: Resources
     database: Database
     acceptance: Acceptance
+    order: Order
     requester: Requester
     verifier: Verifier
     callers: Callers

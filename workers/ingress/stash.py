@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import chain
 
+from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra import outbox, telemetry
+from infra import backlog, outbox, telemetry
 from infra.errors import Outage
 from infra.message import Message
+from infra.ordering import ordering_key
 from workers.ingress.database import Database
 
 MOST = 200  # requests in one transaction
@@ -26,9 +28,10 @@ Kept = asyncio.Future[bool]
 class Stash:
     """Writes messages to the outbox, many requests at a time."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, redis: Redis) -> None:
         """Begin with nothing to write."""
         self._database = database
+        self._redis = redis
         self._waiting: deque[tuple[Sequence[Message], Kept]] = deque()
         self._writing: asyncio.Task[None] | None = None
 
@@ -61,4 +64,6 @@ class Stash:
         except Exception:
             log.exception("the outbox cannot be written")
             return False
+        keys = {key for message in messages if (key := ordering_key(message)) is not None}
+        await backlog.note(self._redis, keys)
         return True

@@ -14,9 +14,11 @@ depends_on = None
 
 def upgrade() -> None:
     _add_registration_ids()
+    _add_ordering_keys()
 
 
 def downgrade() -> None:
+    _drop_ordering_keys()
     _drop_registration_ids()
 
 
@@ -27,3 +29,18 @@ def _add_registration_ids() -> None:
 
 def _drop_registration_ids() -> None:
     op.drop_column("users", "registration_id")
+
+
+def _add_ordering_keys() -> None:
+    op.add_column("outbox", sa.Column("ordering_key", sa.Text))
+    op.create_index(
+        "outbox_ordering_key_idx",
+        "outbox",
+        ["ordering_key", "id"],
+        postgresql_where=sa.text("ordering_key is not null and parked_reason is null"),
+    )
+
+
+def _drop_ordering_keys() -> None:
+    op.drop_index("outbox_ordering_key_idx", "outbox")
+    op.drop_column("outbox", "ordering_key")
