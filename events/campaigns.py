@@ -194,6 +194,21 @@ class CampaignStatusReported(Event):
     data: ReportedCampaignStatus
 
 
+class CampaignToCheck(Data):
+    """A campaign whose platform is to be asked for its status, by the platform's id."""
+
+    platform: Platform
+    platform_campaign_id: Attribute
+
+
+class CampaignStatusCheckRequested(Event):
+    """News of a campaign's status has no order: its platform is to be asked."""
+
+    routed_by_platform: ClassVar[bool] = True
+    type: Literal["campaign.status_check_requested.v1"] = "campaign.status_check_requested.v1"
+    data: CampaignToCheck
+
+
 class ChangedCampaignStatus(Data):
     """A change of status that took effect here."""
 

@@ -70,9 +70,11 @@ async def record_campaigns(events: list[News], ctx: Context) -> list[Event]:
     named = await resolve_campaigns(ctx.tx, (), {_platform_id(event) for event in told})
     held = await lock_campaigns(ctx.tx, ids.union(name.id for name in named))
     _check(pushes, told, held, ctx)
-    standing, causes = dict(held), dict[UUID, News]()
+    standing, causes, unordered = dict(held), dict[UUID, News](), dict[UUID, News]()
 
     def note(event: News, campaign: StoredCampaign) -> None:
+        if reports.lacks_order(standing[campaign.id], event):
+            unordered[campaign.id] = event
         if campaign.status != standing[campaign.id].status:
             causes[campaign.id] = event
         standing[campaign.id] = campaign
@@ -86,11 +88,12 @@ async def record_campaigns(events: list[News], ctx: Context) -> list[Event]:
     found = _find(told, standing)
     for report in told:
         campaign_id = found[_platform_id(report)]
-        note(report, reports.status_reported(standing[campaign_id], report))
+        note(report, reports.status_told(standing[campaign_id], report))
     for before in held.values():
         standing[before.id] = reports.bumped(before, standing[before.id], ctx.now)
     await _update(held, standing, ctx)
-    return [*reports.status_changes(held, standing, causes), *again]
+    checks = [reports.status_check(event, standing[i]) for i, event in unordered.items()]
+    return [*reports.status_changes(held, standing, causes), *again, *checks]
 
 
 def _owners(events: Sequence[Wish]) -> list[UUID | None]:

@@ -2,24 +2,26 @@
 
 Two orders decide, so that the order of arrival never does. Pushes are ordered by the
 version that was pushed. Statuses are ordered by time: that of a push is the moment before
-it began, that of a report is when the platform says it happened; of two at the same time
-the one nearer to the end of a campaign's life counts. A deleted campaign stays deleted.
+it began, that of a report is when the platform says it happened. Two that contradict each other
+at the same time have no order: the platform is asked, and its answer counts with the time of
+the question. A deleted campaign stays deleted.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from events import (
     CampaignStatusChanged,
+    CampaignStatusCheckRequested,
     CampaignStatusReported,
     CampaignSynced,
     CampaignSyncRefused,
     CampaignSyncRequested,
 )
 from events.base import Event
-from events.campaigns import CampaignToSync, ChangedCampaignStatus
+from events.campaigns import CampaignToCheck, CampaignToSync, ChangedCampaignStatus
 from infra.store.campaigns import StoredCampaign
 from schemas.campaigns import CampaignStatus
 
@@ -28,33 +30,58 @@ News = Push | CampaignStatusReported
 Campaigns = Mapping[UUID, StoredCampaign]
 
 SOURCE = "urn:adrelay:campaigns"
-RANK: dict[CampaignStatus, int] = {
-    "pending": 0,
-    "active": 1,
-    "paused": 2,
-    "rejected": 3,
-    "completed": 4,
-    "deleted": 5,
-}
+ANSWERS = "urn:adrelay:sync"  # the source of reports that answer our question
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A status that news gives a campaign, and since when (UTC).
+
+    An answer is to a question that was asked after everything was known that it may
+    contradict; so it is never without order.
+    """
+
+    status: CampaignStatus
+    at: datetime
+    is_answer: bool = False
 
 
 def pushed(held: StoredCampaign, event: Push) -> StoredCampaign:
     """Note what the platform said to a push."""
-    if isinstance(event, CampaignSynced):
-        return _synced(held, event)
-    if event.data.version < held.wanted_version:
-        return held  # An older wish no longer matters.
-    return _with_status(held, "rejected", event.time)
+    noted = _synced(held, event) if isinstance(event, CampaignSynced) else held
+    return status_told(noted, event)
+
+
+def status_told(held: StoredCampaign, event: News) -> StoredCampaign:
+    """Note a status in the platform's name, if it is the newest."""
+    told = _status_of(held, event)
+    if told is None or lacks_order(held, event):
+        return held
+    known = held.status_reported_at
+    if known is not None and (told.at < known or (told.at == known and not told.is_answer)):
+        return held
+    return replace(held, status=told.status, status_reported_at=told.at)
+
+
+def lacks_order(held: StoredCampaign, event: News) -> bool:
+    """Tell whether news contradicts what is known, and nobody can say which is the newer.
+
+    So it is at equal times, and within one second where one of the two is told in whole
+    seconds. Only a campaign that its platform has a name for can be asked about.
+    """
+    told, known = _status_of(held, event), held.status_reported_at
+    if told is None or told.is_answer or known is None or told.status == held.status:
+        return False
+    if isinstance(event, CampaignSyncRefused) and held.platform_campaign_id is None:
+        return False
+    whole = 0 in (told.at.microsecond, known.microsecond)
+    same_second = told.at.replace(microsecond=0) == known.replace(microsecond=0)
+    return told.at == known or (whole and same_second)
 
 
 def overtaken(held: StoredCampaign, event: Push) -> bool:
     """Tell whether a push may have undone a newer one at the platform."""
     return isinstance(event, CampaignSynced) and event.data.version < held.synced_version
-
-
-def status_reported(held: StoredCampaign, event: CampaignStatusReported) -> StoredCampaign:
-    """Note a status in the platform's name, if it is the newest."""
-    return _with_status(held, event.data.status, event.data.occurred_at or event.time)
 
 
 def bumped(before: StoredCampaign, after: StoredCampaign, now: datetime) -> StoredCampaign:
@@ -68,15 +95,12 @@ def _synced(held: StoredCampaign, event: CampaignSynced) -> StoredCampaign:
     data = event.data
     if data.version < held.synced_version:
         return held
-    noted = replace(
+    return replace(
         held,
         synced_version=data.version,
         synced_at=max(event.time, held.synced_at or event.time),
         platform_campaign_id=data.platform_campaign_id,
     )
-    if data.status == "deleted" and held.deleted_at is None:
-        return noted  # It was created again since; the push of that tells its status.
-    return _with_status(noted, data.status, event.time)
 
 
 def status_changes(
@@ -112,10 +136,28 @@ def sync_again(push: Push) -> Event:
     )
 
 
-def _with_status(held: StoredCampaign, status: CampaignStatus, at: datetime) -> StoredCampaign:
+def status_check(news: News, campaign: StoredCampaign) -> Event:
+    """Ask for a look at the platform, because ``news`` has no order."""
+    name = campaign.platform_campaign_id or ""
+    return CampaignStatusCheckRequested.caused_by(
+        news,
+        source=SOURCE,
+        subject=name,
+        data=CampaignToCheck(platform=campaign.platform, platform_campaign_id=name),
+    )
+
+
+def _status_of(held: StoredCampaign, event: News) -> Told | None:
+    """Tell what status news gives; None where it gives none that could count."""
     if held.deleted_at is not None:
-        return held
-    known = held.status_reported_at
-    if known is not None and (at, RANK[status]) <= (known, RANK[held.status]):
-        return held
-    return replace(held, status=status, status_reported_at=at)
+        return None
+    if isinstance(event, CampaignStatusReported):
+        at = event.data.occurred_at or event.time
+        return Told(event.data.status, at, is_answer=event.source == ANSWERS)
+    if isinstance(event, CampaignSyncRefused):
+        # An older wish no longer matters.
+        is_old = event.data.version < held.wanted_version
+        return None if is_old else Told("rejected", event.time)
+    if event.data.version < held.synced_version or event.data.status == "deleted":
+        return None  # What is not deleted here was created again since.
+    return Told(event.data.status, event.time)

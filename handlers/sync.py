@@ -3,6 +3,8 @@
     prepare    lock, read, lease -> push the newest version -> release, an answer for each hint
     handler    answers -> synced, sync refused
 
+Statuses that have no order are asked for in the same lane (``handlers.checks``).
+
 An event is only the hint to look: several about one campaign cause one push, and one whose
 version the platform holds already causes none. While a push is under way the campaign is
 leased, and others wait. Where things may break:
@@ -17,12 +19,13 @@ leased, and others wait. Where things may break:
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from uuid import UUID
 
-from events import CampaignSyncRequested
+from events import CampaignStatusCheckRequested, CampaignSyncRequested
 from events.base import Event
 from handlers import looks
+from handlers.checks import Check, check_statuses, report_statuses
 from handlers.looks import Answered, Hint, Idle, Look, Unseen
 from handlers.owners import OwnerHint, bearers_of, push_again, renew_refused
 from handlers.pushes import (
@@ -43,15 +46,27 @@ from infra.store.changes import lock_campaigns
 from infra.store.leases import release_leases, take_leases
 from infra.store.operations import put_operations
 
+AnyHint = Hint | CampaignStatusCheckRequested | OwnerHint
+
 
 async def push_campaigns(
-    given: list[Hint | OwnerHint], resources: Resources, lease_seconds: float = LEASE_SECONDS
-) -> list[Look | OwnerHint | Failure]:
+    given: list[AnyHint], resources: Resources, lease_seconds: float = LEASE_SECONDS
+) -> list[Look | Check | OwnerHint | Failure]:
     """Push the campaigns that want it, each once; a value for every hint, in their order.
 
-    News of owners' accounts are left to the handler.
+    Then platforms are asked for the statuses that are to be checked. News of owners' accounts
+    are left to the handler.
     """
-    hints = [hint for hint in given if not isinstance(hint, OwnerHint)]
+    hints = [hint for hint in given if isinstance(hint, Hint)]
+    looked = iter(await _push(hints, resources, lease_seconds) if hints else ())
+    checks = [hint for hint in given if isinstance(hint, CampaignStatusCheckRequested)]
+    checked = iter(await check_statuses(checks, resources))
+    return [_next(hint, looked, checked) for hint in given]
+
+
+async def _push(
+    hints: list[Hint], resources: Resources, lease_seconds: float
+) -> list[Look | Failure]:
     async with resources.engine.begin() as tx:
         held = await lock_campaigns(tx, {hint.data.campaign_id for hint in hints})
         wanting = looks.wanting(hints, held)
@@ -67,24 +82,32 @@ async def push_campaigns(
         await outbox.add(tx, [message_of(event) for event in again])
     busy = wanting.keys() - leases.keys()
     kept = {i: answer for i, answer in answers.items() if i not in lost}
-    return [
-        hint if isinstance(hint, OwnerHint) else _look(hint, held, busy, kept) for hint in given
-    ]
+    return [_look(hint, held, busy, kept) for hint in hints]
 
 
-async def sync_campaigns(given: list[Look | OwnerHint], ctx: Context) -> list[Event]:
-    """Tell what platforms took or refused, and what became of the operations that asked.
+async def sync_campaigns(given: list[Look | Check | OwnerHint], ctx: Context) -> list[Event]:
+    """Tell what platforms took, refused or said, and what became of the operations that asked.
 
     An owner's new account has the owner's campaigns pushed again.
     """
-    values = [value for value in given if not isinstance(value, OwnerHint)]
+    values = [value for value in given if isinstance(value, Look)]
+    checks = [value for value in given if isinstance(value, Check)]
     owners = [value for value in given if isinstance(value, OwnerHint)]
     answered = {v.campaign.id: v for v in reversed(values) if isinstance(v, Answered)}
     unseen = [value for value in values if isinstance(value, Unseen)]
     asked = [v for v in values if isinstance(v.hint, CampaignSyncRequested)]
     await put_operations(ctx.tx, [looks.operation(v) for v in asked if v.hint.source == API])
     again = [event for hint in owners for event in await push_again(ctx.tx, hint)]
-    return [*map(looks.fact, answered.values()), *map(looks.refusal, unseen), *again]
+    told = await report_statuses(checks, ctx.tx)
+    return [*map(looks.fact, answered.values()), *map(looks.refusal, unseen), *again, *told]
+
+
+def _next(
+    hint: AnyHint, looked: Iterator[Look | Failure], checked: Iterator[Check | Failure]
+) -> Look | Check | OwnerHint | Failure:
+    if isinstance(hint, OwnerHint):
+        return hint
+    return next(checked if isinstance(hint, CampaignStatusCheckRequested) else looked)
 
 
 def _look(

@@ -26,6 +26,7 @@ from events import (
     CampaignRefused,
     CampaignSaved,
     CampaignStatusChanged,
+    CampaignStatusCheckRequested,
     CampaignStatusReported,
     CampaignSynced,
     CampaignSyncRefused,
@@ -94,7 +95,12 @@ class RequestQueue:
 
 
 def _lane(platform: str) -> WorkQueue:
-    campaigns = (CampaignSaved, CampaignDeleted, CampaignSyncRequested)
+    campaigns = (
+        CampaignSaved,
+        CampaignDeleted,
+        CampaignSyncRequested,
+        CampaignStatusCheckRequested,
+    )
     events = (*campaigns, PlatformAccountConnected, PlatformAccountDisconnected)
     return WorkQueue(f"sync.{platform}", events, platform)
 

@@ -3,6 +3,7 @@
 from events import (
     CampaignDeleted,
     CampaignSaved,
+    CampaignStatusCheckRequested,
     CampaignSyncRequested,
     PlatformAccountConnected,
     PlatformAccountDisconnected,
@@ -18,6 +19,7 @@ HINTS = (
     CampaignSaved,
     CampaignDeleted,
     CampaignSyncRequested,
+    CampaignStatusCheckRequested,
     PlatformAccountConnected,
     PlatformAccountDisconnected,
 )

@@ -10,19 +10,29 @@ of the envelope that tie the events to the request (``correlationid``, ``tracepa
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from events import CampaignMetricsReported, CampaignStatusReported, Event, WebhookUnrecognised
-from events.campaigns import ReportedCampaignStatus
+from events import (
+    CampaignMetricsReported,
+    CampaignStatusCheckRequested,
+    CampaignStatusReported,
+    Event,
+    WebhookUnrecognised,
+)
+from events.base import now
+from events.campaigns import CampaignToCheck, ReportedCampaignStatus
 from events.metrics import ReportedMetrics
 from events.webhooks import UnrecognisedWebhook
 from schemas.base import Platform
 from schemas.webhooks import MetricsUpdated, StatusChanged, in_words
 
 Body = StatusChanged | MetricsUpdated
+
+# Younger ids are known to the inbox whatever INBOX_DAYS (30) is told within reason.
+REMEMBERED = timedelta(days=21)
 
 
 class Unrecognised(Exception):
@@ -63,7 +73,9 @@ def read(shape: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 - the ada
 def event_of(platform: Platform, news: Body, event_id: str | None, **marks: str) -> Event:
     """Turn news of a platform into an event; without an id it gets a fresh one.
 
-    ``time`` is when it happened where the platform says so, else now.
+    ``time`` is when it happened where the platform says so, else now, for its id keeps a
+    repetition from counting. What has neither may be a repetition of any age (ARCHITECTURE.md,
+    "No time"): of a state only a hint remains to ask the platform, and figures have no time.
     """
     envelope: dict[str, Any] = {
         "source": source_of(platform),
@@ -72,9 +84,13 @@ def event_of(platform: Platform, news: Body, event_id: str | None, **marks: str)
     }
     if event_id is not None:
         envelope["id"] = event_id
-    if news.data.occurred_at is not None:
-        envelope["time"] = news.data.occurred_at
+    time = news.data.occurred_at or (None if _may_be_repeated(news, event_id) else now())
+    if time is not None:
+        envelope["time"] = time
     if isinstance(news, StatusChanged):
+        if time is None:
+            hint = CampaignToCheck(platform=platform, platform_campaign_id=news.data.campaign_id)
+            return CampaignStatusCheckRequested(data=hint, time=now(), **envelope)
         standing = ReportedCampaignStatus(
             platform=platform,
             platform_campaign_id=news.data.campaign_id,
@@ -94,6 +110,16 @@ def event_of(platform: Platform, news: Body, event_id: str | None, **marks: str)
     return CampaignMetricsReported(data=figures, **envelope)
 
 
+def _may_be_repeated(news: Body, event_id: str | None) -> bool:
+    """Tell whether the inbox would not notice that news without a time came before.
+
+    It forgets an id after a month, so figures of an older day could be old news of it.
+    """
+    if event_id is None:
+        return True
+    return isinstance(news, MetricsUpdated) and now().date() - news.data.date > REMEMBERED
+
+
 def unrecognised(
     source: str, reason: str, body: bytes, delivery: str | None, **marks: str
 ) -> WebhookUnrecognised:
@@ -101,4 +127,4 @@ def unrecognised(
     text = body.decode("utf-8", "backslashreplace")
     data = UnrecognisedWebhook(webhook=source, reason=reason, body=text)
     named = marks if delivery is None else {"id": delivery, **marks}
-    return WebhookUnrecognised(source=source_of(source), data=data, **named)
+    return WebhookUnrecognised(source=source_of(source), data=data, time=now(), **named)

@@ -51,7 +51,7 @@ class Platform(Protocol):
     """An ad platform, spoken to over its API.
 
     ``bearer`` is the access token of the connected account in whose name a call is made;
-    without one it is made in ours. Beside ``Refused``, both raise ``infra.errors.Transient``
+    without one it is made in ours. Beside ``Refused``, all raise ``infra.errors.Transient``
     when a call failed or its answer made no sense, ``infra.errors.Snooze`` when the platform
     asks for patience, refuses our credentials or has failed so often that we leave it alone
     for a while, and ``AccountStuck`` when it refuses the account's token.
@@ -70,6 +70,11 @@ class Platform(Protocol):
         self, platform_campaign_id: str, idempotency_key: str, bearer: str | None = None
     ) -> None:
         """Delete the campaign; one that the platform does not know is deleted."""
+
+    async def status(
+        self, platform_campaign_id: str, bearer: str | None = None
+    ) -> ReportedStatus | None:
+        """Ask in what state the campaign is; None for one that the platform does not know."""
 
 
 class Dialect(Protocol):
@@ -98,8 +103,11 @@ class Dialect(Protocol):
     def delete(self, platform_campaign_id: str, idempotency_key: str) -> Call:
         """Delete a campaign."""
 
+    def show(self, platform_campaign_id: str) -> Call:
+        """Read a campaign."""
+
     def held(self, body: bytes) -> Held:
-        """Read the answer to a create or an update."""
+        """Read the answer to a create, an update or a look at a campaign."""
 
     def refusal(self, body: bytes) -> Refused:
         """Read a 4xx answer."""

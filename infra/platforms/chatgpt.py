@@ -45,6 +45,11 @@ def delete(platform_campaign_id: str, idempotency_key: str) -> Call:
     return json_call("DELETE", path, headers=_key(idempotency_key))
 
 
+def show(platform_campaign_id: str) -> Call:
+    """GET it."""
+    return json_call("GET", f"{CAMPAIGNS}/{segment(platform_campaign_id)}")
+
+
 def held(body: bytes) -> Held:
     """Read a campaign; the version that it echoes is text."""
     campaign = Campaign.model_validate_json(body)

@@ -11,6 +11,7 @@ from infra.errors import Transient
 from infra.platforms.base import Dialect, Held, Pushed
 from infra.platforms.line import Line
 from infra.platforms.verdict import Gone
+from schemas.campaigns import ReportedStatus
 
 ROUNDS = 3
 
@@ -54,6 +55,16 @@ class PlatformClient:
             await self._line.call(call, lambda _: None, bearer)
         except Gone:
             return
+
+    async def status(
+        self, platform_campaign_id: str, bearer: str | None = None
+    ) -> ReportedStatus | None:
+        """Look at a campaign; see ``Platform.status``."""
+        call = self._dialect.show(platform_campaign_id)
+        try:
+            return (await self._line.call(call, self._dialect.held, bearer)).status
+        except Gone:
+            return None
 
     async def _create(self, campaign: SavedCampaign, gone: str | None, bearer: str | None) -> Held:
         key = f"create-{campaign.campaign_id}" + (f"-after-{gone}" if gone else "")

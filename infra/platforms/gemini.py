@@ -43,6 +43,11 @@ def delete(platform_campaign_id: str, idempotency_key: str) -> Call:
     return json_call("DELETE", _path(platform_campaign_id, idempotency_key))
 
 
+def show(platform_campaign_id: str) -> Call:
+    """GET it."""
+    return json_call("GET", f"{CAMPAIGNS}/{segment(platform_campaign_id)}")
+
+
 def held(body: bytes) -> Held:
     """Read a campaign; its id is the last part of its resource name."""
     campaign = Campaign.model_validate_json(body)

@@ -36,6 +36,8 @@ campaigns = Table(
     Column("wanted_version", Integer, nullable=False),  # the version that last changed the wish
     Column("synced_version", Integer, nullable=False, server_default=text("0")),
     Column("status_reported_at", Moment),
+    Column("status_asked_at", Moment),  # its platform was asked for the status
+    Column("status_answered_at", Moment),  # when the question was asked that has an answer
     Column("leased_until", Moment),  # a sync worker is pushing it
     Column("synced_at", Moment),
     Column("deleted_at", Moment),

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from events.campaigns import SavedCampaign
 from infra.platforms import Pushed
+from schemas.campaigns import ReportedStatus
 
 Fault = Callable[[SavedCampaign], Awaitable[None]]
 
@@ -27,6 +28,7 @@ class Book:
     campaigns: dict[str, SavedCampaign] = field(default_factory=dict)
     pushes: list[tuple[SavedCampaign, str]] = field(default_factory=list)
     deletions: list[tuple[str, str]] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
     bearers: list[str | None] = field(default_factory=list)
     ids: dict[UUID, str] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
@@ -56,6 +58,17 @@ class Book:
         self.bearers.append(bearer)
         self.deletions.append((platform_campaign_id, idempotency_key))
         self.campaigns.pop(platform_campaign_id, None)
+
+    async def status(
+        self, platform_campaign_id: str, bearer: str | None = None
+    ) -> ReportedStatus | None:
+        """Tell a status; None of what is not there."""
+        self.bearers.append(bearer)
+        self.questions.append(platform_campaign_id)
+        held = self.campaigns.get(platform_campaign_id)
+        if held is not None:
+            await self.fault(held)
+        return None if held is None else held.status
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -89,3 +102,11 @@ class Frozen:
         self.book.waiting += 1
         await self.thawed.wait()
         await self.book.delete(platform_campaign_id, idempotency_key, bearer)
+
+    async def status(
+        self, platform_campaign_id: str, bearer: str | None = None
+    ) -> ReportedStatus | None:
+        """Tell a status once the worker is itself again."""
+        self.book.waiting += 1
+        await self.thawed.wait()
+        return await self.book.status(platform_campaign_id, bearer)

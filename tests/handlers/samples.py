@@ -13,12 +13,14 @@ from events import (
     CampaignDeleteRequested,
     CampaignMetricsReported,
     CampaignSaved,
+    CampaignStatusCheckRequested,
     CampaignStatusReported,
     CampaignSynced,
     CampaignSyncRefused,
     CampaignSyncRequested,
     CampaignUpdateRequested,
 )
+from events.base import now
 from infra.store.campaigns import StoredCampaign
 from infra.store.changes import insert_campaigns, lock_campaigns
 from schemas.campaigns import Targeting
@@ -153,6 +155,16 @@ def status(
         "occurred_at": at,
     }
     return CampaignStatusReported(source="urn:adrelay:webhook:claude", time=time, data=data)
+
+
+def check(campaign: StoredCampaign, *, at: datetime | None = None) -> CampaignStatusCheckRequested:
+    """Want the platform to be asked for a status."""
+    data = {
+        "platform": campaign.platform,
+        "platform_campaign_id": campaign.platform_campaign_id,
+    }
+    source = "urn:adrelay:webhook:claude"
+    return CampaignStatusCheckRequested(source=source, time=at or now(), data=data)
 
 
 def metrics(

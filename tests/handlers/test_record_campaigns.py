@@ -94,10 +94,22 @@ async def test_the_newest_reported_status_wins(resources: Resources, engine: Asy
     [change] = await handled(resources, record_campaigns, reports)
     assert (change.data.status, change.causationid) == ("paused", reports[0].id)
     assert await handled(resources, record_campaigns, [status(campaign, "active", after(4))]) == []
-    same_time = status(campaign, "completed", after(5))
-    [change] = await handled(resources, record_campaigns, [same_time])
-    assert change.data.status == "completed"
-    assert (await row(engine, campaign.id)).version == campaign.version + 2
+    assert (await row(engine, campaign.id)).version == campaign.version + 1
+
+
+async def test_states_of_one_time_change_nothing_until_the_platform_has_been_asked(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    campaign = running()
+    await put(engine, campaign)
+    reports = [status(campaign, told, after(5)) for told in ("paused", "completed", "active")]
+    change, hint = await handled(resources, record_campaigns, reports)
+    assert (change.data.status, change.causationid) == ("paused", reports[0].id)
+    assert hint.routing_key == "campaign.status_check_requested.v1.claude"
+    assert hint.data.platform_campaign_id == campaign.platform_campaign_id
+    answer = status(campaign, "active", after(5)).model_copy(update={"source": "urn:adrelay:sync"})
+    [change] = await handled(resources, record_campaigns, [answer])
+    assert (change.data.status, change.data.previous) == ("active", "paused")
 
 
 async def test_a_report_without_a_time_counts_from_its_receipt(resources: Resources) -> None:

@@ -1,8 +1,9 @@
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
-from handlers.reports import bumped, overtaken, pushed, status_reported
+from handlers.reports import bumped, lacks_order, overtaken, pushed, status_told
 from tests.handlers.samples import START, after, refused, running, status, stored, synced
 
 
@@ -43,17 +44,53 @@ def test_only_a_refusal_of_the_current_wish_rejects() -> None:
     ("told", "seconds", "status_after"),
     [
         ("paused", 1, "paused"),
+        ("paused", 0.5, "paused"),
         ("paused", -1, "active"),
-        ("paused", 0, "paused"),
-        ("completed", 0, "completed"),
+        ("paused", 0, "active"),
+        ("completed", 0, "active"),
         ("active", 0, "active"),
     ],
 )
-def test_a_report_counts_if_it_is_newer_or_nearer_to_the_end(
-    told: str, seconds: float, status_after: str
-) -> None:
+def test_a_report_counts_if_it_is_newer(told: str, seconds: float, status_after: str) -> None:
     campaign = running()
-    assert status_reported(campaign, status(campaign, told, after(seconds))).status == status_after
+    assert status_told(campaign, status(campaign, told, after(seconds))).status == status_after
+
+
+WHOLE = START.replace(microsecond=0)
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "at", "lacks"),
+    [
+        (START, "paused", START, True),
+        (START, "active", START, False),
+        (START, "paused", after(0.4), False),  # both are exact
+        (START, "paused", WHOLE, True),  # it was in this second, before or after
+        (WHOLE, "paused", after(0.4), True),
+        (WHOLE, "paused", WHOLE - timedelta(seconds=1), False),
+        (WHOLE, "paused", WHOLE + timedelta(seconds=1), False),
+    ],
+)
+def test_two_states_of_one_moment_have_no_order(
+    known: datetime, told: str, at: datetime, *, lacks: bool
+) -> None:
+    campaign = running(status_reported_at=known)
+    report = status(campaign, told, at)
+    assert lacks_order(campaign, report) is lacks
+    if lacks:
+        assert status_told(campaign, report) is campaign
+
+
+def test_an_answer_of_the_platform_counts_over_what_it_was_asked_about() -> None:
+    campaign = running(status_reported_at=WHOLE)
+    answer = status(campaign, "paused", WHOLE).model_copy(update={"source": "urn:adrelay:sync"})
+    assert not lacks_order(campaign, answer)
+    assert status_told(campaign, answer).status == "paused"
+
+
+def test_a_deleted_campaign_is_not_asked_about() -> None:
+    gone = running(status="deleted", deleted_at=START)
+    assert not lacks_order(gone, status(gone, "paused", START))
 
 
 def test_a_deleted_campaign_takes_no_status_but_its_platform_id() -> None:

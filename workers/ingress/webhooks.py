@@ -63,7 +63,7 @@ async def post_webhook(call: Call) -> web.Response:
 
 
 async def _accept(call: Call, events: list[Event]) -> None:
-    messages = [message_of(event) for event in events]
+    messages = [message_of(event, timed=event.timed) for event in events]
     if len(messages) == 1:
         await call.gate.acceptance.one(messages[0])
     elif not all(await call.gate.acceptance.all(messages)):

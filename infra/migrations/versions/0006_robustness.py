@@ -15,9 +15,11 @@ depends_on = None
 def upgrade() -> None:
     _add_registration_ids()
     _add_ordering_keys()
+    _add_status_checks()
 
 
 def downgrade() -> None:
+    _drop_status_checks()
     _drop_ordering_keys()
     _drop_registration_ids()
 
@@ -44,3 +46,14 @@ def _add_ordering_keys() -> None:
 def _drop_ordering_keys() -> None:
     op.drop_index("outbox_ordering_key_idx", "outbox")
     op.drop_column("outbox", "ordering_key")
+
+
+def _add_status_checks() -> None:
+    """Note when platforms were asked for a campaign's status (issue 10, number 13)."""
+    for name in ("status_asked_at", "status_answered_at"):
+        op.add_column("campaigns", sa.Column(name, sa.DateTime(timezone=True), nullable=True))
+
+
+def _drop_status_checks() -> None:
+    for name in ("status_answered_at", "status_asked_at"):
+        op.drop_column("campaigns", name)

@@ -1,7 +1,7 @@
 """Every source against its recorded payloads, and against whatever anybody may send."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events import CampaignMetricsReported, Event, WebhookUnrecognised
-from events.base import encode
+from events.base import encode, now
 from handlers.webhooks import SOURCES, BadSignature, Unrecognised, unrecognised
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -153,6 +153,41 @@ def test_a_whole_number_is_read_however_it_is_written(
         assert isinstance(event, CampaignMetricsReported)
         assert getattr(event.data, name) == value
         assert event.data.platform_campaign_id == "12345678901234567890"
+
+
+FIGURES = {"campaignId": "1", "impressions": 1, "clicks": 1, "conversions": 1, "spend": 1}
+
+
+@pytest.mark.parametrize(
+    ("delivery", "days_ago", "occurred_at", "timed"),
+    [
+        ("evt_1", 0, None, True),  # when it was accepted: the inbox knows a repetition by its id
+        (None, 0, None, False),
+        (None, 0, "2026-11-22T08:00:00Z", True),
+        ("evt_1", 60, None, False),  # the inbox may have forgotten the id by now
+        ("evt_1", 60, "2026-11-22T08:00:00Z", True),
+    ],
+)
+@pytest.mark.parametrize("source", SOURCES)
+def test_figures_have_a_time_only_if_they_are_no_repetition_for_sure(
+    source: str, delivery: str | None, days_ago: int, occurred_at: str | None, *, timed: bool
+) -> None:
+    day = (now() - timedelta(days=days_ago)).date().isoformat()
+    data = {**FIGURES, "date": day, "occurredAt": occurred_at}
+    body = json.dumps({"event": "campaign.metrics_updated", "data": data}).encode()
+    [event] = SOURCES[source].events_of(body, delivery)
+    assert event.timed is timed
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_state_without_id_and_time_is_a_hint_and_says_no_state(source: str) -> None:
+    data = {"campaignId": "1", "status": "paused"}
+    body = json.dumps({"event": "campaign.status_changed", "data": data}).encode()
+    [hint] = SOURCES[source].events_of(body, None)
+    assert hint.routing_key == f"campaign.status_check_requested.v1.{source}"
+    assert hint.data.model_dump() == {"platform": source, "platform_campaign_id": "1"}
+    [report] = SOURCES[source].events_of(body, "evt_1")
+    assert (report.type, report.timed) == ("campaign.status_reported.v1", True)
 
 
 def test_a_body_that_is_not_understood_is_kept_whole() -> None:

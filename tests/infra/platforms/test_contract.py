@@ -168,6 +168,32 @@ async def test_a_deleted_campaign_is_gone_and_may_be_deleted_again(
     assert await held(sandbox, campaign) == []
 
 
+async def test_a_status_is_told_as_the_platform_holds_it_now(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str
+) -> None:
+    there = await push(platform, campaign)
+    for status in ("active", "paused", "completed", "rejected"):
+        sandbox.world.books[name].campaigns[there].status = status
+        assert await platform.status(there) == status
+    assert [call["status"] for call in await sandbox.calls(name, action="status")] == [200] * 4
+    await platform.delete(there, "key")
+    assert await platform.status(there) is None
+    assert await platform.status("never-was") is None
+
+
+async def test_a_question_waits_and_fails_as_a_push_does(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str
+) -> None:
+    there = await push(platform, campaign)
+    await sandbox.faults(name, malformed=1, times=1)
+    with pytest.raises(Transient):
+        await platform.status(there)
+    await sandbox.faults(name, rate_limit=0, retry_after=17)
+    with pytest.raises(Snooze) as snooze:
+        await platform.status(there)
+    assert 16 < snooze.value.seconds <= 17
+
+
 async def test_a_business_rule_is_a_refusal_in_the_platforms_words(
     sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str
 ) -> None:

@@ -33,13 +33,13 @@ async def test_an_update_writes_what_may_change_and_keeps_what_may_not(engine: A
     campaign = stored()
     await put(engine, campaign)
     changed = running(id=campaign.id, name="Winter", updated_at=after(1), wanted_status="paused")
-    forged = running(id=campaign.id, owner_id=STRANGER, created_at=after(5), currency="EUR")
+    forged = running(id=campaign.id, owner_id=STRANGER, platform="gemini")
     async with engine.begin() as tx:
         await update_campaigns(tx, [changed])
         assert await lock_campaigns(tx, [campaign.id]) == {campaign.id: changed}
         await update_campaigns(tx, [forged])
         kept = (await lock_campaigns(tx, [campaign.id]))[campaign.id]
-    assert (kept.owner_id, kept.created_at, kept.currency) == (OWNER, START, "USD")
+    assert (kept.owner_id, kept.platform) == (OWNER, "claude")
 
 
 async def test_a_tombstone_is_invisible_to_readers(engine: AsyncEngine) -> None:
