@@ -18,7 +18,7 @@ from uuid import UUID
 from events.base import now
 from handlers.owners import Bearer
 from infra import telemetry
-from infra.errors import Failure, Snooze, Transient
+from infra.errors import UNEXPECTED, Failure, Snooze, Transient
 from infra.platforms import Platform, Refused
 from infra.platforms.base import AccountStuck
 from infra.store.campaigns import StoredCampaign
@@ -98,7 +98,8 @@ async def _answer(one: Push, platforms: Mapping[str, Platform]) -> Answer:
         return answer
     except Exception as error:
         log.exception("a push failed in a way nobody thought of")
-        return Transient(f"unexpected {type(error).__name__} during the push")
+        reason = f"unexpected {type(error).__name__} during the push"
+        return Transient(reason, code=UNEXPECTED)
 
 
 async def _push(one: Push, platform: Platform) -> Taken:

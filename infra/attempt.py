@@ -1,10 +1,12 @@
-"""One attempt at a batch: claim, handle, write the outbox, commit.
+"""Attempts at a batch: claim, handle, write the outbox, commit.
 
     [prepare, no transaction open] -> begin -> claim in the inbox -> handler(list)
     -> outbox rows of what it returned -> COMMIT -> replies, hints, caches
 
-A batch that fails is divided until the guilty event stands alone and its neighbours are
-through; a failure that names its events is divided at once.
+A batch that fails on data or in our code is divided until the failing event stands alone and
+its neighbours are through; a failure that names its events is divided at once. A batch that
+meets a conflict is run again first. All of it is bounded in time: what is left then waits with
+the consumer, which may go on with the same ``Work``.
 """
 
 import asyncio
@@ -17,21 +19,26 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.base import Event, now
-from infra import inbox, outbox
+from infra import inbox, outbox, telemetry
 from infra.context import Context
 from infra.delivery import Received
-from infra.errors import Failure, Outage, Permanent, Snooze
-from infra.faults import Fault, blame, fault_of
+from infra.errors import Failure, Outage, Permanent, Snooze, Transient
+from infra.faults import Fault, describe, fault_of, verdict_of
 from infra.message import message_of
 from infra.resources import Resources, healthy
 from infra.subscription import Subscription
 
-CONFLICT_RETRIES = 5
-# A suspected outage that a probe does not confirm is first tried again, then a bug.
+BATCH_SECONDS = 60.0  # of work on a batch before the rest of it has to wait
+CONFLICT_RETRIES = 5  # of the same part
+CONFLICT_SECONDS = 15.0  # that the same part is run again
+CONFLICT_SNOOZE_SECONDS = 30.0
+# A suspected outage that a probe does not confirm is first tried again, then ours.
 AGAIN = (Fault.CONFLICT, Fault.SUSPECTED_OUTAGE)
 
 # What became of an event: the error that it failed with, or None.
 Verdicts = dict[Received, BaseException | None]
+
+log = telemetry.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -49,6 +56,20 @@ class Outcome:
         self.replies += other.replies
 
 
+@dataclass(slots=True)
+class Work:
+    """A batch under way: the parts that have no verdict yet, the next one last.
+
+    ``conflicts`` are events that met a conflict alone, each time; what it means depends on
+    whether any other event gets through.
+    """
+
+    parts: list[list[Received]]
+    outcome: Outcome = field(default_factory=Outcome)
+    conflicts: list[Received] = field(default_factory=list)
+    succeeded: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """Runs batches of one subscription."""
@@ -56,45 +77,48 @@ class Attempt:
     subscription: Subscription
     resources: Resources
 
-    async def run(self, batch: Sequence[Received]) -> Outcome:
+    async def run(self, work: Work) -> Outcome:
         """Give every event of the batch its verdict.
 
-        Raises ``Outage`` when nothing can be said because infrastructure is gone.
+        Raises ``Outage`` when nothing can be said about what is left in ``work`` because
+        infrastructure is gone or holds it up; it can be run again.
         """
-        conflicts = 0
+        clock = asyncio.get_running_loop().time
+        until = clock() + BATCH_SECONDS
+        while work.parts:
+            if clock() > until:
+                raise Outage(f"a batch is not through after {BATCH_SECONDS:.0f} s")
+            parts = await self._run_part(work.parts[-1], work)
+            work.parts[-1:] = reversed(parts)
+        for item in work.conflicts:
+            work.outcome.verdicts[item] = _verdict_of_conflict(work)
+        work.conflicts.clear()
+        return work.outcome
+
+    async def _run_part(self, part: list[Received], work: Work) -> list[list[Received]]:
+        """Run a part of a batch; gives the parts, in their order, that have to be run instead."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + CONFLICT_SECONDS
+        tries = 0
         while True:
             try:
-                return await self._once(batch)
+                outcome = await self._once(part)
             except Exception as error:
                 fault = fault_of(error)
                 if fault is Fault.OUTAGE or (
                     fault is Fault.SUSPECTED_OUTAGE and not await healthy(self.resources)
                 ):
-                    raise Outage(f"outage: {type(error).__name__}") from error
-                if fault in AGAIN and conflicts < CONFLICT_RETRIES:
-                    conflicts += 1
-                    await asyncio.sleep(random.uniform(0.01, 0.1) * conflicts)  # noqa: S311 - jitter
+                    raise Outage(
+                        str(error) if isinstance(error, Outage) else describe(error)
+                    ) from error
+                if fault in AGAIN and tries < CONFLICT_RETRIES and clock() < until:
+                    tries += 1
+                    await asyncio.sleep(random.uniform(0.01, 0.1) * tries)  # noqa: S311 - jitter
                     continue
-                return await self._divide(batch, error, fault)
-
-    async def _divide(self, batch: Sequence[Received], error: Exception, fault: Fault) -> Outcome:
-        guilty = _named(batch, error)
-        if isinstance(error, Snooze) and not guilty:
-            guilty = list(batch)
-        if not guilty and len(batch) == 1:
-            guilty = [batch[0]]
-        if guilty:
-            outcome = Outcome(verdicts=dict.fromkeys(guilty, blame(error, fault)))
-            accused = set(guilty)
-            parts = [[item for item in batch if item not in accused]]
-        else:
-            outcome = Outcome()
-            half = len(batch) // 2
-            parts = [list(batch[:half]), list(batch[half:])]
-        for part in parts:
-            if part:
-                outcome.add(await self.run(part))
-        return outcome
+                return _divide(part, error, fault, work)
+            work.outcome.add(outcome)
+            work.succeeded |= None in outcome.verdicts.values()
+            return []
 
     async def _once(self, batch: Sequence[Received]) -> Outcome:
         outcome = Outcome()
@@ -110,10 +134,13 @@ class Attempt:
             await outbox.add(tx, [message_of(event) for event in caused])
         _record(outcome, claim)
         if caused:
-            await outbox.hint(self.resources.redis)
+            after.insert(0, self._hint)
         for call in after:
-            await call()
+            await _try(call)
         return outcome
+
+    async def _hint(self) -> None:
+        await outbox.hint(self.resources.redis)
 
     async def _prepare(
         self,
@@ -163,6 +190,44 @@ class Attempt:
             raise
 
 
+def _divide(
+    part: list[Received], error: Exception, fault: Fault, work: Work
+) -> list[list[Received]]:
+    """Give failed events their verdict, and divide the others of a part that failed."""
+    failed = _named(part, error)
+    if not failed and (isinstance(error, Snooze) or len(part) == 1):
+        failed = part
+    if not failed:
+        half = len(part) // 2
+        return [part[:half], part[half:]]
+    if fault is Fault.CONFLICT:
+        work.conflicts += failed
+    else:
+        work.outcome.verdicts.update(dict.fromkeys(failed, verdict_of(error, fault)))
+    accused = set(failed)
+    rest = [item for item in part if item not in accused]
+    return [rest] if rest else []
+
+
+def _verdict_of_conflict(work: Work) -> Failure:
+    """Judge an event that met a conflict alone: it costs an attempt if others got through.
+
+    Otherwise something holds up all of them, and waiting costs nothing.
+    """
+    reason = "a lock, a timeout or another transaction stands in the way each time"
+    if work.succeeded:
+        return Transient(reason, code="CONFLICT")
+    return Snooze(reason, CONFLICT_SNOOZE_SECONDS)
+
+
+async def _try(call: Callable[[], Awaitable[None]]) -> None:
+    """Do what comes after a commit: its failure is nobody's but its own."""
+    try:
+        await call()
+    except Exception as error:
+        log.warning("a step after a commit failed", exc_info=error)
+
+
 def _match(
     accused: Sequence[Any], fresh: Sequence[Received], values: dict[Received, Any]
 ) -> list[Received]:
@@ -172,8 +237,8 @@ def _match(
 
 
 def _named(batch: Sequence[Received], error: BaseException) -> list[Received]:
-    guilty = set(getattr(error, "guilty", ()))
-    return [item for item in batch if item in guilty]
+    named = set(getattr(error, "guilty", ()))
+    return [item for item in batch if item in named]
 
 
 def _record(outcome: Outcome, claim: inbox.Claim) -> None:

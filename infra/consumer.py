@@ -4,11 +4,14 @@
             -> answers, retries and dead letters, confirmed -> ack up to the watermark
 
 A reading begins *carefully*: one message at a time in the whole process, until one comes
-that is new or was delivered fewer than two times. So a message that kills its process
-takes no neighbour along, and after ten deliveries without a settled attempt it is
-dead-lettered unread. Then the queue is read *widely*, in batches; a message that came
-back twice ends that, and is handled alone when the others are through. When
-infrastructure is gone the reading pauses: nothing is spent, nothing is dead-lettered.
+that is new or was delivered fewer than two times. Then the queue is read *widely*, in
+batches; a message that came back twice ends that, and is handled alone when the others are
+through. So a message that kills its process takes no neighbour along, and after some deaths
+(``infra.isolation`` counts them) it is dead-lettered unread.
+
+When infrastructure is gone or takes no writes the reading pauses: nothing is spent, nothing is
+dead-lettered, and before the queue is read again a write has succeeded. When most events fail
+in our own code, the queue is stopped (``infra.brake``).
 """
 
 import asyncio
@@ -17,28 +20,26 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from redis.exceptions import RedisError
-
 from events.base import Event, now
-from infra import telemetry, topology
-from infra.attempt import Attempt, Outcome
+from infra import pause, telemetry, topology
+from infra.attempt import Attempt, Outcome, Work
 from infra.backoff import Backoff
-from infra.delivery import Delivery, Received, receive, to_verdict
+from infra.brake import Brake, Stopped, is_unexpected
+from infra.delivery import ATTEMPT, WAITED, Delivery, Received, receive, to_verdict
 from infra.errors import Outage, Permanent, Snooze
+from infra.isolation import KILLER, RENEW_AFTER, Isolation
 from infra.letters import without_details
 from infra.link import Link
 from infra.message import Message
-from infra.reading import Abandoned, Reading
-from infra.resources import Resources, healthy
+from infra.pause import Pause
+from infra.reading import SUSPECT, Abandoned, Reading
+from infra.resources import Resources
 from infra.retry import Dead, decide
-from infra.settle import BUSY, dead_message, reply_message, retry_message
+from infra.settle import BUSY, again_message, dead_message, reply_message, retry_message
 from infra.subscription import Subscription
 from infra.trust import Trust
 
 T = TypeVar("T")
-
-KILLER = 10  # deliveries without a settled attempt: it kills its worker
-PAUSE_LIMIT = 300.0  # seconds; far below the broker's ack timeout of 30 minutes
 
 log = telemetry.get_logger(__name__)
 
@@ -66,24 +67,40 @@ class Consumer:
         self._link = link
         self._alone = alone
         self._attempt = Attempt(subscription, resources)
+        self._isolation = Isolation(self.queue, resources.engine)
+        self._brake = Brake(self.queue, resources.engine)
         self._trust = Trust(self.queue, resources.settings, resources.publishers)
         self._types: dict[str, type[Event]] = {e.event_type(): e for e in subscription.events}
         self._expiring = self.queue in {queue.name for queue in topology.REQUEST_QUEUES}
         # The dead-letter office has nowhere to send what it cannot file: it waits.
         self._last_stop = self.queue in map(topology.dead_queue, topology.WORK_QUEUE_NAMES)
         self._meters = telemetry.Meters(self.queue)
+        self._pause = Pause(self.queue, resources, self._meters)
         self._stop = asyncio.Event()
-        self._backoff = Backoff(first=0.2, longest=15)
-        self._redis_was_gone = False
+        self._backoff = Backoff(first=0.2, longest=pause.STEP)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the queue is not being worked on, or None: what readiness says of it."""
+        if self._brake.reason is not None:
+            return f"stopped: {self._brake.reason}"
+        if self._pause.reason is not None:
+            return f"paused: {self._pause.reason}"
+        return None if self.alive else "not being read"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until ``stop`` is set; what is in hand then is finished first."""
         self._stop = stop
         while not stop.is_set():
             try:
+                await self._brake.hold(stop)
                 await self._read()
+            except Stopped as error:
+                await self._brake.engage(str(error))
             except (Outage, Abandoned) as error:
                 self._rest()
+                if isinstance(error, Outage):
+                    self._pause.begin(str(error))
                 details = {"queue": self.queue, "reason": str(error)}
                 log.warning("the reading of a queue ended", extra=details)
                 await self._backoff.sleep(stop)
@@ -96,11 +113,11 @@ class Consumer:
         self._meters.alive.set(0)
 
     async def _read(self) -> None:
-        # A message that is taken and given back looks more and more like a killer, so
-        # none is taken while it cannot be handled anyway.
-        if not await healthy(self._resources, redis=self._redis_was_gone):
-            raise Outage("the database or Redis does not answer")
-        self._redis_was_gone = False
+        # The broker drops a message that is taken and given back too often, so none is
+        # taken while it cannot be handled anyway.
+        if not await self._pause.probe():
+            raise Outage(self._pause.reason)
+        await self._isolation.leave_all()
         channel, tap = await self._link.tapped_channel()
         limit = self._resources.settings.broker_timeout
         async with Reading(self._subscription, channel, tap, self._live, limit) as reading:
@@ -110,41 +127,89 @@ class Consumer:
                 await reading.carefully(self._alone, self._stop)
             # It is really read: what went wrong before is over.
             self._backoff.reset()
+            self._pause.end()
             if not self._stop.is_set():
                 await reading.widely(self._alone, self._stop)
 
     async def _live(self, reading: Reading, batch: Sequence[Delivery]) -> None:
         """Lead a batch through its life; when this returns, all of it is settled."""
+        if len(batch) == 1 and batch[0].deliveries >= SUSPECT and not self._last_stop:
+            await self._isolate(reading, batch[0])
+        else:
+            await self._process(reading, batch)
+
+    async def _isolate(self, reading: Reading, delivery: Delivery) -> None:
+        """Lead a suspect through its life, with a marker that outlives this process."""
+        deaths = await self._patiently(reading, lambda: self._isolation.enter(delivery))
+        try:
+            if deaths >= KILLER:
+                error = Permanent("its worker died each time it was handled", code="KILLER")
+                await self._settle_failed(reading, [Failed(delivery, error, "delivery")])
+            elif delivery.deliveries >= RENEW_AFTER and not self._expiring:
+                await self._renew(reading, delivery)
+            else:
+                await self._process(reading, [delivery])
+        except BaseException:
+            await self._isolation.leave(delivery)
+            raise
+        await self._isolation.settle(delivery)
+
+    async def _renew(self, reading: Reading, delivery: Delivery) -> None:
+        """Publish a message again to its queue: the broker counts its deliveries from 0."""
+        message = again_message(delivery, self.queue, now())
+        counted = {ATTEMPT: delivery.attempt, WAITED: delivery.waited}
+        copies = [message._replace(headers={**message.headers, **counted})]
+        await self._patiently(reading, lambda: self._publish(copies))
+        await reading.ack([delivery.tag])
+
+    async def _process(self, reading: Reading, batch: Sequence[Delivery]) -> None:
         self._meters.size.observe(len(batch))
+        stopping: str | None = None
         with self._meters.seconds.time():
             received, failed = self._decode(batch)
             outcome = Outcome()
             if received and self._subscription.receive is None:
                 received = await self._believe(reading, received, failed)
             if received:
-                outcome = await self._patiently(reading, lambda: self._attempt.run(received))
+                work = Work([received])
+                outcome = await self._patiently(reading, lambda: self._attempt.run(work))
+                self._pause.end()
+                stopping = self._judge(outcome)
         if self._last_stop and any(outcome.verdicts.values()):
             outcome = await self._file_without_details(reading, outcome)
         for item, error in outcome.verdicts.items():
-            if error is not None:
+            if error is not None and not (stopping and is_unexpected(error)):
                 failed.append(Failed(item.delivery, error, "handler"))
         self._count(outcome, received)
         await self._answer(outcome)
-        guilty = {failure.delivery.tag for failure in failed}
-        await reading.ack(delivery.tag for delivery in batch if delivery.tag not in guilty)
+        unsettled = {item.delivery.tag for item, error in outcome.verdicts.items() if error}
+        unsettled |= {failure.delivery.tag for failure in failed}
+        await reading.ack(delivery.tag for delivery in batch if delivery.tag not in unsettled)
+        await self._settle_failed(reading, failed)
+        if stopping:
+            raise Stopped(stopping)
+        if received:
+            await self._brake.passed(sum(e is None for e in outcome.verdicts.values()))
+
+    async def _settle_failed(self, reading: Reading, failed: Sequence[Failed]) -> None:
+        """Publish the retries and dead letters, then acknowledge the originals."""
         if failed:
             messages = self._messages_of(failed)
             await self._patiently(reading, lambda: self._publish(messages))
-            await reading.ack(guilty)
+            await reading.ack(failure.delivery.tag for failure in failed)
+
+    def _judge(self, outcome: Outcome) -> str | None:
+        """Tell the brake what became of a batch; gives the reason to stop, or None."""
+        if self._expiring or self._last_stop:
+            return None
+        failures = {item: error for item, error in outcome.verdicts.items() if error is not None}
+        handled = len(outcome.verdicts) - len(failures) - len(outcome.duplicates)
+        return self._brake.note(handled, failures)
 
     def _decode(self, batch: Sequence[Delivery]) -> tuple[list[Received], list[Failed]]:
         received: list[Received] = []
         failed: list[Failed] = []
         for delivery in batch:
-            if delivery.deliveries >= KILLER and not self._last_stop:
-                error = Permanent("its worker died each time it was handled", code="KILLER")
-                failed.append(Failed(delivery, error, "delivery"))
-                continue
             try:
                 received.append(self._receive(delivery))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this message's alone
@@ -165,7 +230,8 @@ class Consumer:
             without_details(item) if error is not None else item
             for item, error in outcome.verdicts.items()
         ]
-        return await self._patiently(reading, lambda: self._attempt.run(plain))
+        work = Work([plain])
+        return await self._patiently(reading, lambda: self._attempt.run(work))
 
     def _receive(self, delivery: Delivery) -> Received:
         if self._subscription.receive is not None:
@@ -210,26 +276,8 @@ class Consumer:
             await self._resources.publisher.publish_all(wanted)
 
     async def _patiently(self, reading: Reading, step: Callable[[], Awaitable[T]]) -> T:
-        """Do a step that needs infrastructure, again and again until it is there."""
-        backoff = Backoff(first=0.2, longest=10)
-        loop = asyncio.get_running_loop()
-        until = loop.time() + PAUSE_LIMIT
-        try:
-            while True:
-                try:
-                    return await step()
-                except Outage as error:
-                    self._meters.paused.set(1)
-                    self._meters.pauses.inc()
-                    log.warning("paused", extra={"queue": self.queue, "reason": str(error)})
-                    self._redis_was_gone = isinstance(error.__cause__, RedisError)
-                    if self._stop.is_set() or loop.time() > until:
-                        raise
-                    await backoff.sleep(self._stop)
-                    if reading.gone:
-                        raise Abandoned("the channel closed during a pause") from error
-        finally:
-            self._meters.paused.set(0)
+        """Do a step that needs infrastructure, through pauses if need be."""
+        return await self._pause.through(step, self._stop, lambda: reading.gone)
 
     def _count(self, outcome: Outcome, received: Sequence[Received]) -> None:
         duplicates = len(outcome.duplicates)

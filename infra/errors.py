@@ -18,6 +18,9 @@ from typing import Any
 
 from schemas.escaping import REASON_LENGTH, escaped
 
+# The code of a failure that stands for an exception nobody expected.
+UNEXPECTED = "UNEXPECTED"
+
 
 class Failure(Exception):
     """An event was not handled; ``events`` names the guilty ones of a batch.

@@ -8,8 +8,8 @@ from aiohttp import web
 from prometheus_client import REGISTRY, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
-# Names of what has to work, and whether it does.
-Checks = Callable[[], Awaitable[Mapping[str, bool]]]
+# Names of what has to work, and whether it does; a text says why it does not.
+Checks = Callable[[], Awaitable[Mapping[str, bool | str]]]
 
 
 async def healthz(_: web.Request) -> web.Response:
@@ -22,8 +22,11 @@ def readyz(checks: Checks) -> Callable[[web.Request], Awaitable[web.Response]]:
 
     async def answer(_: web.Request) -> web.Response:
         found = await checks()
-        ready = all(found.values())
-        body = orjson.dumps({"ready": ready, "checks": dict(found)})
+        passed = {name: value is True for name, value in found.items()}
+        reasons = {name: value for name, value in found.items() if isinstance(value, str)}
+        ready = all(passed.values())
+        told = {"ready": ready, "checks": passed} | ({"reasons": reasons} if reasons else {})
+        body = orjson.dumps(told)
         return web.Response(
             body=body, status=200 if ready else 503, content_type="application/json"
         )

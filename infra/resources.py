@@ -9,20 +9,23 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from infra.bus import Publisher
+from infra.faults import describe
 from infra.passwords import Passwords
 from infra.platforms import PLATFORMS, Platform, open_platforms
 from infra.platforms.grants import Grants, open_grants
+from infra.pool import connect, renew_stuck_sessions
 from infra.settings import Settings
 from infra.trust import Registry
+from infra.write_probe import write_probe
 from schemas import base
 
 PROBE_TIMEOUT = 3.0  # seconds
+REDIS_PROBE = "adrelay:write-probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ def open_engine(settings: Settings) -> AsyncEngine:
     """Make the pool of database connections; nothing is connected yet."""
     url = make_url(settings.database_url.get_secret_value())
     limit_ms = str(int(settings.statement_timeout * 1000))
-    return create_async_engine(
+    engine = create_async_engine(
         url.set(drivername="postgresql+asyncpg"),
         pool_size=settings.database_pool,
         max_overflow=0,
@@ -58,8 +61,11 @@ def open_engine(settings: Settings) -> AsyncEngine:
                 "lock_timeout": limit_ms,
                 "idle_in_transaction_session_timeout": limit_ms,
             },
+            "async_creator_fn": connect,
         },
     )
+    renew_stuck_sessions(engine)
+    return engine
 
 
 def open_redis(settings: Settings) -> Redis:
@@ -103,13 +109,18 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
 
 
 async def healthy(resources: Resources, *, redis: bool = False) -> bool:
-    """Tell whether the database answers, and Redis where that is asked for."""
+    """Tell whether the database takes a write, and Redis where that is asked for."""
+    return await find_trouble(resources, redis=redis) is None
+
+
+async def find_trouble(resources: Resources, *, redis: bool = False) -> str | None:
+    """Say why the database (and Redis where asked for) takes no write; None when it does."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
-            async with resources.engine.connect() as connection:
-                await connection.execute(text("select 1"))
+            async with resources.engine.begin() as tx:
+                await write_probe(tx)
             if redis:
-                await resources.redis.ping()
-    except (SQLAlchemyError, RedisError, OSError):
-        return False
-    return True
+                await resources.redis.set(REDIS_PROBE, 1, ex=60)
+    except (SQLAlchemyError, RedisError, OSError) as error:
+        return describe(error)
+    return None

@@ -19,7 +19,7 @@ from infra import telemetry
 from infra.consumer import Consumer
 from infra.link import Link
 from infra.probes import Checks, probe_routes
-from infra.resources import Resources, healthy, open_resources
+from infra.resources import Resources, find_trouble, open_resources
 from infra.settings import Settings, load_settings
 from infra.subscription import Subscription
 
@@ -143,12 +143,12 @@ async def serve(checks: Checks, settings: Settings, name: str) -> web.AppRunner:
 
 
 def _probes(resources: Resources, consumers: Sequence[Consumer], stop: asyncio.Event) -> Checks:
-    async def checks() -> dict[str, bool]:
+    async def checks() -> dict[str, bool | str]:
         return {
             "not draining": not stop.is_set(),
             "broker": resources.publisher.connected,
-            "database": await healthy(resources),
-            **{consumer.queue: consumer.alive for consumer in consumers},
+            "database": await find_trouble(resources) or True,
+            **{consumer.queue: consumer.trouble or True for consumer in consumers},
         }
 
     return checks

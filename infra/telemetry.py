@@ -45,6 +45,9 @@ CONSUMER_PAUSED = Gauge("adrelay_consumer_paused", "1 while waiting for infrastr
 CONSUMER_CAREFUL = Gauge(
     "adrelay_consumer_careful", "1 while taking one message at a time", ["queue"]
 )
+CONSUMER_STOPPED = Gauge(
+    "adrelay_consumer_stopped", "1 while the brake keeps the queue from being read", ["queue"]
+)
 PAUSES_TOTAL = Counter("adrelay_pauses_total", "Pauses for an outage", ["queue"])
 
 

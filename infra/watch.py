@@ -9,10 +9,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from events.base import now
 from infra import backlog, declaration, inbox, telemetry, topology
 from infra.errors import Outage
+from infra.isolation import forget_suspects
 from infra.link import Link, guarded
 from infra.resources import Resources
 from infra.store.dead_letters import count_open
 from infra.store.sessions import forget_sessions, live_since
+from infra.store.stopped_queues import list_stops
 
 INTERVAL = 5.0  # seconds
 FORGET_EVERY = 600.0  # seconds
@@ -56,6 +58,7 @@ async def forget_handled(resources: Resources, stop: asyncio.Event) -> None:
             async with resources.engine.begin() as tx:
                 gone = await inbox.forget(tx, resources.settings.inbox_days)
                 gone += await forget_sessions(tx, long_over)
+                await forget_suspects(tx)
         except (SQLAlchemyError, OSError) as error:
             log.warning("cannot clean the database", extra={"error": type(error).__name__})
             gone = 0
@@ -68,11 +71,14 @@ async def _look_at_database(resources: Resources) -> None:
         row = (await connection.execute(OUTBOX)).one()
         letters = await count_open(connection)
         await backlog.restore(connection, resources.redis)
+        stopped = {stop.queue for stop in await list_stops(connection)}
     telemetry.OUTBOX_ROWS.set(row.waiting)
     telemetry.OUTBOX_PARKED.set(row.parked)
     telemetry.OUTBOX_OLDEST_SECONDS.set(row.oldest)
     for queue in topology.WORK_QUEUE_NAMES:
         telemetry.DEAD_LETTERS.labels(queue).set(letters.get(queue, 0))
+        # The worker says it too, while it runs.
+        telemetry.CONSUMER_STOPPED.labels(queue).set(queue in stopped)
 
 
 async def look_at_broker(link: Link, limit: float) -> None:

@@ -7,6 +7,7 @@ from infra.tables.accounts import api_keys, audit, platform_accounts, publishers
 from infra.tables.base import metadata
 from infra.tables.campaigns import campaign_metrics, campaigns, operations
 from infra.tables.messages import dead_letters, inbox, outbox
+from infra.tables.queues import stopped_queues, suspects, write_probes
 
 __all__ = [
     "api_keys",
@@ -21,5 +22,8 @@ __all__ = [
     "platform_accounts",
     "publishers",
     "sessions",
+    "stopped_queues",
+    "suspects",
     "users",
+    "write_probes",
 ]

@@ -8,7 +8,7 @@ from pamqp.commands import Basic
 
 from events.base import Event, encode, now
 from infra import topology
-from infra.attempt import Attempt, Outcome
+from infra.attempt import Attempt, Outcome, Work
 from infra.context import Context
 from infra.delivery import Delivery, Received, identity
 from infra.digest import digest
@@ -43,7 +43,7 @@ async def attempted(
 ) -> Outcome:
     """Lead deliveries of events through a whole attempt: inbox, handler, outbox, commit."""
     batch = [received(subscription.queue, event) for event in events]
-    return await Attempt(subscription, resources).run(batch)
+    return await Attempt(subscription, resources).run(Work([batch]))
 
 
 def received(queue: str, event: Event) -> Received:

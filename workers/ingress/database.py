@@ -11,12 +11,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra import telemetry
 from infra.errors import Outage
 from infra.faults import Fault, fault_of
+from infra.write_probe import write_probe
 
 T = TypeVar("T")
 Query = Callable[[AsyncConnection], Awaitable[T]]
@@ -49,9 +49,9 @@ class Database:
         return await self._try_twice(lambda: self._write(query))
 
     async def answers(self) -> bool:
-        """Ask the database whether it is there."""
+        """Ask the database whether it takes a write: only then is it of use to store events."""
         try:
-            await self._within(time.monotonic() + LIMIT, self._read(_ping))
+            await self._within(time.monotonic() + LIMIT, self._write(write_probe))
         except Outage:
             return False
         return True
@@ -106,7 +106,3 @@ class Database:
         self._cancelled.discard(task)
         if not task.cancelled():
             task.exception()
-
-
-async def _ping(tx: AsyncConnection) -> None:
-    await tx.execute(text("select 1"))

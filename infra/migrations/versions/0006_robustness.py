@@ -5,6 +5,7 @@ Revision 0006, after 0005.
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import ARRAY
 
 revision = "0006"
 down_revision = "0005"
@@ -16,9 +17,11 @@ def upgrade() -> None:
     _add_registration_ids()
     _add_ordering_keys()
     _add_status_checks()
+    _make_tables_of_queues()
 
 
 def downgrade() -> None:
+    _drop_tables_of_queues()
     _drop_status_checks()
     _drop_ordering_keys()
     _drop_registration_ids()
@@ -57,3 +60,37 @@ def _add_status_checks() -> None:
 def _drop_status_checks() -> None:
     for name in ("status_answered_at", "status_asked_at"):
         op.drop_column("campaigns", name)
+
+
+def _make_tables_of_queues() -> None:
+    moment = sa.DateTime(timezone=True)
+    op.create_table(
+        "stopped_queues",
+        sa.Column("queue", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("worker", sa.Text(), nullable=False),
+        sa.Column("stopped_at", moment, nullable=False),
+        sa.PrimaryKeyConstraint("queue", name=op.f("stopped_queues_pkey")),
+    )
+    op.create_table(
+        "suspects",
+        sa.Column("queue", sa.Text(), nullable=False),
+        sa.Column("key", sa.Uuid(), nullable=False),
+        sa.Column("holder", sa.Uuid()),
+        sa.Column("died", ARRAY(sa.Uuid()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("marked_at", moment, nullable=False),
+        sa.PrimaryKeyConstraint("queue", "key", name=op.f("suspects_pkey")),
+    )
+    op.create_index(op.f("suspects_marked_at_idx"), "suspects", ["marked_at"])
+    op.create_table(
+        "write_probes",
+        sa.Column("slot", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("written_at", moment, nullable=False),
+        sa.PrimaryKeyConstraint("slot", name=op.f("write_probes_pkey")),
+    )
+
+
+def _drop_tables_of_queues() -> None:
+    for table in ("write_probes", "suspects", "stopped_queues"):
+        op.drop_table(table)
