@@ -24,6 +24,7 @@ from workers.ingress.acceptance import Acceptance
 from workers.ingress.asyncapi import asyncapi
 from workers.ingress.callers import Callers
 from workers.ingress.database import Database
+from workers.ingress.deliveries import Deliveries
 from workers.ingress.edge import endpoint
 from workers.ingress.envelope import to_json
 from workers.ingress.gate import Gate
@@ -85,6 +86,7 @@ def open_gate(resources: Resources, requester: Requester) -> Gate:
         callers=Callers(verifier, database),
         outcomes=Outcomes(database),
         limits=Limits(settings, resources.redis, operation_key),
+        deliveries=Deliveries(),
         webhook_secrets={source: settings.secrets_of(source) for source in SOURCES},
         operation_key=operation_key,
         openapi=to_json(openapi(ROUTES, PROBES)),

@@ -17,6 +17,7 @@ from workers.ingress.acceptance import Acceptance
 from workers.ingress.callers import Caller, Callers
 from workers.ingress.clients import client_of
 from workers.ingress.database import Database, Query
+from workers.ingress.deliveries import Deliveries
 from workers.ingress.limits import Limits, Visit
 from workers.ingress.order import Order
 from workers.ingress.outcomes import Outcomes
@@ -42,6 +43,7 @@ class Gate:
     callers: Callers
     outcomes: Outcomes
     limits: Limits
+    deliveries: Deliveries
     webhook_secrets: Mapping[str, tuple[str, ...]]
     operation_key: bytes
     openapi: bytes

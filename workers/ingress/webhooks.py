@@ -63,7 +63,8 @@ async def post_webhook(call: Call) -> web.Response:
 
 
 async def _accept(call: Call, events: list[Event]) -> None:
-    messages = [message_of(event, timed=event.timed) for event in events]
+    received = map(call.gate.deliveries.as_first_received, events)
+    messages = [message_of(event, timed=event.timed) for event in received]
     if len(messages) == 1:
         await call.gate.acceptance.one(messages[0])
     elif not all(await call.gate.acceptance.all(messages)):
