@@ -1,6 +1,6 @@
 """The life of a campaign: asked for, saved, synced to its platform, changed, deleted."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -42,11 +42,20 @@ class CampaignCreateRequested(CampaignRequest):
     data: CampaignCreation
 
 
+Version = Annotated[int, Field(ge=1, le=INT64_MAX)]
+# A header of HTTP holds no more of them.
+Versions = Annotated[tuple[Version, ...], Field(min_length=1, max_length=3000)]
+
+
 class CampaignChange(Data):
-    """What is to change; ``expected_version`` refuses the change if another came first."""
+    """What is to change; ``expected_version`` refuses the change if another came first.
+
+    ``expected_versions`` allows one of several (``If-Match: "2", "9"``).
+    """
 
     campaign_id: UUID
     expected_version: int | None = Field(default=None, ge=1, le=INT64_MAX)
+    expected_versions: Versions | None = None
     name: Name | None = None
     budget: Budget | None = None
     targeting: Targeting | None = None
@@ -65,6 +74,7 @@ class CampaignDeletion(Data):
 
     campaign_id: UUID
     expected_version: int | None = Field(default=None, ge=1, le=INT64_MAX)
+    expected_versions: Versions | None = None
 
 
 class CampaignDeleteRequested(CampaignRequest):

@@ -31,6 +31,7 @@ Verdict = StoredCampaign | OperationError
 SOURCE = "urn:adrelay:campaigns"
 API = "urn:adrelay:api"  # a wish from there has an operation that tells what became of it
 
+MOST_NAMED = 10  # versions in a message
 NOT_FOUND = OperationError(code="NOT_FOUND", message="there is no such campaign")
 TAKEN = OperationError(code="CONFLICT", message="this campaign id is taken")
 
@@ -68,9 +69,12 @@ def decide(
         return _created(wish, campaign, owner, now, arrived)
     if campaign is None or campaign.deleted_at or owner not in (None, campaign.owner_id):
         return NOT_FOUND
-    expected = wish.data.expected_version
-    if expected not in (None, campaign.version):
-        message = f"the campaign is at version {campaign.version}, not {expected}"
+    expected = wish.data.expected_versions or ()
+    if wish.data.expected_version is not None:
+        expected = (wish.data.expected_version,)
+    if expected and campaign.version not in expected:
+        named = " or ".join(map(str, expected[:MOST_NAMED]))
+        message = f"the campaign is at version {campaign.version}, not {named}"
         return OperationError(code="VERSION_CONFLICT", message=message)
     if isinstance(wish, CampaignDeleteRequested):
         if arrived < min(now, campaign.created_at):  # only one that was put off may be older

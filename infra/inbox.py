@@ -71,6 +71,11 @@ async def unseen(tx: AsyncConnection, consumer: str, batch: Sequence[Received]) 
     return _divide(batch, first, first.keys() - known.keys(), known)
 
 
+async def find_digest(tx: AsyncConnection, consumer: str, key: UUID) -> UUID | None:
+    """Tell what the event said that ``consumer`` has handled under this key; None: none yet."""
+    return (await _known(tx, consumer, [key])).get(key)
+
+
 async def forget(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
     """Delete at most ``most`` marks that are older than ``days``; tells how many."""
     return (await tx.execute(FORGET, {"days": days, "most": most})).rowcount

@@ -23,7 +23,14 @@ from infra.tokens import InvalidToken, Verifier
 from schemas.accounts import Role
 from schemas.api_keys import KEY_SCOPES
 from workers.ingress.database import Database
-from workers.ingress.refusals import forbidden, invalid_token, unauthenticated, unavailable
+from workers.ingress.refusals import (
+    Detail,
+    forbidden,
+    invalid,
+    invalid_token,
+    unauthenticated,
+    unavailable,
+)
 from workers.ingress.uses import Uses
 
 FRESH = 1.0  # seconds
@@ -171,9 +178,12 @@ def _caller_of(key: ApiKey) -> Caller:
 
 def _credential(headers: Mapping[str, str]) -> str | None:
     """Find the token or key (RFC 6750, section 2.1; ``X-API-Key`` for clients that prefer it)."""
-    authorization = headers.get("Authorization")
+    authorization, api_key = headers.get("Authorization"), headers.get("X-API-Key")
     if authorization is None:
-        return headers.get("X-API-Key")
+        return api_key
+    if api_key is not None:  # RFC 6750, section 2: one way to say who calls
+        message = "must not be sent beside X-API-Key"
+        raise invalid([Detail("Authorization", message)])
     scheme, _, credential = authorization.partition(" ")
     if scheme.lower() != "bearer" or not credential.strip():
         raise invalid_token()

@@ -15,7 +15,7 @@ from schemas.metrics import DailyMetrics
 from schemas.times import AnyDay
 from workers.ingress.body import read_id, read_query
 from workers.ingress.envelope import success
-from workers.ingress.etags import etag, is_unchanged
+from workers.ingress.etags import etag, expectation, is_unchanged, stale
 from workers.ingress.gate import Call
 from workers.ingress.paging import PageQuery, answer_page
 from workers.ingress.sight import see_campaign
@@ -60,7 +60,11 @@ async def get_campaigns(call: Call) -> web.Response:
 
 async def get_campaign(call: Call) -> web.Response:
     """Answer a campaign, or 304 when the client has this version."""
-    campaign = await see_campaign(call, read_id(call.request, "campaign"))
+    campaign_id = read_id(call.request, "campaign")
+    expected = expectation(call.request, required=False)
+    campaign = await see_campaign(call, campaign_id)
+    if not expected.match.allows(campaign.version):
+        raise stale()
     headers = {"ETag": etag(campaign.version), "Cache-Control": CACHING}
     if is_unchanged(call.request, campaign.version):
         return web.Response(status=304, headers=headers)

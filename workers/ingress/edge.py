@@ -20,6 +20,7 @@ from workers.ingress.gate import Call, Gate, Ids, ids_of
 from workers.ingress.limits import API, FREE, stranger
 from workers.ingress.refusals import Refusal, not_found, unavailable
 from workers.ingress.route import Route
+from workers.ingress.single_headers import repeated
 
 UNKNOWN = "unknown"  # the route in logs and metrics when there is none
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -47,10 +48,10 @@ def endpoint(route: Route, gate: Gate) -> Endpoint:
         HTTP_IN_FLIGHT.inc()
         ids = ids_of(request.headers)
         caller: Caller | None = None
-        objection: Refusal | None = None
+        objection = repeated(request.headers)
         visit = free
         try:
-            if route.scope is not None:
+            if route.scope is not None and objection is None:
                 caller, objection = await _identify(route.scope, gate, request)
             limit = route.limit if route.scope is None or caller else API
             if limit.requests:

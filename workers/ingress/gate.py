@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from events.base import new_id
 from infra.errors import Outage
@@ -107,15 +108,20 @@ class Call:
         return self.ids.request_id
 
 
-def ids_of(headers: Mapping[str, str]) -> Ids:
-    """Take a request's ids from its headers where they are valid, else make them."""
-    request_id = headers.get("X-Request-ID")
+def ids_of(headers: CIMultiDictProxy[str]) -> Ids:
+    """Take a request's ids from its headers where they are valid and sent once, else make them."""
+    request_id = _only(headers, "X-Request-ID")
     if request_id is None or not REQUEST_ID.fullmatch(request_id):
         request_id = new_id()
-    correlation_id = headers.get("X-Correlation-ID")
+    correlation_id = _only(headers, "X-Correlation-ID")
     if correlation_id is None or not REQUEST_ID.fullmatch(correlation_id):
         correlation_id = request_id
-    traceparent = headers.get("traceparent")
+    traceparent = _only(headers, "traceparent")
     if traceparent is not None and not TRACEPARENT.fullmatch(traceparent):
         traceparent = None
     return Ids(request_id, correlation_id, traceparent)
+
+
+def _only(headers: CIMultiDictProxy[str], name: str) -> str | None:
+    values = headers.getall(name, ())
+    return values[0] if len(values) == 1 else None

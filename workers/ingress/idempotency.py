@@ -2,8 +2,9 @@
 
 The operation id, which is also the event's id, follows from the caller, method, path and
 key, so a repeated write is answered with the same ids and the inbox drops its event. What
-the key was first used for is remembered in Redis for a day, to refuse another use with 422;
-when Redis does not know, the inbox compares and files the other use as a dead letter.
+the key was first used for is remembered in Redis for a day, to refuse another use with 422.
+When Redis does not know, the inbox in Postgres is asked: what a worker has handled was accepted.
+When neither knows, the worker compares and files the other use as a dead letter.
 """
 
 import re
@@ -13,10 +14,14 @@ from uuid import UUID
 
 from aiohttp import web
 from redis.exceptions import RedisError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.base import Event
 from infra import telemetry
+from infra.delivery import identity
 from infra.digest import digest
+from infra.errors import Outage
+from infra.inbox import find_digest
 from infra.operations import mint, seed_of
 from workers.ingress.gate import Call
 from workers.ingress.refusals import Detail, Refusal, invalid
@@ -52,18 +57,20 @@ def registration_id_of(call: Call) -> UUID | None:
     return UUID(bytes=blake2b(seed, key=secret, digest_size=16, person=b"registration").digest())
 
 
-async def was_accepted(call: Call, event: Event) -> bool:
-    """Tell whether this write is known to have been accepted before.
+async def was_accepted(call: Call, event: Event, consumer: str) -> bool:
+    """Tell whether this write, which ``consumer`` handles, was accepted before.
 
     Raises a ``Refusal`` (422) when its key was used for something else.
     """
     if "Idempotency-Key" not in call.request.headers:
         return False
+    first: Any = None
     try:
-        first: Any = await call.gate.resources.redis.get(_name(event))
+        first = await call.gate.resources.redis.get(_name(event))
     except GONE:
         log.warning("an Idempotency-Key is left to the inbox", extra={"event_id": event.id})
-        return False
+    if first is None:
+        first = await _handled(call, event, consumer)
     if first is not None and first != _said(event):
         raise Refusal(
             422, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was used for another request."
@@ -79,6 +86,19 @@ async def remember(call: Call, event: Event) -> None:
         await call.gate.resources.redis.set(_name(event), _said(event), nx=True, ex=LIFE)
     except GONE:
         log.warning("an Idempotency-Key is left to the inbox", extra={"event_id": event.id})
+
+
+async def _handled(call: Call, event: Event, consumer: str) -> bytes | None:
+    """Give the digest of what ``consumer`` has handled under the event's id, if it has."""
+
+    async def find(tx: AsyncConnection) -> UUID | None:
+        return await find_digest(tx, consumer, identity(event))
+
+    try:
+        found = await call.gate.database.read(find)
+    except Outage:
+        return None
+    return None if found is None else found.bytes
 
 
 def _key_of(request: web.Request) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from aiohttp import http_parser, web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from infra import telemetry
 from workers.ingress.edge import unrouted
@@ -68,7 +69,7 @@ class Protocol(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - quotes the client's bytes
     ) -> web.StreamResponse:
         """Answer what did not reach a route, and close the connection."""
-        ids = ids_of(request.headers)
+        ids = ids_of(CIMultiDictProxy(CIMultiDict(request.headers)))  # a dict, when none was read
         if status < 500:  # noqa: PLR2004 - the client's fault
             refusal = Refusal(status, "MALFORMED_REQUEST", "This is not a valid HTTP request.")
         else:

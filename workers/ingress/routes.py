@@ -129,7 +129,7 @@ ROUTES: tuple[Route, ...] = (
         campaigns.get_campaign,
         READ,
         (Answer(200, Campaign), Answer(304)),
-        headers=("If-None-Match",),
+        headers=("If-Match", "If-None-Match"),
         limit=API,
     ),
     kinds.wish("PATCH", CAMPAIGN, wishes.patch_campaign, {JSON: CampaignPatch}),

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import (
     CampaignCreateRequested,
@@ -18,8 +19,10 @@ from events import (
 from events.base import Event
 from events.campaigns import CampaignChange, CampaignCreation, CampaignDeletion, CampaignToSync
 from infra.cache import put_campaigns
+from infra.errors import Outage
 from infra.message import message_of
 from infra.operations import campaign_id_of
+from infra.store.operations import find_operation
 from schemas.base import Frozen
 from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
 from schemas.currencies import is_payable, objection
@@ -34,6 +37,7 @@ from workers.ingress.refusals import Detail, Refusal, invalid, unavailable
 from workers.ingress.sight import check_campaign
 
 SOURCE = "urn:adrelay:api"
+APPLIED_BY = "campaigns.apply"  # the queue whose worker accepts or rejects these commands
 # What the campaigns worker's refusals mean in HTTP; any other is a conflict.
 STATUS = {"VALIDATION_ERROR": 400, "NOT_FOUND": 404, "VERSION_CONFLICT": 412}
 
@@ -58,8 +62,8 @@ async def post_campaign(call: Call) -> web.Response:
         ownerid=str(call.caller.account),
         data=creation,
     )
-    await was_accepted(call, event)
-    return await _ask(call, event, campaign_id, done=201)
+    repeated = await was_accepted(call, event, APPLIED_BY)
+    return await _ask(call, event, campaign_id, done=201, repeated=repeated)
 
 
 async def patch_campaign(call: Call) -> web.Response:
@@ -92,7 +96,7 @@ async def delete_campaign(call: Call) -> web.Response:
     event = CampaignDeleteRequested(
         **_envelope(call, operation_of(call), campaign_id),
         ownerid=_in_whose_name(call),
-        data=CampaignDeletion(campaign_id=campaign_id, expected_version=expected.version),
+        data=CampaignDeletion(campaign_id=campaign_id, **expected.versions),
     )
     return await _ask_about(call, event, campaign_id, expected)
 
@@ -100,7 +104,8 @@ async def delete_campaign(call: Call) -> web.Response:
 async def sync_campaign(call: Call) -> web.Response:
     """Ask for a campaign to be pushed to its platform again."""
     campaign_id = read_id(call.request, "campaign")
-    campaign = await _check(call, campaign_id, expectation(call.request, required=False))
+    expected = expectation(call.request, required=False)
+    campaign = await check_campaign(call, campaign_id)
     if campaign is None:  # its platform is not known
         raise unavailable("The campaign cannot be read right now.")
     event = CampaignSyncRequested(
@@ -108,8 +113,10 @@ async def sync_campaign(call: Call) -> web.Response:
         ownerid=_in_whose_name(call),
         data=CampaignToSync(campaign_id=campaign_id, platform=campaign.platform),
     )
-    await was_accepted(call, event)
-    return await _ask(call, event, campaign_id)
+    repeated = await was_accepted(call, event, f"sync.{campaign.platform}")
+    if not repeated and not expected.allows(campaign.version):
+        raise stale()
+    return await _ask(call, event, campaign_id, repeated=repeated)
 
 
 async def _change(
@@ -118,9 +125,7 @@ async def _change(
     event = CampaignUpdateRequested(
         **_envelope(call, operation_of(call), campaign_id),
         ownerid=_in_whose_name(call),
-        data=CampaignChange.model_construct(
-            campaign_id=campaign_id, expected_version=expected.version, **wanted
-        ),
+        data=CampaignChange.model_construct(campaign_id=campaign_id, **expected.versions, **wanted),
     )
     return await _ask_about(call, event, campaign_id, expected)
 
@@ -129,11 +134,14 @@ async def _ask_about(
     call: Call, event: Event, campaign_id: UUID, expected: Expectation
 ) -> web.Response:
     """Refuse early what is certain to be refused; a write sent again was not, and is not now."""
-    if not await was_accepted(call, event):
-        campaign = await _check(call, campaign_id, expected)
+    repeated = await was_accepted(call, event, APPLIED_BY)
+    if not repeated:
+        campaign = await check_campaign(call, campaign_id)
+        if campaign is not None and not expected.allows(campaign.version):
+            raise stale()
         if campaign is not None and isinstance(event, CampaignUpdateRequested):
             _check_budget(event.data, campaign)
-    return await _ask(call, event, campaign_id)
+    return await _ask(call, event, campaign_id, repeated=repeated)
 
 
 def _check_budget(change: CampaignChange, campaign: Campaign) -> None:
@@ -142,25 +150,36 @@ def _check_budget(change: CampaignChange, campaign: Campaign) -> None:
         raise invalid([Detail("budget", objection(currency))])
 
 
-async def _check(call: Call, campaign_id: UUID, expected: Expectation) -> Campaign | None:
-    campaign = await check_campaign(call, campaign_id)
-    if campaign is not None and not expected.allows(campaign.version):
-        raise stale()
-    return campaign
+async def _ask(
+    call: Call, event: Event, campaign_id: UUID, *, done: int = 200, repeated: bool
+) -> web.Response:
+    """Make a command durable; answer 202, or what became of it for a client that waits.
 
-
-async def _ask(call: Call, event: Event, campaign_id: UUID, *, done: int = 200) -> web.Response:
-    """Make a wish durable; answer 202, or what became of it for a client that waits."""
+    The 202 to a repeated one tells what has become of it so far.
+    """
     await call.gate.acceptance.one(message_of(event))
     await remember(call, event)
     seconds = wait_of(call.request)
-    operation = await call.gate.outcomes.wait_for(event.id, seconds)
+    if repeated and not seconds:
+        operation = await _find(call, event.id)
+    else:
+        operation = await call.gate.outcomes.wait_for(event.id, seconds)
     headers = {"Location": f"/api/v1/campaigns/{campaign_id}", **applied(seconds)}
-    if operation is None or operation.state == "dead":
+    if operation is None or operation.state == "dead" or not seconds:
         state: OperationState = operation.state if operation else "pending"
         accepted = Accepted(id=campaign_id, operation_id=event.id, state=state)
         return success(call.request_id, accepted, status=202, headers=headers)
     return await _final(call, operation, headers, done)
+
+
+async def _find(call: Call, operation_id: str) -> Operation | None:
+    async def find(tx: AsyncConnection) -> Operation | None:
+        return await find_operation(tx, operation_id)
+
+    try:
+        return await call.gate.database.read(find)
+    except Outage:
+        return None
 
 
 async def _final(
