@@ -48,6 +48,11 @@ class Exchange:
     internal: bool = False
     alternate: str | None = None
 
+    @property
+    def arguments(self) -> FieldTable:
+        """The arguments that it is declared with."""
+        return {"alternate-exchange": self.alternate} if self.alternate else {}
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:
@@ -141,15 +146,12 @@ async def declare(connection: AbstractConnection) -> None:
     """
     async with asyncio.timeout(DECLARE_TIMEOUT * 3), connection.channel() as channel:
         for exchange in exchanges():
-            arguments: FieldTable = {}
-            if exchange.alternate:
-                arguments["alternate-exchange"] = exchange.alternate
             await channel.declare_exchange(
                 exchange.name,
                 exchange.type,
                 durable=True,
                 internal=exchange.internal,
-                arguments=arguments,
+                arguments=exchange.arguments,
                 timeout=DECLARE_TIMEOUT,
             )
         work = await channel.get_exchange(WORK, ensure=False)

@@ -1,6 +1,6 @@
 r"""The broker's users and what each may do, as definitions that RabbitMQ imports.
 
-    python -m infra.definitions [--vhost NAME] [--passwords FILE] > definitions.json
+    python -m infra.definitions [--vhost NAME] [--passwords FILE] [--part PART] > definitions.json
 
     adrelay-ingress    publishes what clients and platforms send, and asks the auth worker
     adrelay-workers    read their queues; publish, answer, send up the ladder, dead-letter, carry
@@ -10,6 +10,12 @@ r"""The broker's users and what each may do, as definitions that RabbitMQ import
 FILE has lines ``adrelay-ops='password'``; what is printed holds salted hashes of them. A user
 without a line is left out, and keeps the password that the broker knows: so without FILE the
 import renews the permissions alone. Import with ``rabbitmqctl import_definitions FILE``.
+
+A topic permission needs its exchange, so the exchanges that are named in one are among the
+definitions, with the arguments that the release step declares them with. RabbitMQ 4.0.0 to 4.1.3
+imports topic permissions before exchanges, whatever stands first, and with Khepri it can then
+never declare the exchange (rabbitmq-server, pull request 14407): there, import PART ``things``
+and then PART ``permissions``.
 
 RabbitMQ matches these expressions against names anywhere, hence the anchors; ``\z``, because
 ``$`` would let a line feed follow. A topic permission limits the routing keys on one exchange.
@@ -96,7 +102,13 @@ def users() -> tuple[User, ...]:
 
 def definitions(vhost: str = VHOST, passwords: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Write the definitions of a vhost; ``passwords`` are by user, and only hashed in there."""
+    return things(vhost, passwords) | permissions(vhost)
+
+
+def things(vhost: str = VHOST, passwords: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Write what permissions are about: the vhost, users, exchanges, and the policy."""
     known = passwords or {}
+    named = {exchange for user in users() for exchange in user.topics}
     return {
         "vhosts": [{"name": vhost}],
         "users": [
@@ -109,6 +121,26 @@ def definitions(vhost: str = VHOST, passwords: Mapping[str, str] | None = None) 
             for user in users()
             if user.name in known
         ],
+        "exchanges": [
+            {
+                "name": exchange.name,
+                "vhost": vhost,
+                "type": exchange.type.value,
+                "durable": True,
+                "auto_delete": False,
+                "internal": exchange.internal,
+                "arguments": exchange.arguments,
+            }
+            for exchange in declaration.exchanges()
+            if exchange.name in named
+        ],
+        "policies": [{"vhost": vhost, "name": FOREIGN_POLICY, **foreign_policy()}],
+    }
+
+
+def permissions(vhost: str = VHOST) -> dict[str, Any]:
+    """Write who may do what in a vhost whose exchanges are there."""
+    return {
         "permissions": [_permission(user, vhost) for user in users()],
         "topic_permissions": [
             {
@@ -121,7 +153,6 @@ def definitions(vhost: str = VHOST, passwords: Mapping[str, str] | None = None) 
             for user in users()
             for exchange, events in user.topics.items()
         ],
-        "policies": [{"vhost": vhost, "name": FOREIGN_POLICY, **foreign_policy()}],
     }
 
 
@@ -168,12 +199,18 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--vhost", default=VHOST)
     parser.add_argument("--passwords", type=Path, metavar="FILE")
+    parser.add_argument("--part", choices=("all", "things", "permissions"), default="all")
     asked = parser.parse_args()
     passwords = {} if asked.passwords is None else read_env_file(asked.passwords)
     unknown = passwords.keys() - {user.name for user in users()}
     if unknown or (asked.passwords and not passwords):
         parser.error(f"{asked.passwords} names no user of ours: {', '.join(sorted(unknown))}")
-    sys.stdout.write(json.dumps(definitions(asked.vhost, passwords), indent=2) + "\n")
+    parts = {
+        "all": definitions(asked.vhost, passwords),
+        "things": things(asked.vhost, passwords),
+        "permissions": permissions(asked.vhost),
+    }
+    sys.stdout.write(json.dumps(parts[asked.part], indent=2) + "\n")
 
 
 if __name__ == "__main__":

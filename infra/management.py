@@ -17,6 +17,23 @@ from infra.definitions import FOREIGN_POLICY, foreign_policy
 
 TIMEOUT = 30.0  # seconds
 OPERATOR = "operator"
+REASON_BYTES = 2000  # of a refusal
+# What definitions say of who may do what. It is imported last: a topic permission needs its
+# exchange, without which newer brokers refuse it (rabbitmq-server, pull request 16587) and
+# older ones with Khepri can never declare that exchange again (pull request 14407).
+PERMISSIONS = ("permissions", "topic_permissions")
+
+
+class ManagementRefused(OSError):
+    """The management API said no; the message has the broker's own reason.
+
+    ``status`` is that of its answer.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        """Keep the status of the answer and what it said."""
+        super().__init__(message)
+        self.status = status
 
 
 class Management:
@@ -32,15 +49,18 @@ class Management:
         self._authorization = "Basic " + base64.b64encode(login.encode()).decode()
 
     def call(self, method: str, *path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-        """Call the API; raises ``urllib.error.HTTPError`` for a refusal, ``OSError`` else."""
+        """Call the API; raises ``ManagementRefused`` for a refusal, another ``OSError`` else."""
         request = urllib.request.Request(  # noqa: S310 - the scheme is checked above
             "/".join((self._base, *(quote(part, safe="") for part in path))),
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"authorization": self._authorization, "content-type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310 - as above
-            text = answer.read()
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310 - as above
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            raise _refusal(f"{method} {'/'.join(path)}", error) from None
         return json.loads(text) if text else None
 
     def answers(self) -> bool:
@@ -59,8 +79,8 @@ class Management:
         """Delete a vhost with all that is in it; a missing one is no error."""
         try:
             self.call("DELETE", "vhosts", vhost)
-        except urllib.error.HTTPError as error:
-            if error.code != HTTPStatus.NOT_FOUND:
+        except ManagementRefused as error:
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
 
     def vhosts(self) -> list[str]:
@@ -68,9 +88,27 @@ class Management:
         return [vhost["name"] for vhost in self.call("GET", "vhosts")]
 
     def import_definitions(self, definitions: dict[str, Any]) -> None:
-        """Make or change what ``infra.definitions`` names; what it does not name stays."""
-        self.call("POST", "definitions", body=definitions)
+        """Make or change what ``infra.definitions`` names; what it does not name stays.
+
+        Exchanges come first, permissions in a step of their own.
+        """
+        things = {name: of for name, of in definitions.items() if name not in PERMISSIONS}
+        permissions = {name: of for name, of in definitions.items() if name in PERMISSIONS}
+        self.call("POST", "definitions", body=things)
+        self.call("POST", "definitions", body=permissions)
 
     def protect_publishing(self, vhost: str) -> None:
         """Let queues outside our names drop their oldest messages when they are full."""
         self.call("PUT", "policies", vhost, FOREIGN_POLICY, body=foreign_policy())
+
+
+def _refusal(what: str, error: urllib.error.HTTPError) -> ManagementRefused:
+    """Say what was refused and why, in the broker's words, bounded and on one line."""
+    said = error.read(REASON_BYTES).decode(errors="replace")
+    try:
+        answer = json.loads(said)
+        reason = f"{answer['error']}: {answer['reason']}"
+    except (ValueError, TypeError, KeyError):
+        reason = said
+    words = " ".join(reason.split()) or error.reason
+    return ManagementRefused(error.code, f"{what}: {error.code} {words}")

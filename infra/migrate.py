@@ -15,7 +15,12 @@ from urllib.parse import unquote, urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelPreconditionFailed
+from aio_pika.exceptions import (
+    CONNECTION_EXCEPTIONS,
+    AMQPChannelError,
+    ChannelPreconditionFailed,
+)
+from aiormq.exceptions import ConnectionInternalError
 from alembic import command
 from alembic.config import Config
 from pydantic import ValidationError
@@ -94,6 +99,15 @@ async def declare_topology(urls: str) -> None:
             "the new kind a new name in infra/topology.py, or, when its messages are not "
             "needed, delete the old one (rabbitmqctl delete_queue NAME)"
         ) from error
+    except ConnectionInternalError as error:
+        raise Refused(
+            f"the broker fails at it ({error}). RabbitMQ 4.0.0 to 4.1.3 with Khepri does where "
+            "topic permissions were imported before the exchanges: upgrade it, or import into a "
+            "fresh vhost in two steps (python -m infra.definitions --part things, then --part "
+            "permissions)"
+        ) from error
+    except AMQPChannelError as error:
+        raise Refused(f"the broker does not declare it: {error}") from error
     finally:
         await connection.close()
 

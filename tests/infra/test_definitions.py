@@ -16,6 +16,7 @@ from yarl import URL
 
 from events import CATALOGUE, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.base import Event
+from infra import topology
 from infra.definitions import (
     INGRESS,
     OPS,
@@ -26,9 +27,11 @@ from infra.definitions import (
     topic_pattern,
     users,
 )
+from infra.management import ManagementRefused
+from infra.migrate import declare_topology
 from infra.settings import Settings
 from schemas.base import PLATFORMS
-from tests.services import Services
+from tests.services import Services, url_as
 
 
 async def printed(*words: str) -> tuple[int, Any, str]:
@@ -46,6 +49,39 @@ async def test_without_passwords_nobody_is_made_and_everybody_is_permitted() -> 
     assert told["users"] == []
     assert {entry["user"] for entry in told["permissions"]} == {INGRESS, WORKERS, UPSTREAM, OPS}
     assert {entry["vhost"] for entry in told["permissions"]} == {"production"}
+
+
+async def test_permissions_come_in_a_part_of_their_own_and_name_only_exchanges_of_the_other() -> (
+    None
+):
+    _, things, _ = await printed("--vhost", "production", "--part", "things")
+    _, permissions, _ = await printed("--vhost", "production", "--part", "permissions")
+    assert things | permissions == definitions("production")
+    assert permissions.keys() == {"permissions", "topic_permissions"}
+    named = {entry["exchange"] for entry in permissions["topic_permissions"]}
+    assert {entry["name"] for entry in things["exchanges"]} == named
+
+
+async def test_a_fresh_vhost_has_the_exchanges_that_the_release_declares(
+    services: Services,
+) -> None:
+    vhost = f"test_{services.session}_fresh"
+    services.add_vhost(vhost)  # which imports the definitions
+    try:
+        found = services.operator.call("GET", "exchanges", vhost)
+        durable = {entry["name"] for entry in found if entry["durable"]}
+        assert durable >= {topology.EVENTS, topology.REQUESTS}
+        await declare_topology(url_as(OPS, services.rabbitmq_url(vhost)))
+    finally:
+        services.operator.remove_vhost(vhost)
+
+
+def test_a_refusal_of_the_broker_has_its_own_reason(services: Services) -> None:
+    body = {"exchange": "amq.topic", "write": ".*", "read": ".*"}
+    with pytest.raises(ManagementRefused, match="400 bad_request: vhost_or_user_not_found") as told:
+        services.operator.call("PUT", "topic-permissions", "no such vhost", OPS, body=body)
+    assert told.value.status == 400
+    assert "\n" not in str(told.value)
 
 
 async def test_passwords_leave_as_salted_hashes_alone(tmp_path: Path) -> None:

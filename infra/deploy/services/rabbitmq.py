@@ -148,8 +148,14 @@ def answers(place: Place, ports: Ports) -> bool:
 
 
 def provision(place: Place, ports: Ports) -> None:
-    """Make the vhost, its users with their permissions, and the policy for foreign queues."""
-    operator_of(place, ports).import_definitions(definitions(VHOST, passwords_of(place)))
+    """Make the vhost, its users with their permissions, and the policy for foreign queues.
+
+    Raises ``NotStarted`` with the broker's reason when it takes none of that.
+    """
+    try:
+        operator_of(place, ports).import_definitions(definitions(VHOST, passwords_of(place)))
+    except OSError as error:
+        raise NotStarted(f"RabbitMQ does not take our definitions: {error}") from error
 
 
 def operator_of(place: Place, ports: Ports) -> Management:
