@@ -8,13 +8,14 @@ that has published, acks included.
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 from aiormq.channel import Channel
 
 from infra import telemetry
+from infra.background import BackgroundTasks
 from infra.backoff import Backoff
 from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown
 from infra.link import Link, guarded
@@ -26,8 +27,7 @@ from infra.settings import Settings
 WINDOW = 256
 # Calls of publish_all that have a window of their own under way.
 BATCHES = 4
-# Publishes that may wait to be written; more of them gather only while the broker reads nothing.
-BEHIND = 16 * WINDOW
+WINDOW_BYTES = 8 * 1024 * 1024
 # Seconds without a success, until a channel is given up that only refuses, or is silent.
 REFUSED = 1.0
 SILENT = 5.0
@@ -38,8 +38,9 @@ log = telemetry.get_logger(__name__)
 class Publisher:
     """Publishes messages, confirmed and routed, on a connection of its own."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
-        """Prepare; entering the context starts the connection."""
+    def __init__(self, settings: Settings, name: str, background: BackgroundTasks) -> None:
+        """Prepare; entering the context starts the connection, in a background task."""
+        self._background = background
         self._link = Link(settings, f"{name}:publish")
         self._timeout = settings.broker_timeout
         self._outgoing: Outgoing | None = None
@@ -52,7 +53,7 @@ class Publisher:
 
     async def __aenter__(self) -> Self:
         """Start to connect, and give the first try a moment to succeed."""
-        self._keeper = asyncio.create_task(self._keep_connected(), name="publisher")
+        self._keeper = self._background.start(self._keep_connected(), "publisher")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout):
                 await self._ready.wait()
@@ -109,13 +110,16 @@ class Publisher:
         """
         limit = self._timeout if timeout is None else timeout
         verdicts: list[PublishFailed | None] = []
-        async with self._batches:
-            for start in range(0, len(messages), WINDOW):
-                window = messages[start : start + WINDOW]
-                found = await self._publish_window(window, limit)
-                verdicts += found
-                if all(isinstance(verdict, PublishUnknown) for verdict in found):
-                    break
+        with contextlib.suppress(Outage):  # no turn in time: nothing is tried
+            await guarded(self._batches.acquire(), limit)
+            try:
+                for window in _windows(messages):
+                    found = await self._publish_window(window, limit)
+                    verdicts += found
+                    if all(isinstance(verdict, PublishUnknown) for verdict in found):
+                        break
+            finally:
+                self._batches.release()
         verdicts += [PublishUnknown("not tried") for _ in messages[len(verdicts) :]]
         for verdict in verdicts:
             telemetry.PUBLISHED[type(verdict).__name__ if verdict else "confirmed"].inc()
@@ -166,20 +170,18 @@ class Publisher:
     def _channel(self) -> Outgoing:
         if self._outgoing is None or self._outgoing.is_closed:
             raise Outage("not connected to the broker")
-        if self._outgoing.behind > BEHIND:
-            raise Outage("the broker does not read what is sent")
         return self._outgoing
 
     async def _keep_connected(self) -> None:
         backoff = Backoff(first=0.2, longest=5)
         while True:
             try:
-                channel = await self._link.channel(confirms=True)
+                channel, tap = await self._link.tapped_channel(confirms=True)
             except Outage as error:
                 log.warning("cannot publish", extra={"reason": str(error)})
                 await backoff.sleep()
                 continue
-            self._outgoing = Outgoing(channel)
+            self._outgoing = Outgoing(channel, tap.held)
             self._ready.set()
             channel.closing.add_done_callback(lambda _: self._ready.clear())
             backoff.reset()
@@ -203,6 +205,18 @@ class Publisher:
                 with contextlib.suppress(Outage):
                     await guarded(channel.close(), self._timeout)
                 return
+
+
+def _windows(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Divide messages into what is under way at a time: so many, and so many bytes."""
+    start = size = 0
+    for at, message in enumerate(messages):
+        size += len(message.body)
+        if at > start and (at - start >= WINDOW or size > WINDOW_BYTES):
+            yield messages[start:at]
+            start, size = at, len(message.body)
+    if start < len(messages):
+        yield messages[start:]
 
 
 async def _is_blocked(channel: Channel) -> bool:

@@ -26,7 +26,7 @@ from infra.attempt import Attempt, Outcome, Work
 from infra.backoff import Backoff
 from infra.brake import Brake, Stopped, is_unexpected
 from infra.delivery import ATTEMPT, WAITED, Delivery, Received, receive, to_verdict
-from infra.errors import Outage, Permanent, Snooze
+from infra.errors import Outage, Permanent, Snooze, Unwritable
 from infra.isolation import KILLER, RENEW_AFTER, Isolation
 from infra.letters import without_details
 from infra.link import Link
@@ -35,7 +35,14 @@ from infra.pause import Pause
 from infra.reading import SUSPECT, Abandoned, Reading
 from infra.resources import Resources
 from infra.retry import Dead, decide
-from infra.settle import BUSY, again_message, dead_message, reply_message, retry_message
+from infra.settle import (
+    BUSY,
+    again_message,
+    dead_message,
+    reduced,
+    reply_message,
+    retry_message,
+)
 from infra.subscription import Subscription
 from infra.trust import Trust
 
@@ -262,10 +269,16 @@ class Consumer:
         return messages
 
     async def _publish(self, messages: list[Message]) -> None:
-        """Publish what is left of ``messages``; raises ``Outage`` while any is left."""
+        """Publish what is left of ``messages``; raises ``Outage`` while any is left.
+
+        What cannot be written, although it is bounded, goes without what its publisher wrote.
+        """
         errors = await self._resources.publisher.publish_all(messages)
         left = [(m, error) for m, error in zip(messages, errors, strict=True) if error]
-        messages[:] = [message for message, _ in left]
+        messages[:] = [
+            reduced(message) if isinstance(error, Unwritable) else message
+            for message, error in left
+        ]
         if left:
             raise Outage(str(left[0][1])) from left[0][1]
 

@@ -35,6 +35,7 @@ BODY_LENGTH = "x-adrelay-body-length"  # bytes of the body of which only the beg
 BODY_SHA256 = "x-adrelay-body-sha256"  # of that whole body, in hexadecimal
 
 CLOCK_SKEW = timedelta(minutes=5)
+MAX_NUMBER = 2**31  # beyond it, none of our headers has been written by us
 MESSAGE_LENGTH = 300  # characters of what the parser says about one field
 COUNTED = b"x-delivery-count"
 log = get_logger(__name__)
@@ -190,7 +191,7 @@ class Delivery:
 
     def _number(self, name: str) -> int:
         value = self.headers.get(name, 0) if self.returned else 0
-        return value if isinstance(value, int) and value >= 0 else 0
+        return value if isinstance(value, int) and 0 <= value < MAX_NUMBER else 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,7 @@
     ├── PublishUnknown     no answer: it may or may not be enqueued (also an Outage)
     ├── BrokerRefused      the broker said no (nack): back-pressure (also an Outage)
     └── Unroutable         no queue takes it, or its exchange is missing
+        └── Unwritable     the message itself is too large, or has what AMQP cannot hold
 
 Anything else that a handler raises is a bug and counts as transient.
 """
@@ -87,14 +88,13 @@ class PublishFailed(Exception):
     """The broker has not taken responsibility for a message.
 
     ``suspect``: the broker closed the channel with an error, over this message or over another
-    one in flight. ``final``: it cannot be written, or the broker will never take it.
+    one in flight.
     """
 
-    def __init__(self, reason: str = "", *, suspect: bool = False, final: bool = False) -> None:
+    def __init__(self, reason: str = "", *, suspect: bool = False) -> None:
         """Keep the reason, in words."""
         super().__init__(reason)
         self.suspect = suspect
-        self.final = final
 
 
 class PublishUnknown(PublishFailed, Outage):
@@ -107,3 +107,7 @@ class BrokerRefused(PublishFailed, Outage):
 
 class Unroutable(PublishFailed):
     """The exchange is missing or no queue takes the routing key: a configuration error."""
+
+
+class Unwritable(Unroutable):
+    """The message is larger than the broker takes, or AMQP cannot hold it: no try will succeed."""

@@ -18,6 +18,8 @@ CONTENT = struct.Struct(">HHQH")  # basic, weight, size of the body, which prope
 TIMESTAMP = struct.Struct(">Q")
 MANDATORY = 1
 LONGEST = 255  # bytes of a short string
+FRAME_BYTES = 131_064  # RabbitMQ's frame_max less what surrounds a frame's payload
+MAX_BODY_BYTES = 16 * 1024 * 1024  # what RabbitMQ takes from 4.0 on (max_message_size)
 
 # Which properties there are, as bits, in the order in which they are written.
 CONTENT_TYPE, HEADERS, DELIVERY_MODE = 1 << 15, 1 << 13, 1 << 12
@@ -42,17 +44,24 @@ def frames_of(
     message_id: str,
     now: int,
     signature: bytes,
-    most: int = 131_064,
+    most: int = FRAME_BYTES,
+    most_header: int = FRAME_BYTES,
 ) -> bytes:
     """Write a publish as the bytes of its frames.
 
     ``now`` is seconds since 1970, ``signature`` what ``signature_of`` has made of the
-    connection's user, ``most`` the largest piece of a body. Raises ``ValueError`` when a
-    property has more than 255 bytes.
+    connection's user, ``most`` the largest piece of a body and ``most_header`` the largest content
+    header, in bytes. Raises ``ValueError`` when a property has more than 255 bytes, the header is
+    larger, or the body has more than 16 MiB: any of them would cost the connection.
     """
     body = message.body
+    if len(body) > MAX_BODY_BYTES:
+        raise ValueError(f"its body has {len(body)} bytes, the limit is {MAX_BODY_BYTES}")
+    content = _content(message, message_id, now, signature)
+    if len(content) > most_header:
+        raise ValueError(f"its properties have {len(content)} bytes, the limit is {most_header}")
     method = _method(channel, message.exchange, message.routing_key, message.mandatory)
-    header = _frame(HEADER, channel, _content(message, message_id, now, signature))
+    header = _frame(HEADER, channel, content)
     starts = range(0, len(body), most)
     parts = [_frame(BODY, channel, body[start : start + most]) for start in starts]
     return b"".join((method, header, *parts))

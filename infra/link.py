@@ -16,10 +16,10 @@ from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
 from yarl import URL
 
-from infra import telemetry
+from infra import client_library, telemetry
 from infra.errors import Outage
 from infra.settings import Settings
-from infra.wire import Tap, TappedConnection, TappedTransport
+from infra.wire import Tap, TappedTransport
 
 T = TypeVar("T")
 
@@ -60,7 +60,11 @@ class Link:
     """One connection to the broker that is opened again whenever a channel is wanted."""
 
     def __init__(self, settings: Settings, name: str) -> None:
-        """Remember where to connect; ``name`` is what the broker shows for the connection."""
+        """Remember where to connect; ``name`` is what the broker shows for the connection.
+
+        Raises ``UntestedClientLibrary`` where another aiormq is installed than was tested.
+        """
+        client_library.check_version()
         query = {"heartbeat": str(settings.heartbeat)}
         urls = settings.rabbitmq_url.get_secret_value().split()
         self._urls = [URL(url).update_query(query) for url in urls]
@@ -97,22 +101,15 @@ class Link:
                 raise
 
     async def _open(self, confirms: bool) -> Channel:  # noqa: FBT001 - passed on as it came
-        connection = self._open_connection()
+        connection = client_library.lower_connection(self._connection)
         if connection is None:
             await self.close()
             self._connection = await self._connect()
-            connection = self._open_connection()
+            connection = client_library.lower_connection(self._connection)
         if connection is None:
             raise Outage("the broker closed the connection")
         opening = connection.channel(publisher_confirms=confirms)
         return cast("Channel", await guarded(opening, self._timeout))
-
-    def _open_connection(self) -> aiormq.abc.AbstractConnection | None:
-        """Give the lower layer's connection; the upper one does not notice when it is lost."""
-        transport = self._connection.transport if self._connection is not None else None
-        if transport is None or transport.connection.is_closed:
-            return None
-        return transport.connection
 
     async def _connect(self) -> AbstractConnection:
         """Connect to the first broker that answers, beginning after the one of the last time."""
@@ -125,7 +122,7 @@ class Link:
         url = self._urls[0]
         self._urls.append(self._urls.pop(0))
         tap = Tap(self._keep)
-        connection = TappedConnection(
+        connection = client_library.TappedConnection(
             url,
             client_properties={"connection_name": self._name},
             transport_factory=TappedTransport(tap),

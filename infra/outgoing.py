@@ -4,7 +4,7 @@ aiormq makes every publish of objects, under a lock, and gives its writer one pu
 time; that costs more than all the rest of an accepted webhook. Here the frames are packed
 directly, and what is published in one turn of the event loop leaves in one write. The
 broker's confirms and returns still come in through aiormq, whose books (delivery tags,
-confirmations, ids) are kept here in its stead; so nothing else may publish on the channel.
+confirmations, ids) are kept in its stead; so nothing else may publish on the channel.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 from aiormq.exceptions import (
     ChannelAccessRefused,
@@ -28,15 +27,26 @@ from aiormq.exceptions import (
 from pamqp.commands import Basic
 
 from events.base import new_id
-from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown, Unroutable
+from infra import client_library
+from infra.errors import (
+    BrokerRefused,
+    Outage,
+    PublishFailed,
+    PublishUnknown,
+    Unroutable,
+    Unwritable,
+)
 from infra.frames import frames_of, signature_of
 from infra.message import Message
+from infra.wire import HeldBytes
 
 # How the broker closes a connection on which it cannot read what was published.
 UNREADABLE = (ConnectionFrameError, ConnectionSyntaxError, ConnectionUnexpectedFrame)
 INTERNAL_ERROR = 541  # AMQP 0-9-1, section 1.1: the broker's own fault, and so an outage
 
 FULL = 0.001  # seconds until a writer that is behind is tried again
+# Bytes that wait for the socket; more gather only while the broker reads nothing.
+MAX_UNSENT_BYTES = 16 * 1024 * 1024
 
 Answer = asyncio.Future[Any]
 
@@ -49,13 +59,16 @@ def user_of(channel: Channel) -> str:
 class Outgoing:
     """The publishing end of a channel in confirm mode."""
 
-    def __init__(self, channel: Channel) -> None:
-        """Take the channel over."""
+    def __init__(self, channel: Channel, held: HeldBytes) -> None:
+        """Take the channel over; ``held`` is its connection's. Raises ``UntestedClientLibrary``."""
+        client_library.check_channel(channel)
         self._channel = channel
+        self._held = held
         self._signature = signature_of(user_of(channel))
         self._loop = asyncio.get_running_loop()
         self._open: dict[Answer, str] = {}  # answers that are waited for -> message ids
         self._pending: list[bytes] = []
+        self._pending_bytes = 0
         channel.closing.add_done_callback(self._end)
 
     @property
@@ -64,9 +77,9 @@ class Outgoing:
         return self._channel.is_closed
 
     @property
-    def behind(self) -> int:
-        """How many publishes have not been written yet."""
-        return len(self._pending)
+    def unsent(self) -> int:
+        """How many bytes the socket has not taken yet."""
+        return self._pending_bytes + self._held.unsent
 
     async def publish(self, message: Message, limit: float) -> PublishFailed | None:
         """Publish, wait ``limit`` seconds at most for the broker, and say what came of it.
@@ -106,13 +119,17 @@ class Outgoing:
 
         aiormq finds the publish that a returned message belongs to by its id, so a message
         whose id is under way already travels under a fresh one; events carry their id
-        in the body. What cannot be written at all is answered with ``Unroutable``.
+        in the body. What cannot be written at all is answered with ``Unwritable``, and what is
+        not even tried while the broker reads nothing with ``PublishUnknown``.
         """
         channel = self._channel
         name = message.message_id or new_id()
-        if name in channel.message_id_delivery_tag:
+        if client_library.has_in_flight(channel, name):
             name = new_id()
         answer: Answer = self._loop.create_future()
+        if self.unsent > MAX_UNSENT_BYTES:
+            answer.set_exception(PublishUnknown("the broker does not read what is sent"))
+            return answer
         try:
             payload = frames_of(
                 message,
@@ -121,32 +138,30 @@ class Outgoing:
                 now=int(time.time()),
                 signature=self._signature,
                 most=channel.max_content_size,
+                most_header=channel.max_content_size,
             )
         except (ValueError, TypeError) as error:
-            answer.set_exception(Unroutable(f"it cannot be written: {error}", final=True))
+            answer.set_exception(Unwritable(f"it cannot be written: {error}"))
             return answer
-        channel.delivery_tag += 1
         self._open[answer] = name
-        channel.confirmations[channel.delivery_tag] = answer
-        channel.message_id_delivery_tag[name] = channel.delivery_tag
+        client_library.register_publish(channel, name, answer)
         if not self._pending:
             self._loop.call_soon(self._flush)
         self._pending.append(payload)
+        self._pending_bytes += len(payload)
         return answer
 
     def _flush(self) -> None:
-        frame = ChannelFrame(payload=b"".join(self._pending), should_close=False)
-        try:
-            self._channel.write_queue.put_nowait(frame)
-        except asyncio.QueueFull:
-            self._loop.call_later(FULL, self._flush)
-        else:
+        if client_library.write(self._channel, b"".join(self._pending)):
             self._pending.clear()
+            self._pending_bytes = 0
+        elif not self._channel.is_closed:
+            self._loop.call_later(FULL, self._flush)
 
     def _forget(self, answer: Answer) -> None:
         name = self._open.pop(answer, None)
         if name is not None:
-            self._channel.message_id_delivery_tag.pop(name, None)
+            client_library.forget_publish(self._channel, name)
 
     def _end(self, closing: "asyncio.Future[Any]") -> None:
         """Answer all who wait, with the reason for which the channel was closed."""
@@ -199,7 +214,7 @@ def _closed_over(error: ChannelClosed | ConnectionClosed, message: Message) -> P
         if reason := _misdirected(error, message):
             return Unroutable(reason)
         if f"message size {len(message.body)} is larger" in str(error):
-            return Unroutable(f"the broker does not take it: {error}", final=True)
+            return Unwritable(f"the broker does not take it: {error}")
         # Codes that the library has no class for come first; it has none for "by ourselves".
         if not error.args or error.args[0] in (None, INTERNAL_ERROR):
             return PublishUnknown("the broker is gone: the channel was closed")

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra import backlog, outbox, telemetry
 from infra.backoff import Backoff
-from infra.errors import PublishFailed, Unroutable
+from infra.errors import PublishFailed, Unroutable, Unwritable
 from infra.outbox import NOTHING_HELD, Held, Row
 from infra.resources import Resources
 
@@ -38,7 +38,7 @@ log = telemetry.get_logger(__name__)
 async def relay_outbox(resources: Resources, stop: asyncio.Event) -> None:
     """Publish outbox rows until ``stop`` is set."""
     wake = asyncio.Event()
-    listening = asyncio.create_task(_listen(resources, wake))
+    listening = resources.background.start(_listen(resources, wake), "outbox hints")
     stopping = asyncio.create_task(_set_when(stop, wake))
     backoff = Backoff(first=0.2, longest=5)
     try:
@@ -120,7 +120,7 @@ async def _publish_alone(resources: Resources, row: Row) -> PublishFailed | None
 async def _put_back(tx: AsyncConnection, row: Row, error: PublishFailed) -> None:
     """Give a row back; one that is refused for good, or again and again, is parked."""
     refused = isinstance(error, Unroutable) or error.suspect
-    if error.final or (refused and row.attempts + 1 >= PATIENCE):
+    if isinstance(error, Unwritable) or (refused and row.attempts + 1 >= PATIENCE):
         details = {"event_id": row.message.message_id, "reason": str(error)}
         log.error("an outbox row can never be published and is parked", extra=details)
         await outbox.park(tx, row, str(error))

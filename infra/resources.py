@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from infra.background import BackgroundTasks
 from infra.bus import Publisher
 from infra.faults import describe
 from infra.passwords import Passwords
@@ -40,6 +41,7 @@ class Resources:
     grants: Mapping[base.Platform, Grants]
     passwords: Passwords
     publishers: Registry
+    background: BackgroundTasks
 
 
 def open_engine(settings: Settings) -> AsyncEngine:
@@ -86,8 +88,9 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
     """Build everything that the process called ``name`` needs, and close it in the end."""
     engine = open_engine(settings)
     redis = open_redis(settings)
+    background = BackgroundTasks()
     async with (
-        Publisher(settings, name) as publisher,
+        Publisher(settings, name, background) as publisher,
         open_platforms(settings) as platforms,
         open_grants(settings, PLATFORMS) as grants,
     ):
@@ -102,6 +105,7 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
                 grants,
                 passwords,
                 Registry(engine),
+                background,
             )
         finally:
             await redis.aclose()

@@ -16,6 +16,7 @@ import uvloop
 from aiohttp import web
 
 from infra import telemetry
+from infra.background import BackgroundTasks
 from infra.consumer import Consumer
 from infra.link import Link
 from infra.probes import Checks, probe_routes
@@ -70,7 +71,8 @@ async def work(
         spare_collector()
         log.info("started", extra={"task": name, "port": settings.port or PORTS[name]})
         try:
-            return await run_until(stop, tasks, settings.shutdown_deadline)
+            deadline = settings.shutdown_deadline
+            return await run_until(stop, tasks, deadline, resources.background)
         finally:
             await runner.cleanup()
             await link.close()
@@ -88,10 +90,18 @@ def spare_collector() -> None:
 
 
 async def run_until(
-    stop: asyncio.Event, tasks: Iterable[asyncio.Task[None]], deadline: float
+    stop: asyncio.Event,
+    tasks: Iterable[asyncio.Task[None]],
+    deadline: float,
+    background: BackgroundTasks,
 ) -> int:
-    """Run tasks that should run for ever until ``stop``; then give them ``deadline`` seconds."""
-    running = {*tasks, asyncio.create_task(_measure_lag(), name="loop lag")}
+    """Run tasks that should run for ever until ``stop``; then give them ``deadline`` seconds.
+
+    Tells the exit status: 1 when one of them has ended, or a background task has failed.
+    """
+    lasting = set(tasks)
+    failing = _task(background.wait_for_failure(), "background tasks")
+    running = {*lasting, failing, asyncio.create_task(_measure_lag(), name="loop lag")}
     stopping = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait({stopping, *running}, return_when=asyncio.FIRST_COMPLETED)
     code = 0
@@ -99,14 +109,14 @@ async def run_until(
         # After a stop they may end; before it none may.
         if not stop.is_set():
             error = None if task.cancelled() else task.exception()
+            name = background.failed_task if task is failing else task.get_name()
             log.critical(
                 "a task that runs for ever has ended",
-                extra={"task": task.get_name()},
+                extra={"task": name},
                 exc_info=error,
             )
             code = 1
     stop.set()
-    lasting = {task for task in running if task.get_name() != "loop lag"}
     if code == 0 and lasting:
         _, late = await asyncio.wait(lasting, timeout=deadline)
         if late:

@@ -23,6 +23,7 @@ from infra.delivery import (
     WAITED,
     Delivery,
 )
+from infra.frames import MAX_BODY_BYTES
 from infra.kept_headers import keep_headers
 from infra.message import Message, fit, fit_text
 from infra.retry import Dead, Retry
@@ -42,6 +43,7 @@ BUSY = {
     "status": 503,
     "error": {"code": "SERVICE_UNAVAILABLE", "message": "try again in a moment"},
 }
+HEADER_PREFIX = "x-adrelay-"
 REASON_LENGTH = 2000  # characters
 
 
@@ -104,6 +106,16 @@ def _again(
         content_type=fit_text(properties.content_type or "application/octet-stream"),
         headers=headers,
     )
+
+
+def reduced(message: Message) -> Message:
+    """Take off a message what its publisher wrote into the headers; ours are small."""
+    ours = {
+        name: value
+        for name, value in message.headers.items()
+        if name.startswith(HEADER_PREFIX) and isinstance(value, str | int)
+    }
+    return message._replace(headers=ours, body=message.body[:MAX_BODY_BYTES])
 
 
 def _stable_id(delivery: Delivery) -> str:

@@ -71,7 +71,7 @@ class Meters:
 _PUBLISHED = Counter("adrelay_published_total", "Publishes by outcome", ["outcome"])
 PUBLISHED = {
     outcome: _PUBLISHED.labels(outcome)
-    for outcome in ("confirmed", "PublishUnknown", "BrokerRefused", "Unroutable")
+    for outcome in ("confirmed", "PublishUnknown", "BrokerRefused", "Unroutable", "Unwritable")
 }
 OUTBOX_RELAYED = Counter("adrelay_outbox_relayed_total", "Outbox rows published and deleted")
 OUTBOX_ROWS = Gauge("adrelay_outbox_rows", "Outbox rows that wait to be published")

@@ -17,10 +17,8 @@ import asyncio
 import hashlib
 import struct
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex, cast
 
-from aio_pika import Connection
-from aio_pika.abc import ConnectionParameter
 from aiormq.abc import DeliveredMessage
 from aiormq.connection import SSLContextProvider, TransportFactory
 from yarl import URL
@@ -124,6 +122,11 @@ class HeldBytes:
         self._held = 0
         self._is_paused = False
         self._reader: TappedReader | None = None
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes the connection has been given that its socket has not taken yet."""
+        return 0 if self._reader is None else self._reader.unsent
 
     def attach(self, reader: "TappedReader") -> None:
         """Stop and resume this reader."""
@@ -266,6 +269,7 @@ class TappedReader(asyncio.StreamReader):
         super().__init__(loop=loop)
         self._tap = tap
         self._loop = loop
+        self._socket: asyncio.Transport | None = None
         self._beating: asyncio.TimerHandle | None = None
         tap.held.attach(self)
 
@@ -275,6 +279,16 @@ class TappedReader(asyncio.StreamReader):
         if onward:
             super().feed_data(onward)
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait to be written."""
+        return 0 if self._socket is None else self._socket.get_write_buffer_size()
+
+    def set_transport(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connected socket; called by the protocol."""
+        super().set_transport(transport)
+        self._socket = cast("asyncio.Transport", transport)
+
     def feed_eof(self) -> None:
         """Take note that the connection has ended; called by the transport."""
         self._stop_beating()
@@ -282,24 +296,18 @@ class TappedReader(asyncio.StreamReader):
 
     def pause(self) -> None:
         """Read nothing more from the socket; the library is shown heartbeats meanwhile."""
-        transport = self._socket()
-        if transport is not None:
-            transport.pause_reading()
+        if self._socket is not None and not self._socket.is_closing():
+            self._socket.pause_reading()
             self._beat()
 
     def resume(self) -> None:
         """Read the socket again."""
         self._stop_beating()
-        transport = self._socket()
-        if transport is not None:
-            transport.resume_reading()
-
-    def _socket(self) -> asyncio.ReadTransport | None:
-        transport: asyncio.ReadTransport | None = getattr(self, "_transport", None)
-        return None if transport is None or transport.is_closing() else transport
+        if self._socket is not None and not self._socket.is_closing():
+            self._socket.resume_reading()
 
     def _beat(self) -> None:
-        if self._socket() is not None and not self.at_eof():
+        if self._socket is not None and not self._socket.is_closing():
             super().feed_data(HEARTBEAT)
             self._beating = self._loop.call_later(HEARTBEAT_EVERY, self._beat)
 
@@ -331,14 +339,3 @@ class TappedTransport(TransportFactory):
             lambda: protocol, url.host or "localhost", url.port or 0, ssl=context, **options
         )
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
-
-
-class TappedConnection(Connection):
-    """An aio-pika connection that accepts a transport factory for its aiormq connection."""
-
-    PARAMETERS = (
-        *Connection.PARAMETERS,
-        ConnectionParameter(
-            name="transport_factory", parser=lambda factory: factory, default=None, is_kwarg=True
-        ),
-    )

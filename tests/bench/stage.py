@@ -16,6 +16,7 @@ import psutil
 from aio_pika.abc import AbstractConnection
 
 from infra import topology
+from infra.background import BackgroundTasks
 from infra.bus import Publisher
 from infra.definitions import INGRESS, WORKERS
 from infra.deploy.services import postgres
@@ -138,7 +139,7 @@ async def open_stage(settings: Settings) -> AsyncIterator[Stage]:
     """Connect, and put what is the same for all into the database."""
     database = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
     broker = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url), timeout=10)
-    async with Publisher(settings, "bench") as publisher, broker:
+    async with Publisher(settings, "bench", BackgroundTasks()) as publisher, broker:
         await database.execute(TABLES)
         await database.execute(CAMPAIGN, CAMPAIGNS)
         yield Stage(settings, publisher, database, broker)

@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 from yarl import URL
 
 from infra import topology
+from infra.background import BackgroundTasks
 from infra.bus import Publisher
 from infra.migrate import connect
 from infra.resources import open_engine
@@ -231,7 +232,7 @@ async def open_world(
     history = History(folder / "history.jsonl")
     base = f"http://127.0.0.1:{processes['web'].port}"
     async with (
-        Publisher(own, "load") as publisher,
+        Publisher(own, "load", BackgroundTasks()) as publisher,
         aiohttp.ClientSession(base, timeout=aiohttp.ClientTimeout(total=8)) as http,
     ):
         load = Load(history, publisher, http, await _prepare(own))

@@ -8,6 +8,7 @@ from aio_pika.abc import AbstractConnection
 from pamqp.common import FieldTable
 
 from infra import bus, declaration, topology
+from infra.background import BackgroundTasks
 from infra.bus import Publisher
 from infra.errors import PublishUnknown, Unroutable
 from infra.message import Message, message_of
@@ -138,7 +139,7 @@ async def test_a_broker_that_does_not_answer_costs_no_more_than_the_deadline(
             "broker_timeout": 0.3,
         }
     )
-    async with asyncio.timeout(5), Publisher(silent, "test") as publisher:
+    async with asyncio.timeout(5), Publisher(silent, "test", BackgroundTasks()) as publisher:
         with pytest.raises(PublishUnknown):
             await publisher.publish(message_of(report(1)))
     listener.close()

@@ -1,21 +1,27 @@
 """The publishing end of a channel: order, ids, and everybody gets an answer."""
 
 import asyncio
-from typing import Any
 
 import pytest
 from aio_pika.abc import AbstractConnection
+from aiormq.channel import Channel
 
 from events import CampaignMetricsReported
 from events.base import decode
-from infra import topology
-from infra.bus import BEHIND, WINDOW, Publisher
-from infra.errors import PublishUnknown, Unroutable
+from infra import client_library, topology
+from infra.background import BackgroundTasks
+from infra.bus import WINDOW, Publisher
+from infra.errors import PublishUnknown, Unwritable
+from infra.frames import MAX_BODY_BYTES
 from infra.link import Link
 from infra.message import Message, message_of
-from infra.outgoing import Outgoing
+from infra.outgoing import MAX_UNSENT_BYTES, Outgoing
 from infra.resources import Resources
+from infra.run import run_until
+from infra.settings import Settings
+from infra.wire import Tap
 from tests.infra.ledger import QUEUE, depth, report, until
+from tests.proxy import open_proxy
 
 
 async def test_a_large_body_arrives_whole(resources: Resources, broker: AbstractConnection) -> None:
@@ -58,31 +64,10 @@ async def test_an_event_whose_id_is_too_long_for_amqp_travels_all_the_same(
     assert len(found.message_id or "") == 32
 
 
-async def test_a_writer_that_is_behind_is_given_everything_in_the_end(
-    resources: Resources, broker: AbstractConnection
-) -> None:
-    link = Link(resources.settings, "test:outgoing")
-    channel = await link.channel(confirms=True)
-    outgoing = Outgoing(channel)
-    queue = channel.write_queue
-    writing, queue._maxsize = queue._maxsize, 0  # type: ignore[attr-defined]
-    full = asyncio.Queue[Any](1)
-    full.put_nowait(None)
-    channel.write_queue = full
-    answers = [outgoing.send(message_of(report(number))) for number in range(10)]
-    await asyncio.sleep(0)
-    assert not any(answer.done() for answer in answers)
-    queue._maxsize = writing  # type: ignore[attr-defined]
-    channel.write_queue = queue
-    await asyncio.wait_for(asyncio.gather(*answers), 10)
-    assert await depth(broker, QUEUE) == 10
-    await link.close()
-
-
 async def test_a_lost_connection_answers_all_who_wait(resources: Resources) -> None:
     link = Link(resources.settings, "test:outgoing")
-    channel = await link.channel(confirms=True)
-    outgoing = Outgoing(channel)
+    channel, tap = await link.tapped_channel(confirms=True)
+    outgoing = Outgoing(channel, tap.held)
     answers = [outgoing.send(message_of(report(number))) for number in range(10)]
     await link.close()
     done, _ = await asyncio.wait(answers, timeout=10)
@@ -93,7 +78,7 @@ async def test_a_lost_connection_answers_all_who_wait(resources: Resources) -> N
 
 
 async def test_what_was_not_tried_is_not_known(resources: Resources) -> None:
-    async with Publisher(resources.settings, "test") as publisher:
+    async with Publisher(resources.settings, "test", resources.background) as publisher:
         await publisher._link.close()
         await until(lambda: _is(not publisher.connected))
         verdicts = await publisher.publish_all([message_of(report(n)) for n in range(600)])
@@ -111,24 +96,75 @@ async def test_a_message_that_cannot_be_written_fails_alone(
     bad = Message(topology.DEAD, "x" * 300, b"", "m-1")
     good = [Message(topology.DEAD, QUEUE, b"", f"g-{number}") for number in range(3)]
     verdicts = await resources.publisher.publish_all([good[0], bad, good[1]])
-    assert [type(verdict) for verdict in verdicts] == [type(None), Unroutable, type(None)]
-    with pytest.raises(Unroutable, match="255 bytes"):
+    assert [type(verdict) for verdict in verdicts] == [type(None), Unwritable, type(None)]
+    with pytest.raises(Unwritable, match="255 bytes"):
         await resources.publisher.publish(bad)
     await resources.publisher.publish(good[2])
     assert await depth(broker, f"{QUEUE}.dead") == 3
 
 
-async def test_while_the_broker_reads_nothing_what_waits_to_be_written_is_bounded(
+async def test_what_is_too_large_for_the_broker_costs_no_neighbour_and_no_connection(
     resources: Resources,
 ) -> None:
-    publisher = resources.publisher
-    assert publisher._outgoing is not None
-    full: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
-    full.put_nowait(None)
-    publisher._outgoing._channel.write_queue = full
-    body = bytes(1000)
-    for number in range(2 * BEHIND // WINDOW + 1):
-        messages = [Message(topology.DEAD, QUEUE, body, f"{number}-{n}") for n in range(WINDOW)]
-        verdicts = await publisher.publish_all(messages, timeout=0.01)
-        assert all(isinstance(verdict, PublishUnknown) for verdict in verdicts)
-    assert BEHIND <= publisher._outgoing.behind <= BEHIND + WINDOW
+    many = {f"h{number:03}": "x" * 1000 for number in range(140)}
+    bad = [
+        Message(topology.DEAD, QUEUE, b"", "headers", headers=many),
+        Message(topology.DEAD, QUEUE, bytes(MAX_BODY_BYTES + 1), "body"),
+        Message(topology.DEAD, QUEUE, b"", "value", headers={"n": 2**70}),
+    ]
+    good = [Message(topology.DEAD, QUEUE, b"", f"g-{number}") for number in range(4)]
+    mixed = [message for pair in zip(good, [*bad, good[3]], strict=True) for message in pair]
+    outgoing = resources.publisher._outgoing
+    verdicts = await resources.publisher.publish_all(mixed)
+    assert [isinstance(v, Unwritable) for v in verdicts] == [False, True] * 3 + [False, False]
+    assert [v for v in verdicts if not isinstance(v, Unwritable)] == [None] * 5
+    assert resources.publisher._outgoing is outgoing
+
+
+async def test_a_stalled_socket_bounds_what_waits_to_be_sent(settings: Settings) -> None:
+    async with open_proxy(settings.rabbitmq_url) as proxy:
+        stalled = settings.model_copy(update={"rabbitmq_url": proxy.url()})
+        async with Publisher(stalled, "test", BackgroundTasks()) as publisher:
+            proxy.freeze()
+            assert publisher._outgoing is not None
+            body = bytes(250_000)
+            for number in range(5):
+                messages = [Message(topology.DEAD, QUEUE, body, f"{number}-{n}") for n in range(64)]
+                verdicts = await publisher.publish_all(messages, timeout=0.05)
+                assert all(isinstance(verdict, PublishUnknown) for verdict in verdicts)
+            unsent = publisher._outgoing.unsent
+            assert MAX_UNSENT_BYTES // 2 < unsent < MAX_UNSENT_BYTES + 1_000_000
+            proxy.heal()
+            await until(lambda: _is(publisher._outgoing is None or not publisher._outgoing.unsent))
+
+
+async def test_a_background_task_that_dies_ends_the_process_with_its_reason(
+    settings: Settings,
+) -> None:
+    class Broken(Link):
+        async def tapped_channel(self, *, confirms: bool = False) -> tuple[Channel, Tap]:
+            raise LookupError(f"nobody expects this with {confirms=}")
+
+    background = BackgroundTasks()
+    publisher = Publisher(settings, "test", background)
+    publisher._link = Broken(settings, "test")
+    publisher._timeout = 0.1
+    async with publisher, asyncio.timeout(10):
+        assert await run_until(asyncio.Event(), [], 1, background) == 1
+    assert background.failed_task == "publisher"
+
+
+def test_another_client_library_than_the_tested_one_is_refused() -> None:
+    client_library.check_version("7.2.9")
+    with pytest.raises(client_library.UntestedClientLibrary, match=r"aiormq 7\.3\.0 is installed"):
+        client_library.check_version("7.3.0")
+
+
+async def test_a_client_library_without_what_we_use_is_refused(resources: Resources) -> None:
+    link = Link(resources.settings, "test")
+    channel = await link.channel(confirms=True)
+    client_library.check_channel(channel)
+    del channel.message_id_delivery_tag
+    with pytest.raises(client_library.UntestedClientLibrary, match="message_id_delivery_tag"):
+        client_library.check_channel(channel)
+    await link.close()

@@ -130,7 +130,7 @@ async def test_a_row_that_the_broker_refuses_is_parked_and_its_neighbours_leave(
         )
         found = {row.message_id: row for row in rows}
     assert found.keys() == {"huge-1", "long-1"}
-    assert f"message size {TOO_LARGE} is larger" in found["huge-1"].parked_reason
+    assert f"its body has {TOO_LARGE} bytes" in found["huge-1"].parked_reason
     assert found["long-1"].parked_reason.startswith("it cannot be written")
     assert {row.attempts for row in found.values()} == {1}
     assert await depth(broker, QUEUE) == 4

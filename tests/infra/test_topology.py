@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from events import EVENTS
 from events.base import Event
 from infra import declaration, topology
+from infra.background import BackgroundTasks
 from infra.bus import Publisher
 from infra.link import Link
 from infra.message import Message
@@ -35,7 +36,7 @@ async def link(resources: Resources) -> AsyncIterator[Link]:
 
 @pytest.fixture
 async def publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    async with Publisher(as_user(TESTER, settings), "test") as publisher:
+    async with Publisher(as_user(TESTER, settings), "test", BackgroundTasks()) as publisher:
         yield publisher
 
 

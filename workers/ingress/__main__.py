@@ -24,10 +24,10 @@ def main() -> None:
 async def serve(settings: Settings) -> int:
     """Serve until a signal comes; tells the exit status."""
     stop = stop_on_signals()
-    async with open_ingress(settings, stop) as port:
+    async with open_ingress(settings, stop) as (port, background):
         spare_collector()
         log.info("started", extra={"task": NAME, "port": port})
-        return await run_until(stop, [], settings.shutdown_deadline)
+        return await run_until(stop, [], settings.shutdown_deadline, background)
 
 
 if __name__ == "__main__":

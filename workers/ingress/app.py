@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from handlers.webhooks import SOURCES
 from infra import telemetry
+from infra.background import BackgroundTasks
 from infra.probes import probe_routes
 from infra.requests import Requester
 from infra.resources import Resources, open_resources
@@ -44,8 +45,13 @@ log = telemetry.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_ingress(settings: Settings, draining: asyncio.Event) -> AsyncIterator[int]:
-    """Serve until the context ends, then finish the requests in flight; yields the port."""
+async def open_ingress(
+    settings: Settings, draining: asyncio.Event
+) -> AsyncIterator[tuple[int, BackgroundTasks]]:
+    """Serve until the context ends, then finish the requests in flight.
+
+    Yields the port, and the background tasks, which are to be watched.
+    """
     async with (
         open_resources(settings, NAME) as resources,
         Requester(settings, NAME) as requester,
@@ -59,7 +65,7 @@ async def open_ingress(settings: Settings, draining: asyncio.Event) -> AsyncIter
             raise RuntimeError("the runner was not set up")
         listening = await _listen(server, settings, draining)
         try:
-            yield listening.sockets[0].getsockname()[1]
+            yield listening.sockets[0].getsockname()[1], resources.background
         finally:
             draining.set()
             listening.close()
@@ -74,7 +80,9 @@ def open_gate(resources: Resources, requester: Requester) -> Gate:
     settings = resources.settings
     operation_key = require_keys(settings).get_secret_value().encode()
     database = Database(resources.engine)
-    stash, order = Stash(database, resources.redis), Order(database, resources.redis)
+    background = resources.background
+    stash = Stash(database, resources.redis, background)
+    order = Order(database, resources.redis)
     verifier = Verifier(settings)
     return Gate(
         resources=resources,
@@ -83,8 +91,8 @@ def open_gate(resources: Resources, requester: Requester) -> Gate:
         order=order,
         requester=requester,
         verifier=verifier,
-        callers=Callers(verifier, database),
-        outcomes=Outcomes(database),
+        callers=Callers(verifier, database, background),
+        outcomes=Outcomes(database, background),
         limits=Limits(settings, resources.redis, operation_key),
         deliveries=Deliveries(),
         webhook_secrets={source: settings.secrets_of(source) for source in SOURCES},

@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.base import now
+from infra.background import BackgroundTasks
 from infra.errors import Outage
 from infra.store.api_keys import ApiKey, NewKey, find_api_key, read_key
 from infra.telemetry import KEY_USES
@@ -92,13 +93,13 @@ class _Seen:
 class Callers:
     """Finds out who calls."""
 
-    def __init__(self, verifier: Verifier, database: Database) -> None:
+    def __init__(self, verifier: Verifier, database: Database, background: BackgroundTasks) -> None:
         """Begin without any memory."""
         self._verifier = verifier
         self._database = database
         self._seen: dict[bytes, _Seen] = {}
         self._asking: dict[bytes, asyncio.Task[_Seen]] = {}
-        self.uses = Uses(database)
+        self.uses = Uses(database, background)
 
     async def find(self, headers: Mapping[str, str]) -> Caller | None:
         """Tell who sends these headers; None when they do not say.

@@ -7,6 +7,7 @@ import asyncio
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from infra.background import BackgroundTasks
 from infra.errors import Outage
 from infra.store.operations import find_operations
 from schemas.operations import Operation
@@ -22,9 +23,10 @@ MOST = 1000  # waiters; more are answered at once with 202
 class Outcomes:
     """Looks for the operations that somebody waits for."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, background: BackgroundTasks) -> None:
         """Begin with nobody waiting."""
         self._database = database
+        self._background = background
         self._waiting: dict[str, set[Waiter]] = {}
         self._looking: asyncio.Task[None] | None = None
 
@@ -35,7 +37,7 @@ class Outcomes:
         waiter: Waiter = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(operation_id, set()).add(waiter)
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look(), name="outcomes")
+            self._looking = self._background.start(self._look(), "waiting for operations")
         try:
             async with asyncio.timeout(seconds):
                 return await waiter

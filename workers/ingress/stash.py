@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra import backlog, outbox, telemetry
+from infra.background import BackgroundTasks
 from infra.errors import Outage
 from infra.message import Message
 from infra.ordering import ordering_key
@@ -28,10 +29,11 @@ Kept = asyncio.Future[bool]
 class Stash:
     """Writes messages to the outbox, many requests at a time."""
 
-    def __init__(self, database: Database, redis: Redis) -> None:
+    def __init__(self, database: Database, redis: Redis, background: BackgroundTasks) -> None:
         """Begin with nothing to write."""
         self._database = database
         self._redis = redis
+        self._background = background
         self._waiting: deque[tuple[Sequence[Message], Kept]] = deque()
         self._writing: asyncio.Task[None] | None = None
 
@@ -40,7 +42,7 @@ class Stash:
         kept: Kept = asyncio.get_running_loop().create_future()
         self._waiting.append((messages, kept))
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write(), name="stash")
+            self._writing = self._background.start(self._write(), "outbox writer")
         return await kept
 
     async def _write(self) -> None:

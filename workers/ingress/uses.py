@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.base import now
+from infra.background import BackgroundTasks
 from infra.errors import Outage
 from infra.store.api_keys import write_uses
 from workers.ingress.database import Database
@@ -24,9 +25,10 @@ REMEMBERED = 10_000  # keys
 class Uses:
     """Keeps the latest use of each key until it is written."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, background: BackgroundTasks) -> None:
         """Begin with nothing to write."""
         self._database = database
+        self._background = background
         self._noted: dict[UUID, int] = {}  # in which minute since 1970
         self._waiting: dict[UUID, datetime] = {}
         self._writing: asyncio.Task[None] | None = None
@@ -41,7 +43,7 @@ class Uses:
         self._noted[key_id] = minute
         self._waiting[key_id] = now()
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_soon(), name="uses of API keys")
+            self._writing = self._background.start(self._write_soon(), "uses of API keys")
 
     async def close(self) -> None:
         """Write what waits; the process is about to end."""
