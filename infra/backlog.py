@@ -9,21 +9,21 @@ the same: rows that were written in the meantime keep theirs.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.base import new_id
 from infra.errors import Outage
+from infra.redis_errors import GONE
 
 KEY = "adrelay:outbox:key:"
 KNOWN = "adrelay:outbox:known"
 LIFE = 30 * 86_400  # seconds
 MOST = 100_000  # ordering keys that are entered anew
-GONE = (RedisError, OSError)
 
 ALL = text("""
     select distinct ordering_key from outbox
@@ -43,7 +43,8 @@ async def note(redis: Redis, keys: Collection[str]) -> None:
                 pipe.set(KEY + key, token, ex=LIFE)
             await pipe.execute()
     except GONE:
-        return
+        with suppress(*GONE):  # a full Redis still deletes: it does not know all of them now
+            await redis.delete(KNOWN)
 
 
 async def noted(redis: Redis, keys: Collection[str]) -> set[str]:

@@ -12,16 +12,12 @@ is ``OSError`` (``infra.pool``), whatever the server said.
 
 from enum import Enum, auto
 
-from redis.exceptions import ConnectionError as RedisGone
-from redis.exceptions import OutOfMemoryError as RedisFull
-from redis.exceptions import ReadOnlyError as RedisReadOnly
-from redis.exceptions import ResponseError as RedisRefuses
-from redis.exceptions import TimeoutError as RedisSilent
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from infra.errors import Outage, Permanent, Transient
 from infra.pool import Unreachable
+from infra.redis_errors import is_unavailable
 
 
 class Fault(Enum):
@@ -60,16 +56,11 @@ CACHED_PLAN = ("cached plan", "cached statement")
 # These may be lost races: another transaction wrote first, or has not yet.
 RACES = ("23503", "23505", "23P01")
 RACE_SECONDS = 60.0
-REDIS_REFUSES = ("MISCONF", "NOAUTH", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
 
 
 def fault_of(error: BaseException) -> Fault:
     """Classify an exception that left a handler or a transaction."""
-    if isinstance(error, Outage | RedisGone | RedisSilent | PoolExhausted | Unreachable):
-        return Fault.OUTAGE
-    if isinstance(error, RedisReadOnly | RedisFull):
-        return Fault.OUTAGE
-    if isinstance(error, RedisRefuses) and str(error).startswith(REDIS_REFUSES):
+    if isinstance(error, Outage | PoolExhausted | Unreachable) or is_unavailable(error):
         return Fault.OUTAGE
     if isinstance(error, DBAPIError):
         return _database_fault(error)

@@ -25,13 +25,12 @@ from typing import TypeVar
 
 from limits.aio.storage import RedisStorage
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from infra import telemetry
 from infra.budget import Bucket
 from infra.policies import METERS, Policy, Standing
+from infra.redis_errors import GONE, is_wrong_value
 
-GONE = (RedisError, OSError)
 REST = 1.0  # seconds between two tries of a Redis that is gone
 TURNS = 8  # requests that ask Redis at a time
 REMEMBERED = 10_000  # windows and buckets; the oldest are forgotten
@@ -91,7 +90,10 @@ class Limiter:
                 count = await self._storage.incr(key, policy.seconds)
                 ends = await self._end_of(policy, key, count)
         except GONE as error:
-            self._lost(error)
+            if is_wrong_value(error):
+                await self._replace(key)
+            else:
+                self._lost(error)
             return self._take_alone(policy, key)
         self._found()
         granted = count <= policy.amount
@@ -106,6 +108,18 @@ class Limiter:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._storage.incr(key, policy.seconds, -1)
+        except GONE as error:
+            if is_wrong_value(error):
+                await self._replace(key)
+            else:
+                self._lost(error)
+
+    async def _replace(self, key: str) -> None:
+        """Delete a counter that is none, so that it begins again; this one is counted here."""
+        log.warning("a rate limit's counter held something else and begins again")
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._storage.clear(key)
         except GONE as error:
             self._lost(error)
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import orjson
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra import topology
 from infra.message import Message
 from infra.ordering import ordering_key
+from infra.redis_errors import GONE
 
 HINTS = "adrelay:outbox"  # Redis channel: rows were written
 LEASED_BYTES = 32 * 1024 * 1024  # of bodies in a lease, beyond its first row
@@ -114,7 +114,7 @@ async def hint(redis: Redis) -> None:
     """Wake the relays after a commit; without Redis they look by themselves a little later."""
     try:
         await redis.publish(HINTS, b"")
-    except (RedisError, OSError):
+    except GONE:
         return
 
 

@@ -15,7 +15,9 @@ from uuid import UUID
 
 from pydantic import Field, ValidationError
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from infra.redis_errors import is_wrong_value
 from schemas.base import Frozen, Platform
 
 LIFE = 600  # seconds
@@ -67,7 +69,13 @@ async def take(redis: Redis, platform: str, state: str, cookie: str) -> Pending:
     """
     if not 0 < len(state) <= MOST_CHARACTERS:
         raise NotPending
-    held: Any = await redis.getdel(_key(state))
+    held: Any = None
+    try:
+        held = await redis.getdel(_key(state))
+    except RedisError as error:
+        if not is_wrong_value(error):
+            raise
+        await redis.delete(_key(state))
     if held is None:
         raise NotPending
     try:

@@ -15,7 +15,6 @@ import contextlib
 from collections.abc import Sequence
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,6 +22,7 @@ from infra import backlog, outbox, telemetry
 from infra.backoff import Backoff
 from infra.errors import PublishFailed, Unroutable, Unwritable
 from infra.outbox import NOTHING_HELD, Held, Row
+from infra.redis_errors import GONE
 from infra.resources import Resources
 
 MOST = 500  # rows a lease
@@ -143,7 +143,7 @@ async def _listen(resources: Resources, wake: asyncio.Event) -> None:
                 while True:
                     if await hints.get_message(timeout=5) is not None:
                         wake.set()
-        except (RedisError, OSError) as error:
+        except GONE as error:
             log.warning("no hints from Redis", extra={"error": type(error).__name__})
         await backoff.sleep()
 

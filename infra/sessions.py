@@ -25,10 +25,10 @@ from typing import Any
 from uuid import UUID
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from infra import telemetry
 from infra.keys import bytes_of, key_of, text_of
+from infra.redis_errors import GONE, is_wrong_value
 from infra.settings import Settings
 
 ID_BYTES = 16
@@ -38,9 +38,10 @@ ENDED_MS = 60_000
 
 # KEYS: family, mark of the spent token; ARGV: hash, successor's hash, life and grace in ms.
 ROTATE = f"""
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return {{'unknown'}} end
 local user, current, ended, turns =
     unpack(redis.call('HMGET', KEYS[1], 'user', 'current', 'ended', 'turns'))
-if not user then return {{'unknown'}} end
+if not user or not string.match(turns or '', '^%d+$') then return {{'unknown'}} end
 if ended then
     if ended == ARGV[1] then return {{'reused', user}} end
     return {{'unknown'}}
@@ -141,7 +142,10 @@ class Sessions:
         verdict, *rest = await self._run(ROTATE, keys, args)
         if verdict == b"unknown":
             raise SessionOver(session_id)
-        found = Session(session_id, UUID(rest[0].decode()))
+        try:
+            found = Session(session_id, UUID(rest[0].decode()))
+        except ValueError:  # not what we wrote there
+            raise SessionOver(session_id) from None
         if verdict == b"reused":
             raise RefreshTokenReused(found)
         return Issued(found, successor, int(rest[1]), repeated=verdict == b"repeated")
@@ -162,7 +166,7 @@ class Sessions:
                 for session_id in session_ids:
                     pipe.delete(_family(session_id))
                 await pipe.execute()
-        except (RedisError, OSError) as error:
+        except GONE as error:
             log.warning("ended sessions stay in Redis", extra={"reason": type(error).__name__})
 
     async def _run(self, script: str, keys: list[str], args: list[Any]) -> Any:  # noqa: ANN401 - Redis' reply
@@ -192,19 +196,25 @@ class Sessions:
 async def turns_of(redis: Redis, session_ids: Sequence[str]) -> Mapping[str, int]:
     """Tell of each session that Redis still has how often it was refreshed.
 
-    Needs no key, so the ingress may ask. Redis' own errors propagate.
+    Needs no key, so the ingress may ask. Redis' own errors propagate; a session whose key holds
+    something else is one that Redis does not have.
     """
     if not session_ids:
         return {}
     async with redis.pipeline(transaction=False) as pipe:
         for session_id in session_ids:
             pipe.hmget(_family(session_id), "turns", "ended")
-        found = await pipe.execute()
-    return {
-        session_id: int(turns)
-        for session_id, (turns, ended) in zip(session_ids, found, strict=True)
-        if turns is not None and ended is None
-    }
+        found = await pipe.execute(raise_on_error=False)
+    known: dict[str, int] = {}
+    for session_id, answer in zip(session_ids, found, strict=True):
+        if isinstance(answer, Exception):
+            if not is_wrong_value(answer):
+                raise answer
+            continue
+        turns, ended = answer
+        if turns is not None and turns.isdigit() and ended is None:
+            known[session_id] = int(turns)
+    return known
 
 
 def _family(session_id: str) -> str:

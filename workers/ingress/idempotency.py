@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID
 
 from aiohttp import web
-from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.base import Event
@@ -23,11 +22,11 @@ from infra.digest import digest
 from infra.errors import Outage
 from infra.inbox import find_digest
 from infra.operations import mint, seed_of
+from infra.redis_errors import GONE
 from workers.ingress.gate import Call
 from workers.ingress.refusals import Detail, Refusal, invalid
 
 LIFE = 86_400  # seconds
-GONE = (RedisError, OSError)
 # A quoted string (draft-ietf-httpapi-idempotency-key-header) or the same without quotes.
 KEY = re.compile(r'"[\x20\x21\x23-\x5b\x5d-\x7e]{1,255}"|[\x21\x23-\x5b\x5d-\x7e]{1,255}')
 

@@ -13,7 +13,6 @@ from typing import Annotated, cast
 
 from aiohttp import web
 from pydantic import Field
-from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from yarl import URL
 
@@ -23,6 +22,7 @@ from infra.pending import LIFE, NotPending, Pending, begin, take
 from infra.platforms import PLATFORMS
 from infra.platforms.base import printable
 from infra.platforms.grants import authorize_url, redirect_uri
+from infra.redis_errors import GONE
 from infra.settings import Settings
 from infra.store.platform_accounts import list_accounts
 from schemas import base
@@ -36,7 +36,6 @@ from workers.ingress.refusals import Refusal, not_found, unavailable
 from workers.ingress.sealed import SECRET, answer_to, request
 
 COOKIE = "adrelay_consent"
-GONE = (RedisError, OSError)
 DENIED = "access_denied"
 PASSING = ("temporarily_unavailable", "server_error")
 CLOSE = "You may close this page."

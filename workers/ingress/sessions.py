@@ -3,12 +3,12 @@
 import re
 
 from aiohttp import web
-from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import PasswordChangeRequested, SessionEndRequested
 from events.base import now
 from infra.errors import Outage
+from infra.redis_errors import GONE
 from infra.sessions import turns_of
 from infra.store.sessions import SessionRow, list_sessions, live_since
 from schemas.sessions import AccountPasswordChange, LiveSession, PasswordChange, SessionEnd
@@ -35,7 +35,7 @@ async def get_sessions(call: Call) -> web.Response:
     try:
         rows = await call.gate.database.read(find)
         turns = await turns_of(resources.redis, [row.id for row in rows])
-    except (Outage, RedisError, OSError):
+    except (Outage, *GONE):
         raise unavailable("Sessions cannot be listed right now.") from None
     own = call.caller.session_id
     live = [
