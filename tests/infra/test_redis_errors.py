@@ -8,6 +8,7 @@ from redis._parsers.base import BaseParser
 from redis.asyncio import Redis
 
 from infra.cache import get_campaign, put_campaigns
+from infra.faults import Fault, fault_of
 from infra.limits import Limiter
 from infra.pending import NotPending, begin, take
 from infra.redis_errors import is_unavailable, is_wrong_value
@@ -131,3 +132,13 @@ async def test_a_spoiled_session_is_over_and_the_others_are_not(
     with pytest.raises(SessionOver):
         await sessions.rotate(spoiled.refresh_token)
     assert (await sessions.rotate(other.refresh_token)).turns == 1
+
+
+@pytest.mark.parametrize("text", UNAVAILABLE, ids=lambda text: text[:12])
+def test_a_handler_that_meets_it_spends_no_attempt(text: str) -> None:
+    assert fault_of(answered(text)) is Fault.OUTAGE
+
+
+@pytest.mark.parametrize("text", OURS, ids=lambda text: text[:12])
+def test_a_handler_that_meets_a_spoiled_key_pauses_nobody(text: str) -> None:
+    assert fault_of(answered(text)) is not Fault.OUTAGE
