@@ -99,11 +99,10 @@ async def made_twice(client: aiohttp.ClientSession, person: Person, key: str) ->
 
 
 async def heals(client: aiohttp.ClientSession, person: Person, login: Any) -> None:
+    healed = {"login": 200, "refresh": 401, "sessions": 200, "connect": 302}
     async with asyncio.timeout(20):
-        while (await statuses(client, person, login))["login"] != 200:
+        while await statuses(client, person, login) != healed:
             await asyncio.sleep(0.1)
-    healed = await statuses(client, person, login)
-    assert healed == {"login": 200, "refresh": 401, "sessions": 200, "connect": 302}
 
 
 async def change(engine: AsyncEngine, own: Settings, campaign_id: Any) -> None:
