@@ -86,7 +86,7 @@ async def test_whatever_the_broker_accepts_takes_effect_or_is_a_dead_letter(
         sample = _sample(found)
         for copy, letter in sample.items():
             body = tmp_path / str(copy[1])
-            body.write_text(json.dumps(bodies.event(copy[1])))
+            body.write_bytes(bodies.as_json(bodies.event(copy[1])))
             await _mend(letter, copy[0], body, capsys)
         ended = found.total + len(sample)
         await _until(workers, lambda: _are_ended(engine, ended))

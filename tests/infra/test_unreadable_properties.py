@@ -1,5 +1,6 @@
 """Properties that nobody can decode cost at most the one message that carries them."""
 
+import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -33,7 +34,7 @@ from tests.infra.test_dead import dead, office
 from tests.infra.test_upstream import note
 from tests.processes import Process
 from tests.processes import running as running_process
-from tests.raw_amqp.examples import ALL, send, send_with_pika
+from tests.raw_amqp.examples import ALL, Sent, send, send_with_pika
 from tests.services import as_user, url_as
 
 WORKERS = ("workers.metrics", "workers.campaigns", "workers.relay")
@@ -61,7 +62,7 @@ async def test_a_valid_event_takes_effect_a_bad_one_is_filed_and_nobody_waits(
     await put(engine, campaign)
     valid = [(name, METRICS, encode(_report(n))) for n, name in enumerate(ALL)]
     bad = [(name, key, f"bad: {name}".encode()) for name in ALL for key in (METRICS, CREATE)]
-    neighbours = [(METRICS, encode(_report(100 + n)), {}) for n in range(NEIGHBOURS)]
+    neighbours: list[Sent] = [(METRICS, encode(_report(100 + n)), {}) for n in range(NEIGHBOURS)]
     async with _workers(settings) as workers:
         await send(url, UPSTREAM, *valid, *bad)
         send_with_pika(url, neighbours, user_id=UPSTREAM)
@@ -146,9 +147,9 @@ async def test_what_lost_its_queue_is_sent_again(
 
 def _report(number: int) -> CampaignMetricsReported:
     """Make a report of a day of its own."""
-    day = f"2025-{1 + number // 28:02}-{1 + number % 28:02}"
-    event = report(number, source=SOURCE)
-    return event.model_copy(update={"data": event.data.model_copy(update={"date": day})})
+    data = report(number + 1).data.model_dump(exclude_none=True)
+    day = dt.date(2025, 1, 1) + dt.timedelta(days=number)
+    return report(number, source=SOURCE, data=data | {"date": day})
 
 
 @asynccontextmanager

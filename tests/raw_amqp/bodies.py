@@ -80,6 +80,11 @@ def event(number: int, **changes: Any) -> Document:
     return attributes(number) | {"data": data(number)} | changes
 
 
+def as_json(document: Document) -> bytes:
+    """Write a document plainly."""
+    return json.dumps(document).encode()
+
+
 def _written(document: Any, dice: Random) -> bytes:
     """Write JSON in one of the ways that mean the same."""
     indent = dice.choice((None, None, None, 1))
@@ -142,7 +147,7 @@ def create(number: int, dice: Random) -> Made:
 
 def sized(number: int, size: int) -> Made:
     """Write a valid report of exactly so many bytes: JSON may end in spaces."""
-    return json.dumps(event(number)).encode().ljust(size), Content(EFFECT, INVALID)
+    return as_json(event(number)).ljust(size), Content(EFFECT, INVALID)
 
 
 def _garbage(number: int, dice: Random) -> Made:
@@ -150,7 +155,7 @@ def _garbage(number: int, dice: Random) -> Made:
 
 
 def _cut(number: int, dice: Random) -> Made:
-    whole = json.dumps(event(number)).encode()
+    whole = as_json(event(number))
     return whole[: dice.randrange(30, len(whole) - 1)], BROKEN
 
 
@@ -161,7 +166,7 @@ def _deep(number: int, dice: Random) -> Made:
 
 def _no_utf8(number: int, dice: Random) -> Made:
     text = dice.choice((b"\xff", b"\xc0\x80", b"\xed\xa0\x80"))
-    body = json.dumps(event(number, subject="HERE")).encode()
+    body = as_json(event(number, subject="HERE"))
     return body.replace(b"HERE", text), BROKEN
 
 
