@@ -51,11 +51,13 @@ def filled(headers: Table, free: int, **properties: Any) -> Properties:
     while True:
         name = b"cloudEvents_x%03d" % len(made)
         size = 12 + len(Properties(headers=made, user_id=USER, **properties).written)
-        left = FULL - free - size - len(string(b"").written) - len(name) - 1
+        framing = 1 + len(name) + len(string(b"").written)
+        left = FULL - free - size - framing
         if left <= 1000:
-            made.append((name, string(b"v" * max(0, left))))
+            made.append((name, string(b"v" * left)))
             return Properties(headers=made, user_id=USER, **properties)
-        made.append((name, string(b"v" * 1000)))
+        # The last one needs room for its name too.
+        made.append((name, string(b"v" * min(1000, left - framing))))
 
 
 async def publish(url: str, *messages: tuple[Properties, bytes]) -> None:
@@ -64,7 +66,7 @@ async def publish(url: str, *messages: tuple[Properties, bytes]) -> None:
         answers = await publisher.publish_all(
             [Publish(b"adrelay.events", METRICS.encode(), told, body) for told, body in messages]
         )
-    assert answers == [ACKED] * len(messages)
+    assert answers == [ACKED] * len(messages), publisher.closed
 
 
 async def test_the_message_that_broke_every_connection_dies_alone(

@@ -113,12 +113,15 @@ async def test_what_the_broker_itself_gave_up_is_filed(
     async with office(resources):
         await until(lambda: _is(engine, LETTERS, len(ALL) + 1), SECONDS)
     rows = await _rows(engine, "select id, error_class, body from dead_letters")
-    assert {row.error_class for row in rows} == {"expired"}
+    # A header x-death of the publisher's own may stand before the broker's.
+    told = {row.error_class for row in rows if row.body != b"a name twice"}
+    assert told == {"expired"}
     assert {row.body.decode() for row in rows} == {*ALL, "plain"}
     status, lines = await dead(settings, "list")
     assert (status, len(lines)) == (0, len(ALL) + 1)
-    for row in rows[:3]:
-        assert (await dead(settings, "show", str(row.id)))[0] == 0
+    (everything,) = [row.id for row in rows if row.body == b"everything at once"]
+    status, [letter] = await dead(settings, "show", str(everything))
+    assert (status, letter["id"]) == (0, str(everything))
 
 
 async def test_what_lost_its_queue_is_sent_again(

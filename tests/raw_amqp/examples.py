@@ -40,7 +40,8 @@ WITH_PIKA: dict[str, dict[str, Any]] = {
 RAW: dict[str, dict[str, Any]] = {
     "the largest time in a header": {"headers": ((b"at", timestamp(2**63 - 1)),)},
     "a time without a sign": {"headers": ((b"at", timestamp(2**64 - 1)),)},
-    "tables in tables": {"headers": ((b"deep", nested(3000)),)},
+    # More than Python recurses; the broker's time grows with the square of it.
+    "tables in tables": {"headers": ((b"deep", nested(1500)),)},
     "a name twice": {"headers": ((b"x-death", string(b"x")), (b"x-death", nested(1100)))},
     "a text that is no UTF-8": {"headers": ((b"traceparent", string(b"\xff")),)},
     "an array of everything": {"headers": ((b"x-adrelay-key", nested(1)),)},
