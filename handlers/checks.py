@@ -21,7 +21,7 @@ from events.base import Event
 from events.campaigns import ReportedCampaignStatus
 from handlers.owners import Bearer, bearers_of, renew_refused
 from infra import telemetry
-from infra.errors import Failure, Permanent, Snooze, Transient
+from infra.errors import UNEXPECTED, Failure, Permanent, Snooze, Transient
 from infra.platforms import Platform, Refused
 from infra.platforms.base import AccountStuck
 from infra.resources import Resources
@@ -159,7 +159,8 @@ async def _ask_all(
             return failure
         except Exception as error:
             log.exception("a question about a status failed in an unexpected way")
-            return Transient(f"unexpected {type(error).__name__} during the question")
+            reason = f"unexpected {type(error).__name__} during the question"
+            return Transient(reason, code=UNEXPECTED)
 
     answers = await asyncio.gather(*map(ask, questions))
     return {one.campaign.id: answer for one, answer in zip(questions, answers, strict=True)}

@@ -20,7 +20,7 @@ from handlers.owners import Bearer
 from infra import telemetry
 from infra.errors import UNEXPECTED, Failure, Snooze, Transient
 from infra.platforms import Platform, Refused
-from infra.platforms.base import AccountStuck
+from infra.platforms.base import AccountStuck, CallWaits
 from infra.store.campaigns import StoredCampaign
 from schemas.campaigns import CampaignStatus
 
@@ -74,7 +74,7 @@ async def push_all(
                 answer = patience[0] if patience else await _answer(one, platforms)
         except TimeoutError:
             return LATE
-        if isinstance(answer, Snooze) and not isinstance(answer, AccountStuck):
+        if isinstance(answer, Snooze) and not isinstance(answer, CallWaits):
             patience.append(answer)
         return answer
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from urllib.parse import quote, urlencode
 
 from events.campaigns import SavedCampaign
-from infra.errors import Snooze
+from infra.errors import Snooze, Transient
 from infra.http import Call
 from schemas.campaigns import ReportedStatus
 
@@ -43,8 +43,19 @@ class Held:
     version: int | None
 
 
-class AccountStuck(Snooze):
-    """Calls in the name of one connected account have to wait; nobody else's need to."""
+class CallWaits(Snooze):
+    """One call has to wait; nobody else's need to."""
+
+
+class AccountStuck(CallWaits):
+    """The token of one connected account is refused: calls in its name have to wait."""
+
+
+class Unanswered(CallWaits, Transient):
+    """The platform gave no usable answer, as far as we know to nobody: it is tried again later.
+
+    As long as that may be an outage it costs no attempt.
+    """
 
 
 class Platform(Protocol):

@@ -72,8 +72,7 @@ class PlatformClient:
         try:
             return await self._line.call(call, self._dialect.held, bearer)
         except Gone:
-            message = f"{self._dialect.TITLE} is not where its URL says"
-            raise Transient(message, code="PLATFORM_MISPLACED") from None
+            raise self._line.unanswered(call, "it is not where its URL says") from None
 
 
 def _pushed(held: Held) -> Pushed:

@@ -11,6 +11,7 @@ Redirects are not followed and answers are bounded, as everywhere (``infra.http`
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from hashlib import sha256
 from http import HTTPStatus
 from urllib.parse import urlencode
@@ -18,7 +19,7 @@ from urllib.parse import urlencode
 from aiohttp import ClientSession
 from pydantic import ValidationError
 
-from infra.http import Answer, Call, NoAnswer, fetch, open_session
+from infra.http import Answer, Call, NoAnswer, fetch, open_session, retry_after
 from infra.keys import text_of
 from infra.platforms.base import Dialect, printable
 from infra.platforms.line import Account
@@ -89,7 +90,9 @@ class Grants:
         answer = await fetch(self._session, self._account.url, call)
         if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return answer
-        if answer.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED):
+        # A refusal that asks to come again is none.
+        asked = retry_after(answer.headers, datetime.now(UTC)) is not None
+        if answer.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED) and not asked:
             try:
                 error = TokenError.model_validate_json(answer.body)
             except ValidationError:

@@ -18,10 +18,11 @@ from pydantic import SecretStr
 from infra.breaker import Breaker
 from infra.errors import Failure, Snooze, Transient
 from infra.http import Answer, Call, NoAnswer, fetch
-from infra.platforms.base import AccountStuck, Dialect
+from infra.platforms.base import AccountStuck, CallWaits, Dialect, Unanswered
 from infra.platforms.credentials import Credentials
 from infra.platforms.meters import PlatformMeters
-from infra.platforms.verdict import CREDENTIALS_SECONDS, Patience, judge, understood
+from infra.platforms.unanswered import Unheard
+from infra.platforms.verdict import CREDENTIALS_SECONDS, Gone, Patience, judge, understood
 from schemas.oauth import AccessToken
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class Line:
         self._credentials = Credentials(self._fetch_token)
         self._slots = asyncio.Semaphore(CONCURRENT_CALLS)
         self._quiet_until = 0.0
+        self._unheard = Unheard()
 
     async def call(self, call: Call, read: Callable[[bytes], T], bearer: str | None = None) -> T:
         """Make a call, with this access token or ours, and ``read`` the body of its answer.
@@ -95,13 +97,27 @@ class Line:
         except CircuitBreakerError:
             raise self._snooze("is failing", self._breaker.wait) from None
         except NoAnswer as failure:
-            raise self._failure(failure.reason) from None
+            raise self.unanswered(call, failure.reason) from None
+        if isinstance(result, Patience) and bearer and result.refusal:
+            # It may be about that account alone.
+            raise CallWaits(f"{self._dialect.TITLE} {result.reason}", result.seconds)
         if isinstance(result, Patience):
             self._quiet_until = time.monotonic() + result.seconds
             raise self._snooze(result.reason, result.seconds)
+        if not isinstance(result, Gone):
+            self._unheard.answered(call)
         if isinstance(result, Exception):
             raise result
         return result
+
+    def unanswered(self, call: Call, reason: str) -> Failure:
+        """Say what a call without a usable answer means: an outage until others are answered."""
+        if self._breaker.state == STATE_OPEN:
+            return self._snooze(f"is failing: {reason}", self._breaker.wait)
+        reason, seconds = f"{self._dialect.TITLE}: {reason}", self._unheard.failed(call)
+        if seconds is None:
+            return Transient(reason, code="PLATFORM_FAILED")
+        return Unanswered(reason, seconds)
 
     async def _attempt(
         self, call: Call, read: Callable[[bytes], T], bearer: str | None
@@ -138,8 +154,3 @@ class Line:
 
     def _snooze(self, reason: str, seconds: float) -> Snooze:
         return Snooze(f"{self._dialect.TITLE} {reason}", max(seconds, MIN_SNOOZE_SECONDS))
-
-    def _failure(self, reason: str) -> Failure:
-        if self._breaker.state == STATE_OPEN:
-            return self._snooze(f"is failing: {reason}", self._breaker.wait)
-        return Transient(f"{self._dialect.TITLE}: {reason}", code="PLATFORM_FAILED")

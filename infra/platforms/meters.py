@@ -11,7 +11,7 @@ from pybreaker import (
 )
 
 from infra.errors import Snooze
-from infra.platforms.base import Refused
+from infra.platforms.base import Refused, Unanswered
 from infra.platforms.verdict import Gone
 from infra.telemetry import BREAKER_STATE, PLATFORM_CALLS, PLATFORM_OUTCOMES, PLATFORM_SECONDS
 
@@ -52,6 +52,8 @@ def _outcome_of(error: Exception | None) -> str:
             return "refused"
         case Gone():
             return "gone"
+        case Unanswered():
+            return "failed"
         case Snooze():
             return "snoozed"
         case _:

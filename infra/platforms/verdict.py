@@ -3,8 +3,10 @@
 2xx                                   a success, to be read in the platform's words
 401, after a fresh token              Patience: a person must look
 404, 410                              Gone
-408, 409, 425                         Transient
+408, 409, 425                         Transient; with Retry-After CallWaits, as long as it says
 429                                   Patience, as long as Retry-After says
+any other with Retry-After            Patience, as long as it says (RFC 9110, section 10.2.3):
+                                      a refusal that asks to come again is none
 other 4xx, in the platform's words    Refused
 5xx, 3xx, malformed                   NoAnswer: it speaks against the platform
 """
@@ -14,9 +16,9 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import TypeVar
 
-from infra.errors import Transient
+from infra.errors import Failure, Transient
 from infra.http import Answer, NoAnswer, retry_after
-from infra.platforms.base import Dialect
+from infra.platforms.base import CallWaits, Dialect
 
 T = TypeVar("T")
 
@@ -34,13 +36,22 @@ class Gone(Exception):
 
 
 class Patience(Exception):
-    """The platform will not be spoken to for ``seconds``; ``reason`` is a predicate."""
+    """The platform will not be spoken to for ``seconds``; ``reason`` is a predicate.
 
-    def __init__(self, reason: str, seconds: float) -> None:
+    ``refusal`` tells that a call was refused for now, which may be about its account alone.
+    """
+
+    def __init__(self, reason: str, seconds: float, *, refusal: bool = False) -> None:
         """Keep the reason and the wait, which is 1 to 900 seconds whatever was asked for."""
         super().__init__(reason)
+        self.refusal = refusal
         self.reason = reason
-        self.seconds = min(max(seconds, 1.0), MAX_PATIENCE_SECONDS)
+        self.seconds = within_reason(seconds)
+
+
+def within_reason(seconds: float) -> float:
+    """Give a wait that was asked for, 1 to 900 seconds whatever it was."""
+    return min(max(seconds, 1.0), MAX_PATIENCE_SECONDS)
 
 
 def understood(read: Callable[[bytes], T], answer: Answer) -> T:
@@ -62,12 +73,25 @@ def judge(dialect: Dialect, answer: Answer, now: datetime) -> Exception | None:
         return None
     if status == HTTPStatus.UNAUTHORIZED:
         return Patience("refuses our credentials", CREDENTIALS_SECONDS)
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        seconds = retry_after(answer.headers, now)
-        return Patience("asks for patience", PATIENCE_SECONDS if seconds is None else seconds)
-    if status in AGAIN:
-        return Transient(f"{dialect.TITLE} answers {status}", code="PLATFORM_BUSY")
+    wait = None if status in GONE else _wait(dialect, status, retry_after(answer.headers, now))
+    if wait is not None:
+        return wait
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         refusal = understood(dialect.refusal, answer)
         return Gone() if status in GONE else refusal
     raise NoAnswer(f"HTTP {status}")
+
+
+def _wait(dialect: Dialect, status: int, seconds: float | None) -> Patience | Failure | None:
+    """Tell whether a status, with the seconds of its Retry-After, means to come again."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Patience("asks for patience", PATIENCE_SECONDS if seconds is None else seconds)
+    if status in AGAIN:
+        reason = f"{dialect.TITLE} answers {status}"
+        if seconds is None:
+            return Transient(reason, code="PLATFORM_BUSY")
+        return CallWaits(reason, within_reason(seconds))
+    if seconds is None or status < HTTPStatus.MULTIPLE_CHOICES:
+        return None
+    refusal = status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return Patience("asks for patience", seconds, refusal=refusal)

@@ -29,7 +29,10 @@ class Faults(Frozen):
         default=None, description="Calls a second; 429 above; 0 refuses all"
     )
     retry_after: Annotated[int, Field(ge=0, le=3600)] = Field(
-        default=1, description="Seconds, in the 429 answers"
+        default=1, description="Seconds, in the 429 and come_again answers"
+    )
+    come_again: Annotated[int, Field(ge=300, le=599)] | None = Field(
+        default=None, description="This status to every call, with retry_after"
     )
     refuse_names: Annotated[tuple[Phrase, ...], Field(max_length=100)] = Field(
         default=(), description="A name that contains one of these is refused as a business rule"

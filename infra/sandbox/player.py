@@ -109,6 +109,8 @@ class Player:
             return self._stopped(503, "UNAVAILABLE", "down for a while")
         if not self.book.accepts_token(_token_of(request)):
             return self._fault(401, "UNAUTHENTICATED", "no token that is valid")
+        if self.faults.come_again is not None:
+            return self._stopped(self.faults.come_again, "LATER", "come again")
         if self._is_over_limit():
             return self._stopped(429, "RESOURCE_EXHAUSTED", "too many calls")
         if self.chance.random() < self.faults.error_rate:
@@ -173,7 +175,7 @@ class Player:
         response = web.Response(
             body=orjson.dumps(reply.value), status=reply.status, content_type="application/json"
         )
-        if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+        if reply.status in (HTTPStatus.TOO_MANY_REQUESTS, self.faults.come_again):
             response.headers["Retry-After"] = str(patience)
         return response
 

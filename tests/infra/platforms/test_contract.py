@@ -8,8 +8,9 @@ from uuid import uuid4
 import pytest
 
 from events.campaigns import SavedCampaign
-from infra.errors import Snooze, Transient
+from infra.errors import Failure, Snooze, Transient
 from infra.platforms import PLATFORMS, Platform, Refused, open_platforms
+from infra.retry import Retry, decide
 from infra.sandbox.world import TONGUES
 from schemas import base
 from schemas.campaigns import Targeting
@@ -239,6 +240,45 @@ async def eventually(platform: Platform, campaign: SavedCampaign) -> str:
                 return await push(platform, campaign)
             except Snooze:
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("status", [400, 403, 503])
+async def test_a_platform_that_asks_to_come_again_is_left_alone_whatever_its_status(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str, status: int
+) -> None:
+    await sandbox.faults(name, come_again=status, retry_after=17)
+    for _ in range(3):
+        with pytest.raises(Snooze) as snooze:
+            await push(platform, campaign)
+        assert 16 < snooze.value.seconds <= 17
+    assert [call["status"] for call in await sandbox.calls(name)] == [status]
+
+
+@pytest.mark.parametrize("fault", ["error_rate", "outage", "malformed", "lost_rate"])
+async def test_an_outage_costs_a_lone_campaign_no_attempt(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str, fault: str
+) -> None:
+    await sandbox.faults(name, **{fault: 1})
+    for _ in range(12):  # more than the attempts of the policy, and the breaker opens meanwhile
+        with pytest.raises(Failure) as failure:
+            await push(platform, campaign)
+        decision = decide(failure.value, 0, 0, dice=0)
+        assert isinstance(decision, Retry)
+        assert (decision.attempt, decision.snoozed) == (0, True)
+
+
+async def test_a_campaign_that_alone_gets_no_answer_spends_attempts(
+    sandbox: Playground, platform: Platform, campaign: SavedCampaign, name: str
+) -> None:
+    costs = []
+    for _ in range(4):
+        await sandbox.faults(name, error_rate=1, times=1)
+        with pytest.raises(Failure) as failure:
+            await push(platform, campaign)
+        costs.append(not isinstance(failure.value, Snooze))
+        for _ in range(2):
+            await push(platform, changed(campaign, campaign_id=uuid4()))
+    assert costs == [False, True, True, True]
 
 
 async def test_an_outage_hits_one_platform_and_not_its_neighbours(

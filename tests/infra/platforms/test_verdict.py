@@ -7,6 +7,7 @@ import pytest
 from infra.errors import Transient
 from infra.http import Answer, NoAnswer
 from infra.platforms import PLATFORMS, Refused
+from infra.platforms.base import CallWaits
 from infra.platforms.verdict import Gone, Patience, judge
 from infra.sandbox.world import TONGUES
 from schemas.base import Platform
@@ -64,6 +65,34 @@ def test_patience_is_as_long_as_asked_for_within_reason(value: str, seconds: flo
     verdict = judge(PLATFORMS["claude"], answer("claude", 429, Retry_After=value), NOW)
     assert isinstance(verdict, Patience)
     assert verdict.seconds == seconds
+
+
+@pytest.mark.parametrize("name", PLATFORMS)
+@pytest.mark.parametrize("status", [302, 400, 403, 422, 451, 500, 502, 503, 504])
+def test_what_asks_to_come_again_is_no_refusal(name: Platform, status: int) -> None:
+    verdict = judge(PLATFORMS[name], answer(name, status, Retry_After="17"), NOW)
+    assert isinstance(verdict, Patience)
+    assert (verdict.seconds, verdict.refusal) == (17, status < 500)
+
+
+@pytest.mark.parametrize("status", [408, 409, 425])
+def test_a_call_that_comes_too_early_waits_alone(status: int) -> None:
+    verdict = judge(PLATFORMS["claude"], answer("claude", status, Retry_After="17"), NOW)
+    assert isinstance(verdict, CallWaits)
+    assert verdict.seconds == 17
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"), [(400, Refused), (403, Refused), (404, Gone), (409, Transient)]
+)
+def test_a_retry_after_that_makes_no_sense_changes_nothing(status: int, meaning: type) -> None:
+    verdict = judge(PLATFORMS["claude"], answer("claude", status, Retry_After="soon"), NOW)
+    assert type(verdict) is meaning
+
+
+def test_what_is_gone_is_gone_whatever_it_asks_for() -> None:
+    verdict = judge(PLATFORMS["claude"], answer("claude", 404, Retry_After="17"), NOW)
+    assert isinstance(verdict, Gone)
 
 
 def test_a_refusal_is_printable_and_short() -> None:
