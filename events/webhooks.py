@@ -6,11 +6,17 @@ from events.base import Attribute, Data, Event
 
 
 class UnrecognisedWebhook(Data):
-    """A verified body, kept whole as text; bytes that are not UTF-8 are escaped in hex."""
+    """A verified body, kept as text; bytes that are not UTF-8 are escaped in hex.
+
+    ``delivery`` is the id that the sender gave outside the body, if any. Of a large body only
+    the beginning is kept; then ``body_bytes`` says how many bytes it had.
+    """
 
     webhook: Attribute
     reason: str
     body: str
+    delivery: Attribute | None = None
+    body_bytes: int | None = None
 
 
 class WebhookUnrecognised(Event):

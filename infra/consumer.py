@@ -186,7 +186,8 @@ class Consumer:
             outcome = await self._file_without_details(reading, outcome)
         for item, error in outcome.verdicts.items():
             if error is not None and not (stopping and is_unexpected(error)):
-                failed.append(Failed(item.delivery, error, "handler"))
+                place = getattr(error, "place", "handler")
+                failed.append(Failed(item.delivery, error, place))
         self._count(outcome, received)
         await self._answer(outcome)
         unsettled = {item.delivery.tag for item, error in outcome.verdicts.items() if error}

@@ -114,6 +114,7 @@ WORK_QUEUES: tuple[WorkQueue, ...] = (
     WorkQueue("campaigns.record", (CampaignSynced, CampaignSyncRefused, CampaignStatusReported)),
     *(_lane(platform) for platform in PLATFORMS),
     WorkQueue("metrics.record", (CampaignMetricsReported,)),
+    WorkQueue("webhooks.unrecognised", (WebhookUnrecognised,)),
 )
 WORK_QUEUE_NAMES: tuple[str, ...] = tuple(queue.name for queue in WORK_QUEUES)
 REQUEST_QUEUES: tuple[RequestQueue, ...] = (RequestQueue("auth.session", AUTH_REQUESTS),)
@@ -128,5 +129,4 @@ FACTS: tuple[type[Event], ...] = (
     CampaignRefused,
     CampaignStatusChanged,
     CampaignMetricsRecorded,
-    WebhookUnrecognised,
 )

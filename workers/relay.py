@@ -1,6 +1,11 @@
-"""The relay: carries the outbox to the broker, files dead letters, watches what waits."""
+"""The relay: carries the outbox to the broker, files dead letters, watches what waits.
 
+It also reads again what webhooks said that nobody understood, before that is a dead letter.
+"""
+
+from events import WebhookUnrecognised
 from handlers.relay import file_dead_letters
+from handlers.unrecognised import publish_events, read_again
 from infra.letters import receive_letter
 from infra.relay import relay_outbox
 from infra.run import main
@@ -8,9 +13,20 @@ from infra.subscription import Subscription
 from infra.topology import WORK_QUEUE_NAMES, dead_queue
 from infra.watch import forget_handled, watch
 
-SUBSCRIPTIONS = tuple(
-    Subscription(dead_queue(name), (), file_dead_letters, batch=50, receive=receive_letter(name))
-    for name in WORK_QUEUE_NAMES
+SUBSCRIPTIONS = (
+    *(
+        Subscription(
+            dead_queue(name), (), file_dead_letters, batch=50, receive=receive_letter(name)
+        )
+        for name in WORK_QUEUE_NAMES
+    ),
+    Subscription(
+        "webhooks.unrecognised",
+        (WebhookUnrecognised,),
+        publish_events,
+        prepare=read_again,
+        batch=50,
+    ),
 )
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from events import (
     CampaignMetricsReported,
@@ -30,6 +31,7 @@ from schemas.base import Platform
 from schemas.webhooks import MetricsUpdated, StatusChanged, in_words
 
 Body = StatusChanged | MetricsUpdated
+MOST_KEPT = 100 * 1024  # bytes of a body in an event, as JSON writes them
 
 # Younger ids are known to the inbox whatever INBOX_DAYS (30) is told within reason.
 REMEMBERED = timedelta(days=21)
@@ -52,8 +54,10 @@ class WebhookSource(Protocol):
     ) -> str | None:
         """Check who sent ``body``; ``now`` is aware. Raises ``BadSignature``."""
 
-    def events_of(self, body: bytes, delivery: str | None, **marks: str) -> list[Event]:
-        """Read a verified body. Raises ``Unrecognised``."""
+    def events_of(
+        self, body: bytes, delivery: str | None, *, received: datetime | None = None, **marks: str
+    ) -> list[Event]:
+        """Read a verified body, which came at ``received`` (None: now). Raises ``Unrecognised``."""
 
 
 def source_of(source: str) -> str:
@@ -70,11 +74,17 @@ def read(shape: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 - the ada
         raise Unrecognised(in_words(found)) from None
 
 
-def event_of(platform: Platform, news: Body, event_id: str | None, **marks: str) -> Event:
+def event_of(
+    platform: Platform,
+    news: Body,
+    event_id: str | None,
+    received: datetime | None = None,
+    **marks: str,
+) -> Event:
     """Turn news of a platform into an event; without an id it gets a fresh one.
 
-    ``time`` is when it happened where the platform says so, else now, for its id keeps a
-    repetition from counting. What has neither may be a repetition of any age (ARCHITECTURE.md,
+    ``time`` is when it happened where the platform says so, else when it came, for its id keeps
+    a repetition from counting. What has neither may be a repetition of any age (ARCHITECTURE.md,
     "No time"): of a state only a hint remains to ask the platform, and figures have no time.
     """
     envelope: dict[str, Any] = {
@@ -84,13 +94,14 @@ def event_of(platform: Platform, news: Body, event_id: str | None, **marks: str)
     }
     if event_id is not None:
         envelope["id"] = event_id
-    time = news.data.occurred_at or (None if _may_be_repeated(news, event_id) else now())
+    at = received or now()
+    time = news.data.occurred_at or (None if _may_be_repeated(news, event_id, at) else at)
     if time is not None:
         envelope["time"] = time
     if isinstance(news, StatusChanged):
         if time is None:
             hint = CampaignToCheck(platform=platform, platform_campaign_id=news.data.campaign_id)
-            return CampaignStatusCheckRequested(data=hint, time=now(), **envelope)
+            return CampaignStatusCheckRequested(data=hint, time=at, **envelope)
         standing = ReportedCampaignStatus(
             platform=platform,
             platform_campaign_id=news.data.campaign_id,
@@ -110,21 +121,44 @@ def event_of(platform: Platform, news: Body, event_id: str | None, **marks: str)
     return CampaignMetricsReported(data=figures, **envelope)
 
 
-def _may_be_repeated(news: Body, event_id: str | None) -> bool:
+def _may_be_repeated(news: Body, event_id: str | None, at: datetime) -> bool:
     """Tell whether the inbox would not notice that news without a time came before.
 
     It forgets an id after a month, so figures of an older day could be old news of it.
     """
     if event_id is None:
         return True
-    return isinstance(news, MetricsUpdated) and now().date() - news.data.date > REMEMBERED
+    return isinstance(news, MetricsUpdated) and at.date() - news.data.date > REMEMBERED
 
 
 def unrecognised(
-    source: str, reason: str, body: bytes, delivery: str | None, **marks: str
+    source: str,
+    reason: str,
+    body: bytes,
+    delivery: str | None,
+    received: datetime | None = None,
+    **marks: str,
 ) -> WebhookUnrecognised:
-    """Keep a genuine body that we do not understand, whole and as text."""
-    text = body.decode("utf-8", "backslashreplace")
-    data = UnrecognisedWebhook(webhook=source, reason=reason, body=text)
+    """Keep a genuine body that we do not understand, as text; of a large one the beginning."""
+    text, cut = _kept(body)
+    data = UnrecognisedWebhook(
+        webhook=source,
+        reason=reason,
+        body=text,
+        delivery=delivery,
+        body_bytes=len(body) if cut else None,
+    )
     named = marks if delivery is None else {"id": delivery, **marks}
-    return WebhookUnrecognised(source=source_of(source), data=data, time=now(), **named)
+    at = received or now()
+    return WebhookUnrecognised(source=source_of(source), data=data, time=at, **named)
+
+
+def _kept(body: bytes) -> tuple[str, bool]:
+    """Give a body as text that takes at most ``MOST_KEPT`` bytes in an event, and whether cut."""
+    size = min(len(body), MOST_KEPT)
+    while True:
+        text = body[:size].decode("utf-8", "backslashreplace")
+        written = len(to_json(text))
+        if written <= MOST_KEPT:
+            return text, size < len(body)
+        size = size * MOST_KEPT // written

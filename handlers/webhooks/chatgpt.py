@@ -18,6 +18,8 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now:
     return standard_webhooks.verify(standard_webhooks.V1, headers, body, secrets, now)
 
 
-def events_of(body: bytes, delivery: str | None, **marks: str) -> list[Event]:
+def events_of(
+    body: bytes, delivery: str | None, *, received: datetime | None = None, **marks: str
+) -> list[Event]:
     """Read one event; raises ``Unrecognised``."""
-    return [event_of("chatgpt", read(WEBHOOK, body), delivery, **marks)]
+    return [event_of("chatgpt", read(WEBHOOK, body), delivery, received, **marks)]

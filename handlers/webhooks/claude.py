@@ -29,7 +29,9 @@ def verify(
     verify_body(signature, body, secrets)
 
 
-def events_of(body: bytes, delivery: str | None, **marks: str) -> list[Event]:
+def events_of(
+    body: bytes, delivery: str | None, *, received: datetime | None = None, **marks: str
+) -> list[Event]:
     """Read one event; raises ``Unrecognised``."""
     news = read(WEBHOOK, body)
-    return [event_of("claude", news, delivery or news.id, **marks)]
+    return [event_of("claude", news, delivery or news.id, received, **marks)]

@@ -24,21 +24,25 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now:
     return standard_webhooks.verify(standard_webhooks.V1A, headers, body, secrets, now)
 
 
-def events_of(body: bytes, delivery: str | None, **marks: str) -> list[Event]:
+def events_of(
+    body: bytes, delivery: str | None, *, received: datetime | None = None, **marks: str
+) -> list[Event]:
     """Read one event, or one for each piece of a batch; raises ``Unrecognised``."""
     news = read(DELIVERY, body)
     if not isinstance(news, gemini.Batch):
-        return [event_of("gemini", news, delivery, **marks)]
+        return [event_of("gemini", news, delivery, received, **marks)]
     if len(news.events) == 1:
-        return [_piece(to_json(news.events[0]), delivery, **marks)]
+        return [_piece(to_json(news.events[0]), delivery, received, **marks)]
     return [
-        _piece(to_json(piece), None if delivery is None else f"{delivery}/{index}", **marks)
+        _piece(
+            to_json(piece), None if delivery is None else f"{delivery}/{index}", received, **marks
+        )
         for index, piece in enumerate(news.events)
     ]
 
 
-def _piece(body: bytes, event_id: str | None, **marks: str) -> Event:
+def _piece(body: bytes, event_id: str | None, received: datetime | None, **marks: str) -> Event:
     try:
-        return event_of("gemini", read(WEBHOOK, body), event_id, **marks)
+        return event_of("gemini", read(WEBHOOK, body), event_id, received, **marks)
     except Unrecognised as refusal:
-        return unrecognised("gemini", refusal.reason, body, event_id, **marks)
+        return unrecognised("gemini", refusal.reason, body, event_id, received, **marks)

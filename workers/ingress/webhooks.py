@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from events import WebhookUnrecognised
 from events.base import Event, now
 from handlers.webhooks import SOURCES, BadSignature, Unrecognised, unrecognised
 from infra import telemetry
@@ -49,16 +50,16 @@ async def post_webhook(call: Call) -> web.Response:
         raise
     marks = call.ids.marks
     try:
-        events, outcome = source.events_of(body, delivery, **marks), "accepted"
+        events = source.events_of(body, delivery, **marks)
     except Unrecognised as error:
         events = [unrecognised(name, error.reason, body, delivery, **marks)]
-        outcome = "unrecognised"
+    unclear = any(isinstance(event, WebhookUnrecognised) for event in events)
     try:
         await _accept(call, events)
     except Refusal:
         METERS[name, "unavailable"].inc()
         raise
-    METERS[name, outcome].inc()
+    METERS[name, "unrecognised" if unclear else "accepted"].inc()
     return bare(RECEIVED)
 
 
