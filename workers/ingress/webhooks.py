@@ -37,9 +37,9 @@ async def post_webhook(call: Call) -> web.Response:
     if source is None:
         raise not_found("webhook source")
     body = await read_body(call.request)
-    secrets = call.gate.webhook_secrets[name]
+    secrets, received = call.gate.webhook_secrets[name], now()
     try:
-        delivery = source.verify(call.request.headers, body, secrets, now())
+        delivery = source.verify(call.request.headers, body, secrets, received)
     except BadSignature as error:
         METERS[name, "bad_signature"].inc()
         raise _bad_signature(error.reason) from None
@@ -50,9 +50,9 @@ async def post_webhook(call: Call) -> web.Response:
         raise
     marks = call.ids.marks
     try:
-        events = source.events_of(body, delivery, **marks)
+        events = source.events_of(body, delivery, received=received, **marks)
     except Unrecognised as error:
-        events = [unrecognised(name, error.reason, body, delivery, **marks)]
+        events = [unrecognised(name, error.reason, body, delivery, received, **marks)]
     unclear = any(isinstance(event, WebhookUnrecognised) for event in events)
     try:
         await _accept(call, events)
