@@ -1,111 +1,179 @@
-"""A dead letter on its way back: mended, checked, and sent to its own queue alone.
+"""A dead letter on its way back: edited, checked, and sent to its own queue alone.
 
-What is done here is done in the caller's transaction, or refused before anything is written.
+What is done here is done in the caller's transaction. Of several letters each is judged for
+itself: what can be done is done, and the rest is named with its reason.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
-import orjson
 from pamqp.commands import Basic
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import CATALOGUE
-from events.base import new_id, now
+from events.base import new_id as make_id
+from events.base import now
 from infra import outbox, topology
 from infra.delivery import KEY, REPLAYS, Delivery, receive
 from infra.errors import Permanent
-from infra.message import Message
+from infra.letter_content import CannotChange, Changes, Content, changed, with_id
+from infra.message import Message, fit, fit_text
 from infra.settings import Settings
-from infra.store.dead_letters import set_body, set_state
+from infra.store.dead_letters import read_body, set_content, set_state
+
+BODIES_BYTES = 1024 * 1024  # of the bodies that go into the outbox at a time
 
 
 class Refused(Exception):
     """It was not done, and why, in words for a person."""
 
 
-def edited(body: bytes, changes: Mapping[str, Any]) -> bytes:
-    """Set fields of a JSON body, by their dotted paths: ``data.clicks``.
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """A letter that was left as it is, and why."""
 
-    Raises ``ValueError`` when the body is no JSON object, a change names no field, or a
-    value is none that JSON has.
-    """
-    document = orjson.loads(body)
-    for path, value in changes.items():
-        *parents, name = path.split(".")
-        place = document
-        for parent in parents:
-            place = place.get(parent) if isinstance(place, dict) else None
-        if not isinstance(place, dict):
-            raise ValueError(f"{path!r} names no field of the event")  # noqa: TRY004 - of a person's input
-        place[name] = value
-    try:
-        return orjson.dumps(document)
-    except TypeError:
-        raise ValueError("a value is larger than JSON readers take") from None
+    letter: UUID
+    reason: str
 
 
-async def mend(
-    tx: AsyncConnection, row: RowMapping, body: bytes, by: str, settings: Settings
+@dataclass(frozen=True, slots=True)
+class How:
+    """How to replay: under a fresh id; also what the inbox may have forgotten."""
+
+    new_id: bool = False
+    force: bool = False
+
+
+async def edit(
+    tx: AsyncConnection, head: RowMapping, changes: Changes, by: str, settings: Settings
 ) -> str | None:
-    """Replace an open letter's body; tells what is still wrong with it. Raises ``Refused``."""
-    check_open([row])
-    await set_body(tx, row["id"], body, by)
-    limit = settings.max_event_bytes
-    return _what_is_wrong(row["queue"], row["routing_key"], row["properties"], body, limit)
+    """Change an open letter; tells what is still wrong with it.
+
+    Raises ``Refused`` for a letter that is not open, ``CannotChange`` for a change that cannot
+    be made.
+    """
+    if head["state"] != "open":
+        raise Refused(f"{head['id']} is {head['state']}")
+    limit, size = settings.max_event_bytes, head["body_bytes"]
+    if size <= limit:
+        before = await _content(tx, head)
+    elif changes.fields:
+        raise CannotChange(
+            "changes", f"the body has {size} bytes, the limit is {limit}: give a whole body"
+        )
+    else:  # it stays in the database
+        before = Content(b"", head["properties"], head["routing_key"])
+    content = changed(before, changes, limit)
+    await set_content(
+        tx,
+        head["id"],
+        by,
+        routing_key=content.routing_key,
+        properties=content.properties,
+        body=content.body if changes.touch_body else None,
+    )
+    if content.truncated:
+        return "only the beginning of its body is kept: it needs a whole body"
+    if size > limit and changes.body is None:
+        return f"the body has {size} bytes, the limit is {limit}"
+    return _what_is_wrong(head["queue"], content, limit)
 
 
 async def send_again(
-    tx: AsyncConnection,
-    rows: Sequence[RowMapping],
-    by: str,
-    settings: Settings,
-    *,
-    new_id: bool = False,
-    force: bool = False,
-) -> None:
-    """Send open letters to their own queues, once the transaction has committed.
+    tx: AsyncConnection, heads: Sequence[RowMapping], by: str, settings: Settings, how: How
+) -> list[Objection]:
+    """Send letters to their own queues, once the transaction has committed.
 
-    Raises ``Refused``, also for a letter that is older than the inbox remembers, unless
-    ``force``.
+    Gives those that are not sent, with the reason. A few bodies are in memory at a time.
     """
-    check_open(rows)
-    oldest = now() - timedelta(days=settings.inbox_days)
-    for row in rows:
-        if row["first_failed_at"] < oldest and not force:
-            raise Refused(
-                f"{row['id']} is older than the inbox remembers: it might take effect twice (force)"
-            )
-    await outbox.add(tx, [replay_message(row, new_id=new_id) for row in rows])
-    await set_state(tx, [row["id"] for row in rows], "replayed", by)
+    objections: list[Objection] = []
+    messages: list[Message] = []
+    for head in heads:
+        try:
+            messages.append(await _message_of(tx, head, settings, how))
+        except Refused as refused:
+            objections.append(Objection(head["id"], str(refused)))
+        if sum(len(message.body) for message in messages) > BODIES_BYTES:
+            await outbox.add(tx, messages)
+            messages = []
+    await outbox.add(tx, messages)
+    refused_ids = {objection.letter for objection in objections}
+    sent = [head["id"] for head in heads if head["id"] not in refused_ids]
+    await set_state(tx, sent, "replayed", by)
+    return objections
 
 
-async def give_up(tx: AsyncConnection, rows: Sequence[RowMapping], by: str) -> None:
-    """Give open letters up for good; they stay on file. Raises ``Refused``."""
-    check_open(rows)
-    await set_state(tx, [row["id"] for row in rows], "discarded", by)
+async def _message_of(
+    tx: AsyncConnection, head: RowMapping, settings: Settings, how: How
+) -> Message:
+    oldest = None if how.force else now() - timedelta(days=settings.inbox_days)
+    if reason := _why_not(head, settings, oldest):
+        raise Refused(reason)
+    content = await _content(tx, head)
+    try:
+        return replay_message(head, with_id(content, make_id()) if how.new_id else content)
+    except CannotChange as error:
+        raise Refused(f"{head['id']} cannot have a fresh id: {error.rule}") from error
 
 
-def check_open(rows: Sequence[RowMapping]) -> None:
-    """Raise ``Refused`` unless there are letters, and all of them are open."""
-    if not rows:
-        raise Refused("there is no such dead letter")
-    for row in rows:
-        if row["state"] != "open":
-            raise Refused(f"{row['id']} is {row['state']}")
+async def give_up(tx: AsyncConnection, heads: Sequence[RowMapping], by: str) -> list[Objection]:
+    """Give open letters up for good; they stay on file. Gives those that are not open."""
+    objections = [
+        Objection(head["id"], f"{head['id']} is {head['state']}")
+        for head in heads
+        if head["state"] != "open"
+    ]
+    await set_state(tx, [h["id"] for h in heads if h["state"] == "open"], "discarded", by)
+    return objections
 
 
-def _what_is_wrong(
-    queue: str, routing_key: str, properties: Mapping[str, Any], body: bytes, limit: int
-) -> str | None:
-    """Tell why a mended letter would not be decoded, or None."""
-    header = Basic.Properties(
-        content_type=properties["content_type"] or None,
-        headers={**properties["headers"], KEY: routing_key},
+def replay_message(head: RowMapping, content: Content) -> Message:
+    """Make the message that brings a letter back to its queue.
+
+    Its attempts begin at 0 again; how often it was replayed is remembered.
+    """
+    kept, replays = content.properties, head["replays"] + 1
+    return Message(
+        exchange=topology.BACK,
+        routing_key=head["queue"],
+        body=content.body,
+        message_id=f"replay:{head['id']}:{replays}",
+        type=fit_text(kept["type"] or "") or None,
+        correlation_id=fit(kept["correlation_id"] or "") or None,
+        content_type=fit_text(kept["content_type"] or "application/octet-stream"),
+        headers={**content.headers, KEY: content.routing_key, REPLAYS: replays},
     )
-    delivery = Delivery(0, queue, topology.BACK, queue, body, header, redelivered=False)
+
+
+def _why_not(head: RowMapping, settings: Settings, oldest: datetime | None) -> str | None:
+    """Tell why a letter cannot be replayed as it is, or None."""
+    name, size = head["id"], head["body_bytes"]
+    kept: Mapping[str, Any] = head["properties"]
+    if head["state"] != "open":
+        return f"{name} is {head['state']}"
+    if kept.get("body_truncated"):
+        return (
+            f"{name} has only the first {size} of {kept.get('body_length')} bytes of its body:"
+            " edit it first"
+        )
+    if size > settings.max_event_bytes:
+        return f"{name} has {size} bytes, the limit is {settings.max_event_bytes}: edit it first"
+    if oldest is not None and head["first_failed_at"] < oldest:
+        return f"{name} is older than the inbox remembers: it might take effect twice (force)"
+    return None
+
+
+def _what_is_wrong(queue: str, content: Content, limit: int) -> str | None:
+    """Tell why an edited letter would not be decoded, or None."""
+    header = Basic.Properties(
+        content_type=fit_text(content.properties["content_type"] or "") or None,
+        headers={**content.headers, KEY: content.routing_key},
+    )
+    delivery = Delivery(0, queue, topology.BACK, queue, content.body, header, redelivered=False)
     try:
         receive(delivery, CATALOGUE, limit)
     except Permanent as error:
@@ -113,29 +181,5 @@ def _what_is_wrong(
     return None
 
 
-def replay_message(row: RowMapping, *, new_id: bool = False) -> Message:
-    """Make the message that brings a letter back to its queue.
-
-    Its attempts begin anew; how often it was replayed is remembered. ``new_id`` gives the
-    event a fresh id, for a letter that died because its id was used for another event.
-    """
-    body: bytes = row["body"]
-    kept = row["properties"]
-    return Message(
-        exchange=topology.BACK,
-        routing_key=row["queue"],
-        body=_with_new_id(body) if new_id else body,
-        message_id=f"replay:{row['id']}:{row['replays'] + 1}",
-        type=kept["type"] or None,
-        correlation_id=kept["correlation_id"] or None,
-        content_type=kept["content_type"] or "application/octet-stream",
-        headers={
-            **kept["headers"],
-            KEY: row["routing_key"],
-            REPLAYS: row["replays"] + 1,
-        },
-    )
-
-
-def _with_new_id(body: bytes) -> bytes:
-    return orjson.dumps({**orjson.loads(body), "id": new_id()})
+async def _content(tx: AsyncConnection, head: RowMapping) -> Content:
+    return Content(await read_body(tx, head["id"]), head["properties"], head["routing_key"])

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from schemas.base import Frozen, Lenient
 
@@ -43,29 +43,58 @@ class DeadLetter(LetterEntry):
     body: str | None
 
 
+Texts = Annotated[dict[str, str | None], Field(min_length=1, max_length=100)]
+
+
 class LetterPatch(Lenient):
-    """The body of ``PATCH``: single fields by their dotted paths, or the whole body as text."""
+    """The body of ``PATCH``: fields of the event by their dotted paths, or the body as text.
+
+    ``headers`` and ``properties`` of the message may be given alone or beside them; one that is
+    null is removed.
+    """
 
     changes: Annotated[dict[str, Any] | None, Field(min_length=1, max_length=100)] = None
     body: str | None = None
+    headers: Texts | None = None
+    properties: Texts | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.changes is None) == (self.body is None):
+    def _says_something(self) -> Self:
+        if self.changes is not None and self.body is not None:
             message = "give either changes or body"
+            raise ValueError(message)
+        if (self.changes, self.body, self.headers, self.properties) == (None,) * 4:
+            message = "give changes or body, headers or properties"
             raise ValueError(message)
         return self
 
 
 class Mended(Frozen):
-    """What is still wrong with a mended letter, in words; None when it would be decoded."""
+    """What is still wrong with an edited letter, in words; None when it would be decoded."""
 
     id: UUID
     wrong: str | None
 
 
+class LeftOut(Frozen):
+    """A letter that was left as it is, and why."""
+
+    id: UUID
+    reason: str
+
+
 class Handled(Frozen):
-    """How many letters were replayed or discarded, and whether more may be waiting for it."""
+    """How many letters were replayed or discarded, and which were left as they are.
+
+    ``more`` tells whether letters are left that were not looked at; ``next`` is then the value
+    of ``after`` to go on with. ``refused`` and ``next`` are left out where they say nothing.
+    """
 
     count: int
     more: bool
+    refused: tuple[LeftOut, ...] = ()
+    next: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value not in (None, [], ())}

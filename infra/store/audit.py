@@ -4,26 +4,41 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.audit import AuditRecorded
 from infra.tables import audit
 from schemas.audit import Act
 
+# A transaction whose end nobody knows holds the lock until it has ended, one way or the other.
+LOCK = text("select pg_advisory_xact_lock(hashtextextended(cast(:id as text), 0))")
 
-async def insert_acts(tx: AsyncConnection, acts: Sequence[AuditRecorded]) -> None:
-    """Add what was done, in the transaction that did it."""
+
+async def is_done(tx: AsyncConnection, act_id: UUID) -> bool:
+    """Tell whether an act was noted; a transaction that is about to note it is waited for.
+
+    The caller has the act to itself until its own transaction ends.
+    """
+    await tx.execute(LOCK, {"id": str(act_id)})
+    found = await tx.execute(select(audit.c.id).where(audit.c.id == act_id))
+    return found.first() is not None
+
+
+async def insert_acts(
+    tx: AsyncConnection, acts: Sequence[AuditRecorded], ids: Sequence[UUID] = ()
+) -> None:
+    """Add what was done, in the transaction that did it, under ``ids`` or fresh ones."""
     if not acts:
         return
     rows = [
         {
-            "id": uuid4(),
+            "id": act_id,
             "at": act.time,
             **act.data.model_dump(),
             "correlation_id": act.correlationid,
         }
-        for act in acts
+        for act, act_id in zip(acts, ids or [uuid4() for _ in acts], strict=True)
     ]
     await tx.execute(insert(audit), rows)
 

@@ -1,12 +1,13 @@
 """Dead letters in Postgres: filed, looked at, mended, replayed, discarded."""
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import RowMapping, func, select, text
+from sqlalchemy import ColumnElement, RowMapping, func, literal, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.letters import Letter
@@ -33,27 +34,38 @@ MARK_OPERATIONS = text("""
         set state = excluded.state, error = excluded.error, updated_at = now()
         where operations.state = 'pending'
 """)
-SELECT = """
-    select *, created_at as filed_at from dead_letters
-    where (cast(:state as text) is null or state = :state)
-      and (cast(:queue as text) is null or queue = :queue)
-      and (cast(:fingerprint as text) is null or fingerprint = :fingerprint)
-      and (cast(:prefix as text) is null or cast(id as text) like :prefix)
-      and (cast(:largest as int) is null or octet_length(body) <= :largest)
-    order by first_failed_at, id limit :most
-"""
-FIND = text(SELECT)
-FIND_FOR_UPDATE = text(f"{SELECT} for update")
+COUNT_OPEN = text("select queue, count(*) from dead_letters where state = 'open' group by queue")
 SET_STATE = text("""
     update dead_letters set state = :state, acted_at = now(), acted_by = :by
     where id = any(cast(:ids as uuid[]))
 """)
-SET_BODY = text("""
-    update dead_letters set body = :body, acted_at = now(), acted_by = :by where id = :id
+SET_CONTENT = text("""
+    update dead_letters set routing_key = :routing_key, properties = cast(:properties as jsonb),
+                            body = :body, acted_at = now(), acted_by = :by
+    where id = :id
 """)
-COUNT_OPEN = text("select queue, count(*) from dead_letters where state = 'open' group by queue")
+SET_PROPERTIES = text("""
+    update dead_letters set routing_key = :routing_key, properties = cast(:properties as jsonb),
+                            acted_at = now(), acted_by = :by
+    where id = :id
+""")
+READ_BODY = text("select body from dead_letters where id = :id")
+FORGET = text("""
+    delete from dead_letters where id in (
+        select id from dead_letters
+        where state <> 'open' and acted_at < now() - make_interval(days => :days)
+        limit :most for update skip locked
+    )
+""")
 
-ANY_NUMBER = 1_000_000
+BODY_BYTES = func.octet_length(dead_letters.c.body).label("body_bytes")
+# All but the body, which may be larger than everything else together.
+HEAD = (
+    *(column for column in dead_letters.c if column.name not in ("body", "created_at")),
+    dead_letters.c.created_at.label("filed_at"),
+    BODY_BYTES,
+)
+IN_ORDER = (dead_letters.c.first_failed_at, dead_letters.c.id)
 
 
 async def file_letters(tx: AsyncConnection, letters: Sequence[Letter]) -> None:
@@ -82,49 +94,61 @@ async def mark_operations_dead(tx: AsyncConnection, letters: Sequence[Letter]) -
     )
 
 
-async def find_letters(
-    tx: AsyncConnection,
-    *,
-    state: str | None = None,
-    queue: str | None = None,
-    fingerprint: str | None = None,
-    prefix: str | None = None,
-    largest: int | None = None,
-    lock: bool = False,
-    most: int = ANY_NUMBER,
-) -> list[RowMapping]:
-    """Find letters, the oldest failure first.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which letters are meant: those of a state, a queue, a fingerprint; None is any."""
 
-    ``prefix`` is the beginning of an id, ``largest`` the size of the largest body in bytes.
+    state: str | None = None
+    queue: str | None = None
+    fingerprint: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Write it as conditions of a query."""
+        given = ((name, getattr(self, name)) for name in ("state", "queue", "fingerprint"))
+        return [dead_letters.c[name] == value for name, value in given if value is not None]
+
+
+async def find_letters(
+    tx: AsyncConnection, first: UUID, last: UUID, *, most: int = 2, lock: bool = False
+) -> list[RowMapping]:
+    """Find letters by a range of ids, without their bodies; ``lock`` keeps others from them."""
+    query = select(*HEAD).where(dead_letters.c.id.between(first, last)).limit(most)
+    rows = await tx.execute(query.with_for_update() if lock else query)
+    return list(rows.mappings())
+
+
+async def next_letters(
+    tx: AsyncConnection,
+    wanted: Wanted,
+    *,
+    after: tuple[datetime, UUID] | None = None,
+    filed_until: datetime | None = None,
+    most: int,
+    lock: bool = False,
+) -> list[RowMapping]:
+    """Read the next letters without their bodies, the oldest failure first.
+
+    ``after`` is the ``first_failed_at`` and ``id`` of the last one that was read.
     """
-    asked = {
-        "state": state,
-        "queue": queue,
-        "fingerprint": fingerprint,
-        "prefix": None if prefix is None else f"{prefix}%",
-        "largest": largest,
-        "most": most,
-    }
-    return list((await tx.execute(FIND_FOR_UPDATE if lock else FIND, asked)).mappings())
+    query = select(*HEAD).where(*wanted.conditions()).order_by(*IN_ORDER).limit(most)
+    if after is not None:
+        query = query.where(tuple_(*IN_ORDER) > tuple_(*map(literal, after)))
+    if filed_until is not None:
+        query = query.where(dead_letters.c.created_at <= filed_until)
+    rows = await tx.execute(query.with_for_update() if lock else query)
+    return list(rows.mappings())
 
 
 async def list_letters(
-    tx: AsyncConnection,
-    *,
-    state: str | None = None,
-    queue: str | None = None,
-    fingerprint: str | None = None,
-    page: int,
-    per_page: int,
+    tx: AsyncConnection, wanted: Wanted, *, page: int, per_page: int
 ) -> tuple[list[LetterEntry], int]:
     """Read a page (counted from 1) without bodies, the oldest first, and how many there are."""
-    wanted = {"state": state, "queue": queue, "fingerprint": fingerprint}
-    conditions = [dead_letters.c[name] == v for name, v in wanted.items() if v is not None]
+    conditions = wanted.conditions()
     counting = select(func.count()).select_from(dead_letters).where(*conditions)
     query = (
         select(*(dead_letters.c[name] for name in LetterEntry.model_fields))
         .where(*conditions)
-        .order_by(dead_letters.c.first_failed_at, dead_letters.c.id)
+        .order_by(*IN_ORDER)
         .limit(per_page)
         .offset((page - 1) * per_page)
     )
@@ -133,14 +157,38 @@ async def list_letters(
     return [LetterEntry.model_validate(row, from_attributes=True) for row in rows], total
 
 
+async def read_body(tx: AsyncConnection, letter: UUID) -> bytes:
+    """Read a letter's body."""
+    body: bytes = (await tx.execute(READ_BODY, {"id": letter})).scalar_one()
+    return body
+
+
 async def set_state(tx: AsyncConnection, ids: Sequence[UUID], state: str, by: str) -> None:
     """Note what a person has done with letters: ``replayed``, ``discarded``, ``open``."""
     await tx.execute(SET_STATE, {"ids": list(ids), "state": state, "by": by})
 
 
-async def set_body(tx: AsyncConnection, letter: UUID, body: bytes, by: str) -> None:
-    """Replace a letter's body by the mended one."""
-    await tx.execute(SET_BODY, {"id": letter, "body": body, "by": by})
+async def set_content(
+    tx: AsyncConnection,
+    letter: UUID,
+    by: str,
+    *,
+    routing_key: str,
+    properties: Mapping[str, Any],
+    body: bytes | None,
+) -> None:
+    """Replace what a letter says; its body stays as it is where ``body`` is None."""
+    values = {"id": letter, "by": by, "routing_key": routing_key}
+    values["properties"] = orjson.dumps(properties).decode()
+    if body is None:
+        await tx.execute(SET_PROPERTIES, values)
+    else:
+        await tx.execute(SET_CONTENT, {**values, "body": body})
+
+
+async def forget_letters(tx: AsyncConnection, days: int, most: int = 1000) -> int:
+    """Delete letters that were replayed or discarded ``days`` ago; tells how many."""
+    return (await tx.execute(FORGET, {"days": days, "most": most})).rowcount
 
 
 async def count_open(tx: AsyncConnection) -> dict[str, int]:

@@ -78,4 +78,5 @@ operations = Table(
     created(),
     updated(),
     CheckConstraint("state in ('pending', 'done', 'refused', 'dead')", name="state"),
+    Index("operations_updated_at_idx", "updated_at", postgresql_using="brin"),
 )

@@ -79,6 +79,10 @@ dead_letters = Table(
     Column("acted_by", Text),
     created(),
     CheckConstraint("state in ('open', 'replayed', 'discarded')", name="state"),
-    Index(None, "state", "queue", "created_at"),
-    Index(None, "fingerprint"),
+    # One for each listing, in its order.
+    Index(None, "first_failed_at", "id"),
+    Index(None, "state", "first_failed_at", "id"),
+    Index(None, "queue", "state", "first_failed_at", "id"),
+    Index(None, "fingerprint", "state", "first_failed_at", "id"),
+    Index("dead_letters_handled_idx", "acted_at", postgresql_where=text("state <> 'open'")),
 )

@@ -6,6 +6,7 @@ transaction of the act, as the auth worker does. A refused act is noted like any
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +15,7 @@ from events.audit import AuditEntry
 from infra import outbox
 from infra.message import message_of
 from infra.store.accounts import find_admin
-from infra.store.audit import insert_acts
+from infra.store.audit import insert_acts, is_done
 from workers.ingress.gate import Call
 from workers.ingress.refusals import Refusal, forbidden
 from workers.ingress.sealed import SOURCE
@@ -26,19 +27,27 @@ Deed = Callable[[AsyncConnection], Awaitable[T]]
 async def carry_out(call: Call, action: str, subject: str, deed: Deed[T]) -> T:
     """Do it and note it, in one transaction; gives what the deed gives.
 
+    A transaction whose commit got lost is tried again, and then finds in the audit log that it
+    was done.
+
     Raises the ``Refusal`` that the deed raises, which must come before its writes, or 403;
     ``Outage`` when Postgres is gone.
     """
+    act_id = uuid4()
+    results: list[T | Refusal] = []
 
     async def run(tx: AsyncConnection) -> T | Refusal:
+        if await is_done(tx, act_id):
+            return results[-1]
         try:
             if await find_admin(tx, call.caller.account) is None:
                 raise forbidden("Your account may not do this.")
             result: T | Refusal = await deed(tx)
         except Refusal as refusal:
             result = refusal
+        results.append(result)
         act = _act(call, action, subject, result)
-        await insert_acts(tx, [act])
+        await insert_acts(tx, [act], [act_id])
         await outbox.add(tx, [message_of(act)])
         return result
 

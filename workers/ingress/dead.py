@@ -1,12 +1,13 @@
-"""Dead letters over HTTP: list, show, mend, replay, discard, as ``python -m infra.dead`` does.
+"""Dead letters over HTTP: list, show, edit, replay, discard, as ``python -m infra.dead`` does.
 
-What is asked of a queue concerns the oldest ``MOST`` of its open letters that are no larger than
-an event may be; the answer says whether there may be more. So a request needs a bounded
-amount of memory, whatever has died.
+What is asked of a queue concerns the oldest ``MOST`` of its open letters, or fewer large ones;
+what cannot be done is named with its reason, and the answer says whether there are more and
+where to go on. So a request needs a bounded amount of memory and time, whatever has died.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -17,11 +18,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra import replay
 from infra.errors import Outage
-from infra.replay import Refused
-from infra.settings import Settings
-from infra.store.dead_letters import find_letters, list_letters
+from infra.letter_content import CannotChange, Changes
+from infra.replay import How, Objection, Refused
+from infra.store.dead_letters import (
+    Wanted,
+    find_letters,
+    list_letters,
+    next_letters,
+    read_body,
+)
 from schemas.base import Frozen, Text
-from schemas.dead_letters import DeadLetter, Handled, LetterEntry, LetterPatch, LetterState, Mended
+from schemas.dead_letters import (
+    DeadLetter,
+    Handled,
+    LeftOut,
+    LetterEntry,
+    LetterPatch,
+    LetterState,
+    Mended,
+)
+from schemas.escaping import escaped_json
 from workers.ingress.acts import Deed, carry_out
 from workers.ingress.body import read_id, read_model, read_query
 from workers.ingress.envelope import success
@@ -30,8 +46,13 @@ from workers.ingress.paging import PageQuery, answer_page
 from workers.ingress.refusals import Detail, Refusal, invalid, not_found, unavailable
 
 MOST = 200  # letters in one request
+PAGE = 50  # letters that are read at a time
+MOST_BYTES = 16 * 1024 * 1024  # of the bodies that one request sends
 QUEUE = re.compile(r"[a-z0-9_.-]{1,100}", re.ASCII)
 WHAT = "dead letter"
+
+Act = Callable[[AsyncConnection, Sequence[RowMapping]], Awaitable[list[Objection]]]
+Place = tuple[datetime, UUID]  # a letter's place in the order of listing
 
 Fingerprint = Annotated[Text, Field(max_length=100)]
 
@@ -44,9 +65,13 @@ class DeadQuery(PageQuery):
 
 
 class DiscardQuery(Frozen):
-    """Which letters of a queue are meant: all open ones, or those of one fingerprint."""
+    """Which letters of a queue are meant: all open ones, or those of one fingerprint.
+
+    ``after`` goes on where an earlier answer (``next``) has ended.
+    """
 
     fingerprint: Fingerprint | None = None
+    after: Annotated[Text, Field(max_length=100)] | None = None
 
 
 class HowQuery(Frozen):
@@ -72,32 +97,40 @@ async def get_dead_queue(call: Call) -> web.Response:
 
 async def get_dead_letter(call: Call) -> web.Response:
     """Answer all that is known of a dead letter."""
-    settings = call.gate.resources.settings
     queue, letter_id = _queue(call), read_id(call.request, WHAT)
+    most = call.gate.resources.settings.max_body_bytes
 
-    async def find(tx: AsyncConnection) -> list[RowMapping]:
-        return await find_letters(tx, queue=queue, prefix=str(letter_id))
+    async def find(tx: AsyncConnection) -> DeadLetter:
+        head = await _find(tx, queue, letter_id)
+        body = await read_body(tx, letter_id) if head["body_bytes"] <= most else None
+        text = None if body is None else body.decode(errors="backslashreplace")
+        values = {name: head[name] for name in DeadLetter.model_fields if name != "body"}
+        return DeadLetter.model_validate({**values, "body": text})
 
-    found = await call.read(find, "Dead letters")
-    if not found:
-        raise not_found(WHAT)
-    return success(call.request_id, _shown(found[0], settings.max_body_bytes))
+    return _readable(success(call.request_id, await call.read(find, "Dead letters")))
 
 
 async def patch_dead_letter(call: Call) -> web.Response:
-    """Mend a dead letter; the answer says what is still wrong with it."""
+    """Edit a dead letter; the answer says what is still wrong with it."""
     queue, letter_id = _queue(call), read_id(call.request, WHAT)
     patch = await read_model(call.request, LetterPatch)
     settings = call.gate.resources.settings
+    changes = Changes(
+        fields=patch.changes or {},
+        body=None if patch.body is None else patch.body.encode(),
+        headers=patch.headers or {},
+        properties=patch.properties or {},
+    )
 
-    async def mend(tx: AsyncConnection) -> Mended:
-        (row,) = await _find(tx, settings, queue, letter_id)
-        body = _mended(row["body"], patch)
-        return Mended(
-            id=letter_id, wrong=await replay.mend(tx, row, body, call.caller.name, settings)
-        )
+    async def edit(tx: AsyncConnection) -> Mended:
+        head = await _find(tx, queue, letter_id, lock=True)
+        try:
+            wrong = await replay.edit(tx, head, changes, call.caller.name, settings)
+        except CannotChange as error:
+            raise invalid([Detail(error.field, error.rule)]) from None
+        return Mended(id=letter_id, wrong=wrong)
 
-    return await _carry_out(call, "edit", str(letter_id), mend)
+    return await _carry_out(call, "edit", str(letter_id), edit)
 
 
 async def replay_dead_letter(call: Call) -> web.Response:
@@ -122,37 +155,73 @@ async def discard_dead_queue(call: Call) -> web.Response:
 
 async def _list(call: Call, queue: str | None) -> web.Response:
     query = read_query(call.request, DeadQuery)
-    wanted = {**query.model_dump(), "state": None if query.state == "all" else query.state}
+    state = None if query.state == "all" else query.state
+    wanted = Wanted(state, queue, query.fingerprint)
 
     async def find(tx: AsyncConnection) -> tuple[Sequence[LetterEntry], int]:
-        return await list_letters(tx, queue=queue, **wanted)
+        return await list_letters(tx, wanted, page=query.page, per_page=query.per_page)
 
-    return await answer_page(call, query, find, "Dead letters")
+    return _readable(await answer_page(call, query, find, "Dead letters"))
 
 
 async def _replay(call: Call, letter_id: UUID | None) -> web.Response:
-    queue, asked = _queue(call), read_query(call.request, ReplayQuery)
+    asked = read_query(call.request, ReplayQuery)
+    how = How(new_id=asked.new_id, force=asked.force)
     settings, by = call.gate.resources.settings, call.caller.name
 
-    async def send(tx: AsyncConnection) -> Handled:
-        rows = await _find(tx, settings, queue, letter_id, asked.fingerprint)
-        how = {"new_id": asked.new_id, "force": asked.force}
-        await replay.send_again(tx, rows, by, settings, **how)
-        return Handled(count=len(rows), more=len(rows) == MOST)
+    async def send(tx: AsyncConnection, heads: Sequence[RowMapping]) -> list[Objection]:
+        return await replay.send_again(tx, heads, by, settings, how)
 
-    return await _carry_out(call, "replay", str(letter_id or queue), send)
+    return await _act(call, "replay", letter_id, asked, send)
 
 
 async def _discard(call: Call, letter_id: UUID | None) -> web.Response:
-    queue, asked = _queue(call), read_query(call.request, DiscardQuery)
-    settings = call.gate.resources.settings
+    asked = read_query(call.request, DiscardQuery)
 
-    async def discard(tx: AsyncConnection) -> Handled:
-        rows = await _find(tx, settings, queue, letter_id, asked.fingerprint)
-        await replay.give_up(tx, rows, call.caller.name)
-        return Handled(count=len(rows), more=len(rows) == MOST)
+    async def discard(tx: AsyncConnection, heads: Sequence[RowMapping]) -> list[Objection]:
+        return await replay.give_up(tx, heads, call.caller.name)
 
-    return await _carry_out(call, "discard", str(letter_id or queue), discard)
+    return await _act(call, "discard", letter_id, asked, discard)
+
+
+async def _act(
+    call: Call, verb: str, letter_id: UUID | None, asked: DiscardQuery, act: Act
+) -> web.Response:
+    """Act on a letter, or on the next open ones of a queue."""
+    queue = _queue(call)
+    wanted, after = Wanted("open", queue, asked.fingerprint), _place(asked.after)
+
+    async def run(tx: AsyncConnection) -> Handled:
+        if letter_id is None:
+            return await _act_on_next(tx, wanted, after, act)
+        objections = await act(tx, [await _find(tx, queue, letter_id, lock=True)])
+        if objections:
+            raise Refused(objections[0].reason)
+        return Handled(count=1, more=False)
+
+    return await _carry_out(call, verb, str(letter_id or queue), run)
+
+
+async def _act_on_next(
+    tx: AsyncConnection, wanted: Wanted, after: Place | None, act: Act
+) -> Handled:
+    """Act on letters page by page, until enough were looked at; names what is not done."""
+    first, looked_at, size = after, 0, 0
+    refused: list[LeftOut] = []
+    more = True
+    while more and looked_at < MOST and size < MOST_BYTES:
+        heads = await next_letters(tx, wanted, after=after, most=PAGE, lock=True)
+        more = len(heads) == PAGE
+        if not heads:
+            break
+        refused += [LeftOut(id=o.letter, reason=o.reason) for o in await act(tx, heads)]
+        after = (heads[-1]["first_failed_at"], heads[-1]["id"])
+        looked_at += len(heads)
+        size += sum(head["body_bytes"] for head in heads)
+    if not looked_at and first is None:
+        raise not_found(WHAT)
+    end = f"{after[0].isoformat()}_{after[1]}".replace("+00:00", "Z") if more and after else None
+    return Handled(count=looked_at - len(refused), more=more, refused=tuple(refused), next=end)
 
 
 async def _carry_out(call: Call, verb: str, subject: str, deed: Deed[Frozen]) -> web.Response:
@@ -163,34 +232,41 @@ async def _carry_out(call: Call, verb: str, subject: str, deed: Deed[Frozen]) ->
             raise Refusal(409, "CONFLICT", f"It was not done: {refused}.") from None
 
     try:
-        return success(call.request_id, await carry_out(call, f"dead_letter.{verb}", subject, run))
+        done = await carry_out(call, f"dead_letter.{verb}", subject, run)
     except Outage:
         raise unavailable("Dead letters cannot be changed right now.") from None
+    return _readable(success(call.request_id, done))
 
 
 async def _find(
-    tx: AsyncConnection,
-    settings: Settings,
-    queue: str,
-    letter_id: UUID | None,
-    fingerprint: str | None = None,
-) -> list[RowMapping]:
-    """Find and lock a letter, whatever its state, or the first open ones of a queue."""
-    if letter_id is not None:
-        found = await find_letters(tx, queue=queue, prefix=str(letter_id), lock=True)
-    else:
-        found = await find_letters(
-            tx,
-            state="open",
-            queue=queue,
-            fingerprint=fingerprint,
-            largest=settings.max_event_bytes,
-            lock=True,
-            most=MOST,
-        )
-    if not found:
+    tx: AsyncConnection, queue: str, letter_id: UUID, *, lock: bool = False
+) -> RowMapping:
+    """Find a letter of a queue, whatever its state; raises a ``Refusal`` (404)."""
+    found = await find_letters(tx, letter_id, letter_id, lock=lock)
+    if not found or found[0]["queue"] != queue:
         raise not_found(WHAT)
-    return found
+    return found[0]
+
+
+def _place(after: str | None) -> Place | None:
+    """Read where to go on; raises a ``Refusal`` (400)."""
+    if after is None:
+        return None
+    moment, _, letter = after.partition("_")
+    try:
+        place = (datetime.fromisoformat(moment), UUID(letter))
+    except ValueError:
+        place = None
+    if place is None or place[0].tzinfo is None:
+        raise invalid([Detail("after", "must be next of an earlier answer")])
+    return place
+
+
+def _readable(response: web.Response) -> web.Response:
+    """Escape in an answer what has no place on a terminal; publishers have written some of it."""
+    if isinstance(response.body, bytes):
+        response.body = escaped_json(response.body)
+    return response
 
 
 def _queue(call: Call) -> str:
@@ -198,18 +274,3 @@ def _queue(call: Call) -> str:
     if not QUEUE.fullmatch(name):
         raise not_found("queue")
     return name
-
-
-def _mended(body: bytes, patch: LetterPatch) -> bytes:
-    if patch.changes is None:
-        return (patch.body or "").encode()
-    try:
-        return replay.edited(body, patch.changes)
-    except ValueError:
-        message = "must be values of JSON for places that the letter's body, a JSON object, has"
-        raise invalid([Detail("changes", message)]) from None
-
-
-def _shown(row: RowMapping, most: int) -> DeadLetter:
-    body = row["body"].decode(errors="backslashreplace") if len(row["body"]) <= most else None
-    return DeadLetter.model_validate({**{n: row[n] for n in DeadLetter.model_fields}, "body": body})

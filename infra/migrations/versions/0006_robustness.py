@@ -3,6 +3,8 @@
 Revision 0006, after 0005.
 """
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -18,9 +20,13 @@ def upgrade() -> None:
     _add_ordering_keys()
     _add_status_checks()
     _make_tables_of_queues()
+    _index_letters()
+    _index_operations()
 
 
 def downgrade() -> None:
+    _drop_index_of_operations()
+    _drop_indexes_of_letters()
     _drop_tables_of_queues()
     _drop_status_checks()
     _drop_ordering_keys()
@@ -94,3 +100,51 @@ def _make_tables_of_queues() -> None:
 def _drop_tables_of_queues() -> None:
     for table in ("write_probes", "suspects", "stopped_queues"):
         op.drop_table(table)
+
+
+LETTER_ORDER = ("first_failed_at", "id")
+LETTER_INDEXES: tuple[tuple[str, ...], ...] = (
+    LETTER_ORDER,
+    ("state", *LETTER_ORDER),
+    ("queue", "state", *LETTER_ORDER),
+    ("fingerprint", "state", *LETTER_ORDER),
+)
+OLD_LETTER_INDEXES: tuple[tuple[str, ...], ...] = (
+    ("fingerprint",),
+    ("state", "queue", "created_at"),
+)
+
+
+def _index_letters() -> None:
+    """Let each listing of dead letters read an index in its order."""
+    for columns in OLD_LETTER_INDEXES:
+        op.drop_index(_name_of_index(columns), "dead_letters")
+    for columns in LETTER_INDEXES:
+        op.create_index(_name_of_index(columns), "dead_letters", list(columns))
+    handled = sa.text("state <> 'open'")
+    op.create_index(
+        "dead_letters_handled_idx", "dead_letters", ["acted_at"], postgresql_where=handled
+    )
+
+
+def _drop_indexes_of_letters() -> None:
+    op.drop_index("dead_letters_handled_idx", "dead_letters")
+    for columns in LETTER_INDEXES:
+        op.drop_index(_name_of_index(columns), "dead_letters")
+    for columns in OLD_LETTER_INDEXES:
+        op.create_index(_name_of_index(columns), "dead_letters", list(columns))
+
+
+def _name_of_index(columns: Sequence[str]) -> str:
+    return f"dead_letters_{'_'.join(columns)}_idx"
+
+
+def _index_operations() -> None:
+    """Let the relay find the operations that are old enough to be deleted."""
+    op.create_index(
+        "operations_updated_at_idx", "operations", ["updated_at"], postgresql_using="brin"
+    )
+
+
+def _drop_index_of_operations() -> None:
+    op.drop_index("operations_updated_at_idx", "operations")

@@ -202,20 +202,57 @@ async def test_the_letters_of_a_queue_are_replayed_and_discarded_by_fingerprint(
     ]
 
 
-async def test_of_many_letters_a_request_takes_some_and_leaves_those_larger_than_an_event(
+async def test_of_many_letters_a_request_takes_some_and_says_where_to_go_on(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine, settings: Settings
 ) -> None:
     large = letter(1, body=b"x" * (settings.max_event_bytes + 1))
     await file(engine, large, *(letter(number) for number in range(2, MOST + 5)))
-    answers = [
-        await client.post(f"{PATH}/{QUEUE}/discard", headers=admin.headers) for _ in range(2)
-    ]
-    assert [(await body_of(answer, 200))["data"] for answer in answers] == [
-        {"count": MOST, "more": True},
-        {"count": 3, "more": False},
-    ]
+    path = f"{PATH}/{QUEUE}/replay"
+    first = await body_of(await client.post(path, headers=admin.headers), 200)
+    assert first["data"]["count"] == MOST - 1
+    assert first["data"]["more"] is True
+    (refused,) = first["data"]["refused"]
+    assert refused["id"] == str(large.id)
+    assert f"the limit is {settings.max_event_bytes}" in refused["reason"]
+    query = {"after": first["data"]["next"]}
+    second = await body_of(await client.post(path, headers=admin.headers, params=query), 200)
+    assert second["data"] == {"count": 4, "more": False}
     left = await rows(engine, "select id from dead_letters where state = 'open'")
     assert left == [(large.id,)]
+    await error_of(await client.post(path, headers=admin.headers, params={"after": "x"}), 400)
+    discarded = await client.post(f"{PATH}/{QUEUE}/discard", headers=admin.headers)
+    assert (await body_of(discarded, 200))["data"] == {"count": 1, "more": False}
+
+
+async def test_what_cannot_be_replayed_is_named_and_holds_nothing_back(
+    client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
+) -> None:
+    forgotten = letter(1, first_failed_at=NOON - timedelta(days=31))
+    truncated = {**letter().properties, "body_truncated": True, "body_length": 10**8}
+    await file(
+        engine,
+        forgotten,
+        letter(2, body=b"[1]"),
+        letter(3, body=b"\xff"),
+        letter(4, properties=truncated),
+        letter(5),
+    )
+    path = f"{PATH}/{QUEUE}/replay?new_id=true"
+    done = (await body_of(await client.post(path, headers=admin.headers), 200))["data"]
+    assert done["count"] == 1
+    reasons = {UUID(one["id"]).int: one["reason"] for one in done["refused"]}
+    assert sorted(reasons) == [1, 2, 3, 4]
+    assert "older than the inbox remembers" in reasons[1]
+    assert "no JSON object" in reasons[2]
+    assert "no JSON object" in reasons[3]
+    assert "of 100000000 bytes" in reasons[4]
+    for number in (1, 2, 3, 4):
+        one = f"{PATH}/{QUEUE}/{UUID(int=number)}/replay?new_id=true"
+        refused = await error_of(await client.post(one, headers=admin.headers), 409)
+        assert reasons[number] in refused["message"]
+    assert await rows(engine, "select routing_key from outbox where exchange = 'adrelay.back'") == [
+        (QUEUE,)
+    ]
 
 
 async def test_a_letter_that_the_inbox_may_have_forgotten_wants_force(
@@ -238,6 +275,16 @@ async def test_a_letter_that_the_inbox_may_have_forgotten_wants_force(
         ({"changes": {"data.clicks.x": 1}}, "changes"),
         ({"changes": {"data.clicks": 2**80}}, "changes"),
         ({"body": 7}, "body"),
+        ({"body": "é" * 140_000}, "body"),
+        ({"changes": {"data.name": "x" * 300_000}}, "changes"),
+        ({"changes": {"": 1}}, "changes"),
+        ({"headers": {"x-adrelay-user": "adrelay-workers"}}, "headers"),
+        ({"headers": {"cloudEvents_id": "a\u001b[2J"}}, "headers"),
+        ({"headers": {"cloudEvents_id": ""}}, "headers"),
+        ({"headers": {"cloudEvents_id": "x" * 1001}}, "headers"),
+        ({"properties": {"reply_to": "amq.rabbitmq.reply-to.x"}}, "properties"),
+        ({"properties": {"content_type": "é" * 200}}, "properties"),
+        ({"properties": {"routing_key": None}}, "properties"),
     ],
 )
 async def test_a_patch_that_changes_nothing_or_cannot_be_made_is_400(
