@@ -9,14 +9,19 @@ import time
 from collections.abc import Callable, Sequence
 
 from infra.deploy import readiness, screen, system
+from infra.deploy.command_lock import command_lock
 from infra.deploy.env import env_file
 from infra.deploy.procfile import Process, planned
 from infra.deploy.services import chromium, docker
 from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.place import RUNNING as PLACE
 from infra.deploy.services.provide import install_missing, provide
+from infra.deploy.started import changed_settings
 from infra.deploy.supervisor import Supervisor
 from infra.settings import read_env_file
+
+# A closed terminal and a polite kill end a command as Ctrl-C does: what it began is taken back.
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def say(text: str) -> None:
@@ -26,14 +31,15 @@ def say(text: str) -> None:
 
 def run() -> int:
     """Run in the foreground until Ctrl-C; ends all that it has started."""
-    if system.running(PLACE):
-        say("it is running already ('make status' shows it, 'make down' ends it)")
-        return 1
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    PLACE.prepare()
-    Daemon(PLACE, system.SUPERVISOR).enter()
+    started = False
     try:
-        processes = system.start(PLACE, os.environ, say)
+        with command_lock(PLACE, "run", say):
+            if system.running(PLACE):
+                say("it is running already ('make status' shows it, 'make down' ends it)")
+                return 1
+            started = True
+            Daemon(PLACE, system.SUPERVISOR).enter()
+            processes = system.start(PLACE, os.environ, say)
         return asyncio.run(_foreground(processes))
     except KeyboardInterrupt:
         return 130
@@ -41,7 +47,8 @@ def run() -> int:
         say(str(error))
         return 1
     finally:
-        _stop_undisturbed()
+        if started:
+            _stop_undisturbed()
 
 
 async def _foreground(processes: Sequence[Process]) -> int:
@@ -62,7 +69,7 @@ async def _foreground(processes: Sequence[Process]) -> int:
 
 
 def _stop_undisturbed() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, *ENDING):
         signal.signal(number, signal.SIG_IGN)
     say("stopping")
     Daemon(PLACE, system.SUPERVISOR).leave()
@@ -73,10 +80,23 @@ def _stop_undisturbed() -> None:
 def up() -> int:
     """Run in the background; returns when every process is ready.
 
-    Where it runs already, servers that have died are started again, and nothing is stopped.
+    Where it runs already, servers that have died are started again, and nothing is stopped;
+    settings that it was not started with are refused.
     """
+    with command_lock(PLACE, "up", say):
+        return _up()
+
+
+def _up() -> int:
     already = system.running(PLACE) is not None
     if already:
+        changed = changed_settings(PLACE, os.environ, read_env_file(env_file(PLACE)))
+        if changed:
+            say(
+                f"it is running already, with another {' and '.join(changed)};"
+                " 'make down', then 'make up' again takes the new settings"
+            )
+            return 1
         provide(PLACE, {**os.environ, **read_env_file(env_file(PLACE))}, say)
     else:
         try:
@@ -87,7 +107,7 @@ def up() -> int:
         system.start_supervisor(PLACE, os.environ)
     try:
         asyncio.run(readiness.wait_until_ready(PLACE, planned(PLACE)))
-    except readiness.NotReady:
+    except BaseException:
         if not already:
             system.stop(PLACE)
         raise
@@ -97,8 +117,9 @@ def up() -> int:
 
 def down() -> int:
     """End what ``up`` or ``run`` has started; the data stays."""
-    started = time.monotonic()
-    system.stop(PLACE)
+    with command_lock(PLACE, "down", say):
+        started = time.monotonic()
+        system.stop(PLACE, say)
     say(f"stopped in {time.monotonic() - started:.1f} s")
     return 0
 
@@ -111,9 +132,10 @@ def status() -> int:
 
 def reset() -> int:
     """End it and delete its data, passwords and keys."""
-    system.stop(PLACE)
-    docker.stop(PLACE, remove=True)
-    PLACE.remove()
+    with command_lock(PLACE, "reset", say):
+        system.stop(PLACE, say)
+        docker.stop(PLACE, remove=True)
+        PLACE.remove()
     say("the data is deleted")
     return 0
 
@@ -151,6 +173,9 @@ def main() -> int:
     """Run one command."""
     parser = argparse.ArgumentParser(prog="python -m infra.deploy", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         return COMMANDS[parser.parse_args().command]()
     except (NotStarted, readiness.NotReady, RuntimeError) as error:

@@ -3,11 +3,11 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from infra.deploy.services.daemon import NotStarted
 from infra.deploy.services.place import CHECKOUT, Place
 from infra.deploy.services.ports import is_free
 
@@ -61,21 +61,31 @@ def planned(place: Place) -> list[Process]:
     return [Process(name, line, kept[name]) for name, line in commands().items() if name in kept]
 
 
-def plan(place: Place, wanted_url: str = "") -> list[Process]:
+def plan(
+    place: Place, wanted_port: int | None = None, say: Callable[[str], None] = lambda _: None
+) -> list[Process]:
     """Give every process its port: the one of the last start, else its own, else the next free.
 
-    ``wanted_url`` may ask for another port of the ingress (``http://127.0.0.1:8081``). Call it
-    while the processes do not run.
+    ``wanted_port`` asks for another port of the ingress; raises ``NotStarted`` when that is
+    taken. Call it while the processes do not run.
     """
     kept = {process.name: process.port for process in planned(place)}
     workers = [name for name in commands() if name not in OWN_PORTS]
     wanted = {name: FIRST_PROBE_PORT + index for index, name in enumerate(workers)}
     wanted |= OWN_PORTS | kept
-    if port := urlsplit(wanted_url).port:
-        wanted["web"] = port
-    chosen: dict[str, int] = {}
+    if wanted_port:
+        if not is_free(wanted_port):
+            raise NotStarted(
+                f"port {wanted_port} of ADRELAY_URL is taken by another program; name another port"
+            )
+        wanted["web"] = wanted_port
+    chosen = {"web": wanted_port} if wanted_port else {}
     for name in commands():
+        if name in chosen:
+            continue
         chosen[name] = _free_port(wanted[name], chosen.values())
+    if chosen["web"] != wanted["web"]:
+        say(f"port {wanted['web']} is taken by another program: the API takes {chosen['web']}")
     (place.state / "processes.json").write_text(json.dumps(chosen) + "\n")
     return planned(place)
 

@@ -65,10 +65,11 @@ class Supervisor:
             self._signal_all(signal.SIGTERM)
 
     def heed_signals(self) -> None:
-        """Stop on SIGTERM and SIGINT; call it on the running loop."""
+        """Stop on SIGTERM, SIGINT and SIGHUP; call it on the running loop."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(number, self.stop)
 
     async def run(self) -> None:
         """Keep everything running until ``stop``; returns when all processes have ended."""

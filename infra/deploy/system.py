@@ -15,6 +15,7 @@ from infra.deploy.services import prometheus
 from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.place import CHECKOUT, Account, Place
 from infra.deploy.services.provide import Servers, provide, withdraw
+from infra.deploy.started import URL, port_of, write_started
 from infra.deploy.status import end_survivors, forget
 from infra.settings import read_env_file
 
@@ -38,12 +39,14 @@ def start(place: Place, environment: Mapping[str, str], say: Say) -> list[Proces
 
     Raises ``NotStarted`` with the reason.
     """
+    wanted = port_of(environment.get(URL, ""))
     for name in end_survivors(place):
         say(f"ended {name}, left behind by an earlier supervisor")
     forget(place)
     servers = provide(place, environment, say)
-    processes = plan(place, environment.get("ADRELAY_URL", ""))
+    processes = plan(place, wanted, say)
     values = write_env(place, servers, processes, environment)
+    write_started(place, environment)
     _start_prometheus(place, servers, processes, say)
     for module, what in STEPS.items():
         say(what)
@@ -87,8 +90,8 @@ def start_supervisor(place: Place, environment: Mapping[str, str]) -> None:
     Daemon(place, SUPERVISOR).start(words, account, CHECKOUT, environment)
 
 
-def stop(place: Place) -> None:
+def stop(place: Place, say: Say = lambda _: None) -> None:
     """End the processes, then the servers."""
     Daemon(place, SUPERVISOR).stop(deadline=STOP_DEADLINE)
     end_survivors(place)
-    withdraw(place)
+    withdraw(place, say)

@@ -17,7 +17,8 @@ from typing import Any
 from infra.settings import read_env_file
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-TESTS = "test"
+# What other commands keep in the folder of the running system.
+OTHERS = ("test", "chaos", "bench", "venv.lock")
 ELSEWHERE = Path("/var/lib")
 PASSWORDS = (
     "RABBITMQ_OPERATOR_PASSWORD",
@@ -126,13 +127,14 @@ class Place:
         return known
 
     def remove(self) -> None:
-        """Delete the data of stopped servers and all else, but not the tests' place below."""
+        """Delete the data of stopped servers and all else, but not other commands' places below."""
         if self.data.is_symlink():
             shutil.rmtree(self.data.resolve(), ignore_errors=True)
         for entry in self.state.iterdir() if self.state.is_dir() else ():
+            if entry.name in OTHERS:
+                continue
             if entry.is_dir() and not entry.is_symlink():
-                if entry.name != TESTS:
-                    shutil.rmtree(entry)
+                shutil.rmtree(entry)
             else:
                 entry.unlink()
 

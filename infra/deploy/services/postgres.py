@@ -78,9 +78,13 @@ def start(place: Place, ports: Ports) -> Daemon:
 
 
 def _initialise(place: Place, account: Account, folder: Path, data: Path) -> None:
+    """Make the data directory: under another name until it is whole."""
+    draft = data.with_name("data.new")
+    for left in (draft, data):  # of a start that was killed
+        shutil.rmtree(left, ignore_errors=True)
     secret = folder / "password"
     write_private(secret, place.passwords()["POSTGRES_PASSWORD"], account)
-    words = ["-D", str(data), "-U", OWNER, "--auth=scram-sha-256", f"--pwfile={secret}"]
+    words = ["-D", str(draft), "-U", OWNER, "--auth=scram-sha-256", f"--pwfile={secret}"]
     words += ["--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
     done = subprocess.run(
         [_program("initdb"), *words],
@@ -95,8 +99,9 @@ def _initialise(place: Place, account: Account, folder: Path, data: Path) -> Non
     )
     secret.unlink()
     if done.returncode:
-        shutil.rmtree(data, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
         raise NotStarted(f"initdb failed: {done.stderr.strip()}")
+    draft.rename(data)
     if place.durable:
         os.sync()
 

@@ -1,13 +1,14 @@
 """The private servers of a place, together: started side by side, ended one after another."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 
 from infra.deploy.services import postgres, rabbitmq, redis
 from infra.deploy.services.daemon import Daemon
+from infra.deploy.services.orphans import end_orphans
 from infra.deploy.services.place import Place
 from infra.deploy.services.ports import Ports, choose_ports, kept_ports
 
@@ -35,12 +36,20 @@ class Private:
     ports: Ports
 
 
-def start_private(place: Place, variables: Sequence[str] = tuple(SERVERS)) -> Private:
+def start_private(
+    place: Place,
+    variables: Sequence[str] = tuple(SERVERS),
+    say: Callable[[str], None] = lambda _: None,
+) -> Private:
     """Start the servers of ``variables`` that do not run yet, and wait until all are ready.
+
+    A server in their folders that no pid file knows is ended first: two on the same data
+    destroy it.
 
     Raises ``NotStarted`` when one of them does not come up, ``RuntimeError`` without ports.
     """
     place.prepare()
+    end_orphans(place, _known(place), say)
     running = any(Daemon(place, name).pid() for name in ENDINGS)
     ports = (kept_ports(place) if running else None) or choose_ports(place)
     servers = [server for name, server in SERVERS.items() if name in variables]
@@ -51,11 +60,19 @@ def start_private(place: Place, variables: Sequence[str] = tuple(SERVERS)) -> Pr
     return Private(place, ports)
 
 
-def stop_private(place: Place) -> None:
-    """End every server of the place that was started here.
+def _known(place: Place) -> set[int]:
+    """List the processes that pid files know, Prometheus among them."""
+    folder = place.state / "run"
+    pids = (Daemon(place, file.stem).pid() for file in folder.glob("*.pid"))
+    return {pid for pid in pids if pid is not None}
+
+
+def stop_private(place: Place, say: Callable[[str], None] = lambda _: None) -> None:
+    """End every server of the place that was started here, also those that no pid file knows.
 
     RabbitMQ takes its time to say goodbye (six seconds), which disposable data is not worth.
     """
     for name, how in ENDINGS.items():
         hasty = name == rabbitmq.NAME and not place.durable
         Daemon(place, name).stop(signal.SIGKILL if hasty else how)
+    end_orphans(place, _known(place), say)

@@ -59,7 +59,7 @@ def provide(place: Place, environment: Mapping[str, str], say: Say) -> Servers:
     for name in wanted:
         how = "in a container" if name in contained else "private"
         say(f"{SERVERS[name].NAME}: {how}")
-    private = start_private(place, [name for name in wanted if name not in contained])
+    private = start_private(place, [name for name in wanted if name not in contained], say)
     if contained:
         docker.start(place, private.ports, [SERVERS[name].NAME for name in contained])
         for name in contained:
@@ -105,8 +105,8 @@ def _advice(missing: list[str]) -> str:
     )
 
 
-def withdraw(place: Place) -> None:
+def withdraw(place: Place, say: Say = lambda _: None) -> None:
     """End every server that was started here."""
     prometheus.stop(place)
-    stop_private(place)
+    stop_private(place, say)
     docker.stop(place)

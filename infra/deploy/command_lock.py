@@ -1,0 +1,75 @@
+"""One command at a time changes what runs in a place: up, run while it starts, down, reset."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TextIO
+
+from infra.deploy.services.daemon import NotStarted
+from infra.deploy.services.place import Place
+
+PATIENCE = 300.0  # seconds; a first start installs servers
+POLL = 0.2  # seconds
+NAME = "command.lock"
+
+
+@contextmanager
+def command_lock(
+    place: Place, command: str, say: Callable[[str], None], patience: float = PATIENCE
+) -> Iterator[None]:
+    """Hold the lock of a place; waits for the command that holds it, and says which that is.
+
+    Raises ``NotStarted`` when it is not to be had within ``patience`` seconds. The kernel gives
+    the lock of a process that was killed back.
+    """
+    end, told = time.monotonic() + patience, False
+    while True:
+        file = _open(place)
+        if _taken(file) and _is_current(file, place):
+            break
+        holder = _holder(file)
+        file.close()
+        if time.monotonic() > end:
+            raise NotStarted(f"{holder} does not come to an end; end it, then try again")
+        if not told:
+            say(f"waiting for {holder}")
+            told = True
+        time.sleep(POLL)
+    with file:
+        file.truncate(0)
+        since = datetime.now(UTC).strftime("%H:%M:%S")
+        file.write(f"'make {command}' (process {os.getpid()}, since {since} UTC)")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _open(place: Place) -> TextIO:
+    place.prepare()
+    return (place.state / "run" / NAME).open("a+")
+
+
+def _is_current(file: TextIO, place: Place) -> bool:
+    """Tell whether it is still the file of that name: ``reset`` deletes it."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), (place.state / "run" / NAME).stat())
+    except FileNotFoundError:
+        return False
+
+
+def _taken(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(file: TextIO) -> str:
+    file.seek(0)
+    return file.read() or "another command of this checkout"
