@@ -37,6 +37,10 @@ class Proxy:
     def url(self) -> SecretStr:
         return SecretStr(str(self._target.with_host("127.0.0.1").with_port(self.port)))
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Forward new connections to another server; those that stand stay where they are."""
+        self._target = self._target.with_host(host).with_port(port)
+
     def cut(self) -> None:
         self._refusing = True
         for writer in self._writers:

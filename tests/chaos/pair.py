@@ -1,0 +1,118 @@
+"""Two Postgres servers, a primary and its streaming standby, for one failover.
+
+A commit waits for the standby, so what was confirmed is on both. Nothing of them stays.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from signal import Signals
+
+from infra.deploy.services import postgres
+from infra.deploy.services.apart import apart
+from infra.deploy.services.daemon import environment
+from infra.deploy.services.place import Account, Place, account_of, write_private
+from infra.deploy.services.ports import Ports, choose_ports
+from infra.migrate import migrate_database
+from tests.chaos.servers import DATABASE, Servers, free_place, remove
+from tests.services import Services
+
+COPY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both servers; every call here blocks."""
+
+    primary: Servers
+    standby: Servers
+
+    def url(self, server: Servers) -> str:
+        """``DATABASE_URL`` of one of them."""
+        return postgres.url(server.services.place, server.services.ports)
+
+    def lose_primary(self) -> None:
+        """Kill the primary and let it come back as what it must be then: read-only."""
+        self.primary.kill(DATABASE, Signals.SIGQUIT)
+        account = account_of(postgres.NAME)
+        data = self.primary.services.place.folder(postgres.NAME, account) / "data"
+        write_private(data / "standby.signal", "", account)
+        self.primary.start(DATABASE)
+
+    def promote_standby(self) -> None:
+        """Let the standby be the primary, and no commit wait for anybody."""
+        self.standby.services.execute("select pg_promote(wait => true, wait_seconds => 60)")
+
+
+@contextmanager
+def open_pair() -> Iterator[Pair]:
+    """Start both on fresh data, migrated."""
+    with ExitStack() as held:
+        above = free_place(held)
+        places = [Place(above.state / name, durable=True) for name in ("first", "second")]
+        for place in places:
+            remove(place)
+        try:
+            yield _start(*places)
+        finally:
+            for place in places:
+                remove(place)
+            above.remove()
+
+
+def _start(first: Place, second: Place) -> Pair:
+    primary = _server(first, None)
+    primary.start(DATABASE)
+    postgres.provision(first, primary.services.ports)
+    apart(lambda: migrate_database(postgres.url(first, primary.services.ports)))
+    standby = _server(second, primary)
+    _copy(primary, standby)
+    standby.start(DATABASE)
+    # Written after the copy, which has to do without a standby of its own.
+    for statement in (
+        "alter system set synchronous_standby_names = '*'",
+        "select pg_reload_conf()",
+    ):
+        primary.services.execute(statement)
+    streaming = "select 1 from pg_stat_replication where state = 'streaming'"
+    standby.daemon(DATABASE).wait_until(lambda: bool(primary.services.execute(streaming)))
+    return Pair(primary, standby)
+
+
+def _server(place: Place, like: Servers | None) -> Servers:
+    place.prepare()
+    if like is not None:
+        words = like.services.place.passwords().items()
+        write_private(place.state / "passwords.env", "".join(f"{n}={v}\n" for n, v in words))
+    return Servers(Services(place, choose_ports(place), "", 0))
+
+
+def _copy(primary: Servers, standby: Servers) -> None:
+    """Copy the primary's data as a standby that streams from it."""
+    account: Account = account_of(postgres.NAME)
+    place, ports = standby.services.place, primary.services.ports
+    folder = place.folder(postgres.NAME, account)
+    binaries = postgres.binaries()
+    assert binaries is not None
+    password = primary.services.place.passwords()["POSTGRES_PASSWORD"]
+    words = ["-h", "127.0.0.1", "-p", str(ports.postgres), "-U", postgres.OWNER]
+    words += ["-D", str(folder / "data"), "-R", "-X", "stream", "-c", "fast"]
+    done = subprocess.run(  # noqa: S603 - fixed words of the tests
+        [str(binaries / "pg_basebackup"), *words],
+        cwd=folder,
+        env=environment(folder) | {"PGPASSWORD": password},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=COPY_SECONDS,
+        umask=0o077,
+        **account.popen,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def port_of(server: Servers) -> int:
+    """Give the port that a server listens on."""
+    ports: Ports = server.services.ports
+    return ports.postgres
