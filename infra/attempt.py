@@ -72,10 +72,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Runs batches of one subscription."""
+    """Runs batches of one subscription, each for ``seconds`` at a time."""
 
     subscription: Subscription
     resources: Resources
+    seconds: float = BATCH_SECONDS
 
     async def run(self, work: Work) -> Outcome:
         """Give every event of the batch its verdict.
@@ -84,10 +85,10 @@ class Attempt:
         infrastructure is gone or holds it up; it can be run again.
         """
         clock = asyncio.get_running_loop().time
-        until = clock() + BATCH_SECONDS
+        until = clock() + self.seconds
         while work.parts:
             if clock() > until:
-                raise Outage(f"a batch is not through after {BATCH_SECONDS:.0f} s")
+                raise Outage(f"a batch is not through after {self.seconds:.0f} s")
             parts = await self._run_part(work.parts[-1], work)
             work.parts[-1:] = reversed(parts)
         for item in work.conflicts:
