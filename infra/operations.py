@@ -12,6 +12,7 @@ bits: one operation has one spelling.
 
 import binascii
 import hmac
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -21,6 +22,8 @@ from uuid import UUID
 PREFIX = "op_"
 PART = 16  # bytes of each part
 LENGTH = len(PREFIX) + 4 * PART
+
+FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{{4 * PART}}}", re.ASCII)
 
 _NOBODY = bytes(PART)
 
@@ -68,6 +71,14 @@ def parse(key: bytes, text: str) -> OperationId | None:
         return None
     owner = signed[:PART]
     return OperationId(text, None if owner == _NOBODY else UUID(bytes=owner))
+
+
+def is_shaped(text: str) -> bool:
+    """Tell whether a text has the form of an operation id; whether it is genuine, ``parse`` tells.
+
+    A worker without the key uses it to tell operations from the events of upstream systems.
+    """
+    return FORM.fullmatch(text) is not None
 
 
 def campaign_id_of(operation_id: str) -> UUID:

@@ -82,6 +82,13 @@ class Settings(RateSettings):
     outbox_poll: Seconds = Field(default=0.5, description="The relay's look when no hint comes")
     outbox_lease: Seconds = Field(default=30, description="Life of a relay's claim on rows")
     inbox_days: int = Field(default=30, ge=1, description="How long a handled event id is known")
+    dead_letter_days: int = Field(
+        default=30, ge=1, description="A replayed or discarded dead letter is kept for so long"
+    )
+    operation_days: int = Field(
+        default=90, ge=30, description="The outcome of a write is kept for so long"
+    )
+    audit_days: int = Field(default=400, ge=1, description="The audit log is kept for so long")
 
     issuer: str = Field(default="https://adrelay.local", description="iss of access tokens")
     audience: str = Field(default="adrelay", description="aud of access tokens")

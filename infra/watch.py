@@ -12,7 +12,9 @@ from infra.errors import Outage
 from infra.isolation import forget_suspects
 from infra.link import Link, guarded
 from infra.resources import Resources
-from infra.store.dead_letters import count_open
+from infra.store.audit import forget_acts
+from infra.store.dead_letters import count_open, forget_letters
+from infra.store.operations import forget_operations
 from infra.store.sessions import forget_sessions, live_since
 from infra.store.stopped_queues import list_stops
 
@@ -51,13 +53,21 @@ async def watch(resources: Resources, stop: asyncio.Event) -> None:
 
 
 async def forget_handled(resources: Resources, stop: asyncio.Event) -> None:
-    """Delete inbox marks older than ``INBOX_DAYS`` and sessions long over, a few at a time."""
+    """Delete what was kept for long enough, a few rows at a time: nothing that is still open.
+
+    Inbox marks, sessions long over, replayed and discarded dead letters, operations that have
+    ended, and the audit log, each after its own number of days.
+    """
+    settings = resources.settings
     while not stop.is_set():
-        long_over = live_since(resources.settings, now()) - KEPT
+        long_over = live_since(settings, now()) - KEPT
         try:
             async with resources.engine.begin() as tx:
-                gone = await inbox.forget(tx, resources.settings.inbox_days)
+                gone = await inbox.forget(tx, settings.inbox_days)
                 gone += await forget_sessions(tx, long_over)
+                gone += await forget_letters(tx, settings.dead_letter_days)
+                gone += await forget_operations(tx, settings.operation_days)
+                gone += await forget_acts(tx, settings.audit_days)
                 await forget_suspects(tx)
         except (SQLAlchemyError, OSError) as error:
             log.warning("cannot clean the database", extra={"error": type(error).__name__})

@@ -1,4 +1,4 @@
-"""The audit log in Postgres: rows are added, and never changed."""
+"""The audit log in Postgres: rows are added and never changed, and deleted when they are old."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,6 +13,13 @@ from schemas.audit import Act
 
 # A transaction whose end nobody knows holds the lock until it has ended, one way or the other.
 LOCK = text("select pg_advisory_xact_lock(hashtextextended(cast(:id as text), 0))")
+
+FORGET = text("""
+    delete from audit where id in (
+        select id from audit where at < now() - make_interval(days => :days)
+        order by at limit :most for update skip locked
+    )
+""")
 
 
 async def is_done(tx: AsyncConnection, act_id: UUID) -> bool:
@@ -74,3 +81,8 @@ async def list_acts(
     )
     rows = await tx.execute(query)
     return [Act.model_validate(row, from_attributes=True) for row in rows], total.scalar_one()
+
+
+async def forget_acts(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
+    """Delete acts that were noted ``days`` ago; tells how many."""
+    return (await tx.execute(FORGET, {"days": days, "most": most})).rowcount

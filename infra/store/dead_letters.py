@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, RowMapping, func, literal, select, text, t
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.letters import Letter
+from infra.operations import is_shaped
 from infra.tables import dead_letters
 from schemas.dead_letters import LetterEntry
 
@@ -77,12 +78,14 @@ async def file_letters(tx: AsyncConnection, letters: Sequence[Letter]) -> None:
 
 
 async def mark_operations_dead(tx: AsyncConnection, letters: Sequence[Letter]) -> None:
-    """Let the operations whose events died say so."""
+    """Let the operations whose events died say so; what upstream systems publish is none."""
     errors = {
         letter.event_id: orjson.dumps({"code": letter.error_class, "message": letter.reason})
         for letter in letters
-        if letter.event_id
+        if letter.event_id and is_shaped(letter.event_id)
     }
+    if not errors:
+        return
     ids = sorted(errors)
     await tx.execute(
         MARK_OPERATIONS,

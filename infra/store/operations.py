@@ -19,6 +19,14 @@ PUT = text("""
         updated_at = now()
 """)
 
+FORGET = text("""
+    delete from operations where id in (
+        select id from operations
+        where state <> 'pending' and updated_at < now() - make_interval(days => :days)
+        limit :most for update skip locked
+    )
+""")
+
 
 async def find_operation(tx: AsyncConnection, operation_id: str) -> Operation | None:
     """Read an operation; None while no worker has written it."""
@@ -40,3 +48,8 @@ async def put_operations(tx: AsyncConnection, rows: Sequence[Operation]) -> None
     if rows:
         newest = {row.id: row.model_dump(mode="json") for row in rows}
         await tx.execute(PUT, {"rows": to_json(list(newest.values())).decode()})
+
+
+async def forget_operations(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
+    """Delete operations that came to an end ``days`` ago; tells how many."""
+    return (await tx.execute(FORGET, {"days": days, "most": most})).rowcount

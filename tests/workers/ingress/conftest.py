@@ -48,7 +48,7 @@ async def serving(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
     """Serve in this loop on a port of its own; yields a client of it."""
     own = as_user(INGRESS, settings).model_copy(update={"port": 0})
     async with (
-        open_ingress(own, asyncio.Event()) as port,
+        open_ingress(own, asyncio.Event()) as (port, _),
         aiohttp.ClientSession(
             f"http://127.0.0.1:{port}", timeout=aiohttp.ClientTimeout(total=PATIENCE)
         ) as client,
