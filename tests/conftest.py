@@ -11,7 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra.deploy.services.apart import apart
 from infra.resources import Resources, open_engine, open_redis, open_resources
 from infra.settings import Settings
+from tests.guardian import end_in_order, guard
 from tests.services import TESTER, Services, clean, open_services, open_settings, url_as
+
+
+def pytest_configure() -> None:
+    end_in_order()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _guarded(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Leave nothing running, however this session ends."""
+    guard(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,7 @@ def open_services() -> Iterator[Services]:
         finally:
             services.execute(f"drop database {services.template} with (force);")
             held.close()
-            _leave()
+            leave()
 
 
 def _is_alone() -> bool:
@@ -161,7 +161,8 @@ def _sweep(services: Services) -> None:
             services.execute(f"drop database {database} with (force)")
 
 
-def _leave() -> None:
+def leave() -> None:
+    """Stop the servers if nobody uses them any more."""
     if os.environ.get("ADRELAY_TEST_SERVICES") == "keep":
         return
     with lock("start", fcntl.LOCK_EX), lock("use", fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:

@@ -28,6 +28,7 @@ from infra.deploy.services.provide import provide, withdraw
 from infra.migrate import migrate_database
 from infra.settings import Settings
 from tests.bench.events import CAMPAIGNS
+from tests.guardian import end_in_order, guard
 from tests.processes import free_port
 from tests.services import TESTER, Services, as_user, environment, open_settings, url_as
 
@@ -97,6 +98,8 @@ def running() -> Iterator[Ports]:
     Raises ``RuntimeError`` while another bench of this checkout runs.
     """
     PLACE.prepare()
+    end_in_order()
+    guard()
     with ExitStack() as held:
         _take_turn(held)
         try:
