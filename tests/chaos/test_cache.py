@@ -1,9 +1,10 @@
-"""Faults of Redis, which holds hints and caches and never the truth: frozen, emptied, gone."""
+"""Faults of Redis, which holds hints and caches only: frozen, emptied, full, read-only, gone."""
 
 import asyncio
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.servers import CACHE
@@ -49,6 +50,37 @@ async def test_a_cache_that_stands_still_holds_nothing_up(nemesis: Nemesis) -> N
         return len(frozen) > 0
 
     await nemesis.strike("Redis SIGSTOP", freeze)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("word", ["OOM", "READONLY"])
+async def test_a_cache_that_takes_no_writes_holds_nothing_up(nemesis: Nemesis, word: str) -> None:
+    async def refuse() -> bool:
+        async with Redis.from_url(_url(nemesis)) as client:
+            await _spoil(client, word)
+            try:
+                with pytest.raises(ResponseError) as refused:
+                    await client.set("chaos", "here")
+                await nemesis.goes_on(15)
+            finally:
+                await _mend(client, word)
+            return word in str(refused.value) or isinstance(refused.value, OutOfMemoryError)
+
+    await nemesis.strike(f"Redis {word}", refuse)
+
+
+async def _spoil(client: Redis, word: str) -> None:
+    if word == "OOM":
+        await client.config_set("maxmemory", 1)
+    else:
+        await client.replicaof("127.0.0.1", "9")
+
+
+async def _mend(client: Redis, word: str) -> None:
+    if word == "OOM":
+        await client.config_set("maxmemory", 0)
+    else:
+        await client.replicaof("NO", "ONE")
 
 
 def _url(nemesis: Nemesis) -> str:
