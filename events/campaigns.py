@@ -18,10 +18,13 @@ class CampaignRequest(Event):
     """A wish about a campaign; ``ownerid`` is the account it is made for.
 
     ``ownerid`` is an extension attribute that the ingress sets; without it a campaign
-    belongs to nobody but the admins, and a change is made in an admin's name.
+    belongs to nobody but the admins, and a change is made in an admin's name. ``actorid`` is
+    the account whose access token asked for it: what it may do is found out when it is done.
+    The ingress sets it; it counts in events from ``urn:adrelay:api`` alone.
     """
 
     ownerid: Attribute | None = None
+    actorid: Attribute | None = None
 
 
 class CampaignCreation(Data):

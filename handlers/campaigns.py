@@ -16,6 +16,7 @@ from uuid import UUID
 from events import CampaignCreateRequested, CampaignStatusReported, CampaignUpdateRequested
 from events.base import Event
 from handlers import reports, wishes
+from handlers.actors import Owner, owners_now
 from handlers.reports import News, Push
 from handlers.wishes import API, Wish, campaign_id_of
 from infra.cache import put_campaigns
@@ -26,27 +27,32 @@ from infra.store.campaigns import StoredCampaign, resolve_campaigns
 from infra.store.changes import insert_campaigns, lock_campaigns, update_campaigns
 from infra.store.operations import put_operations
 from schemas.base import Platform
+from schemas.operations import OperationError
 
 # So long after its first delivery a change waits for the creation that it may have overtaken.
 PATIENCE = timedelta(seconds=5)
 # A report may overtake the push that gives its campaign a platform id.
 UNKNOWN_WITHIN = 600.0  # seconds
 
-OwnedWish = tuple[Wish, UUID | None]
+OwnedWish = tuple[Wish, Owner]
 Standing = dict[UUID, StoredCampaign]
 PlatformId = tuple[Platform, str]
 
 
 async def apply_campaigns(events: list[Wish], ctx: Context) -> list[Event]:
     """Grant or refuse wishes, several about one campaign in the order of their arrival."""
-    owners = _owners(events)
+    _check_owners(events)
+    owners = await owners_now(events, ctx.tx)
     held = await lock_campaigns(ctx.tx, {campaign_id_of(wish) for wish in events})
     _await_creations(events, held, ctx)
     standing, caused, operations = dict(held), [], []
     for wish, owner in _in_order(zip(events, owners, strict=True), held):
         campaign_id = campaign_id_of(wish)
         before = standing.get(campaign_id)
-        verdict = wishes.decide(wish, before, owner, ctx.now, ctx.arrived(wish))
+        if isinstance(owner, OperationError):
+            verdict: wishes.Verdict = owner
+        else:
+            verdict = wishes.decide(wish, before, owner, ctx.now, ctx.arrived(wish))
         if isinstance(verdict, StoredCampaign):
             standing[campaign_id] = verdict
         if verdict is not before:
@@ -96,17 +102,15 @@ async def record_campaigns(events: list[News], ctx: Context) -> list[Event]:
     return [*reports.status_changes(held, standing, causes), *again, *checks]
 
 
-def _owners(events: Sequence[Wish]) -> list[UUID | None]:
-    owners: list[UUID | None] = []
-    guilty = []
+def _check_owners(events: Sequence[Wish]) -> None:
+    wrong = []
     for wish in events:
         try:
-            owners.append(wishes.owner_of(wish))
+            wishes.owner_of(wish)
         except ValueError:
-            guilty.append(wish)
-    if guilty:
-        raise Permanent("ownerid is not the id of an account", events=guilty, code="INVALID_OWNER")
-    return owners
+            wrong.append(wish)
+    if wrong:
+        raise Permanent("ownerid is not the id of an account", events=wrong, code="INVALID_OWNER")
 
 
 def _await_creations(events: Sequence[Wish], held: Standing, ctx: Context) -> None:

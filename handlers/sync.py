@@ -25,6 +25,7 @@ from uuid import UUID
 from events import CampaignStatusCheckRequested, CampaignSyncRequested
 from events.base import Event
 from handlers import looks
+from handlers.actors import hints_now
 from handlers.checks import Check, check_statuses, report_statuses
 from handlers.looks import Answered, Hint, Idle, Look, Unseen
 from handlers.owners import OwnerHint, bearers_of, push_again, renew_refused
@@ -68,6 +69,7 @@ async def _push(
     hints: list[Hint], resources: Resources, lease_seconds: float
 ) -> list[Look | Failure]:
     async with resources.engine.begin() as tx:
+        hints = await hints_now(hints, tx)
         held = await lock_campaigns(tx, {hint.data.campaign_id for hint in hints})
         wanting = looks.wanting(hints, held)
         until = asyncio.get_running_loop().time() + PUSH_SECONDS

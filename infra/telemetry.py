@@ -103,13 +103,20 @@ ACCEPTED = {how: _ACCEPTED.labels(how) for how in ("confirmed", "outbox", "unava
 WEBHOOKS = Counter(
     "adrelay_webhooks_total", "Webhooks by source and outcome", ["source", "outcome"]
 )
-WEBHOOK_OUTCOMES = ("accepted", "unrecognised", "bad_signature", "limited", "unavailable")
+WEBHOOK_OUTCOMES = (
+    "accepted",
+    "unrecognised",
+    "bad_signature",
+    "refused",
+    "limited",
+    "unavailable",
+)
 _INGESTED = Counter(
     "adrelay_ingested_total", "Items of POST /api/v1/events by verdict", ["verdict"]
 )
 INGESTED = {
     verdict: _INGESTED.labels(verdict)
-    for verdict in ("accepted", "duplicate", "refused", "unavailable")
+    for verdict in ("accepted", "duplicate", "refused", "limited", "unavailable")
 }
 _CACHE = Counter("adrelay_cache_total", "Uses of the campaign cache by outcome", ["outcome"])
 CACHE = {

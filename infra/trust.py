@@ -28,9 +28,9 @@ from infra.delivery import Delivery, Received, to_verdict
 from infra.errors import Outage, Permanent
 from infra.settings import Settings
 from infra.store.publishers import Publisher, all_publishers
+from schemas.sources import is_ours
 
 FRESH = 1.0  # seconds that a look at the table counts
-OURS = "urn:adrelay"  # with a colon behind it, sources that no foreign publisher has
 SHOWN = 200  # characters of a name in a reason
 
 
@@ -117,7 +117,7 @@ class Trust:
         event: Event = item.event
         if not isinstance(event, UPSTREAM_EVENTS):
             raise _unverified(f"the user {_shown(user)} of the broker may not publish {event.type}")
-        if event.source not in publisher.sources or f"{event.source}:".startswith(f"{OURS}:"):
+        if event.source not in publisher.sources or is_ours(event.source):
             source = _shown(event.source)
             raise _unverified(f"the user {_shown(user)} of the broker may not speak for {source}")
         if isinstance(event, CampaignRequest):

@@ -8,11 +8,11 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from schemas.base import Frozen, Lenient
+from schemas.sources import OURS, is_ours
 from schemas.times import Moment
 
 PUBLISH = "events:publish"
 KEY_SCOPES: tuple[str, ...] = ("campaigns:read", "campaigns:write", PUBLISH)
-OURS = "urn:adrelay:"  # sources that no key may speak for
 MOST = 20  # scopes, and sources, of one key
 NARROWED = re.compile(rf"{PUBLISH}:[a-z0-9_.*]+", re.ASCII)
 
@@ -55,8 +55,8 @@ class ApiKeyDraft(Lenient):
     @field_validator("sources")
     @classmethod
     def _may_be_spoken_for(cls, sources: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if any(source.startswith(OURS) for source in sources):
-            message = f"must not begin with {OURS}"
+        if any(map(is_ours, sources)):
+            message = f"must not begin with {OURS}, in any spelling"
             raise ValueError(message)
         publishes = any(scope.startswith(PUBLISH) for scope in info.data.get("scopes", ()))
         if publishes and not sources:

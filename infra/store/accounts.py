@@ -1,10 +1,10 @@
 """Accounts in Postgres. E-mail addresses come normalised (``infra.emails``)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import ARRAY, Uuid, any_, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.tables import users
@@ -115,6 +115,13 @@ async def find_admin(tx: AsyncConnection, user_id: UUID | None) -> User | None:
     await tx.execute(LINE, {"line": ORDERS})
     user = await find_user(tx, user_id) if user_id else None
     return user if user and user.role == "admin" else None
+
+
+async def find_roles(tx: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, Role]:
+    """Read what accounts may do; those that do not exist are left out."""
+    wanted = any_(literal(sorted(ids), ARRAY(Uuid)))
+    rows = await tx.execute(select(users.c.id, users.c.role).where(users.c.id == wanted))
+    return {row.id: row.role for row in rows}
 
 
 async def count_admins(tx: AsyncConnection) -> int:

@@ -4,6 +4,7 @@ The broker says who published a message; this says which sources are theirs, and
 they ask for campaigns, as ``api_keys`` does for what comes over HTTP.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,15 +13,24 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.tables import publishers
+from schemas.sources import is_ours
 
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """A user of the broker, the CloudEvents sources it speaks for, the account it acts for."""
+    """A user of the broker, the CloudEvents sources it speaks for, the account it acts for.
+
+    Raises ``ValueError`` for a source of ours: nobody else may speak for that.
+    """
 
     broker_user: str
     sources: frozenset[str]
     owner_id: UUID
+
+    def __post_init__(self) -> None:
+        """Refuse sources of ours."""
+        if ours := sorted(filter(is_ours, self.sources)):
+            raise ValueError(f"no publisher may speak for {ours[0]!r}: it is a source of Adrelay")
 
 
 async def put_publisher(tx: AsyncConnection, publisher: Publisher) -> None:
@@ -31,12 +41,17 @@ async def put_publisher(tx: AsyncConnection, publisher: Publisher) -> None:
     await tx.execute(entering)
 
 
+def _foreign(sources: Iterable[str]) -> frozenset[str]:
+    """Leave out what a publisher was given before the rule, or by hand."""
+    return frozenset(source for source in sources if not is_ours(source))
+
+
 async def all_publishers(tx: AsyncConnection) -> dict[str, Publisher]:
     """Read every publisher, by its user of the broker."""
     rows = await tx.execute(
         select(publishers.c.broker_user, publishers.c.sources, publishers.c.owner_id)
     )
     return {
-        row.broker_user: Publisher(row.broker_user, frozenset(row.sources), row.owner_id)
+        row.broker_user: Publisher(row.broker_user, _foreign(row.sources), row.owner_id)
         for row in rows
     }

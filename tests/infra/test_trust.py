@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
-from sqlalchemy import delete, event
+from sqlalchemy import delete, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CATALOGUE, CampaignCreateRequested, CampaignSaved, LoginRequested
@@ -24,14 +24,17 @@ from tests.handlers.samples import running, saved
 from tests.infra.ledger import report, until
 from tests.infra.parties import OWNER, SOURCE, register, wish
 
-OURS = ("urn:adrelay", "urn:adrelay:api", "urn:adrelay:webhook:claude")
+OURS = ("urn:adrelay", "URN:ADRELAY:api", "urn:adrelay:webhook:claude", "urn:%61drelay:api")
 UNVERIFIED = "UNVERIFIED_SOURCE"
 
 
 @pytest.fixture(autouse=True)
 async def _publishers(engine: AsyncEngine) -> None:
     # Even if somebody enters our own sources, they are not his.
-    await register(engine, SOURCE, "urn:acme:shop", *OURS)
+    await register(engine, SOURCE, "urn:acme:shop")
+    async with engine.begin() as tx:
+        ours = {"ours": list(OURS)}
+        await tx.execute(text("update publishers set sources = sources || :ours"), ours)
 
 
 def received(

@@ -20,12 +20,29 @@ from workers.ingress.cloudevents import (
 from workers.ingress.envelope import success
 from workers.ingress.gate import Call
 from workers.ingress.quotas import check_budget
-from workers.ingress.refusals import forbidden, unavailable
+from workers.ingress.refusals import Refusal, forbidden, unavailable
 from workers.ingress.verdicts import REUSED, UNAVAILABLE, Verdict, objection, oversized
+
+LIMITED = 429
 
 
 async def post_events(call: Call) -> web.Response:
-    """Accept events: 202, or 207 for a batch of which not all are accepted."""
+    """Accept events: 202, or 207 for a batch of which not all are accepted.
+
+    What is refused as a whole, before its events are known, counts as one that is refused.
+    """
+    try:
+        found = await _read(call)
+    except Refusal as refusal:
+        telemetry.INGESTED["limited" if refusal.status == LIMITED else "refused"].inc()
+        raise
+    if isinstance(found, _Batch):
+        return await _answer_batch(call, found)
+    return await _answer_one(call, *found)
+
+
+async def _read(call: Call) -> "_Batch | tuple[Event, Message]":
+    """Read what may be published; raises a ``Refusal``."""
     key = call.caller.key
     if key is None:
         raise forbidden("Events are published with an API key.")
@@ -34,8 +51,10 @@ async def post_events(call: Call) -> web.Response:
     check_budget(call.gate.limits.events(key.id).take(len(body)))
     settings = call.gate.resources.settings
     if mode is Mode.BATCH:
-        items = read_batch(body, settings.max_batch_events)
-        return await _answer_batch(call, key, items)
+        batch = _Batch(call, key)
+        for item in read_batch(body, settings.max_batch_events):
+            batch.add(item)
+        return batch
     if mode is Mode.STRUCTURED:
         event = read_structured(body)
     else:
@@ -45,27 +64,30 @@ async def post_events(call: Call) -> web.Response:
     if reason is None and len(message.body) > settings.max_event_bytes:
         reason = oversized(settings.max_event_bytes)
     if reason is not None:
-        telemetry.INGESTED["refused"].inc()
         raise reason.refusal()
-    await call.gate.acceptance.one(message)
+    return event, message
+
+
+async def _answer_one(call: Call, event: Event, message: Message) -> web.Response:
+    try:
+        await call.gate.acceptance.one(message)
+    except Refusal:
+        telemetry.INGESTED["unavailable"].inc()
+        raise
     telemetry.INGESTED["accepted"].inc()
     return success(call.request_id, [Verdict(id=event.id, status="accepted")], status=202)
 
 
-async def _answer_batch(call: Call, key: ApiKey, items: list[Item]) -> web.Response:
-    batch = _Batch(call, key)
-    for item in items:
-        batch.add(item)
+async def _answer_batch(call: Call, batch: "_Batch") -> web.Response:
     stored = await call.gate.acceptance.all(batch.messages)
     if batch.messages and not any(stored):
-        telemetry.INGESTED["unavailable"].inc(len(stored))
+        telemetry.INGESTED["unavailable"].inc(len(batch.entries))
         raise unavailable("The events could not be stored.")
-    verdicts = [
-        verdict if place is None or stored[place] else UNAVAILABLE.verdict(verdict.id)
-        for verdict, place in batch.entries
-    ]
-    for verdict in verdicts:
-        telemetry.INGESTED[verdict.status].inc()
+    verdicts = []
+    for verdict, place in batch.entries:
+        kept = place is None or stored[place]
+        verdicts.append(verdict if kept else UNAVAILABLE.verdict(verdict.id))
+        telemetry.INGESTED[verdict.status if kept else "unavailable"].inc()
     fine = all(verdict.status != "refused" for verdict in verdicts)
     return success(call.request_id, verdicts, status=202 if fine else 207)
 

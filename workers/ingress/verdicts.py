@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from events import UPSTREAM_EVENTS
 from events.base import REQUIRED, Event, now
 from infra.store.api_keys import ApiKey
-from schemas.api_keys import OURS, PUBLISH
+from schemas.api_keys import PUBLISH
 from schemas.base import Frozen
+from schemas.sources import is_ours
 from workers.ingress.body import details_of
 from workers.ingress.refusals import Detail, Refusal
 
@@ -93,7 +94,7 @@ def objection(event: Event, key: ApiKey) -> Reason | None:
     if missing:
         details = tuple(Detail(name, "Field required") for name in missing)
         return Reason("VALIDATION_ERROR", "The event is not valid.", details)
-    if event.source not in key.sources or event.source.startswith(OURS):
+    if event.source not in key.sources or is_ours(event.source):
         return _foreign(event, key)
     if not _in_scope(event.type, key.scopes):
         held = ", ".join(scope for scope in key.scopes if scope.startswith(PUBLISH))
@@ -107,7 +108,7 @@ def objection(event: Event, key: ApiKey) -> Reason | None:
 
 def _foreign(event: Event, key: ApiKey) -> Reason:
     """Name the source that is not the key's; it is the sender's own word, of checked form."""
-    own = ", ".join(source for source in key.sources if not source.startswith(OURS))
+    own = ", ".join(source for source in key.sources if not is_ours(source))
     wrong = Detail("source", f"must be one of the key's sources: {own or 'it has none'}")
     return Reason("FORBIDDEN", f"This API key may not speak for {event.source}.", (wrong,))
 

@@ -36,7 +36,11 @@ async def post_webhook(call: Call) -> web.Response:
     source = SOURCES.get(name)
     if source is None:
         raise not_found("webhook source")
-    body = await read_body(call.request)
+    try:
+        body = await read_body(call.request)
+    except Refusal:
+        METERS[name, "refused"].inc()
+        raise
     secrets, received = call.gate.webhook_secrets[name], now()
     try:
         delivery = source.verify(call.request.headers, body, secrets, received)

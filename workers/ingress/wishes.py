@@ -39,7 +39,7 @@ from workers.ingress.sight import check_campaign
 SOURCE = "urn:adrelay:api"
 APPLIED_BY = "campaigns.apply"  # the queue whose worker accepts or rejects these commands
 # What the campaigns worker's refusals mean in HTTP; any other is a conflict.
-STATUS = {"VALIDATION_ERROR": 400, "NOT_FOUND": 404, "VERSION_CONFLICT": 412}
+STATUS = {"VALIDATION_ERROR": 400, "FORBIDDEN": 403, "NOT_FOUND": 404, "VERSION_CONFLICT": 412}
 
 
 class Accepted(Frozen):
@@ -59,6 +59,7 @@ async def post_campaign(call: Call) -> web.Response:
     creation = CampaignCreation.model_construct(campaign_id=campaign_id, **dict(draft))
     event = CampaignCreateRequested(
         **_envelope(call, operation_id, campaign_id),
+        **_actor(call),
         ownerid=str(call.caller.account),
         data=creation,
     )
@@ -95,7 +96,7 @@ async def delete_campaign(call: Call) -> web.Response:
     expected = expectation(call.request, required=True)
     event = CampaignDeleteRequested(
         **_envelope(call, operation_of(call), campaign_id),
-        ownerid=_in_whose_name(call),
+        **_in_whose_name(call),
         data=CampaignDeletion(campaign_id=campaign_id, **expected.versions),
     )
     return await _ask_about(call, event, campaign_id, expected)
@@ -110,7 +111,7 @@ async def sync_campaign(call: Call) -> web.Response:
         raise unavailable("The campaign cannot be read right now.")
     event = CampaignSyncRequested(
         **_envelope(call, operation_of(call), campaign_id),
-        ownerid=_in_whose_name(call),
+        **_in_whose_name(call),
         data=CampaignToSync(campaign_id=campaign_id, platform=campaign.platform),
     )
     repeated = await was_accepted(call, event, f"sync.{campaign.platform}")
@@ -124,7 +125,7 @@ async def _change(
 ) -> web.Response:
     event = CampaignUpdateRequested(
         **_envelope(call, operation_of(call), campaign_id),
-        ownerid=_in_whose_name(call),
+        **_in_whose_name(call),
         data=CampaignChange.model_construct(campaign_id=campaign_id, **expected.versions, **wanted),
     )
     return await _ask_about(call, event, campaign_id, expected)
@@ -201,6 +202,13 @@ def _envelope(call: Call, operation_id: str, campaign_id: UUID) -> dict[str, str
     return named | call.ids.marks
 
 
-def _in_whose_name(call: Call) -> str | None:
-    """Tell whose campaigns the wish may change; an admin's may change any."""
-    return None if call.caller.is_admin else str(call.caller.account)
+def _in_whose_name(call: Call) -> dict[str, str]:
+    """Tell whose campaigns the write may change (an admin's: any), and who asks for it."""
+    if call.caller.is_admin:
+        return _actor(call)
+    return {"ownerid": str(call.caller.account), **_actor(call)}
+
+
+def _actor(call: Call) -> dict[str, str]:
+    """Name the account behind an access token, which may be able to do less by now."""
+    return {} if call.caller.key else {"actorid": str(call.caller.account)}
