@@ -48,20 +48,36 @@ class Management:
         login = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
         self._authorization = "Basic " + base64.b64encode(login.encode()).decode()
 
-    def call(self, method: str, *path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+    def call(
+        self,
+        method: str,
+        *path: str,
+        body: object = None,
+        query: str = "",
+        limit: float = TIMEOUT,
+    ) -> Any:  # noqa: ANN401 - JSON
         """Call the API; raises ``ManagementRefused`` for a refusal, another ``OSError`` else."""
         request = urllib.request.Request(  # noqa: S310 - the scheme is checked above
-            "/".join((self._base, *(quote(part, safe="") for part in path))),
+            "/".join((self._base, *(quote(part, safe="") for part in path)))
+            + (f"?{query}" if query else ""),
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"authorization": self._authorization, "content-type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310 - as above
+            with urllib.request.urlopen(request, timeout=limit) as answer:  # noqa: S310 - as above
                 text = answer.read()
         except urllib.error.HTTPError as error:
             raise _refusal(f"{method} {'/'.join(path)}", error) from None
         return json.loads(text) if text else None
+
+    def topology(self, vhost: str, limit: float) -> tuple[Any, Any, Any]:
+        """List the exchanges, queues and bindings of a vhost; ``limit`` seconds for each."""
+        exchanges = self.call("GET", "exchanges", vhost, limit=limit)
+        # Without the columns the broker would also sum up what every queue did lately.
+        columns = "columns=name,durable,arguments"
+        queues = self.call("GET", "queues", vhost, query=columns, limit=limit)
+        return exchanges, queues, self.call("GET", "bindings", vhost, limit=limit)
 
     def answers(self) -> bool:
         """Tell whether the API takes our credentials."""

@@ -31,7 +31,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from infra import declaration
+from infra.errors import Outage
 from infra.management import Management
+from infra.resources import open_engine
+from infra.routing_look import look
 from infra.settings import Settings, load_settings
 
 SCRIPTS = Path(__file__).resolve().parent / "migrations"
@@ -133,6 +136,17 @@ def _is_starting(error: Exception) -> bool:
     return isinstance(error, (OSError, TimeoutError))
 
 
+async def _note_paths(settings: Settings) -> None:
+    """Note which paths are broken; a broker that cannot say so yet is no obstacle."""
+    engine = open_engine(settings)
+    try:
+        await look(settings, engine)
+    except (Outage, OSError, DBAPIError) as error:
+        sys.stderr.write(f"the paths to the queues are not known: {error}\n")
+    finally:
+        await engine.dispose()
+
+
 async def release(settings: Settings, patience: float = PATIENCE) -> None:
     """Migrate and declare; wait at most ``patience`` seconds for both servers.
 
@@ -142,11 +156,13 @@ async def release(settings: Settings, patience: float = PATIENCE) -> None:
     database = settings.database_url.get_secret_value()
     await _patiently("the database", lambda: migrate_database(database), until)
     broker = settings.rabbitmq_url.get_secret_value()
+    await _note_paths(settings)  # what is missing now is about to be there again
     await _patiently("the broker", lambda: declare_topology(broker), until)
     if settings.rabbitmq_management_url is not None:
         management = Management(settings.rabbitmq_management_url.get_secret_value())
         vhost = unquote(urlsplit(broker.split()[0]).path.removeprefix("/")) or "/"
         await asyncio.to_thread(_protect, management, vhost)
+        await _note_paths(settings)
 
 
 def _protect(management: Management, vhost: str) -> None:

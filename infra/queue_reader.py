@@ -5,7 +5,8 @@ Deliveries come off the connection's tap, so the client library decodes none of 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
 from uuid import uuid4
 
 from aiormq.channel import Channel
@@ -20,12 +21,20 @@ QUIET = 0.5  # seconds without a delivery after which a queue counts as empty
 
 
 async def read_until_empty(
-    channel: Channel, tap: Tap, queue: str, *, limit: float, prefetch: int = 2000
+    channel: Channel,
+    tap: Tap,
+    queue: str,
+    *,
+    limit: float,
+    prefetch: int = 2000,
+    arguments: Mapping[str, Any] | None = None,
+    quiet: float = QUIET,
 ) -> AsyncGenerator[Delivery, None]:
-    """Give what the queue holds, until nothing has come for half a second.
+    """Give what the queue holds, until nothing has come for ``quiet`` seconds.
 
     The caller acknowledges; as many may stay unacknowledged as ``prefetch`` says (2000 at most
-    on a quorum queue). ``limit`` bounds each wait for the broker, in seconds. Raises ``Outage``.
+    on a quorum queue). ``arguments`` say where in a stream to begin; ``limit`` bounds each wait
+    for the broker, in seconds. Raises ``Outage``.
     """
     intake = Intake(1, 0)
     consumer = f"{queue}.{uuid4().hex}"
@@ -46,9 +55,11 @@ async def read_until_empty(
     tap.add(consumer, sink)
     try:
         await guarded(channel.basic_qos(prefetch_count=prefetch), limit)
-        consuming = channel.basic_consume(queue, passed_by, consumer_tag=consumer)
+        consuming = channel.basic_consume(
+            queue, passed_by, consumer_tag=consumer, arguments=dict(arguments or {})
+        )
         await guarded(consuming, limit)
-        while batch := await _next_within(intake, QUIET):
+        while batch := await _next_within(intake, quiet):
             for delivery in batch:
                 yield delivery
             if channel.is_closed:

@@ -18,10 +18,10 @@ from redis.asyncio import Redis
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra import backlog, outbox, telemetry
+from infra import backlog, outbox, routing, telemetry
 from infra.backoff import Backoff
 from infra.errors import PublishFailed, Unroutable, Unwritable
-from infra.outbox import NOTHING_HELD, Held, Row
+from infra.outbox import Row
 from infra.redis_errors import GONE
 from infra.resources import Resources
 
@@ -62,15 +62,17 @@ async def relay_outbox(resources: Resources, stop: asyncio.Event) -> None:
         await asyncio.wait({listening, stopping})
 
 
-async def relay_once(resources: Resources, held: Held = NOTHING_HELD) -> int:
+async def relay_once(resources: Resources) -> int:
     """Lease, publish and delete one batch; tells how many rows are gone.
 
-    While the broker is gone nothing is leased, so no row ages by an outage.
+    While the broker is gone nothing is leased, so no row ages by an outage; nor is what would
+    go over a broken path.
     """
     if not resources.publisher.connected:
         return 0
     lasts = asyncio.get_running_loop().time() + resources.settings.outbox_lease / 2
     async with resources.engine.begin() as tx:
+        held = routing.held_by(await routing.broken(tx))
         rows = await outbox.lease(tx, MOST, resources.settings.outbox_lease, held)
     if not rows:
         return 0

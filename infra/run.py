@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import uvloop
 from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
 
-from infra import telemetry
+from infra import routing, telemetry, topology
 from infra.background import BackgroundTasks
 from infra.consumer import Consumer
 from infra.link import Link
 from infra.probes import Checks, probe_routes
-from infra.resources import Resources, find_trouble, open_resources
+from infra.resources import PROBE_TIMEOUT, Resources, find_trouble, open_resources
 from infra.settings import Settings, load_settings
 from infra.subscription import Subscription
 
@@ -32,6 +33,7 @@ PORTS: Mapping[str, int] = {
     "metrics": 9104,
     "relay": 9105,
 }
+DEAD_QUEUES = frozenset(map(topology.dead_queue, topology.WORK_QUEUE_NAMES))
 LAG_INTERVAL = 0.1  # seconds
 YOUNG = 20_000  # objects more than went, until the collector looks at the young ones
 CLOSING = 5.0  # seconds that cancelled tasks may take to end
@@ -154,14 +156,31 @@ async def serve(checks: Checks, settings: Settings, name: str) -> web.AppRunner:
 
 def _probes(resources: Resources, consumers: Sequence[Consumer], stop: asyncio.Event) -> Checks:
     async def checks() -> dict[str, bool | str]:
+        trouble = await find_trouble(resources)
+        broken = frozenset[str]() if trouble else await _broken_paths(resources)
         return {
             "not draining": not stop.is_set(),
             "broker": resources.publisher.connected,
-            "database": await find_trouble(resources) or True,
-            **{consumer.queue: consumer.trouble or True for consumer in consumers},
+            "database": trouble or True,
+            **{c.queue: c.trouble or _path_trouble(c.queue, broken) for c in consumers},
         }
 
     return checks
+
+
+async def _broken_paths(resources: Resources) -> frozenset[str]:
+    """Read which paths the relay has found broken; none while that cannot be read."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT), resources.engine.connect() as connection:
+            return await routing.broken(connection)
+    except (SQLAlchemyError, OSError):
+        return frozenset()
+
+
+def _path_trouble(queue: str, broken: frozenset[str]) -> bool | str:
+    """Say that the path to a queue is broken, or True: the relay's queues need them all."""
+    concerned = broken if queue in DEAD_QUEUES else broken & {queue}
+    return f"broken paths: {', '.join(sorted(concerned))}" if concerned else True
 
 
 def _task(running: Awaitable[None], name: str) -> asyncio.Task[None]:

@@ -36,7 +36,8 @@ class Settings(RateSettings):
     )
     rabbitmq_management_url: SecretStr | None = Field(
         default=None,
-        description="Management API of the broker; the release step sets a policy through it",
+        description="Management API of the broker; the release step sets a policy through it, the"
+        " relay compares the topology",
     )
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://adrelay@127.0.0.1:5432/adrelay"),

@@ -78,6 +78,18 @@ OUTBOX_ROWS = Gauge("adrelay_outbox_rows", "Outbox rows that wait to be publishe
 OUTBOX_PARKED = Gauge("adrelay_outbox_parked", "Outbox rows that can never be published")
 OUTBOX_OLDEST_SECONDS = Gauge("adrelay_outbox_oldest_seconds", "Age of the oldest waiting row")
 DEAD_LETTERS = Gauge("adrelay_dead_letters", "Open dead letters", ["queue"])
+PATH_BROKEN = Gauge(
+    "adrelay_path_broken", "1 while the broker lacks a part of the path to a queue", ["path"]
+)
+PATHS_TO_RECOVER = Gauge(
+    "adrelay_paths_to_recover", "Paths that were broken and whose log was not sent again yet"
+)
+ROUTING_CHECKED = Gauge(
+    "adrelay_routing_checked_timestamp_seconds", "When the paths were looked at, since 1970"
+)
+ROUTING_WHOLE = Gauge(
+    "adrelay_routing_whole_timestamp_seconds", "When every path was last found whole, since 1970"
+)
 UNROUTED_MESSAGES = Gauge("adrelay_unrouted_messages", "Messages that no queue wanted")
 QUEUE_MESSAGES = Gauge("adrelay_queue_messages", "Messages ready in a queue", ["queue"])
 QUEUE_CONSUMERS = Gauge("adrelay_queue_consumers", "Consumers of a queue", ["queue"])

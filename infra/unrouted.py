@@ -1,5 +1,8 @@
 """Sends again what had lost its queue: ``python -m infra.unrouted``, once the queue is there.
 
+What was accepted while a path to a queue was broken comes back from the event log as well
+(``infra.recovery``).
+
 Each message of ``adrelay.unrouted`` goes through the outbox to the queues that want its routing
 key today, to each alone, and stays its first publisher's: published anew it would be believed
 as if it were ours. What no queue wants stays where it is. To be run with the release step's
@@ -14,28 +17,21 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.base import now
-from infra import outbox, topology
-from infra.delivery import Delivery
+from infra import outbox, routing, topology
 from infra.errors import Outage
 from infra.link import Link, guarded
 from infra.queue_reader import read_until_empty
+from infra.recovery import recover
 from infra.resources import open_engine
+from infra.routing import EVER, Routing
+from infra.routing_look import look
 from infra.settings import Settings, load_settings
 from infra.settle import again_message
+from infra.takers import takers
 
 
-def takers(delivery: Delivery) -> list[str]:
-    """Name the queues that want a message: the one it was on its way back to, or by its key."""
-    if delivery.returned:
-        return [name for name in topology.WORK_QUEUE_NAMES if name == delivery.key]
-    parts = delivery.key.split(".", 3)
-    kind, platform = ".".join(parts[:3]), ".".join(parts[3:])
-    return [
-        queue.name
-        for queue in topology.WORK_QUEUES
-        if kind in {event.event_type() for event in queue.events}
-        and queue.platform in (None, platform)
-    ]
+class NotWhole(Exception):
+    """A path is still broken: what went back over it would be lost again."""
 
 
 async def send_again(settings: Settings, engine: AsyncEngine) -> tuple[int, int]:
@@ -64,16 +60,41 @@ async def send_again(settings: Settings, engine: AsyncEngine) -> tuple[int, int]
         await link.close()
 
 
+async def send_again_from_log(settings: Settings, engine: AsyncEngine) -> tuple[int, Routing]:
+    """Bring back what lost paths missed; tells how many went, and what was lost.
+
+    Raises ``NotWhole`` while a path is broken, ``Outage`` or what SQLAlchemy raises.
+    """
+    await look(settings, engine)  # what is repaired a moment ago counts
+    async with engine.connect() as connection:
+        known = await routing.read(connection)
+    if known.lost_since is None:
+        return 0, known
+    if known.broken & known.lost_paths:
+        raise NotWhole(f"still missing: {'; '.join(known.missing)}. Run the release step first")
+    went = await recover(settings, engine, known)
+    async with engine.begin() as tx:
+        await routing.recovered(tx, known)
+    return went, known
+
+
 async def _run(settings: Settings) -> int:
     engine = open_engine(settings)
     try:
         went, stayed = await send_again(settings, engine)
-    except (Outage, SQLAlchemyError, OSError) as error:
+        recovered, lost = await send_again_from_log(settings, engine)
+    except (NotWhole, Outage, SQLAlchemyError, OSError) as error:
         sys.stderr.write(f"not done: {error}\n")
         return 1
     finally:
         await engine.dispose()
     sys.stdout.write(f"sent again: {went}; wanted by no queue, and still there: {stayed}\n")
+    if lost.lost_since is not None:
+        when = (
+            "its beginning" if lost.lost_since == EVER else f"{lost.lost_since:%Y-%m-%d %H:%M:%S}Z"
+        )
+        paths = ", ".join(sorted(lost.lost_paths))
+        sys.stdout.write(f"sent again from the log since {when}, for {paths}: {recovered}\n")
     return 0
 
 

@@ -8,6 +8,7 @@ from handlers.relay import file_dead_letters
 from handlers.unrecognised import publish_events, read_again
 from infra.letters import receive_letter
 from infra.relay import relay_outbox
+from infra.routing_look import watch_routing
 from infra.run import main
 from infra.subscription import Subscription
 from infra.topology import WORK_QUEUE_NAMES, dead_queue
@@ -30,4 +31,4 @@ SUBSCRIPTIONS = (
 )
 
 if __name__ == "__main__":
-    main("relay", SUBSCRIPTIONS, forever=(relay_outbox, watch, forget_handled))
+    main("relay", SUBSCRIPTIONS, forever=(relay_outbox, watch, watch_routing, forget_handled))

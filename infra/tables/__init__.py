@@ -8,6 +8,7 @@ from infra.tables.base import metadata
 from infra.tables.campaigns import campaign_metrics, campaigns, operations
 from infra.tables.messages import dead_letters, inbox, outbox
 from infra.tables.queues import stopped_queues, suspects, write_probes
+from infra.tables.routing import routing
 
 __all__ = [
     "api_keys",
@@ -21,6 +22,7 @@ __all__ = [
     "outbox",
     "platform_accounts",
     "publishers",
+    "routing",
     "sessions",
     "stopped_queues",
     "suspects",

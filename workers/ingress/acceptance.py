@@ -9,6 +9,7 @@ doubt: one message in a while tries it, and the others spare themselves the wait
 
 A command about a campaign that has commands in the outbox goes there too, behind them: a
 resume never overtakes a pause. Where nobody can say whether it has, it is not accepted.
+So does what would go over a broken path, where it would reach nobody.
 """
 
 import time
@@ -21,6 +22,7 @@ from infra.errors import Outage, PublishFailed, PublishUnknown, Unroutable
 from infra.message import Message
 from infra.ordering import ordering_key
 from workers.ingress.order import Order
+from workers.ingress.paths import Paths
 from workers.ingress.refusals import Refusal, unavailable
 from workers.ingress.stash import Stash
 
@@ -32,11 +34,14 @@ log = telemetry.get_logger(__name__)
 class Acceptance:
     """Makes messages durable, or refuses them."""
 
-    def __init__(self, publisher: Publisher, stash: Stash, order: Order, deadline: float) -> None:
+    def __init__(
+        self, publisher: Publisher, stash: Stash, order: Order, paths: Paths, deadline: float
+    ) -> None:
         """Give the broker ``deadline`` seconds for a confirm; ``stash`` is the second choice."""
         self._publisher = publisher
         self._stash = stash
         self._order = order
+        self._paths = paths
         self._deadline = deadline
         self._in_doubt = False
         self._next_try = 0.0
@@ -46,7 +51,7 @@ class Acceptance:
         if self._in_doubt and self._is_early() and await self._keep([message]):
             return
         key = ordering_key(message)
-        if key is not None and await self._is_behind(key):
+        if self._paths.hold(message) or (key is not None and await self._is_behind(key)):
             if not await self._keep([message]):
                 raise _not_stored()
             return
@@ -94,7 +99,11 @@ class Acceptance:
 
         ``behind`` are the ordering keys with rows in the outbox; those written here join them.
         """
-        direct = [place for place in places if keys[place] not in behind]
+        direct = [
+            place
+            for place in places
+            if keys[place] not in behind and not self._paths.hold(messages[place])
+        ]
         errors = await self._publish([messages[place] for place in direct])
         verdicts = dict(zip(direct, errors, strict=True))
         waiting = [p for p in places if p not in verdicts or may_wait(verdicts[p])]

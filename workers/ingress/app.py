@@ -33,6 +33,7 @@ from workers.ingress.limits import Limits
 from workers.ingress.openapi import openapi
 from workers.ingress.order import Order
 from workers.ingress.outcomes import Outcomes
+from workers.ingress.paths import Paths
 from workers.ingress.protocol import Protocol, check_parser, drain
 from workers.ingress.routes import PROBES, ROUTES
 from workers.ingress.stash import Stash
@@ -58,6 +59,8 @@ async def open_ingress(
     ):
         gate = open_gate(resources, requester)
         await gate.order.restore()
+        await gate.paths.look()
+        watching = resources.background.start(gate.paths.watch(), "watching the paths")
         runner = web.AppRunner(make_app(gate, draining), shutdown_timeout=CLOSING)
         await runner.setup()
         server = runner.server
@@ -69,6 +72,7 @@ async def open_ingress(
         finally:
             draining.set()
             listening.close()
+            watching.cancel()
             gate.outcomes.release()
             await drain(server, settings.shutdown_deadline)
             await gate.callers.uses.close()
@@ -82,13 +86,15 @@ def open_gate(resources: Resources, requester: Requester) -> Gate:
     database = Database(resources.engine)
     background = resources.background
     stash = Stash(database, resources.redis, background)
-    order = Order(database, resources.redis)
+    order = Order(database, resources.redis, background)
+    paths = Paths(database)
     verifier = Verifier(settings)
     return Gate(
         resources=resources,
         database=database,
-        acceptance=Acceptance(resources.publisher, stash, order, settings.confirm_deadline),
+        acceptance=Acceptance(resources.publisher, stash, order, paths, settings.confirm_deadline),
         order=order,
+        paths=paths,
         requester=requester,
         verifier=verifier,
         callers=Callers(verifier, database, background),

@@ -22,6 +22,7 @@ from workers.ingress.deliveries import Deliveries
 from workers.ingress.limits import Limits, Visit
 from workers.ingress.order import Order
 from workers.ingress.outcomes import Outcomes
+from workers.ingress.paths import Paths
 from workers.ingress.refusals import unauthenticated, unavailable
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class Gate:
     database: Database
     acceptance: Acceptance
     order: Order
+    paths: Paths
     requester: Requester
     verifier: Verifier
     callers: Callers

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra import backlog, outbox, telemetry
+from infra.background import BackgroundTasks
 from infra.errors import Outage
 from workers.ingress.database import Database
 
@@ -21,10 +22,11 @@ log = telemetry.get_logger(__name__)
 class Order:
     """Tells which ordering keys have rows in the outbox."""
 
-    def __init__(self, database: Database, redis: Redis) -> None:
+    def __init__(self, database: Database, redis: Redis, background: BackgroundTasks) -> None:
         """Begin with nobody asking."""
         self._database = database
         self._redis = redis
+        self._background = background
         self._asking: list[tuple[Collection[str], Looked]] = []
         self._looking: asyncio.Task[None] | None = None
 
@@ -48,7 +50,7 @@ class Order:
         looked: Looked = asyncio.get_running_loop().create_future()
         self._asking.append((keys, looked))
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look(), name="order")
+            self._looking = self._background.start(self._look(), "looking at the outbox")
         return await looked
 
     async def _look(self) -> None:

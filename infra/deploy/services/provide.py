@@ -72,7 +72,9 @@ def provide(place: Place, environment: Mapping[str, str], say: Say) -> Servers:
         users = {name: environment.get(name) or urls["RABBITMQ_URL"] for name in USERS}
     own = {"web": {"RABBITMQ_URL": users[INGRESS]}, "release": {"RABBITMQ_URL": users[OPS]}}
     if has_private_broker:
-        own["release"][MANAGEMENT] = rabbitmq.management_url(place, private.ports)
+        looking = {MANAGEMENT: rabbitmq.management_url(place, private.ports)}
+        own["release"] |= looking
+        own["relay"] = looking  # it compares the broker with the topology
     urls |= {UPSTREAM: users[UPSTREAM], "INGRESS_USER": next(iter(users_in(users[INGRESS])))}
     return Servers(urls, own, private.ports, has_private_broker)
 

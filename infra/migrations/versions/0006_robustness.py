@@ -22,9 +22,11 @@ def upgrade() -> None:
     _make_tables_of_queues()
     _index_letters()
     _index_operations()
+    _make_routing()
 
 
 def downgrade() -> None:
+    op.drop_table("routing")
     _drop_index_of_operations()
     _drop_indexes_of_letters()
     _drop_tables_of_queues()
@@ -148,3 +150,19 @@ def _index_operations() -> None:
 
 def _drop_index_of_operations() -> None:
     op.drop_index("operations_updated_at_idx", "operations")
+
+
+def _make_routing() -> None:
+    moment = sa.DateTime(timezone=True)
+    lists = ("broken", "missing", "known", "lost_paths")
+    op.create_table(
+        "routing",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        *(sa.Column(name, moment) for name in ("checked_at", "whole_at", "lost_since")),
+        *(
+            sa.Column(name, ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False)
+            for name in lists
+        ),
+        sa.CheckConstraint("id = 1", name=op.f("routing_one_row_check")),
+        sa.PrimaryKeyConstraint("id", name=op.f("routing_pkey")),
+    )
