@@ -81,5 +81,6 @@ async def test_the_worker_concerned_and_the_relay_are_not_ready(
         await relay.ready(status=503)
         await campaigns.ready(5)
         await declaration.declare(broker)
+        await look(settings, engine)
         await metrics.ready()
         await relay.ready()
