@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra import outbox, topology
+from infra.frames import MAX_BODY_BYTES
 from infra.message import Message, message_of
 from infra.relay import PATIENCE, relay_once, relay_outbox
 from infra.resources import Resources, open_resources
@@ -15,8 +16,7 @@ from infra.settings import Settings
 from tests.infra.ledger import QUEUE, count, depth, report, take, until
 from tests.proxy import open_proxy
 
-# Bytes; more than any release of the broker takes unless it is told to.
-TOO_LARGE = 135_000_000
+TOO_LARGE = MAX_BODY_BYTES + 1
 
 
 async def _write(engine: AsyncEngine, *messages: Message) -> None:
@@ -134,6 +134,27 @@ async def test_a_row_that_the_broker_refuses_is_parked_and_its_neighbours_leave(
     assert found["long-1"].parked_reason.startswith("it cannot be written")
     assert {row.attempts for row in found.values()} == {1}
     assert await depth(broker, QUEUE) == 4
+
+
+async def test_what_the_broker_closes_the_channel_over_is_told_from_what_was_in_flight_with_it(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    # RabbitMQ wants a list there, and says so by closing the channel (sender-selected routing).
+    bad = Message(topology.BACK, QUEUE, b"{}", "bad-1", headers={"CC": "no list"})
+    others = [message_of(report(n)) for n in range(6)]
+    await _write(engine, *others[:3], bad, *others[3:])
+
+    async def settled() -> bool:
+        await relay_once(resources)
+        await _end_leases(engine)
+        return await count(engine, "select count(*) from outbox where parked_reason is null") == 0
+
+    await until(settled)
+    async with engine.connect() as connection:
+        row = (await connection.execute(text("select * from outbox"))).one()
+    assert (row.message_id, row.attempts) == ("bad-1", PATIENCE)
+    assert "PRECONDITION_FAILED" in row.parked_reason
+    assert await depth(broker, QUEUE) >= 6
 
 
 async def test_outages_are_no_refusals_of_a_row(
