@@ -7,7 +7,7 @@ import uvloop
 from infra import telemetry
 from infra.run import run_until, spare_collector, stop_on_signals
 from infra.settings import Settings, load_settings
-from workers.ingress.app import NAME, open_watched
+from workers.ingress.app import NAME, open_ingress
 
 log = telemetry.get_logger(__name__)
 
@@ -24,7 +24,7 @@ def main() -> None:
 async def serve(settings: Settings) -> int:
     """Serve until a signal comes; tells the exit status."""
     stop = stop_on_signals()
-    async with open_watched(settings, stop) as (port, background):
+    async with open_ingress(settings, stop) as (port, background):
         spare_collector()
         log.info("started", extra={"task": NAME, "port": port})
         return await run_until(stop, [], settings.shutdown_deadline, background)

@@ -46,14 +46,7 @@ log = telemetry.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_ingress(settings: Settings, draining: asyncio.Event) -> AsyncIterator[int]:
-    """Serve until the context ends, then finish the requests in flight; yields the port."""
-    async with open_watched(settings, draining) as (port, _):
-        yield port
-
-
-@asynccontextmanager
-async def open_watched(
+async def open_ingress(
     settings: Settings, draining: asyncio.Event
 ) -> AsyncIterator[tuple[int, BackgroundTasks]]:
     """Serve until the context ends, then finish the requests in flight.
