@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from events.base import Event, now
-from infra import pause, telemetry, topology
+from infra import telemetry, topology
 from infra.attempt import Attempt, Outcome, Work
 from infra.backoff import Backoff
 from infra.brake import Brake, Stopped, is_unexpected
@@ -31,7 +31,7 @@ from infra.isolation import KILLER, RENEW_AFTER, Isolation
 from infra.letters import without_details
 from infra.link import Link
 from infra.message import Message
-from infra.pause import Pause
+from infra.pause import PATIENCE, Patience, Pause
 from infra.reading import SUSPECT, Abandoned, Reading
 from infra.resources import Resources
 from infra.retry import Dead, decide
@@ -64,9 +64,19 @@ class Consumer:
     """Reads one queue for one subscription, reading after reading, until it is stopped."""
 
     def __init__(
-        self, subscription: Subscription, resources: Resources, link: Link, alone: asyncio.Lock
+        self,
+        subscription: Subscription,
+        resources: Resources,
+        link: Link,
+        alone: asyncio.Lock,
+        *,
+        patience: Patience = PATIENCE,
     ) -> None:
-        """``alone`` is shared by the process: who holds it handles its only message in hand."""
+        """Read nothing yet.
+
+        ``alone`` is shared by the process: who holds it handles its only message in hand.
+        ``patience`` bounds a pause with messages in hand.
+        """
         self.queue = subscription.queue
         self.alive = False
         self._subscription = subscription
@@ -82,9 +92,9 @@ class Consumer:
         # The dead-letter office has nowhere to send what it cannot file: it waits.
         self._last_stop = self.queue in map(topology.dead_queue, topology.WORK_QUEUE_NAMES)
         self._meters = telemetry.Meters(self.queue)
-        self._pause = Pause(self.queue, resources, self._meters)
+        self._pause = Pause(self.queue, resources, self._meters, patience=patience)
         self._stop = asyncio.Event()
-        self._backoff = Backoff(first=0.2, longest=pause.STEP)
+        self._backoff = Backoff(first=0.2, longest=patience.step)
 
     @property
     def trouble(self) -> str | None:

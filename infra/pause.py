@@ -6,6 +6,7 @@ has taken a write (and Redis, if it was Redis that was gone).
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from redis.exceptions import RedisError
@@ -17,10 +18,21 @@ from infra.resources import Resources, find_trouble
 
 T = TypeVar("T")
 
-LIMIT = 300.0  # seconds with messages in hand; the broker's ack timeout is 30 minutes
-STEP = 5.0  # seconds at most between two probes
-
 log = telemetry.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds: ``limit`` with messages in hand, ``step`` at most between two probes.
+
+    The broker's own limit for a message in hand is 30 minutes.
+    """
+
+    limit: float = 300.0
+    step: float = 5.0
+
+
+PATIENCE = Patience()
 
 
 class Pause:
@@ -29,8 +41,16 @@ class Pause:
     It lasts until work succeeds again, also from one reading of the queue to the next.
     """
 
-    def __init__(self, queue: str, resources: Resources, meters: telemetry.Meters) -> None:
+    def __init__(
+        self,
+        queue: str,
+        resources: Resources,
+        meters: telemetry.Meters,
+        *,
+        patience: Patience = PATIENCE,
+    ) -> None:
         """Begin without a pause."""
+        self._patience = patience
         self.reason: str | None = None
         self._queue = queue
         self._resources = resources
@@ -68,10 +88,10 @@ class Pause:
         """Do a step that needs infrastructure, again and again until it is there.
 
         Raises the step's ``Outage`` when ``stop`` is set, when the messages in hand are
-        ``gone``, or after ``LIMIT`` seconds.
+        ``gone``, or after as many seconds as its patience allows.
         """
-        backoff = Backoff(first=0.2, longest=STEP)
-        until = asyncio.get_running_loop().time() + LIMIT
+        backoff = Backoff(first=0.2, longest=self._patience.step)
+        until = asyncio.get_running_loop().time() + self._patience.limit
 
         def over() -> bool:
             return stop.is_set() or gone() or asyncio.get_running_loop().time() > until

@@ -17,6 +17,7 @@ from infra import topology
 from infra.consumer import Consumer
 from infra.definitions import WORKERS
 from infra.link import Link
+from infra.pause import PATIENCE, Patience
 from infra.resources import Resources
 from infra.subscription import Handler, Subscription
 
@@ -121,12 +122,13 @@ async def consuming(
     *,
     queue: str = QUEUE,
     events: tuple[type[Event], ...] = EVENTS,
+    patience: Patience = PATIENCE,
     **options: Any,
 ) -> AsyncIterator[Consumer]:
     """Run a consumer, of the metrics queue unless told otherwise, for the length of a block."""
     subscription = Subscription(queue, events, handler, **options)
     link = Link(resources.settings, "test:consume")
-    consumer = Consumer(subscription, resources, link, asyncio.Lock())
+    consumer = Consumer(subscription, resources, link, asyncio.Lock(), patience=patience)
     stop = asyncio.Event()
     task = asyncio.create_task(consumer.run(stop))
     try:

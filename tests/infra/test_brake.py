@@ -88,17 +88,15 @@ async def test_a_bad_release_stops_the_queue_and_kills_no_event(
 async def test_a_revoked_permission_stops_the_queue(
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    async def handle(events: Reports, ctx: Context) -> Sequence[Event]:
-        await ctx.tx.execute(text("set local role pg_monitor"))
-        return await note(events, ctx)
-
-    async with engine.begin() as tx:
-        await tx.execute(text("grant insert on ledger to public"))
-        await tx.execute(text("revoke insert on ledger from public"))
+    await _run_sql(engine, "revoke insert on ledger from current_user")
     await publish(broker, *(about(n) for n in range(40)))
-    async with consuming(resources, handle):
+    async with consuming(resources, note) as consumer:
         await until(lambda: _count_is(engine, STOPPED, 1))
-    await until(lambda: _depths(broker, 40))
+        await until(lambda: _depths(broker, 40))
+        assert "ProgrammingError" in str(consumer.trouble)
+        await _run_sql(engine, "grant insert on ledger to current_user")
+        await _run_sql(engine, "delete from stopped_queues")
+        await until(lambda: _has(engine, 40))
     assert await depth(broker, DEAD) == 0
 
 
@@ -184,6 +182,11 @@ async def _stop_as_other_code(engine: AsyncEngine) -> None:
             text("insert into stopped_queues values (:queue, 'bad', 'other', 'host', now())"),
             {"queue": QUEUE},
         )
+
+
+async def _run_sql(engine: AsyncEngine, sql: str) -> None:
+    async with engine.begin() as tx:
+        await tx.execute(text(sql))
 
 
 def _run(*words: str) -> int:

@@ -8,6 +8,7 @@ import pytest
 from aio_pika import Message
 from aio_pika.abc import AbstractConnection
 from pamqp.commands import Basic
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from events import CampaignMetricsReported
@@ -20,6 +21,7 @@ from infra.delivery import Delivery
 from infra.errors import Outage
 from infra.isolation import KILLER, RENEW_AFTER, Isolation, key_of
 from infra.link import Link
+from infra.pause import Patience
 from infra.resources import Resources
 from infra.subscription import Subscription
 from tests.infra.ledger import (
@@ -37,6 +39,7 @@ from tests.infra.ledger import (
 )
 
 DEAD = f"{QUEUE}.dead"
+FULL = "do $$ begin raise exception 'no space' using errcode = '53100'; end $$"
 SUSPECTS = "select count(*) from suspects"
 Reports = list[CampaignMetricsReported]
 
@@ -108,6 +111,29 @@ async def test_a_healthy_message_that_is_given_back_again_and_again_is_no_killer
     assert await depth(broker, DEAD) == 0
 
 
+async def test_more_pauses_than_deaths_are_allowed_kill_no_message(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    """A full disk, say: the probe writes, but the batch does not."""
+    pauses = 0
+
+    async def fill(events: Reports, ctx: Context) -> Sequence[Event]:
+        nonlocal pauses
+        if pauses < KILLER + 4:
+            pauses += 1
+            await ctx.tx.execute(text(FULL))
+        return await note(events, ctx)
+
+    await publish(broker, report(1), report(2))
+    async with consuming(resources, fill, patience=Patience(0.05, 0.2)) as consumer:
+        await until(lambda: _is_paused(consumer))
+        await until(lambda: _has(engine, 2))
+        await until(lambda: _count_is(engine, SUSPECTS, 0))
+    assert pauses == KILLER + 4
+    spent = (DEAD, "adrelay.retry.1s", "adrelay.retry.5s")
+    assert [await depth(broker, queue) for queue in spent] == [0, 0, 0]
+
+
 async def test_a_message_that_comes_back_often_is_published_again_before_the_broker_drops_it(
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
@@ -171,6 +197,10 @@ async def _publish_with_id(broker: AbstractConnection, event: CampaignMetricsRep
         message = Message(body, message_id=event.id, delivery_mode=2, user_id=WORKERS)
         message.content_type = "application/cloudevents+json"
         await exchange.publish(message, event.routing_key, timeout=10)
+
+
+async def _is_paused(consumer: Consumer) -> bool:
+    return "SQLSTATE 53100" in str(consumer.trouble)
 
 
 async def _has(engine: AsyncEngine, lines: int) -> bool:
