@@ -1,7 +1,7 @@
 """The life of a campaign: asked for, saved, synced to its platform, changed, deleted."""
 
 from typing import Annotated, ClassVar, Literal
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import Field
 
@@ -85,6 +85,18 @@ class CampaignDeleteRequested(CampaignRequest):
 
     type: Literal["campaign.delete_requested.v1"] = "campaign.delete_requested.v1"
     data: CampaignDeletion
+
+
+CampaignCommand = CampaignCreateRequested | CampaignUpdateRequested | CampaignDeleteRequested
+
+
+def campaign_id_of(command: CampaignCommand) -> UUID:
+    """Tell which campaign a command is about; without an id it follows from source and id.
+
+    The separator is a control character, which neither of them may hold.
+    """
+    named = command.data.campaign_id
+    return named or uuid5(NAMESPACE_URL, f"{command.source}\n{command.id}")
 
 
 class SavedCampaign(Data):

@@ -15,10 +15,11 @@ from uuid import UUID
 
 from events import CampaignCreateRequested, CampaignStatusReported, CampaignUpdateRequested
 from events.base import Event
+from events.campaigns import campaign_id_of
 from handlers import reports, wishes
 from handlers.actors import Owner, owners_now
 from handlers.reports import News, Push
-from handlers.wishes import API, Wish, campaign_id_of
+from handlers.wishes import API, Wish
 from infra.cache import put_campaigns
 from infra.context import Context
 from infra.delivery import CLOCK_SKEW
@@ -54,7 +55,7 @@ async def apply_campaigns(events: list[Wish], ctx: Context) -> list[Event]:
         else:
             verdict = wishes.decide(wish, before, owner, ctx.now, ctx.arrived(wish))
         if isinstance(verdict, StoredCampaign):
-            standing[campaign_id] = verdict
+            standing[campaign_id] = wishes.noted(verdict, wish, ctx.now)
         if verdict is not before:
             caused.append(wishes.fact(wish, verdict))
         if wish.source == API:

@@ -8,7 +8,7 @@ learns what exists.
 
 from dataclasses import replace
 from datetime import datetime
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 from events import (
     CampaignCreateRequested,
@@ -19,13 +19,18 @@ from events import (
     CampaignUpdateRequested,
 )
 from events.base import Event
-from events.campaigns import CampaignRefusal, DeletedCampaign
-from infra.store.campaigns import StoredCampaign
+from events.campaigns import (
+    CampaignCommand,
+    CampaignRefusal,
+    DeletedCampaign,
+    campaign_id_of,
+)
+from infra.store.campaigns import LastCommand, StoredCampaign
 from schemas.base import micros_of
 from schemas.currencies import is_payable, objection
 from schemas.operations import Operation, OperationError
 
-Wish = CampaignCreateRequested | CampaignUpdateRequested | CampaignDeleteRequested
+Wish = CampaignCommand
 Verdict = StoredCampaign | OperationError
 
 SOURCE = "urn:adrelay:campaigns"
@@ -34,15 +39,6 @@ API = "urn:adrelay:api"  # a wish from there has an operation that tells what be
 MOST_NAMED = 10  # versions in a message
 NOT_FOUND = OperationError(code="NOT_FOUND", message="there is no such campaign")
 TAKEN = OperationError(code="CONFLICT", message="this campaign id is taken")
-
-
-def campaign_id_of(wish: Wish) -> UUID:
-    """Tell which campaign a wish is about; without an id it follows from source and id.
-
-    The separator is a control character, which neither of them may hold.
-    """
-    named = wish.data.campaign_id
-    return named or uuid5(NAMESPACE_URL, f"{wish.source}\n{wish.id}")
 
 
 def owner_of(wish: Wish) -> UUID | None:
@@ -101,6 +97,22 @@ def fact(wish: Wish, verdict: Verdict) -> Event:
         platform_campaign_id=verdict.platform_campaign_id,
     )
     return CampaignDeleted.caused_by(wish, **about, data=deleted)
+
+
+def noted(verdict: StoredCampaign, wish: Wish, now: datetime) -> StoredCampaign:
+    """Note with a campaign that this wish about it was granted, the newest of all so far.
+
+    So it is with a wish that changes nothing: its sender wants what is there.
+    """
+    last = LastCommand(
+        id=wish.id,
+        source=wish.source,
+        type=wish.type,
+        time=wish.time if wish.timed else None,
+        at=now,
+        version=verdict.version,
+    )
+    return replace(verdict, last_command=last)
 
 
 def operation(wish: Wish, verdict: Verdict) -> Operation:

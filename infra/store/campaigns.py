@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.campaigns import SavedCampaign, WantedStatus
 from infra.tables import campaigns
-from schemas.base import Platform, units_of
+from schemas.base import Frozen, Platform, units_of
 from schemas.campaigns import Campaign, CampaignStatus, Targeting
 
 RESOLVE = text("""
@@ -27,6 +27,20 @@ RESOLVE = text("""
     from unnest(cast(:platforms as text[]), cast(:names as text[])) as r (platform, name)
     join campaigns c on c.platform = r.platform and c.platform_campaign_id = r.name
 """)
+
+
+class LastCommand(Frozen):
+    """The newest command about a campaign that was granted, and the version it led to.
+
+    ``time`` is its sender's, None where it told none; ``at`` is when it was granted (UTC).
+    """
+
+    id: str
+    source: str
+    type: str
+    time: datetime | None
+    at: datetime
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,7 @@ class StoredCampaign:
     synced_at: datetime | None = None
     deleted_at: datetime | None = None
     leased_until: datetime | None = None
+    last_command: LastCommand | None = None
 
     def shown(self) -> Campaign:
         """Give the campaign as the API shows it."""
@@ -160,4 +175,14 @@ async def resolve_campaigns(
 def stored(row: Row[Any]) -> StoredCampaign:
     """Read a row that was selected with ``ALL``."""
     fields = row._asdict()
-    return StoredCampaign(**{**fields, "targeting": Targeting.model_validate(row.targeting)})
+    fields["targeting"] = Targeting.model_validate(row.targeting)
+    if row.last_command is not None:
+        fields["last_command"] = LastCommand.model_validate(row.last_command)
+    return StoredCampaign(**fields)
+
+
+async def read_last_command(tx: AsyncConnection, campaign_id: UUID) -> LastCommand | None:
+    """Read the newest command about a campaign, a deleted one too; None where none is known."""
+    query = select(campaigns.c.last_command).where(campaigns.c.id == campaign_id)
+    found = (await tx.execute(query)).scalar_one_or_none()
+    return None if found is None else LastCommand.model_validate(found)

@@ -17,7 +17,7 @@ from infra.tables import campaigns
 COLUMNS = """
     id, owner_id, platform, name, status, wanted_status, budget_micros, currency, targeting,
     platform_campaign_id, version, wanted_version, synced_version, status_reported_at,
-    synced_at, deleted_at, created_at, updated_at
+    synced_at, deleted_at, created_at, updated_at, last_command
 """
 RECORDS = """
     select * from jsonb_to_recordset(cast(:rows as jsonb)) as r (
@@ -25,7 +25,7 @@ RECORDS = """
         budget_micros bigint, currency text, targeting jsonb, platform_campaign_id text,
         version integer, wanted_version integer, synced_version integer,
         status_reported_at timestamptz, synced_at timestamptz, deleted_at timestamptz,
-        created_at timestamptz, updated_at timestamptz
+        created_at timestamptz, updated_at timestamptz, last_command jsonb
     )
 """
 INSERT = text(
@@ -39,7 +39,8 @@ UPDATE = text(f"""
         platform_campaign_id = r.platform_campaign_id, version = r.version,
         wanted_version = r.wanted_version, synced_version = r.synced_version,
         status_reported_at = r.status_reported_at, synced_at = r.synced_at,
-        deleted_at = r.deleted_at, created_at = r.created_at, updated_at = r.updated_at
+        deleted_at = r.deleted_at, created_at = r.created_at, updated_at = r.updated_at,
+        last_command = r.last_command
     from ({RECORDS}) as r where c.id = r.id
 """)  # noqa: S608 - constants
 

@@ -41,6 +41,7 @@ campaigns = Table(
     Column("leased_until", Moment),  # a sync worker is pushing it
     Column("synced_at", Moment),
     Column("deleted_at", Moment),
+    Column("last_command", JSONB),  # the newest that was granted: id, source, type, times, version
     created(),
     updated(),
     UniqueConstraint("platform", "platform_campaign_id"),

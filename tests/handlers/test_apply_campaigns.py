@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -10,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.base import now
+from events.campaigns import campaign_id_of
 from handlers.campaigns import apply_campaigns, record_campaigns
-from handlers.wishes import campaign_id_of
 from infra.cache import get_campaign, put_campaigns
 from infra.errors import Permanent, Snooze, Transient
 from infra.resources import Resources
@@ -163,14 +164,17 @@ async def test_several_changes_of_one_campaign_in_a_batch_follow_each_other(
     assert [result and result["version"] for result in results] == [1, 2, 2, 3]
 
 
-async def test_a_change_that_changes_nothing_writes_nothing_and_emits_nothing(
+async def test_a_change_that_changes_nothing_is_noted_and_emits_nothing(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = stored()
     await put(engine, campaign)
     wish = update(campaign.id, name="Autumn", budget="1.500000", status="active")
     assert await handled(resources, apply_campaigns, [wish]) == []
-    assert await row(engine, campaign.id) == campaign
+    known = await row(engine, campaign.id)
+    assert known.last_command is not None
+    assert (known.last_command.id, known.last_command.version) == (wish.id, campaign.version)
+    assert replace(known, last_command=None) == campaign
     assert (await operation(engine, wish.id)).state == "done"
 
 

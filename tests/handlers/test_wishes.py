@@ -6,7 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from events import CampaignCreateRequested
-from handlers.wishes import NOT_FOUND, TAKEN, campaign_id_of, decide, owner_of
+from events.campaigns import campaign_id_of
+from handlers.wishes import NOT_FOUND, TAKEN, decide, owner_of
 from infra.store.campaigns import StoredCampaign
 from schemas.operations import OperationError
 from tests.handlers.samples import OWNER, STRANGER, after, create, delete, running, stored, update

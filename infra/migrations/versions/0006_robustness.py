@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 revision = "0006"
 down_revision = "0005"
@@ -19,6 +19,7 @@ def upgrade() -> None:
     _add_registration_ids()
     _add_ordering_keys()
     _add_status_checks()
+    _add_last_commands()
     _make_tables_of_queues()
     _index_letters()
     _index_operations()
@@ -30,6 +31,7 @@ def downgrade() -> None:
     _drop_index_of_operations()
     _drop_indexes_of_letters()
     _drop_tables_of_queues()
+    _drop_last_commands()
     _drop_status_checks()
     _drop_ordering_keys()
     _drop_registration_ids()
@@ -166,3 +168,12 @@ def _make_routing() -> None:
         sa.CheckConstraint("id = 1", name=op.f("routing_one_row_check")),
         sa.PrimaryKeyConstraint("id", name=op.f("routing_pkey")),
     )
+
+
+def _add_last_commands() -> None:
+    """Know what a replayed command would overrule (issue 10, number 15)."""
+    op.add_column("campaigns", sa.Column("last_command", JSONB(), nullable=True))
+
+
+def _drop_last_commands() -> None:
+    op.drop_column("campaigns", "last_command")
