@@ -14,7 +14,7 @@ from pamqp.commands import Basic
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from events import CATALOGUE
+from events import CATALOGUE, Event
 from events.base import new_id as make_id
 from events.base import now
 from infra import outbox, topology
@@ -22,7 +22,10 @@ from infra.delivery import KEY, REPLAYS, Delivery, receive
 from infra.errors import Permanent
 from infra.letter_content import CannotChange, Changes, Content, changed, with_id
 from infra.message import Message, fit, fit_text
+from infra.newer_changes import find_newer_change, say_newer
+from infra.ordering import COMMAND_QUEUE
 from infra.settings import Settings
+from infra.store.campaigns import LastCommand
 from infra.store.dead_letters import read_body, set_content, set_state
 
 BODIES_BYTES = 1024 * 1024  # of the bodies that go into the outbox at a time
@@ -42,7 +45,10 @@ class Objection:
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How to replay: under a fresh id; also what the inbox may have forgotten."""
+    """How to replay: under a fresh id.
+
+    ``force``: also what the inbox may have forgotten, and over newer changes of a campaign.
+    """
 
     new_id: bool = False
     force: bool = False
@@ -114,10 +120,25 @@ async def _message_of(
     if reason := _why_not(head, settings, oldest):
         raise Refused(reason)
     content = await _content(tx, head)
+    if not how.force and (change := await _newer_change(tx, head, content, settings)):
+        raise Refused(f"{head['id']}: {say_newer(change)} (force)")
     try:
         return replay_message(head, with_id(content, make_id()) if how.new_id else content)
     except CannotChange as error:
         raise Refused(f"{head['id']} cannot have a fresh id: {error.rule}") from error
+
+
+async def _newer_change(
+    tx: AsyncConnection, head: RowMapping, content: Content, settings: Settings
+) -> LastCommand | None:
+    """Find what a command would overrule; nothing for what would only die again."""
+    if head["queue"] != COMMAND_QUEUE:
+        return None
+    try:
+        event = _read_event(head["queue"], content, settings.max_event_bytes)
+    except Permanent:
+        return None
+    return await find_newer_change(tx, event, head["first_failed_at"])
 
 
 async def give_up(tx: AsyncConnection, heads: Sequence[RowMapping], by: str) -> list[Objection]:
@@ -169,16 +190,22 @@ def _why_not(head: RowMapping, settings: Settings, oldest: datetime | None) -> s
 
 def _what_is_wrong(queue: str, content: Content, limit: int) -> str | None:
     """Tell why an edited letter would not be decoded, or None."""
+    try:
+        _read_event(queue, content, limit)
+    except Permanent as error:
+        return error.reason
+    return None
+
+
+def _read_event(queue: str, content: Content, limit: int) -> Event:
+    """Decode a letter as its queue's worker would; raises ``Permanent``."""
     header = Basic.Properties(
         content_type=fit_text(content.properties["content_type"] or "") or None,
         headers={**content.headers, KEY: content.routing_key},
     )
     delivery = Delivery(0, queue, topology.BACK, queue, content.body, header, redelivered=False)
-    try:
-        receive(delivery, CATALOGUE, limit)
-    except Permanent as error:
-        return error.reason
-    return None
+    event: Event = receive(delivery, CATALOGUE, limit).event
+    return event
 
 
 async def _content(tx: AsyncConnection, head: RowMapping) -> Content:

@@ -75,7 +75,10 @@ class DiscardQuery(Frozen):
 
 
 class HowQuery(Frozen):
-    """How to replay: under a fresh id; even if the inbox may have forgotten the old one."""
+    """How to replay: under a fresh id.
+
+    ``force``: even what the inbox may have forgotten, and over a newer change of the campaign.
+    """
 
     new_id: bool = False
     force: bool = False
