@@ -9,17 +9,19 @@ pass of the JSON parser that also checks it; attributes that the envelope does n
 The routing key is the type, then the platform where the data has one.
 """
 
-from base64 import b64encode
+import re
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from os import urandom
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, from_json
+from pydantic_core import CoreSchema, from_json, to_json
 
+from schemas.attributes import TEXT, ExtensionName, ExtensionValue
 from schemas.base import Frozen
 from schemas.times import Time
 
@@ -34,7 +36,10 @@ FRESH = 64  # ids that are made at a time
 _fresh: list[str] = []
 
 # CloudEvents 1.0: id and source are non-empty strings; control characters are refused.
-Attribute = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Attribute = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT)]
+JSON_TYPE = re.compile(
+    r"[a-z0-9!#$&^_.+-]+/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL
+)
 
 
 def new_id() -> str:
@@ -74,6 +79,8 @@ class Event(BaseModel):
     causationid: Attribute | None = None
     traceparent: Attribute | None = None
     data: Any
+
+    __pydantic_extra__: dict[ExtensionName, ExtensionValue]
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -137,7 +144,40 @@ def decode(cls: type[Event], body: bytes) -> Event:
 
     Raises ``pydantic.ValidationError`` or ``MissingAttributes`` (both ``ValueError``).
     """
-    return _complete(cls.model_validate_json(body))
+    try:
+        return _complete(cls.model_validate_json(body))
+    except ValidationError:
+        plain = plain_form(body)
+        if plain is None:
+            raise
+    return _complete(cls.model_validate_json(plain))
+
+
+def plain_form(body: bytes) -> bytes | None:
+    """Write an event in our form of the JSON format; None where there is nothing to change.
+
+    Its other forms (JSON format 1.0.2, sections 2.2 and 3.1) are seldom, so they are looked
+    for only when an event could not be read: an attribute that is null is absent, any media
+    type of JSON is one of JSON, and ``data_base64`` holds data that are JSON.
+    """
+    try:
+        found = from_json(body)
+    except ValueError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    plain = {name: value for name, value in found.items() if value is not None or name == "data"}
+    kind = plain.get("datacontenttype")
+    if isinstance(kind, str) and JSON_TYPE.fullmatch(kind):
+        plain["datacontenttype"] = "application/json"
+    packed = plain.get("data_base64")
+    if isinstance(packed, str) and "data" not in plain:
+        try:
+            plain["data"] = from_json(b64decode(packed, validate=True))
+        except ValueError:
+            return None
+        del plain["data_base64"]
+    return None if plain == found else to_json(plain, inf_nan_mode="constants")
 
 
 def decode_binary(cls: type[Event], attributes: Mapping[str, Any], data: bytes) -> Event:

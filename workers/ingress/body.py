@@ -7,7 +7,7 @@ by field, in the names of the API, without quoting what the client sent.
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -15,16 +15,18 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from workers.ingress.envelope import JSON
+from workers.ingress.field_names import field_of
 from workers.ingress.refusals import Detail, Refusal, invalid, not_found, too_large, unsupported
+from workers.ingress.strict_json import ambiguities
 
 M = TypeVar("M", bound=BaseModel)
 
 BODY_LIMIT = 30.0  # seconds for a client to send its body
 ENCODINGS = {"", "identity", "gzip", "deflate"}
 MOST_DETAILS = 50
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 UUID_LENGTH = 36
-UPPER = re.compile(r"(?<=[a-z0-9])([A-Z])")
+CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
+UTF8 = {"utf-8", "utf8", "us-ascii"}
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -60,8 +62,15 @@ def _within(request: web.Request, body: bytes) -> bytes:
 
 
 def media_type(request: web.Request) -> str:
-    """Tell the media type of the body in lower case, without parameters."""
-    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    """Tell the media type of the body in lower case, without parameters.
+
+    Raises a ``Refusal`` (415) for text in another encoding than UTF-8 (RFC 8259, section 8.1).
+    """
+    kind, _, parameters = request.headers.get("Content-Type", "").partition(";")
+    charset = CHARSET.search(f";{parameters}") if parameters else None
+    if charset is not None and charset[1].lower() not in UTF8:
+        raise Refusal(415, "UNSUPPORTED_CHARSET", "The body must be UTF-8.")
+    return kind.strip().lower()
 
 
 async def read_model(request: web.Request, shape: type[M]) -> M:
@@ -70,9 +79,12 @@ async def read_model(request: web.Request, shape: type[M]) -> M:
         raise unsupported(JSON)
     body = await read_body(request)
     try:
-        return shape.model_validate_json(body)
+        model = shape.model_validate_json(body)
     except ValidationError as error:
-        raise invalid(details_of(error)) from None
+        raise invalid(json_details(error, body)) from None
+    if wrong := ambiguities(body):
+        raise invalid(wrong)
+    return model
 
 
 def read_query(request: web.Request, shape: type[M]) -> M:
@@ -95,6 +107,12 @@ def read_id(request: web.Request, what: str) -> UUID:
     raise not_found(what)
 
 
+def json_details(error: ValidationError, body: bytes) -> list[Detail]:
+    """Tell what is wrong with a body, with the field's name for what breaks the whole of it."""
+    whole = all(line["type"] == "json_invalid" for line in error.errors(include_input=False))
+    return (ambiguities(body) if whole else []) or details_of(error)
+
+
 def details_of(error: ValidationError, *, skip: int = 0) -> list[Detail]:
     """Tell what is wrong, one detail for each field; ``skip`` parts of each place are ours."""
     found: dict[str, str] = {}
@@ -104,19 +122,6 @@ def details_of(error: ValidationError, *, skip: int = 0) -> list[Detail]:
     for line in lines:
         found.setdefault(field_of(line["loc"][skip:]), _message(line))
     return [Detail(field, message) for field, message in list(found.items())[:MOST_DETAILS]]
-
-
-def field_of(place: Sequence[str | int]) -> str:
-    """Name a field by its dotted path in snake case, up to the list that holds it.
-
-    A name that does not look like one is the client's own text and is not repeated.
-    """
-    names: list[str] = []
-    for part in place:
-        if isinstance(part, int):
-            break
-        names.append(UPPER.sub(r"_\1", part).lower() if NAME.fullmatch(part) else "?")
-    return ".".join(names) or "body"
 
 
 def _message(line: Mapping[str, Any]) -> str:

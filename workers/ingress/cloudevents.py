@@ -6,6 +6,7 @@ before its own prefix ``application/cloudevents``.
 
 import functools
 import operator
+import re
 from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Annotated, Any
@@ -16,15 +17,19 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from events import UPSTREAM_EVENTS
-from events.base import Event
+from events.base import Event, plain_form
 from workers.ingress.body import details_of, media_type
 from workers.ingress.envelope import JSON
-from workers.ingress.refusals import Detail, Refusal, invalid, too_large, unsupported
-from workers.ingress.verdicts import UNKNOWN_TYPE, Reason, reason_of
+from workers.ingress.refusals import Detail, invalid, too_large, unsupported
+from workers.ingress.strict_json import TWICE, ambiguities, has_each_once
+from workers.ingress.verdicts import UNKNOWN_TYPE, Reason, invalid_event, reason_of
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
+FORMATS = "application/cloudevents"
 PREFIX = "ce-"
+QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+ESCAPED = re.compile(r"\\(.)")
 TYPES = {event.event_type(): event for event in UPSTREAM_EVENTS}
 
 UPSTREAM: Any = Annotated[
@@ -51,7 +56,10 @@ def mode_of(request: web.Request) -> Mode:
         return Mode.BATCH
     if kind == STRUCTURED:
         return Mode.STRUCTURED
-    if kind == JSON and any(name.lower().startswith(PREFIX) for name in request.headers):
+    if kind.startswith(FORMATS):  # another format than JSON
+        raise unsupported(STRUCTURED, BATCH)
+    json = not kind or kind == JSON or kind.endswith("+json")
+    if json and any(name.lower().startswith(PREFIX) for name in request.headers):
         return Mode.BINARY
     raise unsupported(STRUCTURED, BATCH)
 
@@ -59,38 +67,47 @@ def mode_of(request: web.Request) -> Mode:
 def read_structured(body: bytes) -> Event:
     """Read one event; raises a ``Refusal`` (400)."""
     try:
-        return EVENT.validate_json(body)
+        event = _event(body)
     except ValidationError as error:
-        raise reason_of(error, skip=1).refusal() from None
+        reason = reason_of(error, skip=1)
+        wrong = ambiguities(body) if reason is not UNKNOWN_TYPE else []
+        raise (invalid_event(wrong) if wrong else reason).refusal() from None
+    if not has_each_once(body, event) and (wrong := ambiguities(body)):
+        raise invalid_event(wrong).refusal()
+    return event
 
 
 def read_batch(body: bytes, most: int) -> list[Item]:
     """Read an array of events, each for itself; raises a ``Refusal``: 400 for what is no array.
 
     A batch in which all is well is parsed once; only for another one the items are taken
-    apart. More than ``most`` events are refused with 413.
+    apart. More than ``most`` events are refused with 413. Of an array that readers understand
+    differently nothing is taken.
     """
     try:
-        return list(_batch(most).validate_json(body))
+        events = _batch(most).validate_json(body)
     except ValidationError as error:
         whole = [line for line in error.errors(include_input=False) if not line["loc"]]
         if any(line["type"] == "too_long" for line in whole):
             raise too_large(f"A batch may have at most {most} events.") from None
         if whole:
-            raise invalid(details_of(error), "The body is not an array of events.") from None
+            details = ambiguities(body) or details_of(error)
+            raise invalid(details, "The body is not an array of events.") from None
+    else:
+        if has_each_once(body, *events):
+            return list(events)
+    if wrong := [line for line in ambiguities(body) if line.message == TWICE]:
+        raise invalid(wrong, "The body can be read in more than one way.")
     return [_item(item) for item in from_json(body)]
 
 
 def read_binary(headers: Mapping[str, str], body: bytes) -> Event:
     """Read an event whose attributes are headers; raises a ``Refusal`` (400)."""
-    try:
-        attributes = {
-            name[len(PREFIX) :].lower(): unquote(value, errors="strict")
-            for name, value in headers.items()
-            if name.lower().startswith(PREFIX)
-        }
-    except UnicodeDecodeError:
-        raise Refusal(400, "VALIDATION_ERROR", "A ce- header is not UTF-8.") from None
+    attributes = {
+        name[len(PREFIX) :].lower(): read_header(name, value)
+        for name, value in headers.items()
+        if name.lower().startswith(PREFIX)
+    }
     if "datacontenttype" in attributes:  # HTTP binding, section 3.1.3.1
         message = "must be sent as Content-Type"
         raise invalid([Detail("ce-datacontenttype", message)])
@@ -100,11 +117,48 @@ def read_binary(headers: Mapping[str, str], body: bytes) -> Event:
     try:
         data = from_json(body)
     except ValueError:
-        raise invalid([Detail("data", "Invalid JSON")]) from None
+        raise invalid(_in_data(body) or [Detail("data", "Invalid JSON")]) from None
     try:
-        return kind.model_validate({**attributes, "data": data})
+        event = kind.model_validate({**attributes, "data": data})
     except ValidationError as error:
         raise reason_of(error, skip=0).refusal() from None
+    if not has_each_once(body, event.data) and (wrong := _in_data(body)):
+        raise invalid_event(wrong).refusal()
+    return event
+
+
+def read_header(name: str, value: str) -> str:
+    """Read an attribute (HTTP binding 1.0.2, section 3.1.3.2): quotes first, then one round of %.
+
+    Senders of older versions quote what is not a token, so ``"1.0"`` is ``1.0``. Raises a
+    ``Refusal`` (400) for a quote without its end, and for bytes that are not UTF-8.
+    """
+    text = value.strip(" \t")
+    if text.startswith('"'):
+        if not QUOTED.fullmatch(text):
+            raise invalid([Detail(name.lower(), "has a double quote without its end")])
+        text = ESCAPED.sub(r"\1", text[1:-1])
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise invalid([Detail(name.lower(), "must be UTF-8, percent-encoded")]) from None
+
+
+def _in_data(body: bytes) -> list[Detail]:
+    return [
+        Detail("data" if line.field == "body" else f"data.{line.field}", line.message)
+        for line in ambiguities(body)
+    ]
+
+
+def _event(body: bytes) -> Event:
+    try:
+        return EVENT.validate_json(body)
+    except ValidationError:
+        plain = plain_form(body)
+        if plain is None:
+            raise
+    return EVENT.validate_json(plain)
 
 
 @functools.cache
@@ -114,7 +168,7 @@ def _batch(most: int) -> TypeAdapter[list[Event]]:
 
 def _item(item: object) -> Item:
     try:
-        return EVENT.validate_json(to_json(item))
+        return _event(to_json(item, inf_nan_mode="constants"))
     except ValidationError as error:
         return _id_of(item), reason_of(error, skip=1)
 

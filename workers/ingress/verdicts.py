@@ -78,6 +78,11 @@ def oversized(limit: int) -> Reason:
     return Reason("CONTENT_TOO_LARGE", f"An event may have at most {limit} bytes.")
 
 
+def invalid_event(details: Sequence[Detail]) -> Reason:
+    """Say which fields of an event are wrong."""
+    return Reason("VALIDATION_ERROR", "The event is not valid.", tuple(details))
+
+
 def reason_of(error: ValidationError, *, skip: int) -> Reason:
     """Say why something is no event that may be published here."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]

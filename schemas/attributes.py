@@ -1,0 +1,54 @@
+"""Attributes of CloudEvents 1.0.2: their names (section "Naming Conventions") and their values.
+
+Of the type system of CloudEvents JSON can write text, booleans and integers; other finite
+numbers are kept too, since senders write them. An integer has 64 bits at most, here as
+everywhere in Adrelay: beyond them every reader reads another number. Lists and objects are
+no values of an attribute.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+BEYOND = 2**63  # the first integer that 64 bits do not hold
+# Control characters, and what Unicode calls noncharacters: no text may hold them (section
+# "Type System", String). Surrogates cannot come so far.
+_LAST = "".join(rf"\x{{{plane:X}FFFE}}-\x{{{plane:X}FFFF}}" for plane in range(1, 17))
+TEXT = rf"^[^\x00-\x1f\x7f-\x9f\x{{FDD0}}-\x{{FDEF}}\x{{FFFE}}\x{{FFFF}}{_LAST}]*$"
+NAME = "^[a-z0-9]+$"
+MESSAGE = (
+    "must be text without control characters, true, false, or a finite number"
+    " (an integer of at most 64 bits)"
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Value:
+    """Reads a value in one of the forms above; None says that there is none."""
+
+    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401 - pydantic's signature
+        """Build a validator that runs without a call into Python."""
+        whole = core_schema.int_schema(strict=True, ge=-BEYOND, le=BEYOND - 1)
+        # A larger integer would be read as the nearest number that a double holds.
+        number = core_schema.float_schema(strict=True, allow_inf_nan=False, gt=-BEYOND, lt=BEYOND)
+        text = core_schema.str_schema(strict=True, pattern=TEXT)
+        truth = core_schema.bool_schema(strict=True)
+        either = core_schema.union_schema([text, truth, whole, number], mode="left_to_right")
+        return core_schema.custom_error_schema(
+            core_schema.nullable_schema(either),
+            custom_error_type="attribute_value",
+            custom_error_message=MESSAGE,
+        )
+
+    def __get_pydantic_json_schema__(
+        self, _: CoreSchema, __: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Say in JSON schemas what it is."""
+        return {"anyOf": [{"type": kind} for kind in ("string", "boolean", "number", "null")]}
+
+
+ExtensionName = Annotated[str, Field(pattern=NAME, max_length=100)]
+ExtensionValue = Annotated[Any, _Value()]
