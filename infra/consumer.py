@@ -35,6 +35,7 @@ from infra.pause import PATIENCE, Patience, Pause
 from infra.reading import SUSPECT, Abandoned, Reading
 from infra.resources import Resources
 from infra.retry import Dead, decide
+from infra.routing import read_broken
 from infra.settle import (
     BUSY,
     again_message,
@@ -213,7 +214,7 @@ class Consumer:
         """Publish the retries and dead letters, then acknowledge the originals."""
         if failed:
             messages = self._messages_of(failed)
-            await self._patiently(reading, lambda: self._publish(messages))
+            await self._patiently(reading, lambda: self._publish_failures(messages))
             await reading.ack(failure.delivery.tag for failure in failed)
 
     def _judge(self, outcome: Outcome) -> str | None:
@@ -278,6 +279,12 @@ class Consumer:
                 self._meters.outcomes["snoozed" if decision.snoozed else "retried"].inc()
             self._report(failure, decision if isinstance(decision, Dead) else None)
         return messages
+
+    async def _publish_failures(self, messages: list[Message]) -> None:
+        """Publish retries and dead letters, unless they would reach nobody; raises ``Outage``."""
+        if self.queue in await read_broken(self._resources.engine):
+            raise Outage("the path of its retries and dead letters is broken")
+        await self._publish(messages)
 
     async def _publish(self, messages: list[Message]) -> None:
         """Publish what is left of ``messages``; raises ``Outage`` while any is left.

@@ -43,6 +43,7 @@ KNOWN = text("""
     ) as asked (key, source, id)
     join dead_letters as d
         on d.queue = :queue and d.source = asked.source and d.event_id = asked.id
+            and d.state <> 'replayed'
 """)
 
 

@@ -10,6 +10,7 @@ look at which all was whole may have reached nobody. ``lost_since`` remembers th
 ``python -m infra.unrouted`` has brought back what the log has.
 """
 
+import asyncio
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from events import CATALOGUE
 from infra import declaration, topology
@@ -26,6 +28,9 @@ from infra.outbox import Held
 REQUEST_NAMES = tuple(queue.name for queue in topology.REQUEST_QUEUES)
 # Every path, by the queue in which it ends.
 PATHS = (*topology.WORK_QUEUE_NAMES, *REQUEST_NAMES, topology.HISTORY, topology.UNROUTED)
+# Where a message goes that was taken from its queue.
+WAYS_OUT = (topology.BACK, topology.DEAD, *map(topology.retry_exchange, topology.TIERS))
+READ_TIMEOUT = 3.0  # seconds
 NAMED = 20  # missing parts that are told by name
 EVER = datetime(1970, 1, 1, tzinfo=UTC)  # since the beginning of the log
 
@@ -46,10 +51,15 @@ RECOVERED = text("""
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An exchange, a queue or a binding, in words, and the paths that need it."""
+    """An exchange, a queue or a binding, in words, and the paths that need it.
+
+    What was lost with a part that ``keeps`` messages, or leads retries and dead letters, may
+    have been accepted long ago.
+    """
 
     name: str
     paths: frozenset[str]
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +109,21 @@ def parts() -> Iterator[tuple[Part, tuple[Any, ...]]]:
             "internal": exchange.internal,
             "arguments": exchange.arguments,
         }
-        yield Part(f"exchange {exchange.name}", paths), exchange_key(declared)
+        keeps = exchange.name in WAYS_OUT
+        yield Part(f"exchange {exchange.name}", paths, keeps), exchange_key(declared)
     name = f"binding {topology.EVENTS} -> {topology.WORK} (#)"
     yield Part(name, every), ("binding", topology.EVENTS, "exchange", topology.WORK, "#")
     for queue in declaration.queues():
         paths = _paths_of(queue.name, every)
         declared = {"name": queue.name, "durable": True, "arguments": dict(queue.arguments)}
-        yield Part(f"queue {queue.name}", paths), queue_key(declared)
+        yield Part(f"queue {queue.name}", paths, keeps=True), queue_key(declared)
         for source, routing_key in queue.bindings:
             # A fact whose binding is lost is in the log all the same, and seen as unrouted.
             fact = queue.name == topology.HISTORY and source == topology.WORK
             needs = frozenset({topology.UNROUTED}) if fact else paths
             name = f"binding {source} -> {queue.name} ({routing_key})"
-            yield Part(name, needs), ("binding", source, "queue", queue.name, routing_key)
+            keeps = source in WAYS_OUT
+            yield Part(name, needs, keeps), ("binding", source, "queue", queue.name, routing_key)
 
 
 def _paths_of(queue: str, every: frozenset[str]) -> frozenset[str]:
@@ -162,6 +174,15 @@ async def broken(tx: AsyncConnection) -> frozenset[str]:
     return frozenset(found or ())
 
 
+async def read_broken(engine: AsyncEngine) -> frozenset[str]:
+    """Read which paths are broken; none while the database does not tell."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT), engine.connect() as connection:
+            return await broken(connection)
+    except (SQLAlchemyError, OSError):
+        return frozenset()
+
+
 async def read(tx: AsyncConnection) -> Routing:
     """Read what was last known."""
     row = (await tx.execute(READ)).one_or_none()
@@ -171,7 +192,8 @@ async def read(tx: AsyncConnection) -> Routing:
 async def record(tx: AsyncConnection, missing: Sequence[Part], at: datetime) -> Routing:
     """Note the outcome of a look that began ``at`` a time; tells what is known now.
 
-    A queue that is lost took with it what waited there, however long ago that was accepted.
+    What was lost with a queue, or on its way into a retry tier or a dead-letter queue, may have
+    been accepted at any time, so the whole log is wanted then.
     """
     await tx.execute(MAKE)
     before = _routing((await tx.execute(LOCK)).one())
@@ -179,8 +201,9 @@ async def record(tx: AsyncConnection, missing: Sequence[Part], at: datetime) -> 
     lost = [part for part in missing if part.name in before.known]
     since = before.lost_since
     if lost:
-        emptied = any(part.name.startswith("queue ") for part in lost)
-        began = EVER if emptied or before.whole_at is None else before.whole_at
+        began = (
+            EVER if any(part.keeps for part in lost) or before.whole_at is None else before.whole_at
+        )
         since = began if since is None else min(since, began)
     after = Routing(
         checked_at=at,

@@ -14,14 +14,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import uvloop
 from aiohttp import web
-from sqlalchemy.exc import SQLAlchemyError
 
-from infra import routing, telemetry, topology
+from infra import telemetry, topology
 from infra.background import BackgroundTasks
 from infra.consumer import Consumer
 from infra.link import Link
 from infra.probes import Checks, probe_routes
-from infra.resources import PROBE_TIMEOUT, Resources, find_trouble, open_resources
+from infra.resources import Resources, find_trouble, open_resources
+from infra.routing import read_broken
 from infra.settings import Settings, load_settings
 from infra.subscription import Subscription
 
@@ -157,7 +157,7 @@ async def serve(checks: Checks, settings: Settings, name: str) -> web.AppRunner:
 def _probes(resources: Resources, consumers: Sequence[Consumer], stop: asyncio.Event) -> Checks:
     async def checks() -> dict[str, bool | str]:
         trouble = await find_trouble(resources)
-        broken = frozenset[str]() if trouble else await _broken_paths(resources)
+        broken = frozenset[str]() if trouble else await read_broken(resources.engine)
         return {
             "not draining": not stop.is_set(),
             "broker": resources.publisher.connected,
@@ -166,15 +166,6 @@ def _probes(resources: Resources, consumers: Sequence[Consumer], stop: asyncio.E
         }
 
     return checks
-
-
-async def _broken_paths(resources: Resources) -> frozenset[str]:
-    """Read which paths the relay has found broken; none while that cannot be read."""
-    try:
-        async with asyncio.timeout(PROBE_TIMEOUT), resources.engine.connect() as connection:
-            return await routing.broken(connection)
-    except (SQLAlchemyError, OSError):
-        return frozenset()
 
 
 def _path_trouble(queue: str, broken: frozenset[str]) -> bool | str:

@@ -3,15 +3,20 @@
 import asyncio
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel, AbstractConnection
+from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from events import CampaignMetricsReported
+from events.base import Event
 from infra import declaration, outbox, topology
+from infra.context import Context
 from infra.definitions import OPS
+from infra.errors import Transient
 from infra.message import message_of
 from infra.migrate import release
 from infra.relay import relay_once
@@ -193,6 +198,38 @@ async def test_nothing_is_published_over_a_broken_path(
     await look(settings, engine)
     assert await relay_once(resources) == 1
     assert await depth(broker, QUEUE) == 1
+
+
+async def test_a_retry_waits_for_its_path(
+    settings: Settings, resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    await create(engine)
+    await look(settings, engine)
+    failing = True
+
+    async def fail_at_first(events: list[CampaignMetricsReported], ctx: Context) -> Sequence[Event]:
+        if failing:
+            raise Transient("not yet")
+        return await note(events, ctx)
+
+    async with broker.channel() as channel:
+        foreign = await channel.get_queue("foreign")
+        for tier in topology.TIERS:
+            exchange = topology.retry_exchange(tier)
+            await foreign.bind(exchange)
+            await unbind(exchange, exchange, "")(channel)
+    await look(settings, engine)
+    async with consuming(resources, fail_at_first):
+        await publish(broker, report(1))
+        await until(_is_paused)
+        failing = False
+        await mend(broker)
+        await look(settings, engine)
+        await until(lambda: _are(engine, ["e-1"]))
+
+
+async def _is_paused() -> bool:
+    return REGISTRY.get_sample_value("adrelay_consumer_paused", {"queue": QUEUE}) == 1
 
 
 async def _are(engine: AsyncEngine, ids: list[str]) -> bool:
