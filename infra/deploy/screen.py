@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 from infra.deploy import readiness
 from infra.deploy.env import env_file
 from infra.deploy.procfile import Process, planned
+from infra.deploy.services import postgres, rabbitmq, redis
 from infra.deploy.services.daemon import Daemon
 from infra.deploy.services.place import CHECKOUT, Place
+from infra.deploy.services.ports import kept_ports
 from infra.deploy.services.private import ENDINGS
 from infra.deploy.services.prometheus import NAME as PROMETHEUS
+from infra.deploy.services.provide import MANAGEMENT
 from infra.deploy.status import Status, read_status
 from infra.deploy.system import SUPERVISOR
 from infra.settings import read_env_file
@@ -31,21 +34,29 @@ Adrelay is ready.
   API         {url}     (OpenAPI: {url}/openapi.json)
   sandbox     {env["SANDBOX_URL"]}     (plays the three ad platforms)
   Prometheus  {env["PROMETHEUS_URL"]}     (every process has /metrics, /healthz, /readyz)
-  logs        {place.logs.relative_to(CHECKOUT)}/<name>.log
+{_management(place)}  logs        {place.logs.relative_to(CHECKOUT)}/<name>.log
   settings    {file}     (admin {env["ADRELAY_ADMIN_EMAIL"]}; passwords and keys stand there)
 
 Try it:
 
   . {file}
-  TOKEN=$(curl -s $ADRELAY_URL/api/v1/auth/login -H 'content-type: application/json' \\
-    -d '{{"email": "'$ADRELAY_ADMIN_EMAIL'", "password": "'$ADRELAY_ADMIN_PASSWORD'"}}' \\
-    | python3 -c 'import json, sys; print(json.load(sys.stdin)["data"]["access_token"])')
-  curl -s $ADRELAY_URL/api/v1/campaigns -H "authorization: Bearer $TOKEN"
-  curl -s $ADRELAY_URL/api/v1/campaigns -H "authorization: Bearer $TOKEN" -H 'prefer: wait=5' \\
+  TOKEN=$(.venv/bin/python -m infra.deploy.login)
+  curl -sS $ADRELAY_URL/api/v1/campaigns -H "authorization: Bearer $TOKEN"
+  curl -sS $ADRELAY_URL/api/v1/campaigns -H "authorization: Bearer $TOKEN" -H 'prefer: wait=5' \\
     -H 'content-type: application/json' -d '{CAMPAIGN}'
 
 'make demo' shows the whole story, 'make status' what runs, 'make down' (or Ctrl-C) ends it.
 """
+
+
+def _management(place: Place) -> str:
+    """Name RabbitMQ's own page, where the broker is a private one."""
+    ports = kept_ports(place)
+    if ports is None or not Daemon(place, rabbitmq.NAME).pid():
+        return ""
+    where = env_file(place, "release").relative_to(CHECKOUT)
+    name = f"{MANAGEMENT} in {where} has user and password"
+    return f"  RabbitMQ    http://127.0.0.1:{ports.management}     ({name})\n"
 
 
 async def status(place: Place) -> str:
@@ -54,11 +65,12 @@ async def status(place: Place) -> str:
     if not processes:
         return "nothing has been started here yet ('make run' or 'make up')"
     rows = [("NAME", "STATE", "PORT", "PID", "SINCE (UTC)", "RESTARTS")]
+    ports = _ports(place)
     for name in (*ENDINGS, PROMETHEUS, SUPERVISOR):
         daemon = Daemon(place, name)
         pid, since = daemon.pid(), daemon.since()
         if pid and since:
-            rows.append((name, "running", "", str(pid), _moment(since), ""))
+            rows.append((name, "running", ports.get(name, ""), str(pid), _moment(since), ""))
     answers, statuses = await readiness.answers_of(processes), read_status(place)
     rows += [_row(process, statuses.get(process.name), answers) for process in processes]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -66,6 +78,20 @@ async def status(place: Place) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def _ports(place: Place) -> dict[str, str]:
+    """Give the ports of the servers by name; RabbitMQ's for clients and for its own page."""
+    kept = kept_ports(place)
+    if kept is None:
+        return {}
+    return {
+        postgres.NAME: str(kept.postgres),
+        redis.NAME: str(kept.redis),
+        rabbitmq.NAME: f"{kept.amqp} {kept.management}",
+        rabbitmq.EPMD: str(kept.epmd),
+        PROMETHEUS: str(kept.prometheus),
+    }
 
 
 def _row(

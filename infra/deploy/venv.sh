@@ -12,17 +12,17 @@ is_current() {
 
 fail() { echo "adrelay: $*" >&2; exit 1; }
 
-fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
+fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; }
 
 find_python() {
     local candidate
-    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11; do
+    for candidate in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11; do
         if command -v "$candidate" >/dev/null && fits "$candidate"; then
             command -v "$candidate"
             return
         fi
     done
-    fail "needs Python 3.11, 3.12 or 3.13 (found: $(python3 --version 2>&1 || true));" \
+    fail "needs Python 3.11, 3.12, 3.13 or 3.14 (found: $(python3 --version 2>&1 || true));" \
         "install one, or name it: make run PYTHON=/path/to/python3.12"
 }
 
@@ -63,6 +63,8 @@ if is_enough "$1"; then exit; fi
 if ! { [ -x .venv/bin/python ] && fits .venv/bin/python; }; then make_venv; fi
 echo "adrelay: installing the Python packages of $lock" >&2
 .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
-    --require-hashes -r requirements/uv.txt
-.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes -r "$lock"
+    --require-hashes -r requirements/uv.txt ||
+    fail "pip could not install uv; if your packages come from an index of your own, name it:" \
+        "PIP_INDEX_URL=<index> make run"
+.venv/bin/python infra/deploy/uv_install.py "$lock"
 digest "$1" >".venv/.lock-$1"

@@ -112,7 +112,7 @@ class Nemesis:
 def _sums(world: World) -> str:
     history = world.history
     return (
-        f"sent={len(history.sent)} ok={history.count(Answer.OK)}"
-        f" refused={history.count(Answer.REFUSED)} unknown={history.count(Answer.UNKNOWN)}"
-        f" resent={history.resent}"
+        f"{len(history.sent)} events sent: {history.count(Answer.OK)} confirmed,"
+        f" {history.count(Answer.REFUSED)} refused, {history.count(Answer.UNKNOWN)} unanswered"
+        f" (the fault took it; sent again, as a client does: {history.resent})"
     )

@@ -20,6 +20,8 @@ NAME = "rabbitmq"
 EPMD = "epmd"
 PACKAGES = ("rabbitmq-server",)
 OLDEST = (3, 10)  # before it, dead-lettering at least once does not exist
+# A publisher's larger message is refused by the broker (3.10 takes 128 MiB by itself).
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
 # Under which name a place keeps the password of each user.
 PASSWORDS = {
@@ -108,6 +110,7 @@ def _write_files(place: Place, ports: Ports, folder: Path, account: Account) -> 
         f"default_user_tags.administrator = true\ndefault_vhost = {VHOST}\n"
         "log.console = true\nlog.console.level = warning\nlog.file = false\n"
         "disk_free_limit.absolute = 200MB\n"
+        f"max_message_size = {MAX_MESSAGE_BYTES}\n"
     )
     files = {
         "rabbitmq.conf": config,
