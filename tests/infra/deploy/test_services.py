@@ -9,6 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from aio_pika import Message
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import ChannelPreconditionFailed
 
 from infra.deploy.services import postgres, rabbitmq, redis
 from infra.deploy.services.daemon import Daemon, NotStarted, began
@@ -165,3 +168,15 @@ def test_prometheus_scrapes_every_process_and_every_queue() -> None:
     assert '"127.0.0.1:8080"' in text
     assert text.count('"127.0.0.1:16390"') == 2
     assert '"/rules.yaml"' in text
+
+
+async def test_the_broker_refuses_what_is_larger_than_16_mib(broker: AbstractConnection) -> None:
+    async with broker.channel() as channel:
+        queue = await channel.declare_queue(exclusive=True)
+        exchange = channel.default_exchange
+        await exchange.publish(Message(b"x" * rabbitmq.MAX_MESSAGE_BYTES), queue.name)
+    channel = await broker.channel()
+    with pytest.raises(ChannelPreconditionFailed, match="size"):
+        await channel.default_exchange.publish(
+            Message(b"x" * (rabbitmq.MAX_MESSAGE_BYTES + 1)), "nobody"
+        )
