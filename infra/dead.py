@@ -18,6 +18,8 @@ Exit status: 0 done, 1 not found or refused, wholly or in part, 2 usage.
 import argparse
 import asyncio
 import getpass
+import io
+import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -281,9 +283,17 @@ def _check_usage(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> 
         parser.error("say what to edit: --set, --body, --header or --property")
 
 
+def _write_what_the_terminal_knows() -> None:
+    """Escape characters that the terminal's encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 async def run(arguments: Sequence[str]) -> int:
     """Do what the command line says; tells the exit status."""
     asked = parse(arguments)
+    _write_what_the_terminal_knows()
     settings = load_settings()
     engine, redis = open_engine(settings), open_redis(settings)
     try:
@@ -291,6 +301,9 @@ async def run(arguments: Sequence[str]) -> int:
     except (Refused, CannotChange) as refusal:
         print_refused(str(refusal))
         return 1
+    except BrokenPipeError:  # nobody reads on, as with ``list | head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (SQLAlchemyError, OSError) as error:
         print(f"the database does not answer: {type(error).__name__}", file=sys.stderr)
         return 1

@@ -21,6 +21,7 @@ from infra.resources import open_engine
 from infra.settings import load_settings
 from infra.store.stopped_queues import StoppedQueue, list_stops, resume_queue
 from infra.topology import WORK_QUEUE_NAMES
+from schemas.escaping import escaped, escaped_json
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -57,7 +58,7 @@ async def run(arguments: Sequence[str]) -> int:
 async def _list(tx: AsyncConnection, asked: argparse.Namespace) -> int:
     stops = await list_stops(tx)
     for stop in stops:
-        print(orjson.dumps(asdict(stop)).decode() if asked.json else _line(stop))
+        print(escaped_json(orjson.dumps(asdict(stop))).decode() if asked.json else _line(stop))
     if not stops and not asked.json:
         print("no queue is stopped")
     return 0
@@ -81,7 +82,8 @@ async def _resume(tx: AsyncConnection, asked: argparse.Namespace) -> int:
 
 def _line(stop: StoppedQueue) -> str:
     since = f"{stop.stopped_at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"{stop.queue}  stopped {since} by {stop.worker} (code {stop.version}): {stop.reason}"
+    told = f"{stop.queue}  stopped {since} by {stop.worker} (code {stop.version})"
+    return f"{told}: {escaped(stop.reason)}"
 
 
 if __name__ == "__main__":

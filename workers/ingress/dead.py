@@ -7,7 +7,7 @@ where to go on. So a request needs a bounded amount of memory and time, whatever
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -257,12 +257,12 @@ def _place(after: str | None) -> Place | None:
         return None
     moment, _, letter = after.partition("_")
     try:
-        place = (datetime.fromisoformat(moment), UUID(letter))
-    except ValueError:
-        place = None
-    if place is None or place[0].tzinfo is None:
-        raise invalid([Detail("after", "must be next of an earlier answer")])
-    return place
+        found = datetime.fromisoformat(moment)
+        if found.tzinfo is not None:
+            return found.astimezone(UTC), UUID(letter)
+    except (ValueError, OverflowError):
+        pass
+    raise invalid([Detail("after", "must be next of an earlier answer")])
 
 
 def _readable(response: web.Response) -> web.Response:

@@ -219,7 +219,14 @@ async def test_of_many_letters_a_request_takes_some_and_says_where_to_go_on(
     assert second["data"] == {"count": 4, "more": False}
     left = await rows(engine, "select id from dead_letters where state = 'open'")
     assert left == [(large.id,)]
-    await error_of(await client.post(path, headers=admin.headers, params={"after": "x"}), 400)
+    for nonsense in (
+        "x",
+        f"9999-12-31T23:59:59-14:00_{large.id}",
+        f"2026-11-22T08:00:00_{large.id}",
+    ):
+        query = {"after": nonsense}
+        refused = await client.post(path, headers=admin.headers, params=query)
+        assert [d["field"] for d in (await error_of(refused, 400))["details"]] == ["after"]
     discarded = await client.post(f"{PATH}/{QUEUE}/discard", headers=admin.headers)
     assert (await body_of(discarded, 200))["data"] == {"count": 1, "more": False}
 
