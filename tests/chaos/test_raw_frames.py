@@ -40,6 +40,7 @@ from tests.services import environment, url_as
 WORKERS = ("workers.metrics", "workers.campaigns", "workers.relay")
 ROUND = 2000  # cases; a longer run is made of rounds
 POLL_SECONDS = 0.3  # a look at all queues costs the broker something
+SLOWEST_SECONDS = topology.TIERS["5m"] + 100
 BACKLOG = 4000  # messages that may wait when a round begins
 FIRST_TIERS = tuple(map(topology.retry_exchange, ("1s", "5s")))
 READ = ("metrics.record", "campaigns.apply", "campaigns.record")
@@ -80,7 +81,7 @@ async def test_whatever_the_broker_accepts_takes_effect_or_is_a_dead_letter(
             cases = [_case(settings, number) for number in numbers]
             await _publish_round(books, cases, late, engine, broker, workers)
         await _until(workers, lambda: _are_ended(engine, len(books.owed)), 60 + count / 300)
-        await _until(workers, lambda: _are_empty(broker))
+        await _until_empty(workers, broker)
         await _until(workers, lambda: _is_nothing_missing(engine, books, late))
         found = await look(engine, late)
         wrong = books.compare(found)
@@ -94,7 +95,7 @@ async def test_whatever_the_broker_accepts_takes_effect_or_is_a_dead_letter(
             await _mend(letter, copy[0], body, capsys)
         ended = found.total + len(sample)
         await _until(workers, lambda: _are_ended(engine, ended))
-        await _until(workers, lambda: _are_empty(broker))
+        await _until_empty(workers, broker)
         _check_mended(sample, await look(engine, late), settings)
         for worker in workers:
             assert "the reading of a queue ended" not in worker.output
@@ -127,7 +128,7 @@ async def _publish_round(
     late |= early
     waits = [n for n in early if books.owed.get((METRICS, n)) == EFFECT]
     if waits:
-        await _until(workers, lambda: _is_waiting(broker))
+        await _until(workers, lambda: _is_waiting(broker), 300)
     await put(engine, *(_campaign(number, late=True) for number in sorted(early)))
 
 
@@ -141,6 +142,15 @@ async def _until(
             for worker in workers:
                 assert worker.process.returncode is None, worker.output[-3000:]
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def _until_empty(workers: Sequence[Process], broker: AbstractConnection) -> None:
+    """Wait until nothing is left in any queue, in the slowest tier of the ladder neither."""
+    try:
+        await _until(workers, lambda: _are_empty(broker), SLOWEST_SECONDS)
+    except TimeoutError:
+        left = {queue: await depth(broker, queue) for queue in EMPTY}
+        pytest.fail(f"CHAOS_SEED={SEED}: left in queues: {left}")
 
 
 def _campaign(number: int, *, late: bool = False) -> Any:

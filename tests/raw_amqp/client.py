@@ -25,7 +25,7 @@ from tests.raw_amqp.grammar import (
 )
 
 CHANNEL = 1
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 60.0
 CONNECTION_CLOSE, CHANNEL_CLOSE = (10, 50), (20, 40)
 ACK, NACK, RETURN = (60, 80), (60, 120), (60, 50)
 ACKED, NACKED, RETURNED, UNKNOWN = "acked", "nacked", "returned", "unknown"
