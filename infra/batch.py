@@ -12,7 +12,7 @@ from collections.abc import Callable
 from infra.delivery import Delivery
 
 FLOWING = 8  # deliveries at once that tell a stream from a few
-MAX_BATCH_BYTES = 8 * 1024 * 1024  # of a batch's headers and bodies
+MAX_BATCH_BYTES = 4 * 1024 * 1024  # of a batch's headers and bodies
 TICK = 0.001  # seconds without a delivery after which a stream has ended
 
 

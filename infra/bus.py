@@ -27,7 +27,7 @@ from infra.settings import Settings
 WINDOW = 256
 # Calls of publish_all that have a window of their own under way.
 BATCHES = 4
-WINDOW_BYTES = 8 * 1024 * 1024
+WINDOW_BYTES = 4 * 1024 * 1024
 # Seconds without a success, until a channel is given up that only refuses, or is silent.
 REFUSED = 1.0
 SILENT = 5.0

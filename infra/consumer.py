@@ -26,7 +26,7 @@ from infra.attempt import Attempt, Outcome, Work
 from infra.backoff import Backoff
 from infra.brake import Brake, Stopped, is_unexpected
 from infra.delivery import ATTEMPT, WAITED, Delivery, Received, receive, to_verdict
-from infra.errors import Outage, Permanent, Snooze, Unwritable
+from infra.errors import Outage, Permanent, Snooze, Unwritable, drop_frames
 from infra.isolation import KILLER, RENEW_AFTER, Isolation
 from infra.letters import without_details
 from infra.link import Link
@@ -214,6 +214,8 @@ class Consumer:
         """Publish the retries and dead letters, then acknowledge the originals."""
         if failed:
             messages = self._messages_of(failed)
+            for failure in failed:
+                drop_frames(failure.error)
             await self._patiently(reading, lambda: self._publish_failures(messages))
             await reading.ack(failure.delivery.tag for failure in failed)
 
@@ -323,7 +325,7 @@ class Consumer:
         properties = failure.delivery.properties
         details = {
             "queue": self.queue,
-            "event_id": properties.message_id,
+            "event_id": failure.delivery.message_id,
             "event_type": failure.delivery.routing_key[:200],
             "correlation_id": properties.correlation_id,
             "attempt": failure.delivery.attempt + (not isinstance(failure.error, Snooze)),

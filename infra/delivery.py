@@ -20,7 +20,7 @@ from events.base import Event, MissingAttributes, attribute_text, decode, decode
 from infra import topology
 from infra.content_header import Properties, Undecodable, decode_content_header, user_id_in
 from infra.digest import digest
-from infra.errors import Permanent
+from infra.errors import Permanent, drop_frames
 from infra.telemetry import get_logger
 from infra.wire import WholeBody
 from schemas.escaping import NAME_LENGTH, escaped
@@ -31,6 +31,7 @@ WAITED = "x-adrelay-waited"  # seconds of waiting that failures have cost so far
 FIRST_FAILED = "x-adrelay-first-failed"  # ISO 8601, UTC
 USER = "x-adrelay-user"  # the user id that the broker validated at the first publish
 REPLAYS = "x-adrelay-replays"  # how often a person replayed it
+MESSAGE_ID = "x-adrelay-message-id"  # of the first publish
 BODY_LENGTH = "x-adrelay-body-length"  # bytes of the body of which only the beginning is here
 BODY_SHA256 = "x-adrelay-body-sha256"  # of that whole body, in hexadecimal
 
@@ -145,6 +146,12 @@ class Delivery:
         return str(self.headers.get(KEY, "")) if self.returned else self.key
 
     @property
+    def message_id(self) -> str | None:
+        """The message id of the first publish; ours may be another (``infra.outgoing``)."""
+        kept = self.headers.get(MESSAGE_ID) if self.returned else None
+        return kept if isinstance(kept, str) else self.properties.message_id
+
+    @property
     def attempt(self) -> int:
         """Failed attempts before this one."""
         return self._number(ATTEMPT)
@@ -243,17 +250,19 @@ def identity(event: Event) -> UUID:
 
 def _decode(cls: type[Event], delivery: Delivery) -> Event:
     attributes = delivery.attributes
+    # Raised outside of the handling of the error, which would keep all of its input in memory.
     try:
         if attributes:
             _check_types(attributes)
             return decode_binary(cls, attributes, delivery.body)
         return decode(cls, delivery.body)
     except ValidationError as error:
-        raise Permanent(in_words(error), code="INVALID_EVENT") from None
+        reason = in_words(error)
     except MissingAttributes as error:
-        raise Permanent(str(error), code="INVALID_EVENT") from None
+        reason = str(error)
     except (ValueError, RecursionError) as error:
-        raise Permanent(f"the body is no JSON: {error}", code="INVALID_EVENT") from None
+        reason = f"the body is no JSON: {error}"
+    raise Permanent(reason, code="INVALID_EVENT")
 
 
 def _check_types(attributes: Mapping[str, Any]) -> None:
@@ -286,6 +295,7 @@ def _check(event: Event, routing_key: str, kind: str) -> None:
 def to_verdict(error: Exception) -> Permanent:
     """Make any exception of reading a message that message's verdict, and log what is a bug."""
     if isinstance(error, Permanent):
+        drop_frames(error)
         return error
     log.error("a message cannot be read", exc_info=error)
     return Permanent(f"it cannot be read: {type(error).__name__}", code="UNREADABLE")

@@ -112,3 +112,15 @@ class Unroutable(PublishFailed):
 
 class Unwritable(Unroutable):
     """The message is larger than the broker takes, or AMQP cannot hold it: no try will succeed."""
+
+
+def drop_frames(error: BaseException) -> None:
+    """Take the tracebacks off an exception and off those that led to it.
+
+    A traceback keeps the frames that it went through, and so the messages in them. An exception
+    that is kept in such a frame is part of a cycle, which is collected late.
+    """
+    found: BaseException | None = error
+    while found is not None and found.__traceback__ is not None:
+        found.__traceback__ = None
+        found = found.__cause__ or found.__context__

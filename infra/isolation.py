@@ -112,7 +112,7 @@ class Isolation:
 def key_of(delivery: Delivery) -> UUID:
     """Hash what a message is, the same however often and by which way it comes."""
     hashed = blake2b(delivery.body, digest_size=16)
-    words = [delivery.routing_key, delivery.properties.message_id]
+    words = [delivery.routing_key, delivery.message_id]
     words += [f"{name}={value}" for name, value in sorted(delivery.attributes.items())]
     hashed.update("".join(f"\0{word}" for word in words).encode(errors="backslashreplace"))
     return UUID(bytes=hashed.digest())

@@ -20,6 +20,7 @@ from infra.delivery import (
     BODY_SHA256,
     FIRST_FAILED,
     KEY,
+    MESSAGE_ID,
     PREFIXES,
     REPLAYS,
     USER,
@@ -118,7 +119,7 @@ def letter_of(queue: str, delivery: Delivery) -> Letter:
         id=_letter_id(queue, delivery, event),
         queue=queue,
         routing_key=_text(headers.get(KEY)) or _first_key(delivery),
-        message_id=_name(delivery.properties.message_id) or None,
+        message_id=_message_id(delivery) or None,
         type=kind,
         source=_name(event.get("source")) or None,
         event_id=_name(event.get("id")) or None,
@@ -140,11 +141,17 @@ def _letter_id(queue: str, delivery: Delivery, event: dict[str, str]) -> UUID:
     """Hash what makes it the same letter: queue, event (or message), replays, body."""
     names = [event.get("source", ""), event.get("id", "")]
     if not all(names):
-        names = ["", delivery.properties.message_id or ""]
+        names = ["", _message_id(delivery)]
     parts = (queue, *names, str(_count(delivery.headers.get(REPLAYS))))
     hashed = blake2b("\0".join(parts).encode(errors="replace"), digest_size=16)
     hashed.update(delivery.body)
     return UUID(bytes=hashed.digest())
+
+
+def _message_id(delivery: Delivery) -> str:
+    """Give the message id of the first publish: ours keeps it in a header."""
+    kept = None if _is_by_broker(delivery) else delivery.headers.get(MESSAGE_ID)
+    return _name(kept or delivery.properties.message_id)
 
 
 def _fingerprint(*parts: str | None) -> str:

@@ -46,7 +46,7 @@ INTERNAL_ERROR = 541  # AMQP 0-9-1, section 1.1: the broker's own fault, and so 
 
 FULL = 0.001  # seconds until a writer that is behind is tried again
 # Bytes that wait for the socket; more gather only while the broker reads nothing.
-MAX_UNSENT_BYTES = 16 * 1024 * 1024
+MAX_UNSENT_BYTES = 8 * 1024 * 1024
 
 Answer = asyncio.Future[Any]
 

@@ -18,6 +18,7 @@ from infra.delivery import (
     BODY_SHA256,
     FIRST_FAILED,
     KEY,
+    MESSAGE_ID,
     REPLAYS,
     USER,
     WAITED,
@@ -100,7 +101,7 @@ def _again(
         exchange=exchange,
         routing_key=queue or delivery.queue,
         body=delivery.body,
-        message_id=fit(properties.message_id or _stable_id(delivery)),
+        message_id=fit(delivery.message_id or _stable_id(delivery)),
         type=fit_text(properties.message_type or "") or None,
         correlation_id=fit(properties.correlation_id or "") or None,
         content_type=fit_text(properties.content_type or "application/octet-stream"),
@@ -134,6 +135,8 @@ def _kept(delivery: Delivery, at: datetime) -> dict[str, Any]:
     if kept.undecodable:
         headers[UNDECODABLE] = dict(kept.undecodable)
     headers[KEY] = delivery.routing_key
+    if delivery.message_id:
+        headers[MESSAGE_ID] = delivery.message_id
     headers[FIRST_FAILED] = (delivery.first_failed or at).isoformat()
     if delivery.replays:
         headers[REPLAYS] = delivery.replays

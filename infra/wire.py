@@ -34,7 +34,7 @@ HEARTBEAT = bytes((8, 0, 0, 0, 0, 0, 0, FRAME_END))
 HEARTBEAT_EVERY = 1.0  # seconds
 NAMES = 1000  # exchange names and routing keys that are remembered as text
 
-MAX_HELD_BYTES = 32 * 1024 * 1024  # of deliveries in hand, in headers and bodies
+MAX_HELD_BYTES = 16 * 1024 * 1024  # of deliveries in hand, in headers and bodies
 
 
 class WholeBody(NamedTuple):
