@@ -176,7 +176,8 @@ def _is_plain(name: bytes, value: Value) -> bool:
     if name in KNOWN:
         return value.kind == b"S" and value.text.startswith(OWN)
     is_name = name.isalnum() and name.islower() and name.isascii()
-    is_text = value.kind != b"S" or value.text.isascii()
+    text = value.text.decode("latin-1") if value.kind == b"S" else ""
+    is_text = text.isascii() and text.isprintable()  # no control characters (section 3.2)
     return is_name and is_text and value.kind in PLAIN_KINDS
 
 
