@@ -10,7 +10,9 @@ from schemas.accounts import Role
 from schemas.sessions import EndReason
 
 # Base64 of a sealed box; 4 KiB hold any credentials and refresh token with room to spare.
-Sealed = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[A-Za-z0-9_-]+$")]
+# The longest is a platform's code: 8,000 characters, which are 48,000 bytes of JSON if each has to
+# be escaped, in base64 after sealing (schemas.platforms).
+Sealed = Annotated[str, Field(min_length=1, max_length=96 * 1024, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class SealedRequest(Data):

@@ -6,8 +6,8 @@ from pydantic import Field, SecretStr
 
 from schemas.base import Tolerant
 
-# As long as a header that carries it may be.
-Token = Annotated[SecretStr, Field(min_length=1, max_length=4096)]
+# Far beyond any header that could carry it; RFC 6749 names no limit.
+Token = Annotated[SecretStr, Field(min_length=1, max_length=16 * 1024)]
 
 
 class AccessToken(Tolerant):

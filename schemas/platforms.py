@@ -9,6 +9,8 @@ from pydantic import Field
 from schemas.base import Frozen, Platform
 
 # disconnecting: the platform has yet to be told; disconnected: it takes our tokens no more.
+# As long as a query string that an HTTP server reads may be; RFC 6749 names no limit.
+CODE_LENGTH = 8000
 AccountState = Literal["connected", "disconnecting", "disconnected"]
 
 
@@ -46,7 +48,7 @@ class Consent(Frozen):
     platform: Platform
     user_id: UUID
     session_id: str
-    code: Annotated[str, Field(min_length=1, max_length=1000, repr=False)]
+    code: Annotated[str, Field(min_length=1, max_length=CODE_LENGTH, repr=False)]
     verifier: Annotated[str, Field(min_length=43, max_length=128, repr=False)]
 
 

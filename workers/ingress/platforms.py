@@ -27,7 +27,14 @@ from infra.settings import Settings
 from infra.store.platform_accounts import list_accounts
 from schemas import base
 from schemas.base import Tolerant
-from schemas.platforms import AuthorizeUrl, Connection, Consent, Disconnection, PlatformAccount
+from schemas.platforms import (
+    CODE_LENGTH,
+    AuthorizeUrl,
+    Connection,
+    Consent,
+    Disconnection,
+    PlatformAccount,
+)
 from workers.ingress.body import read_query
 from workers.ingress.envelope import JSON, success
 from workers.ingress.gate import Call
@@ -38,6 +45,7 @@ from workers.ingress.sealed import SECRET, answer_to, request
 COOKIE = "adrelay_consent"
 DENIED = "access_denied"
 PASSING = ("temporarily_unavailable", "server_error")
+SAID_LENGTH = 1000  # characters of what a platform says that are shown
 CLOSE = "You may close this page."
 
 log = telemetry.get_logger(__name__)
@@ -47,10 +55,10 @@ class Returned(Tolerant):
     """What a platform sends a browser back with (RFC 6749, section 4.1.2; RFC 9207)."""
 
     state: Annotated[str, Field(max_length=200, repr=False)] = ""
-    code: Annotated[str, Field(max_length=1000, repr=False)] = ""
-    iss: Annotated[str, Field(max_length=500)] | None = None
-    error: Annotated[str, Field(max_length=100)] | None = None
-    error_description: Annotated[str, Field(max_length=1000)] | None = None
+    code: Annotated[str, Field(max_length=CODE_LENGTH, repr=False)] = ""
+    iss: Annotated[str, Field(max_length=CODE_LENGTH)] | None = None
+    error: Annotated[str, Field(max_length=CODE_LENGTH)] | None = None
+    error_description: Annotated[str, Field(max_length=CODE_LENGTH)] | None = None
 
 
 async def get_platforms(call: Call) -> web.Response:
@@ -168,7 +176,7 @@ def _check_issuer(settings: Settings, platform: base.Platform, issuer: str | Non
 def _refusal(platform: base.Platform, returned: Returned) -> Refusal:
     """Say in words what the platform says: no, not now, or that it does not know us."""
     title, error = PLATFORMS[platform].TITLE, printable(returned.error or "no code")
-    said = printable(returned.error_description or error).strip().rstrip(".")
+    said = printable(returned.error_description or error)[:SAID_LENGTH].strip().rstrip(".")
     if error == DENIED:
         return Refusal(400, "CONSENT_DENIED", f"You have not given your consent at {title}.")
     if error in PASSING:
