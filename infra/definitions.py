@@ -36,7 +36,7 @@ from typing import Any
 from events import CATALOGUE, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.base import Event
 from infra import declaration, topology
-from infra.settings import read_env_file
+from infra.env_file import read_env_file
 from schemas.base import PLATFORMS
 
 INGRESS = "adrelay-ingress"

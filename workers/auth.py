@@ -8,7 +8,7 @@ from handlers.auth import handle_sessions, open_registrations, open_sessions, re
 from handlers.credentials import check_keys
 from handlers.renewals import keep_accounts
 from infra.run import main
-from infra.settings import load_settings
+from infra.settings import load_settings, require
 from infra.subscription import Subscription
 
 SUBSCRIPTIONS = (
@@ -31,5 +31,5 @@ SUBSCRIPTIONS = (
 )
 
 if __name__ == "__main__":
-    check_keys(load_settings())
+    require(check_keys, load_settings())
     main("auth", SUBSCRIPTIONS, forever=(keep_accounts,))

@@ -10,7 +10,7 @@ from events import (
 )
 from handlers.sync import push_campaigns, sync_campaigns
 from infra.run import main
-from infra.settings import load_settings
+from infra.settings import load_settings, require
 from infra.subscription import Subscription
 from infra.vault import Vault
 from schemas.base import PLATFORMS
@@ -32,5 +32,5 @@ SUBSCRIPTIONS = tuple(
 )
 
 if __name__ == "__main__":
-    Vault(load_settings())  # raises without its keys
+    require(Vault, load_settings())
     main("sync", SUBSCRIPTIONS)

@@ -18,7 +18,7 @@ from infra.deploy.services.place import RUNNING as PLACE
 from infra.deploy.services.provide import install_missing, provide
 from infra.deploy.started import changed_settings
 from infra.deploy.supervisor import Supervisor
-from infra.settings import read_env_file
+from infra.env_file import read_env_file
 
 # A closed terminal and a polite kill end a command as Ctrl-C does: what it began is taken back.
 ENDING = (signal.SIGTERM, signal.SIGHUP)

@@ -9,7 +9,6 @@ file, so that no other sandbox started from this checkout writes into it. Secret
 the first start and kept; the environment overrides them.
 """
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from infra.deploy.procfile import SANDBOX, Process
 from infra.deploy.services import prometheus
 from infra.deploy.services.place import Place, write_private
 from infra.deploy.services.provide import Servers
-from infra.settings import read_env_file
+from infra.env_file import read_env_file
+from infra.env_file import write_env as env_file_text
 from schemas.base import PLATFORMS
 
 # Which of the secrets only some processes are told.
@@ -75,7 +75,7 @@ def _addresses(servers: Servers, processes: Sequence[Process]) -> dict[str, str]
 
 
 def _write(path: Path, values: Mapping[str, str]) -> None:
-    write_private(path, "".join(f"{name}={shlex.quote(text)}\n" for name, text in values.items()))
+    write_private(path, env_file_text(values))
 
 
 def environment_of(

@@ -28,8 +28,9 @@ from events.base import now
 from infra.deploy.env import env_file
 from infra.deploy.services.place import RUNNING, Place, write_private
 from infra.deploy.status import read_status
+from infra.env_file import read_env_file
 from infra.rotation import MEANING, RESTART, Broken, Keys, NotYet, Turn, turn, waiting
-from infra.settings import Settings, read_env_file
+from infra.settings import Settings
 from infra.tokens import make_keys
 
 # What a turn waits for: processes of the one before it that have not been restarted.

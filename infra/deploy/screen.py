@@ -15,7 +15,7 @@ from infra.deploy.services.prometheus import NAME as PROMETHEUS
 from infra.deploy.services.provide import MANAGEMENT
 from infra.deploy.status import Status, read_status
 from infra.deploy.system import SUPERVISOR
-from infra.settings import read_env_file
+from infra.env_file import read_env_file
 
 CAMPAIGN = (
     '{"name": "First", "budget": 100, "platform": "claude",'

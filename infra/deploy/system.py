@@ -17,7 +17,7 @@ from infra.deploy.services.place import CHECKOUT, Account, Place
 from infra.deploy.services.provide import Servers, provide, withdraw
 from infra.deploy.started import URL, port_of, write_started
 from infra.deploy.status import end_survivors, forget
-from infra.settings import read_env_file
+from infra.env_file import read_env_file
 
 SUPERVISOR = "supervisor"
 STEP_DEADLINE = 180.0  # seconds

@@ -19,8 +19,9 @@ from infra.deploy.rotate import Refused, main, rotate
 from infra.deploy.services.daemon import began
 from infra.deploy.services.place import Place
 from infra.deploy.status import Status, write_status
+from infra.env_file import read_env_file
 from infra.rotation import LISTING, RESTART, Broken, Keys, NotYet, turn, waiting
-from infra.settings import Settings, read_env_file
+from infra.settings import Settings
 from infra.tokens import JWKS_SECONDS, InvalidToken, Signer, Verifier, make_keys
 from infra.tokens import LEEWAY as LEEWAY_SECONDS
 from schemas.accounts import User

@@ -6,8 +6,8 @@ import uvloop
 
 from infra import telemetry
 from infra.run import run_until, spare_collector, stop_on_signals
-from infra.settings import Settings, load_settings
-from workers.ingress.app import NAME, open_ingress
+from infra.settings import Settings, load_settings, require
+from workers.ingress.app import NAME, open_ingress, require_keys
 
 log = telemetry.get_logger(__name__)
 
@@ -15,6 +15,7 @@ log = telemetry.get_logger(__name__)
 def main() -> None:
     """Run the ingress; exits the process."""
     settings = load_settings()
+    require(require_keys, settings)
     telemetry.configure_logging(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(serve(settings))

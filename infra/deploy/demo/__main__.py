@@ -13,7 +13,8 @@ from infra.deploy.demo.outside import TIMEOUT, Outside, Unexpected
 from infra.deploy.demo.stage import Stage
 from infra.deploy.demo.tap import open_tap
 from infra.deploy.demo.traffic import traffic
-from infra.settings import SERVICES_ENV, read_env_file
+from infra.env_file import read_env_file
+from infra.settings import SERVICES_ENV
 
 
 class NothingRuns(Exception):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.settings import read_env_file
+from infra.env_file import read_env_file
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 # What other commands keep in the folder of the running system.

@@ -14,7 +14,8 @@ from infra.deploy.rotate import rotate
 from infra.deploy.services.place import Place
 from infra.deploy.services.ports import choose_ports
 from infra.deploy.services.provide import Servers
-from infra.settings import Settings, read_env_file
+from infra.env_file import read_env_file
+from infra.settings import Settings
 
 NAMES = {
     "ADRELAY_URL",

@@ -1,0 +1,44 @@
+"""Files of environment variables, as a POSIX shell reads them with ``set -a; . file``.
+
+One ``NAME=word`` a line, the word quoted as ``shlex.quote`` does it; comments and empty lines are
+passed over. Nothing is expanded. A word may hold anything but NUL, line ends too.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Read a file; a missing one is empty. Raises ``ValueError`` naming it if it is malformed."""
+    return parse_env(path.read_bytes().decode(), path.name) if path.is_file() else {}
+
+
+def parse_env(text: str, file: str = "env") -> dict[str, str]:
+    """Read the text of a file; raises ``ValueError``, without quoting it."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\n", True, "#"
+    try:
+        words = list(lexer)
+    except ValueError:
+        raise ValueError(f"{file}: has a quote without its end") from None
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name == "export" and not equals:
+            continue
+        if not equals or not NAME.fullmatch(name):
+            raise ValueError(f"{file}: has a line that is not NAME=value")
+        found[name] = value
+    return found
+
+
+def write_env(values: Mapping[str, str]) -> str:
+    """Write variables so that a shell and ``parse_env`` read the same; NUL is ``ValueError``."""
+    wrong = [name for name, text in values.items() if "\0" in text or not NAME.fullmatch(name)]
+    if wrong:
+        raise ValueError(f"{wrong[0]}: cannot be a variable of the environment")
+    return "".join(f"{name}={shlex.quote(text)}\n" for name, text in values.items())
