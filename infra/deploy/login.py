@@ -6,7 +6,8 @@ import sys
 
 import aiohttp
 
-from infra.settings import SERVICES_ENV, read_env_file
+from infra.env_file import read_env_file
+from infra.settings import SERVICES_ENV
 
 TIMEOUT = 15.0  # seconds
 ADVICE = "'make status' shows what runs, 'make up' starts it"
