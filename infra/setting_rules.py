@@ -18,7 +18,7 @@ DAY = 86_400  # seconds
 NEAR = 0.9  # of 1: names so much alike are one name and a misspelling of it
 OURS = "ADRELAY_"
 # What begins with our prefix and belongs to the tools of a checkout.
-TOOLS = frozenset({"ADRELAY_TEST_SERVICES", "ADRELAY_SCREENSHOTS"})
+TOOLS = frozenset({"ADRELAY_TEST_SERVICES", "ADRELAY_TEST_SESSION", "ADRELAY_SCREENSHOTS"})
 FORM = {"chatgpt": standard_webhooks.V1, "gemini": standard_webhooks.V1A}
 
 T = TypeVar("T", str, SecretStr)
