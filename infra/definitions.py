@@ -49,6 +49,7 @@ FOREIGN_POLICY = "adrelay-foreign-queues"
 NOTHING = "^$"
 DEFAULT_EXCHANGE = "amq.default"  # what permissions call the exchange without a name
 TEMPORARY = r"amq\.gen-[\w-]+"  # queues that the broker names: a look at what passes
+USER_NAME = re.compile(r"[A-Za-z0-9_.-]+")  # in a file of passwords
 HASHING = "rabbit_password_hashing_sha256"
 SALT_BYTES = 4
 
@@ -201,7 +202,7 @@ def main() -> None:
     parser.add_argument("--passwords", type=Path, metavar="FILE")
     parser.add_argument("--part", choices=("all", "things", "permissions"), default="all")
     asked = parser.parse_args()
-    passwords = {} if asked.passwords is None else read_env_file(asked.passwords)
+    passwords = {} if asked.passwords is None else read_env_file(asked.passwords, USER_NAME)
     unknown = passwords.keys() - {user.name for user in users()}
     if unknown or (asked.passwords and not passwords):
         parser.error(f"{asked.passwords} names no user of ours: {', '.join(sorted(unknown))}")

@@ -12,12 +12,15 @@ from pathlib import Path
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def read_env_file(path: Path) -> dict[str, str]:
-    """Read a file; a missing one is empty. Raises ``ValueError`` naming it if it is malformed."""
-    return parse_env(path.read_bytes().decode(), path.name) if path.is_file() else {}
+def read_env_file(path: Path, names: re.Pattern[str] = NAME) -> dict[str, str]:
+    """Read a file whose names match ``names``; a missing one is empty.
+
+    Raises ``ValueError`` naming the file if it is malformed.
+    """
+    return parse_env(path.read_bytes().decode(), path.name, names) if path.is_file() else {}
 
 
-def parse_env(text: str, file: str = "env") -> dict[str, str]:
+def parse_env(text: str, file: str = "env", names: re.Pattern[str] = NAME) -> dict[str, str]:
     """Read the text of a file; raises ``ValueError``, without quoting it."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
     lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\n", True, "#"
@@ -30,7 +33,7 @@ def parse_env(text: str, file: str = "env") -> dict[str, str]:
         name, equals, value = word.partition("=")
         if name == "export" and not equals:
             continue
-        if not equals or not NAME.fullmatch(name):
+        if not equals or not names.fullmatch(name):
             raise ValueError(f"{file}: has a line that is not NAME=value")
         found[name] = value
     return found

@@ -86,7 +86,18 @@ def event_of(
     ``time`` is when it happened where the platform says so, else when it came, for its id keeps
     a repetition from counting. What has neither may be a repetition of any age (ARCHITECTURE.md,
     "No time"): of a state only a hint remains to ask the platform, and figures have no time.
+    Raises ``Unrecognised`` for what no event can hold.
     """
+    try:
+        return _event_of(platform, news, event_id, received or now(), marks)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+        raise Unrecognised(in_words(found)) from None
+
+
+def _event_of(
+    platform: Platform, news: Body, event_id: str | None, at: datetime, marks: Mapping[str, str]
+) -> Event:
     envelope: dict[str, Any] = {
         "source": source_of(platform),
         "subject": news.data.campaign_id,
@@ -94,7 +105,6 @@ def event_of(
     }
     if event_id is not None:
         envelope["id"] = event_id
-    at = received or now()
     time = news.data.occurred_at or (None if _may_be_repeated(news, event_id, at) else at)
     if time is not None:
         envelope["time"] = time

@@ -30,7 +30,7 @@ from infra.deploy.services.place import RUNNING, Place, write_private
 from infra.deploy.status import read_status
 from infra.env_file import read_env_file
 from infra.rotation import MEANING, RESTART, Broken, Keys, NotYet, Turn, turn, waiting
-from infra.settings import Settings
+from infra.settings import Settings, rules_of
 from infra.tokens import make_keys
 
 # What a turn waits for: processes of the one before it that have not been restarted.
@@ -94,7 +94,7 @@ def _settings(env: Path, auth_env: Path) -> Settings:
     try:
         return Settings.model_validate(known)
     except ValidationError as error:
-        raise Refused(str(error)) from None
+        raise Refused(rules_of(error)) from None
 
 
 def _seen_since(place: Place, step: str, since: datetime | None) -> datetime | None:
