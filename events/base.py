@@ -186,6 +186,9 @@ def decode_binary(cls: type[Event], attributes: Mapping[str, Any], data: bytes) 
     Raises ``ValueError`` when the body is no JSON, else as ``decode`` does.
     """
     told = {n: attribute_text(value) for n, value in attributes.items() if value is not None}
+    kind = told.get("datacontenttype")
+    if isinstance(kind, str) and JSON_TYPE.fullmatch(kind):
+        told["datacontenttype"] = "application/json"
     return _complete(cls.model_validate({**told, "data": from_json(data)}))
 
 

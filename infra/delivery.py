@@ -16,8 +16,8 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from pydantic import ValidationError
 
-from events.base import Event, MissingAttributes, attribute_text, decode, decode_binary, now
-from infra import topology
+from events.base import Event, MissingAttributes, decode, decode_binary, now
+from infra import content_mode, topology
 from infra.content_header import Properties, Undecodable, decode_content_header, user_id_in
 from infra.digest import digest
 from infra.errors import Permanent, drop_frames
@@ -40,7 +40,6 @@ MAX_NUMBER = 2**31  # beyond it, none of our headers has been written by us
 MESSAGE_LENGTH = 300  # characters of what the parser says about one field
 COUNTED = b"x-delivery-count"
 log = get_logger(__name__)
-PREFIXES = ("cloudEvents_", "cloudEvents:")  # CloudEvents AMQP binding, section 3.1
 
 
 class Delivery:
@@ -125,15 +124,12 @@ class Delivery:
         Values are the canonical strings of their types (CloudEvents 1.0, section 3.1); what has
         none, such as a table, is as it came.
         """
-        if b"cloudEvents" not in self.header:
+        header = self.header
+        if content_mode.is_structured(header) or not content_mode.may_be_binary(header):
             return {}
-        if (self.properties.content_type or "").lower().startswith("application/cloudevents"):
+        if content_mode.is_format(self.properties.content_type):
             return {}
-        return {
-            name[len(PREFIXES[0]) :]: canonical(value)
-            for name, value in self.headers.items()
-            if name.startswith(PREFIXES)
-        }
+        return content_mode.attributes_of(self.headers)
 
     @property
     def returned(self) -> bool:
@@ -215,14 +211,6 @@ def _header_of(properties: Basic.Properties, size: int) -> bytes:
     return ContentHeader(body_size=size, properties=properties).marshal()
 
 
-def canonical(value: object) -> object:
-    """Write an attribute in a native type as the text that CloudEvents gives its type.
-
-    What has none (a table, text that is not UTF-8) is given back as it is.
-    """
-    return value if isinstance(value, Undecodable) else attribute_text(value)
-
-
 def receive(delivery: Delivery, types: Mapping[str, type[Event]], max_bytes: int) -> Received:
     """Decode and validate a delivery; raises ``Permanent`` with the reason in words."""
     if delivery.size > max_bytes:
@@ -253,8 +241,10 @@ def _decode(cls: type[Event], delivery: Delivery) -> Event:
     # Raised outside of the handling of the error, which would keep all of its input in memory.
     try:
         if attributes:
-            _check_types(attributes)
+            _check_attributes(attributes, delivery)
             return decode_binary(cls, attributes, delivery.body)
+        if not content_mode.is_structured(delivery.header):
+            _check_format(delivery)
         return decode(cls, delivery.body)
     except ValidationError as error:
         reason = in_words(error)
@@ -265,8 +255,24 @@ def _decode(cls: type[Event], delivery: Delivery) -> Event:
     raise Permanent(reason, code="INVALID_EVENT")
 
 
-def _check_types(attributes: Mapping[str, Any]) -> None:
-    """Refuse attributes in AMQP types that CloudEvents does not have; raises ``Permanent``."""
+def _check_format(delivery: Delivery) -> None:
+    """Refuse batches, and event formats other than JSON; raises ``Permanent``."""
+    wrong = content_mode.wrong_format(delivery.properties.content_type)
+    if wrong is not None:
+        raise Permanent(wrong, code="INVALID_EVENT")
+
+
+def _check_attributes(attributes: Mapping[str, Any], delivery: Delivery) -> None:
+    """Refuse attributes of types that CloudEvents does not have, and those given in two ways.
+
+    Raises ``Permanent``.
+    """
+    twice = content_mode.contradiction(delivery.header, delivery.headers)
+    if twice is not None:
+        raise Permanent(
+            f"{escaped(twice, NAME_LENGTH)}: given twice, with different values",
+            code="INVALID_EVENT",
+        )
     for name, value in attributes.items():
         if isinstance(value, Undecodable):
             raise Permanent(

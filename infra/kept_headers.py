@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from events.base import REQUIRED, Event
 from infra.content_header import Undecodable
-from infra.delivery import PREFIXES, Delivery, canonical
+from infra.content_mode import canonical, prefixes_of
+from infra.delivery import Delivery
 
 MAX_HEADERS = 64
 MAX_BYTES = 24 * 1024  # of all names and values
@@ -30,12 +31,14 @@ class KeptHeaders(NamedTuple):
 
 def keep_headers(delivery: Delivery) -> KeptHeaders:
     """Choose the headers of a delivery that stay; never raises."""
-    wanted = [(n, v) for n, v in delivery.headers.items() if n == TRACE or n.startswith(PREFIXES)]
+    prefixes = prefixes_of(delivery.headers)
+    start = len(prefixes[0]) if prefixes else 0
+    wanted = [(n, v) for n, v in delivery.headers.items() if n == TRACE or n.startswith(prefixes)]
     headers: dict[str, str] = {}
     undecodable: dict[str, str] = {}
     room, left_out = MAX_BYTES, 0
-    for name, value in _envelope_first(wanted):
-        text = canonical(value)
+    for name, value in _envelope_first(wanted, start):
+        text = canonical(name[start:], value)
         shown = text if isinstance(text, str) else _show(text)
         size = len(name.encode()) + len(shown.encode())
         is_small = len(shown.encode()) <= MAX_VALUE_BYTES and len(name.encode()) <= MAX_NAME_BYTES
@@ -47,9 +50,9 @@ def keep_headers(delivery: Delivery) -> KeptHeaders:
     return KeptHeaders(headers, left_out, undecodable)
 
 
-def _envelope_first(wanted: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    prefix = len(PREFIXES[0])
-    return sorted(wanted, key=lambda pair: pair[0] != TRACE and pair[0][prefix:] not in ENVELOPE)
+def _envelope_first(wanted: Iterable[tuple[str, Any]], start: int) -> list[tuple[str, Any]]:
+    """Sort headers; ``start`` is where the name of an attribute begins in that of its header."""
+    return sorted(wanted, key=lambda pair: pair[0] != TRACE and pair[0][start:] not in ENVELOPE)
 
 
 def _show(value: object) -> str:

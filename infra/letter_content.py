@@ -13,12 +13,11 @@ from typing import Any
 import orjson
 
 from events import CATALOGUE
-from infra.delivery import PREFIXES
+from infra.content_mode import PREFIXES, is_format, prefixes_of
 from infra.kept_headers import MAX_BYTES, MAX_HEADERS, MAX_VALUE_BYTES
 from infra.message import LONGEST
 
-STRUCTURED = "application/cloudevents"  # the beginning of the content type
-HEADER = re.compile(r"(cloudEvents[_:][a-z0-9]{1,40}|traceparent)", re.ASCII)
+HEADER = re.compile(r"((cloudEvents[_:]|ce-)[a-z0-9]{1,40}|traceparent)", re.ASCII)
 PROPERTIES = ("content_type", "type", "correlation_id", "routing_key")
 ATTRIBUTES = frozenset(name for event in CATALOGUE.values() for name in event.model_fields) - {
     "data"
@@ -53,8 +52,8 @@ class Content:
     @property
     def binary(self) -> bool:
         """Whether the attributes are headers; as ``Delivery.attributes`` sees it."""
-        structured = str(self.properties["content_type"] or "").lower().startswith(STRUCTURED)
-        return not structured and any(name.startswith(PREFIXES) for name in self.headers)
+        structured = is_format(str(self.properties["content_type"] or ""))
+        return not structured and bool(prefixes_of(self.headers))
 
     @property
     def truncated(self) -> bool:
@@ -156,20 +155,21 @@ def _with_attribute(content: Content, name: str, value: str | None) -> Content:
 
 def _names_of(content: Content, attribute: str) -> tuple[str, ...]:
     """Name the headers that hold an attribute; a sender may have used either prefix."""
-    names = (prefix + attribute for prefix in PREFIXES)
+    names = (prefix + attribute for prefix in prefixes_of(content.headers))
     return tuple(name for name in names if name in content.headers)
 
 
 def _prefix(content: Content) -> str:
     """Tell which of the prefixes the letter's headers have."""
-    found = (p for name in content.headers for p in PREFIXES if name.startswith(p))
+    prefixes = prefixes_of(content.headers)
+    found = (p for name in content.headers for p in prefixes if name.startswith(p))
     return next(found, PREFIXES[0])
 
 
 def _with_header(content: Content, what: str, name: str, value: str | None) -> Content:
     if not HEADER.fullmatch(name):
-        rule = f"{name[:200]!r}: only cloudEvents_<attribute>, cloudEvents:<attribute> and"
-        raise CannotChange(what, f"{rule} traceparent are sent again")
+        rule = f"{name[:200]!r}: only cloudEvents_<attribute>, cloudEvents:<attribute>,"
+        raise CannotChange(what, f"{rule} ce-<attribute> and traceparent are sent again")
     headers = {n: v for n, v in content.headers.items() if n != name}
     if value is not None:
         _check_text(what, name, value, MAX_VALUE_BYTES)

@@ -21,7 +21,6 @@ from infra.delivery import (
     FIRST_FAILED,
     KEY,
     MESSAGE_ID,
-    PREFIXES,
     REPLAYS,
     USER,
     Delivery,
@@ -204,10 +203,8 @@ def _strings(value: object) -> dict[str, str]:
 
 def _peek(delivery: Delivery) -> dict[str, str]:
     """Read id, source and type, where they can be read at all."""
-    headers = delivery.headers
-    for prefix in PREFIXES:
-        if f"{prefix}id" in headers:
-            return _strings({name: headers.get(prefix + name) for name in ("id", "source", "type")})
+    if attributes := delivery.attributes:
+        return _strings(attributes)
     if len(delivery.body) > PEEK_BYTES:
         return {}
     try:

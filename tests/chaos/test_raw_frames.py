@@ -203,7 +203,9 @@ def _is_mendable(case: Case, copy: Copy) -> bool:
         copy[0] == METRICS
         and case.publish.key in (f"{bodies.REPORT}.claude".encode(), bodies.REPORT.encode())
         and properties.user_id is not None
-        and not any(name.startswith(b"cloudEvents") for name, _ in properties.headers or ())
+        and not any(
+            name.startswith((b"cloudEvents", b"ce-")) for name, _ in properties.headers or ()
+        )
     )
 
 

@@ -90,8 +90,9 @@ async def filed(engine: AsyncEngine, letters: int) -> bool:
     return await count(engine, "select count(*) from dead_letters") >= letters
 
 
+@pytest.mark.parametrize("prefix", ["cloudEvents_", "ce-"])
 async def test_letters_in_binary_mode_are_edited_and_replayed_and_what_is_no_event_is_named(
-    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine, prefix: str
 ) -> None:
     settings = resources.settings
 
@@ -103,7 +104,7 @@ async def test_letters_in_binary_mode_are_edited_and_replayed_and_what_is_no_eve
         await publish_binary(broker, "b-1", data_of(1))
         await until(lambda: has(1))
         await publish_binary(broker, "b-1", data_of(2), prefix="cloudEvents:")
-        await publish_binary(broker, "b-3", b"bad")
+        await publish_binary(broker, "b-3", b"bad", prefix)
         await publish(broker, b"[1]")
         await until(lambda: filed(engine, 3))
         _, letters = await dead(settings, "list")
@@ -113,7 +114,7 @@ async def test_letters_in_binary_mode_are_edited_and_replayed_and_what_is_no_eve
         status, lines = await dead(settings, "edit", broken, "--set", "data.clicks=3")
         assert (status, "no JSON object" in lines[0]) == (1, True)
         status, [edited] = await dead(
-            settings, "edit", broken, "--body", "-", "--header", "cloudEvents_id=", given=data_of(3)
+            settings, "edit", broken, "--body", "-", "--header", f"{prefix}id=", given=data_of(3)
         )
         assert (status, edited["done"]) == (0, "edited, but still wrong: id: Field required")
         changes = ("--set", "id=b-4", "--set", "data.impressions=44")

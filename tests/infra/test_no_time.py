@@ -22,9 +22,9 @@ from handlers.campaigns import apply_campaigns
 from handlers.metrics import record_metrics
 from handlers.wishes import Wish
 from infra import topology
+from infra.content_mode import PREFIXES
 from infra.context import Context
 from infra.definitions import WORKERS
-from infra.delivery import PREFIXES
 from infra.errors import Permanent, Transient
 from infra.relay import relay_once
 from infra.resources import Resources

@@ -198,7 +198,7 @@ INTEGERS = (
 
 def _in_binary_mode(properties: Properties, number_: int, dice: Dice) -> Properties:
     """Add the attributes of an event as headers; now and then they are wrong."""
-    prefix = dice.choice((b"cloudEvents_", b"cloudEvents:"))
+    prefix = dice.choice((b"cloudEvents_", b"cloudEvents:", b"ce-"))
     given = {k.encode(): string(v.encode()) for k, v in bodies.attributes(number_).items()}
     chance = dice.random()
     if chance < 0.1:

@@ -28,6 +28,7 @@ ROUTES = {
     b"campaign.create_requested.v1": APPLY,
 }
 PREFIXES = (b"cloudEvents_", b"cloudEvents:")  # CloudEvents AMQP binding, section 3.1.3.1
+RABBITMQ = b"ce-"  # RabbitMQ binding; counts where two of the required attributes are there
 STRUCTURED = b"application/cloudevents"
 REQUIRED = frozenset({b"specversion", b"id", b"source", b"type"})
 KNOWN = REQUIRED | {b"subject", b"datacontenttype", b"dataschema"}
@@ -129,11 +130,11 @@ def _earlier(outcome: Outcome, death: Outcome) -> Outcome:
 
 
 def _read(properties: Properties, content: Content) -> Outcome:
-    attributes = [
-        (name[len(PREFIXES[0]) :], value)
-        for name, value in properties.headers or ()
-        if name.startswith(PREFIXES)
-    ]
+    headers = properties.headers or ()
+    attributes = [(n[len(PREFIXES[0]) :], value) for n, value in headers if n.startswith(PREFIXES)]
+    if not attributes:
+        found = [(n[len(RABBITMQ) :], value) for n, value in headers if n.startswith(RABBITMQ)]
+        attributes = found if len(REQUIRED & dict(found).keys()) > 1 else []
     kind = properties.content_type or b""
     if not attributes or kind.startswith(STRUCTURED):
         return content.structured
