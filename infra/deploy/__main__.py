@@ -12,7 +12,7 @@ from infra.deploy import readiness, screen, system
 from infra.deploy.command_lock import command_lock
 from infra.deploy.env import env_file
 from infra.deploy.procfile import Process, planned
-from infra.deploy.services import chromium, docker
+from infra.deploy.services import chromium, docker, node
 from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.place import RUNNING as PLACE
 from infra.deploy.services.provide import install_missing, provide
@@ -142,7 +142,7 @@ def reset() -> int:
 
 def install() -> int:
     """Install missing servers, and what else the tests need, before anybody waits for it."""
-    install_missing(say, more=[chromium])
+    install_missing(say, more=[chromium, node])
     return 0
 
 

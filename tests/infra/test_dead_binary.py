@@ -186,7 +186,7 @@ async def test_many_large_letters_are_listed_and_replayed_in_little_memory(
         async with engine.begin() as tx:
             await tx.execute(text("truncate dead_letters, outbox"))
             await tx.execute(MANY, {**FILLING, "size": 1_000_000})
-        more = {"MAX_EVENT_BYTES": "2000000"}
+        more = {"MAX_EVENT_BYTES": "2000000", "MAX_BODY_BYTES": "2000000"}
         status, output, memory = command(settings, doing, "--queue", QUEUE, **more)
         assert (status, len(output.splitlines()) >= LETTERS) == (0, True)
         assert memory < RSS_LIMIT

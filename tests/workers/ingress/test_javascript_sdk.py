@@ -1,0 +1,108 @@
+"""The CloudEvents SDK for JavaScript as a client of the ingress, on Node.js."""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from infra.deploy.services.place import CHECKOUT
+from tests.workers.ingress.conftest import SOURCE, Spy
+from tests.workers.ingress.test_cloudevents import TYPE, WRITTEN
+from tests.workers.ingress.test_events import BATCH, PATH, report
+
+SOURCES = Path(__file__).with_name("javascript")
+FILES = ("package.json", "package-lock.json", "post.js")
+FOLDER = CHECKOUT / ".services" / "test" / "javascript"
+PATIENCE = 120.0  # seconds
+TIME = "2026-11-21T08:00:00.500Z"
+
+
+def install(npm: str) -> None:
+    """Install the packages of the lock, checked against its hashes, where it has changed."""
+    lock = (SOURCES / "package-lock.json").read_text()
+    mark = FOLDER / "installed"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for name in FILES:
+            shutil.copy(SOURCES / name, FOLDER)
+        if mark.is_file() and mark.read_text() == lock:
+            return
+        mark.unlink(missing_ok=True)
+        subprocess.run(  # noqa: S603 - the npm of this machine
+            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+            cwd=FOLDER,
+            check=True,
+            timeout=PATIENCE,
+        )
+        mark.write_text(lock)
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Give the program Node.js; the SDK is in ``FOLDER``."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    assert node, "Node.js is missing: python -m infra.deploy install"
+    assert npm, "npm is missing: python -m infra.deploy install"
+    install(npm)
+    return node
+
+
+async def run(node: str, client: aiohttp.ClientSession, api_key: str) -> Any:
+    """Let the SDK post its events; gives the status and body of each answer."""
+    attributes = {
+        "source": SOURCE,
+        "type": TYPE,
+        "time": TIME,
+        "datacontenttype": "application/json",
+        "subject": "a subject",
+        "comext": "an extension",
+        "data": report()["data"],
+    }
+    variables = {
+        "API_KEY": api_key,
+        "ATTRIBUTES": orjson.dumps(attributes).decode(),
+        "BATCH_TYPE": BATCH,
+        "SINK": str(client._build_url(PATH)),
+    }
+    process = await asyncio.create_subprocess_exec(
+        node,
+        "post.js",
+        cwd=FOLDER,
+        env={"PATH": os.environ["PATH"], **variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode == 0, errors.decode()
+    return orjson.loads(output)
+
+
+async def test_the_javascript_sdk_is_understood(
+    node: str, client: aiohttp.ClientSession, api_key: str, spy: Spy
+) -> None:
+    answers = await run(node, client, api_key)
+    statuses = {name: answer["status"] for name, answer in answers.items()}
+    taken = dict.fromkeys(("binary", "structured", "packed", "batch"), 202)
+    assert statuses == {**taken, "wrong": 400}, answers
+    assert [line["field"] for line in answers["wrong"]["body"]["error"]["details"]]
+    events = await spy.events(5)
+    assert [event["id"] for event in events] == [
+        'js "binary" 100%',
+        'js "structured" 100%',
+        "js packed",
+        "js batch \u20ac",
+        "js batch 2",
+    ]
+    for event in events:
+        assert event["data"] == WRITTEN
+        assert event["time"] == "2026-11-21T08:00:00.500000Z"
+        assert (event["subject"], event["comext"]) == ("a subject", "an extension")
+    assert spy.is_empty()
