@@ -19,7 +19,7 @@ PREFIXES = ("cloudEvents_", "cloudEvents:")  # both have the same length
 RABBITMQ_PREFIXES = ("ce-",)
 RABBITMQ_MARKS = frozenset(f"ce-{name}" for name in REQUIRED)
 AMQP_BYTES, RABBITMQ_BYTES = b"cloudEvents", b"ce-"
-BOTH_PREFIXES = tuple(prefix.encode() for prefix in PREFIXES)
+UNDERSCORE, COLON = (prefix.encode() for prefix in PREFIXES)
 
 FORMATS = "application/cloudevents"
 JSON_FORMATS = (FORMATS, CONTENT_TYPE)
@@ -73,8 +73,9 @@ def wrong_format(content_type: str | None) -> str | None:
 
 def prefixes_of(headers: Mapping[str, Any]) -> tuple[str, ...]:
     """Tell which prefixes attributes have among these headers, all of one length; none without."""
-    if any(name.startswith(PREFIXES) for name in headers):
-        return PREFIXES
+    for name in headers:  # mostly the first has it
+        if name.startswith(PREFIXES):
+            return PREFIXES
     return RABBITMQ_PREFIXES if len(RABBITMQ_MARKS & headers.keys()) > 1 else ()
 
 
@@ -88,7 +89,7 @@ def attributes_of(headers: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     length = len(prefixes[0])
     return {
-        name[length:]: canonical(name[length:], value)
+        name[length:]: value if type(value) is str else canonical(name[length:], value)
         for name, value in headers.items()
         if name.startswith(prefixes)
     }
@@ -108,7 +109,7 @@ def canonical(name: str, value: object) -> object:
 
 def contradiction(header: bytes, headers: Mapping[str, Any]) -> str | None:
     """Name an attribute that both prefixes of the AMQP binding give, with different values."""
-    if not all(prefix in header for prefix in BOTH_PREFIXES):
+    if UNDERSCORE not in header or COLON not in header:
         return None
     first, second = PREFIXES
     for name, value in headers.items():

@@ -1,5 +1,6 @@
 """The lock files: complete, hashed, and silent about where anything was downloaded from."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from infra.deploy.services.place import CHECKOUT
 
 LOCKS = sorted((CHECKOUT / "requirements").glob("*.txt"))
+NODE_LOCKS = [CHECKOUT / "tests/workers/ingress/javascript/package-lock.json"]
 NAME = re.compile(r"^([a-z0-9][a-z0-9._-]*)(\[.*\])?==", re.MULTILINE)
 
 
@@ -53,3 +55,13 @@ def test_what_the_project_requires_is_locked() -> None:
     assert required("dev") <= locked("dev")
     assert required("dev", "bench") <= locked("bench")
     assert locked("run") <= locked("dev") <= locked("bench")
+
+
+@pytest.mark.parametrize("lock", NODE_LOCKS, ids=lambda lock: lock.parent.name)
+def test_a_lock_for_node_has_hashes_and_no_addresses(lock: Path) -> None:
+    packages = json.loads(lock.read_text())["packages"]
+    installed = {name: package for name, package in packages.items() if name}
+
+    assert installed
+    assert all(package["integrity"].startswith("sha512-") for package in installed.values())
+    assert not any("resolved" in package for package in installed.values())
