@@ -1,14 +1,14 @@
 """One channel that reads one queue, from its opening to its end: taking and acknowledging.
 
-    carefully: a prefetch of one, one message at a time in the whole process
-    widely:    a prefetch of many, whatever has arrived makes a batch
+    carefully: basic.get, one message at a time in the whole process
+    widely:    basic.consume with a prefetch, whatever has arrived makes a batch
 
 A suspect that is met while reading widely stays in hand until all else is settled, and is
 then handled alone. Giving it back instead would hand it to the next process that reads
 widely, and so on, until its count of deliveries made a killer of it. (More suspects than fit into
 ``MAX_SUSPECT_BYTES`` are given back after all, when the channel closes.)
 
-Both ways take deliveries off the tap: the client library never decodes one. Callbacks only
+Both ways take messages off the tap: the client library never decodes one. Callbacks only
 enqueue; one watermark decides every ack of the channel. What is in hand is counted in bytes
 (``infra.wire.HeldBytes``), suspects apart: they stay longest, and must not stop the rest.
 """
@@ -33,7 +33,6 @@ from infra.wire import Tap, WholeBody, passed_by
 SUSPECT = 2  # deliveries before this one, from which on a message is handled alone
 MAX_PREFETCH = 2000  # quorum queues allow no more
 MAX_SUSPECT_BYTES = 16 * 1024 * 1024
-QUIET = 0.3  # seconds without a delivery after which a queue counts as empty
 DRAIN_INTERVAL = 0.05  # seconds
 
 Live = Callable[["Reading", list[Delivery]], Coroutine[None, None, None]]
@@ -60,6 +59,7 @@ class Reading:
         self._suspects: list[Delivery] = []
         self._suspect_bytes = 0
         self._held = 0  # bytes that this reading has in hand
+        self._got: list[Delivery] = []
         self._consumers: list[str] = []
 
     async def __aenter__(self) -> Self:
@@ -72,6 +72,7 @@ class Reading:
             await guarded(self._channel.close(), self._limit)
         for tag in self._consumers:
             self._tap.remove(tag)
+        self._tap.remove_getter(self._channel.number)
         self._tap.held.remove(self._held)
 
     @property
@@ -85,37 +86,36 @@ class Reading:
         ``alone`` is the process's: while it is held, its holder's is the only message in
         hand, so no neighbour suffers if that message kills the process.
         """
-        intake = Intake(1, 0)
-        watcher = asyncio.create_task(_close_when(_ended(self._channel), intake, "channel closed"))
-        try:
-            tag = await self._consume(intake, prefetch=1, is_wide=False)
-            while not stop.is_set():
-                batch = await self._next_within(intake, QUIET)
-                if not batch or not await self._handle_alone(batch[0], alone):
-                    break
-            await self._cancel(tag)
-            for delivery in await self._next_within(intake, 0):
-                if not stop.is_set():
-                    await self._handle_alone(delivery, alone)
-        finally:
-            watcher.cancel()
-        self._check(intake)
+        self._tap.add_getter(self._channel.number, self._take_got)
+        while not stop.is_set():
+            async with alone:
+                delivery = await self._get()
+                if delivery is None:
+                    return
+                await self._live_and_let_go([delivery])
+                if delivery.deliveries < SUSPECT:
+                    return
 
-    async def _next_within(self, intake: Intake, seconds: float) -> list[Delivery]:
-        """Give the next batch, or nothing when none comes in time."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                return await intake.next(self._busy)
-        return []
+    async def _get(self) -> Delivery | None:
+        """Take the queue's next message, past the library; None when there is none."""
+        self._got.clear()
+        await guarded(self._channel.basic_get(self._subscription.queue), self._limit)
+        return self._got.pop() if self._got else None
 
-    async def _handle_alone(self, delivery: Delivery, alone: asyncio.Lock) -> bool:
-        """Handle one message while it is the only one; tells whether it was a suspect."""
-        async with alone:
-            if self.gone:
-                raise Abandoned("the channel closed")
-            await self._live(self, [delivery])
-        self._let_go(delivery.weight)
-        return delivery.deliveries >= SUSPECT
+    def _take_got(
+        self,
+        tag: int,
+        redelivered: bool,  # noqa: FBT001 - as the frame has it
+        exchange: str,
+        key: str,
+        header: bytes,
+        body: bytes,
+        whole: WholeBody | None,
+    ) -> None:
+        queue = self._subscription.queue
+        delivery = Delivery(tag, queue, exchange, key, body, header, whole, redelivered=redelivered)
+        self._hold(delivery)
+        self._got.append(delivery)
 
     async def widely(self, alone: asyncio.Lock, stop: asyncio.Event) -> None:
         """Read in batches until stopped, cut off, or met by a message that came back twice.
@@ -130,7 +130,7 @@ class Reading:
         }
         try:
             prefetch = self._subscription.batch * (self._subscription.parallel + 1)
-            tag = await self._consume(intake, min(MAX_PREFETCH, prefetch), is_wide=True)
+            tag = await self._consume(intake, min(MAX_PREFETCH, prefetch))
             await self._handle_all(intake)
             await self._handle_rest(intake, tag)
             await self._finish(asyncio.ALL_COMPLETED)
@@ -189,6 +189,10 @@ class Reading:
         await self._handle_all(intake)
         await cancelling
 
+    def _hold(self, delivery: Delivery) -> None:
+        self._held += delivery.weight
+        self._tap.held.add(delivery.weight)
+
     def _let_go(self, size: int) -> None:
         self._held -= size
         self._tap.held.remove(size)
@@ -218,10 +222,9 @@ class Reading:
         for task in done:
             task.result()
 
-    async def _consume(self, intake: Intake, prefetch: int, *, is_wide: bool) -> str:
-        """Start a consumer; reading widely, it puts suspects aside."""
+    async def _consume(self, intake: Intake, prefetch: int) -> str:
+        """Start a consumer that puts suspects aside."""
         queue = self._subscription.queue
-        held = self._tap.held
 
         def sink(
             tag: int,
@@ -235,13 +238,11 @@ class Reading:
             delivery = Delivery(
                 tag, queue, exchange, key, body, header, whole, redelivered=redelivered
             )
-            if is_wide and redelivered and delivery.deliveries >= SUSPECT:
+            if redelivered and delivery.deliveries >= SUSPECT:
                 self._put_aside(delivery)
                 intake.close("suspect")
             else:
-                size = delivery.weight
-                self._held += size
-                held.add(size)
+                self._hold(delivery)
                 intake.put(delivery)
 
         async def on_cancel(_: object) -> None:

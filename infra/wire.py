@@ -28,6 +28,8 @@ KINDS = (METHOD, HEADER, BODY, 8)  # 8 is a heartbeat
 FRAME = struct.Struct(">BHI")  # type, channel, size of the payload
 FRAME_END = 0xCE
 DELIVER = struct.pack(">HH", 60, 60)  # basic.deliver
+GET_OK = struct.pack(">HH", 60, 71)  # basic.get-ok: the answer to basic.get, with a message
+GET_EMPTY = struct.pack(">HHB", 60, 72, 0)  # basic.get-empty: the answer without one
 SIZE = struct.Struct(">Q")
 TAGGED = struct.Struct(">QB")  # delivery tag, redelivered
 HEARTBEAT = bytes((8, 0, 0, 0, 0, 0, 0, FRAME_END))
@@ -57,6 +59,7 @@ class Partial:
         "exchange",
         "hashed",
         "header",
+        "is_get",
         "keep",
         "key",
         "length",
@@ -74,8 +77,11 @@ class Partial:
         exchange: str,
         key: str,
         keep: int,
+        *,
+        is_get: bool,
     ) -> None:
-        """Begin with what the method frame says."""
+        """Begin with what the method frame says; ``is_get``: it answers ``basic.get``."""
+        self.is_get = is_get
         self.sink = sink
         self.tag = tag
         self.redelivered = redelivered
@@ -155,6 +161,8 @@ class Tap:
         self.held = HeldBytes()
         self._keep = keep
         self._sinks: dict[bytes, Sink] = {}
+        self._getters: dict[int, Sink] = {}
+        self._answered: list[bytes] = []  # for the library, which waits for an answer
         self._partial: dict[int, Partial] = {}
         self._pending = b""
         self._names: dict[bytes, str] = {}
@@ -168,6 +176,17 @@ class Tap:
     def remove(self, consumer_tag: str) -> None:
         """Drop what still comes for the consumer: unacknowledged, the broker keeps it."""
         self._sinks.pop(consumer_tag.encode(), None)
+
+    def add_getter(self, channel: int, sink: Sink) -> None:
+        """Hand what ``basic.get`` brings on a channel over to ``sink``.
+
+        The library is told that the queue is empty, once the message is here.
+        """
+        self._getters[channel] = sink
+
+    def remove_getter(self, channel: int) -> None:
+        """Drop what ``basic.get`` still brings on a channel."""
+        self._getters.pop(channel, None)
 
     def take(self, data: bytes, clock: float) -> bytes:
         """Take deliveries out of what has come in; gives what is to go onward."""
@@ -197,6 +216,9 @@ class Tap:
             at = stop
         if kept < at:
             onward.append(data[kept:at])
+        if self._answered:
+            onward += self._answered
+            self._answered.clear()
         self._pending = data[at:]
         if taken and clock - self._last_heartbeat > HEARTBEAT_EVERY:
             self._last_heartbeat = clock
@@ -205,9 +227,14 @@ class Tap:
 
     def _is_taken(self, kind: int, channel: int, data: bytes, start: int, stop: int) -> bool:
         if kind == METHOD:
-            if data[start : start + 4] != DELIVER:
+            method = data[start : start + 4]
+            if method == DELIVER:
+                consumer, at = _short(data, start + 4)
+                self._begin(channel, data, at, self._sinks.get(consumer))
+            elif method == GET_OK:
+                self._begin(channel, data, start + 4, self._getters.get(channel), is_get=True)
+            else:
                 return False
-            self._begin(channel, data, start + 4)
             return True
         partial = self._partial.get(channel)
         if partial is None:
@@ -220,14 +247,17 @@ class Tap:
         if partial.missing <= 0:
             del self._partial[channel]
             partial.finish()
+            if partial.is_get:
+                frame = FRAME.pack(METHOD, channel, len(GET_EMPTY)) + GET_EMPTY
+                self._answered.append(frame + bytes((FRAME_END,)))
         return True
 
-    def _begin(self, channel: int, data: bytes, at: int) -> None:
-        consumer, at = _short(data, at)
+    def _begin(
+        self, channel: int, data: bytes, at: int, sink: Sink | None, *, is_get: bool = False
+    ) -> None:
         tag, redelivered = TAGGED.unpack_from(data, at)
         exchange, at = _short(data, at + TAGGED.size)
         key, at = _short(data, at)
-        sink = self._sinks.get(consumer)
         self._partial[channel] = Partial(
             sink or _drop,
             tag,
@@ -235,6 +265,7 @@ class Tap:
             self._text(exchange),
             self._text(key),
             self._keep if sink else 0,
+            is_get=is_get,
         )
 
     def _text(self, name: bytes) -> str:

@@ -84,6 +84,19 @@ def test_of_a_body_beyond_the_limit_the_beginning_is_kept_with_length_and_hash()
     assert [message.whole for message in taken] == [None, whole]
 
 
+def test_what_a_get_brings_is_taken_and_the_library_told_that_the_queue_is_empty() -> None:
+    _, *content = delivery("nobody", 1, b"body", channel=3)
+    answer = Basic.GetOk(
+        delivery_tag=5, redelivered=True, exchange="x", routing_key="k", message_count=7
+    )
+    taken: list[Taken] = []
+    tap = Tap()
+    tap.add_getter(3, lambda *values: taken.append(Taken(*values)))
+    onward = tap.take(b"".join([frames.marshal(answer, 3), *content]), 0)
+    assert onward == frames.marshal(Basic.GetEmpty(), 3)
+    assert [(found.tag, found.redelivered, found.body) for found in taken] == [(5, True, b"body")]
+
+
 def test_what_is_no_delivery_goes_onward_unchanged() -> None:
     others = [frames.marshal(Basic.Ack(7, multiple=True), 1), HEARTBEAT]
     taken, onward = tapped([*others, *delivery("ours", 2, b"mine"), *others])
