@@ -131,8 +131,8 @@ ATTACKS = {
     "the type of a logout token": token(header={"typ": "logout+jwt"}),
     "no type": untyped(),
     "expired": token(iat=NOW - 1000, nbf=NOW - 1000, exp=NOW - 60),
-    "not valid yet": token(nbf=NOW + 600),
-    "issued in the future": token(iat=NOW + 600),
+    "not valid yet": token(nbf=NOW + 86_400),
+    "issued in the future": token(iat=NOW + 86_400),
     "no exp": token(exp=None),
     "no iat": token(iat=None),
     "no nbf": token(nbf=None),
@@ -278,7 +278,7 @@ def test_keys_are_read_from_the_environments_words() -> None:
 
 @pytest.mark.parametrize("bad", ["", "short", "!" * 43, PAIR.private + "AAAA"])
 def test_a_malformed_signing_key_is_named_but_not_shown(bad: str) -> None:
-    with pytest.raises(ValueError, match="TOKEN_SIGNING_KEY") as refusal:
+    with pytest.raises(ValueError, match="token_signing_key") as refusal:
         Signer(Settings.model_validate({"token_signing_key": bad}))
     assert not bad or bad not in str(refusal.value)
 
