@@ -105,5 +105,5 @@ def test_a_worker_without_the_keys_of_the_vault_ends_and_names_them(
         check=False,
     )
     assert done.returncode == 1
-    assert "VAULT_KEYS must be 32 bytes" in done.stderr
+    assert "VAULT_KEYS: each of them must be 32 bytes" in done.stderr
     assert "too short" not in done.stderr

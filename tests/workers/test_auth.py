@@ -218,7 +218,7 @@ def test_a_worker_without_a_key_ends_and_names_it(settings: Settings) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "REFRESH_KEY must be 32 bytes" in done.stderr
+    assert "REFRESH_KEY: it must be 32 bytes" in done.stderr
     assert "too short" not in done.stderr
 
 

@@ -25,7 +25,9 @@ scalars = (
     | st.integers(-(2**80), 2**80)
     | st.floats()
     | text
-    | st.sampled_from([[], {}, "\0", "\ud7ff", "9" * 400, -1, 0, 1e308])
+    | st.builds(list)
+    | st.builds(dict)  # a new one each time: mutations write into it
+    | st.sampled_from(["\0", "\ud7ff", "9" * 400, -1, 0, 1e308])
 )
 values = st.recursive(
     scalars,
