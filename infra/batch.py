@@ -19,7 +19,7 @@ TICK = 0.001  # seconds without a delivery after which a stream has ended
 class Intake:
     """A buffer between the channel's callback and the worker.
 
-    The prefetch bounds it, and the bytes that a connection holds (``infra.wire``).
+    The prefetch bounds it, and the bytes that a connection holds (``infra.held_bytes``).
     """
 
     def __init__(self, size: int, wait: float) -> None:

@@ -21,8 +21,8 @@ from infra import content_mode, topology
 from infra.content_header import Properties, Undecodable, decode_content_header, user_id_in
 from infra.digest import digest
 from infra.errors import Permanent, drop_frames
+from infra.partial_delivery import WholeBody
 from infra.telemetry import get_logger
-from infra.wire import WholeBody
 from schemas.escaping import NAME_LENGTH, escaped
 
 KEY = "x-adrelay-key"  # the routing key of the first publish

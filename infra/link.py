@@ -19,7 +19,8 @@ from yarl import URL
 from infra import client_library, telemetry
 from infra.errors import Outage
 from infra.settings import Settings
-from infra.wire import Tap, TappedTransport
+from infra.tapped_reader import TappedTransport
+from infra.wire import Tap
 
 T = TypeVar("T")
 

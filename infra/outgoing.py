@@ -37,8 +37,8 @@ from infra.errors import (
     Unwritable,
 )
 from infra.frames import frames_of, signature_of
+from infra.held_bytes import HeldBytes
 from infra.message import Message
-from infra.wire import HeldBytes
 
 # How the broker closes a connection on which it cannot read what was published.
 UNREADABLE = (ConnectionFrameError, ConnectionSyntaxError, ConnectionUnexpectedFrame)

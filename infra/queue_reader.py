@@ -15,7 +15,9 @@ from infra.batch import Intake
 from infra.delivery import Delivery
 from infra.errors import Outage
 from infra.link import guarded
-from infra.wire import Tap, WholeBody, passed_by
+from infra.partial_delivery import WholeBody
+from infra.tapped_reader import passed_by
+from infra.wire import Tap
 
 QUIET = 0.5  # seconds without a delivery after which a queue counts as empty
 

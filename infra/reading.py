@@ -10,7 +10,7 @@ widely, and so on, until its count of deliveries made a killer of it. (More susp
 
 Both ways take messages off the tap: the client library never decodes one. Callbacks only
 enqueue; one watermark decides every ack of the channel. What is in hand is counted in bytes
-(``infra.wire.HeldBytes``), suspects apart: they stay longest, and must not stop the rest.
+(``infra.held_bytes``), suspects apart: they stay longest, and must not stop the rest.
 """
 
 import asyncio
@@ -26,9 +26,11 @@ from infra.batch import Intake
 from infra.delivery import Delivery
 from infra.errors import Outage
 from infra.link import guarded
+from infra.partial_delivery import WholeBody
 from infra.subscription import Subscription
+from infra.tapped_reader import passed_by
 from infra.watermark import Watermark
-from infra.wire import Tap, WholeBody, passed_by
+from infra.wire import Tap
 
 SUSPECT = 2  # deliveries before this one, from which on a message is handled alone
 MAX_PREFETCH = 2000  # quorum queues allow no more

@@ -20,7 +20,7 @@ from infra.link import Link, guarded
 from infra.message import Message
 from infra.outgoing import user_of
 from infra.settings import Settings
-from infra.wire import passed_by
+from infra.tapped_reader import passed_by
 
 REPLY_TO = "amq.rabbitmq.reply-to"
 CLOSING = 1.0  # seconds for a channel that is given up
@@ -114,7 +114,7 @@ class Requester:
                 self._channel = channel
             return self._channel
 
-    def _on_answer(self, *delivered: Any) -> None:  # noqa: ANN401 - as ``infra.wire.Sink`` has it
+    def _on_answer(self, *delivered: Any) -> None:  # noqa: ANN401 - as ``infra.partial_delivery.Sink`` has it
         """Hand an answer to its caller; one that is no JSON object has no taker."""
         *_, header, body, _ = delivered
         waiting = self._waiting.get(decode_content_header(header).correlation_id or "")

@@ -10,18 +10,13 @@ see, it is shown a heartbeat now and then. No other delivery reaches the library
 ends the connection at the first property that it cannot decode.
 
 Of a body larger than ``keep`` bytes only the beginning is kept, with its length and its hash;
-and while more than ``MAX_HELD_BYTES`` of deliveries are in hand, the socket is not read.
+and while too many bytes of deliveries are in hand, the socket is not read (``infra.held_bytes``).
 """
 
-import asyncio
-import hashlib
 import struct
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, SupportsIndex, cast
 
-from aiormq.abc import DeliveredMessage
-from aiormq.connection import SSLContextProvider, TransportFactory
-from yarl import URL
+from infra.held_bytes import HeldBytes
+from infra.partial_delivery import Partial, Sink
 
 METHOD, HEADER, BODY = 1, 2, 3
 KINDS = (METHOD, HEADER, BODY, 8)  # 8 is a heartbeat
@@ -35,122 +30,6 @@ TAGGED = struct.Struct(">QB")  # delivery tag, redelivered
 HEARTBEAT = bytes((8, 0, 0, 0, 0, 0, 0, FRAME_END))
 HEARTBEAT_EVERY = 1.0  # seconds
 NAMES = 1000  # exchange names and routing keys that are remembered as text
-
-MAX_HELD_BYTES = 16 * 1024 * 1024  # of deliveries in hand, in headers and bodies
-
-
-class WholeBody(NamedTuple):
-    """What a body was of which only the beginning is kept: its bytes, its SHA-256 in hex."""
-
-    length: int
-    sha256: str
-
-
-# tag, redelivered, exchange, routing key, content header (undecoded), body, and the whole
-# body's length and hash where the body is only its beginning
-Sink = Callable[[int, bool, str, str, bytes, bytes, WholeBody | None], None]
-
-
-class Partial:
-    """A delivery whose frames are still coming in; of its body ``keep`` bytes are kept."""
-
-    __slots__ = (
-        "chunks",
-        "exchange",
-        "hashed",
-        "header",
-        "is_get",
-        "keep",
-        "key",
-        "length",
-        "missing",
-        "redelivered",
-        "sink",
-        "tag",
-    )
-
-    def __init__(
-        self,
-        sink: Sink,
-        tag: int,
-        redelivered: bool,  # noqa: FBT001 - as the frame has it
-        exchange: str,
-        key: str,
-        keep: int,
-        *,
-        is_get: bool,
-    ) -> None:
-        """Begin with what the method frame says; ``is_get``: it answers ``basic.get``."""
-        self.is_get = is_get
-        self.sink = sink
-        self.tag = tag
-        self.redelivered = redelivered
-        self.exchange = exchange
-        self.key = key
-        self.keep = keep
-        self.header = b""
-        self.length = 0
-        self.missing = 0
-        self.chunks: list[bytes] = []
-        self.hashed: Any = None  # a SHA-256, where not all of the body is kept
-
-    def begin_body(self, header: bytes, length: int) -> None:
-        """Take the content header; the body has ``length`` bytes."""
-        self.header = header
-        self.length = self.missing = length
-        if length > self.keep:
-            self.hashed = hashlib.sha256()
-
-    def add(self, piece: bytes) -> None:
-        """Take a piece of the body."""
-        room = self.keep - (self.length - self.missing)
-        self.missing -= len(piece)
-        if self.hashed is not None:
-            self.hashed.update(piece)
-            piece = piece[: max(0, room)]
-        if piece:
-            self.chunks.append(piece)
-
-    def finish(self) -> None:
-        """Hand the delivery over."""
-        chunks = self.chunks
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        whole = None if self.hashed is None else WholeBody(self.length, self.hashed.hexdigest())
-        self.sink(self.tag, self.redelivered, self.exchange, self.key, self.header, body, whole)
-
-
-class HeldBytes:
-    """Counts the bytes of deliveries in hand, and stops the reading while they are too many."""
-
-    def __init__(self, most: int = MAX_HELD_BYTES) -> None:
-        """Stop reading beyond ``most`` bytes, and go on at half of them."""
-        self._most = most
-        self._held = 0
-        self._is_paused = False
-        self._reader: TappedReader | None = None
-
-    @property
-    def unsent(self) -> int:
-        """How many bytes the connection has been given that its socket has not taken yet."""
-        return 0 if self._reader is None else self._reader.unsent
-
-    def attach(self, reader: "TappedReader") -> None:
-        """Stop and resume this reader."""
-        self._reader = reader
-
-    def add(self, size: int) -> None:
-        """Count a delivery that has come in."""
-        self._held += size
-        if self._held > self._most and not self._is_paused and self._reader is not None:
-            self._is_paused = True
-            self._reader.pause()
-
-    def remove(self, size: int) -> None:
-        """Count deliveries out that are settled, or that the broker has again."""
-        self._held -= size
-        if self._is_paused and self._held <= self._most // 2 and self._reader is not None:
-            self._is_paused = False
-            self._reader.resume()
 
 
 class Tap:
@@ -285,88 +164,3 @@ def _short(data: bytes, at: int) -> tuple[bytes, int]:
     """Read a short string; gives it and where it ends."""
     end = at + 1 + data[at]
     return data[at + 1 : end], end
-
-
-async def passed_by(message: DeliveredMessage) -> None:
-    """Stand for a consumer's callback in the library, which no delivery reaches."""
-    raise RuntimeError(f"delivery {message.delivery_tag} has missed the tap")
-
-
-class TappedReader(asyncio.StreamReader):
-    """A stream reader whose bytes pass a tap first."""
-
-    def __init__(self, tap: Tap, loop: asyncio.AbstractEventLoop) -> None:
-        """Read for ``tap``."""
-        super().__init__(loop=loop)
-        self._tap = tap
-        self._loop = loop
-        self._socket: asyncio.Transport | None = None
-        self._beating: asyncio.TimerHandle | None = None
-        tap.held.attach(self)
-
-    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
-        """Take in what the socket has; called by the transport."""
-        onward = self._tap.take(bytes(data), self._loop.time())
-        if onward:
-            super().feed_data(onward)
-
-    @property
-    def unsent(self) -> int:
-        """How many bytes wait to be written."""
-        return 0 if self._socket is None else self._socket.get_write_buffer_size()
-
-    def set_transport(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connected socket; called by the protocol."""
-        super().set_transport(transport)
-        self._socket = cast("asyncio.Transport", transport)
-
-    def feed_eof(self) -> None:
-        """Take note that the connection has ended; called by the transport."""
-        self._stop_beating()
-        super().feed_eof()
-
-    def pause(self) -> None:
-        """Read nothing more from the socket; the library is shown heartbeats meanwhile."""
-        if self._socket is not None and not self._socket.is_closing():
-            self._socket.pause_reading()
-            self._beat()
-
-    def resume(self) -> None:
-        """Read the socket again."""
-        self._stop_beating()
-        if self._socket is not None and not self._socket.is_closing():
-            self._socket.resume_reading()
-
-    def _beat(self) -> None:
-        if self._socket is not None and not self._socket.is_closing():
-            super().feed_data(HEARTBEAT)
-            self._beating = self._loop.call_later(HEARTBEAT_EVERY, self._beat)
-
-    def _stop_beating(self) -> None:
-        if self._beating is not None:
-            self._beating.cancel()
-            self._beating = None
-
-
-class TappedTransport(TransportFactory):
-    """Opens the connection's socket with a tap on it."""
-
-    def __init__(self, tap: Tap) -> None:
-        """``tap`` is for one connection."""
-        self._tap = tap
-
-    async def create(
-        self,
-        url: URL,
-        **options: Any,  # noqa: ANN401 - the library's own signature
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect; raises ``OSError``."""
-        loop = asyncio.get_running_loop()
-        provider: SSLContextProvider = options.pop("ssl_context_provider")
-        context = await provider.get_context() if url.scheme == "amqps" else None
-        reader = TappedReader(self._tap, loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport, _ = await loop.create_connection(
-            lambda: protocol, url.host or "localhost", url.port or 0, ssl=context, **options
-        )
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)

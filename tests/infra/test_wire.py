@@ -13,7 +13,10 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from infra.wire import HEARTBEAT, HeldBytes, Tap, TappedReader, WholeBody
+from infra.held_bytes import HeldBytes
+from infra.partial_delivery import WholeBody
+from infra.tapped_reader import TappedReader
+from infra.wire import HEARTBEAT, Tap
 
 LARGE = 131_064  # RabbitMQ's frame_max less the frame's own eight bytes
 
