@@ -5,7 +5,7 @@ publisher but us may send. ``decode`` trusts nothing: size first, then the type 
 routing key names, then one validating pass of the parser.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -21,7 +21,7 @@ from infra import content_mode, topology
 from infra.content_header import Properties, Undecodable, decode_content_header, user_id_in
 from infra.digest import digest
 from infra.errors import Permanent, drop_frames
-from infra.partial_delivery import WholeBody
+from infra.partial_delivery import Sink, WholeBody
 from infra.telemetry import get_logger
 from schemas.escaping import NAME_LENGTH, escaped
 
@@ -205,6 +205,23 @@ class Received:
     event: Any  # an Event, or what a subscription's own ``receive`` made of the delivery
     key: UUID
     digest: UUID
+
+
+def delivery_sink(queue: str, take: Callable[[Delivery], None]) -> Sink:
+    """Make what the tap calls with the parts of a delivery from ``queue``; ``take`` gets it."""
+
+    def sink(
+        tag: int,
+        redelivered: bool,  # noqa: FBT001 - as the frame has it
+        exchange: str,
+        key: str,
+        header: bytes,
+        body: bytes,
+        whole: WholeBody | None,
+    ) -> None:
+        take(Delivery(tag, queue, exchange, key, body, header, whole, redelivered=redelivered))
+
+    return sink
 
 
 def _header_of(properties: Basic.Properties, size: int) -> bytes:

@@ -12,10 +12,9 @@ from uuid import uuid4
 from aiormq.channel import Channel
 
 from infra.batch import Intake
-from infra.delivery import Delivery
+from infra.delivery import Delivery, delivery_sink
 from infra.errors import Outage
 from infra.link import guarded
-from infra.partial_delivery import WholeBody
 from infra.tapped_reader import passed_by
 from infra.wire import Tap
 
@@ -41,20 +40,7 @@ async def read_until_empty(
     intake = Intake(1, 0)
     consumer = f"{queue}.{uuid4().hex}"
 
-    def sink(
-        tag: int,
-        redelivered: bool,  # noqa: FBT001 - as the frame has it
-        exchange: str,
-        key: str,
-        header: bytes,
-        body: bytes,
-        whole: WholeBody | None,
-    ) -> None:
-        intake.put(
-            Delivery(tag, queue, exchange, key, body, header, whole, redelivered=redelivered)
-        )
-
-    tap.add(consumer, sink)
+    tap.add(consumer, delivery_sink(queue, intake.put))
     try:
         await guarded(channel.basic_qos(prefetch_count=prefetch), limit)
         consuming = channel.basic_consume(

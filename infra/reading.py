@@ -23,10 +23,9 @@ from uuid import uuid4
 from aiormq.channel import Channel
 
 from infra.batch import Intake
-from infra.delivery import Delivery
+from infra.delivery import Delivery, delivery_sink
 from infra.errors import Outage
 from infra.link import guarded
-from infra.partial_delivery import WholeBody
 from infra.subscription import Subscription
 from infra.tapped_reader import passed_by
 from infra.watermark import Watermark
@@ -88,7 +87,8 @@ class Reading:
         ``alone`` is the process's: while it is held, its holder's is the only message in
         hand, so no neighbour suffers if that message kills the process.
         """
-        self._tap.add_getter(self._channel.number, self._take_got)
+        got = delivery_sink(self._subscription.queue, self._take_got)
+        self._tap.add_getter(self._channel.number, got)
         while not stop.is_set():
             async with alone:
                 delivery = await self._get()
@@ -104,18 +104,7 @@ class Reading:
         await guarded(self._channel.basic_get(self._subscription.queue), self._limit)
         return self._got.pop() if self._got else None
 
-    def _take_got(
-        self,
-        tag: int,
-        redelivered: bool,  # noqa: FBT001 - as the frame has it
-        exchange: str,
-        key: str,
-        header: bytes,
-        body: bytes,
-        whole: WholeBody | None,
-    ) -> None:
-        queue = self._subscription.queue
-        delivery = Delivery(tag, queue, exchange, key, body, header, whole, redelivered=redelivered)
+    def _take_got(self, delivery: Delivery) -> None:
         self._hold(delivery)
         self._got.append(delivery)
 
@@ -228,19 +217,8 @@ class Reading:
         """Start a consumer that puts suspects aside."""
         queue = self._subscription.queue
 
-        def sink(
-            tag: int,
-            redelivered: bool,  # noqa: FBT001 - as the frame has it
-            exchange: str,
-            key: str,
-            header: bytes,
-            body: bytes,
-            whole: WholeBody | None,
-        ) -> None:
-            delivery = Delivery(
-                tag, queue, exchange, key, body, header, whole, redelivered=redelivered
-            )
-            if redelivered and delivery.deliveries >= SUSPECT:
+        def take(delivery: Delivery) -> None:
+            if delivery.redelivered and delivery.deliveries >= SUSPECT:
                 self._put_aside(delivery)
                 intake.close("suspect")
             else:
@@ -255,7 +233,7 @@ class Reading:
         # A fresh tag each time: 3.10 dies of one that is used again too soon.
         consumer = f"{queue}.{uuid4().hex}"
         self._consumers.append(consumer)
-        self._tap.add(consumer, sink)
+        self._tap.add(consumer, delivery_sink(queue, take))
         consuming = self._channel.basic_consume(queue, passed_by, consumer_tag=consumer)
         await guarded(consuming, self._limit)
         return consumer
