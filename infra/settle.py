@@ -121,7 +121,8 @@ def reduced(message: Message) -> Message:
 
 def _stable_id(delivery: Delivery) -> str:
     """Name a message that came without an id by what it says, the same each time."""
-    return uuid5(NAMESPACE_URL, delivery.key + delivery.body.hex()).hex
+    attributes = sorted(delivery.attributes.items())
+    return uuid5(NAMESPACE_URL, f"{delivery.key}{attributes}{delivery.body.hex()}").hex
 
 
 def _kept(delivery: Delivery, at: datetime) -> dict[str, Any]:
