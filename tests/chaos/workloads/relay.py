@@ -5,6 +5,7 @@ from uuid import uuid4
 from events.base import now
 from infra import outbox, topology
 from infra.message import Message, message_of
+from infra.operations import mint
 from infra.settle import ERROR_CLASS, LAST_FAILED, PLACE, REASON
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
@@ -48,7 +49,8 @@ class Office(Queued):
     module, queue = "workers.relay", "campaigns.apply.dead"
 
     async def send(self, stage: Stage) -> None:
-        stage.sent += [create(uuid4()) for _ in range(COUNT)]
+        # Only what the API was asked for is an operation, and has an id of that form.
+        stage.sent += [create(uuid4(), id=mint(bytes(32), None)) for _ in range(COUNT)]
         at = now().isoformat()
         died = {REASON: "poison", ERROR_CLASS: "POISON", PLACE: "handler", LAST_FAILED: at}
         letters = [
