@@ -42,12 +42,12 @@ ROUND = 2000  # cases; a longer run is made of rounds
 POLL_SECONDS = 0.3  # a look at all queues costs the broker something
 SLOWEST_SECONDS = topology.TIERS["5m"] + 100
 BACKLOG = 4000  # messages that may wait when a round begins
-FIRST_TIERS = tuple(map(topology.retry_exchange, ("1s", "5s")))
+TIERS = tuple(map(topology.retry_exchange, topology.TIERS))
 READ = ("metrics.record", "campaigns.apply", "campaigns.record")
 EMPTY = (
     *READ,
     *map(topology.dead_queue, topology.WORK_QUEUE_NAMES),
-    *map(topology.retry_exchange, topology.TIERS),
+    *TIERS,
     topology.UNROUTED,
 )
 MANY = int(os.environ.get("RAW_COUNT", "200000"))
@@ -128,7 +128,12 @@ async def _publish_round(
     late |= early
     waits = [n for n in early if books.owed.get((METRICS, n)) == EFFECT]
     if waits:
-        await _until(workers, lambda: _is_waiting(broker), 300)
+        try:
+            await _until(workers, lambda: _is_waiting(broker), 300)
+        except TimeoutError:
+            left = {queue: await depth(broker, queue) for queue in EMPTY}
+            told = "\n".join(worker.output[-2000:] for worker in workers)
+            pytest.fail(f"CHAOS_SEED={SEED}: {waits} do not wait; in queues: {left}\n{told}")
     await put(engine, *(_campaign(number, late=True) for number in sorted(early)))
 
 
@@ -236,7 +241,7 @@ async def _is_short(broker: AbstractConnection) -> bool:
 
 
 async def _is_waiting(broker: AbstractConnection) -> bool:
-    return sum([await depth(broker, queue) for queue in FIRST_TIERS]) > 0
+    return sum([await depth(broker, queue) for queue in TIERS]) > 0
 
 
 def _first_of(wrong: Sequence[str]) -> str:
