@@ -59,6 +59,7 @@ class Delivery:
         "queue",
         "redelivered",
         "tag",
+        "weight",
     )
 
     def __init__(
@@ -85,12 +86,8 @@ class Delivery:
         self._whole = whole
         self.redelivered = redelivered
         self.header = header if isinstance(header, bytes) else _header_of(header, len(body))
+        self.weight = len(body) + len(self.header)  # bytes that it keeps in memory
         self._properties: Properties | None = None
-
-    @property
-    def weight(self) -> int:
-        """How many bytes it keeps in memory."""
-        return len(self.body) + len(self.header)
 
     @property
     def whole(self) -> WholeBody | None:
@@ -102,6 +99,8 @@ class Delivery:
     @property
     def size(self) -> int:
         """How many bytes its body had."""
+        if self._whole is None and self.exchange != topology.BACK:
+            return len(self.body)
         whole = self.whole
         return len(self.body) if whole is None else whole.length
 

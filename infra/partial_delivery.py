@@ -60,22 +60,15 @@ class Partial:
         self.chunks: list[bytes] = []
         self.hashed: Any = None  # a SHA-256, where not all of the body is kept
 
-    def begin_body(self, header: bytes, length: int) -> None:
-        """Take the content header; the body has ``length`` bytes."""
-        self.header = header
-        self.length = self.missing = length
-        if length > self.keep:
-            self.hashed = hashlib.sha256()
-
     def add(self, piece: bytes) -> None:
-        """Take a piece of the body."""
+        """Take a piece of a body that is not kept whole."""
+        if self.hashed is None:
+            self.hashed = hashlib.sha256()
         room = self.keep - (self.length - self.missing)
         self.missing -= len(piece)
-        if self.hashed is not None:
-            self.hashed.update(piece)
-            piece = piece[: max(0, room)]
-        if piece:
-            self.chunks.append(piece)
+        self.hashed.update(piece)
+        if room > 0:
+            self.chunks.append(piece[:room])
 
     def finish(self) -> None:
         """Hand the delivery over."""

@@ -120,7 +120,11 @@ class Tap:
             return False
         if kind == HEADER:
             (length,) = SIZE.unpack_from(data, start + 4)
-            partial.begin_body(data[start:stop], length)
+            partial.header = data[start:stop]
+            partial.length = partial.missing = length
+        elif partial.length <= self._keep:
+            partial.chunks.append(data[start:stop])
+            partial.missing -= stop - start
         else:
             partial.add(data[start:stop])
         if partial.missing <= 0:
