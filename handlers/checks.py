@@ -3,7 +3,7 @@
     prepare    lock, see who may be asked about now, note it -> ask -> a value for each hint
     handler    answers -> status reported, with the time of the question
 
-A campaign is asked about once in ``REST_SECONDS`` at most, whoever asks. A hint that is older
+A campaign is asked about once in ``REST_SECONDS`` at most, over all workers. A hint that is older
 than a question with an answer is settled by it; a younger one waits until the next may be
 asked. So of a thousand repetitions of a webhook come two questions, and of none too few.
 """

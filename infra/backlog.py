@@ -23,7 +23,7 @@ from infra.redis_errors import GONE
 KEY = "adrelay:outbox:key:"
 KNOWN = "adrelay:outbox:known"
 LIFE = 30 * 86_400  # seconds
-MOST = 100_000  # ordering keys that are entered anew
+MOST = 100_000  # ordering keys that are entered at a time
 
 ALL = text("""
     select distinct ordering_key from outbox

@@ -1,6 +1,6 @@
 """Our namespace among CloudEvents sources: ``urn:adrelay`` and all that begins with it.
 
-Namespaces of URNs are compared without regard to case (RFC 8141, section 3.1). Whoever reads a
+Namespaces of URNs are compared without regard to case (RFC 8141, section 3.1). A reader of a
 source may also decode percents, fold compatibility forms or drop what cannot be seen; so a
 source is ours in every such spelling, and nobody else may speak for it.
 """

@@ -155,7 +155,7 @@ async def test_a_message_that_comes_back_often_is_published_again_before_the_bro
 async def test_deaths_are_counted_by_their_processes(engine: AsyncEngine) -> None:
     message = delivery()
     holders = [Isolation(QUEUE, engine) for _ in range(4)]
-    # Each finds the marker of the one before it, which is no more.
+    # Each finds the marker of the one before it, which has ended.
     assert [await holder.enter(message) for holder in holders] == [0, 1, 2, 3]
     # Who finds its own marker has not died, and what is given back is no death.
     assert await holders[3].enter(message) == 3
