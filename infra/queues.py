@@ -17,6 +17,7 @@ import orjson
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from infra.pool import Unreachable
 from infra.resources import open_engine
 from infra.settings import load_settings
 from infra.store.stopped_queues import StoppedQueue, list_stops, resume_queue
@@ -49,7 +50,7 @@ async def run(arguments: Sequence[str]) -> int:
         async with engine.begin() as tx:
             return await (_list(tx, asked) if asked.command == "list" else _resume(tx, asked))
     except (SQLAlchemyError, OSError) as error:
-        print(f"the database does not answer: {type(error).__name__}", file=sys.stderr)
+        print(f"the database does not answer: {_why(error)}", file=sys.stderr)
         return 1
     finally:
         await engine.dispose()
@@ -78,6 +79,11 @@ async def _resume(tx: AsyncConnection, asked: argparse.Namespace) -> int:
             known = "is not stopped" if name in WORK_QUEUE_NAMES else "is no queue of Adrelay"
             print(f"{name} {known}", file=sys.stderr)
     return status
+
+
+def _why(error: Exception) -> str:
+    """Name an error: what the server said about a session, else only the kind."""
+    return str(error) if isinstance(error, Unreachable) else type(error).__name__
 
 
 def _line(stop: StoppedQueue) -> str:
