@@ -2,7 +2,6 @@
 
 from events.api_keys import ApiKeyCreateRequested, ApiKeyRevokeRequested
 from events.audit import AuditRecorded
-from events.base import Event
 from events.campaigns import (
     CampaignCreateRequested,
     CampaignDeleted,
@@ -17,8 +16,9 @@ from events.campaigns import (
     CampaignSyncRequested,
     CampaignUpdateRequested,
 )
+from events.envelope import Event
 from events.metrics import CampaignMetricsRecorded, CampaignMetricsReported
-from events.platforms import (
+from events.platform_accounts import (
     PlatformAccountConnected,
     PlatformAccountDisconnected,
     PlatformConnectRequested,

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from events.base import Data, Event
+from events.envelope import Data, Event
 
 
 class AuditEntry(Data):

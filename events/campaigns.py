@@ -5,11 +5,11 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import Field
 
-from events.base import Attribute, Data, Event
-from schemas.base import INT64_MAX, Micros, Platform
+from events.envelope import Attribute, Data, Event
 from schemas.campaigns import Budget, CampaignStatus, Name, ReportedStatus, Targeting
 from schemas.currencies import Currency
 from schemas.times import Time
+from schemas.types import INT64_MAX, Micros, Platform
 
 WantedStatus = Literal["active", "paused"]
 

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from pydantic import model_validator
 
-from events.base import Attribute, Data, Event
-from schemas.base import Count, Micros, Platform, Total, Units
+from events.envelope import Attribute, Data, Event
 from schemas.times import Day
+from schemas.types import Count, Micros, Platform, Total, Units
 
 
 class ReportedMetrics(Data):

@@ -5,13 +5,13 @@ from uuid import UUID
 
 from pydantic import Field
 
-from events.base import Data, Event
-from schemas.accounts import Role
+from events.envelope import Data, Event
 from schemas.sessions import EndReason
+from schemas.users import Role
 
 # Base64 of a sealed box; 4 KiB hold any credentials and refresh token with room to spare.
 # The longest is a platform's code: 8,000 characters, which are 48,000 bytes of JSON if each has to
-# be escaped, in base64 after sealing (schemas.platforms).
+# be escaped, in base64 after sealing (schemas.platform_accounts).
 Sealed = Annotated[str, Field(min_length=1, max_length=96 * 1024, pattern=r"^[A-Za-z0-9_-]+$")]
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from events.base import Attribute, Data, Event
+from events.envelope import Attribute, Data, Event
 
 
 class UnrecognisedWebhook(Data):

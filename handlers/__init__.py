@@ -1,1 +1,1 @@
-"""What we do about events: one module for each worker, and the webhook sources."""
+"""What is done about events: one folder for each worker, and the webhook sources."""

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from events import CampaignMetricsRecorded, CampaignMetricsReported
-from events.base import Event
+from events.envelope import Event
 from events.metrics import RecordedMetrics, ReportedMetrics
-from infra.context import Context
 from infra.errors import Permanent, Transient
-from infra.store.campaigns import resolve_campaigns
-from infra.store.metrics import NOTHING, DayReport, DayTotals, Figures, merge_metrics
-from schemas.base import Platform, micros_of
+from infra.messaging.context import Context
+from infra.storage.campaigns import resolve_campaigns
+from infra.storage.metrics import NOTHING, DayReport, DayTotals, Figures, merge_metrics
+from schemas.types import Platform, micros_of
 
 SOURCE = "urn:adrelay:metrics"
 

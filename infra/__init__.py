@@ -1,1 +1,1 @@
-"""Machinery that knows no business: one noun in each file."""
+"""Broker, storage, security, platforms and the life of a message."""

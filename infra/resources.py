@@ -13,17 +13,17 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
-from infra.bus import Publisher
-from infra.faults import describe
-from infra.passwords import Passwords
+from infra.messaging.authorization import Registry
+from infra.messaging.error_classifier import describe
 from infra.platforms import PLATFORMS, Platform, open_platforms
-from infra.platforms.grants import Grants, open_grants
-from infra.pool import connect, renew_stuck_sessions
+from infra.platforms.oauth import Grants, open_grants
+from infra.security.passwords import Passwords
 from infra.settings import Settings
-from infra.trust import Registry
-from infra.write_probe import write_probe
-from schemas import base
+from infra.storage.engine import connect, renew_stuck_sessions
+from infra.storage.write_probe import write_probe
+from schemas import types
 
 PROBE_TIMEOUT = 3.0  # seconds
 REDIS_PROBE = "adrelay:write-probe"
@@ -38,7 +38,7 @@ class Resources:
     redis: Redis
     publisher: Publisher
     platforms: Mapping[str, Platform]
-    grants: Mapping[base.Platform, Grants]
+    grants: Mapping[types.Platform, Grants]
     passwords: Passwords
     publishers: Registry
     background: BackgroundTasks

@@ -24,8 +24,8 @@ from pydantic import (
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from infra.env_file import read_env_file
-from infra.rates import RateSettings
-from infra.setting_rules import (
+from infra.rate_limit_settings import RateSettings
+from infra.settings_rules import (
     DAY,
     BrokerUrls,
     Bytes,
@@ -144,7 +144,8 @@ class Settings(RateSettings):
         description="Ed25519 public keys, base64url, separated by spaces; verify access tokens",
     )
     token_keys_since: AwareDatetime | None = Field(
-        default=None, description="When infra.tokens rotate last changed these keys, ISO 8601"
+        default=None,
+        description="When infra.security.access_tokens rotate last changed these keys, ISO 8601",
     )
     seal_private_key: SecretKeys | None = Field(
         default=None,
@@ -236,13 +237,14 @@ class Settings(RateSettings):
     )
 
     adrelay_admin_email: str | None = Field(
-        default=None, description="infra.seed gives this account the role admin"
+        default=None, description="infra.commands.seed gives this account the role admin"
     )
     adrelay_admin_password: SecretStr | None = Field(
-        default=None, description="infra.seed sets the admin's password to it"
+        default=None, description="infra.commands.seed sets the admin's password to it"
     )
     adrelay_api_key: SecretStr | None = Field(
-        default=None, description="infra.seed enters this API key, which belongs to the admin"
+        default=None,
+        description="infra.commands.seed enters this API key, which belongs to the admin",
     )
     adrelay_api_key_source: str = Field(
         default="urn:example:upstream", description="CloudEvents source that the key speaks for"
@@ -250,7 +252,7 @@ class Settings(RateSettings):
 
     upstream_rabbitmq_url: BrokerUrls | None = Field(
         default=None,
-        description="infra.seed lets the user of this URL publish for the same source and owner",
+        description="the seed lets the user of this URL publish for the same source and owner",
     )
 
     @field_validator("token_verify_keys", "trusted_proxies", mode="before")

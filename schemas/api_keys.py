@@ -7,9 +7,9 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-from schemas.base import Frozen, Lenient
 from schemas.sources import OURS, is_ours
 from schemas.times import Moment
+from schemas.types import Frozen, Lenient
 
 PUBLISH = "events:publish"
 KEY_SCOPES: tuple[str, ...] = ("campaigns:read", "campaigns:write", PUBLISH)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from schemas.base import Frozen
+from schemas.types import Frozen
 
 
 class Act(Frozen):

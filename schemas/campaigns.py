@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from schemas.base import Frozen, Lenient, Platform, Text, Units
 from schemas.currencies import Currency, is_payable, objection
+from schemas.types import Frozen, Lenient, Platform, Text, Units
 
 CampaignStatus = Literal["pending", "active", "paused", "completed", "rejected", "deleted"]
 # What a platform may report; the other two are ours alone.

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas import webhooks
-from schemas.base import Tolerant
 from schemas.campaigns import ReportedStatus
+from schemas.types import Tolerant
 
 STATES: Mapping[str, ReportedStatus] = {
     "live": "active",

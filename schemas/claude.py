@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas import webhooks
-from schemas.base import TolerantCamel, Units
 from schemas.campaigns import ReportedStatus
+from schemas.types import TolerantCamel, Units
 
 
 class Targeting(TolerantCamel):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from schemas.base import Frozen, Lenient
+from schemas.types import Frozen, Lenient
 
 LetterState = Literal["open", "replayed", "discarded"]
 

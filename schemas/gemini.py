@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from schemas import webhooks
-from schemas.base import TolerantCamel
 from schemas.campaigns import ReportedStatus
+from schemas.types import TolerantCamel
 
 STATES: Mapping[str, ReportedStatus] = {
     "ENABLED": "active",

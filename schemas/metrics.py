@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from schemas.base import Frozen, Sum, Total
+from schemas.types import Frozen, Sum, Total
 
 
 class DailyMetrics(Frozen):

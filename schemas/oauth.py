@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from schemas.base import Tolerant
+from schemas.types import Tolerant
 
 # Far beyond any header that could carry it; RFC 6749 names no limit.
 Token = Annotated[SecretStr, Field(min_length=1, max_length=16 * 1024)]

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from schemas.base import Frozen
+from schemas.types import Frozen
 
 OperationState = Literal["pending", "done", "refused", "dead"]
 

@@ -6,7 +6,7 @@ ingress asks for them at each route. The role is looked up once, when the token 
 
 from collections.abc import Mapping
 
-from schemas.accounts import Role
+from schemas.users import Role
 
 _VIEWER = frozenset({"account", "campaigns:read"})
 _MANAGER = _VIEWER | {"campaigns:write", "platforms"}

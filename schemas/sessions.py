@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from schemas.accounts import Password
-from schemas.base import Frozen, Lenient
+from schemas.types import Frozen, Lenient
+from schemas.users import Password
 
 # Its owner logged out; its owner ended it from another session; a spent refresh token was
 # shown again; the password was changed; an admin took a role away; Redis has forgotten it;

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from schemas.base import LARGEST_COUNT, Count, TolerantCamel
 from schemas.campaigns import ReportedStatus
 from schemas.escaping import escaped
 from schemas.times import Day, Moment
+from schemas.types import LARGEST_COUNT, Count, TolerantCamel
 
 MICRO = Decimal("0.000001")
 NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", re.ASCII)

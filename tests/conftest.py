@@ -8,7 +8,7 @@ from aio_pika.abc import AbstractConnection
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.deploy.services.apart import apart
+from infra.deploy.services.threads import apart
 from infra.resources import Resources, open_engine, open_redis, open_resources
 from infra.settings import Settings
 from tests.guardian import end_in_order, guard

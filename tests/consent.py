@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import aiohttp
 from yarl import URL
 
-from handlers.renewals import keep_accounts
-from infra.definitions import INGRESS
+from handlers.auth.token_refresh import keep_accounts
+from infra.amqp.permissions import INGRESS
 from infra.resources import Resources, open_resources
 from infra.settings import Settings
 from tests.processes import free_port

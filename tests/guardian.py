@@ -101,8 +101,8 @@ def end_marked(mark: str) -> None:
 
 def end_servers(temporary: str) -> None:
     """End the servers of every place that nobody uses any more."""
-    from infra.deploy.services.place import Place
-    from infra.deploy.services.provide import withdraw
+    from infra.deploy.services.directories import Place
+    from infra.deploy.services.provisioning import withdraw
     from tests import services
     from tests.chaos import servers
 

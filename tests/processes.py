@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from infra.definitions import INGRESS
+from infra.amqp.permissions import INGRESS
 from infra.settings import Settings
 from tests.services import as_user, environment
 

@@ -8,10 +8,10 @@ from typing import Any
 from aiohttp import ClientSession, ClientTimeout
 from pydantic import SecretStr
 
+from infra.sandbox.app import TONGUES, World
 from infra.sandbox.server import open_sandbox
-from infra.sandbox.world import TONGUES, World
+from infra.security.standard_webhooks import V1, V1A, make_secret
 from infra.settings import Settings
-from infra.standard_webhooks import V1, V1A, make_secret
 
 
 @dataclass(frozen=True)

@@ -23,19 +23,19 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from yarl import URL
 
-from infra import declaration
-from infra.definitions import INGRESS, OPS, definitions
-from infra.deploy.keys import make_keys
+from infra.amqp import declare
+from infra.amqp.management_api import Management
+from infra.amqp.permissions import INGRESS, OPS, definitions
+from infra.commands.migrate import declare_topology, migrate_database
+from infra.deploy.secrets import make_keys
 from infra.deploy.services import postgres, rabbitmq, redis
-from infra.deploy.services.apart import apart
-from infra.deploy.services.place import CHECKOUT, Place
+from infra.deploy.services.directories import CHECKOUT, Place
 from infra.deploy.services.ports import Ports
-from infra.deploy.services.provide import provide, withdraw
-from infra.management import Management
-from infra.migrate import declare_topology, migrate_database
-from infra.rates import RateSettings
+from infra.deploy.services.provisioning import provide, withdraw
+from infra.deploy.services.threads import apart
+from infra.rate_limit_settings import RateSettings
 from infra.settings import Settings
-from infra.tables import metadata
+from infra.storage.tables import metadata
 
 PLACE = Place(CHECKOUT / ".services" / "test", durable=False)
 REDIS_DATABASES = 64
@@ -242,7 +242,7 @@ async def _truncate(settings: Settings) -> None:
 async def _purge(settings: Settings) -> None:
     connection = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url))
     async with connection, connection.channel() as channel:
-        for declared in declaration.queues():
+        for declared in declare.queues():
             if declared.arguments.get("x-queue-type") != "stream":
                 queue = await channel.get_queue(declared.name, ensure=False)
                 await queue.purge()

@@ -12,12 +12,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from handlers.webhooks import SOURCES
-from infra import telemetry
-from infra.deploy import keys
+from infra import metrics
+from infra.deploy import secrets
 from infra.deploy.procfile import read_procfile
-from infra.deploy.services.place import CHECKOUT
+from infra.deploy.services.directories import CHECKOUT
+from infra.security.standard_webhooks import V1, V1A, make_secret
 from infra.settings import Settings
-from infra.standard_webhooks import V1, V1A, make_secret
 
 PAGES = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*.md")])
 WRITER = CHECKOUT / "infra" / "deploy" / "env.py"
@@ -65,7 +65,7 @@ def variables() -> set[str]:
     """Name every variable that the settings, the writer of .services/env or the tests know."""
     written = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', WRITER.read_text()))
     tests = set(re.findall(r"\bADRELAY_[A-Z_]+", (CHECKOUT / "tests" / "services.py").read_text()))
-    return {*map(str.upper, Settings.model_fields), *keys.make_keys(), *written, *tests}
+    return {*map(str.upper, Settings.model_fields), *secrets.make_keys(), *written, *tests}
 
 
 @pages
@@ -110,7 +110,7 @@ def test_every_variable_and_constant_exists(page: Path) -> None:
 
 @pages
 def test_every_metric_exists(page: Path) -> None:
-    assert telemetry.EVENTS_TOTAL  # the registry is filled
+    assert metrics.EVENTS_TOTAL  # the registry is filled
     known = {metric.name for metric in REGISTRY.collect()}
     named = set(re.findall(r"\badrelay_[a-z_]+", page.read_text()))
 

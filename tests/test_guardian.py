@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from infra.deploy.services.daemon import began
-from infra.deploy.services.place import CHECKOUT
+from infra.deploy.services.directories import CHECKOUT
 
 SESSION = """
 import signal, subprocess, sys, time
 from pathlib import Path
 from infra.deploy.services.daemon import Daemon
-from infra.deploy.services.place import Place
-from infra.deploy.services.private import start_private, stop_private
+from infra.deploy.services.directories import Place
+from infra.deploy.services.local_servers import start_private, stop_private
 from tests.guardian import end_in_order, guard
 
 end_in_order()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.deploy.services.place import CHECKOUT
+from infra.deploy.services.directories import CHECKOUT
 
 LAYERS = ("schemas", "events", "infra", "handlers", "workers")
 MODULES = sorted(

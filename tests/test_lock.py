@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.deploy.services.place import CHECKOUT
+from infra.deploy.services.directories import CHECKOUT
 
 LOCKS = sorted((CHECKOUT / "requirements").glob("*.txt"))
 NODE_LOCKS = [CHECKOUT / "tests/workers/ingress/javascript/package-lock.json"]

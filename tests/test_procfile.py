@@ -1,7 +1,7 @@
 """One line of the Procfile is one worker, and everything in the repository that repeats it."""
 
 from infra.deploy.procfile import OWN_PORTS, RELEASE, commands, read_procfile
-from infra.deploy.services.place import CHECKOUT
+from infra.deploy.services.directories import CHECKOUT
 
 
 def workers() -> set[str]:
@@ -23,7 +23,7 @@ def test_a_line_has_the_name_of_its_worker() -> None:
 
 
 def test_the_release_migrates() -> None:
-    assert read_procfile()[RELEASE] == "python -m infra.migrate"
+    assert read_procfile()[RELEASE] == "python -m infra.commands.migrate"
 
 
 def test_the_sandbox_runs_beside_the_procfile() -> None:

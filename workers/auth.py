@@ -1,15 +1,20 @@
 """The auth worker: accounts, sessions, API keys. A slow hash holds up no other request.
 
-It also keeps the tokens of connected platform accounts fresh (``handlers.renewals``).
+It also keeps the tokens of connected platform accounts fresh (``handlers.auth.token_refresh``).
 """
 
 from events import AUTH_REQUESTS, RegistrationRequested
-from handlers.auth import handle_sessions, open_registrations, open_sessions, register_users
-from handlers.credentials import check_keys
-from handlers.renewals import keep_accounts
-from infra.run import main
+from handlers.auth.handlers import (
+    handle_sessions,
+    open_registrations,
+    open_sessions,
+    register_users,
+)
+from handlers.auth.requests import check_keys
+from handlers.auth.token_refresh import keep_accounts
+from infra.messaging.subscription import Subscription
+from infra.process import main
 from infra.settings import load_settings, require
-from infra.subscription import Subscription
 
 SUBSCRIPTIONS = (
     Subscription(

@@ -8,9 +8,9 @@ from events import (
     CampaignSyncRefused,
     CampaignUpdateRequested,
 )
-from handlers.campaigns import apply_campaigns, record_campaigns
-from infra.run import main
-from infra.subscription import Subscription
+from handlers.campaigns.handlers import apply_campaigns, record_campaigns
+from infra.messaging.subscription import Subscription
+from infra.process import main
 
 WISHES = (CampaignCreateRequested, CampaignUpdateRequested, CampaignDeleteRequested)
 NEWS = (CampaignSynced, CampaignSyncRefused, CampaignStatusReported)

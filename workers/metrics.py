@@ -2,8 +2,8 @@
 
 from events import CampaignMetricsReported
 from handlers.metrics import record_metrics
-from infra.run import main
-from infra.subscription import Subscription
+from infra.messaging.subscription import Subscription
+from infra.process import main
 
 SUBSCRIPTIONS = (
     Subscription("metrics.record", (CampaignMetricsReported,), record_metrics, batch=1000),

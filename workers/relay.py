@@ -4,15 +4,15 @@ It also reads again what webhooks said that nobody understood, before that is a 
 """
 
 from events import WebhookUnrecognised
-from handlers.relay import file_dead_letters
-from handlers.unrecognised import publish_events, read_again
-from infra.letters import receive_letter
-from infra.relay import relay_outbox
-from infra.routing_look import watch_routing
-from infra.run import main
-from infra.subscription import Subscription
-from infra.topology import WORK_QUEUE_NAMES, dead_queue
-from infra.watch import forget_handled, watch
+from handlers.dead_letters import file_dead_letters
+from handlers.webhooks.unrecognised import publish_events, read_again
+from infra.amqp.topology import WORK_QUEUE_NAMES, dead_queue
+from infra.messaging.dead_letter import receive_letter
+from infra.messaging.gauges import forget_handled, watch
+from infra.messaging.outbox_relay import relay_outbox
+from infra.messaging.subscription import Subscription
+from infra.messaging.topology_monitor import watch_routing
+from infra.process import main
 
 SUBSCRIPTIONS = (
     *(

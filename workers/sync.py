@@ -8,12 +8,12 @@ from events import (
     PlatformAccountConnected,
     PlatformAccountDisconnected,
 )
-from handlers.sync import push_campaigns, sync_campaigns
-from infra.run import main
+from handlers.sync.handlers import push_campaigns, sync_campaigns
+from infra.messaging.subscription import Subscription
+from infra.process import main
+from infra.security.encryption import Vault
 from infra.settings import load_settings, require
-from infra.subscription import Subscription
-from infra.vault import Vault
-from schemas.base import PLATFORMS
+from schemas.types import PLATFORMS
 
 HINTS = (
     CampaignSaved,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from handlers.webhooks import chatgpt, claude, gemini
 from handlers.webhooks.base import Unrecognised, WebhookSource, unrecognised
-from infra.signatures import BadSignature
+from infra.security.hmac_signature import BadSignature
 
 __all__ = ["SOURCES", "BadSignature", "Unrecognised", "WebhookSource", "unrecognised"]
 

@@ -23,11 +23,11 @@ from events import (
     Event,
     WebhookUnrecognised,
 )
-from events.base import now
 from events.campaigns import CampaignToCheck, ReportedCampaignStatus
+from events.envelope import now
 from events.metrics import ReportedMetrics
 from events.webhooks import UnrecognisedWebhook
-from schemas.base import Platform
+from schemas.types import Platform
 from schemas.webhooks import MetricsUpdated, StatusChanged, in_words
 
 Body = StatusChanged | MetricsUpdated

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from events import Event
 from handlers.webhooks.base import event_of, read
-from infra import standard_webhooks
+from infra.security import standard_webhooks
 from schemas import chatgpt
 
 WEBHOOK: TypeAdapter[chatgpt.Webhook] = TypeAdapter(chatgpt.Webhook)

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from events import Event
 from handlers.webhooks.base import event_of, read
-from infra.signatures import read_headers, verify_body
+from infra.security.hmac_signature import read_headers, verify_body
 from schemas import claude
 
 WEBHOOK: TypeAdapter[claude.Webhook] = TypeAdapter(claude.Webhook)

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from events import Event
 from handlers.webhooks.base import Unrecognised, event_of, read, unrecognised
-from infra import standard_webhooks
+from infra.security import standard_webhooks
 from schemas import gemini
 
 WEBHOOK: TypeAdapter[gemini.Webhook] = TypeAdapter(gemini.Webhook)

@@ -8,15 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from infra.deploy import readiness, screen, system
+from infra.deploy import console, readiness, stack
 from infra.deploy.command_lock import command_lock
-from infra.deploy.env import env_file
+from infra.deploy.env_files import env_file
 from infra.deploy.procfile import Process, planned
 from infra.deploy.services import chromium, docker, node
 from infra.deploy.services.daemon import Daemon, NotStarted
-from infra.deploy.services.place import RUNNING as PLACE
-from infra.deploy.services.provide import install_missing, provide
-from infra.deploy.started import changed_settings
+from infra.deploy.services.directories import RUNNING as PLACE
+from infra.deploy.services.provisioning import install_missing, provide
+from infra.deploy.started_settings import changed_settings
 from infra.deploy.supervisor import Supervisor
 from infra.env_file import read_env_file
 
@@ -34,12 +34,12 @@ def run() -> int:
     started = False
     try:
         with command_lock(PLACE, "run", say):
-            if system.running(PLACE):
+            if stack.running(PLACE):
                 say("it is running already ('make status' shows it, 'make down' ends it)")
                 return 1
             started = True
-            Daemon(PLACE, system.SUPERVISOR).enter()
-            processes = system.start(PLACE, os.environ, say)
+            Daemon(PLACE, stack.SUPERVISOR).enter()
+            processes = stack.start(PLACE, os.environ, say)
         return asyncio.run(_foreground(processes))
     except KeyboardInterrupt:
         return 130
@@ -62,7 +62,7 @@ async def _foreground(processes: Sequence[Process]) -> int:
         supervisor.stop()
         say(str(failure))
     elif waiting.done():
-        print(screen.text(PLACE), flush=True)
+        print(console.text(PLACE), flush=True)
     waiting.cancel()
     await supervising
     return 1 if failure is not None else 0
@@ -72,8 +72,8 @@ def _stop_undisturbed() -> None:
     for number in (signal.SIGINT, *ENDING):
         signal.signal(number, signal.SIG_IGN)
     say("stopping")
-    Daemon(PLACE, system.SUPERVISOR).leave()
-    system.stop(PLACE)
+    Daemon(PLACE, stack.SUPERVISOR).leave()
+    stack.stop(PLACE)
     say("stopped")
 
 
@@ -88,7 +88,7 @@ def up() -> int:
 
 
 def _up() -> int:
-    already = system.running(PLACE) is not None
+    already = stack.running(PLACE) is not None
     if already:
         changed = changed_settings(PLACE, os.environ, read_env_file(env_file(PLACE)))
         if changed:
@@ -100,18 +100,18 @@ def _up() -> int:
         provide(PLACE, {**os.environ, **read_env_file(env_file(PLACE))}, say)
     else:
         try:
-            system.start(PLACE, os.environ, say)
+            stack.start(PLACE, os.environ, say)
         except BaseException:
-            system.stop(PLACE)
+            stack.stop(PLACE)
             raise
-        system.start_supervisor(PLACE, os.environ)
+        stack.start_supervisor(PLACE, os.environ)
     try:
         asyncio.run(readiness.wait_until_ready(PLACE, planned(PLACE)))
     except BaseException:
         if not already:
-            system.stop(PLACE)
+            stack.stop(PLACE)
         raise
-    print(screen.text(PLACE))
+    print(console.text(PLACE))
     return 0
 
 
@@ -119,21 +119,21 @@ def down() -> int:
     """End what ``up`` or ``run`` has started; the data stays."""
     with command_lock(PLACE, "down", say):
         started = time.monotonic()
-        system.stop(PLACE, say)
+        stack.stop(PLACE, say)
     say(f"stopped in {time.monotonic() - started:.1f} s")
     return 0
 
 
 def status() -> int:
     """Show what runs, where and since when."""
-    print(asyncio.run(screen.status(PLACE)))
+    print(asyncio.run(console.status(PLACE)))
     return 0
 
 
 def reset() -> int:
     """End it and delete its data, passwords and keys."""
     with command_lock(PLACE, "reset", say):
-        system.stop(PLACE, say)
+        stack.stop(PLACE, say)
         docker.stop(PLACE, remove=True)
         PLACE.remove()
     say("the data is deleted")

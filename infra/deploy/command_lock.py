@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from infra.deploy.services.daemon import NotStarted
-from infra.deploy.services.place import Place
+from infra.deploy.services.directories import Place
 
 PATIENCE = 300.0  # seconds; a first start installs servers
 POLL = 0.2  # seconds

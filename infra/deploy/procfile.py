@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.deploy.services.daemon import NotStarted
-from infra.deploy.services.place import CHECKOUT, Place
+from infra.deploy.services.directories import CHECKOUT, Place
 from infra.deploy.services.ports import is_free
 
 PROCFILE = CHECKOUT / "Procfile"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import aiohttp
 
+from infra.deploy.process_status import read_status
 from infra.deploy.procfile import Process
 from infra.deploy.services.daemon import tail
-from infra.deploy.services.place import Place
-from infra.deploy.status import read_status
+from infra.deploy.services.directories import Place
 
 DEADLINE = 90.0  # seconds
 POLL = 0.25  # seconds

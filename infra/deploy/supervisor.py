@@ -13,11 +13,11 @@ from asyncio.subprocess import DEVNULL
 from asyncio.subprocess import Process as Child
 from collections.abc import Mapping, Sequence
 
-from infra.deploy.env import environment_of
+from infra.deploy.env_files import environment_of
+from infra.deploy.process_status import Status, write_status
 from infra.deploy.procfile import Process
 from infra.deploy.services.daemon import LARGE_LOG_BYTES, open_log, rotate_log
-from infra.deploy.services.place import CHECKOUT, Place
-from infra.deploy.status import Status, write_status
+from infra.deploy.services.directories import CHECKOUT, Place
 
 FIRST_PAUSE = 0.5  # seconds
 LONGEST_PAUSE = 30.0

@@ -3,19 +3,19 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from infra.breaker import Breaker, Threshold
-from infra.http import NoAnswer, open_session
+from infra.http.circuit_breaker import Breaker, Threshold
+from infra.http.client import NoAnswer, open_session
 from infra.platforms import chatgpt, claude, gemini
 from infra.platforms.base import Dialect, Platform, Pushed, Refused
 from infra.platforms.client import PlatformClient
-from infra.platforms.line import Account, Line
-from infra.platforms.meters import BreakerState, PlatformMeters
+from infra.platforms.metrics import BreakerState, PlatformMeters
+from infra.platforms.transport import Account, Line
 from infra.settings import Settings
-from schemas import base
+from schemas import types
 
 __all__ = ["PLATFORMS", "Platform", "Pushed", "Refused", "open_platforms"]
 
-PLATFORMS: Mapping[base.Platform, Dialect] = {
+PLATFORMS: Mapping[types.Platform, Dialect] = {
     "claude": claude,
     "chatgpt": chatgpt,
     "gemini": gemini,

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 from events.campaigns import SavedCampaign
 from infra.errors import Snooze, Transient
-from infra.http import Call
+from infra.http.client import Call
 from schemas.campaigns import ReportedStatus
 
 

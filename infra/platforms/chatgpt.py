@@ -4,10 +4,10 @@ from base64 import b64encode
 from collections.abc import Mapping
 
 from events.campaigns import SavedCampaign
-from infra.http import Call
+from infra.http.client import Call
 from infra.platforms.base import Held, Refused, form_call, json_call, segment
-from schemas.base import MICROS
 from schemas.chatgpt import Audience, Campaign, Metadata, Refusal, Wish
+from schemas.types import MICROS
 
 TITLE = "ChatGPT Ads"
 CAMPAIGNS = "/ads/v1/campaigns"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from events.campaigns import SavedCampaign
-from infra.http import Call
+from infra.http.client import Call
 from infra.platforms.base import Held, Refused, form_call, json_call, segment
-from schemas.base import units_of
 from schemas.claude import Campaign, Refusal, Targeting, Wish
+from schemas.types import units_of
 
 TITLE = "Claude Ads"
 CAMPAIGNS = "/v1/campaigns"

@@ -9,8 +9,8 @@ new key, made of the id that is gone, so that repeating it still makes only one.
 from events.campaigns import SavedCampaign
 from infra.errors import Transient
 from infra.platforms.base import Dialect, Held, Pushed
-from infra.platforms.line import Line
-from infra.platforms.verdict import Gone
+from infra.platforms.responses import Gone
+from infra.platforms.transport import Line
 from schemas.campaigns import ReportedStatus
 
 ROUNDS = 3

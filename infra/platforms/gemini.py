@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from events.campaigns import SavedCampaign
-from infra.http import Call
+from infra.http.client import Call
 from infra.platforms.base import Held, Refused, form_call, json_call, segment
 from schemas.gemini import AgeRange, Campaign, Labels, Mutation, Refusal, Targeting, Wish
 

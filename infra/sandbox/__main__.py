@@ -1,15 +1,16 @@
 """``python -m infra.sandbox``: serve until SIGTERM or SIGINT; a second signal ends it at once."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 
+from infra.logs import configure_logging
 from infra.sandbox.server import open_sandbox
 from infra.settings import Settings, load_settings
-from infra.telemetry import configure_logging, get_logger
 
-log = get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings) -> int:

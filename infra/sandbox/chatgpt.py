@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from infra import standard_webhooks
 from infra.sandbox.campaigns import Campaign, Wished
-from infra.sandbox.tongue import Routes
+from infra.sandbox.dialect import Routes
+from infra.security import standard_webhooks
 from schemas import chatgpt
-from schemas.base import MICROS
 from schemas.campaigns import ReportedStatus
+from schemas.types import MICROS
 
 ID_PREFIX = "cmp_"
 TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infra.sandbox.campaigns import Campaign, Wished
-from infra.sandbox.tongue import Routes
-from infra.signatures import sign_body
-from schemas.base import micros_of, units_of
+from infra.sandbox.dialect import Routes
+from infra.security.hmac_signature import sign_body
 from schemas.campaigns import ReportedStatus
 from schemas.claude import Wish
+from schemas.types import micros_of, units_of
 
 ID_PREFIX = "clm_"
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path

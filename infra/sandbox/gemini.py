@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra import standard_webhooks
 from infra.sandbox.campaigns import Campaign, Wished
-from infra.sandbox.tongue import Routes
+from infra.sandbox.dialect import Routes
+from infra.security import standard_webhooks
 from schemas import gemini
 from schemas.campaigns import ReportedStatus
 

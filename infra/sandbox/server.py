@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from infra.sandbox import control
-from infra.sandbox.world import WORLD, World, live, open_world
+from infra.sandbox import control_api
+from infra.sandbox.app import WORLD, World, live, open_world
 from infra.settings import Settings
 
 DEFAULT_PORT = 8090
@@ -59,7 +59,7 @@ def _app(world: World, living: asyncio.Task[None]) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[WORLD] = world
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
-    app.add_routes(control.routes())
+    app.add_routes(control_api.routes())
     for stage in world.stages.values():
         app.add_routes(stage.player.routes())
         app.add_routes(stage.front.routes())

@@ -1,42 +1,140 @@
-"""Where the sandbox keeps its campaigns over a restart, if it is told where."""
+"""What one sandbox platform knows: campaigns, answers by idempotency key, tokens, calls.
 
-import asyncio
-from collections.abc import Mapping
-from pathlib import Path
+Every collection has a bound. A campaign's id is an HMAC of the key that created it: nobody
+can guess it, and the same create yields the same id even after everything was forgotten.
+"""
 
-import orjson
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict, deque
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 
-from infra.sandbox.book import Book
-from infra.telemetry import get_logger
+from infra.sandbox.campaigns import Campaign, Wished
+from infra.sandbox.oauth_grants import Consents
 
-log = get_logger(__name__)
-
-SAVE_SECONDS = 5.0
-
-
-def load(path: Path, books: Mapping[str, Book]) -> None:
-    """Fill the books from a file; one that is missing or broken is said and left alone."""
-    if not path.is_file():
-        return
-    try:
-        dumped = orjson.loads(path.read_bytes())
-        for name, book in books.items():
-            book.load(dumped[name])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}; the sandbox begins empty"
-        log.warning("The sandbox's state is not readable", extra={"reason": reason})
+MAX_CAMPAIGNS = 10_000
+MAX_ANSWERS = 5_000
+MAX_TOKENS = 1_000
+MAX_CALLS = 10_000
 
 
-def save(path: Path, books: Mapping[str, Book]) -> None:
-    """Write the books to a file, all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(orjson.dumps({name: book.dump() for name, book in books.items()}))
-    fresh.replace(path)
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: its status and its JSON value."""
+
+    status: int
+    value: Any
 
 
-async def keep(path: Path, books: Mapping[str, Book]) -> None:
-    """Save now and then, for ever."""
-    while True:
-        await asyncio.sleep(SAVE_SECONDS)
-        save(path, books)
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call about a campaign, for the log, from when it ``began`` until it was answered ``at``.
+
+    ``number`` counts from 1; ``version`` is the client's, of the wish that took effect.
+    """
+
+    number: int
+    began: datetime
+    at: datetime
+    action: str
+    status: int
+    outcome: str
+    campaign_id: str | None
+    reference: str | None
+    version: str | None
+    key: str | None
+    account: str | None
+
+
+@dataclass(slots=True)
+class Book:
+    """The memory of one platform; ``secret`` keys the ids, which begin with ``prefix``."""
+
+    prefix: str
+    secret: bytes
+    campaigns: dict[str, Campaign] = field(default_factory=dict)
+    answers: OrderedDict[str, tuple[str, Reply]] = field(default_factory=OrderedDict)
+    tokens: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    consents: Consents = field(default_factory=Consents)
+    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
+    max_campaigns: int = MAX_CAMPAIGNS
+    max_answers: int = MAX_ANSWERS
+    counted: int = 0
+    evicted: int = 0
+
+    def issue_token(self, seconds: int) -> str:
+        """Make an access token that lives for ``seconds``."""
+        token = secrets.token_urlsafe(24)
+        self.tokens[token] = time.monotonic() + seconds
+        _trim(self.tokens, MAX_TOKENS)
+        return token
+
+    def accepts_token(self, token: str) -> bool:
+        """Tell whether a token was issued and lives, to our client or with an owner's consent."""
+        own = self.tokens.get(token, 0) > time.monotonic()
+        return own or self.consents.owner_of(token) is not None
+
+    def create(self, wished: Wished, key: str | None) -> Campaign:
+        """Make a campaign, or find the one that the same key made before.
+
+        When there is room for no more, the oldest that is not seeded is forgotten; a client
+        who still wants it is answered with 404 and creates it anew.
+        """
+        seed = (key or secrets.token_hex()).encode(errors="surrogatepass")
+        digest = hmac.digest(self.secret, seed, hashlib.sha256)
+        name = f"{self.prefix}{int.from_bytes(digest[:8])}"
+        if name in self.campaigns:
+            return self.campaigns[name]
+        while len(self.campaigns) >= self.max_campaigns:
+            plain = (c.id for c in self.campaigns.values() if not c.is_seeded)
+            self.forget(next(plain, next(iter(self.campaigns))))
+            self.evicted += 1
+        campaign = Campaign(name, wished, wished.status)
+        campaign.put(wished)
+        self.campaigns[campaign.id] = campaign
+        return campaign
+
+    def forget(self, campaign_id: str) -> None:
+        """Lose a campaign, and what was answered about it."""
+        self.campaigns.pop(campaign_id, None)
+        for key in [key for key, (about, _) in self.answers.items() if about == campaign_id]:
+            del self.answers[key]
+
+    def answer_to(self, key: str) -> Reply | None:
+        """Tell what was answered to an idempotency key."""
+        found = self.answers.get(key)
+        return found[1] if found else None
+
+    def remember(self, key: str, campaign_id: str, reply: Reply) -> None:
+        """Keep an answer for its idempotency key."""
+        self.answers[key] = (campaign_id, reply)
+        _trim(self.answers, self.max_answers)
+
+    def note(self, **call: Any) -> None:  # noqa: ANN401 - the fields of Call
+        """Write a call into the log."""
+        self.counted += 1
+        self.calls.append(Call(number=self.counted, at=datetime.now(UTC), **call))
+
+    def dump(self) -> dict[str, Any]:
+        """Write what outlives a restart as JSON values."""
+        return {
+            "campaigns": [campaign.dump() for campaign in self.campaigns.values()],
+            "consents": self.consents.dump(),
+            "answers": [[key, about, asdict(r)] for key, (about, r) in self.answers.items()],
+        }
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Read what ``dump`` wrote."""
+        campaigns = map(Campaign.load, dumped["campaigns"])
+        self.campaigns = {campaign.id: campaign for campaign in campaigns}
+        self.consents.load(dumped.get("consents", []))
+        self.answers = OrderedDict((k, (about, Reply(**r))) for k, about, r in dumped["answers"])
+
+
+def _trim(kept: OrderedDict[str, Any], size: int) -> None:
+    while len(kept) > size:
+        kept.popitem(last=False)

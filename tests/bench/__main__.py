@@ -18,7 +18,7 @@ from functools import partial
 
 import uvloop
 
-from infra import telemetry
+from infra import logs
 from infra.settings import Settings
 from tests.bench import consume, costs, growth, ingress, latency, results, tools
 from tests.bench.results import Result
@@ -98,7 +98,7 @@ def main() -> int:
     """Measure, print, and write ``bench.json``."""
     asked = arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    telemetry.configure_logging("WARNING")
+    logs.configure_logging("WARNING")
     began = time.monotonic()
     machine = results.machine()
     with servers() as settings:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.deploy.services.daemon import NotStarted
-from infra.deploy.services.place import CHECKOUT
+from infra.deploy.services.directories import CHECKOUT
 from tests.bench import pairs, tools
 from tests.bench.pairs import Comparison
 from tests.bench.results import machine

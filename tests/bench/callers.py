@@ -8,16 +8,16 @@ import asyncio
 import uvloop
 from aiohttp import web
 
-from infra import telemetry
-from infra.requests import Requester
+from infra import logs
+from infra.amqp.rpc import Requester
 from infra.resources import open_resources
 from infra.settings import load_settings
 from workers.ingress.app import open_gate
-from workers.ingress.edge import endpoint
-from workers.ingress.envelope import success
-from workers.ingress.gate import Call
-from workers.ingress.limits import FREE
-from workers.ingress.route import ANYONE, Answer, Route
+from workers.ingress.http.endpoint import endpoint
+from workers.ingress.http.rate_limits import FREE
+from workers.ingress.http.request import Call
+from workers.ingress.http.responses import success
+from workers.ingress.http.route import ANYONE, Answer, Route
 
 
 async def nothing(call: Call) -> web.Response:
@@ -33,7 +33,7 @@ async def ready(_: web.Request) -> web.Response:
 async def main() -> None:
     """Serve until the process is ended."""
     settings = load_settings()
-    telemetry.configure_logging(settings.log_level)
+    logs.configure_logging(settings.log_level)
     async with open_resources(settings, "bench") as resources, Requester(settings, "bench") as ask:
         gate = open_gate(resources, ask)
         app = web.Application()

@@ -9,7 +9,7 @@ import asyncio
 import sys
 from dataclasses import dataclass, field
 
-from infra.deploy.services.place import CHECKOUT
+from infra.deploy.services.directories import CHECKOUT
 from tests.bench.events import bodies, fill, fill_ours
 from tests.bench.results import Result
 from tests.bench.stage import (

@@ -14,19 +14,20 @@ from pamqp.header import ContentHeader
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import CampaignMetricsReported
-from events.base import now
+from events.envelope import now
 from handlers.metrics import record_metrics
-from infra import inbox, outbox, telemetry
-from infra.context import Context
-from infra.definitions import WORKERS
-from infra.delivery import Delivery, Received, identity, receive
-from infra.digest import digest
+from infra import metrics
+from infra.amqp.message import message_of
+from infra.amqp.permissions import WORKERS
+from infra.amqp.topology import EVENTS
 from infra.errors import Transient
-from infra.message import message_of
+from infra.messaging import inbox, outbox
+from infra.messaging.authorization import Trust
+from infra.messaging.context import Context
+from infra.messaging.delivery import Delivery, Received, identity, receive
+from infra.messaging.digest import digest
+from infra.messaging.retry_policy import decide
 from infra.resources import Resources, open_resources
-from infra.retry import decide
-from infra.topology import EVENTS
-from infra.trust import Trust
 from tests.bench.events import KEY, report
 from tests.bench.results import Result
 from tests.bench.stage import OURS, Stage
@@ -120,8 +121,8 @@ def _read(spent: Spent) -> list[Received]:
 
 
 def _count(spent: Spent, events: list[CampaignMetricsReported]) -> None:
-    meters = telemetry.Meters("bench.costs")
-    with spending(spent, "telemetry"):
+    meters = metrics.Meters("bench.costs")
+    with spending(spent, "metrics"):
         meters.size.observe(len(events))
         with meters.seconds.time():
             meters.outcomes["handled"].inc(len(events))

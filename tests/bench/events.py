@@ -8,10 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from events import CampaignMetricsReported
-from events.base import CONTENT_TYPE, encode, now
-from infra import topology
-from infra.bus import Publisher
-from infra.message import Message
+from events.envelope import CONTENT_TYPE, encode, now
+from infra.amqp import topology
+from infra.amqp.message import Message
+from infra.amqp.publisher import Publisher
 
 SEED = 7
 CAMPAIGNS = [UUID(int=random.Random(SEED).getrandbits(128) ^ n, version=4) for n in range(500)]

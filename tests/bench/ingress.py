@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from uuid import uuid4
 
-from events.base import encode
-from infra import topology
+from events.envelope import encode
+from infra.amqp import topology
 from infra.resources import open_engine
-from infra.signatures import sign_body
-from infra.store.accounts import Account, insert_accounts
-from infra.store.api_keys import insert_api_key, make_key
-from infra.tokens import Signer
-from schemas.accounts import User
+from infra.security.access_tokens import Signer
+from infra.security.hmac_signature import sign_body
+from infra.storage.api_keys import insert_api_key, make_key
+from infra.storage.users import Account, insert_accounts
+from schemas.users import User
 from tests.bench.events import KEY, SOURCE, report, webhook
 from tests.bench.results import Result
 from tests.bench.stage import PLACE, Stage, server, variables

@@ -11,8 +11,8 @@ from statistics import quantiles
 
 import aiohttp
 
-from infra.delivery import identity
-from infra.signatures import sign_body
+from infra.messaging.delivery import identity
+from infra.security.hmac_signature import sign_body
 from tests.bench.events import report, webhook
 from tests.bench.ingress import INGRESS, PEERS, peer_variables, secret_of
 from tests.bench.results import Result

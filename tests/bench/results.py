@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from infra.deploy.services.place import CHECKOUT
+from infra.deploy.services.directories import CHECKOUT
 
 FILE = CHECKOUT / "bench.json"
 PACKAGES = ("aio-pika", "aiohttp", "aiormq", "asyncpg", "pydantic", "sqlalchemy", "uvloop")

@@ -22,15 +22,15 @@ from pathlib import Path
 import aiohttp
 import uvloop
 
-from events.base import encode
-from infra import telemetry
+from events.envelope import encode
+from infra import logs
+from infra.commands.migrate import migrate_database
 from infra.deploy.services import postgres
-from infra.deploy.services.apart import apart
-from infra.deploy.services.place import Place
+from infra.deploy.services.directories import Place
 from infra.deploy.services.ports import kept_ports
-from infra.migrate import migrate_database
+from infra.deploy.services.threads import apart
+from infra.security.hmac_signature import sign_body
 from infra.settings import Settings
-from infra.signatures import sign_body
 from tests.bench import consume, ingress
 from tests.bench.events import report, webhook
 from tests.bench.stage import PLACE, Stage, check, cpu_of, measured, open_stage, program
@@ -143,7 +143,7 @@ def main() -> int:
     """Answer on standard output; what else is printed goes to standard error."""
     told = os.dup(1)
     os.dup2(2, 1)
-    telemetry.configure_logging("WARNING")
+    logs.configure_logging("WARNING")
     PLACE.prepare()
     name, place = sys.argv[1], Place(Path(sys.argv[2]))
     with suppress(KeyboardInterrupt), ExitStack() as held:

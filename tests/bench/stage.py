@@ -15,17 +15,17 @@ import asyncpg
 import psutil
 from aio_pika.abc import AbstractConnection
 
-from infra import topology
+from infra.amqp import topology
+from infra.amqp.permissions import INGRESS, WORKERS
+from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
-from infra.bus import Publisher
-from infra.definitions import INGRESS, WORKERS
+from infra.commands.migrate import migrate_database
 from infra.deploy.services import postgres
-from infra.deploy.services.apart import apart
 from infra.deploy.services.daemon import Daemon
-from infra.deploy.services.place import CHECKOUT, Place
+from infra.deploy.services.directories import CHECKOUT, Place
 from infra.deploy.services.ports import Ports
-from infra.deploy.services.provide import provide, withdraw
-from infra.migrate import migrate_database
+from infra.deploy.services.provisioning import provide, withdraw
+from infra.deploy.services.threads import apart
 from infra.settings import Settings
 from tests.bench.events import CAMPAIGNS
 from tests.guardian import end_in_order, guard

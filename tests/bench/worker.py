@@ -12,11 +12,11 @@ from uuid import UUID
 from sqlalchemy import text
 
 from events import CampaignMetricsReported
-from events.base import Event
+from events.envelope import Event
 from handlers.metrics import record_metrics
-from infra.context import Context
-from infra.run import main
-from infra.subscription import Handler, Subscription
+from infra.messaging.context import Context
+from infra.messaging.subscription import Handler, Subscription
+from infra.process import main
 from workers.metrics import SUBSCRIPTIONS
 
 UPSERT = text("""

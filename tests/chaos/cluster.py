@@ -18,12 +18,12 @@ from typing import Any
 import orjson
 from pydantic import SecretStr
 
-from infra.definitions import OPS, VHOST
+from infra.amqp.permissions import OPS, VHOST
+from infra.commands.migrate import release
 from infra.deploy.services import rabbitmq
-from infra.deploy.services.apart import apart
-from infra.deploy.services.place import Place, account_of, write_private
+from infra.deploy.services.directories import Place, account_of, write_private
 from infra.deploy.services.ports import Ports, choose_ports
-from infra.migrate import release
+from infra.deploy.services.threads import apart
 from infra.settings import Settings
 from tests.chaos.servers import BROKER, Servers, free_place, remove
 from tests.services import Services, as_user

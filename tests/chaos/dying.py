@@ -34,23 +34,25 @@ class Point:
 
 POINTS: Mapping[str, Point] = {
     # Every consumer.
-    "before-claim": Point("before", "infra.attempt", "inbox.claim"),
-    "before-commit": Point("after", "infra.attempt", "outbox.add"),
-    "commit-answer": Point("before", "infra.consumer", "Consumer._answer"),
-    "commit-ack": Point("before", "infra.reading", "Reading.ack"),
-    "republish-ack": Point("after", "infra.consumer", "Consumer._publish"),
+    "before-claim": Point("before", "infra.messaging.processor", "inbox.claim"),
+    "before-commit": Point("after", "infra.messaging.processor", "outbox.add"),
+    "commit-answer": Point("before", "infra.messaging.consumer", "Consumer._answer"),
+    "commit-ack": Point("before", "infra.messaging.reader", "Reading.ack"),
+    "republish-ack": Point("after", "infra.messaging.consumer", "Consumer._publish"),
     # Sync, on both sides of the platform's answer.
-    "lease-push": Point("before", "handlers.sync", "push_all"),
-    "push-release": Point("after", "handlers.sync", "push_all"),
+    "lease-push": Point("before", "handlers.sync.handlers", "push_all"),
+    "push-release": Point("after", "handlers.sync.handlers", "push_all"),
     # The relay's outbox.
-    "lease-publish": Point("before", "infra.bus", "Publisher.publish_all"),
-    "publish-delete": Point("before", "infra.relay", "outbox.delete"),
-    "delete-commit": Point("after", "infra.relay", "outbox.delete"),
+    "lease-publish": Point("before", "infra.amqp.publisher", "Publisher.publish_all"),
+    "publish-delete": Point("before", "infra.messaging.outbox_relay", "outbox.delete"),
+    "delete-commit": Point("after", "infra.messaging.outbox_relay", "outbox.delete"),
     # The ingress.
-    "confirm-answer": Point("after", "workers.ingress.acceptance", "Acceptance.one"),
-    "batch-answer": Point("after", "workers.ingress.acceptance", "Acceptance.all"),
-    "stash-commit": Point("after", "workers.ingress.stash", "outbox.add"),
-    "stash-answer": Point("after", "workers.ingress.stash", "Stash.keep"),
+    "confirm-answer": Point(
+        "after", "workers.ingress.backends.durable_publisher", "Acceptance.one"
+    ),
+    "batch-answer": Point("after", "workers.ingress.backends.durable_publisher", "Acceptance.all"),
+    "stash-commit": Point("after", "workers.ingress.backends.outbox_writer", "outbox.add"),
+    "stash-answer": Point("after", "workers.ingress.backends.outbox_writer", "Stash.keep"),
 }
 
 

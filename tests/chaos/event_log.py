@@ -11,8 +11,8 @@ import asyncio
 from aio_pika import Message
 from aio_pika.exceptions import AMQPError
 
-from infra.definitions import VHOST
-from infra.topology import HISTORY
+from infra.amqp.permissions import VHOST
+from infra.amqp.topology import HISTORY
 from tests.chaos.cluster import WHOLE_SECONDS, Cluster
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.servers import BROKER

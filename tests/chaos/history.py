@@ -8,7 +8,7 @@ from time import time
 
 import orjson
 
-from infra.digest import digest
+from infra.messaging.digest import digest
 from tests.chaos.fate import Fate, fate
 from tests.infra.ledger import report
 

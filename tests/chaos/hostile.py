@@ -10,10 +10,10 @@ from aio_pika.abc import AbstractConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported
-from events.base import Event, encode
-from infra import topology
-from infra.context import Context
-from infra.definitions import WORKERS
+from events.envelope import Event, encode
+from infra.amqp import topology
+from infra.amqp.permissions import WORKERS
+from infra.messaging.context import Context
 from tests.infra.ledger import QUEUE, depth, report, until, write, written
 
 DEAD = topology.dead_queue(QUEUE)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from infra.retry import DEFAULT
+from infra.messaging.retry_policy import DEFAULT
 from tests.chaos.fate import Fate
 from tests.chaos.history import Answer, History, Sent, Way, digest_of
 from tests.chaos.worker import KEYS

@@ -9,11 +9,11 @@ from functools import cache
 import aiohttp
 import orjson
 
-from events.base import encode
-from infra.bus import Publisher
+from events.envelope import encode
+from infra.amqp.message import Message, message_of
+from infra.amqp.publisher import Publisher
+from infra.amqp.topology import EVENTS
 from infra.errors import PublishFailed, PublishUnknown
-from infra.message import Message, message_of
-from infra.topology import EVENTS
 from tests.chaos.fate import Fate, fate
 from tests.chaos.history import Answer, History, Sent, Way
 from tests.chaos.patience import Patience

@@ -23,9 +23,10 @@ from events import (
     CampaignSynced,
     CampaignUpdateRequested,
 )
-from events.base import Event, now
-from infra.store.campaigns import StoredCampaign
-from schemas.base import micros_of
+from events.envelope import Event, now
+from infra.storage.campaigns import StoredCampaign
+from schemas.types import micros_of
+from tests.handlers.campaigns.test_any_order import newest_statuses
 from tests.handlers.samples import (
     STRANGER,
     create,
@@ -36,7 +37,6 @@ from tests.handlers.samples import (
     sync_request,
     update,
 )
-from tests.handlers.test_any_order import newest_statuses
 
 GRANTED = ("campaign.saved.v1", "campaign.deleted.v1")
 REFUSED = "campaign.refused.v1"

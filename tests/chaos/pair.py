@@ -9,12 +9,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from signal import Signals
 
+from infra.commands.migrate import migrate_database
 from infra.deploy.services import postgres
-from infra.deploy.services.apart import apart
 from infra.deploy.services.daemon import environment
-from infra.deploy.services.place import Account, Place, account_of, write_private
+from infra.deploy.services.directories import Account, Place, account_of, write_private
 from infra.deploy.services.ports import Ports, choose_ports
-from infra.migrate import migrate_database
+from infra.deploy.services.threads import apart
 from tests.chaos.servers import DATABASE, Servers, free_place, remove
 from tests.services import Services
 

@@ -18,13 +18,13 @@ from types import ModuleType
 
 import psutil
 
+from infra.commands.migrate import migrate_database
 from infra.deploy.services import postgres, rabbitmq, redis
-from infra.deploy.services.apart import apart
 from infra.deploy.services.daemon import Daemon, environment
-from infra.deploy.services.place import CHECKOUT, Place, account_of
-from infra.deploy.services.private import SERVERS, start_private, stop_private
-from infra.deploy.services.provide import install_missing
-from infra.migrate import migrate_database
+from infra.deploy.services.directories import CHECKOUT, Place, account_of
+from infra.deploy.services.local_servers import SERVERS, start_private, stop_private
+from infra.deploy.services.provisioning import install_missing
+from infra.deploy.services.threads import apart
 from tests.services import Services
 
 FOLDER = CHECKOUT / ".services" / "chaos"

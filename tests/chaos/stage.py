@@ -12,17 +12,17 @@ import orjson
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 from sqlalchemy import text
 
-from events.base import Event
-from infra import topology
-from infra.consumer import Consumer
-from infra.link import Link
-from infra.message import message_of
-from infra.relay import relay_once
+from events.envelope import Event
+from infra.amqp import topology
+from infra.amqp.connection import Link
+from infra.amqp.message import message_of
+from infra.messaging.consumer import Consumer
+from infra.messaging.outbox_relay import relay_once
+from infra.messaging.subscription import Subscription
 from infra.resources import Resources
+from infra.sandbox.app import TONGUES, World
 from infra.sandbox.server import open_sandbox
-from infra.sandbox.world import TONGUES, World
 from infra.settings import Settings
-from infra.subscription import Subscription
 from tests.chaos.dying import VARIABLE, trace_of
 from tests.infra.ledger import count, depth, until
 from tests.processes import Process, running

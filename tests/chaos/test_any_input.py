@@ -15,11 +15,11 @@ from pamqp.commands import Basic
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported
-from events.base import encode
-from infra import topology
-from infra.definitions import WORKERS
-from infra.delivery import ATTEMPT, FIRST_FAILED, KEY, WAITED, Delivery, receive
+from events.envelope import encode
+from infra.amqp import topology
+from infra.amqp.permissions import WORKERS
 from infra.errors import Permanent
+from infra.messaging.delivery import ATTEMPT, FIRST_FAILED, KEY, WAITED, Delivery, receive
 from infra.resources import Resources
 from tests.chaos.hostile import (
     DEAD,

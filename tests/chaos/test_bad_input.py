@@ -8,10 +8,10 @@ from aio_pika import Message
 from aio_pika.abc import AbstractConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events.base import encode
-from infra import topology
-from infra.definitions import WORKERS
-from infra.delivery import ATTEMPT, FIRST_FAILED, KEY, WAITED
+from events.envelope import encode
+from infra.amqp import topology
+from infra.amqp.permissions import WORKERS
+from infra.messaging.delivery import ATTEMPT, FIRST_FAILED, KEY, WAITED
 from infra.resources import Resources
 from tests.chaos.hostile import (
     DEAD,

@@ -5,9 +5,9 @@ import asyncio
 import orjson
 import pytest
 
-from infra import topology
-from infra.definitions import OPS
-from infra.migrate import declare_topology
+from infra.amqp import topology
+from infra.amqp.permissions import OPS
+from infra.commands.migrate import declare_topology
 from tests.chaos.history import Way
 from tests.chaos.nemesis import HEARTBEAT, Nemesis
 from tests.chaos.servers import BROKER

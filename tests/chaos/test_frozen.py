@@ -7,7 +7,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from handlers.pushes import LEASE_SECONDS
+from handlers.sync.pusher import LEASE_SECONDS
 from tests.chaos.dying import trace_of
 from tests.chaos.stage import Stage
 from tests.handlers.samples import put, saved, stored

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from events.base import Event, encode
+from events.envelope import Event, encode
 from tests.chaos.dying import trace_of
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT

@@ -13,9 +13,9 @@ from aio_pika.abc import AbstractConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported
-from events.base import Event
-from infra.context import Context
-from infra.message import message_of
+from events.envelope import Event
+from infra.amqp.message import message_of
+from infra.messaging.context import Context
 from infra.resources import Resources, open_resources
 from infra.settings import Settings
 from tests.chaos.report import Report

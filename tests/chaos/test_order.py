@@ -13,18 +13,18 @@ from uuid import UUID
 
 import pytest
 
-from events.base import Event
-from infra import topology
-from infra.message import message_of
-from infra.sandbox.book import Book, Call
+from events.envelope import Event
+from infra.amqp import topology
+from infra.amqp.message import message_of
 from infra.sandbox.campaigns import Wished
-from infra.sandbox.faults import Faults
-from infra.store.metrics import daily_metrics
+from infra.sandbox.fault_injection import Faults
+from infra.sandbox.state import Book, Call
+from infra.storage.metrics import daily_metrics
 from tests.chaos.order import Ending, Story, check_story, new_id, tell, tell_more
 from tests.chaos.report import SEED, Report
 from tests.chaos.stage import Stage
+from tests.handlers.campaigns.test_any_order import expected_metrics
 from tests.handlers.samples import put, saved, stored, sync_request
-from tests.handlers.test_any_order import expected_metrics
 from tests.infra.ledger import depth, until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]

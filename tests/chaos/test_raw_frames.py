@@ -21,9 +21,9 @@ import pytest
 from aio_pika.abc import AbstractConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra import dead as dead_letters
-from infra import topology
-from infra.definitions import UPSTREAM
+from infra.amqp import topology
+from infra.amqp.permissions import UPSTREAM
+from infra.commands import dead_letters
 from infra.settings import Settings
 from tests.chaos.report import SEED
 from tests.handlers.samples import put, running

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from sqlalchemy import text
 
 from events import CampaignMetricsRecorded, CampaignMetricsReported
-from events.base import Event
-from infra.context import Context
-from infra.digest import digest
+from events.envelope import Event
 from infra.errors import Permanent, Transient
-from infra.run import main
-from infra.subscription import Subscription
+from infra.messaging.context import Context
+from infra.messaging.digest import digest
+from infra.messaging.subscription import Subscription
+from infra.process import main
 from tests.chaos.fate import Fate, fate
 from tests.infra.ledger import EVENTS, QUEUE
 

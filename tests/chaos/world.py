@@ -17,15 +17,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 from yarl import URL
 
-from infra import topology
+from infra.amqp import topology
+from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
-from infra.bus import Publisher
-from infra.migrate import connect
+from infra.commands.migrate import connect
 from infra.resources import open_engine
 from infra.settings import Settings
-from infra.store.accounts import Account, insert_accounts
-from infra.store.api_keys import insert_api_key, make_key
-from schemas.accounts import User
+from infra.storage.api_keys import insert_api_key, make_key
+from infra.storage.users import Account, insert_accounts
+from schemas.users import User
 from tests.chaos.history import Answer, History
 from tests.chaos.invariants import DeadLetter, Findings, Footprint
 from tests.chaos.load import Load

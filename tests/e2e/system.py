@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra import topology
+from infra.amqp import topology
 from infra.settings import Settings
 from tests.infra.ledger import depth
 from tests.processes import Process, free_port

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from events import CATALOGUE
-from events.base import decode
-from infra.digest import digest
+from events.envelope import decode
+from infra.messaging.digest import digest
 
 FILE = Path(__file__).parent / "digests.json"
 FIXTURES = Path(__file__).parent / "fixtures"

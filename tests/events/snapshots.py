@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from events import CATALOGUE
-from events.base import Event
+from events.envelope import Event
 from tests.events import digests
 from tests.events.compatibility import breaks
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from pydantic import ConfigDict, Field, create_model
 
-from schemas.base import Frozen
+from schemas.types import Frozen
 from tests.events.compatibility import breaks
 
 Fields = dict[str, Any]

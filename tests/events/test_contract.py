@@ -12,9 +12,9 @@ import pytest
 from pydantic import create_model
 
 from events import CATALOGUE, EVENTS, CampaignSaved
-from events.base import REQUIRED, Data, Event, decode, encode
-from infra import declaration, topology
-from schemas.base import PLATFORMS
+from events.envelope import REQUIRED, Data, Event, decode, encode
+from infra.amqp import declare, topology
+from schemas.types import PLATFORMS
 from tests.events import snapshots
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -157,7 +157,7 @@ def test_the_routing_key_of_an_example_reaches_a_queue(kind: str, example: Examp
         key = read(kind, {**example, "data": data}).routing_key
         reached = [
             queue.name
-            for queue in declaration.queues()
+            for queue in declare.queues()
             for exchange, pattern in queue.bindings
             if exchange in (topology.WORK, topology.REQUESTS) and matches(pattern, key)
         ]

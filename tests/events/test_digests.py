@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel, create_model
 
 from events import CATALOGUE
-from events.base import Data, Event, decode, decode_binary
-from infra.digest import digest, plan_of
+from events.envelope import Data, Event, decode, decode_binary
+from infra.messaging.digest import digest, plan_of
 from tests.events import digests
 
 Example = dict[str, Any]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from infra.resources import Resources
-from tests.handlers.book import Book
+from tests.handlers.platform_state import Book
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from events import (
     CampaignSyncRequested,
     CampaignUpdateRequested,
 )
-from events.base import now
-from infra.store.campaigns import StoredCampaign
-from infra.store.changes import insert_campaigns, lock_campaigns
+from events.envelope import now
+from infra.storage.campaign_changes import insert_campaigns, lock_campaigns
+from infra.storage.campaigns import StoredCampaign
 from schemas.campaigns import Targeting
 
 API = "urn:adrelay:api"

@@ -7,13 +7,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.campaigns import SavedCampaign
-from handlers.sync import push_campaigns, sync_campaigns
+from handlers.sync.handlers import push_campaigns, sync_campaigns
 from infra.errors import Failure
 from infra.platforms import Refused
 from infra.resources import Resources
-from infra.store.campaigns import StoredCampaign
-from infra.store.changes import update_campaigns
-from tests.handlers.attempts import handled
+from infra.storage.campaign_changes import update_campaigns
+from infra.storage.campaigns import StoredCampaign
+from tests.handlers.processing import handled
 from tests.handlers.samples import START
 
 

@@ -6,14 +6,14 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported
-from events.base import decode, encode
+from events.envelope import decode, encode
 from handlers.metrics import record_metrics
 from infra.errors import Permanent, Transient
 from infra.resources import Resources
-from infra.store.campaigns import StoredCampaign
-from infra.store.metrics import daily_metrics
+from infra.storage.campaigns import StoredCampaign
+from infra.storage.metrics import daily_metrics
 from schemas.metrics import DailyMetrics
-from tests.handlers.attempts import handled
+from tests.handlers.processing import handled
 from tests.handlers.samples import DAY, after, metrics, put, running, stored
 
 

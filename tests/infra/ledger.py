@@ -12,14 +12,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from events import CampaignMetricsReported
-from events.base import Event, encode
-from infra import topology
-from infra.consumer import Consumer
-from infra.definitions import WORKERS
-from infra.link import Link
-from infra.pause import PATIENCE, Patience
+from events.envelope import Event, encode
+from infra.amqp import topology
+from infra.amqp.connection import Link
+from infra.amqp.permissions import WORKERS
+from infra.messaging.consumer import Consumer
+from infra.messaging.pause import PATIENCE, Patience
+from infra.messaging.subscription import Handler, Subscription
 from infra.resources import Resources
-from infra.subscription import Handler, Subscription
 
 QUEUE = "metrics.record"
 EVENTS = (CampaignMetricsReported,)

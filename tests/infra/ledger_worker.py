@@ -10,10 +10,10 @@ import signal
 from collections.abc import Sequence
 
 from events import CampaignMetricsReported
-from events.base import Event
-from infra.context import Context
-from infra.run import main
-from infra.subscription import Subscription
+from events.envelope import Event
+from infra.messaging.context import Context
+from infra.messaging.subscription import Subscription
+from infra.process import main
 from tests.infra.ledger import EVENTS, QUEUE, write
 
 KILLER = os.environ.get("LEDGER_KILLER")

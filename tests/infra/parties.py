@@ -12,13 +12,13 @@ from aiormq.exceptions import ChannelAccessRefused
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignCreateRequested
-from events.base import Event, encode
-from infra import topology
-from infra.definitions import UPSTREAM
+from events.envelope import Event, encode
+from infra.amqp import topology
+from infra.amqp.permissions import UPSTREAM
 from infra.settings import Settings
-from infra.store.accounts import Account, insert_accounts
-from infra.store.publishers import Publisher, put_publisher
-from schemas.accounts import User
+from infra.storage.publishers import Publisher, put_publisher
+from infra.storage.users import Account, insert_accounts
+from schemas.users import User
 from tests.services import url_as
 
 METRICS = "campaign.metrics_reported.v1.claude"

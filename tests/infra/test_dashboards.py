@@ -16,9 +16,9 @@ import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.metrics_core import Metric
 
-from infra import telemetry
+from infra import metrics
 from infra.deploy.services import apt, prometheus
-from infra.deploy.services.place import CHECKOUT
+from infra.deploy.services.directories import CHECKOUT
 
 ALERTS = prometheus.DASHBOARDS / "alerts.yaml"
 ALERTS_TEST = prometheus.DASHBOARDS / "alerts_test.yaml"
@@ -96,7 +96,7 @@ def test_names_of_metrics_are_found_in_an_expression() -> None:
 
 @pytest.mark.parametrize("expression", [*expressions()])
 def test_an_expression_asks_for_metrics_that_exist(expression: str) -> None:
-    assert telemetry.EVENTS_TOTAL  # the registry is filled
+    assert metrics.EVENTS_TOTAL  # the registry is filled
     assert metrics_in(expression)
     assert metrics_in(expression) <= known_metrics() | FOREIGN
 

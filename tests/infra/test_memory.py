@@ -8,9 +8,9 @@ import pytest
 from aio_pika.abc import AbstractConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events.base import encode
-from infra import topology
-from infra.definitions import UPSTREAM
+from events.envelope import encode
+from infra.amqp import topology
+from infra.amqp.permissions import UPSTREAM
 from infra.settings import Settings
 from tests.handlers.samples import put, running
 from tests.infra.ledger import QUEUE, count, depth, report, until

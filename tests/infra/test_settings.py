@@ -54,9 +54,9 @@ WRONG = [
 ]
 PROGRAMS = [
     *(command.split()[2] for command in read_procfile().values()),
-    "infra.dead",
-    "infra.seed",
-    "infra.unrouted",
+    "infra.commands.dead_letters",
+    "infra.commands.seed",
+    "infra.commands.requeue_unrouted",
 ]
 
 
@@ -96,7 +96,7 @@ def test_a_wrong_setting_is_named_with_its_rule(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("module", PROGRAMS)
 def test_no_process_starts_on_a_wrong_setting(module: str) -> None:
-    arguments = ["list"] if module == "infra.dead" else []
+    arguments = ["list"] if module == "infra.commands.dead_letters" else []
     assert_one_line(start(module, *arguments, SEAL_PUBLIC_KEY=SECRET), "SEAL_PUBLIC_KEY")
 
 

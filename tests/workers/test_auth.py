@@ -22,17 +22,17 @@ from events import (
     RefreshRequested,
     RegistrationRequested,
 )
-from events.base import new_id
+from events.envelope import new_id
 from events.users import SealedRequest
-from handlers.credentials import API, Sealed
-from infra import topology
-from infra.definitions import INGRESS
+from handlers.auth.requests import API, Sealed
+from infra.amqp import topology
+from infra.amqp.message import Message, message_of
+from infra.amqp.permissions import INGRESS
+from infra.amqp.rpc import Requester
 from infra.errors import Outage
-from infra.message import Message, message_of
-from infra.requests import Requester
-from infra.seal import seal
+from infra.security.access_tokens import Verifier
+from infra.security.sealed_box import seal
 from infra.settings import Settings
-from infra.tokens import Verifier
 from tests.infra.ledger import depth, until
 from tests.processes import running
 from tests.services import as_user, environment

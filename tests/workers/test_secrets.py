@@ -14,11 +14,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import RegistrationRequested
-from events.base import new_id
-from infra import declaration, topology
+from events.envelope import new_id
+from infra.amqp import declare, topology
 from infra.errors import Outage
 from infra.settings import Settings
-from infra.tables import metadata
+from infra.storage.tables import metadata
 from tests.infra.ledger import until
 from tests.processes import Process, running
 from tests.workers.test_auth import asking, message
@@ -130,7 +130,7 @@ async def queued(broker: AbstractConnection) -> list[bytes]:
     """Take whatever is left in any queue."""
     found = []
     async with broker.channel() as channel:
-        for declared in declaration.queues():
+        for declared in declare.queues():
             if declared.name != topology.HISTORY:
                 queue = await channel.get_queue(declared.name, ensure=False)
                 while (one := await queue.get(fail=False, no_ack=True)) is not None:

@@ -1,22 +1,23 @@
 """``python -m workers.ingress``: serve until SIGTERM, finish what is in flight, exit 0."""
 
 import asyncio
+import logging
 
 import uvloop
 
-from infra import telemetry
-from infra.run import run_until, spare_collector, stop_on_signals
+from infra import logs
+from infra.process import run_until, spare_collector, stop_on_signals
 from infra.settings import Settings, load_settings, require
 from workers.ingress.app import NAME, open_ingress, require_keys
 
-log = telemetry.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Run the ingress; exits the process."""
     settings = load_settings()
     require(require_keys, settings)
-    telemetry.configure_logging(settings.log_level)
+    logs.configure_logging(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(serve(settings))
     raise SystemExit(code)

@@ -5,6 +5,7 @@ keep what is accepted.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
@@ -13,36 +14,35 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from handlers.webhooks import SOURCES
-from infra import telemetry
+from infra.amqp.rpc import Requester
 from infra.background import BackgroundTasks
-from infra.probes import probe_routes
-from infra.requests import Requester
+from infra.health import probe_routes
+from infra.process import PORTS
 from infra.resources import Resources, open_resources
-from infra.run import PORTS
+from infra.security.access_tokens import Verifier
 from infra.settings import Settings
-from infra.tokens import Verifier
-from workers.ingress.acceptance import Acceptance
-from workers.ingress.asyncapi import asyncapi
-from workers.ingress.callers import Callers
-from workers.ingress.database import Database
-from workers.ingress.deliveries import Deliveries
-from workers.ingress.edge import endpoint
-from workers.ingress.envelope import to_json
-from workers.ingress.gate import Gate
-from workers.ingress.limits import Limits
-from workers.ingress.openapi import openapi
-from workers.ingress.order import Order
-from workers.ingress.outcomes import Outcomes
-from workers.ingress.paths import Paths
-from workers.ingress.protocol import Protocol, check_parser, drain
+from workers.ingress.backends.authentication import Callers
+from workers.ingress.backends.broken_paths import Paths
+from workers.ingress.backends.command_order import Order
+from workers.ingress.backends.database import Database
+from workers.ingress.backends.durable_publisher import Acceptance
+from workers.ingress.backends.operation_waiter import Outcomes
+from workers.ingress.backends.outbox_writer import Stash
+from workers.ingress.backends.webhook_deliveries import Deliveries
+from workers.ingress.docs.asyncapi import asyncapi
+from workers.ingress.docs.openapi import openapi
+from workers.ingress.http.endpoint import endpoint
+from workers.ingress.http.rate_limits import Limits
+from workers.ingress.http.request import Gate
+from workers.ingress.http.responses import to_json
+from workers.ingress.http.server import Protocol, check_parser, drain
 from workers.ingress.routes import PROBES, ROUTES
-from workers.ingress.stash import Stash
 
 NAME = "web"
 BACKLOG = 1024
 CLOSING = 1.0  # seconds for what could not be finished to be cancelled
 
-log = telemetry.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager

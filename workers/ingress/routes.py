@@ -2,37 +2,40 @@
 
 from typing import Any
 
-from schemas.accounts import Login, Refresh, Registration, RoleDraft, Tokens, User, UserEntry
 from schemas.api_keys import ApiKeyDraft, ApiKeyEntry, NewApiKey
 from schemas.audit import Act
 from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
 from schemas.dead_letters import DeadLetter, LetterEntry, LetterPatch, Mended
 from schemas.metrics import DailyMetrics
 from schemas.operations import Operation
-from schemas.platforms import AuthorizeUrl, Connection, PlatformAccount
+from schemas.platform_accounts import AuthorizeUrl, Connection, PlatformAccount
 from schemas.sessions import LiveSession, PasswordChange
-from workers.ingress import (
+from schemas.users import Login, Refresh, Registration, RoleDraft, Tokens, User, UserEntry
+from workers.ingress.api import (
     api_keys,
     audit,
     auth,
+    campaign_commands,
     campaigns,
-    dead,
-    documents,
+    dead_letters,
     events,
-    kinds,
     operations,
-    platforms,
+    platform_accounts,
     sessions,
     users,
     webhooks,
-    wishes,
 )
-from workers.ingress.audit import AuditQuery
-from workers.ingress.campaigns import CampaignQuery, MetricsQuery
-from workers.ingress.cloudevents import BATCH, STRUCTURED, UPSTREAM
-from workers.ingress.dead import DeadQuery, DiscardQuery, HowQuery, ReplayQuery
-from workers.ingress.envelope import JSON
-from workers.ingress.limits import (
+from workers.ingress.api.audit import AuditQuery
+from workers.ingress.api.campaign_commands import Accepted
+from workers.ingress.api.campaigns import CampaignQuery, MetricsQuery
+from workers.ingress.api.dead_letters import DeadQuery, DiscardQuery, HowQuery, ReplayQuery
+from workers.ingress.api.event_results import Verdict
+from workers.ingress.api.users import UserQuery
+from workers.ingress.docs import routes
+from workers.ingress.http import route_templates
+from workers.ingress.http.cloudevents import BATCH, STRUCTURED, UPSTREAM
+from workers.ingress.http.pagination import PageQuery
+from workers.ingress.http.rate_limits import (
     API,
     EVENTS,
     LOGIN,
@@ -41,11 +44,8 @@ from workers.ingress.limits import (
     REGISTRATION,
     WEBHOOKS,
 )
-from workers.ingress.paging import PageQuery
-from workers.ingress.route import ANYONE, Answer, Route
-from workers.ingress.users import UserQuery
-from workers.ingress.verdicts import Verdict
-from workers.ingress.wishes import Accepted
+from workers.ingress.http.responses import JSON
+from workers.ingress.http.route import ANYONE, Answer, Route
 
 PROBES = ("/healthz", "/readyz", "/metrics")
 
@@ -72,7 +72,7 @@ VERDICTS = tuple(Answer(status, list[Verdict]) for status in (202, 207))
 MEDIA = {STRUCTURED: UPSTREAM, BATCH: list[UPSTREAM], JSON: OBJECT}
 
 ROUTES: tuple[Route, ...] = (
-    kinds.login(
+    route_templates.login(
         f"{AUTH}/register",
         auth.register,
         Registration,
@@ -81,11 +81,11 @@ ROUTES: tuple[Route, ...] = (
         ("Idempotency-Key",),
         (409,),
     ),
-    kinds.login(f"{AUTH}/login", auth.login, Login, TOKENS, LOGIN),
-    kinds.login(f"{AUTH}/refresh", auth.refresh, Refresh, TOKENS, REFRESH),
-    kinds.login(f"{AUTH}/logout", auth.logout, Refresh, (Answer(204),), API),
+    route_templates.login(f"{AUTH}/login", auth.login, Login, TOKENS, LOGIN),
+    route_templates.login(f"{AUTH}/refresh", auth.refresh, Refresh, TOKENS, REFRESH),
+    route_templates.login(f"{AUTH}/logout", auth.logout, Refresh, (Answer(204),), API),
     Route("POST", f"{AUTH}/validate", auth.validate, "account", (Answer(200, OBJECT),), limit=API),
-    kinds.one(f"{AUTH}/me", auth.me, "account", User),
+    route_templates.one(f"{AUTH}/me", auth.me, "account", User),
     Route(
         "GET",
         SESSIONS,
@@ -115,14 +115,14 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         CAMPAIGNS,
-        wishes.post_campaign,
+        campaign_commands.post_campaign,
         WRITE,
         (Answer(202, Accepted), Answer(201, Campaign)),
         {JSON: CampaignDraft},
         headers=("Idempotency-Key", "Prefer"),
         limit=API,
     ),
-    kinds.page(CAMPAIGNS, campaigns.get_campaigns, READ, Campaign, CampaignQuery),
+    route_templates.page(CAMPAIGNS, campaigns.get_campaigns, READ, Campaign, CampaignQuery),
     Route(
         "GET",
         CAMPAIGN,
@@ -132,11 +132,13 @@ ROUTES: tuple[Route, ...] = (
         headers=("If-Match", "If-None-Match"),
         limit=API,
     ),
-    kinds.wish("PATCH", CAMPAIGN, wishes.patch_campaign, {JSON: CampaignPatch}),
-    kinds.wish("DELETE", CAMPAIGN, wishes.delete_campaign),
-    kinds.wish("POST", f"{CAMPAIGN}/pause", wishes.pause_campaign),
-    kinds.wish("POST", f"{CAMPAIGN}/resume", wishes.resume_campaign),
-    kinds.wish("POST", f"{CAMPAIGN}/sync", wishes.sync_campaign),
+    route_templates.wish(
+        "PATCH", CAMPAIGN, campaign_commands.patch_campaign, {JSON: CampaignPatch}
+    ),
+    route_templates.wish("DELETE", CAMPAIGN, campaign_commands.delete_campaign),
+    route_templates.wish("POST", f"{CAMPAIGN}/pause", campaign_commands.pause_campaign),
+    route_templates.wish("POST", f"{CAMPAIGN}/resume", campaign_commands.resume_campaign),
+    route_templates.wish("POST", f"{CAMPAIGN}/sync", campaign_commands.sync_campaign),
     Route(
         "GET",
         f"{CAMPAIGN}/metrics",
@@ -146,7 +148,7 @@ ROUTES: tuple[Route, ...] = (
         query=MetricsQuery,
         limit=API,
     ),
-    kinds.one("/api/v1/operations/{id}", operations.get_operation, READ, Operation),
+    route_templates.one("/api/v1/operations/{id}", operations.get_operation, READ, Operation),
     Route(
         "POST",
         "/api/v1/events",
@@ -165,25 +167,25 @@ ROUTES: tuple[Route, ...] = (
         {JSON: ApiKeyDraft},
         limit=API,
     ),
-    kinds.page(API_KEYS, api_keys.get_api_keys, "keys", ApiKeyEntry, PageQuery),
-    kinds.one(API_KEY, api_keys.get_api_key, "keys", ApiKeyEntry),
+    route_templates.page(API_KEYS, api_keys.get_api_keys, "keys", ApiKeyEntry, PageQuery),
+    route_templates.one(API_KEY, api_keys.get_api_key, "keys", ApiKeyEntry),
     Route("DELETE", API_KEY, api_keys.delete_api_key, "keys", (Answer(204),), limit=API),
-    kinds.page(USERS, users.get_users, "users", UserEntry, UserQuery),
-    kinds.one(USER, users.get_user, "users", UserEntry),
-    kinds.edit(USER, users.patch_user, "users", RoleDraft, UserEntry),
-    kinds.page("/api/v1/audit", audit.get_audit, "audit", Act, AuditQuery),
-    kinds.page(DEAD, dead.get_dead_letters, "dead", LetterEntry, DeadQuery),
-    kinds.page(DEAD_QUEUE, dead.get_dead_queue, "dead", LetterEntry, DeadQuery),
-    kinds.one(DEAD_LETTER, dead.get_dead_letter, "dead", DeadLetter),
-    kinds.edit(DEAD_LETTER, dead.patch_dead_letter, "dead", LetterPatch, Mended),
-    kinds.deed(f"{DEAD_QUEUE}/replay", dead.replay_dead_queue, ReplayQuery),
-    kinds.deed(f"{DEAD_QUEUE}/discard", dead.discard_dead_queue, DiscardQuery),
-    kinds.deed(f"{DEAD_LETTER}/replay", dead.replay_dead_letter, HowQuery),
-    kinds.deed(f"{DEAD_LETTER}/discard", dead.discard_dead_letter),
+    route_templates.page(USERS, users.get_users, "users", UserEntry, UserQuery),
+    route_templates.one(USER, users.get_user, "users", UserEntry),
+    route_templates.edit(USER, users.patch_user, "users", RoleDraft, UserEntry),
+    route_templates.page("/api/v1/audit", audit.get_audit, "audit", Act, AuditQuery),
+    route_templates.page(DEAD, dead_letters.get_dead_letters, "dead", LetterEntry, DeadQuery),
+    route_templates.page(DEAD_QUEUE, dead_letters.get_dead_queue, "dead", LetterEntry, DeadQuery),
+    route_templates.one(DEAD_LETTER, dead_letters.get_dead_letter, "dead", DeadLetter),
+    route_templates.edit(DEAD_LETTER, dead_letters.patch_dead_letter, "dead", LetterPatch, Mended),
+    route_templates.deed(f"{DEAD_QUEUE}/replay", dead_letters.replay_dead_queue, ReplayQuery),
+    route_templates.deed(f"{DEAD_QUEUE}/discard", dead_letters.discard_dead_queue, DiscardQuery),
+    route_templates.deed(f"{DEAD_LETTER}/replay", dead_letters.replay_dead_letter, HowQuery),
+    route_templates.deed(f"{DEAD_LETTER}/discard", dead_letters.discard_dead_letter),
     Route(
         "GET",
         PLATFORMS,
-        platforms.get_platforms,
+        platform_accounts.get_platforms,
         "account",
         (Answer(200, list[PlatformAccount]),),
         limit=API,
@@ -191,7 +193,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         f"{PLATFORM}/connect",
-        platforms.connect_platform,
+        platform_accounts.connect_platform,
         "platforms",
         (Answer(302), Answer(200, AuthorizeUrl)),
         limit=API,
@@ -199,17 +201,17 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         f"{PLATFORM}/callback",
-        platforms.finish_connecting,
+        platform_accounts.finish_connecting,
         ANYONE,
         (Answer(200, Connection),),
-        query=platforms.Returned,
+        query=platform_accounts.Returned,
         errors=(401, 502),
         limit=API,
     ),
     Route(
         "DELETE",
         PLATFORM,
-        platforms.disconnect_platform,
+        platform_accounts.disconnect_platform,
         "platforms",
         (Answer(202, Connection), Answer(204)),
         limit=API,
@@ -224,7 +226,7 @@ ROUTES: tuple[Route, ...] = (
         errors=(401,),
         limit=WEBHOOKS,
     ),
-    kinds.document("/.well-known/jwks.json", documents.get_jwks),
-    kinds.document("/openapi.json", documents.get_openapi),
-    kinds.document("/asyncapi.json", documents.get_asyncapi),
+    route_templates.document("/.well-known/jwks.json", routes.get_jwks),
+    route_templates.document("/openapi.json", routes.get_openapi),
+    route_templates.document("/asyncapi.json", routes.get_asyncapi),
 )

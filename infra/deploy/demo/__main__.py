@@ -8,11 +8,11 @@ import sys
 import aiohttp
 from aio_pika.exceptions import AMQPError
 
-from infra.deploy.demo import story, trust
-from infra.deploy.demo.outside import TIMEOUT, Outside, Unexpected
-from infra.deploy.demo.stage import Stage
-from infra.deploy.demo.tap import open_tap
-from infra.deploy.demo.traffic import traffic
+from infra.deploy.demo import campaign_steps, security_steps
+from infra.deploy.demo.api_client import TIMEOUT, Outside, Unexpected
+from infra.deploy.demo.event_listener import open_tap
+from infra.deploy.demo.load import traffic
+from infra.deploy.demo.scenario import Stage
 from infra.env_file import read_env_file
 from infra.settings import SERVICES_ENV
 
@@ -35,13 +35,13 @@ async def show(rounds: int) -> None:
         open_tap(looking.split()[0], env["UPSTREAM_RABBITMQ_URL"].split()[0]) as tap,
     ):
         stage = Stage(Outside(env, session), tap)
-        await story.accounts(stage)
-        await story.creating(stage)
-        await story.syncing(stage)
-        await story.webhooks(stage)
-        await trust.forgery(stage)
-        await trust.letters(stage)
-        await trust.upstreams(stage)
+        await campaign_steps.accounts(stage)
+        await campaign_steps.creating(stage)
+        await campaign_steps.syncing(stage)
+        await campaign_steps.webhooks(stage)
+        await security_steps.forgery(stage)
+        await security_steps.letters(stage)
+        await security_steps.upstreams(stage)
         if rounds:
             await traffic(stage, rounds)
     print("\nEvery step was as it should be.")

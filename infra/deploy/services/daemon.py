@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from infra.deploy.services.place import Account, Place
+from infra.deploy.services.directories import Account, Place
 
 POLL = 0.05  # seconds
 LARGE_LOG_BYTES = 20 * 1024 * 1024

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from infra.deploy.services.daemon import NotStarted
-from infra.deploy.services.place import Place
+from infra.deploy.services.directories import Place
 from infra.deploy.services.ports import Ports
 
 COMPOSE = Path(__file__).resolve().parents[1] / "compose.yaml"

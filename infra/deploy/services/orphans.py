@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from infra.deploy.services.daemon import POLL, began
-from infra.deploy.services.place import ELSEWHERE, Place
+from infra.deploy.services.directories import ELSEWHERE, Place
 
 PROGRAMS = ("beam.smp", "epmd", "postgres", "prometheus", "redis-server")
 PROC = Path("/proc")

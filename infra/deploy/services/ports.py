@@ -10,7 +10,7 @@ import json
 import socket
 from dataclasses import asdict, dataclass, fields
 
-from infra.deploy.services.place import Place
+from infra.deploy.services.directories import Place
 
 FIRST = 16_384
 BLOCK = 16

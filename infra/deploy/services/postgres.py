@@ -16,10 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from infra.deploy.services.apart import apart
 from infra.deploy.services.daemon import Daemon, NotStarted, environment
-from infra.deploy.services.place import Account, Place, account_of, write_private
+from infra.deploy.services.directories import Account, Place, account_of, write_private
 from infra.deploy.services.ports import Ports
+from infra.deploy.services.threads import apart
 
 NAME = "postgres"
 PACKAGES = ("postgresql",)

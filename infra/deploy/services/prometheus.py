@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infra.deploy.services.daemon import Daemon
-from infra.deploy.services.place import CHECKOUT, Place, account_of, write_private
+from infra.deploy.services.directories import CHECKOUT, Place, account_of, write_private
 from infra.deploy.services.ports import Ports, is_open
 
 NAME = "prometheus"

@@ -10,11 +10,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.definitions import INGRESS, OPS, UPSTREAM, VHOST, WORKERS, definitions
+from infra.amqp.management_api import OPERATOR, Management
+from infra.amqp.permissions import INGRESS, OPS, UPSTREAM, VHOST, WORKERS, definitions
 from infra.deploy.services.daemon import Daemon, NotStarted
-from infra.deploy.services.place import Account, Place, account_of, write_private
+from infra.deploy.services.directories import Account, Place, account_of, write_private
 from infra.deploy.services.ports import Ports, is_open
-from infra.management import OPERATOR, Management
 
 NAME = "rabbitmq"
 EPMD = "epmd"

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from infra.deploy.services.daemon import Daemon
-from infra.deploy.services.place import Place, account_of, write_private
+from infra.deploy.services.directories import Place, account_of, write_private
 from infra.deploy.services.ports import Ports
 
 NAME = "redis"

@@ -1,10 +1,10 @@
 """Work for the auth worker."""
 
 from events import RegistrationRequested
-from events.base import Event, new_id
+from events.envelope import Event, new_id
 from events.users import SealedRequest
-from handlers.credentials import API
-from infra.seal import seal
+from handlers.auth.requests import API
+from infra.security.sealed_box import seal
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
 

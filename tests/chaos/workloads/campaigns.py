@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from events.base import now
+from events.envelope import now
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
 from tests.handlers.samples import create, put, running, status, stored, synced, update

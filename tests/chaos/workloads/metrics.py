@@ -1,7 +1,7 @@
 """Work for the metrics worker."""
 
-from events.base import Event, now
-from infra.store.campaigns import StoredCampaign
+from events.envelope import Event, now
+from infra.storage.campaigns import StoredCampaign
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
 from tests.handlers.samples import metrics, put, running

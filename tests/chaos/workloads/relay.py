@@ -2,11 +2,12 @@
 
 from uuid import uuid4
 
-from events.base import now
-from infra import outbox, topology
-from infra.message import Message, message_of
-from infra.operations import mint
-from infra.settle import ERROR_CLASS, LAST_FAILED, PLACE, REASON
+from events.envelope import now
+from infra.amqp import topology
+from infra.amqp.message import Message, message_of
+from infra.messaging import outbox
+from infra.messaging.republish import ERROR_CLASS, LAST_FAILED, PLACE, REASON
+from infra.security.operation_id import mint
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
 from tests.chaos.workloads.metrics import check_sum, deltas

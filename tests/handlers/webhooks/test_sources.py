@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events import CampaignMetricsReported, Event, WebhookUnrecognised
-from events.base import encode, now
+from events.envelope import encode, now
 from handlers.webhooks import SOURCES, BadSignature, Unrecognised, unrecognised
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)

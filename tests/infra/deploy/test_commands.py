@@ -13,16 +13,16 @@ from infra.deploy.command_lock import command_lock
 from infra.deploy.procfile import plan
 from infra.deploy.services import postgres, redis
 from infra.deploy.services.daemon import Daemon, NotStarted, began
-from infra.deploy.services.place import CHECKOUT, Place
-from infra.deploy.services.private import start_private, stop_private
-from infra.deploy.started import changed_settings, port_of, write_started
+from infra.deploy.services.directories import CHECKOUT, Place
+from infra.deploy.services.local_servers import start_private, stop_private
+from infra.deploy.started_settings import changed_settings, port_of, write_started
 from tests.processes import free_port
 
 HOLD = """
 import sys, time
 from pathlib import Path
 from infra.deploy.command_lock import command_lock
-from infra.deploy.services.place import Place
+from infra.deploy.services.directories import Place
 with command_lock(Place(Path(sys.argv[1])), "up", print):
     print("held", flush=True)
     time.sleep(60)

@@ -15,10 +15,10 @@ from aio_pika.exceptions import ChannelPreconditionFailed
 
 from infra.deploy.services import postgres, rabbitmq, redis
 from infra.deploy.services.daemon import Daemon, NotStarted, began
-from infra.deploy.services.place import Account, Place
+from infra.deploy.services.directories import Account, Place
 from infra.deploy.services.ports import choose_ports
 from infra.deploy.services.prometheus import configuration
-from infra.deploy.services.provide import provide
+from infra.deploy.services.provisioning import provide
 from tests.services import Services
 
 OURSELVES = Account(os.geteuid(), os.getegid(), switches=False)

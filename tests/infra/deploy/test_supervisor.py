@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.deploy.process_status import end_survivors, read_status
 from infra.deploy.procfile import Process
-from infra.deploy.services.place import CHECKOUT, Place
-from infra.deploy.status import end_survivors, read_status
+from infra.deploy.services.directories import CHECKOUT, Place
 from infra.deploy.supervisor import Supervisor, pause_after
 
 PATIENCE = 15.0  # seconds
@@ -136,7 +136,7 @@ async def test_what_a_killed_supervisor_left_behind_is_found_and_ended(place: Pl
     code = (
         "import asyncio, os, pathlib\n"
         "from infra.deploy.procfile import Process\n"
-        "from infra.deploy.services.place import Place\n"
+        "from infra.deploy.services.directories import Place\n"
         "from infra.deploy.supervisor import Supervisor\n"
         f"place = Place(pathlib.Path({str(place.state)!r}))\n"
         f"orphan = Process('orphan', {python(FOREVER).command!r}, 1)\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.deploy.services.place import CHECKOUT
+from infra.deploy.services.directories import CHECKOUT
 from infra.deploy.uv_install import environment_for_uv
 
 SCRIPT = CHECKOUT / "infra" / "deploy" / "uv_install.py"
@@ -110,7 +110,7 @@ def test_all_that_pip_is_told_is_said_in_uvs_words() -> None:
     }
 
 
-@pytest.mark.parametrize("module", ["infra.deploy.demo", "infra.deploy.login"])
+@pytest.mark.parametrize("module", ["infra.deploy.demo", "infra.deploy.access_token"])
 def test_where_nothing_answers_a_sentence_says_what_to_do(module: str) -> None:
     nowhere = {"ADRELAY_URL": "http://127.0.0.1:9", "OPS_RABBITMQ_URL": "amqp://h/v"}
     done = subprocess.run(  # noqa: S603 - our own interpreter

@@ -9,10 +9,10 @@ import pytest
 
 from events.campaigns import SavedCampaign
 from infra.errors import Failure, Snooze, Transient
+from infra.messaging.retry_policy import Retry, decide
 from infra.platforms import PLATFORMS, Platform, Refused, open_platforms
-from infra.retry import Retry, decide
-from infra.sandbox.world import TONGUES
-from schemas import base
+from infra.sandbox.app import TONGUES
+from schemas import types
 from schemas.campaigns import Targeting
 from tests.sandbox import Playground, open_playground
 
@@ -67,7 +67,7 @@ async def held(sandbox: Playground, campaign: SavedCampaign) -> list[dict[str, A
 
 
 def test_every_platform_has_a_client_and_a_sandbox() -> None:
-    assert list(PLATFORMS) == list(TONGUES) == list(base.PLATFORMS)
+    assert list(PLATFORMS) == list(TONGUES) == list(types.PLATFORMS)
 
 
 async def test_a_campaign_arrives_as_it_was_wished(

@@ -6,8 +6,8 @@ import pytest
 
 from events.campaigns import SavedCampaign
 from infra.platforms import PLATFORMS, Refused
-from schemas.base import Platform
 from schemas.campaigns import Targeting
+from schemas.types import Platform
 
 
 def campaign(budget_micros: int) -> SavedCampaign:

@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import unused_port
 
-from infra.sandbox.book import Book, Reply
 from infra.sandbox.campaigns import Wished
+from infra.sandbox.state import Book, Reply
 from tests.sandbox import Playground, open_playground
 
 REPO = Path(__file__).parents[3]

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from events import CampaignMetricsReported, CampaignStatusReported, Event
 from handlers.webhooks import SOURCES, BadSignature
-from infra.sandbox import post
+from infra.sandbox import webhook_sender
 from infra.sandbox.campaigns import Campaign, Wished
 from tests.sandbox import Playground, open_playground
 
@@ -128,10 +128,10 @@ async def test_what_waits_is_bounded_and_what_is_lost_is_counted() -> None:
     async with open_playground() as playground:
         stage = playground.world.stages["claude"]
         stage.post.attempts = 1
-        for _ in range(3 * post.ROOM):
+        for _ in range(3 * webhook_sender.ROOM):
             stage.post.drop_in([{"event": "x", "data": {}}])
-        assert stage.post.waiting.qsize() == post.ROOM
-        assert stage.post.tally.dropped == 2 * post.ROOM
+        assert stage.post.waiting.qsize() == webhook_sender.ROOM
+        assert stage.post.tally.dropped == 2 * webhook_sender.ROOM
         await until(lambda: stage.post.tally.given_up >= 10)
 
 

@@ -14,20 +14,20 @@ import pytest
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra import topology
-from infra.consumer import Consumer
-from infra.definitions import INGRESS
-from infra.link import Link
+from infra.amqp import topology
+from infra.amqp.connection import Link
+from infra.amqp.permissions import INGRESS
+from infra.messaging.consumer import Consumer
+from infra.messaging.subscription import Subscription
 from infra.resources import open_resources
+from infra.security.access_tokens import Signer
 from infra.settings import Settings
-from infra.store.accounts import Account, insert_accounts
-from infra.store.api_keys import insert_api_key, make_key
-from infra.store.campaigns import StoredCampaign
-from infra.store.changes import insert_campaigns
-from infra.subscription import Subscription
-from infra.tokens import Signer
-from schemas.accounts import Role, User
+from infra.storage.api_keys import insert_api_key, make_key
+from infra.storage.campaign_changes import insert_campaigns
+from infra.storage.campaigns import StoredCampaign
+from infra.storage.users import Account, insert_accounts
 from schemas.campaigns import Targeting
+from schemas.users import Role, User
 from tests.services import as_user
 from workers.ingress.app import open_ingress
 

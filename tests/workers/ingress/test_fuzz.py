@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.settings import Settings
+from tests.workers.ingress.api.test_dead_letters import file, letter
+from tests.workers.ingress.api.test_events import BATCH, STRUCTURED, post, report
+from tests.workers.ingress.api.test_webhooks import STATUS, signed
 from tests.workers.ingress.conftest import DRAFT, Person, working
-from tests.workers.ingress.test_dead import file, letter
-from tests.workers.ingress.test_events import BATCH, STRUCTURED, post, report
-from tests.workers.ingress.test_webhooks import STATUS, signed
 from workers import auth
 
 CANARY = "canary 5f2b"  # no name: names of unknown fields may be told

@@ -17,8 +17,8 @@ import pytest
 from yarl import URL
 
 from infra.settings import Settings
+from tests.workers.ingress.api.test_events import report
 from tests.workers.ingress.conftest import DRAFT, Person, body_of, error_of, working
-from tests.workers.ingress.test_events import report
 from workers import auth
 
 # One character each, as text: its UTF-8 has 1 to 4 bytes, its JSON escape up to 6.

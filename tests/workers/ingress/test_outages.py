@@ -13,9 +13,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.settings import Settings
-from infra.tables import api_keys, outbox
+from infra.storage.tables import api_keys, outbox
 from tests.infra.ledger import until
 from tests.proxy import Proxy, open_proxy
+from tests.workers.ingress.api.test_events import BATCH, post, report
+from tests.workers.ingress.api.test_webhooks import STATUS, send
 from tests.workers.ingress.conftest import (
     DRAFT,
     MakeCampaign,
@@ -26,8 +28,6 @@ from tests.workers.ingress.conftest import (
     error_of,
     serving,
 )
-from tests.workers.ingress.test_events import BATCH, post, report
-from tests.workers.ingress.test_webhooks import STATUS, send
 
 CAMPAIGNS = "/api/v1/campaigns"
 

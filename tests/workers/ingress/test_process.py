@@ -8,8 +8,8 @@ import orjson
 
 from infra.settings import Settings
 from tests.processes import running
+from tests.workers.ingress.api.test_webhooks import STATUS, signed
 from tests.workers.ingress.conftest import PATIENCE, Person
-from tests.workers.ingress.test_webhooks import STATUS, signed
 
 MODULE = "workers.ingress"
 

@@ -10,15 +10,15 @@ from aiohttp import web
 from aiohttp.web_urldispatcher import SystemRoute
 
 from events import CATALOGUE
-from infra import topology
-from infra.policies import UNITS
-from infra.requests import Requester
+from infra.amqp import topology
+from infra.amqp.rpc import Requester
+from infra.ratelimit.policies import UNITS
 from infra.resources import Resources
-from infra.tokens import Verifier
+from infra.security.access_tokens import Verifier
 from tests.workers.ingress.conftest import body_of
-from workers.ingress import limits
 from workers.ingress.app import make_app, open_gate
-from workers.ingress.route import Route
+from workers.ingress.http import rate_limits
+from workers.ingress.http.route import Route
 from workers.ingress.routes import PROBES, ROUTES
 
 
@@ -44,21 +44,21 @@ async def test_the_router_has_the_routes_of_the_table_and_the_probes(
 
 
 LIMITED = {
-    "register": limits.REGISTRATION,
-    "login": limits.LOGIN,
-    "refresh": limits.REFRESH,
-    "post_password": limits.PASSWORD,
-    "post_events": limits.EVENTS,
-    "post_webhook": limits.WEBHOOKS,
-    "get_jwks": limits.FREE,
-    "get_openapi": limits.FREE,
-    "get_asyncapi": limits.FREE,
+    "register": rate_limits.REGISTRATION,
+    "login": rate_limits.LOGIN,
+    "refresh": rate_limits.REFRESH,
+    "post_password": rate_limits.PASSWORD,
+    "post_events": rate_limits.EVENTS,
+    "post_webhook": rate_limits.WEBHOOKS,
+    "get_jwks": rate_limits.FREE,
+    "get_openapi": rate_limits.FREE,
+    "get_asyncapi": rate_limits.FREE,
 }
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=[route.name for route in ROUTES])
 def test_every_route_is_limited_as_the_api_but_for_these(route: Route) -> None:
-    assert route.limit is LIMITED.get(route.name, limits.API)
+    assert route.limit is LIMITED.get(route.name, rate_limits.API)
     names = {*route.limit.requests, *route.limit.failures, *route.limit.aimed, *route.limit.budget}
     assert names <= UNITS.keys()
 

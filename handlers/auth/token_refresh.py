@@ -1,0 +1,167 @@
+"""Connected accounts are kept: tokens renewed ahead of their end, withdrawn consents revoked.
+
+    lease (transaction) -> ask the platform, no transaction open -> write (transaction)
+
+Any number of auth workers may do it: a lease gives each account to one of them. A platform
+that does not answer is asked again when the lease ends. A platform that takes the refresh
+token no more has the last word: the account is disconnected, with the reason.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events import AuditRecorded, PlatformAccountDisconnected
+from events.audit import AuditEntry
+from events.envelope import now
+from events.platform_accounts import DisconnectedAccount
+from handlers.auth.requests import SOURCE
+from infra import metrics
+from infra.amqp.message import message_of
+from infra.backoff import Backoff
+from infra.http.client import NoAnswer
+from infra.messaging import outbox
+from infra.platforms import PLATFORMS
+from infra.platforms.oauth import GrantRefused
+from infra.resources import Resources
+from infra.security.encryption import Vault, VaultLocked
+from infra.security.oauth_tokens import Tokens, open_tokens, seal_tokens, times_of, tokens_of
+from infra.storage import platform_accounts as store
+from infra.storage.audit import insert_acts
+from infra.storage.platform_accounts import HeldAccount
+from schemas.oauth import Grant
+
+MOST = 16  # accounts a lease, all asked about at once
+LEASE_SECONDS = 30.0  # longer than a platform may take
+
+log = logging.getLogger(__name__)
+
+
+async def keep_accounts(resources: Resources, stop: asyncio.Event) -> None:
+    """Do what is due until ``stop`` is set."""
+    vault = Vault(resources.settings)
+    backoff = Backoff(first=0.5, longest=10)
+    while not stop.is_set():
+        try:
+            kept = await keep_once(resources, vault)
+            backoff.reset()
+        except (SQLAlchemyError, OSError, VaultLocked) as error:
+            log.warning("accounts cannot be kept", extra={"error": type(error).__name__})
+            await backoff.sleep(stop)
+            continue
+        if kept < MOST:
+            waiting = asyncio.ensure_future(stop.wait())
+            await asyncio.wait({waiting}, timeout=resources.settings.account_poll)
+            waiting.cancel()
+
+
+async def keep_once(resources: Resources, vault: Vault) -> int:
+    """Take what is due in hand, once; tells how many accounts that were."""
+    lease = max(LEASE_SECONDS, 2 * resources.settings.platform_timeout)
+    async with resources.engine.begin() as tx:
+        due = await store.lease_due(tx, MOST, lease)
+    async with asyncio.TaskGroup() as group:
+        for account in due:
+            group.create_task(_keep(resources, vault, account))
+    if vault.older:
+        await _reseal(resources, vault)
+    return len(due)
+
+
+async def _keep(resources: Resources, vault: Vault, account: HeldAccount) -> None:
+    """Renew or revoke one account; what fails is counted, told and tried again later."""
+    keep = _revoke if account.state == "disconnecting" else _renew
+    try:
+        tokens = open_tokens(vault, account.user_id, account.platform, account.sealed)
+        outcome = await keep(resources, vault, account, tokens)
+    except (NoAnswer, GrantRefused, VaultLocked, SQLAlchemyError, OSError) as error:
+        outcome = "failed"
+        reason = type(error).__name__ if isinstance(error, SQLAlchemyError) else str(error)
+        details = {"platform": account.platform, "reason": reason}
+        log.warning("an account could not be kept", extra=details)
+    metrics.ACCOUNT_RENEWALS.labels(account.platform, outcome).inc()
+
+
+async def _renew(resources: Resources, vault: Vault, account: HeldAccount, tokens: Tokens) -> str:
+    title = PLATFORMS[account.platform].TITLE
+    if tokens.refresh is None:
+        return await _lapse(resources, account, f"{title} gave no token to renew its access with")
+    began = now()
+    try:
+        grant = await resources.grants[account.platform].refresh(tokens.refresh)
+    except GrantRefused as refused:
+        if not refused.ends_consent:
+            raise
+        reason = f"{title} takes the consent no more: {refused.message or refused.code}"
+        return await _lapse(resources, account, reason)
+    fresh = tokens_of(grant, before=tokens)
+    sealed = seal_tokens(vault, account.user_id, account.platform, fresh)
+    times = times_of(grant, fresh, began)
+
+    async def write(tx: AsyncConnection) -> bool:
+        return await store.renew(tx, account, sealed, times, _scopes(grant))
+
+    return "renewed" if await _write(resources, write) else "overtaken"
+
+
+async def _revoke(
+    resources: Resources,
+    vault: Vault,  # noqa: ARG001 - nothing is written
+    account: HeldAccount,
+    tokens: Tokens,
+) -> str:
+    try:
+        await resources.grants[account.platform].revoke(tokens.root)
+    except GrantRefused as refused:
+        if not refused.ends_consent:  # it is over already
+            raise
+    async with resources.engine.begin() as tx:
+        await store.forget(tx, account.user_id, account.platform, account.version)
+    return "revoked"
+
+
+async def _lapse(resources: Resources, account: HeldAccount, reason: str) -> str:
+    data = DisconnectedAccount(platform=account.platform, user_id=account.user_id, reason=reason)
+    gone = PlatformAccountDisconnected(source=SOURCE, subject=str(account.user_id), data=data)
+    # Nobody here has acted: the platform, or its owner there, has.
+    subject = f"{account.platform}/{account.user_id}"
+    entry = AuditEntry(action="platform.lapse", outcome="ok", subject=subject)
+    act = AuditRecorded.caused_by(gone, source=SOURCE, data=entry)
+    async with resources.engine.begin() as tx:
+        if not await store.lapse(tx, account, reason):
+            return "overtaken"
+        await insert_acts(tx, [act])
+        await outbox.add(tx, [message_of(gone), message_of(act)])
+    await outbox.hint(resources.redis)
+    return "lapsed"
+
+
+async def _write(resources: Resources, write: Callable[[AsyncConnection], Awaitable[bool]]) -> bool:
+    """Write what must not be lost: through an outage, again and again while the lease lasts.
+
+    The platform has given a new refresh token for the old one, which is worth nothing now.
+    """
+    backoff = Backoff(first=0.1, longest=2)
+    async with asyncio.timeout(LEASE_SECONDS):
+        while True:
+            try:
+                async with resources.engine.begin() as tx:
+                    return await write(tx)
+            except (SQLAlchemyError, OSError):
+                await backoff.sleep()
+
+
+async def _reseal(resources: Resources, vault: Vault) -> None:
+    """Seal with the newest key what an older one has sealed."""
+    async with resources.engine.begin() as tx:
+        for account in await store.lock_sealed_by(tx, vault.older, MOST):
+            owner = (account.user_id, account.platform)
+            tokens = open_tokens(vault, *owner, account.sealed)
+            await store.reseal(tx, account, seal_tokens(vault, *owner, tokens))
+
+
+def _scopes(grant: Grant) -> list[str] | None:
+    return None if grant.scope is None else grant.scope.split()

@@ -1,0 +1,205 @@
+"""Campaigns: wishes about them are granted or refused, news from their platforms recorded.
+
+    campaigns.apply    create, update, delete requested -> saved, deleted or refused
+    campaigns.record   synced, sync refused, status reported -> status changed
+
+Both lock the campaigns of a batch, fold its events in memory by the rules of
+``handlers.campaigns.commands`` and ``handlers.campaigns.platform_updates``, and write what came
+out with one statement for each table. The cache is written through after the commit; it compares
+versions itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from itertools import chain
+from uuid import UUID
+
+from events import CampaignCreateRequested, CampaignStatusReported, CampaignUpdateRequested
+from events.campaigns import campaign_id_of
+from events.envelope import Event
+from handlers.campaigns import commands, platform_updates
+from handlers.campaigns.commands import API, Wish
+from handlers.campaigns.permissions import Owner, owners_now
+from handlers.campaigns.platform_updates import News, Push
+from infra.errors import Permanent, Snooze, Transient
+from infra.messaging.context import Context
+from infra.messaging.delivery import CLOCK_SKEW
+from infra.storage.campaign_cache import put_campaigns
+from infra.storage.campaign_changes import insert_campaigns, lock_campaigns, update_campaigns
+from infra.storage.campaigns import StoredCampaign, resolve_campaigns
+from infra.storage.operations import put_operations
+from schemas.operations import OperationError
+from schemas.types import Platform
+
+# So long after its first delivery a change waits for the creation that it may have overtaken.
+PATIENCE = timedelta(seconds=5)
+# A report may overtake the push that gives its campaign a platform id.
+UNKNOWN_WITHIN = 600.0  # seconds
+
+OwnedWish = tuple[Wish, Owner]
+Standing = dict[UUID, StoredCampaign]
+PlatformId = tuple[Platform, str]
+
+
+async def apply_campaigns(events: list[Wish], ctx: Context) -> list[Event]:
+    """Grant or refuse wishes, several about one campaign in the order of their arrival."""
+    _check_owners(events)
+    owners = await owners_now(events, ctx.tx)
+    held = await lock_campaigns(ctx.tx, {campaign_id_of(wish) for wish in events})
+    _await_creations(events, held, ctx)
+    standing, caused, operations = dict(held), [], []
+    for wish, owner in _in_order(zip(events, owners, strict=True), held):
+        campaign_id = campaign_id_of(wish)
+        before = standing.get(campaign_id)
+        if isinstance(owner, OperationError):
+            verdict: commands.Verdict = owner
+        else:
+            verdict = commands.decide(wish, before, owner, ctx.now, ctx.arrived(wish))
+        if isinstance(verdict, StoredCampaign):
+            standing[campaign_id] = commands.noted(verdict, wish, ctx.now)
+        if verdict is not before:
+            caused.append(commands.fact(wish, verdict))
+        if wish.source == API:
+            operations.append(commands.operation(wish, verdict))
+    await _insert(events, held, standing, ctx)
+    await _update(held, standing, ctx)
+    await put_operations(ctx.tx, operations)
+    return caused
+
+
+async def record_campaigns(events: list[News], ctx: Context) -> list[Event]:
+    """Record what platforms took, refused and reported; what changes nothing is dropped.
+
+    Pushes come first: they give the platform ids that reports are found by.
+    """
+    pushes = [event for event in events if not isinstance(event, CampaignStatusReported)]
+    told = [event for event in events if isinstance(event, CampaignStatusReported)]
+    ids = {event.data.campaign_id for event in pushes}
+    named = await resolve_campaigns(ctx.tx, (), {_platform_id(event) for event in told})
+    held = await lock_campaigns(ctx.tx, ids.union(name.id for name in named))
+    _check(pushes, told, held, ctx)
+    standing, causes, unordered = dict(held), dict[UUID, News](), dict[UUID, News]()
+
+    def note(event: News, campaign: StoredCampaign) -> None:
+        if platform_updates.lacks_order(standing[campaign.id], event):
+            unordered[campaign.id] = event
+        if campaign.status != standing[campaign.id].status:
+            causes[campaign.id] = event
+        standing[campaign.id] = campaign
+
+    again = []
+    for push in pushes:
+        campaign = standing[push.data.campaign_id]
+        if platform_updates.overtaken(campaign, push):
+            again.append(platform_updates.sync_again(push))
+        note(push, platform_updates.pushed(campaign, push))
+    found = _find(told, standing)
+    for report in told:
+        campaign_id = found[_platform_id(report)]
+        note(report, platform_updates.status_told(standing[campaign_id], report))
+    for before in held.values():
+        standing[before.id] = platform_updates.bumped(before, standing[before.id], ctx.now)
+    await _update(held, standing, ctx)
+    checks = [platform_updates.status_check(event, standing[i]) for i, event in unordered.items()]
+    return [*platform_updates.status_changes(held, standing, causes), *again, *checks]
+
+
+def _check_owners(events: Sequence[Wish]) -> None:
+    wrong = []
+    for wish in events:
+        try:
+            commands.owner_of(wish)
+        except ValueError:
+            wrong.append(wish)
+    if wrong:
+        raise Permanent("ownerid is not the id of an account", events=wrong, code="INVALID_OWNER")
+
+
+def _await_creations(events: Sequence[Wish], held: Standing, ctx: Context) -> None:
+    """Give changes of unknown campaigns a second, for their creation to come."""
+    known = set(held)
+    known.update(campaign_id_of(w) for w in events if isinstance(w, CampaignCreateRequested))
+    early = [
+        wish
+        for wish in events
+        if campaign_id_of(wish) not in known and ctx.now - ctx.arrived(wish) < PATIENCE
+    ]
+    if early:
+        raise Snooze("there is no such campaign yet", 1, events=early)
+
+
+def _in_order(owned: Iterable[OwnedWish], held: Standing) -> list[OwnedWish]:
+    """Put the changes that overtook their creation within a batch behind it."""
+    known = set(held)
+    ordered: list[OwnedWish] = []
+    early: dict[UUID, list[OwnedWish]] = {}
+    for one in owned:
+        wish, campaign_id = one[0], campaign_id_of(one[0])
+        if isinstance(wish, CampaignCreateRequested):
+            known.add(campaign_id)
+            ordered += [one, *early.pop(campaign_id, ())]
+        elif isinstance(wish, CampaignUpdateRequested) and campaign_id not in known:
+            early.setdefault(campaign_id, []).append(one)
+        else:
+            ordered.append(one)
+    return [*ordered, *chain.from_iterable(early.values())]
+
+
+async def _insert(events: Sequence[Wish], held: Standing, standing: Standing, ctx: Context) -> None:
+    new = [campaign for campaign in standing.values() if campaign.id not in held]
+    lost = {campaign.id for campaign in new} - await insert_campaigns(ctx.tx, new)
+    if lost:
+        guilty = [wish for wish in events if campaign_id_of(wish) in lost]
+        raise Transient("another request has just made this campaign", events=guilty)
+    _write_through(new, ctx)
+
+
+async def _update(held: Standing, standing: Standing, ctx: Context) -> None:
+    changed = [standing[c.id] for c in held.values() if standing[c.id] != c]
+    await update_campaigns(ctx.tx, changed)
+    _write_through(changed, ctx)
+
+
+def _write_through(campaigns: Sequence[StoredCampaign], ctx: Context) -> None:
+    shown = [campaign.shown() for campaign in campaigns]
+    if shown:
+        ctx.after_commit(lambda: put_campaigns(ctx.resources.redis, shown))
+
+
+def _check(
+    pushes: Sequence[Push], told: Sequence[CampaignStatusReported], held: Standing, ctx: Context
+) -> None:
+    unsaved: list[News] = []
+    for event in pushes:
+        campaign = held.get(event.data.campaign_id)
+        if (
+            campaign is None
+            or campaign.platform != event.data.platform
+            or campaign.wanted_version < event.data.version
+        ):
+            unsaved.append(event)
+    if unsaved:
+        raise Permanent("no such version of a campaign was ever saved", events=unsaved)
+    latest = ctx.now + CLOCK_SKEW
+    ahead = [event for event in told if (event.data.occurred_at or event.time) > latest]
+    if ahead:
+        raise Permanent(
+            "occurred_at: more than 5 minutes ahead", events=ahead, code="FROM_THE_FUTURE"
+        )
+
+
+def _find(told: Sequence[CampaignStatusReported], standing: Standing) -> dict[PlatformId, UUID]:
+    found = {
+        (campaign.platform, campaign.platform_campaign_id): campaign.id
+        for campaign in standing.values()
+        if campaign.platform_campaign_id is not None
+    }
+    unknown = [event for event in told if _platform_id(event) not in found]
+    if unknown:
+        reason = "no campaign has this platform_campaign_id yet"
+        raise Transient(reason, events=unknown, code="UNKNOWN_CAMPAIGN", within=UNKNOWN_WITHIN)
+    return found
+
+
+def _platform_id(event: CampaignStatusReported) -> PlatformId:
+    return event.data.platform, event.data.platform_campaign_id

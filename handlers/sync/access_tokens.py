@@ -1,0 +1,92 @@
+"""In whose name a campaign is pushed: its owner's where the account is connected, else ours.
+
+Tokens are read with the campaigns, so there is nothing to be told when one has changed. A
+token that the platform refuses is due for renewal at once; the auth worker sees to it, and
+meanwhile only this owner's campaigns wait.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events import CampaignSyncRequested, PlatformAccountConnected, PlatformAccountDisconnected
+from events.campaigns import CampaignToSync
+from events.envelope import Event
+from infra.platforms.base import AccountStuck
+from infra.security.encryption import Vault, VaultLocked
+from infra.security.oauth_tokens import open_tokens
+from infra.settings import Settings
+from infra.storage.campaigns import StoredCampaign
+from infra.storage.platform_accounts import HeldAccount, hasten, held_accounts
+from infra.storage.tables import campaigns
+
+SOURCE = "urn:adrelay:sync"
+LOCKED_SECONDS = 60.0
+# A fresh token that is refused was not refused for its age.
+REST_SECONDS = 60.0
+
+OwnerHint = PlatformAccountConnected | PlatformAccountDisconnected
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """An access token, and the account that it is of."""
+
+    account: HeldAccount
+    token: str = field(repr=False)
+
+
+async def bearers_of(
+    tx: AsyncConnection, pushed: Collection[StoredCampaign], settings: Settings
+) -> Mapping[UUID, Bearer | AccountStuck]:
+    """Find the tokens of the owners of campaigns, by campaign; without an account none."""
+    owners = {(campaign.owner_id, str(campaign.platform)) for campaign in pushed}
+    held = await held_accounts(tx, owners)
+    if not held:
+        return {}
+    vault = Vault(settings)
+    found: dict[tuple[UUID | None, str], Bearer | AccountStuck] = {
+        (account.user_id, account.platform): _bearer(vault, account) for account in held
+    }
+    keys = {campaign.id: (campaign.owner_id, campaign.platform) for campaign in pushed}
+    return {i: found[owner] for i, owner in keys.items() if owner in found}
+
+
+async def renew_refused(tx: AsyncConnection, refused: Sequence[Bearer]) -> None:
+    """Have tokens renewed that a platform has refused, unless they are fresh."""
+    accounts = {bearer.account.version: bearer.account for bearer in refused}
+    await hasten(tx, accounts.values(), REST_SECONDS)
+
+
+async def push_again(tx: AsyncConnection, hint: OwnerHint) -> list[Event]:
+    """Have the campaigns pushed of an owner who has connected an account.
+
+    Where the account is connected no more, and after a disconnection, there is nothing to do:
+    what is pushed from now on is pushed in our own name.
+    """
+    owner = (hint.data.user_id, hint.data.platform)
+    if isinstance(hint, PlatformAccountDisconnected) or not await held_accounts(tx, {owner}):
+        return []
+    query = select(campaigns.c.id).where(
+        campaigns.c.owner_id == hint.data.user_id,
+        campaigns.c.platform == hint.data.platform,
+        campaigns.c.deleted_at.is_(None),
+    )
+    return [_wish(hint, campaign_id) for (campaign_id,) in await tx.execute(query)]
+
+
+def _bearer(vault: Vault, account: HeldAccount) -> Bearer | AccountStuck:
+    try:
+        tokens = open_tokens(vault, account.user_id, account.platform, account.sealed)
+    except VaultLocked as locked:
+        return AccountStuck(f"the tokens of a connected account: {locked}", LOCKED_SECONDS)
+    return Bearer(account, tokens.access)
+
+
+def _wish(hint: OwnerHint, campaign_id: UUID) -> Event:
+    wish = CampaignToSync(campaign_id=campaign_id, platform=hint.data.platform)
+    subject = str(campaign_id)
+    return CampaignSyncRequested.caused_by(hint, source=SOURCE, subject=subject, data=wish)

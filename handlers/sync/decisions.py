@@ -1,0 +1,148 @@
+"""What a sync worker makes of a hint that a campaign may have to be pushed: pure rules, no I/O.
+
+A look at a hint ends in one of three ways: there is nobody whom its sender may see
+(``Unseen``), there is nothing to do (``Idle``), or the platform has answered (``Answered``).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from events import (
+    CampaignDeleted,
+    CampaignRefused,
+    CampaignSaved,
+    CampaignSynced,
+    CampaignSyncRefused,
+    CampaignSyncRequested,
+)
+from events.campaigns import CampaignRefusal, CampaignToSync, RefusedSync, SyncedCampaign
+from events.envelope import Event
+from handlers.campaigns.commands import API, NOT_FOUND
+from handlers.sync.pusher import Taken
+from infra.messaging.delivery import identity
+from infra.platforms import Refused
+from infra.storage.campaigns import StoredCampaign
+from schemas.operations import Operation, OperationError
+
+SOURCE = "urn:adrelay:sync"
+
+Hint = CampaignSaved | CampaignDeleted | CampaignSyncRequested
+Campaigns = Mapping[UUID, StoredCampaign]
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """There is no such campaign, or none that the hint's sender may see."""
+
+    hint: Hint
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """The platform holds the campaign as it is, or another event will see to it."""
+
+    hint: Hint
+    campaign: StoredCampaign
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The platform took or refused the campaign."""
+
+    hint: Hint
+    campaign: StoredCampaign
+    answer: Taken | Refused
+
+
+Look = Unseen | Idle | Answered
+
+
+def seen(hint: Hint, held: Campaigns) -> StoredCampaign | None:
+    """Find the campaign of a hint, if its sender may see it."""
+    campaign = held.get(hint.data.campaign_id)
+    if campaign is None or campaign.platform != hint.data.platform:
+        return None
+    if not isinstance(hint, CampaignSyncRequested):
+        return campaign
+    theirs = hint.ownerid in (None, str(campaign.owner_id))
+    gone = hint.source == API and campaign.deleted_at is not None
+    return campaign if theirs and not gone else None
+
+
+def wanting(hints: Sequence[Hint], held: Campaigns) -> dict[UUID, Hint]:
+    """Find the campaigns to push, each with its reason: to do it again, or a new version."""
+    found: dict[UUID, Hint] = {}
+    for hint in hints:
+        campaign = seen(hint, held)
+        if campaign is None or _never_left(campaign):
+            continue
+        if isinstance(hint, CampaignSyncRequested):
+            found[campaign.id] = hint
+        elif campaign.synced_version < campaign.wanted_version:
+            found.setdefault(campaign.id, hint)
+    return found
+
+
+def key(campaign: StoredCampaign, reason: Hint) -> str:
+    """Name a push by campaign and version, and by the request where it is to be done again."""
+    name = f"{campaign.id}-{campaign.wanted_version}"
+    return f"{name}-{identity(reason)}" if isinstance(reason, CampaignSyncRequested) else name
+
+
+def fact(look: Answered) -> Event:
+    """Tell the world what the platform said."""
+    campaign, answer = look.campaign, look.answer
+    about = {"source": SOURCE, "subject": str(campaign.id)}
+    if isinstance(answer, Refused):
+        refused = RefusedSync(
+            campaign_id=campaign.id,
+            version=campaign.wanted_version,
+            platform=campaign.platform,
+            code=answer.code,
+            message=answer.message,
+        )
+        return CampaignSyncRefused.caused_by(look.hint, **about, data=refused)
+    synced = SyncedCampaign(
+        campaign_id=campaign.id,
+        version=campaign.wanted_version,
+        platform=campaign.platform,
+        platform_campaign_id=answer.platform_campaign_id,
+        status=answer.status,
+    )
+    return CampaignSynced.caused_by(look.hint, **about, time=answer.began, data=synced)
+
+
+def once_more(hint: Hint) -> Event:
+    """Ask for another push of a campaign."""
+    wish = CampaignToSync(campaign_id=hint.data.campaign_id, platform=hint.data.platform)
+    subject = str(hint.data.campaign_id)
+    return CampaignSyncRequested.caused_by(hint, source=SOURCE, subject=subject, data=wish)
+
+
+def refusal(look: Unseen) -> Event:
+    """Tell that a request was about no campaign that its sender has."""
+    campaign_id = look.hint.data.campaign_id
+    refused = CampaignRefusal(
+        campaign_id=campaign_id, code=NOT_FOUND.code, message=NOT_FOUND.message
+    )
+    return CampaignRefused.caused_by(
+        look.hint, source=SOURCE, subject=str(campaign_id), data=refused
+    )
+
+
+def operation(look: Look) -> Operation:
+    """Tell the sender of a request what became of it."""
+    if isinstance(look, Unseen):
+        return Operation(id=look.hint.id, state="refused", error=NOT_FOUND)
+    if isinstance(look, Answered) and isinstance(look.answer, Refused):
+        error = OperationError(code=look.answer.code, message=look.answer.message)
+        return Operation(id=look.hint.id, state="refused", error=error)
+    campaign = look.campaign.shown().model_dump(mode="json")
+    return Operation(id=look.hint.id, state="done", result=campaign)
+
+
+def _never_left(campaign: StoredCampaign) -> bool:
+    """Tell whether a campaign was deleted before anybody began to push it."""
+    known = campaign.platform_campaign_id or campaign.leased_until
+    return campaign.deleted_at is not None and known is None

@@ -1,0 +1,121 @@
+"""Pushes to a platform: some at a time, each once, none beyond its lease.
+
+Time is counted from before the lease was taken, and looked at once more before a push
+begins: a worker that was frozen in between begins none when it wakes, for another may have
+pushed a newer version by then. What is left to chance is a freeze between that look and the
+sending; whoever survives it finds its lease gone and asks for one more push.
+
+A failure of one campaign is that campaign's alone. But when the platform asks for patience,
+or is failing so often that it is left alone, the pushes not yet begun wait with it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from events.envelope import now
+from handlers.sync.access_tokens import Bearer
+from infra.errors import UNEXPECTED, Failure, Snooze, Transient
+from infra.platforms import Platform, Refused
+from infra.platforms.base import AccountStuck, CallWaits
+from infra.storage.campaigns import StoredCampaign
+from schemas.campaigns import CampaignStatus
+
+LEASE_SECONDS = 30.0
+# Pushes end before their leases do.
+PUSH_SECONDS = 25.0
+AT_A_TIME = 8
+LATE = Snooze("the platform did not get to it in time", 1)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A campaign to be pushed; ``key`` is the idempotency key, ``bearer`` its owner's token."""
+
+    campaign: StoredCampaign
+    key: str
+    bearer: Bearer | AccountStuck | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The platform holds what was pushed; ``began`` is the moment before (UTC)."""
+
+    platform_campaign_id: str
+    status: CampaignStatus
+    began: datetime
+
+
+Answer = Taken | Refused | Failure
+
+
+async def push_all(
+    pushes: Sequence[Push], platforms: Mapping[str, Platform], until: float
+) -> dict[UUID, Answer]:
+    """Push campaigns of one platform; what came of each, by campaign. Raises nothing.
+
+    ``until`` is a time of the event loop. Then no more pushes begin, and what has not been
+    answered is cut off; both wait.
+    """
+    patience: list[Snooze] = []
+    slots = asyncio.Semaphore(AT_A_TIME)
+
+    async def push(one: Push) -> Answer:
+        # Each has a timeout of its own, so that nothing comes between its end and the push's.
+        try:
+            async with asyncio.timeout_at(until), slots:
+                if asyncio.get_running_loop().time() >= until:
+                    return LATE
+                answer = patience[0] if patience else await _answer(one, platforms)
+        except TimeoutError:
+            return LATE
+        if isinstance(answer, Snooze) and not isinstance(answer, CallWaits):
+            patience.append(answer)
+        return answer
+
+    answers = await asyncio.gather(*map(push, pushes))
+    if LATE in answers:
+        log.warning("pushes were cut off", extra={"count": answers.count(LATE)})
+    return {one.campaign.id: answer for one, answer in zip(pushes, answers, strict=True)}
+
+
+def refused_tokens(pushes: Sequence[Push], answers: Mapping[UUID, Answer]) -> list[Bearer]:
+    """List the owners' tokens that the platform did not take."""
+    stuck = {i for i, answer in answers.items() if isinstance(answer, AccountStuck)}
+    return [p.bearer for p in pushes if p.campaign.id in stuck and isinstance(p.bearer, Bearer)]
+
+
+async def _answer(one: Push, platforms: Mapping[str, Platform]) -> Answer:
+    """Push one campaign; every failure becomes a value, so that it cannot hit another."""
+    try:
+        return await _push(one, platforms[one.campaign.platform])
+    except (Refused, Failure) as answer:
+        return answer
+    except Exception as error:
+        log.exception("a push failed in a way nobody thought of")
+        reason = f"unexpected {type(error).__name__} during the push"
+        return Transient(reason, code=UNEXPECTED)
+
+
+async def _push(one: Push, platform: Platform) -> Taken:
+    if isinstance(one.bearer, AccountStuck):
+        raise one.bearer
+    began = now()
+    token = one.bearer.token if one.bearer else None
+    campaign, wish = one.campaign, one.campaign.wish()
+    if campaign.deleted_at is None:
+        pushed = await platform.push(wish, one.key, token)
+        return Taken(pushed.platform_campaign_id, pushed.status, began)
+    known = campaign.platform_campaign_id
+    if known is None:
+        # Its creation may have been lost; to repeat it tells the id, and it must not run.
+        paused = wish.model_copy(update={"status": "paused"})
+        found = await platform.push(paused, one.key, token)
+        known = found.platform_campaign_id
+    await platform.delete(known, one.key, token)
+    return Taken(known, "deleted", began)

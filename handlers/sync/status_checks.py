@@ -1,0 +1,211 @@
+"""Questions to a platform about the status of a campaign, where news of it has no order.
+
+    prepare    lock, see who may be asked about now, note it -> ask -> a value for each hint
+    handler    answers -> status reported, with the time of the question
+
+A campaign is asked about once in ``REST_SECONDS`` at most, over all workers. A hint that is older
+than a question with an answer is settled by it; a younger one waits until the next may be
+asked. So of a thousand repetitions of a webhook come two questions, and of none too few.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events import CampaignStatusCheckRequested, CampaignStatusReported
+from events.campaigns import ReportedCampaignStatus
+from events.envelope import Event
+from handlers.sync.access_tokens import Bearer, bearers_of, renew_refused
+from infra.errors import UNEXPECTED, Failure, Permanent, Snooze, Transient
+from infra.platforms import Platform, Refused
+from infra.platforms.base import AccountStuck
+from infra.resources import Resources
+from infra.storage.campaign_changes import lock_campaigns
+from infra.storage.campaigns import StoredCampaign, resolve_campaigns
+from infra.storage.status_checks import Asked, mark_answered, mark_asked, read_asked
+from schemas.campaigns import ReportedStatus
+from schemas.types import Platform as PlatformName
+
+SOURCE = "urn:adrelay:sync"
+REST_SECONDS = 30.0
+# All questions of a batch have answers by then, or are asked another time.
+ASKING_SECONDS = 25.0
+AT_A_TIME = 8
+# A webhook may overtake the push that gives its campaign a platform id.
+UNKNOWN_WITHIN = 600.0  # seconds
+# By so much the clocks of the ingress and of the database may differ.
+CLOCKS = timedelta(seconds=1)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Nothing is left to ask: the campaign is gone, or a later question has its answer."""
+
+    hint: CampaignStatusCheckRequested
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the platform said to the question of ``asked`` (UTC): None if it knows none such."""
+
+    hint: CampaignStatusCheckRequested
+    campaign: StoredCampaign
+    asked: datetime
+    status: ReportedStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A campaign that may be asked about now; ``bearer`` is its owner's token."""
+
+    campaign: StoredCampaign
+    asked: datetime
+    bearer: Bearer | AccountStuck | None
+
+
+Check = Settled | Told
+Name = tuple[PlatformName, str]
+
+
+async def check_statuses(
+    hints: Sequence[CampaignStatusCheckRequested], resources: Resources
+) -> list[Check | Failure]:
+    """Ask platforms for statuses; a value for every hint, in their order."""
+    if not hints:
+        return []
+    async with resources.engine.begin() as tx:
+        named = await resolve_campaigns(tx, (), {_name(hint) for hint in hints})
+        ids = {(one.platform, one.platform_campaign_id): one.id for one in named}
+        held = await lock_campaigns(tx, ids.values())
+        known = await read_asked(tx, held, REST_SECONDS)
+        verdicts = [_verdict(hint, ids.get(_name(hint)), held, known) for hint in hints]
+        due = {v for v in verdicts if isinstance(v, UUID)}
+        questions = await _questions(tx, [held[i] for i in due], resources)
+    answers = await _ask_all(questions, resources.platforms)
+    stuck = [
+        question.bearer
+        for question in questions
+        if isinstance(answers[question.campaign.id], AccountStuck)
+        and isinstance(question.bearer, Bearer)
+    ]
+    if stuck:
+        async with resources.engine.begin() as tx:
+            await renew_refused(tx, stuck)
+    asked = {question.campaign.id: question for question in questions}
+    return [
+        _value(hint, asked[verdict], answers[verdict]) if isinstance(verdict, UUID) else verdict
+        for hint, verdict in zip(hints, verdicts, strict=True)
+    ]
+
+
+async def report_statuses(checks: Sequence[Check], tx: AsyncConnection) -> list[Event]:
+    """Report what platforms said, each campaign once, and note that they have answered."""
+    told = {check.campaign.id: check for check in checks if isinstance(check, Told)}
+    await mark_answered(tx, {i: check.asked for i, check in told.items()})
+    return [_report(check, check.status) for check in told.values() if check.status is not None]
+
+
+def _verdict(
+    hint: CampaignStatusCheckRequested,
+    campaign_id: UUID | None,
+    held: Mapping[UUID, StoredCampaign],
+    known: Mapping[UUID, Asked],
+) -> UUID | Settled | Failure:
+    """Name the campaign to ask about, or say why it is not asked about now."""
+    if campaign_id is None:
+        reason = "no campaign has this platform_campaign_id yet"
+        return Transient(reason, code="UNKNOWN_CAMPAIGN", within=UNKNOWN_WITHIN)
+    asked = known[campaign_id]
+    if held[campaign_id].deleted_at is not None:
+        return Settled(hint)
+    if asked.answered_at is not None and hint.time + CLOCKS < asked.answered_at:
+        return Settled(hint)
+    if asked.seconds > 0:
+        return Snooze("its platform was asked a moment ago", asked.seconds)
+    return campaign_id
+
+
+async def _questions(
+    tx: AsyncConnection, campaigns: Sequence[StoredCampaign], resources: Resources
+) -> list[Question]:
+    asked = await mark_asked(tx, [campaign.id for campaign in campaigns])
+    bearers = await bearers_of(tx, campaigns, resources.settings)
+    return [Question(c, asked[c.id], bearers.get(c.id)) for c in campaigns]
+
+
+async def _ask_all(
+    questions: Sequence[Question], platforms: Mapping[str, Platform]
+) -> dict[UUID, ReportedStatus | Failure | None]:
+    """Ask some at a time; every failure is a value, so that it cannot hit another campaign."""
+    slots = asyncio.Semaphore(AT_A_TIME)
+    until = asyncio.get_running_loop().time() + ASKING_SECONDS
+
+    async def ask(one: Question) -> ReportedStatus | Failure | None:
+        try:
+            async with asyncio.timeout_at(until), slots:
+                return await _ask(one, platforms[one.campaign.platform])
+        except TimeoutError:
+            return Snooze("the platform did not get to it in time", 1)
+        except Refused as refusal:
+            return Permanent(f"the platform refuses to tell: {refusal}", code=refusal.code)
+        except Failure as failure:
+            return failure
+        except Exception as error:
+            log.exception("a question about a status failed in an unexpected way")
+            reason = f"unexpected {type(error).__name__} during the question"
+            return Transient(reason, code=UNEXPECTED)
+
+    answers = await asyncio.gather(*map(ask, questions))
+    return {one.campaign.id: answer for one, answer in zip(questions, answers, strict=True)}
+
+
+async def _ask(one: Question, platform: Platform) -> ReportedStatus | None:
+    if isinstance(one.bearer, AccountStuck):
+        raise one.bearer
+    token = one.bearer.token if one.bearer else None
+    name = one.campaign.platform_campaign_id or ""
+    status = await platform.status(name, token)
+    if status is None:
+        details = {"campaign_id": str(one.campaign.id), "platform": one.campaign.platform}
+        log.warning("the platform does not know a campaign that is not deleted", extra=details)
+    return status
+
+
+def _value(
+    hint: CampaignStatusCheckRequested,
+    question: Question,
+    answer: ReportedStatus | Failure | None,
+) -> Told | Failure:
+    if isinstance(answer, Failure):
+        return answer
+    return Told(hint, question.campaign, question.asked, answer)
+
+
+def _report(check: Told, status: ReportedStatus) -> Event:
+    """Report a status as of its question, or as of what was known then if that is later.
+
+    The platform's clock may be ahead of ours, and what it had reported was before the question.
+    """
+    campaign = check.campaign
+    at = max(check.asked, campaign.status_reported_at or check.asked)
+    data = ReportedCampaignStatus(
+        platform=campaign.platform,
+        platform_campaign_id=campaign.platform_campaign_id or "",
+        status=status,
+        occurred_at=at,
+    )
+    subject = campaign.platform_campaign_id
+    return CampaignStatusReported.caused_by(
+        check.hint, source=SOURCE, subject=subject, time=check.asked, data=data
+    )
+
+
+def _name(hint: CampaignStatusCheckRequested) -> Name:
+    return hint.data.platform, hint.data.platform_campaign_id

@@ -1,0 +1,59 @@
+"""Webhooks that meant nothing when they came: read again, and dead letters while they mean nothing.
+
+The ingress keeps such a body as ``webhook.unrecognised.v1``; here its source's parser reads it
+once more. What it means now is published under the sender's id, with the time at which it
+came, so the inboxes drop what took effect already. What means nothing still is a dead letter
+of ``webhooks.unrecognised`` (stage ``parse``): after a fix in the parser, or in the body,
+it is replayed like any other.
+"""
+
+from collections.abc import Sequence
+
+from events import Event, WebhookUnrecognised
+from handlers.webhooks import SOURCES, Unrecognised
+from infra.amqp.message import message_of
+from infra.errors import Permanent
+from infra.messaging import outbox
+from infra.messaging.context import Context
+from infra.resources import Resources
+
+
+class Unreadable(Permanent):
+    """Neither the ingress nor a look at it now has found out what a webhook means."""
+
+    code = "UNRECOGNISED"
+    place = "parse"
+
+
+async def read_again(
+    events: list[WebhookUnrecognised], _: Resources
+) -> Sequence[list[Event] | Unreadable]:
+    """Read the kept bodies; gives for each the events that it means, or why it means none."""
+    return [_events_of(event) for event in events]
+
+
+async def publish_events(found: list[list[Event]], ctx: Context) -> Sequence[Event]:
+    """Publish what webhooks mean that are understood by now, without a time where it has none."""
+    events = [event for events in found for event in events]
+    await outbox.add(ctx.tx, [message_of(event, timed=event.timed) for event in events])
+    ctx.after_commit(lambda: outbox.hint(ctx.resources.redis))
+    return ()
+
+
+def _events_of(event: WebhookUnrecognised) -> list[Event] | Unreadable:
+    kept = event.data
+    source = SOURCES.get(kept.webhook)
+    if source is None:
+        return Unreadable(f"webhook: {kept.webhook} is no source that we know")
+    if kept.body_bytes is not None:
+        return Unreadable(
+            f"{kept.reason}; only the beginning of its {kept.body_bytes} bytes is kept"
+        )
+    marks: dict[str, str] = {}
+    for name in ("correlationid", "traceparent"):
+        if (mark := getattr(event, name)) is not None:
+            marks[name] = mark
+    try:
+        return source.events_of(kept.body.encode(), kept.delivery, received=event.time, **marks)
+    except Unrecognised as refusal:
+        return Unreadable(refusal.reason)

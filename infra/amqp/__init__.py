@@ -1,0 +1,1 @@
+"""The broker: connection, publisher, RPC, topology, permissions."""

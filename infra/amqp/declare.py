@@ -1,0 +1,171 @@
+"""What is declared on the broker: exchanges, queues, arguments, bindings.
+
+The release step does it (``infra.commands.migrate``); the processes find everything there.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aio_pika import ExchangeType
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from pamqp.common import FieldTable
+
+from infra.amqp.topology import (
+    BACK,
+    DEAD,
+    EVENTS,
+    FACTS,
+    HISTORY,
+    REQUEST_QUEUES,
+    REQUESTS,
+    TIERS,
+    UNROUTED,
+    WORK,
+    WORK_QUEUES,
+    WorkQueue,
+    dead_queue,
+    retry_exchange,
+)
+
+# The broker's own net below ours: it must never be the first to give up.
+DELIVERY_LIMIT = 100
+# -1 would mean "no limit" on 4.x but "drop at once" on 3.10.
+NO_DELIVERY_LIMIT = 1_000_000
+HISTORY_MAX_AGE = "7D"
+HISTORY_MAX_BYTES = 10 * 1024**3
+REQUEST_TTL_MS = 30_000
+DECLARE_TIMEOUT = 10.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An exchange to declare."""
+
+    name: str
+    type: ExchangeType = ExchangeType.TOPIC
+    internal: bool = False
+    alternate: str | None = None
+
+    @property
+    def arguments(self) -> FieldTable:
+        """The arguments that it is declared with."""
+        return {"alternate-exchange": self.alternate} if self.alternate else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable queue to declare, with its bindings ``(exchange, routing key)``."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    bindings: tuple[tuple[str, str], ...] = field(default=())
+
+
+def _quorum(**arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - AMQP field values
+    named = {f"x-{name.replace('_', '-')}": value for name, value in arguments.items()}
+    return {"x-queue-type": "quorum", **named}
+
+
+def _work_queue(queue: WorkQueue) -> Queue:
+    return Queue(
+        queue.name,
+        _quorum(
+            dead_letter_exchange=DEAD,
+            dead_letter_routing_key=queue.name,
+            dead_letter_strategy="at-least-once",
+            overflow="reject-publish",
+            delivery_limit=DELIVERY_LIMIT,
+        ),
+        (*((WORK, pattern) for pattern in queue.patterns), (BACK, queue.name)),
+    )
+
+
+def _tier_queue(tier: str, seconds: float) -> Queue:
+    name = retry_exchange(tier)
+    return Queue(
+        name,
+        _quorum(
+            message_ttl=int(seconds * 1000),
+            dead_letter_exchange=BACK,
+            dead_letter_strategy="at-least-once",
+            overflow="reject-publish",
+        ),
+        ((name, ""),),
+    )
+
+
+def exchanges() -> tuple[Exchange, ...]:
+    """List every exchange, alternates before those that name them."""
+    return (
+        Exchange(UNROUTED, ExchangeType.FANOUT),
+        Exchange(WORK, internal=True, alternate=UNROUTED),
+        Exchange(EVENTS),
+        Exchange(REQUESTS),
+        Exchange(BACK, ExchangeType.DIRECT, alternate=UNROUTED),
+        Exchange(DEAD),
+        *(Exchange(retry_exchange(tier), ExchangeType.FANOUT) for tier in TIERS),
+    )
+
+
+def queues() -> tuple[Queue, ...]:
+    """List every queue with its arguments and bindings."""
+    history = {
+        "x-queue-type": "stream",
+        "x-max-age": HISTORY_MAX_AGE,
+        "x-max-length-bytes": HISTORY_MAX_BYTES,
+    }
+    kept = _quorum(delivery_limit=NO_DELIVERY_LIMIT)
+    return (
+        Queue(UNROUTED, kept, ((UNROUTED, ""),)),
+        Queue(
+            HISTORY,
+            history,
+            ((EVENTS, "#"), *((WORK, f"{fact.event_type()}.#") for fact in FACTS)),
+        ),
+        *(_tier_queue(tier, seconds) for tier, seconds in TIERS.items()),
+        *(Queue(dead_queue(q.name), kept, ((DEAD, q.name),)) for q in WORK_QUEUES),
+        *(_work_queue(queue) for queue in WORK_QUEUES),
+        *(
+            Queue(
+                queue.name,
+                _quorum(message_ttl=REQUEST_TTL_MS, delivery_limit=DELIVERY_LIMIT),
+                tuple((REQUESTS, event.event_type()) for event in queue.events),
+            )
+            for queue in REQUEST_QUEUES
+        ),
+    )
+
+
+async def declare(connection: AbstractConnection) -> None:
+    """Declare everything on a channel of its own; idempotent.
+
+    Raises ``aio_pika.exceptions.ChannelPreconditionFailed`` when something of that name
+    exists with other arguments, ``TimeoutError`` when the broker does not answer.
+    """
+    async with asyncio.timeout(DECLARE_TIMEOUT * 3), connection.channel() as channel:
+        for exchange in exchanges():
+            await channel.declare_exchange(
+                exchange.name,
+                exchange.type,
+                durable=True,
+                internal=exchange.internal,
+                arguments=exchange.arguments,
+                timeout=DECLARE_TIMEOUT,
+            )
+        work = await channel.get_exchange(WORK, ensure=False)
+        await work.bind(EVENTS, "#", timeout=DECLARE_TIMEOUT)
+        for queue in queues():
+            await _declare_queue(channel, queue)
+
+
+async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
+    declared = await channel.declare_queue(
+        queue.name,
+        durable=True,
+        arguments=dict(queue.arguments),
+        timeout=DECLARE_TIMEOUT,
+    )
+    for exchange, routing_key in queue.bindings:
+        await declared.bind(exchange, routing_key, timeout=DECLARE_TIMEOUT)

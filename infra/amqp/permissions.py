@@ -1,0 +1,219 @@
+r"""The broker's users and what each may do, as definitions that RabbitMQ imports.
+
+    python -m infra.amqp.permissions [--vhost NAME] [--passwords FILE] [--part PART] >
+    definitions.json
+
+    adrelay-ingress    publishes what clients and platforms send, and asks the auth worker
+    adrelay-workers    read their queues; publish, answer, send up the ladder, dead-letter, carry
+    adrelay-upstream   a system of the company's own: publishes its events, and nothing else
+    adrelay-ops        declares and binds what stands in infra.amqp.topology; looks and mends
+
+FILE has lines ``adrelay-ops='password'``; what is printed holds salted hashes of them. A user
+without a line is left out, and keeps the password that the broker knows: so without FILE the
+import renews the permissions alone. Import with ``rabbitmqctl import_definitions FILE``.
+
+A topic permission needs its exchange, so the exchanges that are named in one are among the
+definitions, with the arguments that the release step declares them with. RabbitMQ 4.0.0 to 4.1.3
+imports topic permissions before exchanges, whatever stands first, and with Khepri it can then
+never declare the exchange (rabbitmq-server, pull request 14407): there, import PART ``things``
+and then PART ``permissions``.
+
+RabbitMQ matches these expressions against names anywhere, hence the anchors; ``\z``, because
+``$`` would let a line feed follow. A topic permission limits the routing keys on one exchange.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import secrets
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from events import CATALOGUE, INGRESS_EVENTS, UPSTREAM_EVENTS
+from events.envelope import Event
+from infra.amqp import declare, topology
+from infra.env_file import read_env_file
+from schemas.types import PLATFORMS
+
+INGRESS = "adrelay-ingress"
+WORKERS = "adrelay-workers"
+UPSTREAM = "adrelay-upstream"
+OPS = "adrelay-ops"
+
+VHOST = "adrelay"
+FOREIGN_POLICY = "adrelay-foreign-queues"
+NOTHING = "^$"
+DEFAULT_EXCHANGE = "amq.default"  # what permissions call the exchange without a name
+TEMPORARY = r"amq\.gen-[\w-]+"  # queues that the broker names: a look at what passes
+USER_NAME = re.compile(r"[A-Za-z0-9_.-]+")  # in a file of passwords
+HASHING = "rabbit_password_hashing_sha256"
+SALT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of the broker; ``topics`` are the event types it may publish to an exchange."""
+
+    name: str
+    configure: str = NOTHING
+    write: str = NOTHING
+    read: str = NOTHING
+    topics: Mapping[str, Sequence[type[Event]]] = field(default_factory=dict)
+    tags: str = ""
+
+
+def users() -> tuple[User, ...]:
+    """List the users; each has the least that its work needs."""
+    work, requests = topology.WORK_QUEUE_NAMES, topology.REQUEST_QUEUES
+    asked = [event for queue in requests for event in queue.events]
+    carried = [event for event in CATALOGUE.values() if event not in asked]
+    tiers = map(topology.retry_exchange, topology.TIERS)
+    answers = (topology.EVENTS, topology.BACK, topology.DEAD, *tiers, DEFAULT_EXCHANGE)
+    own_queues = [*work, *map(topology.dead_queue, work), *(queue.name for queue in requests)]
+    # The relay counts what waits; newer brokers tell that only to who may do something there
+    # (https://github.com/rabbitmq/rabbitmq-server/pull/16272).
+    counted = [*own_queues, topology.UNROUTED]
+    everything = {exchange.name for exchange in declare.exchanges()}
+    everything |= {queue.name for queue in declare.queues()}
+    ours = _one_of((*map(re.escape, sorted(everything)), TEMPORARY))
+    return (
+        User(
+            INGRESS,
+            write=_named(topology.EVENTS, topology.REQUESTS),
+            topics={topology.EVENTS: INGRESS_EVENTS, topology.REQUESTS: asked},
+        ),
+        User(
+            WORKERS,
+            write=_named(*answers),
+            read=_named(*counted),
+            topics={topology.EVENTS: carried},
+        ),
+        User(
+            UPSTREAM,
+            write=_named(topology.EVENTS),
+            topics={topology.EVENTS: UPSTREAM_EVENTS},
+        ),
+        User(OPS, configure=ours, write=ours, read=ours, tags="policymaker"),
+    )
+
+
+def definitions(vhost: str = VHOST, passwords: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Write the definitions of a vhost; ``passwords`` are by user, and only hashed in there."""
+    return things(vhost, passwords) | permissions(vhost)
+
+
+def things(vhost: str = VHOST, passwords: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Write what permissions are about: the vhost, users, exchanges, and the policy."""
+    known = passwords or {}
+    named = {exchange for user in users() for exchange in user.topics}
+    return {
+        "vhosts": [{"name": vhost}],
+        "users": [
+            {
+                "name": user.name,
+                "password_hash": hash_password(known[user.name]),
+                "hashing_algorithm": HASHING,
+                "tags": user.tags,
+            }
+            for user in users()
+            if user.name in known
+        ],
+        "exchanges": [
+            {
+                "name": exchange.name,
+                "vhost": vhost,
+                "type": exchange.type.value,
+                "durable": True,
+                "auto_delete": False,
+                "internal": exchange.internal,
+                "arguments": exchange.arguments,
+            }
+            for exchange in declare.exchanges()
+            if exchange.name in named
+        ],
+        "policies": [{"vhost": vhost, "name": FOREIGN_POLICY, **foreign_policy()}],
+    }
+
+
+def permissions(vhost: str = VHOST) -> dict[str, Any]:
+    """Write who may do what in a vhost whose exchanges are there."""
+    return {
+        "permissions": [_permission(user, vhost) for user in users()],
+        "topic_permissions": [
+            {
+                "user": user.name,
+                "vhost": vhost,
+                "exchange": exchange,
+                "write": topic_pattern(events),
+                "read": NOTHING,
+            }
+            for user in users()
+            for exchange, events in user.topics.items()
+        ],
+    }
+
+
+def _permission(user: User, vhost: str) -> dict[str, str]:
+    allowed = {"configure": user.configure, "write": user.write, "read": user.read}
+    return {"user": user.name, "vhost": vhost, **allowed}
+
+
+def foreign_policy() -> dict[str, Any]:
+    """Let queues outside our names drop their oldest messages when they are full."""
+    ours = "|".join(re.escape(queue.name) for queue in declare.queues())
+    return {
+        "pattern": f"^(?!(?:{ours})$)",
+        "definition": {"overflow": "drop-head"},
+        "apply-to": "queues",
+        "priority": 0,
+    }
+
+
+def topic_pattern(events: Iterable[type[Event]]) -> str:
+    """Match the routing keys of event types, with a platform where they are routed by it."""
+    platform = rf"(\.({'|'.join(PLATFORMS)}))?"
+    keys = (re.escape(e.event_type()) + platform * e.routed_by_platform for e in events)
+    return _one_of(keys)
+
+
+def hash_password(password: str) -> str:
+    """Hash a password as RabbitMQ stores it: a salt of four bytes, then SHA-256 of both."""
+    salt = secrets.token_bytes(SALT_BYTES)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def _named(*names: str) -> str:
+    return _one_of(map(re.escape, names))
+
+
+def _one_of(patterns: Iterable[str]) -> str:
+    return rf"^({'|'.join(patterns)})\z"
+
+
+def main() -> None:
+    """Print the definitions that the command line asks for."""
+    parser = argparse.ArgumentParser("python -m infra.amqp.permissions", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--vhost", default=VHOST)
+    parser.add_argument("--passwords", type=Path, metavar="FILE")
+    parser.add_argument("--part", choices=("all", "things", "permissions"), default="all")
+    asked = parser.parse_args()
+    passwords = {} if asked.passwords is None else read_env_file(asked.passwords, USER_NAME)
+    unknown = passwords.keys() - {user.name for user in users()}
+    if unknown or (asked.passwords and not passwords):
+        parser.error(f"{asked.passwords} names no user of ours: {', '.join(sorted(unknown))}")
+    parts = {
+        "all": definitions(asked.vhost, passwords),
+        "things": things(asked.vhost, passwords),
+        "permissions": permissions(asked.vhost),
+    }
+    sys.stdout.write(json.dumps(parts[asked.part], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""Publishing that tells the truth.
+
+A publish is done when the broker has confirmed *and* routed the message; anything else
+raises. Publishing and consuming have a link each, because an alarm blocks every connection
+that has published, acks included.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from aiormq.channel import Channel
+
+from infra import metrics
+from infra.amqp.connection import Link, guarded
+from infra.amqp.message import Message
+from infra.amqp.publish_channel import Outgoing, failure_of
+from infra.background import BackgroundTasks
+from infra.backoff import Backoff
+from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown
+from infra.settings import Settings
+
+# A multiple confirm walks all outstanding ones, so the window stays narrow.
+WINDOW = 256
+# Calls of publish_all that have a window of their own under way.
+BATCHES = 4
+WINDOW_BYTES = 4 * 1024 * 1024
+# Seconds without a success, until a channel is given up that only refuses, or is silent.
+REFUSED = 1.0
+SILENT = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Publishes messages, confirmed and routed, on a connection of its own."""
+
+    def __init__(self, settings: Settings, name: str, background: BackgroundTasks) -> None:
+        """Prepare; entering the context starts the connection, in a background task."""
+        self._background = background
+        self._link = Link(settings, f"{name}:publish")
+        self._timeout = settings.broker_timeout
+        self._outgoing: Outgoing | None = None
+        self._failing_since: float | None = None
+        self._useless = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._window = asyncio.Semaphore(WINDOW)
+        self._batches = asyncio.Semaphore(BATCHES)
+
+    async def __aenter__(self) -> Self:
+        """Start to connect, and give the first try a moment to succeed."""
+        self._keeper = self._background.start(self._keep_connected(), "publisher")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._ready.wait()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop connecting and close."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper})
+        await self._link.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a channel is open right now."""
+        return self._outgoing is not None and not self._outgoing.is_closed
+
+    async def wait_until_connected(self) -> None:
+        """Wait until a channel is open, however long that takes."""
+        await self._ready.wait()
+
+    async def publish(self, message: Message, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - a deadline for the confirm, in seconds
+        """Publish one message and wait for the broker to take it.
+
+        Raises ``PublishUnknown`` (no answer in ``timeout`` seconds, default
+        ``BROKER_TIMEOUT``), ``BrokerRefused`` or ``Unroutable``.
+        """
+        failed: PublishFailed | None
+        try:
+            failed = await self._send(message, self._timeout if timeout is None else timeout)
+        except Outage as error:
+            failed = failure_of(error.__cause__ or error, message)
+        metrics.PUBLISHED[type(failed).__name__ if failed else "confirmed"].inc()
+        if failed is not None:
+            self._judge([failed])
+            raise failed
+        self._failing_since = None
+
+    async def publish_all(
+        self,
+        messages: Sequence[Message],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - a deadline for each window's confirms, in seconds
+    ) -> list[PublishFailed | None]:
+        """Publish many messages, in their order; one verdict for each.
+
+        They go out a window at a time. Once nothing at all is known of a window, the rest
+        is not tried.
+        """
+        limit = self._timeout if timeout is None else timeout
+        verdicts: list[PublishFailed | None] = []
+        with contextlib.suppress(Outage):  # no turn in time: nothing is tried
+            await guarded(self._batches.acquire(), limit)
+            try:
+                for window in _windows(messages):
+                    found = await self._publish_window(window, limit)
+                    verdicts += found
+                    if all(isinstance(verdict, PublishUnknown) for verdict in found):
+                        break
+            finally:
+                self._batches.release()
+        verdicts += [PublishUnknown("not tried") for _ in messages[len(verdicts) :]]
+        for verdict in verdicts:
+            metrics.PUBLISHED[type(verdict).__name__ if verdict else "confirmed"].inc()
+        self._judge(verdicts)
+        return verdicts
+
+    def _judge(self, verdicts: Sequence[PublishFailed | None]) -> None:
+        """Give a channel up on which nothing has succeeded for a while.
+
+        On 3.10 a channel whose first publish met a quorum queue's dead leader is refused until
+        that broker is back, before 4.2 one that has published during a partition may never be
+        answered again (rabbitmq-server, pull request 14589), and up to 3.10 none may be
+        answered but for its first publishes (pull request 9165); all seen on a cluster of
+        three. A fresh channel is.
+        """
+        failures = [v for v in verdicts if isinstance(v, BrokerRefused | PublishUnknown)]
+        if not failures or len(failures) < len(verdicts):
+            self._failing_since = None
+            return
+        now = time.monotonic()
+        silent = any(isinstance(failure, PublishUnknown) for failure in failures)
+        if self._failing_since is None:
+            self._failing_since = now
+        elif now - self._failing_since > (SILENT if silent else REFUSED):
+            self._useless.set()
+
+    async def _send(self, message: Message, limit: float) -> PublishFailed | None:
+        if self._window.locked():  # rarely, so only then is the wait for a turn watched
+            began = time.monotonic()
+            await guarded(self._window.acquire(), limit)
+            limit -= time.monotonic() - began
+        else:
+            await self._window.acquire()
+        try:
+            return await self._channel().publish(message, limit)
+        finally:
+            self._window.release()
+
+    async def _publish_window(
+        self, messages: Sequence[Message], limit: float
+    ) -> list[PublishFailed | None]:
+        try:
+            outgoing = self._channel()
+        except Outage as error:
+            return [PublishUnknown(str(error)) for _ in messages]
+        return await outgoing.publish_all(messages, limit)
+
+    def _channel(self) -> Outgoing:
+        if self._outgoing is None or self._outgoing.is_closed:
+            raise Outage("not connected to the broker")
+        return self._outgoing
+
+    async def _keep_connected(self) -> None:
+        backoff = Backoff(first=0.2, longest=5)
+        while True:
+            try:
+                channel, tap = await self._link.tapped_channel(confirms=True)
+            except Outage as error:
+                log.warning("cannot publish", extra={"reason": str(error)})
+                await backoff.sleep()
+                continue
+            self._outgoing = Outgoing(channel, tap.held)
+            self._ready.set()
+            channel.closing.add_done_callback(lambda _: self._ready.clear())
+            backoff.reset()
+            await self._until_useless(channel)
+            self._outgoing = None
+            self._ready.clear()
+            await backoff.sleep()
+
+    async def _until_useless(self, channel: Channel) -> None:
+        """Wait until a channel is closed, or of no use and is closed for that."""
+        while not channel.is_closed:
+            self._failing_since = None
+            self._useless.clear()
+            useless = asyncio.create_task(self._useless.wait())
+            try:
+                await asyncio.wait({channel.closing, useless}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                useless.cancel()
+            if not channel.is_closed and not await _is_blocked(channel):
+                log.warning("nothing succeeds on a channel: opening another")
+                with contextlib.suppress(Outage):
+                    await guarded(channel.close(), self._timeout)
+                return
+
+
+def _windows(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Divide messages into what is under way at a time: so many, and so many bytes."""
+    start = size = 0
+    for at, message in enumerate(messages):
+        size += len(message.body)
+        if at > start and (at - start >= WINDOW or size > WINDOW_BYTES):
+            yield messages[start:at]
+            start, size = at, len(message.body)
+    if start < len(messages):
+        yield messages[start:]
+
+
+async def _is_blocked(channel: Channel) -> bool:
+    """Tell whether an alarm keeps the broker from answering: on no channel it would."""
+    try:
+        async with asyncio.timeout(0):
+            await channel.connection.ready()
+    except TimeoutError:
+        return True
+    return False

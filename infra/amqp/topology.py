@@ -1,0 +1,132 @@
+"""Every exchange and queue of Adrelay, their names, and how they hang together.
+
+    publishers ──> adrelay.events (topic, the public entrance)
+                      ├─ # ─> adrelay.history (stream: the event log)
+                      └─ # ─> adrelay.work (topic, internal) ──> work queues
+                                 └─ alternate: adrelay.unrouted (fanout) ──> adrelay.unrouted
+    ingress ──> adrelay.requests (topic) ──> auth.session (messages expire)
+    a worker that must wait ──> adrelay.retry.<tier> (fanout + quorum queue with a TTL)
+                      └─ expiry ─> adrelay.back (direct: the work queue's own name)
+    a worker that gives up ──> adrelay.dead (topic: the work queue's name) ──> <queue>.dead
+
+All is durable. The names cannot change their kind or arguments later: a new kind is a new name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from events import (
+    AUTH_REQUESTS,
+    AuditRecorded,
+    CampaignCreateRequested,
+    CampaignDeleted,
+    CampaignDeleteRequested,
+    CampaignMetricsRecorded,
+    CampaignMetricsReported,
+    CampaignRefused,
+    CampaignSaved,
+    CampaignStatusChanged,
+    CampaignStatusCheckRequested,
+    CampaignStatusReported,
+    CampaignSynced,
+    CampaignSyncRefused,
+    CampaignSyncRequested,
+    CampaignUpdateRequested,
+    PlatformAccountConnected,
+    PlatformAccountDisconnected,
+    RegistrationRequested,
+    SessionRevoked,
+    SessionStarted,
+    UserPasswordChanged,
+    UserRegistered,
+    UserRoleChanged,
+    WebhookUnrecognised,
+)
+from events.envelope import Event
+from schemas.types import PLATFORMS
+
+EVENTS = "adrelay.events"
+WORK = "adrelay.work"
+HISTORY = "adrelay.history"
+UNROUTED = "adrelay.unrouted"
+REQUESTS = "adrelay.requests"
+BACK = "adrelay.back"
+DEAD = "adrelay.dead"
+
+# Seconds a message waits in each rung of the retry ladder.
+TIERS: Mapping[str, float] = {"1s": 1, "5s": 5, "30s": 30, "5m": 300, "30m": 1800}
+
+
+def retry_exchange(tier: str) -> str:
+    """Name the exchange and the queue of a tier of the retry ladder."""
+    return f"adrelay.retry.{tier}"
+
+
+def dead_queue(queue: str) -> str:
+    """Name the dead-letter queue of a work queue."""
+    return f"{queue}.dead"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkQueue:
+    """A queue that a handler reads: ``events`` are bound to it, of one platform or of all."""
+
+    name: str
+    events: tuple[type[Event], ...]
+    platform: str | None = None
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Binding patterns on ``adrelay.work``: the type, with or without a platform."""
+        end = f".{self.platform}" if self.platform else ".#"
+        return tuple(event.event_type() + end for event in self.events)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestQueue:
+    """A queue of requests that expire; no retry, no dead letters.
+
+    A quorum queue as well: a classic one is on one node alone, and while that node is gone
+    nobody could log in.
+    """
+
+    name: str
+    events: tuple[type[Event], ...]
+
+
+def _lane(platform: str) -> WorkQueue:
+    campaigns = (
+        CampaignSaved,
+        CampaignDeleted,
+        CampaignSyncRequested,
+        CampaignStatusCheckRequested,
+    )
+    events = (*campaigns, PlatformAccountConnected, PlatformAccountDisconnected)
+    return WorkQueue(f"sync.{platform}", events, platform)
+
+
+WORK_QUEUES: tuple[WorkQueue, ...] = (
+    WorkQueue("auth.register", (RegistrationRequested,)),
+    WorkQueue(
+        "campaigns.apply",
+        (CampaignCreateRequested, CampaignUpdateRequested, CampaignDeleteRequested),
+    ),
+    WorkQueue("campaigns.record", (CampaignSynced, CampaignSyncRefused, CampaignStatusReported)),
+    *(_lane(platform) for platform in PLATFORMS),
+    WorkQueue("metrics.record", (CampaignMetricsReported,)),
+    WorkQueue("webhooks.unrecognised", (WebhookUnrecognised,)),
+)
+WORK_QUEUE_NAMES: tuple[str, ...] = tuple(queue.name for queue in WORK_QUEUES)
+REQUEST_QUEUES: tuple[RequestQueue, ...] = (RequestQueue("auth.session", AUTH_REQUESTS),)
+# Facts without a worker by design: bound to the history, so that they are not "unrouted".
+FACTS: tuple[type[Event], ...] = (
+    UserRegistered,
+    UserPasswordChanged,
+    UserRoleChanged,
+    SessionStarted,
+    SessionRevoked,
+    AuditRecorded,
+    CampaignRefused,
+    CampaignStatusChanged,
+    CampaignMetricsRecorded,
+)

@@ -1,0 +1,245 @@
+"""Whether every path to the queues is whole: what the broker has, compared with the topology.
+
+A publish is confirmed when *some* queue has taken it, and the event log, or a foreign queue that
+is bound with ``#``, always does. So a lost exchange, queue or binding of ours is silent: the
+relay looks for them over the management API. While a part is missing, the paths that need it
+are broken: their events wait in the outbox, the worker of their queue is not ready.
+
+A part that was there at an earlier look has been lost, and what was accepted since the last
+look at which all was whole may have reached nobody. ``lost_since`` remembers that moment until
+``python -m infra.commands.requeue_unrouted`` has brought back what the log has.
+"""
+
+import asyncio
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from events import CATALOGUE
+from infra.amqp import declare, topology
+from infra.messaging.outbox import Held
+
+REQUEST_NAMES = tuple(queue.name for queue in topology.REQUEST_QUEUES)
+# Every path, by the queue in which it ends.
+PATHS = (*topology.WORK_QUEUE_NAMES, *REQUEST_NAMES, topology.HISTORY, topology.UNROUTED)
+# Where a message goes that was taken from its queue.
+WAYS_OUT = (topology.BACK, topology.DEAD, *map(topology.retry_exchange, topology.TIERS))
+READ_TIMEOUT = 3.0  # seconds
+NAMED = 20  # missing parts that are told by name
+EVER = datetime(1970, 1, 1, tzinfo=UTC)  # since the beginning of the log
+
+MAKE = text("insert into routing (id) values (1) on conflict do nothing")
+READ = text("select * from routing where id = 1")
+BROKEN = text("select broken from routing where id = 1")
+LOCK = text("select * from routing where id = 1 for update")
+WRITE = text("""
+    update routing set checked_at = :checked_at, whole_at = :whole_at, broken = :broken,
+        missing = :missing, known = :known, lost_since = :lost_since, lost_paths = :lost_paths
+    where id = 1
+""")
+RECOVERED = text("""
+    update routing set lost_since = null, lost_paths = '{}'
+    where id = 1 and lost_since = :since and lost_paths = cast(:paths as text[])
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An exchange, a queue or a binding, in words, and the paths that need it.
+
+    What was lost with a part that ``keeps`` messages, or leads retries and dead letters, may
+    have been accepted long ago.
+    """
+
+    name: str
+    paths: frozenset[str]
+    keeps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What is known of the paths. Times are aware, UTC; None: never."""
+
+    checked_at: datetime | None = None
+    whole_at: datetime | None = None
+    broken: frozenset[str] = frozenset()
+    missing: tuple[str, ...] = ()
+    known: frozenset[str] = frozenset()
+    lost_since: datetime | None = None
+    lost_paths: frozenset[str] = frozenset()
+
+    @property
+    def held(self) -> Held:
+        """What is not to be published now."""
+        return held_by(self.broken)
+
+
+def held_by(broken: Collection[str]) -> Held:
+    """Tell which event types and which queues alone cannot be reached by broken paths.
+
+    Without the event log nothing is accepted into it, so every type is held.
+    """
+    queues = [queue for queue in topology.WORK_QUEUES if queue.name in broken]
+    types = {event.event_type() for queue in queues for event in queue.events}
+    if topology.HISTORY in broken:
+        types = set(CATALOGUE)
+    return Held(tuple(sorted(types)), tuple(queue.name for queue in queues))
+
+
+def parts() -> Iterator[tuple[Part, tuple[Any, ...]]]:
+    """List every part of the topology, with the identity that the broker's list is asked for."""
+    every = frozenset(topology.WORK_QUEUE_NAMES)
+    needed = {
+        topology.EVENTS: every | {topology.HISTORY},
+        topology.UNROUTED: frozenset({topology.UNROUTED}),
+        topology.REQUESTS: frozenset(REQUEST_NAMES),
+    }
+    for exchange in declare.exchanges():
+        paths = needed.get(exchange.name, every)
+        declared = {
+            "name": exchange.name,
+            "type": exchange.type.value,
+            "durable": True,
+            "internal": exchange.internal,
+            "arguments": exchange.arguments,
+        }
+        keeps = exchange.name in WAYS_OUT
+        yield Part(f"exchange {exchange.name}", paths, keeps), exchange_key(declared)
+    name = f"binding {topology.EVENTS} -> {topology.WORK} (#)"
+    yield Part(name, every), ("binding", topology.EVENTS, "exchange", topology.WORK, "#")
+    for queue in declare.queues():
+        paths = _paths_of(queue.name, every)
+        declared = {"name": queue.name, "durable": True, "arguments": dict(queue.arguments)}
+        yield Part(f"queue {queue.name}", paths, keeps=True), queue_key(declared)
+        for source, routing_key in queue.bindings:
+            # A fact whose binding is lost is in the log all the same, and seen as unrouted.
+            fact = queue.name == topology.HISTORY and source == topology.WORK
+            needs = frozenset({topology.UNROUTED}) if fact else paths
+            name = f"binding {source} -> {queue.name} ({routing_key})"
+            keeps = source in WAYS_OUT
+            yield Part(name, needs, keeps), ("binding", source, "queue", queue.name, routing_key)
+
+
+def _paths_of(queue: str, every: frozenset[str]) -> frozenset[str]:
+    if queue in PATHS:
+        return frozenset({queue})
+    of_dead = {topology.dead_queue(name): name for name in topology.WORK_QUEUE_NAMES}
+    return frozenset({of_dead[queue]}) if queue in of_dead else every
+
+
+def exchange_key(told: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Identify an exchange by all that it is declared with, as the management API tells it."""
+    names = ("name", "type", "durable", "internal")
+    return ("exchange", *(told[name] for name in names), _text_of(told["arguments"]))
+
+
+def queue_key(told: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Identify a queue by all that it is declared with, as the management API tells it."""
+    return ("queue", told["name"], told["durable"], _text_of(told["arguments"]))
+
+
+def _text_of(arguments: object) -> str:
+    """Write arguments, in which others may have tables and lists, as text to compare."""
+    return json.dumps(arguments, sort_keys=True)
+
+
+def present(
+    exchanges: Iterable[Mapping[str, Any]],
+    queues: Iterable[Mapping[str, Any]],
+    bindings: Iterable[Mapping[str, Any]],
+) -> set[tuple[Any, ...]]:
+    """Read what the management API lists as the same identities."""
+    ends = ("source", "destination_type", "destination", "routing_key")
+    return {
+        *map(exchange_key, exchanges),
+        *map(queue_key, queues),
+        *(("binding", *(told[end] for end in ends)) for told in bindings),
+    }
+
+
+def missing_parts(found: Collection[tuple[Any, ...]]) -> list[Part]:
+    """Tell which parts of the topology are not there, or not as they are declared."""
+    return [part for part, key in parts() if key not in found]
+
+
+async def broken(tx: AsyncConnection) -> frozenset[str]:
+    """Read which paths are broken."""
+    found = (await tx.execute(BROKEN)).scalar_one_or_none()
+    return frozenset(found or ())
+
+
+async def read_broken(engine: AsyncEngine) -> frozenset[str]:
+    """Read which paths are broken; none while the database does not tell."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT), engine.connect() as connection:
+            return await broken(connection)
+    except (SQLAlchemyError, OSError):
+        return frozenset()
+
+
+async def read(tx: AsyncConnection) -> Routing:
+    """Read what was last known."""
+    row = (await tx.execute(READ)).one_or_none()
+    return Routing() if row is None else _routing(row)
+
+
+async def record(tx: AsyncConnection, missing: Sequence[Part], at: datetime) -> Routing:
+    """Note the outcome of a look that began ``at`` a time; tells what is known now.
+
+    What was lost with a queue, or on its way into a retry tier or a dead-letter queue, may have
+    been accepted at any time, so the whole log is wanted then.
+    """
+    await tx.execute(MAKE)
+    before = _routing((await tx.execute(LOCK)).one())
+    gone = {part.name for part in missing}
+    lost = [part for part in missing if part.name in before.known]
+    since = before.lost_since
+    if lost:
+        began = (
+            EVER if any(part.keeps for part in lost) or before.whole_at is None else before.whole_at
+        )
+        since = began if since is None else min(since, began)
+    after = Routing(
+        checked_at=at,
+        whole_at=before.whole_at if missing else at,
+        broken=frozenset(path for part in missing for path in part.paths),
+        missing=tuple(sorted(gone)[:NAMED]),
+        known=(before.known | {part.name for part, _ in parts()} - gone),
+        lost_since=since,
+        lost_paths=before.lost_paths.union(*(part.paths for part in lost)),
+    )
+    values = {
+        "checked_at": after.checked_at,
+        "whole_at": after.whole_at,
+        "broken": sorted(after.broken),
+        "missing": list(after.missing),
+        "known": sorted(after.known),
+        "lost_since": after.lost_since,
+        "lost_paths": sorted(after.lost_paths),
+    }
+    await tx.execute(WRITE, values)
+    return after
+
+
+async def recovered(tx: AsyncConnection, routing: Routing) -> None:
+    """Note that what ``routing`` says to be lost is back, unless more has been lost since."""
+    asked = {"since": routing.lost_since, "paths": sorted(routing.lost_paths)}
+    await tx.execute(RECOVERED, asked)
+
+
+def _routing(row: Any) -> Routing:  # noqa: ANN401 - a row of SQLAlchemy
+    return Routing(
+        checked_at=row.checked_at,
+        whole_at=row.whole_at,
+        broken=frozenset(row.broken),
+        missing=tuple(row.missing),
+        known=frozenset(row.known),
+        lost_since=row.lost_since,
+        lost_paths=frozenset(row.lost_paths),
+    )

@@ -1,0 +1,186 @@
+"""The release step: brings the database and the broker up to date.
+
+Safe to repeat and to run twice at once: the scripts run in one transaction under a lock of
+the database, and declaring what exists already changes nothing. It waits for servers that
+are still starting. Exit status 0 done, 1 refused or not reachable.
+"""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import aio_pika
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import (
+    CONNECTION_EXCEPTIONS,
+    AMQPChannelError,
+    ChannelPreconditionFailed,
+)
+from aiormq.exceptions import ConnectionInternalError
+from alembic import command
+from alembic.config import Config
+from pydantic import ValidationError
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from infra.amqp import declare
+from infra.amqp.management_api import Management
+from infra.errors import Outage
+from infra.messaging.topology_monitor import look
+from infra.resources import open_engine
+from infra.settings import Settings, load_settings
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "storage" / "migrations"
+LOCK = 0x4144_5245  # "ADRE": one release at a time
+CONNECT_TIMEOUT = 5.0  # seconds
+PATIENCE = 60.0  # seconds that servers may take to start
+PAUSE = 0.5  # seconds between two tries
+CANNOT_CONNECT_NOW = "57P03"  # SQLSTATE of a Postgres that still starts
+
+
+class Refused(Exception):
+    """The release cannot go on; the message says what a person has to do."""
+
+
+async def migrate_database(url: str) -> None:
+    """Run every migration that the database at ``url`` has not seen, in one transaction.
+
+    Raises what SQLAlchemy and asyncpg raise; the database is then as it was.
+    """
+    engine = create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={"timeout": CONNECT_TIMEOUT},
+    )
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def connect(urls: str) -> AbstractConnection:
+    """Connect to the first broker of ``urls`` (separated by spaces) that answers.
+
+    Raises what the last of them raised: ``OSError``, ``TimeoutError`` or what aio-pika has.
+    """
+    *others, last = urls.split()
+    for url in others:
+        with contextlib.suppress(OSError, TimeoutError, *CONNECTION_EXCEPTIONS):
+            return await aio_pika.connect(url, timeout=CONNECT_TIMEOUT)
+    return await aio_pika.connect(last, timeout=CONNECT_TIMEOUT)
+
+
+async def declare_topology(urls: str) -> None:
+    """Declare every exchange and queue on the broker at ``urls``, any member of a cluster.
+
+    Raises ``Refused`` when one exists with other arguments, ``OSError`` or ``TimeoutError``
+    when no member answers.
+    """
+    connection = await connect(urls)
+    try:
+        await declare.declare(connection)
+    except ChannelPreconditionFailed as error:
+        raise Refused(
+            f"the broker has it with other arguments: {error}. Names keep their kind: give "
+            "the new kind a new name in infra/amqp/topology.py, or, when its messages are not "
+            "needed, delete the old one (rabbitmqctl delete_queue NAME)"
+        ) from error
+    except ConnectionInternalError as error:
+        raise Refused(
+            f"the broker fails at it ({error}). RabbitMQ 4.0.0 to 4.1.3 with Khepri does where "
+            "topic permissions were imported before the exchanges: upgrade it, or import into a "
+            "fresh vhost in two steps (python -m infra.amqp.permissions --part things, then --part "
+            "permissions)"
+        ) from error
+    except AMQPChannelError as error:
+        raise Refused(f"the broker does not declare it: {error}") from error
+    finally:
+        await connection.close()
+
+
+async def _patiently(what: str, step: Callable[[], Awaitable[None]], until: float) -> None:
+    """Repeat ``step`` while its server is not up yet; ``until`` is a ``time.monotonic()``."""
+    while True:
+        try:
+            return await step()
+        except Refused:
+            raise
+        except (OSError, TimeoutError, *CONNECTION_EXCEPTIONS, DBAPIError) as error:
+            if not _is_starting(error):
+                raise Refused(f"{what} refuses: {error}") from error
+            if time.monotonic() > until:
+                raise Refused(f"{what} cannot be reached: {error or type(error)}") from error
+        await asyncio.sleep(PAUSE)
+
+
+def _is_starting(error: Exception) -> bool:
+    if isinstance(error, DBAPIError):
+        return getattr(error.orig, "sqlstate", None) == CANNOT_CONNECT_NOW
+    return isinstance(error, (OSError, TimeoutError))
+
+
+async def _note_paths(settings: Settings) -> None:
+    """Note which paths are broken; a broker that cannot say so yet is no obstacle."""
+    engine = open_engine(settings)
+    try:
+        await look(settings, engine)
+    except (Outage, OSError, DBAPIError) as error:
+        sys.stderr.write(f"the paths to the queues are not known: {error}\n")
+    finally:
+        await engine.dispose()
+
+
+async def release(settings: Settings, patience: float = PATIENCE) -> None:
+    """Migrate and declare; wait at most ``patience`` seconds for both servers.
+
+    Raises ``Refused`` with a sentence for the person who releases.
+    """
+    until = time.monotonic() + patience
+    database = settings.database_url.get_secret_value()
+    await _patiently("the database", lambda: migrate_database(database), until)
+    broker = settings.rabbitmq_url.get_secret_value()
+    await _note_paths(settings)  # what is missing now is about to be there again
+    await _patiently("the broker", lambda: declare_topology(broker), until)
+    if settings.rabbitmq_management_url is not None:
+        management = Management(settings.rabbitmq_management_url.get_secret_value())
+        vhost = unquote(urlsplit(broker.split()[0]).path.removeprefix("/")) or "/"
+        await asyncio.to_thread(_protect, management, vhost)
+        await _note_paths(settings)
+
+
+def _protect(management: Management, vhost: str) -> None:
+    try:
+        management.protect_publishing(vhost)
+    except OSError as error:
+        raise Refused(f"the broker's management API does not take our policy: {error}") from error
+
+
+def main() -> int:
+    """Run the release step; the exit status says whether the workers may start."""
+    try:
+        asyncio.run(release(load_settings("release")))
+    except (Refused, ValidationError) as error:
+        sys.stderr.write(f"release refused: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Publishes unrouted messages again: ``python -m infra.commands.requeue_unrouted``.
+
+What was accepted while a path to a queue was broken comes back from the event log as well
+(``infra.messaging.log_recovery``).
+
+Each message of ``adrelay.unrouted`` goes through the outbox to the queues that want its routing
+key today, to each alone, and stays its first publisher's: published anew it would be believed
+as if it were ours. What no queue wants stays where it is. To be run with the release step's
+user of the broker. Exit status: 0 done, 1 not possible.
+"""
+
+import asyncio
+import sys
+from contextlib import aclosing
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.envelope import now
+from infra.amqp import topology, topology_check
+from infra.amqp.connection import Link, guarded
+from infra.amqp.topology_check import EVER, Routing
+from infra.errors import Outage
+from infra.messaging import outbox
+from infra.messaging.destination_queues import takers
+from infra.messaging.log_recovery import recover
+from infra.messaging.queue_drain import read_until_empty
+from infra.messaging.republish import again_message
+from infra.messaging.topology_monitor import look
+from infra.resources import open_engine
+from infra.settings import Settings, load_settings
+
+
+class NotWhole(Exception):
+    """A path is still broken: what went back over it would be lost again."""
+
+
+async def send_again(settings: Settings, engine: AsyncEngine) -> tuple[int, int]:
+    """Send again what a queue wants; tells how many went and how many stay.
+
+    A message is taken off the queue once its outbox rows are committed. Raises ``Outage`` or
+    what SQLAlchemy raises; the message at hand is then still there.
+    """
+    link, limit = Link(settings, "unrouted"), settings.broker_timeout
+    went = stayed = 0
+    try:
+        channel, tap = await link.tapped_channel()
+        reading = read_until_empty(channel, tap, topology.UNROUTED, limit=limit)
+        async with aclosing(reading) as deliveries:
+            async for found in deliveries:
+                messages = [again_message(found, queue, now()) for queue in takers(found)]
+                if not messages:
+                    stayed += 1  # given back when the channel closes
+                    continue
+                async with engine.begin() as tx:
+                    await outbox.add(tx, messages)
+                await guarded(channel.basic_ack(found.tag, wait=True), limit)
+                went += 1
+        return went, stayed
+    finally:
+        await link.close()
+
+
+async def send_again_from_log(settings: Settings, engine: AsyncEngine) -> tuple[int, Routing]:
+    """Bring back what lost paths missed; tells how many went, and what was lost.
+
+    Raises ``NotWhole`` while a path is broken, ``Outage`` or what SQLAlchemy raises.
+    """
+    await look(settings, engine)  # what is repaired a moment ago counts
+    async with engine.connect() as connection:
+        known = await topology_check.read(connection)
+    if known.lost_since is None:
+        return 0, known
+    if known.broken & known.lost_paths:
+        raise NotWhole(f"still missing: {'; '.join(known.missing)}. Run the release step first")
+    went = await recover(settings, engine, known)
+    async with engine.begin() as tx:
+        await topology_check.recovered(tx, known)
+    return went, known
+
+
+async def _run(settings: Settings) -> int:
+    engine = open_engine(settings)
+    try:
+        went, stayed = await send_again(settings, engine)
+        recovered, lost = await send_again_from_log(settings, engine)
+    except (NotWhole, Outage, SQLAlchemyError, OSError) as error:
+        sys.stderr.write(f"not done: {error}\n")
+        return 1
+    finally:
+        await engine.dispose()
+    sys.stdout.write(f"sent again: {went}; wanted by no queue, and still there: {stayed}\n")
+    if lost.lost_since is not None:
+        when = (
+            "its beginning" if lost.lost_since == EVER else f"{lost.lost_since:%Y-%m-%d %H:%M:%S}Z"
+        )
+        paths = ", ".join(sorted(lost.lost_paths))
+        sys.stdout.write(f"sent again from the log since {when}, for {paths}: {recovered}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(asyncio.run(_run(load_settings("release"))))

@@ -1,0 +1,192 @@
+"""Creates the initial admin, API key and sample campaigns.
+
+The user of ``UPSTREAM_RABBITMQ_URL`` may then publish over AMQP what the key may over HTTP.
+
+It may be run at every start: what is there stays as it is, except that the admin's password
+becomes the one in the settings, so that the settings tell how to log in; if it was another,
+the admin's sessions are over. The campaigns are asked for as anybody asks for them, by
+events; they have fixed ids, so nothing comes twice, and one that was deleted stays deleted.
+The sandbox platforms recognise them by their names.
+
+Exit status: 0 done, 1 not possible (the message says why).
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+
+from pydantic import SecretStr, ValidationError
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from events import CampaignCreateRequested
+from events.campaigns import CampaignCreation
+from events.envelope import now
+from infra.amqp.message import message_of
+from infra.messaging import outbox
+from infra.messaging.authorization import users_in
+from infra.resources import open_engine
+from infra.security.email_address import normalise_email
+from infra.security.passwords import Passwords, weakness
+from infra.settings import Settings, load_settings
+from infra.storage.api_keys import NewKey, insert_api_key, read_key
+from infra.storage.publishers import Publisher, put_publisher
+from infra.storage.sessions import end_sessions_of, live_since
+from infra.storage.tables import campaigns
+from infra.storage.users import Account, find_account, put_admin
+from schemas.campaigns import Targeting
+from schemas.types import PLATFORMS, Platform
+from schemas.users import User
+
+SOURCE = "urn:adrelay:seed"
+SCOPES = ("events:publish:*",)
+DEADLINE = 60.0  # seconds
+
+PLANS: tuple[tuple[str, Decimal, Targeting], ...] = (
+    (
+        "Seeded spring launch",
+        Decimal(1200),
+        Targeting(interests=("gardening", "balcony"), age_range=(25, 65)),
+    ),
+    (
+        "Seeded city runners",
+        Decimal("850.50"),
+        Targeting(interests=("running", "health"), age_range=(18, 45)),
+    ),
+    (
+        "Seeded quiet evenings",
+        Decimal(400),
+        Targeting(interests=("books", "tea"), age_range=(30, 80)),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inhabitants:
+    """Who and what is to be there."""
+
+    email: str
+    password: str = field(repr=False)
+    key: NewKey
+    source: str
+    publisher: str | None
+
+
+def wanted(settings: Settings) -> Inhabitants:
+    """Read from the settings what is to be there; raises ``ValueError`` for what is wrong."""
+    password = _given(settings.adrelay_admin_password, "ADRELAY_ADMIN_PASSWORD")
+    weak = weakness(password)
+    if weak is not None:
+        raise ValueError(f"ADRELAY_ADMIN_PASSWORD {weak}")
+    if not settings.adrelay_admin_email:
+        raise ValueError("ADRELAY_ADMIN_EMAIL is not set")
+    return Inhabitants(
+        email=normalise_email(settings.adrelay_admin_email),
+        password=password,
+        key=read_key(_given(settings.adrelay_api_key, "ADRELAY_API_KEY")),
+        source=settings.adrelay_api_key_source,
+        publisher=_upstream_user(settings),
+    )
+
+
+def _upstream_user(settings: Settings) -> str | None:
+    """Name the user of the broker who is to be a publisher; None where it is one of ours."""
+    if settings.upstream_rabbitmq_url is None:
+        return None
+    (user, *_) = users_in(settings.upstream_rabbitmq_url.get_secret_value())
+    ours = users_in(settings.rabbitmq_url.get_secret_value()) | {settings.ingress_user}
+    return None if user in ours else user
+
+
+def seeded_campaigns(owner_id: UUID) -> list[CampaignCreateRequested]:
+    """List the wishes for the seeded campaigns: three on each platform, the same each time."""
+    return [
+        _wish(platform, number, owner_id) for platform in PLATFORMS for number in range(len(PLANS))
+    ]
+
+
+async def seed(settings: Settings, engine: AsyncEngine) -> None:
+    """Put everything there in one transaction; raises ``ValueError`` for wrong settings."""
+    inhabitants, passwords = wanted(settings), Passwords(settings)
+    async with engine.connect() as connection:
+        account = await find_account(connection, inhabitants.email)
+    stored = account.password_hash if account else None
+    is_new = not await passwords.verify(inhabitants.password, stored)
+    if is_new:
+        stored = await passwords.hash(inhabitants.password)
+    admin = User(id=account.user.id if account else uuid4(), email=inhabitants.email, role="admin")
+    async with engine.begin() as tx:
+        admin_id = await put_admin(tx, Account(admin, stored or ""))
+        if is_new:
+            since, at = live_since(settings, now()), now()
+            await end_sessions_of(tx, admin_id, "password_changed", since=since, at=at)
+        await insert_api_key(
+            tx,
+            inhabitants.key,
+            name="seed",
+            owner_id=admin_id,
+            scopes=SCOPES,
+            sources=(inhabitants.source,),
+        )
+        if inhabitants.publisher:
+            sources = frozenset({inhabitants.source})
+            await put_publisher(tx, Publisher(inhabitants.publisher, sources, admin_id))
+        wishes = await _missing(tx, seeded_campaigns(admin_id))
+        await outbox.add(tx, [message_of(wish) for wish in wishes])
+
+
+async def _missing(
+    tx: AsyncConnection, wishes: Sequence[CampaignCreateRequested]
+) -> list[CampaignCreateRequested]:
+    """Leave out the campaigns that exist or existed."""
+    ids = [wish.data.campaign_id for wish in wishes]
+    rows = await tx.execute(select(campaigns.c.id).where(campaigns.c.id.in_(ids)))
+    there = {row.id for row in rows}
+    return [wish for wish in wishes if wish.data.campaign_id not in there]
+
+
+def _wish(platform: Platform, number: int, owner_id: UUID) -> CampaignCreateRequested:
+    name, budget, targeting = PLANS[number]
+    event_id = f"{platform}-{number + 1}"
+    creation = CampaignCreation(
+        campaign_id=uuid5(NAMESPACE_URL, f"{SOURCE}:{event_id}"),
+        name=name,
+        budget=budget,
+        platform=platform,
+        targeting=targeting,
+    )
+    return CampaignCreateRequested(id=event_id, source=SOURCE, ownerid=str(owner_id), data=creation)
+
+
+def _given(secret: SecretStr | None, variable: str) -> str:
+    text = secret.get_secret_value() if secret else ""
+    if not text:
+        raise ValueError(f"{variable} is not set")
+    return text
+
+
+async def _run(settings: Settings) -> None:
+    engine = open_engine(settings)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            await seed(settings, engine)
+    finally:
+        await engine.dispose()
+
+
+def main() -> int:
+    """Seed the database of the settings; tells the exit status."""
+    try:
+        asyncio.run(_run(load_settings()))
+    except (ValueError, ValidationError, OSError, SQLAlchemyError) as error:
+        sys.stderr.write(f"not seeded: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

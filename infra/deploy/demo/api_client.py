@@ -1,0 +1,152 @@
+"""What an outside party does: calls the API, sends signed webhooks, works on dead letters.
+
+Everything that is not as it should be raises ``Unexpected``, which ends the demonstration.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import aiohttp
+
+from infra.deploy.services.directories import CHECKOUT
+from infra.security import standard_webhooks
+from infra.security.hmac_signature import sign_body
+
+T = TypeVar("T")
+
+PATIENCE = 30.0  # seconds
+POLL = 0.1  # seconds
+LOOKS = 200  # at most, so that waiting does not meet a rate limit
+TIMEOUT = 15.0  # seconds
+UNAVAILABLE = 503
+SCHEMES = {"chatgpt": standard_webhooks.V1, "gemini": standard_webhooks.V1A}
+
+
+class Unexpected(Exception):
+    """The system did something else than the story says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the API. ``body`` is its JSON, empty without one."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+
+    @property
+    def data(self) -> Any:  # noqa: ANN401 - JSON
+        """What the envelope carries."""
+        return self.body.get("data")
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A client of the API at ``env["ADRELAY_URL"]``."""
+
+    env: Mapping[str, str]
+    session: aiohttp.ClientSession
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        expect: int,
+        token: str = "",
+        json_body: object = None,
+        raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Call the API; raises ``Unexpected`` for another status than ``expect``.
+
+        A call that got no answer, or 503, is repeated as any careful client does: all that
+        this party sends carries an id of its own, so that it counts once.
+        """
+        sent = {"authorization": f"Bearer {token}"} if token else {}
+        if json_body is not None:
+            raw = json.dumps(json_body).encode()
+            sent["content-type"] = "application/json"
+        sent |= headers or {}
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                answer, text = await self._once(method, path, raw, sent)
+            except (aiohttp.ClientConnectionError, TimeoutError):
+                if time.monotonic() > end:
+                    raise
+            else:
+                if answer.status == expect:
+                    return answer
+                if answer.status != UNAVAILABLE or time.monotonic() > end:
+                    wrong = f"{method} {path} answered {answer.status} instead of {expect}"
+                    raise Unexpected(f"{wrong}: {text[:600]}")
+            await asyncio.sleep(POLL)
+
+    async def _once(
+        self, method: str, path: str, raw: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[Answer, str]:
+        url = self.env["ADRELAY_URL"] + path
+        async with self.session.request(method, url, data=raw, headers=headers) as answer:
+            text = await answer.text()
+            body = json.loads(text) if text and "json" in answer.content_type else {}
+            return Answer(answer.status, dict(answer.headers), body), text
+
+    async def webhook(
+        self, source: str, body: object, delivery: str, *, expect: int = 200, secret: str = ""
+    ) -> Answer:
+        """Send a webhook as the platform ``source`` signs it, or with another ``secret``."""
+        raw = json.dumps(body).encode()
+        secret = secret or self.env[f"{source.upper()}_WEBHOOK_SECRET"].split()[0]
+        scheme = SCHEMES.get(source)
+        if scheme is None:
+            headers = {"x-claude-signature": sign_body(secret, raw)}
+        else:
+            headers = standard_webhooks.sign(scheme, [secret], delivery, int(time.time()), raw)
+        headers["content-type"] = "application/json"
+        path = f"/webhooks/{source}"
+        return await self.call("POST", path, expect=expect, raw=raw, headers=headers)
+
+    async def dead(self, *words: str) -> list[dict[str, Any]]:
+        """Run the dead-letters command as an operator does; returns its JSON lines."""
+        return await run_module("infra.commands.dead_letters", [*words, "--json"])
+
+
+async def run_module(module: str, words: Sequence[str]) -> list[dict[str, Any]]:
+    """Run a command of this checkout; returns the JSON lines that it prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *words,
+        cwd=CHECKOUT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), TIMEOUT * 2)
+    if process.returncode:
+        command = f"python -m {module} {' '.join(words)}"
+        raise Unexpected(f"'{command}' failed: {err.decode().strip()[-600:]}")
+    return [json.loads(line) for line in out.decode().splitlines() if line.strip()]
+
+
+async def until(
+    what: str, look: Callable[[], Awaitable[T | None]], patience: float = PATIENCE
+) -> T:
+    """Look again and again until something is seen.
+
+    Raises ``Unexpected`` with ``what`` when it is not seen within ``patience`` seconds.
+    """
+    end, pause = time.monotonic() + patience, max(POLL, patience / LOOKS)
+    while True:
+        seen = await look()
+        if seen is not None and seen is not False:
+            return seen
+        if time.monotonic() > end:
+            raise Unexpected(f"{what}: not within {patience:.0f} s")
+        await asyncio.sleep(pause)

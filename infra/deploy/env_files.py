@@ -1,0 +1,87 @@
+"""``.services/env``: what every process and every tool of this checkout is told.
+
+Shell syntax, so that ``. .services/env`` works too, and readable by its owner alone. Some
+keys stand in ``.services/auth.env``: only the auth worker may sign tokens and open sealed
+credentials, and only it and the sync worker the tokens of connected accounts.
+``RABBITMQ_URL`` is the workers' user of the broker; the ingress' stands in ``web.env``, that
+of the release step, which may declare, in ``release.env``. The sandbox alone knows its state
+file, so that no other sandbox started from this checkout writes into it. Secrets are made on
+the first start and kept; the environment overrides them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from infra.deploy.procfile import SANDBOX, Process
+from infra.deploy.secrets import make_keys
+from infra.deploy.services import prometheus
+from infra.deploy.services.directories import Place, write_private
+from infra.deploy.services.provisioning import Servers
+from infra.env_file import read_env_file
+from infra.env_file import write_env as env_file_text
+from schemas.types import PLATFORMS
+
+# Which of the secrets only some processes are told.
+OWN: Mapping[str, tuple[str, ...]] = {
+    "auth": (
+        "TOKEN_SIGNING_KEY",
+        "TOKEN_KEYS_SINCE",
+        "SEAL_PRIVATE_KEY",
+        "REFRESH_KEY",
+        "VAULT_KEYS",
+    ),
+    "sync": ("VAULT_KEYS",),
+    SANDBOX: ("SANDBOX_STATE",),
+}
+
+
+def env_file(place: Place, process: str = "") -> Path:
+    """Name the file for all processes, or the one for a single process."""
+    return place.state / (f"{process}.env" if process else "env")
+
+
+def write_env(
+    place: Place, servers: Servers, processes: Sequence[Process], environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Write the files of this start; returns what stands in the common one."""
+    kept = read_env_file(env_file(place))
+    for process in OWN:
+        kept |= read_env_file(env_file(place, process))
+    secrets = {
+        name: environment.get(name) or kept.get(name) or made for name, made in make_keys().items()
+    }
+    # The platforms remember what our database remembers, over a restart of both.
+    state = {"SANDBOX_STATE": str(place.state / "sandbox.json")}
+    values = {**_addresses(servers, processes), **state, **secrets}
+    own = {process: {name: values[name] for name in names} for process, names in OWN.items()}
+    for process, told in {**own, **servers.own}.items():
+        _write(env_file(place, process), told)
+    common = {n: v for n, v in values.items() if not any(n in names for names in OWN.values())}
+    _write(env_file(place), common)
+    return common
+
+
+def _addresses(servers: Servers, processes: Sequence[Process]) -> dict[str, str]:
+    urls = {process.name: process.url for process in processes}
+    sandbox = urls[SANDBOX]
+    return {
+        "ADRELAY_URL": urls["web"],
+        "PUBLIC_URL": urls["web"],
+        **servers.urls,
+        "PROMETHEUS_URL": prometheus.url(servers.ports),
+        "SANDBOX_URL": sandbox,
+        **{f"{platform.upper()}_URL": f"{sandbox}/{platform}" for platform in PLATFORMS},
+    }
+
+
+def _write(path: Path, values: Mapping[str, str]) -> None:
+    write_private(path, env_file_text(values))
+
+
+def environment_of(
+    place: Place, process: Process, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Build the environment of a process: the files over ours, and its port."""
+    common = read_env_file(env_file(place))
+    own = read_env_file(env_file(place, process.name))
+    return {**environment, **common, **own, "PORT": str(process.port)}

@@ -1,0 +1,114 @@
+"""RabbitMQ, Postgres and Redis, from the first place that has them.
+
+    a URL in the environment -> binaries on this machine -> apt -> docker compose -> a message
+
+Each of the three stands for itself: one may be given and the others private. With a given
+RABBITMQ_URL the other users of the broker are INGRESS_RABBITMQ_URL, UPSTREAM_RABBITMQ_URL and
+OPS_RABBITMQ_URL; where one is not given, it is the same user.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from infra.amqp import permissions
+from infra.deploy.services import apt, docker, prometheus, rabbitmq
+from infra.deploy.services.daemon import NotStarted
+from infra.deploy.services.directories import Place
+from infra.deploy.services.local_servers import SERVERS, start_private, stop_private
+from infra.deploy.services.ports import Ports, kept_ports
+from infra.messaging.authorization import users_in
+
+Say = Callable[[str], None]
+
+INGRESS, UPSTREAM, OPS = "INGRESS_RABBITMQ_URL", "UPSTREAM_RABBITMQ_URL", "OPS_RABBITMQ_URL"
+MANAGEMENT = "RABBITMQ_MANAGEMENT_URL"
+# The broker's users beside that of the workers, by the variable that names them from outside.
+USERS = {
+    INGRESS: permissions.INGRESS,
+    UPSTREAM: permissions.UPSTREAM,
+    OPS: permissions.OPS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the servers are. ``ports`` are those of the private ones.
+
+    ``urls`` are for all processes, ``own`` for one process each, by its name in the Procfile.
+    """
+
+    urls: Mapping[str, str]
+    own: Mapping[str, Mapping[str, str]]
+    ports: Ports
+    has_private_broker: bool
+
+
+def provide(place: Place, environment: Mapping[str, str], say: Say) -> Servers:
+    """Find or start the three servers; returns when all private ones are ready.
+
+    Raises ``NotStarted`` with a sentence that says what to install or what went wrong.
+    """
+    place.prepare()
+    given = _given(place, environment)
+    wanted = [name for name in SERVERS if name not in given]
+    install_missing(say, wanted)
+    contained = [name for name in wanted if not SERVERS[name].is_installed()]
+    if contained and not docker.is_possible():
+        raise NotStarted(_advice(contained))
+    for name in wanted:
+        how = "in a container" if name in contained else "private"
+        say(f"{SERVERS[name].NAME}: {how}")
+    private = start_private(place, [name for name in wanted if name not in contained], say)
+    if contained:
+        docker.start(place, private.ports, [SERVERS[name].NAME for name in contained])
+        for name in contained:
+            SERVERS[name].provision(place, private.ports)
+    urls = {name: SERVERS[name].url(place, private.ports) for name in wanted} | given
+    has_private_broker = "RABBITMQ_URL" in wanted
+    if has_private_broker:
+        users = {name: rabbitmq.url(place, private.ports, user) for name, user in USERS.items()}
+    else:
+        users = {name: environment.get(name) or urls["RABBITMQ_URL"] for name in USERS}
+    own = {"web": {"RABBITMQ_URL": users[INGRESS]}, "release": {"RABBITMQ_URL": users[OPS]}}
+    if has_private_broker:
+        looking = {MANAGEMENT: rabbitmq.management_url(place, private.ports)}
+        own["release"] |= looking
+        own["relay"] = looking  # it compares the broker with the topology
+    urls |= {UPSTREAM: users[UPSTREAM], "INGRESS_USER": next(iter(users_in(users[INGRESS])))}
+    return Servers(urls, own, private.ports, has_private_broker)
+
+
+def _given(place: Place, environment: Mapping[str, str]) -> dict[str, str]:
+    """Take the URLs of the environment, unless they are our own of an earlier start."""
+    ports = kept_ports(place)
+    ours = {server.url(place, ports) for server in SERVERS.values()} if ports else set()
+    given = {name: environment.get(name, "") for name in SERVERS}
+    return {name: url for name, url in given.items() if url and url not in ours}
+
+
+def install_missing(
+    say: Say, wanted: Sequence[str] = tuple(SERVERS), more: Sequence[ModuleType] = ()
+) -> None:
+    """Install the servers of ``wanted``, Prometheus and ``more`` with apt, where missing."""
+    servers = [*(SERVERS[name] for name in wanted), prometheus, *more]
+    missing = [server for server in servers if not server.is_installed()]
+    if missing:
+        apt.install([package for server in missing for package in server.PACKAGES], say)
+
+
+def _advice(missing: list[str]) -> str:
+    names = ", ".join(SERVERS[name].NAME for name in missing)
+    packages = " ".join(package for name in missing for package in SERVERS[name].PACKAGES)
+    return (
+        f"{names}: not on this machine. Do one of these: set {' and '.join(missing)}; "
+        f"on Debian or Ubuntu run 'apt-get install {packages}'; "
+        "or install docker with its compose plugin"
+    )
+
+
+def withdraw(place: Place, say: Say = lambda _: None) -> None:
+    """End every server that was started here."""
+    prometheus.stop(place)
+    stop_private(place, say)
+    docker.stop(place)

@@ -1,0 +1,1 @@
+"""The life of a message: read, decode, authorize, process, retry, dead-letter, inbox, outbox."""

@@ -1,0 +1,269 @@
+"""A dead letter: a message that was given up, with the reason, as it is filed in Postgres.
+
+Filing has nowhere to send what it cannot file, so reading a dead letter never fails: texts are
+bounded and storable, times are from this century, and what cannot be decoded is shown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from events.envelope import now
+from infra.amqp.content_header import Undecodable
+from infra.messaging.delivery import (
+    BODY_LENGTH,
+    BODY_SHA256,
+    FIRST_FAILED,
+    KEY,
+    MESSAGE_ID,
+    REPLAYS,
+    USER,
+    Delivery,
+    Received,
+)
+from infra.messaging.kept_headers import keep_headers
+from infra.messaging.republish import (
+    ATTEMPTS,
+    ERROR_CLASS,
+    LAST_FAILED,
+    LEFT_OUT,
+    PLACE,
+    REASON,
+    REASON_LENGTH,
+    UNDECODABLE,
+    WORKER,
+)
+from infra.messaging.subscription import Receive
+
+UNKNOWN = "unknown"
+NAME_LENGTH = 255  # characters of names; some are indexed, and an index entry has its limit
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
+PEEK_BYTES = 1024 * 1024  # a larger body is filed without being parsed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Letter:
+    """One dead letter; ``id`` is the same when the same message dies again unchanged."""
+
+    id: UUID
+    queue: str
+    routing_key: str
+    message_id: str | None
+    type: str | None
+    source: str | None
+    event_id: str | None
+    body: bytes
+    properties: dict[str, Any]
+    reason: str
+    error_class: str
+    place: str
+    worker: str
+    attempts: int
+    first_failed_at: datetime
+    last_failed_at: datetime
+    fingerprint: str
+    replays: int
+
+    @property
+    def time(self) -> datetime:
+        """When it died."""
+        return self.last_failed_at
+
+
+def receive_letter(queue: str) -> Receive:
+    """Make the reader of ``<queue>.dead``; it accepts whatever has landed there."""
+
+    def receive(delivery: Delivery) -> Received:
+        letter = letter_of(queue, delivery)
+        # The same death again is a redelivery; another death of the same message is news.
+        death = f"{letter.id}\0{letter.last_failed_at.isoformat()}\0{letter.reason}"
+        key = UUID(bytes=blake2b(death.encode(), digest_size=16).digest())
+        return Received(delivery, letter, key, letter.id)
+
+    return receive
+
+
+def without_details(item: Received) -> Received:
+    """Reduce a letter to what no database refuses: its queue, body and times, and ASCII text."""
+    letter: Letter = item.event
+    plain = replace(
+        letter,
+        routing_key=ascii(letter.routing_key),
+        message_id=None,
+        type=None,
+        source=None,
+        event_id=None,
+        properties={"content_type": "", "type": "", "correlation_id": "", "headers": {}},
+        reason=ascii(letter.reason),
+        worker=UNKNOWN,
+    )
+    return replace(item, event=plain)
+
+
+def letter_of(queue: str, delivery: Delivery) -> Letter:
+    """Read a delivery from ``<queue>.dead`` as a letter; never fails."""
+    headers = delivery.headers
+    ours = REASON in headers and not _is_by_broker(delivery)
+    first, last = _time(headers.get(FIRST_FAILED)), _time(headers.get(LAST_FAILED))
+    error_class = _name(headers.get(ERROR_CLASS)) if ours else _broker_reason(delivery)
+    place = _name(headers.get(PLACE)) if ours else "broker"
+    event = _peek(delivery)
+    kind = _name(event.get("type") or delivery.properties.message_type) or None
+    return Letter(
+        id=_letter_id(queue, delivery, event),
+        queue=queue,
+        routing_key=_text(headers.get(KEY)) or _first_key(delivery),
+        message_id=_message_id(delivery) or None,
+        type=kind,
+        source=_name(event.get("source")) or None,
+        event_id=_name(event.get("id")) or None,
+        body=delivery.body,
+        properties=_properties(delivery),
+        reason=_text(headers.get(REASON)) if ours else f"the broker gave up: {error_class}",
+        error_class=error_class,
+        place=place,
+        worker=_name(headers.get(WORKER)) or "broker",
+        attempts=_count(headers.get(ATTEMPTS)),
+        first_failed_at=first or last or now(),
+        last_failed_at=last or first or now(),
+        fingerprint=_fingerprint(queue, error_class, place, kind),
+        replays=_count(headers.get(REPLAYS)),
+    )
+
+
+def _letter_id(queue: str, delivery: Delivery, event: dict[str, str]) -> UUID:
+    """Hash what makes it the same letter: queue, event (or message), replays, body."""
+    names = [event.get("source", ""), event.get("id", "")]
+    if not all(names):
+        names = ["", _message_id(delivery)]
+    parts = (queue, *names, str(_count(delivery.headers.get(REPLAYS))))
+    hashed = blake2b("\0".join(parts).encode(errors="replace"), digest_size=16)
+    hashed.update(delivery.body)
+    return UUID(bytes=hashed.digest())
+
+
+def _message_id(delivery: Delivery) -> str:
+    """Give the message id of the first publish: ours keeps it in a header."""
+    kept = None if _is_by_broker(delivery) else delivery.headers.get(MESSAGE_ID)
+    return _name(kept or delivery.properties.message_id)
+
+
+def _fingerprint(*parts: str | None) -> str:
+    return blake2b("\0".join(part or "" for part in parts).encode(), digest_size=6).hexdigest()
+
+
+def _properties(delivery: Delivery) -> dict[str, Any]:
+    """Keep what a replay needs to look like the original, and say what could not be kept.
+
+    ``undecodable`` shows headers whose text is not UTF-8; ``headers_left_out`` counts those that
+    were too many or too large; ``body_truncated``, ``body_length`` (bytes) and ``body_sha256``
+    say what the body was of which only the beginning is here. They are absent where all is.
+    """
+    headers = delivery.headers
+    kept = keep_headers(delivery)
+    stays = {_text(name): _text(value) for name, value in kept.headers.items()}
+    if user := _first_user(delivery):
+        stays[USER] = user
+    properties: dict[str, Any] = {
+        "content_type": _text(delivery.properties.content_type),
+        "type": _text(delivery.properties.message_type),
+        "correlation_id": _text(delivery.properties.correlation_id),
+        "headers": stays,
+    }
+    told = {} if _is_by_broker(delivery) else headers
+    shown = kept.undecodable | _strings(told.get(UNDECODABLE))
+    if shown:
+        properties["undecodable"] = {_text(name): _text(value) for name, value in shown.items()}
+    if left_out := kept.left_out + _count(told.get(LEFT_OUT)):
+        properties["headers_left_out"] = left_out
+    return properties | _whole_body(delivery, told)
+
+
+def _whole_body(delivery: Delivery, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Say what a body was of which only the beginning was kept, here or by who sent it here."""
+    if delivery.whole is not None:
+        length, sha256 = delivery.whole
+    elif BODY_LENGTH in told:
+        length, sha256 = _count(told[BODY_LENGTH]), _name(told.get(BODY_SHA256))
+    else:
+        return {}
+    return {"body_truncated": True, "body_length": length, "body_sha256": sha256}
+
+
+def _strings(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {name: text for name, text in value.items() if isinstance(text, str)}
+
+
+def _peek(delivery: Delivery) -> dict[str, str]:
+    """Read id, source and type, where they can be read at all."""
+    if attributes := delivery.attributes:
+        return _strings(attributes)
+    if len(delivery.body) > PEEK_BYTES:
+        return {}
+    try:
+        return _strings(orjson.loads(delivery.body))
+    except (orjson.JSONDecodeError, RecursionError):
+        return {}
+
+
+def _is_by_broker(delivery: Delivery) -> bool:
+    """Tell whether the broker moved it here; what we publish ourselves has no such header."""
+    return "x-death" in delivery.headers
+
+
+def _first_user(delivery: Delivery) -> str | None:
+    """Tell who published it first, or None where that cannot be known for sure.
+
+    Our header says it of a dead letter of ours. A message that the broker gave up may have
+    brought the header along from anybody, so there it counts only if the broker agrees.
+    """
+    claimed = _text(delivery.headers.get(USER)) or None
+    if not _is_by_broker(delivery):
+        return claimed
+    return delivery.publisher if claimed in (None, delivery.publisher) else None
+
+
+def _broker_reason(delivery: Delivery) -> str:
+    deaths = delivery.headers.get("x-death")
+    if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict):
+        return _name(deaths[0].get("reason")) or UNKNOWN
+    return UNKNOWN
+
+
+def _first_key(delivery: Delivery) -> str:
+    deaths = delivery.headers.get("x-death")
+    if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict):
+        keys = deaths[0].get("routing-keys")
+        if isinstance(keys, list) and keys:
+            return _text(keys[0])
+    return delivery.key
+
+
+def _text(value: object, length: int = REASON_LENGTH) -> str:
+    """Make text that Postgres stores: no NUL, no lone surrogate, bounded in characters."""
+    text = str(value)[:length] if isinstance(value, str | Undecodable) else ""
+    return text.replace("\0", "\\0").encode(errors="replace").decode()
+
+
+def _name(value: object) -> str:
+    return _text(value, NAME_LENGTH)
+
+
+def _time(value: object) -> datetime | None:
+    """Read a time; None for one that nobody can have meant, or that no column holds."""
+    try:
+        found = datetime.fromisoformat(str(value)) if isinstance(value, str) else None
+        return found.astimezone(UTC) if found and found.tzinfo and found >= EARLIEST else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**31 else 0

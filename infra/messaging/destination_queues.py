@@ -1,0 +1,18 @@
+"""Which queues want a message."""
+
+from infra.amqp import topology
+from infra.messaging.delivery import Delivery
+
+
+def takers(delivery: Delivery) -> list[str]:
+    """Name the queues that want a message: the one it was on its way back to, or by its key."""
+    if delivery.returned:
+        return [name for name in topology.WORK_QUEUE_NAMES if name == delivery.key]
+    parts = delivery.key.split(".", 3)
+    kind, platform = ".".join(parts[:3]), ".".join(parts[3:])
+    return [
+        queue.name
+        for queue in topology.WORK_QUEUES
+        if kind in {event.event_type() for event in queue.events}
+        and queue.platform in (None, platform)
+    ]

@@ -1,0 +1,109 @@
+"""What an exception says about its cause: the infrastructure, a race, the data or our code.
+
+    OUTAGE            pause and spend nothing
+    SUSPECTED_OUTAGE  the same, unless a probe says that all is well
+    CONFLICT          run the same batch again, for a bounded time
+    DATA              divide the batch; the event that Postgres refuses is a dead letter
+    OURS              divide the batch; the event may succeed later
+    (``infra.messaging.queue_breaker`` counts them)
+
+SQLSTATE as in the Postgres manual, appendix A. An error at connect time carries none here: it
+is ``OSError`` (``infra.storage.engine``), whatever the server said.
+"""
+
+from enum import Enum, auto
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
+
+from infra.errors import Outage, Permanent, Transient
+from infra.storage.engine import Unreachable
+from infra.storage.redis_errors import is_unavailable
+
+
+class Fault(Enum):
+    """What caused an exception, and so what to do."""
+
+    OUTAGE = auto()
+    SUSPECTED_OUTAGE = auto()
+    CONFLICT = auto()
+    DATA = auto()
+    OURS = auto()
+
+
+# The longest prefix of a SQLSTATE decides; what is not listed is OURS.
+SQLSTATES: dict[str, Fault] = {
+    "08": Fault.OUTAGE,  # connection exception
+    "22": Fault.DATA,  # data exception
+    "23": Fault.DATA,  # integrity constraint violation
+    "25006": Fault.OUTAGE,  # read-only transaction: a standby, or a failover under way
+    "25P03": Fault.CONFLICT,  # the session was idle in its transaction for too long
+    "25P04": Fault.CONFLICT,  # transaction timeout
+    "28": Fault.OUTAGE,  # invalid authorization: a password is being changed
+    "40": Fault.CONFLICT,  # serialization failure, deadlock
+    "53": Fault.OUTAGE,  # insufficient resources: disk, memory, connections
+    "54000": Fault.DATA,  # program limit exceeded: a value too long for an index
+    "55006": Fault.CONFLICT,  # object in use
+    "55P03": Fault.CONFLICT,  # lock not available
+    "57014": Fault.CONFLICT,  # query cancelled: statement timeout
+    "57P": Fault.OUTAGE,  # operator intervention: shutdown, crash, starting
+    "58": Fault.OUTAGE,  # system error outside Postgres
+    # An internal error may be one broken row or the whole server.
+    "XX": Fault.SUSPECTED_OUTAGE,
+}
+# A plan that was prepared before a table changed: the driver prepares it again.
+NOT_SUPPORTED = "0A000"
+CACHED_PLAN = ("cached plan", "cached statement")
+# These may be lost races: another transaction wrote first, or has not yet.
+RACES = ("23503", "23505", "23P01")
+RACE_SECONDS = 60.0
+
+
+def fault_of(error: BaseException) -> Fault:
+    """Classify an exception that left a handler or a transaction."""
+    if isinstance(error, Outage | PoolExhausted | Unreachable) or is_unavailable(error):
+        return Fault.OUTAGE
+    if isinstance(error, DBAPIError):
+        return _database_fault(error)
+    if isinstance(error, OSError):  # TimeoutError and ConnectionError among them
+        return Fault.SUSPECTED_OUTAGE
+    return Fault.OURS
+
+
+def _database_fault(error: DBAPIError) -> Fault:
+    state = _state(error)
+    if state in ("", NOT_SUPPORTED) and any(w in str(error.orig).lower() for w in CACHED_PLAN):
+        return Fault.CONFLICT
+    if error.connection_invalidated and not state:
+        return Fault.OUTAGE
+    for length in (5, 3, 2):
+        if state[:length] in SQLSTATES:
+            return SQLSTATES[state[:length]]
+    # Without a state the driver speaks: a session that is closed or in another's hands.
+    return Fault.OURS if state else Fault.SUSPECTED_OUTAGE
+
+
+def verdict_of(error: BaseException, fault: Fault) -> BaseException:
+    """Say of a single event why it failed, without quoting its data."""
+    if fault is Fault.DATA and isinstance(error, DBAPIError):
+        state = _state(error)
+        reason = f"Postgres refuses the data (SQLSTATE {state})"
+        if state in RACES:
+            return Transient(reason, code="INVALID_DATA", within=RACE_SECONDS)
+        return Permanent(reason, code="INVALID_DATA")
+    return error
+
+
+def describe(error: BaseException) -> str:
+    """Name an error by its type and SQLSTATE, which quote no data and no address."""
+    orig = getattr(error, "orig", None)
+    state = getattr(orig, "sqlstate", None)
+    if state is None and isinstance(error, Unreachable):
+        return f"no connection to the database: {error}"
+    name = type(error).__name__ if orig is None else type(orig).__name__
+    where = {"sqlalchemy": "Postgres", "redis": "Redis"}.get(type(error).__module__.split(".")[0])
+    return (f"{where}: " if where else "") + name + (f" (SQLSTATE {state})" if state else "")
+
+
+def _state(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None) or "")

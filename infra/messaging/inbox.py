@@ -1,0 +1,114 @@
+"""What has been handled: (consumer, source, id) -> a digest of what it said.
+
+The marks commit with the effects, so an event that is marked has taken effect and one that
+is not has none. Same id and same digest: a duplicate. Same id and another digest: the
+sender used an id twice, which is an error and never swallowed. Only of a webhook the id says
+it all: whatever its body says, an id that is known is another attempt at the same delivery.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.messaging.delivery import Received
+
+WEBHOOKS = "urn:adrelay:webhook:"  # the sources of what the ingress makes of webhooks
+
+CLAIM = text("""
+    insert into inbox (consumer, key, digest)
+    select :consumer, key, digest
+    from unnest(cast(:keys as uuid[]), cast(:digests as uuid[])) as asked (key, digest)
+    order by key
+    on conflict do nothing
+    returning key
+""")
+KNOWN = text("""
+    select key, digest from inbox where consumer = :consumer and key = any(cast(:keys as uuid[]))
+""")
+FORGET = text("""
+    delete from inbox where (consumer, key) in (
+        select consumer, key from inbox
+        where handled_at < now() - make_interval(days => :days) limit :most
+    )
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """How a batch divides: what is new, what is a duplicate, whose id was used twice."""
+
+    fresh: list[Received] = field(default_factory=list)
+    duplicates: list[Received] = field(default_factory=list)
+    reused: list[Received] = field(default_factory=list)
+
+
+async def claim(tx: AsyncConnection, consumer: str, batch: Sequence[Received]) -> Claim:
+    """Mark a batch as handled by ``consumer``, in the transaction of its effects.
+
+    A concurrent claim of the same event waits here until the other transaction ends.
+    """
+    first: dict[UUID, Received] = {}
+    for item in batch:
+        first.setdefault(item.key, item)
+    asked = sorted(first)
+    rows = await tx.execute(
+        CLAIM, {"consumer": consumer, "keys": asked, "digests": [first[k].digest for k in asked]}
+    )
+    won = {row[0] for row in rows}
+    known = await _known(tx, consumer, [key for key in asked if key not in won])
+    return _divide(batch, first, won, known)
+
+
+async def unseen(tx: AsyncConnection, consumer: str, batch: Sequence[Received]) -> Claim:
+    """Divide a batch without marking anything."""
+    first: dict[UUID, Received] = {}
+    for item in batch:
+        first.setdefault(item.key, item)
+    known = await _known(tx, consumer, list(first))
+    return _divide(batch, first, first.keys() - known.keys(), known)
+
+
+async def find_digest(tx: AsyncConnection, consumer: str, key: UUID) -> UUID | None:
+    """Tell what the event said that ``consumer`` has handled under this key; None: none yet."""
+    return (await _known(tx, consumer, [key])).get(key)
+
+
+async def forget(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
+    """Delete at most ``most`` marks that are older than ``days``; tells how many."""
+    return (await tx.execute(FORGET, {"days": days, "most": most})).rowcount
+
+
+async def _known(tx: AsyncConnection, consumer: str, keys: list[UUID]) -> dict[UUID, UUID]:
+    if not keys:
+        return {}
+    rows = await tx.execute(KNOWN, {"consumer": consumer, "keys": keys})
+    return {row[0]: row[1] for row in rows}
+
+
+def _divide(
+    batch: Sequence[Received],
+    first: dict[UUID, Received],
+    won: "set[UUID]",
+    known: dict[UUID, UUID],
+) -> Claim:
+    result = Claim()
+    for item in batch:
+        if item is first[item.key] and item.key in won:
+            result.fresh.append(item)
+        elif known.get(item.key, first[item.key].digest) == item.digest or _is_webhook(item):
+            result.duplicates.append(item)
+        else:
+            result.reused.append(item)
+    return result
+
+
+def _is_webhook(item: Received) -> bool:
+    """Tell whether the id alone says what is repeated: a platform writes each attempt afresh.
+
+    Standard Webhooks, ``webhook-id``: "this identifier is unique across all messages, but will
+    be the same when the same webhook is being resent".
+    """
+    return str(item.event.source).startswith(WEBHOOKS)

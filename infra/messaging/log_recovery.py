@@ -1,0 +1,158 @@
+"""What was accepted while a path was broken, brought back from the event log.
+
+The log (a stream) is read from the moment at which every path was whole for the last time. What
+a queue whose path was lost has neither handled nor filed as a dead letter goes to it through the
+outbox, to it alone, and stays its first publisher's. What stands in the queue all the same comes
+twice, and the inbox drops it.
+"""
+
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from aiormq.channel import Channel
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from events import CATALOGUE
+from events.envelope import now
+from infra.amqp import topology
+from infra.amqp.connection import Link, guarded
+from infra.amqp.message import Message
+from infra.amqp.topology_check import EVER, Routing
+from infra.errors import Permanent
+from infra.messaging import outbox
+from infra.messaging.delivery import Delivery, Received, receive
+from infra.messaging.destination_queues import takers
+from infra.messaging.queue_drain import read_until_empty
+from infra.messaging.republish import again_message
+from infra.settings import Settings
+
+MARGIN = timedelta(minutes=1)  # clocks differ, and the log knows the time of its chunks alone
+MOST = 200  # events in one transaction
+LONGEST_CHUNK = 4096  # events that RabbitMQ writes to a stream as one
+SILENCE = 2.0  # seconds without a delivery after which the log has been read to its end
+OFFSET = "x-stream-offset"
+
+KNOWN = text("""
+    select key from inbox where consumer = :queue and key = any(cast(:keys as uuid[]))
+    union
+    select asked.key from unnest(
+        cast(:keys as uuid[]), cast(:sources as text[]), cast(:ids as text[])
+    ) as asked (key, source, id)
+    join dead_letters as d
+        on d.queue = :queue and d.source = asked.source and d.event_id = asked.id
+            and d.state <> 'replayed'
+""")
+
+
+async def recover(settings: Settings, engine: AsyncEngine, routing: Routing) -> int:
+    """Bring back what the lost paths of ``routing`` missed; tells how many messages went.
+
+    Raises ``Outage`` or what SQLAlchemy raises; to repeat it is safe.
+    """
+    lost = routing.lost_paths & set(topology.WORK_QUEUE_NAMES)
+    if routing.lost_since is None or not lost:
+        return 0
+    link, went = Link(settings, "recovery"), 0
+    try:
+        async with aclosing(_log_since(link, routing.lost_since, settings)) as batches:
+            async for batch in batches:
+                async with engine.begin() as tx:
+                    messages = await _missed(tx, batch, lost, settings)
+                    await outbox.add(tx, messages)
+                went += len(messages)
+    finally:
+        await link.close()
+    return went
+
+
+async def _log_since(
+    link: Link, since: datetime, settings: Settings
+) -> AsyncGenerator[list[Delivery], None]:
+    """Give what the log has had since a time, in batches; ends where the log ended just now."""
+    limit = settings.broker_timeout
+    end = await _end_of_log(link, limit)
+    if end is None:
+        return
+    start: str | datetime = "first" if since == EVER else since - MARGIN
+    channel, reading = await _open(link, start, limit)
+    batch: list[Delivery] = []
+    async with aclosing(reading) as deliveries:
+        async for delivery in deliveries:
+            batch.append(delivery)
+            is_last = _offset_of(delivery) >= end
+            if is_last or len(batch) >= MOST:
+                yield batch
+                await guarded(channel.basic_ack(delivery.tag, multiple=True, wait=False), limit)
+                batch = []
+            if is_last:
+                return
+    if batch:
+        yield batch
+
+
+async def _end_of_log(link: Link, limit: float) -> int | None:
+    """Tell an offset that everything in the log so far is below; None when it is empty."""
+    channel, reading = await _open(link, "last", limit)
+    async with aclosing(reading) as deliveries:
+        async for delivery in deliveries:
+            await guarded(channel.close(), limit)
+            return _offset_of(delivery) + LONGEST_CHUNK
+    return None
+
+
+async def _open(
+    link: Link, offset: str | datetime, limit: float
+) -> tuple[Channel, AsyncGenerator[Delivery, None]]:
+    channel, tap = await link.tapped_channel()
+    reading = read_until_empty(
+        channel, tap, topology.HISTORY, limit=limit, arguments={OFFSET: offset}, quiet=SILENCE
+    )
+    return channel, reading
+
+
+def _offset_of(delivery: Delivery) -> int:
+    offset = delivery.headers.get(OFFSET)
+    return offset if isinstance(offset, int) else 0
+
+
+async def _missed(
+    tx: AsyncConnection, batch: Sequence[Delivery], lost: Collection[str], settings: Settings
+) -> list[Message]:
+    """Make the messages for the lost queues that they have not dealt with."""
+    messages: list[Message] = []
+    for queue in sorted(lost):
+        wanted = [delivery for delivery in batch if queue in takers(delivery)]
+        if not wanted:
+            continue
+        read = {delivery.tag: _read(delivery, settings) for delivery in wanted}
+        known = await _known(tx, queue, [found for found in read.values() if found is not None])
+        for delivery in wanted:
+            found = read[delivery.tag]
+            if found is None or found.key not in known:
+                messages.append(again_message(delivery, queue, now()))
+    return messages
+
+
+def _read(delivery: Delivery, settings: Settings) -> Received | None:
+    """Read an event; None for what its queue files as a dead letter."""
+    try:
+        return receive(delivery, CATALOGUE, settings.max_event_bytes)
+    except Permanent:
+        return None
+
+
+async def _known(tx: AsyncConnection, queue: str, events: Sequence[Received]) -> set[UUID]:
+    """Tell which events a queue has handled or filed."""
+    if not events:
+        return set()
+    asked: Mapping[str, Any] = {
+        "queue": queue,
+        "keys": [found.key for found in events],
+        "sources": [found.event.source for found in events],
+        "ids": [found.event.id for found in events],
+    }
+    return {row.key for row in await tx.execute(KNOWN, asked)}

@@ -1,0 +1,44 @@
+"""Which messages must not overtake one another: commands about one campaign.
+
+Facts carry a version or a time, so their order of arrival decides nothing. A command counts in
+the order in which it arrives, so while one waits in the outbox, no later one about the same
+campaign may be published past it. The ordering key is the campaign's id.
+"""
+
+from uuid import UUID
+
+import orjson
+
+from events import CampaignCreateRequested, CampaignDeleteRequested, CampaignUpdateRequested
+from infra.amqp import topology
+from infra.amqp.message import Message
+
+COMMANDS = frozenset(
+    event.event_type()
+    for event in (CampaignCreateRequested, CampaignUpdateRequested, CampaignDeleteRequested)
+)
+COMMAND_QUEUE = "campaigns.apply"
+LARGEST = 1024 * 1024  # bytes; no command that a worker accepts is nearly as large
+
+
+def ordering_key(message: Message) -> str | None:
+    """Name the campaign that a command is about; None for what has no order of arrival.
+
+    A command that names no campaign (a creation whose id follows from the event's) is the
+    first about it, and nobody can know that id before it has been applied.
+    """
+    if message.routing_key not in COMMANDS and not _replayed(message):
+        return None
+    if message.exchange not in (topology.EVENTS, topology.BACK) or len(message.body) > LARGEST:
+        return None
+    try:
+        document = orjson.loads(message.body)
+        # In binary mode (a dead letter that is replayed) the body is the data.
+        data = document.get("data", document)
+        return str(UUID(data["campaign_id"]))
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return None
+
+
+def _replayed(message: Message) -> bool:
+    return message.exchange == topology.BACK and message.routing_key == COMMAND_QUEUE

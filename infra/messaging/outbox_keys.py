@@ -1,0 +1,100 @@
+"""Which campaigns have commands in the outbox: Postgres knows, and Redis while Postgres is gone.
+
+    outbox rows ── the truth; asked first, because Redis may have been emptied or missed a write
+    adrelay:outbox:key:<ordering key> ── set after the insert, cleared by the relay
+    adrelay:outbox:known ── whether every ordering key in the outbox has its key in Redis
+
+A key holds a token. The relay reads it before it deletes rows and clears only what still holds
+the same: rows that were written in the meantime keep theirs.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events.envelope import new_id
+from infra.errors import Outage
+from infra.storage.redis_errors import GONE
+
+KEY = "adrelay:outbox:key:"
+KNOWN = "adrelay:outbox:known"
+LIFE = 30 * 86_400  # seconds
+MOST = 100_000  # ordering keys that are entered at a time
+
+ALL = text("""
+    select distinct ordering_key from outbox
+    where ordering_key is not null and parked_reason is null limit :most
+""")
+CLEAR = "if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end"
+
+
+async def note(redis: Redis, keys: Collection[str]) -> None:
+    """Enter ordering keys whose rows have been committed; without Redis nothing happens."""
+    if not keys:
+        return
+    token = new_id()
+    try:
+        async with redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.set(KEY + key, token, ex=LIFE)
+            await pipe.execute()
+    except GONE:
+        with suppress(*GONE):  # a full Redis still deletes: it does not know all of them now
+            await redis.delete(KNOWN)
+
+
+async def noted(redis: Redis, keys: Collection[str]) -> set[str]:
+    """Tell which ordering keys are entered; raises ``Outage`` when Redis cannot tell."""
+    wanted = sorted(keys)
+    try:
+        known, *found = await redis.mget([KNOWN, *(KEY + key for key in wanted)])
+    except GONE as error:
+        raise Outage("Redis does not answer") from error
+    entered = {key for key, token in zip(wanted, found, strict=True) if token is not None}
+    if known is None and len(entered) < len(wanted):
+        raise Outage("Redis has been emptied")
+    return entered
+
+
+async def tokens(redis: Redis, keys: Sequence[str]) -> Mapping[str, bytes]:
+    """Read the tokens of ordering keys, before their rows are deleted; empty without Redis."""
+    if not keys:
+        return {}
+    try:
+        found: list[Any] = await redis.mget([KEY + key for key in keys])
+    except GONE:
+        return {}
+    return {key: token for key, token in zip(keys, found, strict=True) if token is not None}
+
+
+async def clear(redis: Redis, held: Mapping[str, bytes]) -> None:
+    """Clear ordering keys that have no rows left, where they still hold these tokens."""
+    if not held:
+        return
+    try:
+        async with redis.pipeline(transaction=False) as pipe:
+            for key, token in held.items():
+                pipe.eval(CLEAR, 1, KEY + key, token)
+            await pipe.execute()
+    except GONE:
+        return
+
+
+async def restore(tx: AsyncConnection, redis: Redis) -> None:
+    """Enter every ordering key of the outbox, unless Redis knows them already.
+
+    Raises what SQLAlchemy raises; without Redis nothing happens.
+    """
+    try:
+        if await redis.exists(KNOWN):
+            return
+        keys = [row.ordering_key for row in await tx.execute(ALL, {"most": MOST})]
+        await note(redis, keys)
+        if len(keys) < MOST:
+            await redis.set(KNOWN, b"1")
+    except GONE:
+        return

@@ -1,0 +1,158 @@
+"""The relay: publishes outbox rows, whoever wrote them, and deletes what is confirmed.
+
+    lease (transaction) -> publish all, pipelined, no transaction open -> delete (transaction)
+
+Several relays may run: leases keep them apart. A hint over Redis wakes them within
+milliseconds of a commit; without it they look every ``OUTBOX_POLL`` seconds.
+
+A message for which the broker closes the channel takes all that are in flight along. They are
+then published one by one, so that the refusal is told from the outage it looks like: the row
+that is refused alone is parked with the broker's reason, the others are through.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra import metrics
+from infra.amqp import topology_check
+from infra.backoff import Backoff
+from infra.errors import PublishFailed, Unroutable, Unwritable
+from infra.messaging import outbox, outbox_keys
+from infra.messaging.outbox import Row
+from infra.resources import Resources
+from infra.storage.redis_errors import GONE
+
+MOST = 500  # rows a lease
+PATIENCE = 5  # refusals after which a row is parked
+LONGEST = 60.0  # seconds between two tries of a row
+RECONNECT = 5.0  # seconds that a channel may take to be there again
+
+Results = list[tuple[Row, PublishFailed | None]]
+
+log = logging.getLogger(__name__)
+
+
+async def relay_outbox(resources: Resources, stop: asyncio.Event) -> None:
+    """Publish outbox rows until ``stop`` is set."""
+    wake = asyncio.Event()
+    listening = resources.background.start(_listen(resources, wake), "outbox hints")
+    stopping = asyncio.create_task(_set_when(stop, wake))
+    backoff = Backoff(first=0.2, longest=5)
+    try:
+        while not stop.is_set():
+            wake.clear()
+            try:
+                moved = await relay_once(resources)
+                backoff.reset()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("the outbox cannot be read", extra={"error": type(error).__name__})
+                await backoff.sleep(stop)
+                continue
+            # What has left may have been what others of its ordering key waited for.
+            if not moved:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(resources.settings.outbox_poll):
+                        await wake.wait()
+    finally:
+        listening.cancel()
+        stopping.cancel()
+        await asyncio.wait({listening, stopping})
+
+
+async def relay_once(resources: Resources) -> int:
+    """Lease, publish and delete one batch; tells how many rows are gone.
+
+    While the broker is gone nothing is leased, so no row ages by an outage; nor is what would
+    go over a broken path.
+    """
+    if not resources.publisher.connected:
+        return 0
+    lasts = asyncio.get_running_loop().time() + resources.settings.outbox_lease / 2
+    async with resources.engine.begin() as tx:
+        held = topology_check.held_by(await topology_check.broken(tx))
+        rows = await outbox.lease(tx, MOST, resources.settings.outbox_lease, held)
+    if not rows:
+        return 0
+    keys = sorted({row.ordering_key for row in rows if row.ordering_key is not None})
+    tokens = await outbox_keys.tokens(resources.redis, keys)
+    results = await _publish(resources, rows, lasts)
+    done = [row for row, error in results if error is None]
+    async with resources.engine.begin() as tx:
+        await outbox.delete(tx, done)
+        for row, error in results:
+            if error is not None:
+                await _put_back(tx, row, error)
+        still = await outbox.waiting(tx, keys) if keys else set()
+    await outbox_keys.clear(resources.redis, {k: t for k, t in tokens.items() if k not in still})
+    metrics.OUTBOX_RELAYED.inc(len(done))
+    return len(done)
+
+
+async def _publish(resources: Resources, rows: Sequence[Row], lasts: float) -> Results:
+    """Publish rows; those in flight when the broker closed the channel again, each alone.
+
+    That ends at ``lasts`` (the loop's time), long before the lease; what is left then has
+    not been refused.
+    """
+    errors = await resources.publisher.publish_all([row.message for row in rows])
+    results = list(zip(rows, errors, strict=True))
+    if len(rows) == 1:
+        return results
+    settled: Results = []
+    for row, error in results:
+        if error is None or not error.suspect:
+            settled.append((row, error))
+        elif asyncio.get_running_loop().time() < lasts:
+            settled.append((row, await _publish_alone(resources, row)))
+        else:
+            settled.append((row, PublishFailed("not tried alone")))
+    return settled
+
+
+async def _publish_alone(resources: Resources, row: Row) -> PublishFailed | None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(RECONNECT):
+            await resources.publisher.wait_until_connected()
+    return (await resources.publisher.publish_all([row.message]))[0]
+
+
+async def _put_back(tx: AsyncConnection, row: Row, error: PublishFailed) -> None:
+    """Give a row back; one that is refused for good, or again and again, is parked."""
+    refused = isinstance(error, Unroutable) or error.suspect
+    if isinstance(error, Unwritable) or (refused and row.attempts + 1 >= PATIENCE):
+        details = {"event_id": row.message.message_id, "reason": str(error)}
+        log.error("an outbox row can never be published and is parked", extra=details)
+        await outbox.park(tx, row, str(error))
+        return
+    wait = min(LONGEST, 0.5 * 2 ** min(row.attempts, 10))
+    await outbox.release(tx, [row], wait, refusals=int(refused))
+
+
+async def _listen(resources: Resources, wake: asyncio.Event) -> None:
+    backoff = Backoff(first=0.5, longest=10)
+    url = resources.settings.redis_url.get_secret_value()
+    while True:
+        client = Redis.from_url(
+            url, socket_connect_timeout=resources.settings.redis_timeout, health_check_interval=10
+        )
+        try:
+            async with client, client.pubsub(ignore_subscribe_messages=True) as hints:
+                await hints.subscribe(outbox.HINTS)
+                backoff.reset()
+                while True:
+                    if await hints.get_message(timeout=5) is not None:
+                        wake.set()
+        except GONE as error:
+            log.warning("no hints from Redis", extra={"error": type(error).__name__})
+        await backoff.sleep()
+
+
+async def _set_when(happens: asyncio.Event, wake: asyncio.Event) -> None:
+    await happens.wait()
+    wake.set()

@@ -1,0 +1,197 @@
+"""The brake: a queue whose events nearly all fail in our own code is stopped.
+
+After a bad release, or with a permission revoked, every event would go up the retry ladder and
+end as a dead letter. So when most of what a queue handles fails with an unexpected exception or
+a database error of ours, over several subjects, its consumer stops: what it has in hand goes
+back to the queue, the reason stands in the table ``stopped_queues``, and nobody's events die.
+
+It goes on when a person says so (``python -m infra.commands.queues resume QUEUE``), and other code
+than the code that stopped it tries at once.
+
+Verdicts with a code never count, so bad input cannot stop a queue; neither do retries and
+replays, so that a few events that fail each time are not taken for many.
+"""
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from infra import metrics
+from infra.errors import UNEXPECTED, Failure, Outage
+from infra.messaging.delivery import Received
+from infra.storage.stopped_queues import find_stop, resume_queue, stop_queue
+from infra.version import code_version
+
+MIN_EVENTS = 5  # that failed, each for the first time
+MIN_SUBJECTS = 3
+WINDOW_EVENTS = 200
+WINDOW_SECONDS = 3600.0
+LOOK_SECONDS = 1.0  # between two looks whether the queue may be read again
+
+log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """The queue is not read any further; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A batch: how many events were handled, and which failed in our code (key -> subject)."""
+
+    at: float  # seconds, monotonic
+    handled: int
+    failed: Mapping[UUID, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many events it tells about."""
+        return self.handled + len(self.failed)
+
+
+class Window:
+    """The latest batches of a queue; a pure value apart from its memory."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._tallies: deque[Tally] = deque()
+        self._count = 0
+
+    def add(self, tally: Tally) -> str | None:
+        """Take in a batch; gives the reason to stop, or None."""
+        self._tallies.append(tally)
+        self._count += tally.count
+        while self._is_over(self._tallies[0], tally.at):
+            self._count -= self._tallies.popleft().count
+        return self._reason() if tally.failed else None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._tallies.clear()
+        self._count = 0
+
+    def _is_over(self, oldest: Tally, at: float) -> bool:
+        spare = self._count - oldest.count >= WINDOW_EVENTS
+        return spare or oldest.at < at - WINDOW_SECONDS
+
+    def _reason(self) -> str | None:
+        failed = {key: s for tally in self._tallies for key, s in tally.failed.items()}
+        subjects = set(failed.values())
+        handled = sum(tally.handled for tally in self._tallies)
+        few = len(failed) < MIN_EVENTS or len(subjects) < MIN_SUBJECTS
+        if few or len(failed) <= handled:
+            return None
+        return (
+            f"{len(failed)} events about {len(subjects)} subjects failed in our own code, "
+            f"{handled} were handled"
+        )
+
+
+class Brake:
+    """Stops the consumer of one queue, and lets it go on."""
+
+    def __init__(self, queue: str, engine: AsyncEngine) -> None:
+        """Begin released; whether the queue is stopped is looked up before it is read."""
+        self.reason: str | None = None
+        self._queue = queue
+        self._engine = engine
+        self._window = Window()
+        self._gauge = metrics.CONSUMER_STOPPED.labels(queue)
+        self._trying = False
+        self._unwritten = False
+
+    def note(self, handled: int, failed: Mapping[Received, BaseException]) -> str | None:
+        """Take in what became of a batch; gives the reason to stop, or None.
+
+        ``failed`` are the events that failed, for whatever reason.
+        """
+        if not handled and not failed:
+            return None
+        ours = {
+            item.key: subject_of(item)
+            for item, error in failed.items()
+            if is_unexpected(error) and _is_new(item)
+        }
+        at = asyncio.get_running_loop().time()
+        reason = self._window.add(Tally(at, handled, ours))
+        if reason is None:
+            return None
+        classes = sorted({type(error).__name__ for error in failed.values()})
+        return f"{reason}: {', '.join(classes[:5])}"
+
+    async def engage(self, reason: str) -> None:
+        """Stop: remember the reason here at once, and in Postgres as soon as it takes it."""
+        log.critical("a queue is stopped", extra={"queue": self._queue, "reason": reason})
+        self.reason = reason
+        self._unwritten = True
+        self._gauge.set(1)
+        self._window.clear()
+
+    async def passed(self, handled: int) -> None:
+        """Go on for good, if other code was on trial and has handled events; raises ``Outage``."""
+        if self._trying and handled > 0:
+            self._trying = False
+            async with _outage_aside(), self._engine.begin() as tx:
+                await resume_queue(tx, self._queue)
+            log.warning("a stopped queue goes on", extra={"queue": self._queue})
+
+    async def hold(self, stop: asyncio.Event) -> None:
+        """Wait as long as the queue is stopped; raises ``Outage`` while nobody can know."""
+        while not stop.is_set() and not await self._may_go_on():
+            waiting = asyncio.ensure_future(stop.wait())
+            await asyncio.wait({waiting}, timeout=LOOK_SECONDS)
+            waiting.cancel()
+
+    async def _may_go_on(self) -> bool:
+        version = code_version()
+        async with _outage_aside(), self._engine.begin() as tx:
+            if self._unwritten and self.reason:
+                about = {"version": version, "worker": socket.gethostname()}
+                await stop_queue(tx, self._queue, reason=self.reason, **about)
+            found = await find_stop(tx, self._queue)
+        self._unwritten = False
+        if found is not None and found.version == version:
+            self.reason = found.reason
+            self._gauge.set(1)
+            return False
+        self._trying = found is not None
+        self.reason = None
+        self._gauge.set(0)
+        return True
+
+
+def is_unexpected(error: BaseException) -> bool:
+    """Tell whether our own code failed; what a handler said with a code is a verdict."""
+    return not isinstance(error, Failure) or error.code == UNEXPECTED
+
+
+def subject_of(item: Received) -> str:
+    """Name what an event is about: its subject, or its campaign, or itself."""
+    data = getattr(item.event, "data", None)
+    named = (
+        getattr(item.event, "subject", None)
+        or getattr(data, "campaign_id", None)
+        or getattr(data, "platform_campaign_id", None)
+    )
+    return str(named or item.key)
+
+
+def _is_new(item: Received) -> bool:
+    return item.delivery.attempt == 0 and item.delivery.replays == 0
+
+
+@asynccontextmanager
+async def _outage_aside() -> AsyncIterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        reason = f"nobody knows whether the queue is stopped: {type(error).__name__}"
+        raise Outage(reason) from error

@@ -1,0 +1,213 @@
+"""A dead letter on its way back: edited, checked, and sent to its own queue alone.
+
+What is done here is done in the caller's transaction. Of several letters each is judged for
+itself: what can be done is done, and the rest is named with its reason.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from pamqp.commands import Basic
+from sqlalchemy import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events import CATALOGUE, Event
+from events.envelope import new_id as make_id
+from events.envelope import now
+from infra.amqp import topology
+from infra.amqp.message import Message, fit, fit_text
+from infra.errors import Permanent
+from infra.messaging import outbox
+from infra.messaging.dead_letter_content import CannotChange, Changes, Content, changed, with_id
+from infra.messaging.delivery import KEY, REPLAYS, Delivery, receive
+from infra.messaging.ordering_key import COMMAND_QUEUE
+from infra.settings import Settings
+from infra.storage.campaigns import LastCommand
+from infra.storage.dead_letters import read_body, set_content, set_state
+from infra.storage.newer_commands import find_newer_change, say_newer
+
+BODIES_BYTES = 1024 * 1024  # of the bodies that go into the outbox at a time
+
+
+class Refused(Exception):
+    """It was not done, and why, in words for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """A letter that was left as it is, and why."""
+
+    letter: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How to replay: under a fresh id.
+
+    ``force``: also what the inbox may have forgotten, and over newer changes of a campaign.
+    """
+
+    new_id: bool = False
+    force: bool = False
+
+
+async def edit(
+    tx: AsyncConnection, head: RowMapping, changes: Changes, by: str, settings: Settings
+) -> str | None:
+    """Change an open letter; tells what is still wrong with it.
+
+    Raises ``Refused`` for a letter that is not open, ``CannotChange`` for a change that cannot
+    be made.
+    """
+    if head["state"] != "open":
+        raise Refused(f"{head['id']} is {head['state']}")
+    limit, size = settings.max_event_bytes, head["body_bytes"]
+    if size <= limit:
+        before = await _content(tx, head)
+    elif changes.fields:
+        raise CannotChange(
+            "changes", f"the body has {size} bytes, the limit is {limit}: give a whole body"
+        )
+    else:  # it stays in the database
+        before = Content(b"", head["properties"], head["routing_key"])
+    content = changed(before, changes, limit)
+    await set_content(
+        tx,
+        head["id"],
+        by,
+        routing_key=content.routing_key,
+        properties=content.properties,
+        body=content.body if changes.touch_body else None,
+    )
+    if content.truncated:
+        return "only the beginning of its body is kept: it needs a whole body"
+    if size > limit and changes.body is None:
+        return f"the body has {size} bytes, the limit is {limit}"
+    return _what_is_wrong(head["queue"], content, limit)
+
+
+async def send_again(
+    tx: AsyncConnection, heads: Sequence[RowMapping], by: str, settings: Settings, how: How
+) -> list[Objection]:
+    """Send letters to their own queues, once the transaction has committed.
+
+    Gives those that are not sent, with the reason. A few bodies are in memory at a time.
+    """
+    objections: list[Objection] = []
+    messages: list[Message] = []
+    for head in heads:
+        try:
+            messages.append(await _message_of(tx, head, settings, how))
+        except Refused as refused:
+            objections.append(Objection(head["id"], str(refused)))
+        if sum(len(message.body) for message in messages) > BODIES_BYTES:
+            await outbox.add(tx, messages)
+            messages = []
+    await outbox.add(tx, messages)
+    refused_ids = {objection.letter for objection in objections}
+    sent = [head["id"] for head in heads if head["id"] not in refused_ids]
+    await set_state(tx, sent, "replayed", by)
+    return objections
+
+
+async def _message_of(
+    tx: AsyncConnection, head: RowMapping, settings: Settings, how: How
+) -> Message:
+    oldest = None if how.force else now() - timedelta(days=settings.inbox_days)
+    if reason := _why_not(head, settings, oldest):
+        raise Refused(reason)
+    content = await _content(tx, head)
+    if not how.force and (change := await _newer_change(tx, head, content, settings)):
+        raise Refused(f"{head['id']}: {say_newer(change)} (force)")
+    try:
+        return replay_message(head, with_id(content, make_id()) if how.new_id else content)
+    except CannotChange as error:
+        raise Refused(f"{head['id']} cannot have a fresh id: {error.rule}") from error
+
+
+async def _newer_change(
+    tx: AsyncConnection, head: RowMapping, content: Content, settings: Settings
+) -> LastCommand | None:
+    """Find what a command would overrule; nothing for what would only die again."""
+    if head["queue"] != COMMAND_QUEUE:
+        return None
+    try:
+        event = _read_event(head["queue"], content, settings.max_event_bytes)
+    except Permanent:
+        return None
+    return await find_newer_change(tx, event, head["first_failed_at"])
+
+
+async def give_up(tx: AsyncConnection, heads: Sequence[RowMapping], by: str) -> list[Objection]:
+    """Give open letters up for good; they stay on file. Gives those that are not open."""
+    objections = [
+        Objection(head["id"], f"{head['id']} is {head['state']}")
+        for head in heads
+        if head["state"] != "open"
+    ]
+    await set_state(tx, [h["id"] for h in heads if h["state"] == "open"], "discarded", by)
+    return objections
+
+
+def replay_message(head: RowMapping, content: Content) -> Message:
+    """Make the message that brings a letter back to its queue.
+
+    Its attempts begin at 0 again; how often it was replayed is remembered.
+    """
+    kept, replays = content.properties, head["replays"] + 1
+    return Message(
+        exchange=topology.BACK,
+        routing_key=head["queue"],
+        body=content.body,
+        message_id=f"replay:{head['id']}:{replays}",
+        type=fit_text(kept["type"] or "") or None,
+        correlation_id=fit(kept["correlation_id"] or "") or None,
+        content_type=fit_text(kept["content_type"] or "application/octet-stream"),
+        headers={**content.headers, KEY: content.routing_key, REPLAYS: replays},
+    )
+
+
+def _why_not(head: RowMapping, settings: Settings, oldest: datetime | None) -> str | None:
+    """Tell why a letter cannot be replayed as it is, or None."""
+    name, size = head["id"], head["body_bytes"]
+    kept: Mapping[str, Any] = head["properties"]
+    if head["state"] != "open":
+        return f"{name} is {head['state']}"
+    if kept.get("body_truncated"):
+        return (
+            f"{name} has only the first {size} of {kept.get('body_length')} bytes of its body:"
+            " edit it first"
+        )
+    if size > settings.max_event_bytes:
+        return f"{name} has {size} bytes, the limit is {settings.max_event_bytes}: edit it first"
+    if oldest is not None and head["first_failed_at"] < oldest:
+        return f"{name} is older than the inbox remembers: it might take effect twice (force)"
+    return None
+
+
+def _what_is_wrong(queue: str, content: Content, limit: int) -> str | None:
+    """Tell why an edited letter would not be decoded, or None."""
+    try:
+        _read_event(queue, content, limit)
+    except Permanent as error:
+        return error.reason
+    return None
+
+
+def _read_event(queue: str, content: Content, limit: int) -> Event:
+    """Decode a letter as its queue's worker would; raises ``Permanent``."""
+    header = Basic.Properties(
+        content_type=fit_text(content.properties["content_type"] or "") or None,
+        headers={**content.headers, KEY: content.routing_key},
+    )
+    delivery = Delivery(0, queue, topology.BACK, queue, content.body, header, redelivered=False)
+    event: Event = receive(delivery, CATALOGUE, limit).event
+    return event
+
+
+async def _content(tx: AsyncConnection, head: RowMapping) -> Content:
+    return Content(await read_body(tx, head["id"]), head["properties"], head["routing_key"])

@@ -1,0 +1,146 @@
+"""What a verdict means on the wire: an answer, a wait in the ladder, a dead letter.
+
+Every message here is built afresh from the parts that we mean to keep.
+"""
+
+import socket
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+import orjson
+
+from infra.amqp import topology
+from infra.amqp.frame_encoder import MAX_BODY_BYTES
+from infra.amqp.message import Message, fit, fit_text
+from infra.messaging.delivery import (
+    ATTEMPT,
+    BODY_LENGTH,
+    BODY_SHA256,
+    FIRST_FAILED,
+    KEY,
+    MESSAGE_ID,
+    REPLAYS,
+    USER,
+    WAITED,
+    Delivery,
+)
+from infra.messaging.kept_headers import keep_headers
+from infra.messaging.retry_policy import Dead, Retry
+
+REASON = "x-adrelay-reason"
+ERROR_CLASS = "x-adrelay-error-class"
+PLACE = "x-adrelay-place"
+ATTEMPTS = "x-adrelay-attempts"
+LAST_FAILED = "x-adrelay-last-failed"
+WORKER = "x-adrelay-worker"
+LEFT_OUT = "x-adrelay-headers-left-out"  # how many headers were too many or too large
+UNDECODABLE = "x-adrelay-undecodable"  # headers whose text is not UTF-8, shown
+
+REPLY_TO = "amq.rabbitmq.reply-to."  # the only reply address we accept
+# The answer to a request that could not be handled; nobody has to wait for the deadline.
+BUSY = {
+    "status": 503,
+    "error": {"code": "SERVICE_UNAVAILABLE", "message": "try again in a moment"},
+}
+HEADER_PREFIX = "x-adrelay-"
+REASON_LENGTH = 2000  # characters
+
+
+def retry_message(delivery: Delivery, retry: Retry, at: datetime) -> Message:
+    """Send an event up the ladder; it comes back to its own queue alone."""
+    headers = _kept(delivery, at) | {ATTEMPT: retry.attempt, WAITED: retry.waited}
+    return _again(delivery, topology.retry_exchange(retry.tier), headers)
+
+
+def dead_message(delivery: Delivery, dead: Dead, place: str, at: datetime) -> Message:
+    """Send an event to its dead-letter queue, with the reason and the history of its failure."""
+    headers = _kept(delivery, at) | {
+        REASON: dead.reason[:REASON_LENGTH],
+        ERROR_CLASS: dead.error_class,
+        PLACE: place,
+        ATTEMPTS: dead.attempts,
+        LAST_FAILED: at.isoformat(),
+        WORKER: socket.gethostname(),
+    }
+    return _again(delivery, topology.DEAD, headers)
+
+
+def again_message(delivery: Delivery, queue: str, at: datetime) -> Message:
+    """Send an event straight to a queue alone, still its first publisher's."""
+    return _again(delivery, topology.BACK, _kept(delivery, at), queue)
+
+
+def reply_message(delivery: Delivery, answer: Mapping[str, Any]) -> Message | None:
+    """Answer a request over direct reply-to, or nothing where nobody asked for an answer.
+
+    ``mandatory`` is off: a mandatory publish to a direct reply-to address is returned as
+    unroutable although it is delivered.
+    """
+    address = delivery.properties.reply_to or ""
+    if not address.startswith(REPLY_TO):
+        return None
+    return Message(
+        exchange="",
+        routing_key=address,
+        body=orjson.dumps(answer),
+        message_id=fit(f"reply:{delivery.properties.message_id}"),
+        correlation_id=fit(delivery.properties.correlation_id or ""),
+        content_type="application/json",
+        persistent=False,
+        mandatory=False,
+    )
+
+
+def _again(
+    delivery: Delivery, exchange: str, headers: dict[str, Any], queue: str | None = None
+) -> Message:
+    properties = delivery.properties
+    return Message(
+        exchange=exchange,
+        routing_key=queue or delivery.queue,
+        body=delivery.body,
+        message_id=fit(delivery.message_id or _stable_id(delivery)),
+        type=fit_text(properties.message_type or "") or None,
+        correlation_id=fit(properties.correlation_id or "") or None,
+        content_type=fit_text(properties.content_type or "application/octet-stream"),
+        headers=headers,
+    )
+
+
+def reduced(message: Message) -> Message:
+    """Take off a message what its publisher wrote into the headers; ours are small."""
+    ours = {
+        name: value
+        for name, value in message.headers.items()
+        if name.startswith(HEADER_PREFIX) and isinstance(value, str | int)
+    }
+    return message._replace(headers=ours, body=message.body[:MAX_BODY_BYTES])
+
+
+def _stable_id(delivery: Delivery) -> str:
+    """Name a message that came without an id by what it says, the same each time."""
+    attributes = sorted(delivery.attributes.items())
+    return uuid5(NAMESPACE_URL, f"{delivery.key}{attributes}{delivery.body.hex()}").hex
+
+
+def _kept(delivery: Delivery, at: datetime) -> dict[str, Any]:
+    """Headers that stay: our own, the binary CloudEvents attributes, the trace."""
+    kept = keep_headers(delivery)
+    headers: dict[str, Any] = dict(kept.headers)
+    if kept.left_out:
+        headers[LEFT_OUT] = kept.left_out
+    if (whole := delivery.whole) is not None:
+        headers |= {BODY_LENGTH: whole.length, BODY_SHA256: whole.sha256}
+    if kept.undecodable:
+        headers[UNDECODABLE] = dict(kept.undecodable)
+    headers[KEY] = delivery.routing_key
+    if delivery.message_id:
+        headers[MESSAGE_ID] = delivery.message_id
+    headers[FIRST_FAILED] = (delivery.first_failed or at).isoformat()
+    if delivery.replays:
+        headers[REPLAYS] = delivery.replays
+    if delivery.user:
+        headers[USER] = delivery.user
+    return headers

@@ -1,0 +1,89 @@
+"""The policy: what becomes of an event whose attempt failed. A pure function.
+
+    Permanent                      -> dead now
+    Snooze(seconds)                -> the smallest tier that is long enough, free of charge
+    Transient or anything else     -> a tier further up the ladder each time, now and then
+                                      one rung more (jitter that only extends), until the
+                                      attempts or the seconds of waiting are used up -> dead
+
+Age is counted in the seconds of waiting that failures have cost. Time in a queue, in a
+pause or in a snooze is nobody's fault and does not count.
+"""
+
+from dataclasses import dataclass
+
+from infra.amqp import topology
+from infra.errors import Failure, Permanent, Snooze, Transient
+
+LADDER: tuple[str, ...] = tuple(topology.TIERS)
+JITTER = 0.25  # how many of the retries go one rung further
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits: failed attempts in all, and seconds of waiting in all."""
+
+    max_attempts: int = 10
+    max_waited: float = 4 * 3600
+
+
+DEFAULT = Policy()
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Wait in ``tier``; ``attempt`` and ``waited`` are what the message carries from now on."""
+
+    tier: str
+    attempt: int
+    waited: int
+    snoozed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Dead-letter it: the reason in words, the class of the error, the attempts it had."""
+
+    reason: str
+    error_class: str
+    attempts: int
+
+
+def decide(
+    error: BaseException, attempt: int, waited: int, dice: float, policy: Policy = DEFAULT
+) -> Retry | Dead:
+    """Decide about an event that has failed.
+
+    ``attempt`` counts its failed attempts before this one, ``waited`` the seconds they
+    cost, ``dice`` is a random number in [0, 1).
+    """
+    if isinstance(error, Snooze):
+        return Retry(_tier_of(error.seconds), attempt, waited, snoozed=True)
+    spent = attempt + 1
+    if isinstance(error, Permanent):
+        return Dead(error.reason, error.code, spent)
+    limit = policy.max_waited
+    if isinstance(error, Transient) and error.within is not None:
+        limit = error.within
+    if spent >= policy.max_attempts:
+        return Dead(f"{_words(error)} ({spent} attempts)", _class(error), spent)
+    rung = min(attempt + (dice < JITTER), len(LADDER) - 1)
+    # The last waits are as long as the limit still allows.
+    fitting = [tier for tier in LADDER[: rung + 1] if waited + topology.TIERS[tier] <= limit]
+    if not fitting:
+        return Dead(f"{_words(error)} (waited {waited} of {limit:.0f} s)", _class(error), spent)
+    tier = fitting[-1]
+    return Retry(tier, spent, waited + int(topology.TIERS[tier]))
+
+
+def _tier_of(seconds: float) -> str:
+    return next((tier for tier, wait in topology.TIERS.items() if wait >= seconds), LADDER[-1])
+
+
+def _class(error: BaseException) -> str:
+    return error.code if isinstance(error, Failure) else type(error).__name__
+
+
+def _words(error: BaseException) -> str:
+    # The text of an unexpected error may quote data or secrets; its type does not.
+    return error.reason if isinstance(error, Failure) else f"unexpected {type(error).__name__}"

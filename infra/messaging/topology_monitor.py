@@ -1,0 +1,90 @@
+"""The relay's look at the paths: every few seconds, over the management API."""
+
+import asyncio
+import logging
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.envelope import now
+from infra import metrics
+from infra.amqp import topology_check
+from infra.amqp.management_api import Management
+from infra.amqp.topology_check import Part, Routing
+from infra.errors import Outage
+from infra.resources import Resources
+from infra.settings import Settings
+
+INTERVAL = 10.0  # seconds
+LIMIT = 8.0  # seconds for the three questions of a look
+
+log = logging.getLogger(__name__)
+
+
+def vhost_of(settings: Settings) -> str:
+    """Tell the vhost in which Adrelay lives."""
+    url = settings.rabbitmq_url.get_secret_value().split()[0]
+    return unquote(urlsplit(url).path.removeprefix("/")) or "/"
+
+
+async def missing_parts(settings: Settings) -> list[Part] | None:
+    """Ask the broker which parts of the topology are missing; None without a management API.
+
+    Raises ``Outage`` when it does not answer, or not what was asked for.
+    """
+    if settings.rabbitmq_management_url is None:
+        return None
+    management = Management(settings.rabbitmq_management_url.get_secret_value())
+    try:
+        async with asyncio.timeout(LIMIT):
+            lists = await asyncio.to_thread(management.topology, vhost_of(settings), LIMIT)
+        return topology_check.missing_parts(topology_check.present(*lists))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Outage(f"the management API does not tell the topology: {error}") from error
+
+
+async def look(settings: Settings, engine: AsyncEngine) -> Routing | None:
+    """Compare once and note the outcome; None without a management API.
+
+    Raises ``Outage``, or what SQLAlchemy raises.
+    """
+    at = now()
+    missing = await missing_parts(settings)
+    if missing is None:
+        return None
+    async with engine.begin() as tx:
+        return await topology_check.record(tx, missing, at)
+
+
+async def watch_routing(resources: Resources, stop: asyncio.Event) -> None:
+    """Look until ``stop`` is set; say what is missing, and when all is whole again."""
+    settings, was = resources.settings, Routing()
+    while not stop.is_set():
+        try:
+            found = await look(settings, resources.engine)
+        except (Outage, SQLAlchemyError, OSError) as error:
+            log.warning("the paths are not known", extra={"reason": str(error)[:500]})
+            found = None
+        if found is not None:
+            _tell(was, found)
+            was = found
+        waiting = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({waiting}, timeout=INTERVAL)
+        waiting.cancel()
+
+
+def _tell(was: Routing, found: Routing) -> None:
+    for path in topology_check.PATHS:
+        metrics.PATH_BROKEN.labels(path).set(path in found.broken)
+    metrics.PATHS_TO_RECOVER.set(len(found.lost_paths))
+    if found.checked_at is not None:
+        metrics.ROUTING_CHECKED.set(found.checked_at.timestamp())
+    if found.whole_at is not None:
+        metrics.ROUTING_WHOLE.set(found.whole_at.timestamp())
+    if found.missing != was.missing:
+        if found.missing:
+            reason = f"missing, or not as declared: {'; '.join(found.missing)}"
+            log.error("paths are broken: run the release step", extra={"reason": reason})
+        else:
+            log.warning("every path is whole again")

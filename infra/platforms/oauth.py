@@ -1,0 +1,143 @@
+"""The consent of account owners: where to ask for it, and what it is worth (RFC 6749).
+
+    authorize_url                      the owner's browser goes there, and comes back with a code
+    exchange    code -> tokens         once; the code is bound to us by its PKCE verifier (RFC 7636)
+    refresh     refresh token -> tokens
+    revoke      a token                and with it all that came of the consent (RFC 7009)
+
+Redirects are not followed and answers are bounded, as everywhere (``infra.http.client``).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from aiohttp import ClientSession
+from pydantic import ValidationError
+
+from infra.http.client import Answer, Call, NoAnswer, fetch, open_session, retry_after
+from infra.platforms.base import Dialect, printable
+from infra.platforms.transport import Account
+from infra.security.base64url import text_of
+from infra.settings import Settings
+from schemas.oauth import Grant, TokenError
+from schemas.types import Platform
+
+CALLBACK = "/api/v1/platforms/{platform}/callback"
+AT_ONCE = 4  # exchanges at a time, so that a slow platform holds up no login
+# Refusals that speak of the owner's consent; all others speak of us (RFC 6749, section 5.2).
+CONSENT_IS_OVER = "invalid_grant"
+
+
+class GrantRefused(Exception):
+    """The platform refuses; ``code`` is RFC 6749's, ``message`` the platform's words."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Keep code and words, printable and short."""
+        self.code = printable(code)[:100]
+        self.message = printable(message)[:300]
+        super().__init__(f"{self.code}: {self.message}")
+
+    @property
+    def ends_consent(self) -> bool:
+        """Whether code or token are spent, expired or revoked: the owner has to consent anew."""
+        return self.code == CONSENT_IS_OVER
+
+
+class Grants:
+    """The token endpoint of one platform, for the accounts of others. Belongs to one loop."""
+
+    def __init__(self, dialect: Dialect, account: Account, session: ClientSession) -> None:
+        """Make a client; nothing is sent yet."""
+        self._dialect = dialect
+        self._account = account
+        self._session = session
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def exchange(self, code: str, verifier: str, redirect_uri: str) -> Grant:
+        """Turn a code into tokens. Raises ``GrantRefused`` and ``NoAnswer``."""
+        asked = {"code": code, "code_verifier": verifier, "redirect_uri": redirect_uri}
+        if self._slots.locked():
+            raise NoAnswer("too many are being connected at this moment")
+        async with self._slots:
+            return await self._ask({"grant_type": "authorization_code", **asked})
+
+    async def refresh(self, refresh_token: str) -> Grant:
+        """Turn a refresh token into new tokens. Raises ``GrantRefused`` and ``NoAnswer``."""
+        return await self._ask({"grant_type": "refresh_token", "refresh_token": refresh_token})
+
+    async def revoke(self, token: str) -> None:
+        """Revoke a token; one that the platform does not know is revoked.
+
+        Raises ``GrantRefused`` and ``NoAnswer``.
+        """
+        secret = self._account.client_secret.get_secret_value()
+        await self._send(self._dialect.revocation(self._account.client_id, secret, token))
+
+    async def _ask(self, grant: Mapping[str, str]) -> Grant:
+        secret = self._account.client_secret.get_secret_value()
+        answer = await self._send(self._dialect.token(self._account.client_id, secret, grant))
+        try:
+            return Grant.model_validate_json(answer.body)
+        except ValidationError:
+            raise NoAnswer("the answer is malformed") from None
+
+    async def _send(self, call: Call) -> Answer:
+        answer = await fetch(self._session, self._account.url, call)
+        if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            return answer
+        # A refusal that asks to come again is none.
+        asked = retry_after(answer.headers, datetime.now(UTC)) is not None
+        if answer.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED) and not asked:
+            try:
+                error = TokenError.model_validate_json(answer.body)
+            except ValidationError:
+                raise NoAnswer(f"HTTP {answer.status}") from None
+            raise GrantRefused(error.error, error.error_description or "")
+        raise NoAnswer(f"HTTP {answer.status}")
+
+
+def authorize_url(
+    settings: Settings, platform: str, dialect: Dialect, *, state: str, verifier: str
+) -> str:
+    """Say where an owner's browser has to go (RFC 6749, section 4.1.1; PKCE with S256)."""
+    url, client_id, _ = settings.account_of(platform)
+    given: str = getattr(settings, f"{platform}_authorize_url")
+    query = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": redirect_uri(settings, platform),
+        "scope": " ".join(dialect.SCOPES),
+        "state": state,
+        "code_challenge": challenge_of(verifier),
+        "code_challenge_method": "S256",
+        **dialect.CONSENT,
+    }
+    place = given or url.rstrip("/") + dialect.AUTHORIZE_PATH
+    return f"{place}{'&' if '?' in place else '?'}{urlencode(query)}"
+
+
+def redirect_uri(settings: Settings, platform: str) -> str:
+    """Say where the platform sends the browser back to; registered there, letter by letter."""
+    return settings.public_url.rstrip("/") + CALLBACK.format(platform=platform)
+
+
+def challenge_of(verifier: str) -> str:
+    """Hash a PKCE verifier (RFC 7636, section 4.2)."""
+    return text_of(sha256(verifier.encode()).digest())
+
+
+@asynccontextmanager
+async def open_grants(
+    settings: Settings, platforms: Mapping[Platform, Dialect]
+) -> AsyncIterator[Mapping[Platform, Grants]]:
+    """Make a client for every platform; nothing is connected before the first call."""
+    async with open_session(settings.platform_timeout) as session:
+        yield {
+            name: Grants(dialect, Account(*settings.account_of(name)), session)
+            for name, dialect in platforms.items()
+        }

@@ -1,0 +1,55 @@
+"""How often is too often: every rate limit as a setting, ``1000/15 minutes`` or empty for none.
+
+What each of them counts, and for whom, is in ``infra.ratelimit.limiter`` and
+``workers.ingress.http.rate_limits``.
+"""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings
+
+RATE = re.compile(r"[1-9]\d{0,11}/([1-9]\d{0,5} )?(second|minute|hour|day)s?")
+
+
+def _checked(text: str) -> str:
+    if text and not RATE.fullmatch(text):
+        raise ValueError("must be like 1000/15 minutes (second, minute, hour, day), or empty")
+    return text
+
+
+Rate = Annotated[str, AfterValidator(_checked)]
+
+
+class RateSettings(BaseSettings):
+    """The part of the settings that says how much is allowed; an empty one switches off."""
+
+    limit_api: Rate = Field(
+        default="1000/15 minutes", description="Requests of an account, or else of an address"
+    )
+    limit_registration: Rate = Field(default="20/hour", description="Registrations of an address")
+    limit_login: Rate = Field(
+        default="5/15 minutes", description="Failed logins by address and e-mail together"
+    )
+    limit_login_address: Rate = Field(
+        default="50/15 minutes", description="Failed logins by address, whatever the e-mail"
+    )
+    limit_refresh: Rate = Field(
+        default="100/15 minutes", description="Refresh tokens of an address that were not valid"
+    )
+    limit_password: Rate = Field(
+        default="5/15 minutes", description="Wrong current passwords in an account's changes"
+    )
+    limit_webhook_requests: Rate = Field(
+        default="5000/second", description="Genuine webhooks of a source, for each process"
+    )
+    limit_webhook_bytes: Rate = Field(
+        default="50000000/second", description="Bytes of these, for each process"
+    )
+    limit_event_requests: Rate = Field(
+        default="5000/second", description="POST /api/v1/events of an API key, for each process"
+    )
+    limit_event_bytes: Rate = Field(
+        default="50000000/second", description="Bytes of these, for each process"
+    )

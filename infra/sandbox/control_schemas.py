@@ -1,0 +1,51 @@
+"""What the control API is asked for."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from infra.sandbox.campaigns import Figures, today
+from schemas.campaigns import ReportedStatus
+from schemas.types import Count, Frozen
+
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+
+
+class NewPace(Frozen):
+    """Seconds between rounds; what is absent stays."""
+
+    metrics_seconds: Seconds | None = None
+    status_seconds: Seconds | None = None
+
+
+class Totals(Frozen):
+    """Totals of a day; ``spend`` in currency units, ``date`` today (UTC) if absent."""
+
+    date: str = Field(default_factory=today, max_length=40)
+    impressions: Count
+    clicks: Count
+    conversions: Count
+    spend: Annotated[float, Field(ge=0, le=999_999_999)]
+
+    def figures(self) -> Figures:
+        """Give them as the sandbox keeps them."""
+        counts = (self.impressions, self.clicks, self.conversions)
+        return Figures(self.date, *counts, round(self.spend * 1_000_000))
+
+
+class Order(Frozen):
+    """One webhook, sent ``times`` over under one id.
+
+    ``status`` and ``metrics`` tell what the platform holds if they are not told what to say
+    (and may speak of campaigns that it does not hold); a genuine ``status`` is one that the
+    platform has from now on; ``raw`` sends ``body`` as it is.
+    """
+
+    kind: Literal["status", "metrics", "raw"]
+    campaign_id: Annotated[str, Field(max_length=200)] = ""
+    status: ReportedStatus | None = None
+    figures: Totals | None = None
+    body: Annotated[str, Field(max_length=100_000)] = ""
+    id: Annotated[str, Field(min_length=1, max_length=180)] | None = None
+    times: Annotated[int, Field(ge=1, le=1000)] = 1
+    bad_signature: bool = False

@@ -1,0 +1,205 @@
+"""One platform at play: it answers calls in its own words, with the faults it was given.
+
+The order of a call: latency, outage, token, rate limit, error, idempotency key, the act
+itself, and after it a lost connection or nonsense. Between the look at the idempotency key
+and the act nothing is awaited, so a key acts once however many calls carry it at a time.
+"""
+
+import asyncio
+import hmac
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from aiohttp import web
+from pydantic import SecretStr
+
+from infra.sandbox import token_endpoint
+from infra.sandbox.actions import Unmet, act
+from infra.sandbox.campaigns import Campaign
+from infra.sandbox.dialect import Action, Tongue
+from infra.sandbox.fault_injection import MALFORMED, Faults
+from infra.sandbox.state import Book, Reply
+
+BEGAN: web.RequestKey[datetime] = web.RequestKey("began", datetime)
+OURS = "client_credentials"
+
+
+@dataclass(slots=True)
+class Player:
+    """A platform's words, memory and misbehaviour; ``client`` is the one it knows."""
+
+    name: str
+    tongue: Tongue
+    client: tuple[str, SecretStr]
+    book: Book
+    faults: Faults = field(default_factory=Faults)
+    chance: random.Random = field(default_factory=random.Random)
+    window: tuple[float, int] = (0.0, 0)
+
+    def routes(self) -> list[web.RouteDef]:
+        """List what this platform answers, below its own prefix."""
+        paths = [
+            (method, path.replace("{id}", "{id:[A-Za-z0-9_-]+}"), action)
+            for method, path, action in self.tongue.ROUTES
+        ]
+        return [
+            web.post(f"/{self.name}{self.tongue.TOKEN_PATH}", self.on_token),
+            web.post(f"/{self.name}{self.tongue.REVOKE_PATH}", self.on_revoke),
+            *(web.route(method, f"/{self.name}{path}", self._on(a)) for method, path, a in paths),
+        ]
+
+    async def on_token(self, request: web.Request) -> web.StreamResponse:
+        """Answer a grant of any kind (RFC 6749 section 4)."""
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        await asyncio.sleep(self.faults.latency_ms / 1000)
+        if self.faults.outage:
+            return self._reply(self._stopped(503, "UNAVAILABLE", "down for a while"))
+        if form.get("grant_type") not in (OURS, *token_endpoint.GRANTS):
+            return self._reply(Reply(400, {"error": "unsupported_grant_type"}))
+        if not self.knows(request, form):
+            return self._reply(Reply(401, {"error": "invalid_client"}))
+        if form["grant_type"] in token_endpoint.GRANTS:
+            return self._reply(token_endpoint.grant(self.book.consents, self.faults, form))
+        seconds = self.faults.token_seconds
+        kind = {"token_type": "Bearer", "expires_in": seconds}
+        return self._reply(Reply(200, {"access_token": self.book.issue_token(seconds), **kind}))
+
+    async def on_revoke(self, request: web.Request) -> web.StreamResponse:
+        """End a consent by one of its tokens (RFC 7009)."""
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        await asyncio.sleep(self.faults.latency_ms / 1000)
+        if self.faults.outage:
+            return self._reply(self._stopped(503, "UNAVAILABLE", "down for a while"))
+        if not self.knows(request, form):
+            return self._reply(Reply(401, {"error": "invalid_client"}))
+        self.book.consents.revoke(form.get("token", ""))
+        return self._reply(Reply(200, {}))
+
+    def knows(self, request: web.Request, form: Mapping[str, str]) -> bool:
+        """Tell whether our client has authenticated itself."""
+        client_id, secret = self.tongue.credentials(request.headers, form)
+        good = hmac.compare_digest(
+            secret.encode(errors="surrogatepass"), self.client[1].get_secret_value().encode()
+        )
+        return not self.faults.refuse_credentials and client_id == self.client[0] and good
+
+    def _on(self, action: Action) -> Any:  # noqa: ANN401 - aiohttp's handler type
+        async def handle(request: web.Request) -> web.StreamResponse:
+            request[BEGAN] = datetime.now(UTC)
+            body = await request.read()
+            await asyncio.sleep(self.faults.latency_ms / 1000)
+            patience = self.faults.retry_after
+            reply = self._refuse(request)
+            if reply is not None:
+                self._note(action, request, reply, "stopped")
+                return self._reply(reply, patience)
+            return self._spoil(request, self._reply(self._answer(action, request, body)))
+
+        return handle
+
+    def _refuse(self, request: web.Request) -> Reply | None:
+        """Decide whether a call is answered before anything is done."""
+        if self.faults.outage:
+            return self._stopped(503, "UNAVAILABLE", "down for a while")
+        if not self.book.accepts_token(_token_of(request)):
+            return self._fault(401, "UNAUTHENTICATED", "no token that is valid")
+        if self.faults.come_again is not None:
+            return self._stopped(self.faults.come_again, "LATER", "come again")
+        if self._is_over_limit():
+            return self._stopped(429, "RESOURCE_EXHAUSTED", "too many calls")
+        if self.chance.random() < self.faults.error_rate:
+            return self._stopped(500, "INTERNAL", "something broke")
+        return None
+
+    def _answer(self, action: Action, request: web.Request, body: bytes) -> Reply:
+        """Act, or repeat what was answered to the same key before."""
+        key = None if action == "status" else self.tongue.key_of(request.headers, request.query)
+        scope = f"{request.method} {request.path} {key}"
+        replayed = self.book.answer_to(scope) if key else None
+        if replayed is not None:
+            self._note(action, request, replayed, "replayed")
+            return replayed
+        named = request.match_info.get("id")
+        try:
+            campaign = act(action, self.tongue, self.book, self.faults, named, key, body)
+        except Unmet as unmet:
+            reply = self._fault(unmet.status, unmet.code, unmet.message)
+            self._note(action, request, reply, "refused")
+            return reply
+        reply = Reply(201 if action == "create" else 200, self.tongue.campaign(campaign))
+        if key and action != "delete":
+            self.book.remember(scope, campaign.id, reply)
+        self._note(action, request, reply, "done", campaign)
+        return reply
+
+    def _spoil(self, request: web.Request, response: web.Response) -> web.Response:
+        """Lose an answer or turn it into nonsense, after the act."""
+        if self.chance.random() < self.faults.lost_rate and request.transport is not None:
+            self._count_hit()
+            request.transport.abort()
+        elif self.chance.random() < self.faults.malformed:
+            self._count_hit()
+            nonsense = self.chance.choice(MALFORMED)
+            return web.Response(body=nonsense, content_type="application/json")
+        return response
+
+    def _is_over_limit(self) -> bool:
+        limit = self.faults.rate_limit
+        if limit is None:
+            return False
+        began, calls = self.window
+        now = time.monotonic()
+        self.window = (began, calls + 1) if now - began < 1 else (now, 1)
+        return self.window[1] > limit
+
+    def _stopped(self, status: int, code: str, message: str) -> Reply:
+        self._count_hit()
+        return self._fault(status, code, message)
+
+    def _count_hit(self) -> None:
+        times = self.faults.times
+        if times is not None:
+            rest = self.faults.model_copy(update={"times": times - 1})
+            self.faults = rest if times > 1 else Faults()
+
+    def _fault(self, status: int, code: str, message: str) -> Reply:
+        return Reply(status, self.tongue.fault(status, code, message))
+
+    def _reply(self, reply: Reply, patience: int = 1) -> web.Response:
+        response = web.Response(
+            body=orjson.dumps(reply.value), status=reply.status, content_type="application/json"
+        )
+        if reply.status in (HTTPStatus.TOO_MANY_REQUESTS, self.faults.come_again):
+            response.headers["Retry-After"] = str(patience)
+        return response
+
+    def _note(
+        self,
+        action: Action,
+        request: web.Request,
+        reply: Reply,
+        outcome: str,
+        campaign: Campaign | None = None,
+    ) -> None:
+        self.book.note(
+            began=request[BEGAN],
+            action=action,
+            status=reply.status,
+            outcome=outcome,
+            campaign_id=campaign.id if campaign else request.match_info.get("id"),
+            reference=campaign and campaign.wished.reference,
+            version=campaign and campaign.wished.version,
+            key=self.tongue.key_of(request.headers, request.query),
+            account=self.book.consents.owner_of(_token_of(request)),
+        )
+
+
+def _token_of(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token if scheme == "Bearer" else ""

@@ -1,0 +1,93 @@
+"""What happens at the platforms of itself: figures grow, seeded campaigns change their status.
+
+A round takes a hundred campaigns of each platform at most and goes on with the next ones in
+the next round, so that many campaigns do not mean a flood of webhooks.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from infra.sandbox.campaigns import Campaign
+from infra.sandbox.dialect import metrics_news, status_news
+from infra.sandbox.platform_api import Player
+from infra.sandbox.webhook_sender import Post
+
+ROUND = 100
+
+
+@dataclass(slots=True)
+class Pace:
+    """Seconds between two rounds; 0 means never. Changed while the sandbox runs."""
+
+    metrics_seconds: float
+    status_seconds: float
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def set(self, metrics_seconds: float | None, status_seconds: float | None) -> None:
+        """Change the pace, at once; None leaves it."""
+        if metrics_seconds is not None:
+            self.metrics_seconds = metrics_seconds
+        if status_seconds is not None:
+            self.status_seconds = status_seconds
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    async def wait_for_metrics(self) -> None:
+        """Wait until the next round of figures is due."""
+        await self._wait("metrics_seconds")
+
+    async def wait_for_status(self) -> None:
+        """Wait until the next change of a status is due."""
+        await self._wait("status_seconds")
+
+    async def _wait(self, name: str) -> None:
+        while True:
+            changed = self.changed
+            seconds: float = getattr(self, name)
+            try:
+                async with asyncio.timeout(seconds or None):
+                    await changed.wait()
+            except TimeoutError:
+                return
+
+
+@dataclass(slots=True)
+class Life:
+    """The life of one platform."""
+
+    player: Player
+    post: Post
+    pace: Pace
+    chance: random.Random = field(default_factory=random.Random)
+    next: int = 0
+
+    async def grow(self) -> None:
+        """Report growing figures for ever."""
+        while True:
+            await self.pace.wait_for_metrics()
+            active = [c for c in self._some() if c.status == "active"]
+            for campaign in active:
+                campaign.grow(self.chance)
+            self.post.drop_in([metrics_news(c.id, c.figures) for c in active])
+
+    async def change(self) -> None:
+        """Pause and resume seeded campaigns for ever."""
+        while True:
+            await self.pace.wait_for_status()
+            seeded = [c for c in self.player.book.campaigns.values() if c.is_seeded]
+            if seeded:
+                self._flip(self.chance.choice(seeded))
+
+    def _some(self) -> list[Campaign]:
+        campaigns = list(self.player.book.campaigns.values())
+        begin = self.next if self.next < len(campaigns) else 0
+        self.next = begin + ROUND
+        return campaigns[begin : begin + ROUND]
+
+    def _flip(self, campaign: Campaign) -> None:
+        campaign.status = "paused" if campaign.status == "active" else "active"
+        state = self.player.tongue.STATES[campaign.status]
+        moment = datetime.now(UTC).isoformat()
+        self.post.drop_in([status_news(campaign.id, state, moment)])

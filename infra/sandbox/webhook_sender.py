@@ -1,0 +1,136 @@
+"""How a platform sends its webhooks: signed, repeated under one id until they are taken.
+
+Four letters are under way at a time. What is not answered with 2xx is tried again, with a
+growing wait or after the time that Retry-After asks for, eight times in about a minute; the
+id stays, while time and signature are of the attempt. What waits is bounded: when there is
+no more room the oldest makes way. Both losses are counted and logged, never silent.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from aiohttp import ClientSession
+
+from infra.backoff import Backoff
+from infra.http.client import Answer, Call, NoAnswer, fetch, retry_after
+from infra.sandbox.dialect import Tongue
+
+log = logging.getLogger(__name__)
+
+CARRIERS = 4
+ROOM = 2_000
+ATTEMPTS = 8
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One webhook: its id and its body as it is signed and sent."""
+
+    delivery: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the letters."""
+
+    delivered: int = 0
+    retried: int = 0
+    given_up: int = 0
+    dropped: int = 0
+    last_status: int | None = None
+
+
+@dataclass(slots=True)
+class Post:
+    """A platform's post office; ``secrets`` sign, the newest first; waits are in seconds."""
+
+    name: str
+    tongue: Tongue
+    secrets: Sequence[str]
+    url: str
+    session: ClientSession
+    attempts: int = ATTEMPTS
+    first_wait: float = FIRST_WAIT
+    tally: Tally = field(default_factory=Tally)
+    waiting: asyncio.Queue[Letter] = field(default_factory=lambda: asyncio.Queue(ROOM))
+
+    def letters(self, news: Sequence[dict[str, Any]], delivery: str | None = None) -> list[Letter]:
+        """Pack news as the platform does; only the first letter can be given an id."""
+        size = self.tongue.BUNDLE
+        packs = [news[at : at + size] for at in range(0, len(news), size)]
+        ids = [delivery or f"msg_{uuid4().hex}", *(f"msg_{uuid4().hex}" for _ in packs[1:])]
+        return [
+            Letter(name, orjson.dumps(self.tongue.body(name, pack)))
+            for name, pack in zip(ids, packs, strict=True)
+        ]
+
+    def can_sign(self) -> bool:
+        """Tell whether there is a secret to sign with."""
+        try:
+            self.tongue.sign(self.secrets, "probe", 1, b"")
+        except ValueError:
+            return False
+        return True
+
+    def drop_in(self, news: Sequence[dict[str, Any]]) -> None:
+        """Send news in the background, if they can be signed at all."""
+        for letter in self.letters(news) if news and self.can_sign() else ():
+            if self.waiting.full():
+                self.waiting.get_nowait()
+                self.tally.dropped += 1
+            self.waiting.put_nowait(letter)
+
+    async def send(self, letter: Letter, *, forged: bool = False) -> Answer:
+        """Make one attempt; ``forged`` signs another body. Raises ``NoAnswer``."""
+        signed = letter.body + b" " if forged else letter.body
+        headers = self.tongue.sign(self.secrets, letter.delivery, int(time.time()), signed)
+        kind = {"Content-Type": "application/json"}
+        call = Call("POST", f"/webhooks/{self.name}", letter.body, {**kind, **headers})
+        answer = await fetch(self.session, self.url, call)
+        self.tally.last_status = answer.status
+        return answer
+
+    async def run(self) -> None:
+        """Carry letters for ever."""
+        async with asyncio.TaskGroup() as carriers:
+            for _ in range(CARRIERS):
+                carriers.create_task(self._carry())
+
+    async def _carry(self) -> None:
+        while True:
+            letter = await self.waiting.get()
+            if await self._deliver(letter):
+                self.tally.delivered += 1
+            else:
+                self.tally.given_up += 1
+                log.warning("A webhook was not taken", extra={"platform": self.name})
+
+    async def _deliver(self, letter: Letter) -> bool:
+        backoff = Backoff(first=self.first_wait, longest=LONGEST_WAIT)
+        for attempt in range(self.attempts):
+            if attempt:
+                self.tally.retried += 1
+            wait = backoff.step()
+            try:
+                answer = await self.send(letter)
+            except NoAnswer:
+                pass
+            else:
+                if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+                    return True
+                asked = retry_after(answer.headers, datetime.now(UTC))
+                wait = min(max(wait, asked or 0), LONGEST_WAIT)
+            if attempt < self.attempts - 1:
+                await asyncio.sleep(wait)
+        return False

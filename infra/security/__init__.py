@@ -1,0 +1,1 @@
+"""Tokens, keys, passwords, encryption and signatures."""

@@ -1,0 +1,174 @@
+"""Access tokens: JWTs that the auth worker signs and everybody else verifies with public keys.
+
+RFC 9068 (``typ: at+jwt``) under the rules of RFC 8725: one algorithm (EdDSA over Ed25519),
+which no token can choose; ``kid`` is only a name by which one of our own keys is found; a
+header that carries a key or points to one is refused; every claim is required and checked.
+The ``kid`` is the key's RFC 7638 thumbprint, so it needs no bookkeeping: list a new public
+key first, sign with it later, and drop the old one when its last token has expired
+(``python -m infra.commands.rotate_keys rotate``; ``infra.security.key_rotation``).
+"""
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, get_args
+from uuid import UUID, uuid4
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from infra import metrics
+from infra.security.base64url import KeyPair, key_of, text_of
+from infra.settings import Settings
+from schemas.scopes import KNOWN, scope_of
+from schemas.users import Role, User
+
+ALGORITHM = "EdDSA"
+TYPE = "at+jwt"
+HEADER = {"alg", "kid", "typ"}
+REQUIRED = ["exp", "iat", "nbf", "aud", "iss", "sub", "jti", "scope"]
+ROLES: tuple[Role, ...] = get_args(Role)
+LEEWAY = 5  # seconds that two clocks of ours may differ
+MAX_LENGTH = 2048  # ours have about 650 characters
+COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+JWKS_SECONDS = 300  # others may keep our public keys for so long
+REMEMBERED = 4096  # verified tokens; a client shows the same one for its whole life
+
+
+class InvalidToken(Exception):
+    """A token that is none of ours, is altered, or is not valid now; never quotes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who stands behind a verified access token, in which session, and what for."""
+
+    user_id: UUID
+    role: Role
+    session_id: str
+    scopes: frozenset[str]
+
+
+def make_keys() -> KeyPair:
+    """Make a signing key (Ed25519 seed) and its public key, as the settings want them."""
+    private = Ed25519PrivateKey.generate()
+    return KeyPair(
+        text_of(private.private_bytes_raw()), text_of(private.public_key().public_bytes_raw())
+    )
+
+
+def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
+    """Write a public key as a JWK (RFC 8037); its ``kid`` is its RFC 7638 thumbprint."""
+    members = {"crv": "Ed25519", "kty": "OKP", "x": text_of(key.public_bytes_raw())}
+    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
+    kid = text_of(sha256(canonical.encode()).digest())
+    return {**members, "kid": kid, "alg": ALGORITHM, "use": "sig"}
+
+
+class Signer:
+    """Signs access tokens; only the auth worker holds the private key.
+
+    Of several keys the first one signs; the next waits for its turn. Raises ``ValueError``
+    when ``TOKEN_SIGNING_KEY`` is missing or malformed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the private key; ``public`` is its public key (base64url)."""
+        secret = settings.token_signing_key
+        texts = (secret.get_secret_value() if secret else "").split() or [""]
+        seed, *_ = [key_of(text, "TOKEN_SIGNING_KEY") for text in texts]
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self._header = {"kid": public_jwk(self._key.public_key())["kid"], "typ": TYPE}
+        self._settings = settings
+        self.public = text_of(self._key.public_key().public_bytes_raw())
+
+    def sign(self, user: User, session_id: str) -> str:
+        """Write an access token for ``user``; it lives ``access_token_seconds``."""
+        now = int(time.time())
+        claims = {
+            "iss": self._settings.issuer,
+            "aud": self._settings.audience,
+            "sub": str(user.id),
+            "role": user.role,
+            "scope": scope_of(user.role),
+            "sid": session_id,
+            "iat": now,
+            "nbf": now,
+            "exp": now + self._settings.access_token_seconds,
+            "jti": uuid4().hex,
+        }
+        return jwt.encode(claims, self._key, ALGORITHM, headers=self._header)
+
+
+class Verifier:
+    """Verifies access tokens with the public keys of the settings, without asking anybody."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the public keys; raises ``ValueError`` for a malformed one."""
+        raw = [key_of(text, "TOKEN_VERIFY_KEYS") for text in settings.token_verify_keys]
+        keys = [Ed25519PublicKey.from_public_bytes(one) for one in raw]
+        self._jwks = {jwk["kid"]: jwk for jwk in map(public_jwk, keys)}
+        self._keys = {public_jwk(key)["kid"]: key for key in keys}
+        self._settings = settings
+        self._remembered = lru_cache(REMEMBERED)(self._read)
+
+    def jwks(self) -> dict[str, Any]:
+        """Write the public keys as a JWK set (RFC 7517, section 5)."""
+        return {"keys": list(self._jwks.values())}
+
+    def verify(self, token: str) -> Principal:
+        """Tell who holds a token; raises ``InvalidToken`` unless all of it is in order."""
+        if len(token) > MAX_LENGTH or not COMPACT.fullmatch(token):
+            raise InvalidToken("not a compact JWT")
+        principal, expires_at = self._remembered(token)
+        if time.time() >= expires_at + LEEWAY:
+            raise InvalidToken("the token has expired")
+        return principal
+
+    @metrics.TOKEN_SECONDS.time()
+    def _read(self, token: str) -> tuple[Principal, int]:
+        try:
+            key = self._key_of(jwt.get_unverified_header(token))
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=self._settings.audience,
+                issuer=self._settings.issuer,
+                leeway=LEEWAY,
+                options={"require": REQUIRED, "strict_aud": True},
+            )
+        except jwt.PyJWTError as error:
+            raise InvalidToken(f"refused: {type(error).__name__}") from None
+        return _principal_of(claims), int(claims["exp"])
+
+    def _key_of(self, header: Mapping[str, Any]) -> Ed25519PublicKey:
+        """Find the key of a header that has exactly our three fields (RFC 8725, 3.1 and 3.10)."""
+        if header.keys() != HEADER or (header["alg"], header["typ"]) != (ALGORITHM, TYPE):
+            raise InvalidToken("the header is not that of an access token of ours")
+        key = self._keys.get(header["kid"])
+        if key is None:
+            raise InvalidToken("the kid names no key of ours")
+        return key
+
+
+def public_of(private: str) -> str:
+    """Give the public key (base64url) of a seed; raises ``ValueError`` for a malformed one."""
+    key = Ed25519PrivateKey.from_private_bytes(key_of(private, "TOKEN_SIGNING_KEY"))
+    return text_of(key.public_key().public_bytes_raw())
+
+
+def _principal_of(claims: Mapping[str, Any]) -> Principal:
+    role, session_id, scope = claims.get("role"), claims.get("sid"), claims["scope"]
+    if role not in ROLES or not isinstance(session_id, str) or not session_id:
+        raise InvalidToken("role or session is missing")
+    if not isinstance(scope, str) or not KNOWN.issuperset(scope.split(" ")):
+        raise InvalidToken("the scope is none that we give")
+    try:
+        return Principal(UUID(claims["sub"]), role, session_id, frozenset(scope.split(" ")))
+    except ValueError:
+        raise InvalidToken("the subject is no account") from None

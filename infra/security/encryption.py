@@ -1,0 +1,67 @@
+"""Secrets at rest: encrypted in the database, with keys that only some processes hold.
+
+AES-256-GCM (NIST SP 800-38D) under a fresh nonce of 96 bits for each text. What a text is
+about is authenticated with it, so that a sealed text that is moved to another row does not
+open. The id of the key, a hash of it, stands beside the text: to change the key, put a new
+one first in ``VAULT_KEYS``; what the old one has sealed is sealed anew when the auth worker
+comes across it (``infra.storage.platform_accounts``), and then the old one may go.
+"""
+
+import secrets
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from infra.security.base64url import key_of
+from infra.settings import Settings
+
+NONCE_BYTES = 12
+ID_DIGITS = 16
+
+
+class VaultLocked(Exception):
+    """A sealed text does not open: its key is gone, or it was altered or moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A nonce and an encrypted text, and the id of the key that opens it."""
+
+    key_id: str
+    body: bytes = field(repr=False)
+
+
+class Vault:
+    """Seals with the newest key and opens with any."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the keys; raises ``ValueError`` when ``VAULT_KEYS`` is missing or malformed."""
+        given = settings.vault_keys
+        texts = (given.get_secret_value() if given else "").split() or [""]
+        keys = [key_of(text, "VAULT_KEYS") for text in texts]
+        self._keys = {_id_of(key): AESGCM(key) for key in keys}
+        self.key_id, *older = self._keys
+        self.older = tuple(older)
+
+    def seal(self, text: bytes, about: str) -> Sealed:
+        """Encrypt a text; ``about`` has to be said again to open it."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        body = self._keys[self.key_id].encrypt(nonce, text, about.encode())
+        return Sealed(self.key_id, nonce + body)
+
+    def open(self, sealed: Sealed, about: str) -> bytes:
+        """Decrypt; raises ``VaultLocked``."""
+        key = self._keys.get(sealed.key_id)
+        if key is None:
+            raise VaultLocked(f"VAULT_KEYS has no key {sealed.key_id}")
+        nonce, body = sealed.body[:NONCE_BYTES], sealed.body[NONCE_BYTES:]
+        try:
+            return key.decrypt(nonce, body, about.encode())
+        except (InvalidTag, ValueError):
+            raise VaultLocked("the sealed text was altered or belongs elsewhere") from None
+
+
+def _id_of(key: bytes) -> str:
+    return sha256(b"adrelay vault key\0" + key).hexdigest()[:ID_DIGITS]

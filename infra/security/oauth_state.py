@@ -1,0 +1,96 @@
+"""Consents that have been asked for and not yet given: one ``state`` each, good for one use.
+
+The state travels through the platform and back. It is bound to the login session that began
+it and, by a second secret in a cookie, to the browser (RFC 6749, section 10.12; RFC 9700,
+section 4.7): a link that somebody else has prepared connects nothing. Redis holds hashes of
+both, and the PKCE verifier, for ten minutes.
+"""
+
+import hmac
+from dataclasses import dataclass, field
+from hashlib import sha256
+from secrets import token_urlsafe
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field, ValidationError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from infra.storage.redis_errors import is_wrong_value
+from schemas.types import Frozen, Platform
+
+LIFE = 600  # seconds
+SECRET_BYTES = 32
+MOST_CHARACTERS = 64  # ours have 43
+
+
+class NotPending(Exception):
+    """A state that we never made, that was used before or is too old, or another browser's."""
+
+
+class Pending(Frozen):
+    """Who wants to connect what, and the PKCE verifier that the code will be bound to."""
+
+    platform: Platform
+    user_id: UUID
+    session_id: str
+    verifier: str = Field(repr=False)
+    browser: str = Field(repr=False)  # SHA-256 of the cookie
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What goes out: the state with the browser, the cookie into it."""
+
+    state: str = field(repr=False)
+    cookie: str = field(repr=False)
+    verifier: str = field(repr=False)
+
+
+async def begin(redis: Redis, platform: Platform, user_id: UUID, session_id: str) -> Begun:
+    """Make a state for an owner who wants to connect an account. Redis' errors propagate."""
+    begun = Begun(*(token_urlsafe(SECRET_BYTES) for _ in range(3)))
+    pending = Pending(
+        platform=platform,
+        user_id=user_id,
+        session_id=session_id,
+        verifier=begun.verifier,
+        browser=_hash(begun.cookie),
+    )
+    await redis.set(_key(begun.state), pending.model_dump_json(), ex=LIFE)
+    return begun
+
+
+async def take(redis: Redis, platform: str, state: str, cookie: str) -> Pending:
+    """Use a state up; raises ``NotPending``. Redis' errors propagate.
+
+    Whoever shows the state of another browser or platform uses it up too.
+    """
+    if not 0 < len(state) <= MOST_CHARACTERS:
+        raise NotPending
+    held: Any = None
+    try:
+        held = await redis.getdel(_key(state))
+    except RedisError as error:
+        if not is_wrong_value(error):
+            raise
+        await redis.delete(_key(state))
+    if held is None:
+        raise NotPending
+    try:
+        pending = Pending.model_validate_json(held)
+    except ValidationError:  # written by another release
+        raise NotPending from None
+    same_browser = hmac.compare_digest(pending.browser, _hash(cookie))
+    if pending.platform != platform or not same_browser:
+        raise NotPending
+    return pending
+
+
+def _key(state: str) -> str:
+    return f"consent:{_hash(state)}"
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode(errors="surrogatepass")).hexdigest()

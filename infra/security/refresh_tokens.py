@@ -1,0 +1,226 @@
+"""Sessions: one family of refresh tokens for each login, in Redis, as hashes only.
+
+    session:{<id>}                user, turns, current: hash of the token that is good now
+    session:{<id>}:spent:<hash>   exists while a spent token is within the grace
+
+A refresh token is opaque to clients and good for one use (RFC 9700, section 4.14.2). It is
+``session id | secret | tag``: the tag proves, before Redis is asked, that we issued it, so a
+stranger who knows a session id cannot end the session with a made-up token. The secret of
+its successor is derived from it under a server key; so two tabs or a lost answer that show
+a spent token again within the grace get *the same* successor, although nothing but hashes
+is stored. After the grace a spent token is theft: the family ends.
+
+Redis says which token is good, and Postgres (``infra.storage.sessions``) whether the session
+may go on at all and how many turns it has seen. So a Redis that comes back with old data
+resurrects neither an ended session nor a spent token. A family that ended by theft stays
+for a minute with the token that ended it, so that a repeated message has the same answer.
+"""
+
+import hmac
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from secrets import token_bytes
+from typing import Any
+from uuid import UUID
+
+from redis.asyncio import Redis
+
+from infra.security.base64url import bytes_of, key_of, text_of
+from infra.settings import Settings
+from infra.storage.redis_errors import GONE, is_wrong_value
+
+ID_BYTES = 16
+SECRET_BYTES = 32
+TAG_BYTES = 16
+ENDED_MS = 60_000
+
+# KEYS: family, mark of the spent token; ARGV: hash, successor's hash, life and grace in ms.
+ROTATE = f"""
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return {{'unknown'}} end
+local user, current, ended, turns =
+    unpack(redis.call('HMGET', KEYS[1], 'user', 'current', 'ended', 'turns'))
+if not user or not string.match(turns or '', '^%d+$') then return {{'unknown'}} end
+if ended then
+    if ended == ARGV[1] then return {{'reused', user}} end
+    return {{'unknown'}}
+end
+if current == ARGV[1] then
+    redis.call('HSET', KEYS[1], 'current', ARGV[2])
+    turns = redis.call('HINCRBY', KEYS[1], 'turns', 1)
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+    redis.call('SET', KEYS[2], '', 'PX', ARGV[4])
+    return {{'rotated', user, tostring(turns)}}
+end
+if redis.call('EXISTS', KEYS[2]) == 1 then return {{'repeated', user, turns}} end
+redis.call('HSET', KEYS[1], 'ended', ARGV[1])
+redis.call('PEXPIRE', KEYS[1], {ENDED_MS})
+return {{'reused', user}}
+"""
+
+log = logging.getLogger(__name__)
+
+
+class InvalidRefreshToken(Exception):
+    """A refresh token that we never issued."""
+
+
+class SessionOver(Exception):
+    """A refresh token of ours whose session Redis does not have: ended, expired or lost."""
+
+    def __init__(self, session_id: str) -> None:
+        """Keep which session it was."""
+        super().__init__("the session is over")
+        self.session_id = session_id
+
+
+class RefreshTokenReused(Exception):
+    """A spent refresh token was shown after the grace, so its session has been ended."""
+
+    def __init__(self, session: "Session") -> None:
+        """Keep whose session it was."""
+        super().__init__("a spent refresh token was used again")
+        self.session = session
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One login: its id (32 hexadecimal digits) and its account."""
+
+    id: str
+    user_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A session and the refresh token to hand out for it.
+
+    ``turns`` counts the refreshes of the session so far; ``repeated`` tells that this one
+    is the last one over again.
+    """
+
+    session: Session
+    refresh_token: str = field(repr=False)
+    turns: int = 0
+    repeated: bool = False
+
+
+class Sessions:
+    """Starts, prolongs and forgets sessions. Redis' own errors propagate."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        """Take the server key; raises ``ValueError`` when ``REFRESH_KEY`` is none."""
+        secret = settings.refresh_key
+        self._key = key_of(secret.get_secret_value() if secret else "", "REFRESH_KEY")
+        self._redis = redis
+        self._life = settings.refresh_token_seconds * 1000
+        self._grace = int(settings.refresh_grace_seconds * 1000)
+
+    async def start(self, user_id: UUID) -> Issued:
+        """Begin a session of an account."""
+        session = token_bytes(ID_BYTES)
+        token = self._token(session + token_bytes(SECRET_BYTES))
+        fields = ("user", str(user_id), "current", _hash(token), "turns", "0")
+        family = _family(session.hex())
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(family, items=list(fields))
+            pipe.pexpire(family, self._life)
+            await pipe.execute()
+        return Issued(Session(session.hex(), user_id), token)
+
+    async def rotate(self, token: str) -> Issued:
+        """Take a refresh token for its successor; the session lives on from now.
+
+        Raises ``InvalidRefreshToken``, ``SessionOver`` and, after ending the session,
+        ``RefreshTokenReused``.
+        """
+        body = self._body(token)
+        session_id, successor = body[:ID_BYTES].hex(), self._successor(body)
+        keys = [_family(session_id), f"{_family(session_id)}:spent:{_hash(token)}"]
+        args = [_hash(token), _hash(successor), self._life, self._grace]
+        verdict, *rest = await self._run(ROTATE, keys, args)
+        if verdict == b"unknown":
+            raise SessionOver(session_id)
+        try:
+            found = Session(session_id, UUID(rest[0].decode()))
+        except ValueError:  # not what we wrote there
+            raise SessionOver(session_id) from None
+        if verdict == b"reused":
+            raise RefreshTokenReused(found)
+        return Issued(found, successor, int(rest[1]), repeated=verdict == b"repeated")
+
+    def id_of(self, token: str) -> str:
+        """Tell which session a refresh token of ours belongs to, spent or not, over or not.
+
+        Raises ``InvalidRefreshToken``.
+        """
+        return self._body(token)[:ID_BYTES].hex()
+
+    async def forget(self, session_ids: Sequence[str]) -> None:
+        """Drop families that Postgres says are over; never raises, for they are over anyway."""
+        if not session_ids:
+            return
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for session_id in session_ids:
+                    pipe.delete(_family(session_id))
+                await pipe.execute()
+        except GONE as error:
+            log.warning("ended sessions stay in Redis", extra={"reason": type(error).__name__})
+
+    async def _run(self, script: str, keys: list[str], args: list[Any]) -> Any:  # noqa: ANN401 - Redis' reply
+        return await self._redis.register_script(script)(keys=keys, args=args)
+
+    def _body(self, token: str) -> bytes:
+        try:
+            raw = bytes_of(token)
+        except ValueError:
+            raise InvalidRefreshToken("not a refresh token") from None
+        body, tag = raw[:-TAG_BYTES], raw[-TAG_BYTES:]
+        genuine = hmac.compare_digest(tag, self._derive(b"tag", body)[:TAG_BYTES])
+        if len(body) != ID_BYTES + SECRET_BYTES or not genuine:
+            raise InvalidRefreshToken("not a refresh token of ours")
+        return body
+
+    def _successor(self, body: bytes) -> str:
+        return self._token(body[:ID_BYTES] + self._derive(b"successor", body))
+
+    def _token(self, body: bytes) -> str:
+        return text_of(body + self._derive(b"tag", body)[:TAG_BYTES])
+
+    def _derive(self, purpose: bytes, body: bytes) -> bytes:
+        return hmac.digest(self._key, purpose + b"\0" + body, sha256)
+
+
+async def turns_of(redis: Redis, session_ids: Sequence[str]) -> Mapping[str, int]:
+    """Tell of each session that Redis still has how often it was refreshed.
+
+    Needs no key, so the ingress may ask. Redis' own errors propagate; a session whose key holds
+    something else is one that Redis does not have.
+    """
+    if not session_ids:
+        return {}
+    async with redis.pipeline(transaction=False) as pipe:
+        for session_id in session_ids:
+            pipe.hmget(_family(session_id), "turns", "ended")
+        found = await pipe.execute(raise_on_error=False)
+    known: dict[str, int] = {}
+    for session_id, answer in zip(session_ids, found, strict=True):
+        if isinstance(answer, Exception):
+            if not is_wrong_value(answer):
+                raise answer
+            continue
+        turns, ended = answer
+        if turns is not None and turns.isdigit() and ended is None:
+            known[session_id] = int(turns)
+    return known
+
+
+def _family(session_id: str) -> str:
+    """Name the hash of a session; the braces keep its keys on one node of a cluster."""
+    return f"session:{{{session_id}}}"
+
+
+def _hash(token: str) -> str:
+    return sha256(token.encode()).hexdigest()

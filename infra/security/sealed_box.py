@@ -1,0 +1,98 @@
+"""Credentials on the bus: sealed by the ingress, opened by the auth worker alone.
+
+A sealed box (X25519, XSalsa20-Poly1305, an ephemeral sender key for each box): whoever
+reads a queue, the event log, a dead letter or a backup sees nothing, and the ingress
+itself cannot open what it has sealed. Inside stand the event type and the event id that the
+box was made for and when it expires, so a box copied into another message does not open.
+The text is padded, so that its length does not tell the password's.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey, PublicKey, SealedBox
+from pydantic import ValidationError
+
+from events.envelope import now as utc_now
+from infra.security.base64url import KeyPair, bytes_of, key_of, text_of
+from schemas.types import Frozen
+
+# A request is answered within seconds or not at all; a registration is kept through an outage.
+REQUEST_LIFETIME = timedelta(seconds=30)
+REGISTRATION_LIFETIME = timedelta(days=7)
+BLOCK = 256  # bytes
+
+
+class SealBroken(Exception):
+    """A box that is not ours to open, was made for another message, or has expired."""
+
+
+class Content(Frozen):
+    """What a box holds; ``exp`` is seconds since 1970."""
+
+    purpose: str
+    request_id: str
+    exp: float
+    payload: dict[str, Any]
+
+
+def make_keys() -> KeyPair:
+    """Make an X25519 key pair, as the settings want it."""
+    private = PrivateKey.generate()
+    return KeyPair(text_of(bytes(private)), text_of(bytes(private.public_key)))
+
+
+def seal(
+    public_key: str,
+    payload: Mapping[str, Any],
+    *,
+    purpose: str,
+    request_id: str,
+    lifetime: timedelta = REQUEST_LIFETIME,
+) -> str:
+    """Seal a JSON object for the one event of type ``purpose`` whose id is ``request_id``.
+
+    Returns base64url. Raises ``ValueError`` when the key is malformed.
+    """
+    content = Content(
+        purpose=purpose,
+        request_id=request_id,
+        exp=(utc_now() + lifetime).timestamp(),
+        payload=dict(payload),
+    )
+    text = content.model_dump_json().encode()
+    padded = text.ljust(-(-len(text) // BLOCK) * BLOCK)
+    key = PublicKey(key_of(public_key, "SEAL_PUBLIC_KEY"))
+    return text_of(SealedBox(key).encrypt(padded))
+
+
+def unseal(
+    private_keys: str, sealed: str, *, purpose: str, request_id: str, now: datetime
+) -> dict[str, Any]:
+    """Open what ``seal`` made for this event, with whichever of the keys fits.
+
+    ``private_keys`` are base64url, separated by spaces. Raises ``SealBroken``, and
+    ``ValueError`` when a key is malformed or none is given.
+    """
+    try:
+        content = Content.model_validate_json(_decrypt(private_keys, sealed))
+    except ValidationError:
+        raise SealBroken("the box holds no credentials") from None
+    if (content.purpose, content.request_id) != (purpose, request_id):
+        raise SealBroken("the sealed credentials were made for another message")
+    if content.exp <= now.timestamp():
+        raise SealBroken("the sealed credentials have expired")
+    return content.payload
+
+
+def _decrypt(private_keys: str, sealed: str) -> bytes:
+    texts = private_keys.split() or [""]
+    boxes = [SealedBox(PrivateKey(key_of(text, "SEAL_PRIVATE_KEY"))) for text in texts]
+    for box in boxes:
+        try:
+            return box.decrypt(bytes_of(sealed))
+        except (CryptoError, ValueError):
+            continue
+    raise SealBroken("the sealed credentials cannot be opened")

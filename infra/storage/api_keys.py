@@ -1,0 +1,170 @@
+"""API keys of upstream systems: shown once, stored as a hash.
+
+    adr_k3v9x2qa_<32 random bytes, base64url>
+
+The part after ``adr_`` is stored in clear, so that people can tell keys apart. A key is 256 random
+bits, so a plain SHA-256 protects it, and finding it by that hash tells nothing by its timing.
+"""
+
+import re
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.storage.tables import api_keys
+from schemas.api_keys import ApiKeyEntry
+
+KEY = re.compile(r"(adr_[a-z0-9]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
+PREFIX_LENGTH = 8
+ALPHABET = string.ascii_lowercase + string.digits
+LISTED = tuple(api_keys.c[name] for name in ApiKeyEntry.model_fields)
+# Rows that somebody else is writing are being written: nobody waits, and nobody for each other.
+WRITE_USES = text("""
+    update api_keys set last_used_at = used.at
+    from unnest(cast(:ids as uuid[]), cast(:moments as timestamptz[])) as used (id, at),
+        (select id from api_keys where id = any(cast(:ids as uuid[])) for update skip locked)
+            as free
+    where api_keys.id = used.id and free.id = used.id
+      and (last_used_at is null
+           or date_trunc('minute', last_used_at) < date_trunc('minute', used.at))
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key to show once, and what of it is stored."""
+
+    key: str = field(repr=False)
+    prefix: str
+    hash: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key that is valid now: whose it is and what it may do.
+
+    ``scopes`` are such as ``events:publish:*``, ``sources`` the CloudEvents sources that
+    it may speak for.
+    """
+
+    id: UUID
+    name: str
+    owner_id: UUID
+    scopes: tuple[str, ...]
+    sources: tuple[str, ...]
+    expires_at: datetime | None = None
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether its time is over, for who has kept it a while."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+def make_key() -> NewKey:
+    """Make a key at random."""
+    prefix = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LENGTH))
+    return read_key(f"adr_{prefix}_{secrets.token_urlsafe(32)}")
+
+
+def read_key(key: str) -> NewKey:
+    """Take a key apart; raises ``ValueError``, which does not show it, for anything else."""
+    found = KEY.fullmatch(key)
+    if found is None:
+        raise ValueError("an API key looks like adr_<8 letters or digits>_<43 characters>")
+    return NewKey(key, found[1], sha256(key.encode()).digest())
+
+
+async def insert_api_key(
+    tx: AsyncConnection,
+    key: NewKey,
+    *,
+    name: str,
+    owner_id: UUID,
+    scopes: Sequence[str],
+    sources: Sequence[str],
+    expires_at: datetime | None = None,
+) -> ApiKeyEntry | None:
+    """Store what is to be stored of a key; gives it as it is listed, None if it was there."""
+    adding = (
+        insert(api_keys)
+        .values(
+            id=uuid4(),
+            name=name,
+            prefix=key.prefix,
+            key_hash=key.hash,
+            owner_id=owner_id,
+            scopes=list(scopes),
+            sources=list(sources),
+            expires_at=expires_at,
+        )
+        .on_conflict_do_nothing(index_elements=["key_hash"])
+        .returning(*LISTED)
+    )
+    row = (await tx.execute(adding)).one_or_none()
+    return _entry(row) if row else None
+
+
+async def find_api_key(tx: AsyncConnection, key: str) -> ApiKey | None:
+    """Find a key as a caller shows it; None when it is unknown, revoked or expired."""
+    try:
+        shown = read_key(key)
+    except ValueError:
+        return None
+    query = select(*(api_keys.c[field.name] for field in fields(ApiKey)))
+    query = query.where(
+        api_keys.c.key_hash == shown.hash,
+        api_keys.c.revoked_at.is_(None),
+        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()),
+    )
+    row = (await tx.execute(query)).one_or_none()
+    if row is None:
+        return None
+    found = row._asdict()
+    return ApiKey(**{**found, "scopes": tuple(row.scopes), "sources": tuple(row.sources)})
+
+
+async def read_api_key(tx: AsyncConnection, key_id: UUID) -> ApiKeyEntry | None:
+    """Read a key as it is listed, valid or not."""
+    row = (await tx.execute(select(*LISTED).where(api_keys.c.id == key_id))).one_or_none()
+    return _entry(row) if row else None
+
+
+async def list_api_keys(
+    tx: AsyncConnection, *, page: int, per_page: int
+) -> tuple[list[ApiKeyEntry], int]:
+    """Read a page (counted from 1) of all keys, the newest first, and how many there are."""
+    total = await tx.execute(select(func.count()).select_from(api_keys))
+    query = (
+        select(*LISTED)
+        .order_by(api_keys.c.created_at.desc(), api_keys.c.id.desc())
+        .limit(per_page)
+        .offset((page - 1) * per_page)
+    )
+    return [_entry(row) for row in await tx.execute(query)], total.scalar_one()
+
+
+async def write_uses(tx: AsyncConnection, uses: Mapping[UUID, datetime]) -> None:
+    """Write when keys were used, each once a minute (UTC) at most, whoever writes it."""
+    await tx.execute(WRITE_USES, {"ids": list(uses), "moments": list(uses.values())})
+
+
+async def revoke_api_key(tx: AsyncConnection, key_id: UUID) -> bool:
+    """Make a key invalid from now on; tells whether it was not revoked before."""
+    revoking = (
+        update(api_keys)
+        .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=func.now())
+    )
+    return (await tx.execute(revoking)).rowcount == 1
+
+
+def _entry(row: Row[Any]) -> ApiKeyEntry:
+    return ApiKeyEntry.model_validate(row, from_attributes=True)

@@ -1,0 +1,91 @@
+"""Campaigns in Redis under ``campaign:{id}`` for an hour: a copy that may always be missing.
+
+A value is the version, a space, and the campaign's JSON; a deleted campaign leaves the
+version alone, a tombstone that an older copy cannot overwrite. The comparison runs inside
+Redis, so writers in any order leave the newest. Every failure counts as a miss: Postgres
+has the truth.
+
+A Redis that takes no writes may hold copies that are older than the last write. Where it is
+full, the copy is deleted instead, which it allows; where it is a replica or cannot save, it is
+not read either: reading is asked for with a command that counts as a write (``GETEX``).
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from infra import metrics
+from infra.storage.redis_errors import GONE
+from schemas.campaigns import Campaign
+
+LIFE = 3600  # seconds
+
+# Gives how many copies could not be written. What holds another type is replaced.
+PUT = """
+local refused = 0
+for i, key in ipairs(KEYS) do
+    local version, body = tonumber(ARGV[2 * i]), ARGV[2 * i + 1]
+    local held = redis.pcall('GET', key)
+    local newest = type(held) == 'string' and tonumber(string.match(held, '^%d+')) or -1
+    if version >= newest then
+        local done = redis.pcall('SET', key, ARGV[2 * i] .. ' ' .. body, 'EX', ARGV[1])
+        if done.err then
+            redis.call('DEL', key)
+            refused = refused + 1
+        end
+    end
+end
+return refused
+"""
+
+log = logging.getLogger(__name__)
+
+
+async def put_campaigns(redis: Redis, campaigns: Sequence[Campaign]) -> None:
+    """Write campaigns through, each unless a newer version is there; never raises."""
+    if not campaigns:
+        return
+    keys = [_key(campaign.id) for campaign in campaigns]
+    values = [value for campaign in campaigns for value in _value(campaign)]
+    try:
+        refused = await redis.register_script(PUT)(keys=keys, args=[LIFE, *values])
+    except GONE as error:
+        metrics.CACHE["put_failed"].inc()
+        log.warning("the cache was not written", extra={"reason": type(error).__name__})
+        return
+    if refused:
+        metrics.CACHE["put_failed"].inc()
+        log.warning("the cache takes no copies", extra={"reason": f"{refused} were refused"})
+
+
+async def get_campaign(redis: Redis, campaign_id: UUID) -> Campaign | None:
+    """Read a campaign; None when it is missing, deleted, unreadable or Redis is gone."""
+    try:
+        held: Any = await redis.getex(_key(campaign_id))
+    except GONE:
+        metrics.CACHE["unavailable"].inc()
+        return None
+    _, _, body = (held or b"").partition(b" ")
+    if not body:
+        metrics.CACHE["miss"].inc()
+        return None
+    try:
+        campaign = Campaign.model_validate_json(body)
+    except ValidationError:  # written by another release
+        metrics.CACHE["miss"].inc()
+        return None
+    metrics.CACHE["hit"].inc()
+    return campaign
+
+
+def _key(campaign_id: UUID) -> str:
+    return f"campaign:{campaign_id}"
+
+
+def _value(campaign: Campaign) -> tuple[int, str]:
+    body = "" if campaign.status == "deleted" else campaign.model_dump_json()
+    return campaign.version, body

@@ -1,0 +1,55 @@
+"""What became of writes that were answered with 202."""
+
+from collections.abc import Sequence
+
+from pydantic_core import to_json
+from sqlalchemy import ARRAY, Text, any_, literal, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.storage.tables import operations
+from schemas.operations import Operation
+
+PUT = text("""
+    insert into operations (id, state, result, error)
+    select id, state, result, error from jsonb_to_recordset(cast(:rows as jsonb))
+        as r (id text, state text, result jsonb, error jsonb)
+    order by id
+    on conflict (id) do update set
+        state = excluded.state, result = excluded.result, error = excluded.error,
+        updated_at = now()
+""")
+
+FORGET = text("""
+    delete from operations where id in (
+        select id from operations
+        where state <> 'pending' and updated_at < now() - make_interval(days => :days)
+        limit :most for update skip locked
+    )
+""")
+
+
+async def find_operation(tx: AsyncConnection, operation_id: str) -> Operation | None:
+    """Read an operation; None while no worker has written it."""
+    found = await find_operations(tx, [operation_id])
+    return found[0] if found else None
+
+
+async def find_operations(tx: AsyncConnection, ids: Sequence[str]) -> list[Operation]:
+    """Read those of these operations that a worker has written, in no order."""
+    query = select(*(operations.c[name] for name in Operation.model_fields)).where(
+        operations.c.id == any_(literal(ids, ARRAY(Text)))
+    )
+    rows = await tx.execute(query)
+    return [Operation.model_validate(row, from_attributes=True) for row in rows]
+
+
+async def put_operations(tx: AsyncConnection, rows: Sequence[Operation]) -> None:
+    """Write how operations stand now; of one that occurs twice the later counts."""
+    if rows:
+        newest = {row.id: row.model_dump(mode="json") for row in rows}
+        await tx.execute(PUT, {"rows": to_json(list(newest.values())).decode()})
+
+
+async def forget_operations(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
+    """Delete operations that came to an end ``days`` ago; tells how many."""
+    return (await tx.execute(FORGET, {"days": days, "most": most})).rowcount

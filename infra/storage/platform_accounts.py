@@ -1,0 +1,218 @@
+"""Connected accounts in Postgres; their tokens come and go sealed (``infra.security.encryption``).
+
+    connected      the auth worker renews the tokens when they are due
+    disconnecting  the owner wants it gone: due at once, to be revoked at the platform, then deleted
+    disconnected   the platform takes the tokens no more; they are erased, the reason stays
+
+One auth worker at a time has a row in hand, by a lease. What it brings back is written only
+if the tokens are still those that it took (``version`` changes with them), so a worker that
+was frozen beyond its lease overwrites nothing.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.security.encryption import Sealed
+from infra.security.oauth_tokens import Times
+from infra.storage.tables import platform_accounts as table
+from schemas.platform_accounts import AccountState, PlatformAccount
+from schemas.types import Platform
+
+PUT = text("""
+    insert into platform_accounts (user_id, platform, state, scopes, key_id, sealed, version,
+                                   expires_at, due_at)
+    values (:user_id, :platform, 'connected', cast(:scopes as text[]), :key_id, :sealed, :version,
+            :expires_at, :due_at)
+    on conflict (user_id, platform) do update
+    set state = 'connected', reason = null, scopes = excluded.scopes, key_id = excluded.key_id,
+        sealed = excluded.sealed, version = excluded.version, expires_at = excluded.expires_at,
+        due_at = excluded.due_at, leased_until = null, connected_at = now(), updated_at = now()
+""")
+LEASE = text("""
+    update platform_accounts as a
+    set leased_until = clock_timestamp() + make_interval(secs => cast(:seconds as float))
+    from (
+        select user_id, platform from platform_accounts
+        where due_at < clock_timestamp()
+            and (leased_until is null or leased_until < clock_timestamp())
+        order by due_at limit :most for update skip locked
+    ) as due
+    where a.user_id = due.user_id and a.platform = due.platform
+    returning a.user_id, a.platform, a.state, a.version, a.key_id, a.sealed
+""")
+RENEW = text("""
+    update platform_accounts
+    set key_id = :key_id, sealed = :sealed, version = :fresh, expires_at = :expires_at,
+        due_at = case when state = 'connected' then :due_at else due_at end,
+        scopes = coalesce(cast(:scopes as text[]), scopes), leased_until = null, updated_at = now()
+    where user_id = :user_id and platform = :platform and version = :version
+""")
+LAPSE = text("""
+    update platform_accounts
+    set state = 'disconnected', reason = :reason, sealed = '', key_id = '', version = :fresh,
+        expires_at = null, due_at = null, leased_until = null, updated_at = now()
+    where user_id = :user_id and platform = :platform and version = :version
+        and state = 'connected'
+    returning user_id
+""")
+LEAVE = text("""
+    with held as materialized (
+        select state from platform_accounts
+        where user_id = :user_id and platform = :platform and state <> 'disconnected'
+        for update
+    )
+    update platform_accounts as a
+    set state = 'disconnecting', due_at = clock_timestamp(), updated_at = now()
+    from held where a.user_id = :user_id and a.platform = :platform
+    returning held.state
+""")
+FORGET = text("""
+    delete from platform_accounts
+    where user_id = :user_id and platform = :platform
+        and (state = 'disconnected' or (state = 'disconnecting' and version = :version))
+    returning user_id
+""")
+HASTEN = text("""
+    update platform_accounts set due_at = clock_timestamp()
+    where user_id = :user_id and platform = :platform and version = :version
+        and state = 'connected'
+        and updated_at < clock_timestamp() - make_interval(secs => cast(:seconds as float))
+""")
+RESEAL = text("""
+    update platform_accounts set key_id = :key_id, sealed = :sealed
+    where user_id = :user_id and platform = :platform and version = :version
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAccount:
+    """An account with its sealed tokens, as they were when it was read."""
+
+    user_id: UUID
+    platform: Platform
+    state: AccountState
+    version: UUID
+    sealed: Sealed
+
+    @property
+    def key(self) -> dict[str, object]:
+        """The row, in this version."""
+        return {"user_id": self.user_id, "platform": self.platform, "version": self.version}
+
+
+async def put_account(
+    tx: AsyncConnection,
+    user_id: UUID,
+    platform: Platform,
+    sealed: Sealed,
+    times: Times,
+    scopes: Sequence[str],
+) -> None:
+    """Connect an account, new or anew."""
+    row = {"user_id": user_id, "platform": platform, "scopes": list(scopes), "version": uuid4()}
+    await tx.execute(PUT, {**row, **_sealed(sealed), **_times(times)})
+
+
+async def list_accounts(tx: AsyncConnection, user_id: UUID) -> list[PlatformAccount]:
+    """Read what an owner may see of the accounts, by platform."""
+    shown = (table.c[name] for name in PlatformAccount.model_fields)
+    query = select(*shown).where(table.c.user_id == user_id).order_by(table.c.platform)
+    rows = await tx.execute(query)
+    return [PlatformAccount.model_validate(row, from_attributes=True) for row in rows]
+
+
+async def held_accounts(
+    tx: AsyncConnection, owners: Collection[tuple[UUID | None, str]]
+) -> list[HeldAccount]:
+    """Read the accounts of these (user, platform) that are connected."""
+    users = {user_id for user_id, _ in owners if user_id is not None}
+    if not users:
+        return []
+    query = HELD.where(table.c.user_id.in_(users), table.c.state == "connected")
+    found = [_held(*row) for row in await tx.execute(query)]
+    return [account for account in found if (account.user_id, account.platform) in owners]
+
+
+async def lease_due(tx: AsyncConnection, most: int, seconds: float) -> list[HeldAccount]:
+    """Take accounts that are due and that nobody has in hand, for ``seconds``."""
+    return [_held(*row) for row in await tx.execute(LEASE, {"most": most, "seconds": seconds})]
+
+
+async def renew(
+    tx: AsyncConnection,
+    account: HeldAccount,
+    sealed: Sealed,
+    times: Times,
+    scopes: Sequence[str] | None,
+) -> bool:
+    """Write fresh tokens; false when others came first. ``scopes`` None leaves them."""
+    fresh = {"fresh": uuid4(), "scopes": None if scopes is None else list(scopes)}
+    done = await tx.execute(RENEW, {**account.key, **fresh, **_sealed(sealed), **_times(times)})
+    return bool(done.rowcount)
+
+
+async def lapse(tx: AsyncConnection, account: HeldAccount, reason: str) -> bool:
+    """Erase tokens that the platform takes no more; false when others came first."""
+    done = await tx.execute(LAPSE, {**account.key, "fresh": uuid4(), "reason": reason})
+    return done.one_or_none() is not None
+
+
+async def leave(tx: AsyncConnection, user_id: UUID, platform: Platform) -> AccountState | None:
+    """Let an account be revoked and deleted as soon as can be.
+
+    Tells what it was; None when there is none, or nothing to revoke.
+    """
+    done = await tx.execute(LEAVE, {"user_id": user_id, "platform": platform})
+    before: AccountState | None = done.scalar_one_or_none()
+    return before
+
+
+async def forget(
+    tx: AsyncConnection, user_id: UUID, platform: Platform, version: UUID | None = None
+) -> bool:
+    """Delete an account that is disconnected or, in this version, was revoked."""
+    row = {"user_id": user_id, "platform": platform, "version": version}
+    return (await tx.execute(FORGET, row)).one_or_none() is not None
+
+
+async def hasten(tx: AsyncConnection, accounts: Collection[HeldAccount], rest: float) -> None:
+    """Let tokens be renewed at once that are older than ``rest`` seconds."""
+    for account in accounts:
+        await tx.execute(HASTEN, {**account.key, "seconds": rest})
+
+
+async def lock_sealed_by(
+    tx: AsyncConnection, key_ids: Collection[str], most: int
+) -> list[HeldAccount]:
+    """Lock accounts that one of these keys has sealed."""
+    query = HELD.where(table.c.key_id.in_(key_ids))
+    rows = await tx.execute(query.limit(most).with_for_update(skip_locked=True))
+    return [_held(*row) for row in rows]
+
+
+async def reseal(tx: AsyncConnection, account: HeldAccount, sealed: Sealed) -> None:
+    """Write the same tokens, sealed by another key."""
+    await tx.execute(RESEAL, {**account.key, **_sealed(sealed)})
+
+
+HELD = select(
+    *(table.c[n] for n in ("user_id", "platform", "state", "version", "key_id", "sealed"))
+)
+
+
+def _held(
+    user_id: UUID, platform: Platform, state: AccountState, version: UUID, key_id: str, body: bytes
+) -> HeldAccount:
+    return HeldAccount(user_id, platform, state, version, Sealed(key_id, body))
+
+
+def _sealed(sealed: Sealed) -> dict[str, object]:
+    return {"key_id": sealed.key_id, "sealed": sealed.body}
+
+
+def _times(times: Times) -> dict[str, object]:
+    return {"expires_at": times.expires_at, "due_at": times.due_at}

@@ -1,0 +1,52 @@
+"""Queues that were stopped because most of what they handled failed in our own code."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.storage.tables import stopped_queues
+
+REASON_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedQueue:
+    """A queue that is not read: why, since when (UTC), by which code and on which host."""
+
+    queue: str
+    reason: str
+    version: str
+    worker: str
+    stopped_at: datetime
+
+
+async def stop_queue(
+    tx: AsyncConnection, queue: str, *, reason: str, version: str, worker: str
+) -> None:
+    """Note that a queue is stopped; the latest reason counts, the first time stays."""
+    row = {"reason": reason[:REASON_LENGTH], "version": version, "worker": worker}
+    adding = insert(stopped_queues).values(queue=queue, stopped_at=func.now(), **row)
+    await tx.execute(adding.on_conflict_do_update(index_elements=["queue"], set_=row))
+
+
+async def find_stop(tx: AsyncConnection, queue: str) -> StoppedQueue | None:
+    """Find out whether a queue is stopped."""
+    asked = select(stopped_queues).where(stopped_queues.c.queue == queue)
+    row = (await tx.execute(asked)).one_or_none()
+    return None if row is None else StoppedQueue(**row._mapping)  # noqa: SLF001 - public, by its docs
+
+
+async def list_stops(tx: AsyncConnection) -> Sequence[StoppedQueue]:
+    """List the stopped queues, by name."""
+    rows = await tx.execute(select(stopped_queues).order_by(stopped_queues.c.queue))
+    return [StoppedQueue(**row._mapping) for row in rows]  # noqa: SLF001 - public, by its docs
+
+
+async def resume_queue(tx: AsyncConnection, queue: str) -> bool:
+    """Let a queue be read again; tells whether it was stopped."""
+    gone = await tx.execute(delete(stopped_queues).where(stopped_queues.c.queue == queue))
+    return gone.rowcount > 0

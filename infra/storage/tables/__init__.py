@@ -1,0 +1,38 @@
+"""The tables in Postgres, as SQLAlchemy Core knows them; ``migrations/`` makes them.
+
+Times are ``timestamptz`` (UTC), money is ``bigint`` micros.
+"""
+
+from infra.storage.tables.base import metadata
+from infra.storage.tables.campaigns import campaign_metrics, campaigns, operations
+from infra.storage.tables.messages import dead_letters, inbox, outbox
+from infra.storage.tables.queues import stopped_queues, suspects, write_probes
+from infra.storage.tables.routing import routing
+from infra.storage.tables.users import (
+    api_keys,
+    audit,
+    platform_accounts,
+    publishers,
+    sessions,
+    users,
+)
+
+__all__ = [
+    "api_keys",
+    "audit",
+    "campaign_metrics",
+    "campaigns",
+    "dead_letters",
+    "inbox",
+    "metadata",
+    "operations",
+    "outbox",
+    "platform_accounts",
+    "publishers",
+    "routing",
+    "sessions",
+    "stopped_queues",
+    "suspects",
+    "users",
+    "write_probes",
+]

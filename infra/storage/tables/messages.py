@@ -1,0 +1,88 @@
+"""The life of a message: inbox, outbox, dead letters."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from infra.storage.tables.base import Moment, created, metadata
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("consumer", Text, nullable=False),
+    Column("key", Uuid, nullable=False),  # 128-bit hash of source and id
+    Column("digest", Uuid, nullable=False),  # 128-bit hash of type, subject and data
+    Column("handled_at", Moment, nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("consumer", "key"),
+    Index("inbox_handled_at_idx", "handled_at", postgresql_using="brin"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("exchange", Text, nullable=False),
+    Column("routing_key", Text, nullable=False),
+    Column("ordering_key", Text),  # rows that have the same leave one after the other
+    Column("message_id", Text, nullable=False),
+    Column("properties", JSONB, nullable=False),  # type, correlation_id, headers
+    Column("body", LargeBinary, nullable=False),
+    Column("leased_until", Moment, nullable=False, server_default=text("'-infinity'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),  # refusals
+    Column("parked_reason", Text),  # why it can never be published; a person has to look
+    created(),
+    Index("outbox_due_idx", "id", postgresql_where=text("parked_reason is null")),
+    Index(
+        "outbox_ordering_key_idx",
+        "ordering_key",
+        "id",
+        postgresql_where=text("ordering_key is not null and parked_reason is null"),
+    ),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Uuid, primary_key=True),  # hash of queue, message, body and replay
+    Column("queue", Text, nullable=False),
+    Column("routing_key", Text, nullable=False),
+    Column("message_id", Text),
+    Column("type", Text),
+    Column("source", Text),
+    Column("event_id", Text),
+    Column("body", LargeBinary, nullable=False),
+    Column("properties", JSONB, nullable=False),  # content_type, type, user_id, headers ...
+    Column("reason", Text, nullable=False),
+    Column("error_class", Text, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("first_failed_at", Moment, nullable=False),
+    Column("last_failed_at", Moment, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("replays", Integer, nullable=False, server_default=text("0")),
+    Column("state", Text, nullable=False, server_default=text("'open'")),
+    Column("acted_at", Moment),
+    Column("acted_by", Text),
+    created(),
+    CheckConstraint("state in ('open', 'replayed', 'discarded')", name="state"),
+    # One for each listing, in its order.
+    Index(None, "first_failed_at", "id"),
+    Index(None, "state", "first_failed_at", "id"),
+    Index(None, "queue", "state", "first_failed_at", "id"),
+    Index(None, "fingerprint", "state", "first_failed_at", "id"),
+    Index("dead_letters_handled_idx", "acted_at", postgresql_where=text("state <> 'open'")),
+)

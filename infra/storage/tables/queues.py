@@ -1,0 +1,35 @@
+"""What consumers keep about their queues: stops, messages in isolation, probes."""
+
+from sqlalchemy import ARRAY, Column, Index, Integer, PrimaryKeyConstraint, Table, Text, Uuid, text
+
+from infra.storage.tables.base import Moment, metadata
+
+stopped_queues = Table(
+    "stopped_queues",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("version", Text, nullable=False),  # of the code that stopped it
+    Column("worker", Text, nullable=False),
+    Column("stopped_at", Moment, nullable=False),
+)
+
+suspects = Table(
+    "suspects",
+    metadata,
+    Column("queue", Text, nullable=False),
+    Column("key", Uuid, nullable=False),  # 128-bit hash of the message
+    Column("holder", Uuid),  # the consumer that has it in hand
+    # Consumers that were found as holders by the next one: their processes died.
+    Column("died", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
+    Column("marked_at", Moment, nullable=False),
+    PrimaryKeyConstraint("queue", "key"),
+    Index(None, "marked_at"),
+)
+
+write_probes = Table(
+    "write_probes",
+    metadata,
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("written_at", Moment, nullable=False),
+)

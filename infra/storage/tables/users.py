@@ -1,0 +1,114 @@
+"""Who there is: accounts, their sessions, keys, publishers and connected platforms."""
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from infra.storage.tables.base import Moment, created, metadata, updated
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("email", Text, nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("registration_id", Uuid),  # hash of the Idempotency-Key that it was registered with
+    created(),
+    CheckConstraint("role in ('admin', 'manager', 'viewer')", name="role"),
+)
+
+# Who is logged in. Redis knows which refresh token is good; that a session is over is said here.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),  # 32 hexadecimal digits
+    Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("last_used_at", Moment, nullable=False),
+    Column("turns", Integer, nullable=False, server_default=text("0")),  # refreshes so far
+    Column("address", Text),
+    Column("device", Text),
+    Column("ended_at", Moment),
+    Column("ended_by", Text),  # why: logout, ended, reuse, password_changed, lost ...
+    CheckConstraint("(ended_at is null) = (ended_by is null)", name="ended"),
+    Index(None, "user_id", "last_used_at", postgresql_where=text("ended_at is null")),
+    Index(None, "last_used_at"),
+)
+
+# What mattered to security; nobody changes a row.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("actor", Uuid),
+    Column("subject", Text),
+    Column("address", Text),
+    Column("device", Text),
+    Column("correlation_id", Text),
+    Index(None, "at", "id"),
+    Index(None, "actor", "at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("key_hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of a random key
+    Column("owner_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("sources", ARRAY(Text), nullable=False),  # CloudEvents sources it may speak for
+    Column("expires_at", Moment),
+    Column("revoked_at", Moment),
+    Column("last_used_at", Moment),
+    created(),
+)
+
+# Users of the broker that are not ours, and what they may speak for.
+publishers = Table(
+    "publishers",
+    metadata,
+    Column("broker_user", Text, primary_key=True),
+    Column("sources", ARRAY(Text), nullable=False),  # CloudEvents sources
+    Column("owner_id", Uuid, ForeignKey("users.id"), nullable=False),
+    created(),
+)
+
+# The tokens stand in sealed, by the vault's key key_id; version changes with them.
+platform_accounts = Table(
+    "platform_accounts",
+    metadata,
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("platform", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("version", Uuid, nullable=False),
+    Column("expires_at", Moment),  # of the access token; unknown where the platform does not say
+    Column("due_at", Moment),  # when the auth worker has something to do: renew, revoke
+    Column("leased_until", Moment),  # an auth worker is doing it
+    Column("connected_at", Moment, nullable=False, server_default=func.now()),
+    updated(),
+    PrimaryKeyConstraint("user_id", "platform"),
+    CheckConstraint("state in ('connected', 'disconnecting', 'disconnected')", name="state"),
+    Index("platform_accounts_due_idx", "due_at", postgresql_where=text("due_at is not null")),
+)

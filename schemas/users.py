@@ -1,0 +1,96 @@
+"""Accounts, credentials and tokens as clients see them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from schemas.types import Frozen, Lenient
+
+Role = Literal["admin", "manager", "viewer"]
+
+Email = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=254)]
+Password = Annotated[str, Field(min_length=12, max_length=128, repr=False)]
+
+
+class Client(Frozen):
+    """Who is at the other end of a request, and who has logged in there if anybody."""
+
+    address: str | None = None
+    device: Annotated[str, Field(max_length=200)] | None = None
+    account: UUID | None = None
+    session_id: str | None = None
+
+
+class Sealable(Frozen):
+    """What the ingress seals to the auth worker: a request's body, and who sent it."""
+
+    body: dict[str, Any]
+    client: Client = Client()
+
+
+class Registration(Lenient):
+    """The body of ``POST /api/v1/auth/register``."""
+
+    email: Email
+    password: Password
+
+
+class KeyedRegistration(Registration):
+    """The same as the auth worker is asked for it.
+
+    ``registration_id`` is a keyed hash of the request's ``Idempotency-Key``, None without one.
+    """
+
+    registration_id: UUID | None = None
+
+
+class Login(Lenient):
+    """The body of ``POST /api/v1/auth/login``."""
+
+    email: Email
+    password: Annotated[str, Field(min_length=1, max_length=128, repr=False)]
+
+
+class Refresh(Lenient):
+    """The body of ``POST /api/v1/auth/refresh`` and ``logout``."""
+
+    refresh_token: Annotated[str, Field(min_length=1, max_length=512, repr=False)]
+
+
+class User(Frozen):
+    """An account without its secrets."""
+
+    id: UUID
+    email: str
+    role: Role
+
+
+class UserEntry(User):
+    """An account as it is listed."""
+
+    created_at: datetime
+
+
+class RoleDraft(Lenient):
+    """The body of ``PATCH /api/v1/users/{id}``."""
+
+    role: Role
+
+
+class UserRole(Frozen):
+    """Which account an admin means, and the role that it is to have."""
+
+    id: UUID
+    role: Role
+
+
+class Tokens(Frozen):
+    """What a login yields; ``expires_in`` is the access token's life in seconds."""
+
+    user: User | None = None
+    access_token: Annotated[str, Field(repr=False)]
+    refresh_token: Annotated[str, Field(repr=False)]
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - RFC 6750's word, not a secret
+    expires_in: int

@@ -1,0 +1,50 @@
+"""Requests for a sync count for what their account may do now."""
+
+from uuid import uuid4
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from handlers.campaigns.permissions import hints_now
+from handlers.sync.decisions import Hint, seen
+from infra.storage.users import Account, insert_accounts
+from schemas.users import Role, User
+from tests.handlers.samples import OWNER, running, saved, sync_request
+
+
+@pytest.mark.parametrize(
+    ("role", "owns", "reached"),
+    [
+        ("admin", False, True),
+        ("manager", False, False),
+        ("manager", True, True),
+        ("viewer", True, False),
+        (None, True, False),
+    ],
+)
+async def test_an_old_token_has_pushed_what_its_account_may_change_now(
+    engine: AsyncEngine,
+    role: Role | None,
+    owns: bool,  # noqa: FBT001 - a column of the table above
+    reached: bool,  # noqa: FBT001 - the same
+) -> None:
+    actor = uuid4()
+    campaign = running(owner_id=actor if owns else OWNER)
+    asked = sync_request(campaign, owner=None).model_copy(update={"actorid": str(actor)})
+    hints: list[Hint] = [saved(campaign), asked]
+    async with engine.begin() as tx:
+        if role is not None:
+            user = User(id=actor, email="somebody@example.com", role=role)
+            await insert_accounts(tx, [Account(user, "no password")])
+        others, request = await hints_now(hints, tx)
+    assert others is hints[0]
+    assert (seen(request, {campaign.id: campaign}) is not None) == reached
+
+
+async def test_a_name_from_another_source_counts_for_nothing(engine: AsyncEngine) -> None:
+    campaign = running(owner_id=OWNER)
+    asked = sync_request(campaign, source="urn:acme:crm", owner=uuid4())
+    forged = asked.model_copy(update={"actorid": str(uuid4())})
+    async with engine.begin() as tx:
+        assert await hints_now([forged], tx) == [forged]
+    assert seen(forged, {campaign.id: campaign}) is None

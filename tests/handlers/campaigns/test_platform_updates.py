@@ -1,0 +1,107 @@
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from handlers.campaigns.platform_updates import bumped, lacks_order, overtaken, pushed, status_told
+from tests.handlers.samples import START, after, refused, running, status, stored, synced
+
+
+def test_a_newer_push_moves_the_synced_version_and_time() -> None:
+    campaign = running(version=5, wanted_version=4, synced_version=1)
+    noted = pushed(campaign, synced(campaign, at=after(5), status="paused"))
+    assert noted == replace(
+        campaign,
+        synced_version=4,
+        synced_at=after(5),
+        status="paused",
+        status_reported_at=after(5),
+    )
+
+
+def test_an_older_push_changes_nothing_and_counts_as_overtaken() -> None:
+    campaign = running(wanted_version=4, synced_version=4)
+    old = synced(campaign, version=3, at=after(9))
+    assert pushed(campaign, old) is campaign
+    assert overtaken(campaign, old)
+    assert not overtaken(campaign, synced(campaign))
+    assert not overtaken(campaign, refused(campaign, version=3))
+
+
+def test_a_push_repeated_later_tells_the_time_of_the_later_one() -> None:
+    campaign = running(synced_at=after(5))
+    assert pushed(campaign, synced(campaign, at=after(9))).synced_at == after(9)
+    assert pushed(campaign, synced(campaign, at=after(1))).synced_at == after(5)
+
+
+def test_only_a_refusal_of_the_current_wish_rejects() -> None:
+    campaign = running(wanted_version=3)
+    assert pushed(campaign, refused(campaign, version=2, at=after(1))) is campaign
+    assert pushed(campaign, refused(campaign, at=after(1))).status == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds", "status_after"),
+    [
+        ("paused", 1, "paused"),
+        ("paused", 0.5, "paused"),
+        ("paused", -1, "active"),
+        ("paused", 0, "active"),
+        ("completed", 0, "active"),
+        ("active", 0, "active"),
+    ],
+)
+def test_a_report_counts_if_it_is_newer(told: str, seconds: float, status_after: str) -> None:
+    campaign = running()
+    assert status_told(campaign, status(campaign, told, after(seconds))).status == status_after
+
+
+WHOLE = START.replace(microsecond=0)
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "at", "lacks"),
+    [
+        (START, "paused", START, True),
+        (START, "active", START, False),
+        (START, "paused", after(0.4), False),  # both are exact
+        (START, "paused", WHOLE, True),  # it was in this second, before or after
+        (WHOLE, "paused", after(0.4), True),
+        (WHOLE, "paused", WHOLE - timedelta(seconds=1), False),
+        (WHOLE, "paused", WHOLE + timedelta(seconds=1), False),
+    ],
+)
+def test_two_states_of_one_moment_have_no_order(
+    known: datetime, told: str, at: datetime, *, lacks: bool
+) -> None:
+    campaign = running(status_reported_at=known)
+    report = status(campaign, told, at)
+    assert lacks_order(campaign, report) is lacks
+    if lacks:
+        assert status_told(campaign, report) is campaign
+
+
+def test_an_answer_of_the_platform_counts_over_what_it_was_asked_about() -> None:
+    campaign = running(status_reported_at=WHOLE)
+    answer = status(campaign, "paused", WHOLE).model_copy(update={"source": "urn:adrelay:sync"})
+    assert not lacks_order(campaign, answer)
+    assert status_told(campaign, answer).status == "paused"
+
+
+def test_a_deleted_campaign_is_not_asked_about() -> None:
+    gone = running(status="deleted", deleted_at=START)
+    assert not lacks_order(gone, status(gone, "paused", START))
+
+
+def test_a_deleted_campaign_takes_no_status_but_its_platform_id() -> None:
+    gone = stored(status="deleted", deleted_at=START, wanted_version=2, version=2)
+    noted = pushed(gone, synced(gone, version=1, platform_campaign_id="p-1", at=after(1)))
+    assert (noted.status, noted.platform_campaign_id) == ("deleted", "p-1")
+
+
+def test_only_what_the_api_shows_makes_a_version() -> None:
+    campaign = running(version=7)
+    hidden = replace(campaign, status_reported_at=after(1))
+    shown = replace(campaign, status="paused")
+    assert bumped(campaign, hidden, after(9)) == hidden
+    assert bumped(campaign, shown, after(9)) == replace(shown, version=8, updated_at=after(9))

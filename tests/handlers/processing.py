@@ -1,0 +1,60 @@
+"""Handlers driven as functions: one real transaction, committed, and what follows a commit."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from pamqp.commands import Basic
+
+from events.envelope import Event, encode, now
+from infra.amqp import topology
+from infra.messaging.context import Context
+from infra.messaging.delivery import Delivery, Received, identity
+from infra.messaging.digest import digest
+from infra.messaging.processor import Attempt, Outcome, Work
+from infra.messaging.subscription import Handler, Subscription
+from infra.resources import Resources
+
+
+async def handled(
+    resources: Resources,
+    handler: Handler,
+    events: Sequence[Any],
+    at: datetime | None = None,
+    arrived: datetime | None = None,
+) -> list[Any]:
+    """Let a handler handle events, as one attempt at the time ``at``; gives what they caused.
+
+    They were first delivered at the time ``arrived``, else now.
+    """
+    after: list[Callable[[], Awaitable[None]]] = []
+    at = at or now()
+    first = arrived or at
+    async with resources.engine.begin() as tx:
+        ctx = Context(resources, tx, at, lambda *_: None, after.append, lambda _: first)
+        caused = list(await handler(list(events), ctx))
+    for call in after:
+        await call()
+    return caused
+
+
+async def attempted(
+    resources: Resources, subscription: Subscription, events: Sequence[Event]
+) -> Outcome:
+    """Lead deliveries of events through a whole attempt: inbox, handler, outbox, commit."""
+    batch = [received(subscription.queue, event) for event in events]
+    return await Attempt(subscription, resources).run(Work([batch]))
+
+
+def received(queue: str, event: Event) -> Received:
+    """Make the delivery of an event."""
+    delivery = Delivery(
+        tag=1,
+        queue=queue,
+        exchange=topology.WORK,
+        key=event.routing_key,
+        body=encode(event),
+        header=Basic.Properties(),
+        redelivered=False,
+    )
+    return Received(delivery, event, identity(event), digest(event))

@@ -1,0 +1,145 @@
+"""The broker's users: what an operator imports, and that it lets them in and keeps them out."""
+
+import base64
+import hashlib
+import json
+import re
+import sys
+from asyncio.subprocess import PIPE, create_subprocess_exec
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import pytest
+from aio_pika.exceptions import ProbableAuthenticationError
+from yarl import URL
+
+from events import CATALOGUE, INGRESS_EVENTS, UPSTREAM_EVENTS
+from events.envelope import Event
+from infra.amqp import topology
+from infra.amqp.management_api import ManagementRefused
+from infra.amqp.permissions import (
+    INGRESS,
+    OPS,
+    UPSTREAM,
+    WORKERS,
+    definitions,
+    hash_password,
+    topic_pattern,
+    users,
+)
+from infra.commands.migrate import declare_topology
+from infra.settings import Settings
+from schemas.types import PLATFORMS
+from tests.services import Services, url_as
+
+
+async def printed(*words: str) -> tuple[int, Any, str]:
+    process = await create_subprocess_exec(
+        sys.executable, "-m", "infra.amqp.permissions", *words, stdout=PIPE, stderr=PIPE
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, json.loads(out or b"null"), err.decode()
+
+
+async def test_without_passwords_nobody_is_made_and_everybody_is_permitted() -> None:
+    status, told, _ = await printed("--vhost", "production")
+    assert status == 0
+    assert told == definitions("production")
+    assert told["users"] == []
+    assert {entry["user"] for entry in told["permissions"]} == {INGRESS, WORKERS, UPSTREAM, OPS}
+    assert {entry["vhost"] for entry in told["permissions"]} == {"production"}
+
+
+async def test_permissions_come_in_a_part_of_their_own_and_name_only_exchanges_of_the_other() -> (
+    None
+):
+    _, things, _ = await printed("--vhost", "production", "--part", "things")
+    _, permissions, _ = await printed("--vhost", "production", "--part", "permissions")
+    assert things | permissions == definitions("production")
+    assert permissions.keys() == {"permissions", "topic_permissions"}
+    named = {entry["exchange"] for entry in permissions["topic_permissions"]}
+    assert {entry["name"] for entry in things["exchanges"]} == named
+
+
+async def test_a_fresh_vhost_has_the_exchanges_that_the_release_declares(
+    services: Services,
+) -> None:
+    vhost = f"test_{services.session}_fresh"
+    services.add_vhost(vhost)  # which imports the definitions
+    try:
+        found = services.operator.call("GET", "exchanges", vhost)
+        durable = {entry["name"] for entry in found if entry["durable"]}
+        assert durable >= {topology.EVENTS, topology.REQUESTS}
+        await declare_topology(url_as(OPS, services.rabbitmq_url(vhost)))
+    finally:
+        services.operator.remove_vhost(vhost)
+
+
+def test_a_refusal_of_the_broker_has_its_own_reason(services: Services) -> None:
+    body = {"exchange": "amq.topic", "write": ".*", "read": ".*"}
+    with pytest.raises(ManagementRefused, match="400 bad_request: vhost_or_user_not_found") as told:
+        services.operator.call("PUT", "topic-permissions", "no such vhost", OPS, body=body)
+    assert told.value.status == 400
+    assert "\n" not in str(told.value)
+
+
+async def test_passwords_leave_as_salted_hashes_alone(tmp_path: Path) -> None:
+    file = tmp_path / "passwords"
+    file.write_text(f"{UPSTREAM}='s3cret-ü'\n{OPS}='other'\n")
+    _, told, _ = await printed("--passwords", str(file))
+    assert [user["name"] for user in told["users"]] == [UPSTREAM, OPS]
+    assert "s3cret" not in json.dumps(told)
+    stored = base64.b64decode(told["users"][0]["password_hash"])
+    assert hashlib.sha256(stored[:4] + "s3cret-ü".encode()).digest() == stored[4:]
+    assert hash_password("x") != hash_password("x")
+
+
+async def test_a_misspelt_user_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "passwords"
+    file.write_text("adrelay-worker='x'\n")
+    status, _, error = await printed("--passwords", str(file))
+    assert status == 2
+    assert "adrelay-worker" in error
+
+
+async def test_a_user_of_the_definitions_logs_in_with_its_password_and_no_other(
+    services: Services, settings: Settings
+) -> None:
+    url = URL(settings.rabbitmq_url.get_secret_value())
+    body = definitions(url.path.strip("/"))
+    name = f"{UPSTREAM}-{services.session}"
+    user = {"name": name, "password_hash": hash_password("pä$$"), "tags": ""}
+    body["users"] = [{**user, "hashing_algorithm": "rabbit_password_hashing_sha256"}]
+    body["permissions"].append({**body["permissions"][2], "user": name})
+    services.operator.import_definitions(body)
+    try:
+        own = url.with_user(name)
+        async with await aio_pika.connect(own.with_password("pä$$"), timeout=10):
+            pass
+        with pytest.raises(ProbableAuthenticationError):
+            await aio_pika.connect(own.with_password("pass"), timeout=10)
+        # Without the user among them, definitions renew what it may do and leave it its password.
+        services.operator.import_definitions({**body, "users": []})
+        async with await aio_pika.connect(own.with_password("pä$$"), timeout=10):
+            pass
+    finally:
+        services.operator.call("DELETE", "users", name)
+
+
+@pytest.mark.parametrize("events", [UPSTREAM_EVENTS, INGRESS_EVENTS, tuple(CATALOGUE.values())])
+def test_topics_are_the_keys_of_the_events_and_no_others(events: tuple[type[Event], ...]) -> None:
+    # Python calls the end of the text \Z, the broker \z.
+    pattern = re.compile(topic_pattern(events).replace(r"\z", r"\Z"))
+    for kind, event in CATALOGUE.items():
+        assert bool(pattern.search(kind)) == (event in events)
+        for platform in PLATFORMS:
+            allowed = event in events and event.routed_by_platform
+            assert bool(pattern.search(f"{kind}.{platform}")) == allowed
+        for wrong in (f"x.{kind}", f"{kind}\n", f"{kind}.other", f"{kind}.claude.x", kind.upper()):
+            assert not pattern.search(wrong)
+
+
+def test_nobody_but_the_release_step_may_declare() -> None:
+    assert {user.name for user in users() if user.configure != "^$"} == {OPS}
+    assert {user.name for user in users() if user.tags} == {OPS}

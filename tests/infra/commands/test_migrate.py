@@ -1,0 +1,119 @@
+"""The release step, against the servers."""
+
+import pytest
+from aio_pika import Message
+from aio_pika.abc import AbstractConnection
+from pamqp.common import FieldTable
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from yarl import URL
+
+from infra.amqp import topology
+from infra.amqp.permissions import OPS
+from infra.commands.migrate import Refused, declare_topology, release
+from infra.deploy.services.ports import is_free
+from infra.settings import Settings
+from tests.services import as_user, url_as
+
+
+async def test_a_release_is_repeated_without_effect(
+    settings: Settings, engine: AsyncEngine
+) -> None:
+    await release(as_user(OPS, settings))
+    await release(as_user(OPS, settings))
+
+    async with engine.connect() as connection:
+        rows = await connection.scalar(text("select count(*) from alembic_version"))
+    assert rows == 1
+
+
+async def test_an_event_published_after_the_release_reaches_its_queue(
+    broker: AbstractConnection,
+) -> None:
+    async with broker.channel() as channel:
+        queue = await channel.get_queue("campaigns.apply", ensure=False)
+        assert (await queue.purge()).message_count == 0
+        exchange = await channel.get_exchange(topology.EVENTS)
+        assert exchange.name == topology.EVENTS
+
+
+async def test_a_queue_with_other_arguments_is_named_with_what_to_do(
+    settings: Settings, broker: AbstractConnection
+) -> None:
+    async with broker.channel() as channel:
+        await channel.queue_delete("metrics.record")
+        await channel.declare_queue("metrics.record", durable=True)
+
+    with pytest.raises(Refused, match=r"metrics\.record.*new name"):
+        await declare_topology(url_as(OPS, settings.rabbitmq_url))
+
+    async with broker.channel() as channel:
+        await channel.queue_delete("metrics.record")
+    await declare_topology(url_as(OPS, settings.rabbitmq_url))
+
+
+async def test_an_exchange_of_another_kind_is_named_with_what_to_do(
+    settings: Settings, broker: AbstractConnection
+) -> None:
+    async with broker.channel() as channel:
+        await channel.exchange_delete(topology.BACK)
+        await channel.declare_exchange(topology.BACK, "fanout", durable=True)
+
+    with pytest.raises(Refused, match=r"exchange 'adrelay\.back'.*new name"):
+        await declare_topology(url_as(OPS, settings.rabbitmq_url))
+
+    async with broker.channel() as channel:
+        await channel.exchange_delete(topology.BACK)
+    await declare_topology(url_as(OPS, settings.rabbitmq_url))
+
+
+async def test_a_member_of_a_cluster_that_is_not_there_does_not_hold_a_release_up(
+    settings: Settings,
+) -> None:
+    url = url_as(OPS, settings.rabbitmq_url)
+    port = next(port for port in range(24_600, 24_700) if is_free(port))
+    urls = SecretStr(f"{URL(url).with_port(port)} {url}")
+
+    await release(settings.model_copy(update={"rabbitmq_url": urls}), patience=1)
+
+
+async def test_servers_that_are_not_there_are_named_when_patience_ends() -> None:
+    port = next(port for port in range(24_600, 24_700) if is_free(port))
+    nowhere = Settings.model_validate({"database_url": f"postgresql://a:b@127.0.0.1:{port}/c"})
+
+    with pytest.raises(Refused, match="the database cannot be reached"):
+        await release(nowhere, patience=0.1)
+
+
+async def test_a_wrong_password_is_refused_at_once_and_not_shown(settings: Settings) -> None:
+    url = settings.database_url.get_secret_value().replace("adrelay:", "adrelay:wrong", 1)
+    wrong = settings.model_copy(update={"database_url": type(settings.database_url)(url)})
+
+    with pytest.raises(Refused) as refused:
+        await release(wrong)
+    assert "password" in str(refused.value)
+    assert url not in str(refused.value)
+
+
+async def test_redis_is_empty_at_the_start_of_a_test(redis: Redis) -> None:
+    assert await redis.dbsize() == 0
+
+
+async def test_a_full_foreign_queue_does_not_refuse_what_is_published(
+    settings: Settings, broker: AbstractConnection
+) -> None:
+    await release(as_user(OPS, settings))
+
+    async with broker.channel() as channel:
+        arguments: FieldTable = {
+            "x-queue-type": "quorum",
+            "x-max-length": 1,
+            "x-overflow": "reject-publish",
+        }
+        foreign = await channel.declare_queue("foreign", durable=True, arguments=arguments)
+        for number in range(5):
+            message = Message(str(number).encode())
+            await channel.default_exchange.publish(message, foreign.name, timeout=5)
+        await channel.queue_delete(foreign.name)

@@ -1,0 +1,235 @@
+"""Who is believed about what, as a table; and when the registered publishers are looked up."""
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from pamqp.commands import Basic
+from pamqp.common import FieldTable
+from sqlalchemy import delete, event, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events import CATALOGUE, CampaignCreateRequested, CampaignSaved, LoginRequested
+from events.envelope import Event, encode
+from infra.amqp import topology
+from infra.amqp.permissions import INGRESS, OPS, UPSTREAM, WORKERS
+from infra.errors import Outage, Permanent
+from infra.messaging.authorization import Registry, Trust, users_in
+from infra.messaging.delivery import KEY, USER, Delivery, Received, receive
+from infra.resources import Resources, open_engine
+from infra.settings import Settings
+from infra.storage.tables import publishers
+from tests.handlers.samples import running, saved
+from tests.infra.ledger import report, until
+from tests.infra.parties import OWNER, SOURCE, register, wish
+
+OURS = ("urn:adrelay", "URN:ADRELAY:api", "urn:adrelay:webhook:claude", "urn:%61drelay:api")
+UNVERIFIED = "UNVERIFIED_SOURCE"
+
+
+@pytest.fixture(autouse=True)
+async def _publishers(engine: AsyncEngine) -> None:
+    # Even if somebody enters our own sources, they are not his.
+    await register(engine, SOURCE, "urn:acme:shop")
+    async with engine.begin() as tx:
+        ours = {"ours": list(OURS)}
+        await tx.execute(text("update publishers set sources = sources || :ours"), ours)
+
+
+def received(
+    event: Event, user: str | None, *, back: str | None = None, queue: str = "metrics.record"
+) -> Received:
+    """Make what a consumer has decoded; ``back`` is who published it first, before it came back."""
+    headers: FieldTable | None = None if back is None else {KEY: event.routing_key, USER: back}
+    exchange = topology.EVENTS if back is None else topology.BACK
+    properties = Basic.Properties(user_id=user, headers=headers)
+    delivery = Delivery(
+        1, queue, exchange, event.routing_key, encode(event), properties, redelivered=False
+    )
+    return receive(delivery, CATALOGUE, 10_000)
+
+
+async def verdict(resources: Resources, item: Received) -> Event | tuple[str, str]:
+    """Give the event as it is believed, or the error class and the reason."""
+    trust = Trust(item.delivery.queue, resources.settings, resources.publishers)
+    believed, refused = await trust.judged([item])
+    if believed:
+        assert not refused
+        found: Event = believed[0].event
+        return found
+    ((_, error),) = refused
+    return error.code, error.reason
+
+
+@pytest.mark.parametrize("user", [WORKERS, INGRESS])
+@pytest.mark.parametrize("source", [SOURCE, "urn:anybody", *OURS])
+async def test_our_own_users_speak_for_every_source(
+    resources: Resources, user: str, source: str
+) -> None:
+    sent = wish(source=source)
+    assert await verdict(resources, received(sent, user)) == sent
+    assert sent.ownerid is None
+
+
+@pytest.mark.parametrize("source", [SOURCE, "urn:acme:shop"])
+async def test_a_publisher_speaks_for_its_sources(resources: Resources, source: str) -> None:
+    sent = report(1, source=source)
+    assert await verdict(resources, received(sent, UPSTREAM)) == sent
+
+
+@pytest.mark.parametrize("source", ["urn:acme", "urn:acme:crm:x", "urn:ACME:crm", *OURS])
+async def test_a_publisher_speaks_for_no_other_source(resources: Resources, source: str) -> None:
+    code, reason = await verdict(resources, received(report(1, source=source), UPSTREAM))
+    assert code == UNVERIFIED
+    assert reason == f"the user {UPSTREAM!r} of the broker may not speak for {source!r}"
+
+
+@pytest.mark.parametrize("user", ["somebody", OPS, "adrelay", "guest", f"{WORKERS} "])
+async def test_who_is_not_registered_is_not_believed(resources: Resources, user: str) -> None:
+    code, reason = await verdict(resources, received(report(1, source=SOURCE), user))
+    assert code == UNVERIFIED
+    assert reason == f"the user {user!r} of the broker is no registered publisher"
+
+
+async def test_a_message_without_a_user_is_not_believed(resources: Resources) -> None:
+    code, reason = await verdict(resources, received(report(1, source=SOURCE), None))
+    assert (code, "no user_id" in reason) == (UNVERIFIED, True)
+
+
+async def test_a_publisher_publishes_the_types_of_upstream_systems_alone(
+    resources: Resources,
+) -> None:
+    fact = saved(running()).model_copy(update={"source": SOURCE})
+    assert isinstance(fact, CampaignSaved)
+    code, reason = await verdict(resources, received(fact, UPSTREAM))
+    assert code == UNVERIFIED
+    assert reason == f"the user {UPSTREAM!r} of the broker may not publish campaign.saved.v1"
+
+
+@pytest.mark.parametrize("owner", [None, str(OWNER), str(OWNER).upper(), OWNER.hex])
+async def test_a_wish_without_an_owner_is_made_in_the_publishers(
+    resources: Resources, owner: str | None
+) -> None:
+    believed = await verdict(resources, received(wish(ownerid=owner), UPSTREAM))
+    assert isinstance(believed, CampaignCreateRequested)
+    assert believed.ownerid is not None
+    assert UUID(believed.ownerid) == OWNER
+
+
+@pytest.mark.parametrize("owner", [str(uuid4()), "nobody", "*"])
+async def test_a_wish_in_another_name_is_refused(resources: Resources, owner: str) -> None:
+    code, reason = await verdict(resources, received(wish(ownerid=owner), UPSTREAM))
+    assert code == "UNVERIFIED_OWNER"
+    assert reason == f"ownerid: {UPSTREAM!r} may ask for campaigns of {OWNER} alone"
+    assert owner not in reason
+
+
+async def test_what_came_back_is_believed_for_its_first_publisher(resources: Resources) -> None:
+    mine, theirs = report(1, source=SOURCE), report(1, source="urn:other")
+    assert await verdict(resources, received(mine, WORKERS, back=UPSTREAM)) == mine
+    assert await verdict(resources, received(theirs, WORKERS, back=INGRESS)) == theirs
+    code, _ = await verdict(resources, received(theirs, WORKERS, back=UPSTREAM))
+    assert code == UNVERIFIED
+    code, reason = await verdict(resources, received(mine, WORKERS, back=""))
+    assert (code, "no user_id" in reason) == (UNVERIFIED, True)
+
+
+async def test_nobody_else_sends_anything_back(resources: Resources) -> None:
+    for user in (UPSTREAM, "somebody", None):
+        item = received(report(1, source=SOURCE), user, back=WORKERS)
+        code, reason = await verdict(resources, item)
+        assert code == UNVERIFIED
+        assert "may not send anything back" in reason
+
+
+@pytest.mark.parametrize("user", [WORKERS, UPSTREAM, OPS, None])
+async def test_requests_are_believed_from_the_ingress_alone(
+    resources: Resources, user: str | None
+) -> None:
+    login = LoginRequested(id="l-1", source="urn:adrelay:api", data={"sealed": "x"})
+    assert await verdict(resources, received(login, INGRESS, queue="auth.session")) == login
+    code, _ = await verdict(resources, received(login, user, queue="auth.session"))
+    assert code == UNVERIFIED
+
+
+async def test_where_the_ingress_has_no_user_of_its_own_it_is_the_workers(
+    resources: Resources,
+) -> None:
+    alone = resources.settings.model_copy(update={"ingress_user": None})
+    login = LoginRequested(id="l-1", source="urn:adrelay:api", data={"sealed": "x"})
+    trust = Trust("auth.session", alone, resources.publishers)
+    assert trust.is_ours(received(login, WORKERS).delivery)
+    assert not trust.is_ours(received(login, INGRESS).delivery)
+
+
+async def test_one_of_a_batch_is_refused_and_its_neighbours_keep_their_order(
+    resources: Resources,
+) -> None:
+    users = (WORKERS, "somebody", UPSTREAM, INGRESS, None)
+    batch = [received(report(n, source=SOURCE), user) for n, user in enumerate(users)]
+    trust = Trust("metrics.record", resources.settings, resources.publishers)
+    believed, refused = await trust.judged(batch)
+    assert [item.event.id for item in believed] == ["e-0", "e-2", "e-3"]
+    assert [delivery for delivery, _ in refused] == [batch[1].delivery, batch[4].delivery]
+    assert all(isinstance(error, Permanent) for _, error in refused)
+
+
+async def test_the_table_is_read_once_a_second_and_never_for_our_own_users(
+    resources: Resources,
+) -> None:
+    reads: list[str] = []
+
+    def note(*words: Any) -> None:
+        reads.append(words[2])
+
+    engine = resources.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    trust = Trust("metrics.record", resources.settings, resources.publishers)
+    ours = [received(report(n), WORKERS) for n in range(20)]
+    theirs = [received(report(n, source=SOURCE), UPSTREAM) for n in range(20)]
+    await trust.judged(ours)
+    assert reads == []
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await asyncio.gather(*(trust.judged(theirs) for _ in range(200)))
+    assert 1 <= len(reads) <= 1 + (loop.time() - began)
+    assert "publishers" in reads[0]
+
+
+async def test_who_is_no_longer_registered_is_soon_not_believed(
+    resources: Resources, engine: AsyncEngine
+) -> None:
+    item = received(report(1, source=SOURCE), UPSTREAM)
+    assert isinstance(await verdict(resources, item), Event)
+    async with engine.begin() as tx:
+        await tx.execute(delete(publishers))
+
+    async def refused() -> bool:
+        return not isinstance(await verdict(resources, item), Event)
+
+    await until(refused, 5)
+
+
+async def test_without_the_database_nothing_is_decided(settings: Settings) -> None:
+    nowhere = type(settings.database_url)("postgresql://a:b@127.0.0.1:1/c")
+    engine = open_engine(settings.model_copy(update={"database_url": nowhere}))
+    trust = Trust("metrics.record", settings, Registry(engine))
+    item = received(report(1, source=SOURCE), UPSTREAM)
+    with pytest.raises(Outage, match="publishers"):
+        await trust.judged([item])
+    believed, _ = await trust.judged([received(report(1), WORKERS)])
+    assert len(believed) == 1
+    await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("urls", "users"),
+    [
+        ("amqp://a:b@h/v", {"a"}),
+        ("amqps://a%2Fb:c@h/v amqp://d@h", {"a/b", "d"}),
+        ("amqp://h", {"guest"}),
+    ],
+)
+def test_users_are_read_from_urls(urls: str, users: set[str]) -> None:
+    assert users_in(urls) == users

@@ -1,0 +1,51 @@
+"""Whose a dead letter is: what a replay will be believed for."""
+
+from typing import Any
+
+import pytest
+from pamqp.commands import Basic
+
+from infra.amqp import topology
+from infra.amqp.permissions import UPSTREAM, WORKERS
+from infra.messaging.dead_letter import letter_of
+from infra.messaging.delivery import KEY, USER, Delivery
+from infra.messaging.republish import REASON
+
+QUEUE = "metrics.record"
+BY_BROKER = {"x-death": [{"reason": "delivery_limit", "routing-keys": ["campaign.x.v1"]}]}
+
+
+def dead(user: str | None, headers: dict[str, Any]) -> Delivery:
+    """Make what lies in a dead-letter queue, published last by ``user``."""
+    properties = Basic.Properties(user_id=user, headers=headers)
+    name = topology.dead_queue(QUEUE)
+    return Delivery(1, name, topology.DEAD, QUEUE, b"{}", properties, redelivered=False)
+
+
+@pytest.mark.parametrize(
+    ("user", "headers", "known"),
+    [
+        (WORKERS, {REASON: "no", USER: UPSTREAM}, UPSTREAM),
+        (WORKERS, {REASON: "no"}, None),
+        (UPSTREAM, BY_BROKER, UPSTREAM),
+        (WORKERS, BY_BROKER, WORKERS),
+        (None, BY_BROKER, None),
+        # What anybody may have written counts only if the broker says the same.
+        (UPSTREAM, {**BY_BROKER, USER: WORKERS}, None),
+        (WORKERS, {**BY_BROKER, USER: UPSTREAM}, None),
+        (UPSTREAM, {**BY_BROKER, USER: UPSTREAM}, UPSTREAM),
+        (None, {**BY_BROKER, USER: WORKERS}, None),
+    ],
+)
+def test_a_letter_is_its_first_publishers_or_nobodys(
+    user: str | None, headers: dict[str, Any], known: str | None
+) -> None:
+    kept = letter_of(QUEUE, dead(user, headers)).properties["headers"]
+    assert kept.get(USER) == known
+
+
+def test_the_reason_of_what_the_broker_gave_up_is_the_brokers() -> None:
+    forged = {**BY_BROKER, REASON: "forged", KEY: "campaign.y.v1"}
+    letter = letter_of(QUEUE, dead(UPSTREAM, forged))
+    assert letter.reason == "the broker gave up: delivery_limit"
+    assert (letter.place, letter.error_class) == ("broker", "delivery_limit")

@@ -1,0 +1,157 @@
+"""Rate limits while Redis is frozen or gone: open for requests, closed for guessing."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from prometheus_client import REGISTRY
+
+from infra.deploy.services import redis as server
+from infra.deploy.services.daemon import Daemon
+from infra.deploy.services.directories import Place
+from infra.deploy.services.local_servers import Private, start_private, stop_private
+from infra.ratelimit.limiter import Limiter
+from infra.resources import open_redis
+from infra.settings import Settings
+from tests.infra.ratelimit.test_limiter import API, EMAIL, KEY, LOGIN, granted, policy
+
+
+def counted(name: str, outcome: str) -> float:
+    labels = {"policy": name, "outcome": outcome}
+    return REGISTRY.get_sample_value("adrelay_rate_limits_total", labels) or 0.0
+
+
+def is_alone() -> bool:
+    return REGISTRY.get_sample_value("adrelay_rate_limits_alone") == 1
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Iterator[Private]:
+    """A Redis of this test's own, which may be killed and frozen."""
+    place = Place(tmp_path / "redis", durable=False)
+    private = start_private(place, ("REDIS_URL",))
+    yield private
+    process = running(private)
+    if process is not None:
+        process.resume()
+    stop_private(place)
+    place.remove()
+
+
+def running(private: Private) -> psutil.Process | None:
+    pid = Daemon(private.place, server.NAME).pid()
+    return None if pid is None else psutil.Process(pid)
+
+
+@asynccontextmanager
+async def limiting(private: Private) -> AsyncIterator[Limiter]:
+    settings = Settings.model_validate(
+        {"redis_url": server.url(private.place, private.ports), "redis_timeout": 0.25}
+    )
+    client = open_redis(settings)
+    try:
+        yield Limiter(client, KEY, settings.redis_timeout)
+    finally:
+        await client.aclose()
+
+
+def freeze(private: Private) -> None:
+    process = running(private)
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+
+
+def kill(private: Private) -> None:
+    Daemon(private.place, server.NAME).stop(signal.SIGKILL)
+    assert running(private) is None
+
+
+def restore(private: Private) -> None:
+    process = running(private)
+    if process is None:
+        start_private(private.place, ("REDIS_URL",))
+    else:
+        process.resume()
+
+
+@pytest.mark.parametrize("take_away", [freeze, kill])
+async def test_without_redis_requests_pass_and_guesses_are_counted_here(
+    private: Private, caplog: pytest.LogCaptureFixture, take_away: object
+) -> None:
+    assert callable(take_away)
+    async with limiting(private) as limiter:
+        assert granted(await limiter.take(API, "ada"))
+        take_away(private)
+        unchecked, refused = counted("api", "unchecked"), counted("login", "refused")
+        with caplog.at_level(logging.INFO):
+            began = time.monotonic()
+            assert [await limiter.take(API, "ada") for _ in range(50)] == [None] * 50
+            guesses = [granted(await limiter.take(LOGIN, EMAIL)) for _ in range(9)]
+            assert time.monotonic() - began < 10  # 59 times 0.25 s would be 15
+        assert guesses == [True] * 5 + [False] * 4
+        assert counted("api", "unchecked") == unchecked + 50
+        assert counted("login", "refused") == refused + 4
+        assert is_alone()
+        told = [line for line in caplog.records if line.name == "infra.ratelimit.limiter"]
+        assert [line.message for line in told] == ["limits are not shared"]
+        restore(private)
+        async with asyncio.timeout(20):
+            while is_alone():
+                await limiter.take(API, "bob")
+                await asyncio.sleep(0.05)
+        standing = await limiter.take(policy("api", "1000000/hour"), "cy")
+        assert standing is not None
+        assert standing.left == 999_999
+        assert granted(await limiter.take(LOGIN, EMAIL))  # counted in common, from the beginning
+
+
+async def test_an_outage_again_and_again_gives_no_more_guesses_than_one(private: Private) -> None:
+    async with limiting(private) as limiter:
+        guesses = 0
+        for _ in range(2):
+            kill(private)
+            while not is_alone():
+                await limiter.take(API, "bob")
+            guesses += sum([granted(await limiter.take(LOGIN, EMAIL)) for _ in range(9)])
+            restore(private)
+            async with asyncio.timeout(20):
+                while is_alone():
+                    await limiter.take(API, "bob")
+                    await asyncio.sleep(0.05)
+        assert guesses == 5
+
+
+async def test_many_at_once_wait_for_a_frozen_redis_no_longer_than_one(private: Private) -> None:
+    async with limiting(private) as limiter:
+        await limiter.take(API, "ada")
+        freeze(private)
+        began = time.monotonic()
+        standings = await asyncio.gather(*(limiter.take(LOGIN, EMAIL) for _ in range(100)))
+        assert time.monotonic() - began < 10  # one after another would be 25 s
+        assert sum(granted(one) for one in standings) == 5
+
+
+async def test_without_redis_a_guess_that_was_none_is_given_back_here(private: Private) -> None:
+    kill(private)
+    async with limiting(private) as limiter:
+        for _ in range(20):
+            standing = await limiter.take(LOGIN, EMAIL)
+            assert standing is not None
+            assert standing.granted
+            assert (await limiter.give_back(standing, EMAIL)).left == 5
+        assert sum([granted(await limiter.take(LOGIN, EMAIL)) for _ in range(9)]) == 5
+
+
+async def test_a_redis_that_is_gone_meanwhile_keeps_what_was_counted(private: Private) -> None:
+    async with limiting(private) as limiter:
+        standing = await limiter.take(LOGIN, EMAIL)
+        assert standing is not None
+        kill(private)
+        await limiter.give_back(standing, EMAIL)
+        assert is_alone()

@@ -1,0 +1,316 @@
+"""A rotation of the signing key, turn by turn: no token is refused at any moment of it."""
+
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from infra.commands.rotate_keys import Refused, main, rotate
+from infra.deploy.process_status import Status, write_status
+from infra.deploy.secrets import make_keys as make_secrets
+from infra.deploy.services.daemon import began
+from infra.deploy.services.directories import Place
+from infra.env_file import read_env_file
+from infra.security.access_tokens import JWKS_SECONDS, InvalidToken, Signer, Verifier, make_keys
+from infra.security.access_tokens import LEEWAY as LEEWAY_SECONDS
+from infra.security.key_rotation import LISTING, RESTART, Broken, Keys, NotYet, turn, waiting
+from infra.settings import Settings
+from schemas.users import User
+
+USER = User(id=uuid4(), email="ada@example.com", role="manager")
+NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
+LIFE, LEEWAY = timedelta(seconds=900), timedelta(seconds=LEEWAY_SECONDS)
+OLD, NEW = make_keys(), make_keys()
+
+
+class Files:
+    """The two files of an installation, and what processes that read them now would do."""
+
+    def __init__(self, folder: Path) -> None:
+        self.env, self.auth_env = folder / "env", folder / "auth.env"
+        secrets = make_secrets()
+        private = ("TOKEN_SIGNING_KEY", "TOKEN_KEYS_SINCE", "SEAL_PRIVATE_KEY")
+        self.auth_env.write_text("".join(f"{n}={secrets[n]}\n" for n in private))
+        common = [name for name in secrets if name not in private]
+        self.env.write_text("".join(f"{n}='{secrets[n]}'\n" for n in common))
+
+    def read(self) -> dict[str, str]:
+        return {**read_env_file(self.env), **read_env_file(self.auth_env)}
+
+    def settings(self) -> Settings:
+        return Settings.model_validate({n.lower(): v for n, v in self.read().items()})
+
+    def set(self, name: str, value: str) -> None:
+        file = self.env if f"{name}=" in self.env.read_text() else self.auth_env
+        lines = [line for line in file.read_text().splitlines() if not line.startswith(name)]
+        file.write_text("\n".join([*lines, f"{name}='{value}'"]) + "\n")
+
+    def runs(self, name: str, since: datetime) -> None:
+        """Say that a process runs here since then."""
+        pid = os.getpid()
+        status = Status(name, 1, "running", pid, began(pid), since.isoformat())
+        write_status(Place(self.env.parent), {name: status})
+
+    def command(self, *words: str) -> tuple[int, dict[str, object]]:
+        paths = ("--env", str(self.env), "--auth-env", str(self.auth_env))
+        done = subprocess.run(  # noqa: S603 - our own module
+            [
+                sys.executable,
+                "-m",
+                "infra.security.access_tokens",
+                "rotate",
+                *paths,
+                "--json",
+                *words,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={k: v for k, v in os.environ.items() if not k.startswith("TOKEN_")},
+        )
+        return done.returncode, json.loads(done.stdout)
+
+    def back_date(self, by: timedelta) -> None:
+        by += timedelta(seconds=1)  # What is written is rounded up to the next second.
+        since = datetime.fromisoformat(self.read()["TOKEN_KEYS_SINCE"])
+        self.set("TOKEN_KEYS_SINCE", (since - by).isoformat())
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+@dataclass
+class World:
+    """A system on a clock of its own: running processes, live tokens, and somebody outside.
+
+    The outsider verifies with a copy of the public keys that is up to ten minutes old: a
+    cache of five minutes had just fetched it, and the outsider keeps it for five more.
+    """
+
+    files: Files
+    at: datetime = NOW
+    signers: list[Signer] = field(default_factory=list)
+    verifiers: list[Verifier] = field(default_factory=list)
+    tokens: list[tuple[datetime, str]] = field(default_factory=list)
+    copies: list[Settings] = field(default_factory=list)
+    checked: int = 0
+
+    def start(self) -> None:
+        self.signers.append(Signer(self.files.settings()))
+        self.verifiers.append(Verifier(self.files.settings()))
+        self.copies = [self.files.settings()] * 11
+
+    def minute(self) -> None:
+        """Let a minute pass in which everybody signs, and everybody verifies what is alive."""
+        self.at += timedelta(minutes=1)
+        oldest = [jwk["x"] for jwk in self.verifiers[0].jwks()["keys"]]
+        listing = self.files.settings().model_copy(update={"token_verify_keys": tuple(oldest)})
+        self.copies = [*self.copies[1:], listing]
+        self.tokens += [(self.at, signer.sign(USER, "s")) for signer in self.signers]
+        self.tokens = [one for one in self.tokens if self.at - one[0] < LIFE + LEEWAY]
+        for (_, token), verifier in itertools.product(
+            self.tokens, [*self.verifiers, Verifier(self.copies[0])]
+        ):
+            assert verifier.verify(token).user_id == USER.id
+            self.checked += 1
+
+    def restart(self, name: str) -> None:
+        """Start a new process, run both for three minutes, and end the old one."""
+        settings = self.files.settings()
+        running: list[Any] = self.signers if name == "auth" else self.verifiers
+        running.append(Signer(settings) if name == "auth" else Verifier(settings))
+        for _ in range(3):
+            self.minute()
+        running.pop(0)
+
+    def turn(self) -> timedelta | None:
+        """Make a turn and do what it says; gives how long to wait now."""
+        made = rotate(self.files.env, self.files.auth_env, self.at)
+        for _ in range(2):  # nobody is at hand at once
+            self.minute()
+        self.restart(RESTART[made.step])
+        return made.wait
+
+
+def test_no_token_is_refused_at_any_moment_of_a_rotation(files: Files) -> None:
+    world = World(files)
+    world.start()
+    before = files.settings().token_verify_keys
+    for _ in range(20):
+        world.minute()
+    while (wait := world.turn()) is not None:
+        for _ in range(math.ceil(wait / timedelta(minutes=1))):
+            world.minute()
+    for _ in range(20):
+        world.minute()
+    after = files.settings().token_verify_keys
+    assert len(after) == 1
+    assert after != before
+    assert world.checked > 1000
+
+
+def test_the_world_of_that_test_notices_a_turn_that_comes_too_early(files: Files) -> None:
+    world = World(files)
+    world.start()
+    for _ in range(20):
+        world.minute()
+    world.turn()
+    files.back_date(LISTING)
+    with pytest.raises(InvalidToken):
+        world.turn()
+
+
+def test_the_turns_come_one_after_the_other_and_never_too_early() -> None:
+    keys, at, steps = Keys((OLD.private,), (OLD.public,), NOW), NOW, []
+    for _ in range(3):
+        made = turn(keys, now=at, life=LIFE, make=lambda: NEW)
+        steps.append((made.step, made.keys.seeds, made.keys.listed))
+        keys = made.keys
+        if made.wait is not None:
+            for early in (timedelta(0), made.wait - timedelta(seconds=1)):
+                with pytest.raises(NotYet) as refusal:
+                    turn(keys, now=at + early, life=LIFE, make=make_keys)
+                assert refusal.value.at == at + made.wait
+            at += made.wait
+    assert steps == [
+        ("list", (OLD.private, NEW.private), (OLD.public, NEW.public)),
+        ("sign", (NEW.private,), (OLD.public, NEW.public)),
+        ("drop", (NEW.private,), (NEW.public,)),
+    ]
+    assert turn(keys, now=at, life=LIFE, make=make_keys).step == "list"
+
+
+def test_the_overlap_is_longer_than_any_token_and_any_copy_of_the_list() -> None:
+    both = Keys((NEW.private,), (OLD.public, NEW.public), NOW)
+    with pytest.raises(NotYet) as refusal:
+        turn(both, now=NOW, life=LIFE, make=make_keys)
+    assert refusal.value.at - NOW > LIFE + LEEWAY
+    assert LISTING.total_seconds() > JWKS_SECONDS
+
+
+def test_a_turn_that_was_interrupted_between_the_files_is_finished(files: Files) -> None:
+    listed = files.env.read_text()
+    rotate(files.env, files.auth_env, NOW)
+    second = files.settings().token_verify_keys[1]
+    files.env.write_text(listed)
+    assert Verifier(files.settings()).verify(Signer(files.settings()).sign(USER, "s"))
+    assert rotate(files.env, files.auth_env, NOW).step == "list"
+    assert files.settings().token_verify_keys[1] == second
+
+
+def test_keys_without_a_time_are_waited_for_from_now_on(files: Files) -> None:
+    rotate(files.env, files.auth_env, NOW)
+    lines = [line for line in files.auth_env.read_text().splitlines() if "SINCE" not in line]
+    files.auth_env.write_text("\n".join(lines) + "\n")
+    for later in (NOW, NOW + LISTING - timedelta(seconds=1)):
+        with pytest.raises(NotYet) as early:
+            rotate(files.env, files.auth_env, later)
+        assert early.value.at == NOW + LISTING
+    assert rotate(files.env, files.auth_env, NOW + LISTING).step == "sign"
+
+
+def test_keys_with_which_every_token_is_refused_are_not_turned(files: Files) -> None:
+    with pytest.raises(Broken):
+        waiting(Keys((OLD.private,), (NEW.public,)))
+    files.set("TOKEN_VERIFY_KEYS", NEW.public)
+    with pytest.raises(Refused, match="TOKEN_VERIFY_KEYS"):
+        rotate(files.env, files.auth_env, NOW)
+
+
+def test_a_malformed_key_is_named_and_not_shown(files: Files) -> None:
+    files.set("TOKEN_SIGNING_KEY", "bogus")
+    with pytest.raises(Refused, match="TOKEN_SIGNING_KEY") as refusal:
+        rotate(files.env, files.auth_env, NOW)
+    assert "bogus" not in str(refusal.value)
+
+
+def test_nothing_but_the_keys_changes_in_the_files_and_they_stay_private(files: Files) -> None:
+    before = files.read()
+    rotate(files.env, files.auth_env, NOW)
+    after = files.read()
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"TOKEN_SIGNING_KEY", "TOKEN_VERIFY_KEYS", "TOKEN_KEYS_SINCE"}
+    assert after.keys() == before.keys()
+    assert "TOKEN_SIGNING_KEY" not in files.env.read_text()
+    assert {f.stat().st_mode & 0o777 for f in (files.env, files.auth_env)} == {0o600}
+
+
+@pytest.mark.parametrize(("step", "name"), [("sign", "web"), ("drop", "auth")])
+def test_a_process_that_has_not_been_restarted_holds_up_the_next_turn(
+    files: Files, step: str, name: str
+) -> None:
+    day = timedelta(days=1)
+    at = NOW
+    rotate(files.env, files.auth_env, at)
+    if step == "drop":
+        at += day
+        rotate(files.env, files.auth_env, at)
+    files.runs(name, at - day)
+    with pytest.raises(Refused, match=f"{name} has not been restarted") as refusal:
+        rotate(files.env, files.auth_env, at + day)
+    assert f"kill {os.getpid()}" in str(refusal.value)
+    files.runs(name, at + day)
+    with pytest.raises(NotYet):
+        rotate(files.env, files.auth_env, at + day)
+    assert rotate(files.env, files.auth_env, at + day + day).step == step
+
+
+def test_a_key_in_the_environment_that_would_win_later_is_refused(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN_VERIFY_KEYS", NEW.public)
+    with pytest.raises(Refused, match="TOKEN_VERIFY_KEYS is set in your environment"):
+        rotate(files.env, files.auth_env, NOW)
+
+
+def test_the_command_says_what_to_restart_and_when_to_come_again(files: Files) -> None:
+    status, told = files.command()
+    assert (status, told["step"], told["restart"], told["wait_seconds"]) == (0, "list", "web", 600)
+    status, told = files.command()
+    assert (status, told["done"], told["next_step"]) == (1, False, "sign")
+    assert datetime.fromisoformat(str(told["next_at"])) > datetime.now(UTC)
+    files.back_date(LISTING)
+    status, told = files.command()
+    assert (status, told["step"], told["restart"], told["wait_seconds"]) == (0, "sign", "auth", 965)
+    files.back_date(timedelta(seconds=965))
+    status, told = files.command()
+    assert (status, told["step"], told["restart"], told["wait_seconds"]) == (0, "drop", "web", None)
+
+
+def test_the_command_speaks_to_people_without_showing_a_key(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["rotate", "--env", str(files.env), "--auth-env", str(files.auth_env)]
+    assert main(words) == 0
+    assert main(words) == 1
+    shown = capsys.readouterr()
+    assert "Restart every ingress (web) now; 10 minutes after" in shown.out
+    assert "Not yet: sign with the new key at" in shown.err
+    for seed in files.read()["TOKEN_SIGNING_KEY"].split():
+        assert seed not in shown.out + shown.err
+
+
+@pytest.mark.parametrize("words", [[], ["turn"], ["rotate", "--now"]])
+def test_a_typing_error_is_answered_with_the_usage(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+
+
+def test_without_files_the_command_says_which_one_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = str(tmp_path / "env")
+    assert main(["rotate", "--env", gone, "--auth-env", gone]) == 1
+    assert f"there is no file {gone}" in capsys.readouterr().err

@@ -1,0 +1,68 @@
+"""When tokens are renewed, as a table; and that they open only where they belong."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from infra.security.encryption import Vault, VaultLocked
+from infra.security.oauth_tokens import Tokens, open_tokens, seal_tokens, times_of, tokens_of
+from infra.settings import Settings
+from schemas.oauth import Grant
+
+BEGAN = datetime(2026, 11, 22, 8, tzinfo=UTC)
+
+
+def grant(**fields: object) -> Grant:
+    return Grant.model_validate({"access_token": "a", "token_type": "bearer", **fields})
+
+
+@pytest.mark.parametrize(
+    ("life", "refresh", "expires", "due"),
+    [
+        (3600, "r", 3600, 3300),  # five minutes ahead
+        (86_400, "r", 86_400, 86_100),
+        (100, "r", 100, 80),  # a short life: a fifth of it
+        (3, "r", 3, 5),  # no oftener than this
+        (0, "r", 0, 5),
+        (3600, None, 3600, 3600),  # nothing can be done before its end
+        (None, "r", None, None),  # the platform does not say; its 401 will
+    ],
+)
+def test_a_token_is_due_ahead_of_its_end(
+    life: int | None, refresh: str | None, expires: int | None, due: int | None
+) -> None:
+    times = times_of(grant(expires_in=life), Tokens("a", refresh), BEGAN)
+    wanted = [None if s is None else BEGAN + timedelta(seconds=s) for s in (expires, due)]
+    assert [times.expires_at, times.due_at] == wanted
+
+
+def test_a_refresh_token_stays_until_there_is_another() -> None:
+    first = tokens_of(grant(refresh_token="r1"))
+    assert tokens_of(grant(), before=first).refresh == "r1"
+    assert tokens_of(grant(refresh_token="r2"), before=first).refresh == "r2"
+    assert tokens_of(grant()).refresh is None
+
+
+def test_what_is_revoked_is_the_refresh_token_where_there_is_one() -> None:
+    assert (Tokens("a", "r").root, Tokens("a", None).root) == ("r", "a")
+
+
+def test_tokens_open_only_for_their_owner_and_platform(settings: Settings) -> None:
+    vault, user_id = Vault(settings), uuid4()
+    tokens = Tokens("access", "refresh")
+    sealed = seal_tokens(vault, user_id, "claude", tokens)
+    assert open_tokens(vault, user_id, "claude", sealed) == tokens
+    for owner, platform in ((uuid4(), "claude"), (user_id, "gemini")):
+        with pytest.raises(VaultLocked):
+            open_tokens(vault, owner, platform, sealed)
+    for text in (b"", b"[]", b"{}", b'{"access": "a"}', b"\xff"):
+        odd = vault.seal(text, f"platform_accounts {user_id} claude")
+        with pytest.raises(VaultLocked):
+            open_tokens(vault, user_id, "claude", odd)
+    assert "access" not in repr(tokens).replace("access=", "")
+
+
+def test_a_grant_of_another_kind_of_token_is_none() -> None:
+    with pytest.raises(ValueError, match="token_type"):
+        grant(token_type="mac")

@@ -1,0 +1,101 @@
+"""Sealed credentials open once, for their own message, in time, with the right key."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from nacl.public import PublicKey, SealedBox
+
+from infra.security.base64url import bytes_of, text_of
+from infra.security.sealed_box import BLOCK, SealBroken, make_keys, seal, unseal
+
+KEYS = make_keys()
+OLD = make_keys()
+SECRET = {"email": "ada@example.com", "password": "a sealed password"}
+
+
+def sealed(payload: dict[str, Any] | None = None, **changes: Any) -> str:
+    return seal(
+        KEYS.public,
+        SECRET if payload is None else payload,
+        **{"purpose": "login.requested.v1", "request_id": "r1", **changes},
+    )
+
+
+def opened(box: str, private_keys: str = KEYS.private, **changes: Any) -> dict[str, Any]:
+    expected = {"purpose": "login.requested.v1", "request_id": "r1", "now": datetime.now(UTC)}
+    return unseal(private_keys, box, **{**expected, **changes})
+
+
+def test_what_was_sealed_for_a_message_opens_with_that_message() -> None:
+    assert opened(sealed()) == SECRET
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"request_id": "r2"},
+        {"purpose": "registration.requested.v1"},
+        {"now": datetime.now(UTC) + timedelta(days=1)},
+        {"private_keys": OLD.private},
+    ],
+    ids=["another message", "another event type", "too late", "another key"],
+)
+def test_a_copied_box_does_not_open(changes: dict[str, Any]) -> None:
+    with pytest.raises(SealBroken):
+        opened(sealed(), **changes)
+
+
+def test_the_public_key_opens_nothing() -> None:
+    with pytest.raises(SealBroken):
+        opened(sealed(), private_keys=KEYS.public)
+
+
+@pytest.mark.parametrize("box", ["", "AAAA", "not base64!", text_of(bytes(300)), "é"])
+def test_garbage_does_not_open(box: str) -> None:
+    with pytest.raises(SealBroken):
+        opened(box)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"[" * 5000, b"\xff"])
+def test_a_box_that_holds_something_else_is_refused(text: bytes) -> None:
+    box = SealedBox(PublicKey(bytes_of(KEYS.public))).encrypt(text)
+    with pytest.raises(SealBroken):
+        opened(text_of(box))
+
+
+def test_a_changed_box_does_not_open() -> None:
+    raw = bytearray(bytes_of(sealed()))
+    raw[-1] ^= 1
+    with pytest.raises(SealBroken):
+        opened(text_of(bytes(raw)))
+
+
+def test_a_box_for_the_previous_key_opens_while_that_key_is_kept() -> None:
+    box = seal(OLD.public, SECRET, purpose="login.requested.v1", request_id="r1")
+    assert opened(box, private_keys=f"{KEYS.private} {OLD.private}") == SECRET
+
+
+def test_the_length_of_a_box_does_not_tell_the_passwords_length() -> None:
+    assert len(sealed({"password": "p" * 12})) == len(sealed({"password": "p" * 90}))
+
+
+def test_two_boxes_of_the_same_secret_have_nothing_in_common() -> None:
+    one, two = sealed(), sealed()
+    assert one[:20] != two[:20]
+    assert "sealed" not in bytes_of(one).decode("latin-1")
+
+
+def test_the_largest_credentials_fit_into_an_event() -> None:
+    box = sealed({"email": "e" * 254, "password": "\U0001f511" * 128})
+    assert len(box) <= 4096
+    assert (len(bytes_of(box)) - 48) % BLOCK == 0
+
+
+@pytest.mark.parametrize("key", ["", "short", "é" * 43])
+def test_a_malformed_key_is_named_but_not_shown(key: str) -> None:
+    with pytest.raises(ValueError, match="SEAL_PRIVATE_KEY") as refusal:
+        opened(sealed(), private_keys=key)
+    assert not key or key not in str(refusal.value)
+    with pytest.raises(ValueError, match="SEAL_PUBLIC_KEY"):
+        seal(key, SECRET, purpose="login.requested.v1", request_id="r1")

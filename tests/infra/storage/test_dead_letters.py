@@ -1,0 +1,52 @@
+"""What filing writes beside the letters, and how letters are found among many."""
+
+from uuid import uuid4
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from infra.security.operation_id import mint
+from infra.storage.dead_letters import Wanted, find_letters, mark_operations_dead, next_letters
+from tests.workers.ingress.api.test_dead_letters import letter, rows
+
+KEY = b"0123456789abcdef"
+MANY = text("""
+    insert into dead_letters (id, queue, routing_key, body, properties, reason, error_class, place,
+        worker, attempts, first_failed_at, last_failed_at, fingerprint)
+    select gen_random_uuid(), 'q' || n % 5, 'k', '', '{}', 'r', 'c', 'decode', 'w', 1,
+        now() - n * interval '1 second', now(), 'f' || n % 50
+    from generate_series(1, 20000) as n
+""")
+SCANS = text("select seq_scan from pg_stat_xact_user_tables where relname = 'dead_letters'")
+
+
+async def test_an_upstream_event_that_died_is_no_operation(engine: AsyncEngine) -> None:
+    operation = mint(KEY, uuid4())
+    letters = [letter(1, event_id="w-1"), letter(2, event_id=operation), letter(3, event_id=None)]
+    async with engine.begin() as tx:
+        await mark_operations_dead(tx, letters)
+    assert await rows(engine, "select id, state from operations") == [(operation, "dead")]
+
+
+async def test_each_listing_and_an_id_read_an_index(engine: AsyncEngine) -> None:
+    wanted = [
+        Wanted(),
+        Wanted("open"),
+        Wanted("open", "q1"),
+        Wanted(None, "q1"),
+        Wanted("open", None, "f1"),
+        Wanted("open", "q1", "f1"),
+        Wanted("discarded"),
+    ]
+    async with engine.begin() as tx:
+        await tx.execute(MANY)
+        await tx.execute(text("analyze dead_letters"))
+        before = (await tx.execute(SCANS)).scalar_one()
+        for one in wanted:
+            page = await next_letters(tx, one, most=50)
+            if page:
+                last = (page[-1]["first_failed_at"], page[-1]["id"])
+                await next_letters(tx, one, after=last, most=50, lock=True)
+        (found,) = await find_letters(tx, last[1], last[1], lock=True)
+        assert found["id"] == last[1]
+        assert (await tx.execute(SCANS)).scalar_one() == before

@@ -1,0 +1,169 @@
+"""Sessions as rows: what is live, what has ended, what may go on."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from infra.security.refresh_tokens import Issued, Session
+from infra.settings import Settings
+from infra.storage.sessions import (
+    Standing,
+    end_session,
+    end_sessions_of,
+    find_standing,
+    forget_sessions,
+    insert_session,
+    is_live,
+    list_sessions,
+    live_since,
+    note_use,
+)
+from infra.storage.users import Account, insert_accounts
+from schemas.users import Client, User
+
+NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
+WEEK, SECOND = timedelta(days=7), timedelta(seconds=1)
+SINCE = NOW - WEEK
+LAPTOP = Client(address="203.0.113.9", device="a laptop")
+ADA = User(id=uuid4(), email="ada@example.com", role="manager")
+
+
+async def add(tx: AsyncConnection, user: User = ADA, at: datetime = NOW) -> Session:
+    await insert_accounts(tx, [Account(user, "h1")])
+    session = Session(uuid4().hex, user.id)
+    assert await insert_session(tx, session, "h1", LAPTOP, at)
+    return session
+
+
+def use(session: Session, turns: int = 1) -> Issued:
+    return Issued(session, "a token", turns)
+
+
+async def test_a_session_is_listed_with_what_is_known_of_it(engine: AsyncEngine) -> None:
+    async with engine.begin() as tx:
+        session = await add(tx)
+        (row,) = await list_sessions(tx, ADA.id, SINCE)
+    assert (row.id, row.address, row.device) == (session.id, "203.0.113.9", "a laptop")
+    assert (row.started_at, row.last_used_at, row.turns) == (NOW, NOW, 0)
+
+
+async def test_a_session_needs_the_hash_that_the_account_has(engine: AsyncEngine) -> None:
+    async with engine.begin() as tx:
+        await add(tx)
+        refused = Session(uuid4().hex, ADA.id)
+        assert not await insert_session(tx, refused, "another hash", LAPTOP, NOW)
+        nobodys = Session(uuid4().hex, uuid4())
+        assert not await insert_session(tx, nobodys, "h1", LAPTOP, NOW)
+        assert len(await list_sessions(tx, ADA.id, SINCE)) == 1
+
+
+async def test_the_last_used_comes_first_and_what_is_over_is_left_out(engine: AsyncEngine) -> None:
+    async with engine.begin() as tx:
+        old, new, ended, _, _ = [
+            await add(tx, at=at) for at in (NOW - SECOND, NOW, NOW, SINCE, SINCE - WEEK)
+        ]
+        await add(tx, User(id=uuid4(), email="eve@example.com", role="viewer"))
+        await end_session(tx, ended.id, "logout", since=SINCE, at=NOW)
+        assert [row.id for row in await list_sessions(tx, ADA.id, SINCE)] == [new.id, old.id]
+
+
+async def test_a_use_moves_only_forward(engine: AsyncEngine) -> None:
+    phone = Client(address="198.51.100.1", device="a phone")
+    async with engine.begin() as tx:
+        session = await add(tx)
+        assert await note_use(tx, use(session, 3), phone, NOW + SECOND)
+        assert await note_use(tx, use(session, 2), phone, NOW)
+        standing = await find_standing(tx, session.id)
+        (row,) = await list_sessions(tx, ADA.id, SINCE)
+    assert standing == Standing(ADA, 3, NOW + SECOND, ended=False)
+    assert (row.address, row.device) == ("198.51.100.1", "a phone")
+
+
+async def test_a_session_ends_once_and_is_used_no_more(engine: AsyncEngine) -> None:
+    async with engine.begin() as tx:
+        session = await add(tx)
+        assert await end_session(tx, session.id, "logout", since=SINCE, at=NOW) == [session]
+        assert await end_session(tx, session.id, "reuse", since=SINCE, at=NOW) == []
+        assert not await note_use(tx, use(session), LAPTOP, NOW)
+        assert not await is_live(tx, session.id, ADA.id, SINCE)
+        standing = await find_standing(tx, session.id)
+    assert standing is not None
+    assert standing.ended
+
+
+async def test_only_its_owner_ends_a_session(engine: AsyncEngine) -> None:
+    async with engine.begin() as tx:
+        session = await add(tx)
+        by = {"since": SINCE, "at": NOW}
+        assert await end_session(tx, session.id, "ended", user_id=uuid4(), **by) == []
+        assert await is_live(tx, session.id, ADA.id, SINCE)
+        assert not await is_live(tx, session.id, uuid4(), SINCE)
+        assert not await is_live(tx, None, ADA.id, SINCE)
+        assert await end_session(tx, session.id, "ended", user_id=ADA.id, **by) == [session]
+
+
+async def test_all_sessions_of_an_account_end_or_all_but_one(engine: AsyncEngine) -> None:
+    eve = User(id=uuid4(), email="eve@example.com", role="viewer")
+    async with engine.begin() as tx:
+        own, other, third = [await add(tx) for _ in range(3)]
+        foreign = await add(tx, eve)
+        ended = await end_sessions_of(
+            tx, ADA.id, "password_changed", since=SINCE, at=NOW, but=own.id
+        )
+        assert {session.id for session in ended} == {other.id, third.id}
+        rest = await end_sessions_of(tx, ADA.id, "account_closed", since=SINCE, at=NOW)
+        assert rest == [own]
+        assert await is_live(tx, foreign.id, eve.id, SINCE)
+
+
+async def test_an_account_that_goes_takes_its_sessions_along(engine: AsyncEngine) -> None:
+    async with engine.begin() as tx:
+        session = await add(tx)
+        await tx.exec_driver_sql("delete from users")
+        assert await find_standing(tx, session.id) is None
+
+
+async def test_what_is_long_over_is_forgotten_a_few_at_a_time(engine: AsyncEngine) -> None:
+    async with engine.begin() as tx:
+        for at in (NOW - WEEK, NOW - WEEK, NOW - WEEK, NOW):
+            await add(tx, at=at)
+        gone = [await forget_sessions(tx, NOW, most=2) for _ in range(3)]
+        assert gone == [2, 1, 0]
+        assert len(await list_sessions(tx, ADA.id, SINCE - WEEK)) == 1
+
+
+SETTINGS = Settings(refresh_grace_seconds=10, refresh_token_seconds=7 * 86400)
+LATER = NOW + timedelta(minutes=1)
+CASES = [
+    # turns and end in Postgres; turns and repetition in Redis; when; may it go on?
+    (0, False, 1, False, LATER, True),
+    (5, False, 6, False, LATER, True),
+    (5, False, 7, False, LATER, True),  # a commit of ours was lost on the way
+    (5, False, 5, True, LATER, True),  # the same token twice, within Redis' own grace
+    (5, False, 5, False, NOW + SECOND, True),  # the same, and we have heard of the second first
+    (5, False, 5, False, LATER, False),  # Redis went back by one turn
+    (5, False, 4, False, NOW + SECOND, False),  # and by two
+    (5, False, 4, True, NOW + SECOND, False),
+    (5, True, 6, False, LATER, False),  # ended
+    (5, False, 6, False, NOW + WEEK, False),  # expired
+]
+
+
+@pytest.mark.parametrize(("turns", "ended", "counted", "repeated", "at", "may"), CASES)
+def test_a_refresh_takes_effect_unless_the_session_is_over_or_redis_is_behind(
+    turns: int,
+    ended: bool,  # noqa: FBT001 - a column of the table
+    counted: int,
+    repeated: bool,  # noqa: FBT001 - the same
+    at: datetime,
+    may: bool,  # noqa: FBT001 - the same
+) -> None:
+    standing = Standing(ADA, turns, NOW, ended)
+    issued = Issued(Session("0" * 32, UUID(int=1)), "a token", counted, repeated)
+    assert standing.allows(issued, SETTINGS, at) == may
+
+
+def test_a_session_lives_as_long_as_a_refresh_token() -> None:
+    assert live_since(SETTINGS, NOW) == SINCE

@@ -1,0 +1,108 @@
+"""A dead command is not sent over a newer change of its campaign before a person was asked."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.campaigns import campaign_id_of
+from events.envelope import Event, encode
+from handlers.campaigns.handlers import apply_campaigns
+from infra.messaging.dead_letter import Letter
+from infra.resources import Resources
+from infra.settings import Settings
+from tests.handlers.processing import handled
+from tests.handlers.samples import create, delete, update
+from tests.infra.commands.test_dead_letters import dead
+from tests.infra.ledger import count
+from tests.workers.ingress.api.test_dead_letters import file, letter
+from tests.workers.ingress.conftest import Person, body_of, error_of
+
+QUEUE = "campaigns.apply"
+SENT = "select count(*) from outbox where exchange = 'adrelay.back'"
+
+
+def dead_command(command: Event, number: int, died: datetime, *, timed: bool = True) -> Letter:
+    return letter(
+        number,
+        queue=QUEUE,
+        routing_key=command.routing_key,
+        type=command.type,
+        source=command.source,
+        event_id=command.id,
+        body=encode(command, timed=timed),
+        first_failed_at=died,
+    )
+
+
+def ago(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("kind", ["update", "delete", "create", "create without an id"])
+async def test_a_command_is_replayed_over_a_newer_change_only_by_force(
+    client: aiohttp.ClientSession,
+    admin: Person,
+    engine: AsyncEngine,
+    resources: Resources,
+    kind: str,
+) -> None:
+    creation = create(None if "without" in kind else uuid4(), source="urn:acme:crm")
+    campaign_id = campaign_id_of(creation)
+    old: dict[str, Any] = {
+        "update": update(campaign_id, name="Old", time=ago(50)),
+        "delete": delete(campaign_id),
+    }
+    command = old.get(kind, creation)
+    newer = update(campaign_id, name="New", time=ago(10))
+    await handled(resources, apply_campaigns, [creation, newer])
+    (path,) = await file(engine, dead_command(command, 1, ago(40)))
+    refused = await error_of(await client.post(f"{path}/replay", headers=admin.headers), 409)
+    for part in (newer.id, newer.type, newer.source, newer.time.isoformat(), "version 2"):
+        assert part in refused["message"]
+    assert await count(engine, SENT) == 0
+    forced = await client.post(f"{path}/replay?force=true", headers=admin.headers)
+    await body_of(forced, 200)
+    assert await count(engine, SENT) == 1
+
+
+async def test_the_command_line_names_the_newer_change_and_sends_the_others(
+    settings: Settings, engine: AsyncEngine, resources: Resources
+) -> None:
+    changed, quiet = create(uuid4()), create(uuid4())
+    await handled(resources, apply_campaigns, [changed, quiet], ago(100))
+    # It changes nothing, but says that what is there is wanted.
+    newer = update(campaign_id_of(changed), status="active", time=ago(10))
+    await handled(resources, apply_campaigns, [newer])
+    await file(
+        engine,
+        dead_command(update(campaign_id_of(changed), status="paused"), 1, ago(40), timed=False),
+        dead_command(update(campaign_id_of(quiet), status="paused"), 2, ago(40), timed=False),
+        letter(3, queue=QUEUE),  # what cannot be read dies again and overrules nothing
+    )
+    status, lines = await dead(settings, "replay", "--queue", QUEUE)
+    assert status == 1
+    assert await count(engine, SENT) == 2
+    [refused] = [line for line in lines if "newer change" in str(line)]
+    assert newer.id in str(refused)
+    assert (await dead(settings, "replay", "--queue", QUEUE, "--force"))[0] == 0
+    assert await count(engine, SENT) == 3
+
+
+async def test_a_change_of_the_same_moment_is_newer_if_its_sender_says_so(
+    client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine, resources: Resources
+) -> None:
+    creation = create(uuid4())
+    campaign_id = campaign_id_of(creation)
+    newer = update(campaign_id, name="New", time=ago(10))
+    await handled(resources, apply_campaigns, [creation, newer], ago(9))
+    before, after = await file(
+        engine,
+        dead_command(update(campaign_id, name="Old", time=ago(11)), 1, ago(8)),
+        dead_command(update(campaign_id, name="Newest", time=ago(5)), 2, ago(4)),
+    )
+    await error_of(await client.post(f"{before}/replay", headers=admin.headers), 409)
+    await body_of(await client.post(f"{after}/replay", headers=admin.headers), 200)

@@ -1,0 +1,57 @@
+"""API keys of upstream systems: made and revoked by the auth worker, listed here."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events import ApiKeyCreateRequested, ApiKeyRevokeRequested
+from infra.storage.api_keys import list_api_keys, read_api_key
+from schemas.api_keys import ApiKeyDraft, ApiKeyEntry, ApiKeyRef
+from workers.ingress.backends.auth_rpc import request
+from workers.ingress.http.errors import not_found
+from workers.ingress.http.pagination import PageQuery, answer_page
+from workers.ingress.http.parsing import read_id, read_model, read_query
+from workers.ingress.http.request import Call
+from workers.ingress.http.responses import success
+
+WHAT = "API key"
+
+
+async def post_api_key(call: Call) -> web.Response:
+    """Make an API key and show it, this once.
+
+    If no answer comes (503), the key may have been made: it is in the list then, and nobody
+    knows it. Revoke it and make another one.
+    """
+    draft = await read_model(call.request, ApiKeyDraft)
+    return await request(call, ApiKeyCreateRequested, draft)
+
+
+async def get_api_keys(call: Call) -> web.Response:
+    """Answer a page of all API keys, the newest first, revoked ones too."""
+    query = read_query(call.request, PageQuery)
+
+    async def find(tx: AsyncConnection) -> tuple[Sequence[ApiKeyEntry], int]:
+        return await list_api_keys(tx, page=query.page, per_page=query.per_page)
+
+    return await answer_page(call, query, find, "API keys")
+
+
+async def get_api_key(call: Call) -> web.Response:
+    """Answer what is known of an API key: all but the key itself."""
+    key_id = read_id(call.request, WHAT)
+
+    async def find(tx: AsyncConnection) -> ApiKeyEntry | None:
+        return await read_api_key(tx, key_id)
+
+    found = await call.read(find, "API keys")
+    if found is None:
+        raise not_found(WHAT)
+    return success(call.request_id, found)
+
+
+async def delete_api_key(call: Call) -> web.Response:
+    """Revoke an API key; within a second no process takes it any more."""
+    ref = ApiKeyRef(id=read_id(call.request, WHAT))
+    return await request(call, ApiKeyRevokeRequested, ref)

@@ -1,0 +1,39 @@
+"""The audit log: what mattered to security, for admins to read."""
+
+from collections.abc import Sequence
+from typing import Annotated
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.storage.audit import list_acts
+from schemas.audit import Act
+from schemas.times import Moment
+from schemas.types import Text
+from workers.ingress.http.pagination import PageQuery, answer_page
+from workers.ingress.http.parsing import read_query
+from workers.ingress.http.request import Call
+
+Word = Annotated[Text, Field(max_length=100)]
+
+
+class AuditQuery(PageQuery):
+    """Which acts to list: of an account, of a kind, from a moment on and before another."""
+
+    actor: UUID | None = None
+    action: Word | None = None
+    outcome: Word | None = None
+    since: Annotated[Moment | None, Field(alias="from")] = None
+    until: Annotated[Moment | None, Field(alias="to")] = None
+
+
+async def get_audit(call: Call) -> web.Response:
+    """Answer a page of the audit log, the newest act first."""
+    query = read_query(call.request, AuditQuery)
+
+    async def find(tx: AsyncConnection) -> tuple[Sequence[Act], int]:
+        return await list_acts(tx, **query.model_dump())
+
+    return await answer_page(call, query, find, "Acts")

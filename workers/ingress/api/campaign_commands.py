@@ -1,0 +1,214 @@
+"""Wishes about campaigns: a write becomes an event, and its answer an operation (202).
+
+Nothing is written here: the campaigns worker grants a wish or refuses it. With
+``Prefer: wait=N`` the answer is what became of it, if that is known in time.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events import (
+    CampaignCreateRequested,
+    CampaignDeleteRequested,
+    CampaignSyncRequested,
+    CampaignUpdateRequested,
+)
+from events.campaigns import CampaignChange, CampaignCreation, CampaignDeletion, CampaignToSync
+from events.envelope import Event
+from infra.amqp.message import message_of
+from infra.errors import Outage
+from infra.security.operation_id import campaign_id_of
+from infra.storage.campaign_cache import put_campaigns
+from infra.storage.operations import find_operation
+from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
+from schemas.currencies import is_payable, objection
+from schemas.operations import Operation, OperationState
+from schemas.types import Frozen
+from workers.ingress.api.visible_campaign import check_campaign
+from workers.ingress.http.errors import Detail, Refusal, invalid, unavailable
+from workers.ingress.http.etags import Expectation, etag, expectation, stale
+from workers.ingress.http.idempotency import operation_of, remember, was_accepted
+from workers.ingress.http.parsing import read_id, read_model
+from workers.ingress.http.prefer import applied, wait_of
+from workers.ingress.http.request import Call
+from workers.ingress.http.responses import success
+
+SOURCE = "urn:adrelay:api"
+APPLIED_BY = "campaigns.apply"  # the queue whose worker accepts or rejects these commands
+# What the campaigns worker's refusals mean in HTTP; any other is a conflict.
+STATUS = {"VALIDATION_ERROR": 400, "FORBIDDEN": 403, "NOT_FOUND": 404, "VERSION_CONFLICT": 412}
+
+
+class Accepted(Frozen):
+    """The answer to a write that is on its way: 202."""
+
+    id: UUID
+    operation_id: str
+    state: OperationState = "pending"
+
+
+async def post_campaign(call: Call) -> web.Response:
+    """Ask for a new campaign, which belongs to the caller."""
+    draft = await read_model(call.request, CampaignDraft)
+    operation_id = operation_of(call)
+    campaign_id = campaign_id_of(operation_id)
+    # The fields have the same types in both; only the id is new.
+    creation = CampaignCreation.model_construct(campaign_id=campaign_id, **dict(draft))
+    event = CampaignCreateRequested(
+        **_envelope(call, operation_id, campaign_id),
+        **_actor(call),
+        ownerid=str(call.caller.account),
+        data=creation,
+    )
+    repeated = await was_accepted(call, event, APPLIED_BY)
+    return await _ask(call, event, campaign_id, done=201, repeated=repeated)
+
+
+async def patch_campaign(call: Call) -> web.Response:
+    """Ask for a campaign to be changed."""
+    campaign_id = read_id(call.request, "campaign")
+    expected = expectation(call.request, required=True)
+    patch = await read_model(call.request, CampaignPatch)
+    wanted = {name: value for name, value in patch if value is not None}
+    return await _change(call, campaign_id, expected, wanted)
+
+
+async def pause_campaign(call: Call) -> web.Response:
+    """Ask for a campaign to be paused."""
+    campaign_id = read_id(call.request, "campaign")
+    expected = expectation(call.request, required=False)
+    return await _change(call, campaign_id, expected, {"status": "paused"})
+
+
+async def resume_campaign(call: Call) -> web.Response:
+    """Ask for a paused campaign to run again."""
+    campaign_id = read_id(call.request, "campaign")
+    expected = expectation(call.request, required=False)
+    return await _change(call, campaign_id, expected, {"status": "active"})
+
+
+async def delete_campaign(call: Call) -> web.Response:
+    """Ask for a campaign to be deleted, here and at its platform."""
+    campaign_id = read_id(call.request, "campaign")
+    expected = expectation(call.request, required=True)
+    event = CampaignDeleteRequested(
+        **_envelope(call, operation_of(call), campaign_id),
+        **_in_whose_name(call),
+        data=CampaignDeletion(campaign_id=campaign_id, **expected.versions),
+    )
+    return await _ask_about(call, event, campaign_id, expected)
+
+
+async def sync_campaign(call: Call) -> web.Response:
+    """Ask for a campaign to be pushed to its platform again."""
+    campaign_id = read_id(call.request, "campaign")
+    expected = expectation(call.request, required=False)
+    campaign = await check_campaign(call, campaign_id)
+    if campaign is None:  # its platform is not known
+        raise unavailable("The campaign cannot be read right now.")
+    event = CampaignSyncRequested(
+        **_envelope(call, operation_of(call), campaign_id),
+        **_in_whose_name(call),
+        data=CampaignToSync(campaign_id=campaign_id, platform=campaign.platform),
+    )
+    repeated = await was_accepted(call, event, f"sync.{campaign.platform}")
+    if not repeated and not expected.allows(campaign.version):
+        raise stale()
+    return await _ask(call, event, campaign_id, repeated=repeated)
+
+
+async def _change(
+    call: Call, campaign_id: UUID, expected: Expectation, wanted: dict[str, Any]
+) -> web.Response:
+    event = CampaignUpdateRequested(
+        **_envelope(call, operation_of(call), campaign_id),
+        **_in_whose_name(call),
+        data=CampaignChange.model_construct(campaign_id=campaign_id, **expected.versions, **wanted),
+    )
+    return await _ask_about(call, event, campaign_id, expected)
+
+
+async def _ask_about(
+    call: Call, event: Event, campaign_id: UUID, expected: Expectation
+) -> web.Response:
+    """Refuse early what is certain to be refused; a write sent again was not, and is not now."""
+    repeated = await was_accepted(call, event, APPLIED_BY)
+    if not repeated:
+        campaign = await check_campaign(call, campaign_id)
+        if campaign is not None and not expected.allows(campaign.version):
+            raise stale()
+        if campaign is not None and isinstance(event, CampaignUpdateRequested):
+            _check_budget(event.data, campaign)
+    return await _ask(call, event, campaign_id, repeated=repeated)
+
+
+def _check_budget(change: CampaignChange, campaign: Campaign) -> None:
+    budget, currency = change.budget, campaign.currency
+    if budget is not None and not is_payable(budget, currency):
+        raise invalid([Detail("budget", objection(currency))])
+
+
+async def _ask(
+    call: Call, event: Event, campaign_id: UUID, *, done: int = 200, repeated: bool
+) -> web.Response:
+    """Make a command durable; answer 202, or what became of it for a client that waits.
+
+    The 202 to a repeated one tells what has become of it so far.
+    """
+    await call.gate.acceptance.one(message_of(event))
+    await remember(call, event)
+    seconds = wait_of(call.request)
+    if repeated and not seconds:
+        operation = await _find(call, event.id)
+    else:
+        operation = await call.gate.outcomes.wait_for(event.id, seconds)
+    headers = {"Location": f"/api/v1/campaigns/{campaign_id}", **applied(seconds)}
+    if operation is None or operation.state == "dead" or not seconds:
+        state: OperationState = operation.state if operation else "pending"
+        accepted = Accepted(id=campaign_id, operation_id=event.id, state=state)
+        return success(call.request_id, accepted, status=202, headers=headers)
+    return await _final(call, operation, headers, done)
+
+
+async def _find(call: Call, operation_id: str) -> Operation | None:
+    async def find(tx: AsyncConnection) -> Operation | None:
+        return await find_operation(tx, operation_id)
+
+    try:
+        return await call.gate.database.read(find)
+    except Outage:
+        return None
+
+
+async def _final(
+    call: Call, operation: Operation, headers: dict[str, str], status: int
+) -> web.Response:
+    if operation.error is not None:
+        error = operation.error
+        raise Refusal(STATUS.get(error.code, 409), error.code, error.message, headers=headers)
+    result = operation.result
+    if result is not None and "version" in result:
+        campaign = Campaign.model_validate(result)
+        await put_campaigns(call.gate.resources.redis, [campaign])
+        headers["ETag"] = etag(campaign.version)
+    return success(call.request_id, result, status=status, headers=headers)
+
+
+def _envelope(call: Call, operation_id: str, campaign_id: UUID) -> dict[str, str]:
+    named = {"id": operation_id, "source": SOURCE, "subject": str(campaign_id)}
+    return named | call.ids.marks
+
+
+def _in_whose_name(call: Call) -> dict[str, str]:
+    """Tell whose campaigns the write may change (an admin's: any), and who asks for it."""
+    if call.caller.is_admin:
+        return _actor(call)
+    return {"ownerid": str(call.caller.account), **_actor(call)}
+
+
+def _actor(call: Call) -> dict[str, str]:
+    """Name the account behind an access token, which may be able to do less by now."""
+    return {} if call.caller.key else {"actorid": str(call.caller.account)}

@@ -1,0 +1,82 @@
+"""Reading campaigns and their figures."""
+
+import datetime as dt
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import Field, ValidationInfo, field_validator
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.storage.campaigns import list_campaigns
+from infra.storage.metrics import daily_metrics
+from schemas.campaigns import Campaign, CampaignStatus
+from schemas.metrics import DailyMetrics
+from schemas.times import AnyDay
+from schemas.types import Frozen, Platform
+from workers.ingress.api.visible_campaign import see_campaign
+from workers.ingress.http.etags import etag, expectation, is_unchanged, stale
+from workers.ingress.http.pagination import PageQuery, answer_page
+from workers.ingress.http.parsing import read_id, read_query
+from workers.ingress.http.request import Call
+from workers.ingress.http.responses import success
+
+# Whoever keeps a copy has to ask whether it is still the newest.
+CACHING = "private, no-cache"
+
+
+class CampaignQuery(PageQuery):
+    """Which campaigns to list."""
+
+    platform: Platform | None = None
+    status: CampaignStatus | None = None
+
+
+class MetricsQuery(Frozen):
+    """Which days (UTC), both included; without an end all before or after."""
+
+    since: Annotated[AnyDay | None, Field(alias="from")] = None
+    until: Annotated[AnyDay | None, Field(alias="to")] = None
+
+    @field_validator("until")
+    @classmethod
+    def _in_order(cls, until: dt.date | None, info: ValidationInfo) -> dt.date | None:
+        since = info.data.get("since")
+        if since and until and since > until:
+            message = "must not be before from"
+            raise ValueError(message)
+        return until
+
+
+async def get_campaigns(call: Call) -> web.Response:
+    """Answer a page of the caller's campaigns (an admin's: of all), the newest first."""
+    query = read_query(call.request, CampaignQuery)
+    owner = None if call.caller.is_admin else call.caller.account
+
+    async def find(tx: AsyncConnection) -> tuple[list[Campaign], int]:
+        return await list_campaigns(tx, owner=owner, **query.model_dump())
+
+    return await answer_page(call, query, find, "Campaigns")
+
+
+async def get_campaign(call: Call) -> web.Response:
+    """Answer a campaign, or 304 when the client has this version."""
+    campaign_id = read_id(call.request, "campaign")
+    expected = expectation(call.request, required=False)
+    campaign = await see_campaign(call, campaign_id)
+    if not expected.match.allows(campaign.version):
+        raise stale()
+    headers = {"ETag": etag(campaign.version), "Cache-Control": CACHING}
+    if is_unchanged(call.request, campaign.version):
+        return web.Response(status=304, headers=headers)
+    return success(call.request_id, campaign, headers=headers)
+
+
+async def get_metrics(call: Call) -> web.Response:
+    """Answer a campaign's figures by day."""
+    query = read_query(call.request, MetricsQuery)
+    campaign = await see_campaign(call, read_id(call.request, "campaign"))
+
+    async def find(tx: AsyncConnection) -> list[DailyMetrics]:
+        return await daily_metrics(tx, campaign.id, query.since, query.until)
+
+    return success(call.request_id, await call.read(find, "Figures"))

@@ -1,0 +1,142 @@
+"""Events that upstream systems publish over HTTP, with a verdict for each."""
+
+from aiohttp import web
+
+from events.campaigns import CampaignRequest
+from events.envelope import Event
+from infra import metrics
+from infra.amqp.message import Message, message_of
+from infra.messaging.digest import digest
+from infra.storage.api_keys import ApiKey
+from workers.ingress.api.event_results import REUSED, UNAVAILABLE, Verdict, objection, oversized
+from workers.ingress.http.cloudevents import (
+    Item,
+    Mode,
+    mode_of,
+    read_batch,
+    read_binary,
+    read_structured,
+)
+from workers.ingress.http.errors import Refusal, forbidden, unavailable
+from workers.ingress.http.parsing import read_body
+from workers.ingress.http.quotas import check_budget
+from workers.ingress.http.request import Call
+from workers.ingress.http.responses import success
+
+LIMITED = 429
+
+
+async def post_events(call: Call) -> web.Response:
+    """Accept events: 202, or 207 for a batch of which not all are accepted.
+
+    What is refused as a whole, before its events are known, counts as one that is refused.
+    """
+    try:
+        found = await _read(call)
+    except Refusal as refusal:
+        metrics.INGESTED["limited" if refusal.status == LIMITED else "refused"].inc()
+        raise
+    if isinstance(found, _Batch):
+        return await _answer_batch(call, found)
+    return await _answer_one(call, *found)
+
+
+async def _read(call: Call) -> "_Batch | tuple[Event, Message]":
+    """Read what may be published; raises a ``Refusal``."""
+    key = call.caller.key
+    if key is None:
+        raise forbidden("Events are published with an API key.")
+    mode = mode_of(call.request)
+    body = await read_body(call.request)
+    check_budget(call.gate.limits.events(key.id).take(len(body)))
+    settings = call.gate.resources.settings
+    if mode is Mode.BATCH:
+        batch = _Batch(call, key)
+        for item in read_batch(body, settings.max_batch_events):
+            batch.add(item)
+        return batch
+    if mode is Mode.STRUCTURED:
+        event = read_structured(body)
+    else:
+        event = read_binary(call.request.headers, body)
+    message = _message(call, key, event)
+    reason = objection(event, key)
+    if reason is None and len(message.body) > settings.max_event_bytes:
+        reason = oversized(settings.max_event_bytes)
+    if reason is not None:
+        raise reason.refusal()
+    return event, message
+
+
+async def _answer_one(call: Call, event: Event, message: Message) -> web.Response:
+    try:
+        await call.gate.acceptance.one(message)
+    except Refusal:
+        metrics.INGESTED["unavailable"].inc()
+        raise
+    metrics.INGESTED["accepted"].inc()
+    return success(call.request_id, [Verdict(id=event.id, status="accepted")], status=202)
+
+
+async def _answer_batch(call: Call, batch: "_Batch") -> web.Response:
+    stored = await call.gate.acceptance.all(batch.messages)
+    if batch.messages and not any(stored):
+        metrics.INGESTED["unavailable"].inc(len(batch.entries))
+        raise unavailable("The events could not be stored.")
+    verdicts = []
+    for verdict, place in batch.entries:
+        kept = place is None or stored[place]
+        verdicts.append(verdict if kept else UNAVAILABLE.verdict(verdict.id))
+        metrics.INGESTED[verdict.status if kept else "unavailable"].inc()
+    fine = all(verdict.status != "refused" for verdict in verdicts)
+    return success(call.request_id, verdicts, status=202 if fine else 207)
+
+
+class _Batch:
+    """Sorts the items of a batch.
+
+    ``entries`` has for each item a verdict, which counts if the message at that place of
+    ``messages`` becomes durable (None: it counts as it is).
+    """
+
+    def __init__(self, call: Call, key: ApiKey) -> None:
+        self._call = call
+        self._key = key
+        self._seen: dict[tuple[str, str], tuple[Event, int]] = {}
+        self.entries: list[tuple[Verdict, int | None]] = []
+        self.messages: list[Message] = []
+
+    def add(self, item: Item) -> None:
+        if isinstance(item, tuple):
+            event_id, reason = item
+            self.entries.append((reason.verdict(event_id), None))
+        elif (found := objection(item, self._key)) is not None:
+            self.entries.append((found.verdict(item.id), None))
+        elif (twin := self._seen.get((item.source, item.id))) is not None:
+            self.entries.append(self._again(item, *twin))
+        else:
+            self.entries.append(self._take(item))
+
+    def _again(self, item: Event, first: Event, place: int) -> tuple[Verdict, int | None]:
+        if digest(first) != digest(item):
+            return REUSED.verdict(item.id), None
+        return Verdict(id=item.id, status="duplicate"), place
+
+    def _take(self, item: Event) -> tuple[Verdict, int | None]:
+        message = _message(self._call, self._key, item)
+        limit = self._call.gate.resources.settings.max_event_bytes
+        if len(message.body) > limit:
+            return oversized(limit).verdict(item.id), None
+        self._seen[item.source, item.id] = item, len(self.messages)
+        self.messages.append(message)
+        return Verdict(id=item.id, status="accepted"), len(self.messages) - 1
+
+
+def _message(call: Call, key: ApiKey, event: Event) -> Message:
+    """Write an event as its sender meant it, in the name of the key's owner."""
+    marks = call.ids.marks
+    update = {name: mark for name, mark in marks.items() if getattr(event, name) is None}
+    if isinstance(event, CampaignRequest):
+        update["ownerid"] = str(key.owner_id)
+    told = event.model_copy(update=update) if update else event
+    return message_of(told, timed=event.timed)

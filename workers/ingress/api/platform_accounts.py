@@ -1,0 +1,206 @@
+"""Accounts at the ad platforms: connected with their owner's consent (OAuth 2.0).
+
+    connect    state and cookie out -> the platform asks the owner -> callback
+    callback   state, cookie and issuer are checked; the auth worker turns the code into tokens
+
+A browser that comes back carries no access token. What proves that it is the one that began
+is a cookie that no script can read, sent to the callback alone. Neither code nor tokens are
+kept here: the code goes on sealed, tokens never come this way.
+"""
+
+import logging
+from typing import Annotated, cast
+
+from aiohttp import web
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+from yarl import URL
+
+from events import PlatformConnectRequested, PlatformDisconnectRequested
+from infra.platforms import PLATFORMS
+from infra.platforms.base import printable
+from infra.platforms.oauth import authorize_url, redirect_uri
+from infra.security.oauth_state import LIFE, NotPending, Pending, begin, take
+from infra.settings import Settings
+from infra.storage.platform_accounts import list_accounts
+from infra.storage.redis_errors import GONE
+from schemas import types
+from schemas.platform_accounts import (
+    CODE_LENGTH,
+    AuthorizeUrl,
+    Connection,
+    Consent,
+    Disconnection,
+    PlatformAccount,
+)
+from schemas.types import Tolerant
+from workers.ingress.backends.auth_rpc import SECRET, answer_to, request
+from workers.ingress.http.errors import Refusal, not_found, unavailable
+from workers.ingress.http.html import page, wants_page
+from workers.ingress.http.parsing import read_query
+from workers.ingress.http.request import Call
+from workers.ingress.http.responses import JSON, success
+
+COOKIE = "adrelay_consent"
+DENIED = "access_denied"
+PASSING = ("temporarily_unavailable", "server_error")
+SAID_LENGTH = 1000  # characters of what a platform says that are shown
+CLOSE = "You may close this page."
+
+log = logging.getLogger(__name__)
+
+
+class Returned(Tolerant):
+    """What a platform sends a browser back with (RFC 6749, section 4.1.2; RFC 9207)."""
+
+    state: Annotated[str, Field(max_length=200, repr=False)] = ""
+    code: Annotated[str, Field(max_length=CODE_LENGTH, repr=False)] = ""
+    iss: Annotated[str, Field(max_length=CODE_LENGTH)] | None = None
+    error: Annotated[str, Field(max_length=CODE_LENGTH)] | None = None
+    error_description: Annotated[str, Field(max_length=CODE_LENGTH)] | None = None
+
+
+async def get_platforms(call: Call) -> web.Response:
+    """List the caller's accounts at the platforms."""
+
+    async def find(tx: AsyncConnection) -> list[PlatformAccount]:
+        return await list_accounts(tx, call.caller.account)
+
+    found = await call.read(find, "Accounts")
+    return success(call.request_id, found, headers=SECRET)
+
+
+async def connect_platform(call: Call) -> web.Response:
+    """Begin to connect an account: send the browser to the platform.
+
+    A client that asks for JSON is told the address, for it may have to send its access
+    token by itself; the browser has to be led there.
+    """
+    platform = _platform(call)
+    settings, redis = call.gate.resources.settings, call.gate.resources.redis
+    caller = call.caller
+    try:
+        begun = await begin(redis, platform, caller.account, caller.session_id or "")
+    except GONE:
+        raise unavailable("Nothing can be connected right now.") from None
+    url = authorize_url(
+        settings, platform, PLATFORMS[platform], state=begun.state, verifier=begun.verifier
+    )
+    headers = {**SECRET, "Vary": "Accept"}
+    if JSON in call.request.headers.get("Accept", ""):
+        response = success(call.request_id, AuthorizeUrl(authorize_url=url), headers=headers)
+    else:
+        response = web.Response(status=302, headers={**headers, "Location": url})
+    _set_cookie(response, settings, platform, begun.cookie, LIFE)
+    return response
+
+
+async def finish_connecting(call: Call) -> web.Response:
+    """Connect the account whose owner the platform has sent back; a page for a browser."""
+    platform = _platform(call)
+    try:
+        connection = await _finish(call, platform)
+    except Refusal as refusal:
+        if not wants_page(call.request):
+            raise
+        details = {"code": refusal.code, "status": refusal.status, "request_id": call.request_id}
+        log.log(logging.WARNING, "an account was not connected", extra=details)
+        note = f"{refusal.code}. Request {call.request_id}"
+        response = page("Not connected", refusal.message, note, status=refusal.status)
+    else:
+        title = PLATFORMS[platform].TITLE
+        text = f"Adrelay now acts for you there: {', '.join(connection.scopes)}."
+        shown = success(call.request_id, connection, headers=SECRET)
+        wanted = wants_page(call.request)
+        response = page(f"{title} is connected", text, CLOSE) if wanted else shown
+    _set_cookie(response, call.gate.resources.settings, platform, "", 0)
+    return response
+
+
+async def disconnect_platform(call: Call) -> web.Response:
+    """Take the consent back: nothing is done in the owner's name from now on.
+
+    The tokens are revoked at the platform as soon as it answers, and deleted here.
+    """
+    wish = Disconnection(platform=_platform(call), user_id=call.caller.account)
+    return await request(call, PlatformDisconnectRequested, wish)
+
+
+async def _finish(call: Call, platform: types.Platform) -> Connection:
+    returned = read_query(call.request, Returned)
+    cookie = call.request.cookies.get(COOKIE, "")
+    try:
+        pending = await take(call.gate.resources.redis, platform, returned.state, cookie)
+    except NotPending:
+        raise Refusal(
+            400,
+            "INVALID_STATE",
+            "This answer belongs to nothing that this browser has begun within the last ten"
+            " minutes, or it was used before. Connect the account once more.",
+        ) from None
+    except GONE:
+        raise unavailable("Nothing can be connected right now. Try again in a moment.") from None
+    _check_issuer(call.gate.resources.settings, platform, returned.iss)
+    if returned.error is not None or not returned.code:
+        raise _refusal(platform, returned)
+    return await _exchange(call, pending, returned.code)
+
+
+async def _exchange(call: Call, pending: Pending, code: str) -> Connection:
+    settings = call.gate.resources.settings
+    consent = Consent(
+        platform=pending.platform,
+        user_id=pending.user_id,
+        session_id=pending.session_id,
+        code=code,
+        verifier=pending.verifier,
+    )
+    # The auth worker waits for the platform in its turn.
+    seconds = settings.platform_timeout + settings.reply_deadline
+    answer = await answer_to(call, PlatformConnectRequested, consent, seconds)
+    return Connection.model_validate(answer["data"])
+
+
+def _check_issuer(settings: Settings, platform: types.Platform, issuer: str | None) -> None:
+    """Refuse an answer of another authorization server than was asked (RFC 9207).
+
+    One whose issuer the settings name has to say it.
+    """
+    named: str = getattr(settings, f"{platform}_issuer")
+    if issuer != (named or settings.account_of(platform)[0]) and (issuer or named):
+        title = PLATFORMS[platform].TITLE
+        raise Refusal(400, "WRONG_ISSUER", f"This answer does not come from {title}.")
+
+
+def _refusal(platform: types.Platform, returned: Returned) -> Refusal:
+    """Say in words what the platform says: no, not now, or that it does not know us."""
+    title, error = PLATFORMS[platform].TITLE, printable(returned.error or "no code")
+    said = printable(returned.error_description or error)[:SAID_LENGTH].strip().rstrip(".")
+    if error == DENIED:
+        return Refusal(400, "CONSENT_DENIED", f"You have not given your consent at {title}.")
+    if error in PASSING:
+        message = f"{title} says: {said}. Connect the account once more in a moment."
+        return Refusal(503, "PLATFORM_UNAVAILABLE", message, headers={"Retry-After": "5"})
+    return Refusal(502, "PLATFORM_REFUSED", f"{title} does not accept us. It says: {said}.")
+
+
+def _platform(call: Call) -> types.Platform:
+    name = call.request.match_info["platform"]
+    if name not in PLATFORMS:
+        raise not_found("platform")
+    return cast("types.Platform", name)
+
+
+def _set_cookie(
+    response: web.Response, settings: Settings, platform: types.Platform, value: str, life: int
+) -> None:
+    place = URL(redirect_uri(settings, platform))
+    response.set_cookie(
+        COOKIE,
+        value,
+        path=place.path,
+        max_age=life,
+        httponly=True,
+        samesite="Lax",  # the browser comes back from another site
+        secure=place.scheme == "https",
+    )

@@ -1,0 +1,74 @@
+"""A person's own sessions and password: what is live is read here, changes are asked for."""
+
+import re
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events import PasswordChangeRequested, SessionEndRequested
+from events.envelope import now
+from infra.errors import Outage
+from infra.security.refresh_tokens import turns_of
+from infra.storage.redis_errors import GONE
+from infra.storage.sessions import SessionRow, list_sessions, live_since
+from schemas.sessions import AccountPasswordChange, LiveSession, PasswordChange, SessionEnd
+from workers.ingress.backends.auth_rpc import SECRET, request
+from workers.ingress.http.errors import not_found, unavailable
+from workers.ingress.http.parsing import read_model
+from workers.ingress.http.request import Call
+from workers.ingress.http.responses import success
+
+SESSION_ID = re.compile(r"[0-9a-f]{32}")
+
+
+async def get_sessions(call: Call) -> web.Response:
+    """Answer the caller's sessions that can still be used, the last used first.
+
+    At most 200. A session that Redis has lost, or knows in an older state, is over.
+    """
+    resources = call.gate.resources
+    since = live_since(resources.settings, now())
+
+    async def find(tx: AsyncConnection) -> list[SessionRow]:
+        return await list_sessions(tx, call.caller.account, since)
+
+    try:
+        rows = await call.gate.database.read(find)
+        turns = await turns_of(resources.redis, [row.id for row in rows])
+    except (Outage, *GONE):
+        raise unavailable("Sessions cannot be listed right now.") from None
+    own = call.caller.session_id
+    live = [
+        LiveSession(
+            id=row.id,
+            device=row.device,
+            address=row.address,
+            started_at=row.started_at,
+            last_used_at=row.last_used_at,
+            current=row.id == own,
+        )
+        for row in rows
+        if turns.get(row.id, -1) >= row.turns
+    ]
+    return success(call.request_id, live, headers=SECRET)
+
+
+async def delete_session(call: Call) -> web.Response:
+    """End one of the caller's sessions; its access token is good until it expires."""
+    session_id = call.request.match_info["id"]
+    if not SESSION_ID.fullmatch(session_id):
+        raise not_found("session")
+    return await request(call, SessionEndRequested, SessionEnd(session_id=session_id))
+
+
+async def delete_sessions(call: Call) -> web.Response:
+    """End all of the caller's sessions but the one that the request is made in."""
+    return await request(call, SessionEndRequested, SessionEnd())
+
+
+async def post_password(call: Call) -> web.Response:
+    """Change the caller's password, and end all other sessions."""
+    body = await read_model(call.request, PasswordChange)
+    wish = AccountPasswordChange(account=call.caller.account, **body.model_dump())
+    async with call.visit.attempt():
+        return await request(call, PasswordChangeRequested, wish)

@@ -1,0 +1,54 @@
+"""Accounts as admins see them, and the roles that they give."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events import UserRoleChangeRequested
+from infra.storage.users import list_users, read_user
+from schemas.users import Role, RoleDraft, UserEntry, UserRole
+from workers.ingress.backends.auth_rpc import request
+from workers.ingress.http.errors import not_found
+from workers.ingress.http.pagination import PageQuery, answer_page
+from workers.ingress.http.parsing import read_id, read_model, read_query
+from workers.ingress.http.request import Call
+from workers.ingress.http.responses import success
+
+WHAT = "user"
+
+
+class UserQuery(PageQuery):
+    """Which accounts to list."""
+
+    role: Role | None = None
+
+
+async def get_users(call: Call) -> web.Response:
+    """Answer a page of all accounts, the newest first."""
+    query = read_query(call.request, UserQuery)
+
+    async def find(tx: AsyncConnection) -> tuple[Sequence[UserEntry], int]:
+        return await list_users(tx, **query.model_dump())
+
+    return await answer_page(call, query, find, "Users")
+
+
+async def get_user(call: Call) -> web.Response:
+    """Answer an account."""
+    user_id = read_id(call.request, WHAT)
+
+    async def find(tx: AsyncConnection) -> UserEntry | None:
+        return await read_user(tx, user_id)
+
+    found = await call.read(find, "Users")
+    if found is None:
+        raise not_found(WHAT)
+    return success(call.request_id, found)
+
+
+async def patch_user(call: Call) -> web.Response:
+    """Give an account another role; the last admin stays one."""
+    user_id = read_id(call.request, WHAT)
+    draft = await read_model(call.request, RoleDraft)
+    return await request(call, UserRoleChangeRequested, UserRole(id=user_id, role=draft.role))

@@ -1,0 +1,86 @@
+"""Webhooks of the platforms: genuine ones become events and are answered once these are safe."""
+
+from aiohttp import web
+
+from events import WebhookUnrecognised
+from events.envelope import Event, now
+from handlers.webhooks import SOURCES, BadSignature, Unrecognised, unrecognised
+from infra import metrics
+from infra.amqp.message import message_of
+from workers.ingress.http.errors import Refusal, not_found, unavailable
+from workers.ingress.http.parsing import read_body
+from workers.ingress.http.quotas import check_budget
+from workers.ingress.http.request import Call
+from workers.ingress.http.responses import bare
+
+RECEIVED = b'{"received": true}'
+METERS = {
+    (source, outcome): metrics.WEBHOOKS.labels(source, outcome)
+    for source in SOURCES
+    for outcome in metrics.WEBHOOK_OUTCOMES
+}
+
+
+async def post_webhook(call: Call) -> web.Response:
+    """Answer 200 when everything that a webhook says is durable.
+
+    401 looks the same whatever is wrong with a signature. What is genuine but means nothing
+    to us is kept as an event, and no error to the sender.
+
+    The source's budget is asked after its signature: what others send in its name costs a
+    MAC, as it would cost a look into a budget, and must leave the budget to the genuine
+    sender. Nor is there a budget by address before it, which a stranger behind the same proxy
+    could spend.
+    """
+    name = call.request.match_info["source"]
+    source = SOURCES.get(name)
+    if source is None:
+        raise not_found("webhook source")
+    try:
+        body = await read_body(call.request)
+    except Refusal:
+        METERS[name, "refused"].inc()
+        raise
+    secrets, received = call.gate.webhook_secrets[name], now()
+    try:
+        delivery = source.verify(call.request.headers, body, secrets, received)
+    except BadSignature as error:
+        METERS[name, "bad_signature"].inc()
+        raise _bad_signature(error.reason) from None
+    try:
+        check_budget(call.gate.limits.webhooks[name].take(len(body)))
+    except Refusal:
+        METERS[name, "limited"].inc()
+        raise
+    marks = call.ids.marks
+    try:
+        events = source.events_of(body, delivery, received=received, **marks)
+    except Unrecognised as error:
+        events = [unrecognised(name, error.reason, body, delivery, received, **marks)]
+    unclear = any(isinstance(event, WebhookUnrecognised) for event in events)
+    try:
+        await _accept(call, events)
+    except Refusal:
+        METERS[name, "unavailable"].inc()
+        raise
+    METERS[name, "unrecognised" if unclear else "accepted"].inc()
+    return bare(RECEIVED)
+
+
+async def _accept(call: Call, events: list[Event]) -> None:
+    received = map(call.gate.deliveries.as_first_received, events)
+    messages = [message_of(event, timed=event.timed) for event in received]
+    if len(messages) == 1:
+        await call.gate.acceptance.one(messages[0])
+    elif not all(await call.gate.acceptance.all(messages)):
+        raise unavailable("The webhook could not be stored.")
+
+
+def _bad_signature(reason: str) -> Refusal:
+    return Refusal(
+        401,
+        "INVALID_SIGNATURE",
+        "The signature is missing or not valid.",
+        headers={"WWW-Authenticate": "Signature"},
+        reason=reason,
+    )

@@ -1,0 +1,1 @@
+"""What the ingress talks to: broker, outbox, database, auth worker."""

@@ -1,0 +1,71 @@
+"""Acts of admins that the ingress carries out itself, each of them in the audit log.
+
+An access token is believed for as long as it lives; who is an admin *now* is asked in the
+transaction of the act, as the auth worker does. A refused act is noted like any other.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events import AuditRecorded
+from events.audit import AuditEntry
+from infra.amqp.message import message_of
+from infra.messaging import outbox
+from infra.storage.audit import insert_acts, is_done
+from infra.storage.users import find_admin
+from workers.ingress.backends.auth_rpc import SOURCE
+from workers.ingress.http.errors import Refusal, forbidden
+from workers.ingress.http.request import Call
+
+T = TypeVar("T")
+Deed = Callable[[AsyncConnection], Awaitable[T]]
+
+
+async def carry_out(call: Call, action: str, subject: str, deed: Deed[T]) -> T:
+    """Do it and note it, in one transaction; gives what the deed gives.
+
+    A transaction whose commit got lost is tried again, and then finds in the audit log that it
+    was done.
+
+    Raises the ``Refusal`` that the deed raises, which must come before its writes, or 403;
+    ``Outage`` when Postgres is gone.
+    """
+    act_id = uuid4()
+    results: list[T | Refusal] = []
+
+    async def run(tx: AsyncConnection) -> T | Refusal:
+        if await is_done(tx, act_id):
+            return results[-1]
+        try:
+            if await find_admin(tx, call.caller.account) is None:
+                raise forbidden("Your account may not do this.")
+            result: T | Refusal = await deed(tx)
+        except Refusal as refusal:
+            result = refusal
+        results.append(result)
+        act = _act(call, action, subject, result)
+        await insert_acts(tx, [act], [act_id])
+        await outbox.add(tx, [message_of(act)])
+        return result
+
+    result = await call.gate.database.write(run)
+    await outbox.hint(call.gate.resources.redis)
+    if isinstance(result, Refusal):
+        raise result
+    return result
+
+
+def _act(call: Call, action: str, subject: str, result: object) -> AuditRecorded:
+    client = call.client
+    entry = AuditEntry(
+        action=action,
+        outcome=result.code if isinstance(result, Refusal) else "ok",
+        actor=client.account,
+        subject=subject,
+        address=client.address,
+        device=client.device,
+    )
+    return AuditRecorded(source=SOURCE, data=entry, **call.ids.marks)

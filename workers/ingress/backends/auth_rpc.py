@@ -1,0 +1,96 @@
+"""Asking the auth worker: a request is sealed here, and only its answer comes back.
+
+Requests go over ``adrelay.requests``, expire and are in no event log.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from events.envelope import Event, new_id
+from infra.amqp import topology
+from infra.amqp.message import Message, message_of
+from infra.errors import Outage
+from infra.security.sealed_box import REQUEST_LIFETIME, seal
+from schemas.users import Sealable
+from workers.ingress.http.errors import RETRY_AFTER, Detail, Refusal, unavailable
+from workers.ingress.http.request import Call
+from workers.ingress.http.responses import success
+
+SOURCE = "urn:adrelay:api"
+SECRET = {"Cache-Control": "no-store"}
+
+E = TypeVar("E", bound=Event)
+
+
+async def request(call: Call, kind: type[Event], body: BaseModel) -> web.Response:
+    """Ask, and answer what the auth worker answers.
+
+    Raises its refusal as a ``Refusal``, and 503 when no answer comes in time.
+    """
+    return respond(call, await answer_to(call, kind, body))
+
+
+async def answer_to(
+    call: Call, kind: type[Event], body: BaseModel, seconds: float | None = None
+) -> Mapping[str, Any]:
+    """Ask, and give what the auth worker answers; raises as ``request`` does.
+
+    It is waited for ``seconds`` at most, without them as long as the settings say.
+    """
+    event = sealed(call, kind, body, REQUEST_LIFETIME)
+    message = message_of(event, topology.REQUESTS)
+    return await ask(call, message, seconds)
+
+
+def sealed(call: Call, kind: type[E], body: BaseModel, lifetime: timedelta) -> E:
+    """Make a request that only the auth worker can read, and only as this very message."""
+    event_id = new_id()
+    box = seal(
+        call.gate.resources.settings.seal_public_key or "",
+        Sealable(body=body.model_dump(mode="json"), client=call.client).model_dump(mode="json"),
+        purpose=kind.event_type(),
+        request_id=event_id,
+        lifetime=lifetime,
+    )
+    return kind(
+        id=event_id,
+        source=SOURCE,
+        type=kind.event_type(),
+        data={"sealed": box},
+        **call.ids.marks,
+    )
+
+
+async def ask(call: Call, message: Message, seconds: float | None = None) -> Mapping[str, Any]:
+    """Send a request and give its answer, as ``answer_to`` does."""
+    gate = call.gate
+    deadline = seconds or gate.resources.settings.reply_deadline
+    try:
+        answer = await gate.requester.ask(message, deadline)
+    except Outage:
+        raise unavailable("The auth service does not answer right now.") from None
+    if "error" in answer:
+        raise _refusal(int(answer["status"]), answer["error"])
+    return answer
+
+
+def respond(call: Call, answer: Mapping[str, Any]) -> web.Response:
+    """Answer a request as the auth worker did."""
+    status = int(answer["status"])
+    if status == 204:  # noqa: PLR2004 - no content
+        return web.Response(status=204, headers=SECRET)
+    return success(call.request_id, answer.get("data"), status=status, headers=SECRET)
+
+
+def _refusal(status: int, error: Mapping[str, Any]) -> Refusal:
+    details = [Detail(line["field"], line["message"]) for line in error.get("details", ())]
+    headers = dict(SECRET)
+    if status == 401:  # noqa: PLR2004 - RFC 9110, section 15.5.2
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == 503:  # noqa: PLR2004 - a fault that passes
+        headers["Retry-After"] = RETRY_AFTER
+    return Refusal(status, error["code"], error["message"], details=details, headers=headers)

@@ -1,0 +1,191 @@
+"""Who calls: an access token's account, or an API key and the account that it acts for.
+
+An access token is verified with public keys alone. An API key is looked up in Postgres and
+remembered for a second from before the look, so that a revocation takes effect within a
+second; while Postgres is gone, and no revocation can be written either, a key that was good
+when it was last seen stays good for an hour. Keys and tokens are never kept, only a key's
+hash.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events.envelope import now
+from infra.background import BackgroundTasks
+from infra.errors import Outage
+from infra.metrics import KEY_USES
+from infra.security.access_tokens import InvalidToken, Verifier
+from infra.storage.api_keys import ApiKey, NewKey, find_api_key, read_key
+from schemas.api_keys import KEY_SCOPES
+from schemas.users import Role
+from workers.ingress.backends.api_key_usage import Uses
+from workers.ingress.backends.database import Database
+from workers.ingress.http.errors import (
+    Detail,
+    forbidden,
+    invalid,
+    invalid_token,
+    unauthenticated,
+    unavailable,
+)
+
+FRESH = 1.0  # seconds
+STALE = 3600.0  # seconds, while Postgres is gone
+REMEMBERED = 10_000  # keys
+MAX_LENGTH = 4096  # characters of a token or key
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An account, and the key that acts for it if any; ``name`` is for logs.
+
+    ``scopes`` are those of the access token, or what the key was given. A key never sees
+    more than its owner's own: not even an admin's key sees all.
+    """
+
+    account: UUID
+    role: Role
+    name: str
+    scopes: frozenset[str]
+    session_id: str | None = None
+    key: ApiKey | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether all campaigns are in reach."""
+        return self.role == "admin"
+
+    def may_see(self, owner: UUID | None) -> bool:
+        """Whether something that belongs to ``owner`` is in reach."""
+        return self.is_admin or owner == self.account
+
+
+def check(caller: Caller | None, scope: str) -> None:
+    """Raise a ``Refusal`` unless the caller holds a scope: 401 without one, 403 with another."""
+    if caller is None:
+        raise unauthenticated()
+    if scope in caller.scopes:
+        return
+    if caller.key is None:
+        raise forbidden("Your account may not do this.")
+    KEY_USES["out_of_scope"].inc()
+    if scope not in KEY_SCOPES:
+        raise forbidden("An API key may not do this.")
+    raise forbidden(f"This needs an API key with the scope {scope}.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was found for a key at a time; the caller is None when the key is not valid."""
+
+    caller: Caller | None
+    at: float
+
+    def is_within(self, seconds: float) -> bool:
+        return time.monotonic() - self.at < seconds
+
+
+class Callers:
+    """Finds out who calls."""
+
+    def __init__(self, verifier: Verifier, database: Database, background: BackgroundTasks) -> None:
+        """Begin without any memory."""
+        self._verifier = verifier
+        self._database = database
+        self._seen: dict[bytes, _Seen] = {}
+        self._asking: dict[bytes, asyncio.Task[_Seen]] = {}
+        self.uses = Uses(database, background)
+
+    async def find(self, headers: Mapping[str, str]) -> Caller | None:
+        """Tell who sends these headers; None when they do not say.
+
+        Raises a ``Refusal``: 401 for a token or key that is not valid, 503 when that
+        cannot be found out.
+        """
+        credential = _credential(headers)
+        if credential is None:
+            return None
+        if len(credential) > MAX_LENGTH:
+            raise invalid_token()
+        if credential.count(".") == 2:  # noqa: PLR2004 - a JWT has three parts
+            return self._person(credential)
+        try:
+            shown = read_key(credential)
+        except ValueError:
+            KEY_USES["invalid"].inc()
+            raise invalid_token() from None
+        return await self._client(shown)
+
+    def _person(self, token: str) -> Caller:
+        try:
+            found = self._verifier.verify(token)
+        except InvalidToken:
+            raise invalid_token() from None
+        name = f"user:{found.user_id}"
+        return Caller(found.user_id, found.role, name, found.scopes, found.session_id)
+
+    async def _client(self, shown: NewKey) -> Caller:
+        seen, outcome = await self._look(shown)
+        caller = seen.caller
+        if caller is None or caller.key is None or caller.key.has_expired(now()):
+            KEY_USES["invalid"].inc()
+            raise invalid_token()
+        KEY_USES[outcome].inc()
+        self.uses.note(caller.key.id)
+        return caller
+
+    async def _look(self, shown: NewKey) -> tuple[_Seen, str]:
+        """Find a key in the memory or the database; also tell how: ``valid`` or ``stale``."""
+        seen = self._seen.get(shown.hash)
+        if seen is not None and seen.is_within(FRESH):
+            return seen, "valid"
+        asking = self._asking.get(shown.hash)
+        if asking is None:
+            asking = self._asking[shown.hash] = asyncio.create_task(self._ask(shown))
+        try:
+            return await asyncio.shield(asking), "valid"
+        except Outage:
+            if seen is not None and seen.is_within(STALE):
+                return seen, "stale"
+            KEY_USES["unavailable"].inc()
+            raise unavailable("API keys cannot be checked right now.") from None
+
+    async def _ask(self, shown: NewKey) -> _Seen:
+        async def find(tx: AsyncConnection) -> ApiKey | None:
+            return await find_api_key(tx, shown.key)
+
+        began = time.monotonic()
+        try:
+            key = await self._database.read(find)
+        finally:
+            del self._asking[shown.hash]
+        seen = _Seen(None if key is None else _caller_of(key), began)
+        if len(self._seen) >= REMEMBERED:
+            self._seen.clear()
+        self._seen[shown.hash] = seen
+        return seen
+
+
+def _caller_of(key: ApiKey) -> Caller:
+    held = {":".join(scope.split(":")[:2]) for scope in key.scopes}
+    scopes = frozenset(held) & frozenset(KEY_SCOPES)
+    return Caller(key.owner_id, "manager", f"key:{key.id}", scopes, key=key)
+
+
+def _credential(headers: Mapping[str, str]) -> str | None:
+    """Find the token or key (RFC 6750, section 2.1; ``X-API-Key`` for clients that prefer it)."""
+    authorization, api_key = headers.get("Authorization"), headers.get("X-API-Key")
+    if authorization is None:
+        return api_key
+    if api_key is not None:  # RFC 6750, section 2: one way to say who calls
+        message = "must not be sent beside X-API-Key"
+        raise invalid([Detail("Authorization", message)])
+    scheme, _, credential = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not credential.strip():
+        raise invalid_token()
+    return credential.strip()

@@ -1,0 +1,54 @@
+"""Which paths are broken, as the relay saw it last: read from Postgres every few seconds.
+
+Events of a broken path are not published, where they would reach nobody, but kept in the outbox.
+While Postgres is gone, what was known last still counts.
+"""
+
+import asyncio
+import logging
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.amqp import topology_check
+from infra.amqp.message import Message
+from infra.errors import Outage
+from infra.messaging.outbox import Held
+from workers.ingress.backends.database import Database
+
+INTERVAL = 2.0  # seconds
+
+log = logging.getLogger(__name__)
+
+
+class Paths:
+    """Tells which messages are not to be published now."""
+
+    def __init__(self, database: Database) -> None:
+        """Begin with all paths whole."""
+        self._database = database
+        self._types: frozenset[str] = frozenset()
+
+    def hold(self, message: Message) -> bool:
+        """Whether the path of a message is broken; this is asked of every message."""
+        return bool(self._types) and message.type in self._types
+
+    async def watch(self) -> None:
+        """Look for ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(INTERVAL)
+
+    async def look(self) -> None:
+        """Look once; keeps what is known when Postgres does not answer."""
+        try:
+            held = await self._database.read(_held)
+        except Outage:
+            return
+        types = frozenset(held.types)
+        if types != self._types:
+            log.warning("event types go to the outbox", extra={"count": len(types)})
+        self._types = types
+
+
+async def _held(tx: AsyncConnection) -> Held:
+    return topology_check.held_by(await topology_check.broken(tx))

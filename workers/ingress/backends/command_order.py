@@ -1,0 +1,81 @@
+"""What has to wait its turn: a command behind earlier ones of its campaign in the outbox.
+
+Many requests share a look at the database, as they share its transactions.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection
+
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.background import BackgroundTasks
+from infra.errors import Outage
+from infra.messaging import outbox, outbox_keys
+from workers.ingress.backends.database import Database
+
+Looked = asyncio.Future[set[str]]
+
+log = logging.getLogger(__name__)
+
+
+class Order:
+    """Tells which ordering keys have rows in the outbox."""
+
+    def __init__(self, database: Database, redis: Redis, background: BackgroundTasks) -> None:
+        """Begin with nobody asking."""
+        self._database = database
+        self._redis = redis
+        self._background = background
+        self._asking: list[tuple[Collection[str], Looked]] = []
+        self._looking: asyncio.Task[None] | None = None
+
+    async def restore(self) -> None:
+        """Enter in Redis what waits in the outbox, if Redis does not know it; never raises."""
+
+        async def enter(tx: AsyncConnection) -> None:
+            await outbox_keys.restore(tx, self._redis)
+
+        try:
+            await self._database.read(enter)
+        except Outage:
+            log.warning("Redis is not told what waits in the outbox")
+
+    async def behind(self, keys: Collection[str]) -> set[str]:
+        """Tell which of these keys have rows; raises ``Outage`` when nothing can tell.
+
+        Postgres is asked, which cannot be wrong; while it is gone Redis is, as long as it is
+        certain to know all of them.
+        """
+        looked: Looked = asyncio.get_running_loop().create_future()
+        self._asking.append((keys, looked))
+        if self._looking is None or self._looking.done():
+            self._looking = self._background.start(self._look(), "looking at the outbox")
+        return await looked
+
+    async def _look(self) -> None:
+        while self._asking:
+            asking, self._asking = self._asking, []
+            wanted = {key for keys, _ in asking for key in keys}
+            found: set[str] | BaseException
+            try:
+                found = await self._find(wanted)
+            except Exception as error:  # noqa: BLE001 - those who ask shall know
+                found = error
+            for keys, looked in asking:
+                if looked.done():
+                    continue
+                if isinstance(found, BaseException):
+                    looked.set_exception(Outage(f"the outbox is not known: {found}"))
+                else:
+                    looked.set_result(found.intersection(keys))
+
+    async def _find(self, keys: Collection[str]) -> set[str]:
+        async def look(tx: AsyncConnection) -> set[str]:
+            return await outbox.waiting(tx, keys)
+
+        try:
+            return await self._database.read(look)
+        except Outage:
+            return await outbox_keys.noted(self._redis, keys)

@@ -1,0 +1,1 @@
+"""Requests, responses, errors and limits; knows no resource."""

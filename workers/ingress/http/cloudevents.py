@@ -1,0 +1,180 @@
+"""CloudEvents over HTTP (HTTP protocol binding 1.0.2): structured, batch and binary mode.
+
+The mode follows from the media type; ``application/cloudevents-batch`` has to be looked for
+before its own prefix ``application/cloudevents``.
+"""
+
+import functools
+import operator
+import re
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+from aiohttp import web
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from events import UPSTREAM_EVENTS
+from events.envelope import Event, plain_form
+from workers.ingress.api.event_results import UNKNOWN_TYPE, Reason, invalid_event, reason_of
+from workers.ingress.http.errors import Detail, invalid, too_large, unsupported
+from workers.ingress.http.parsing import details_of, media_type
+from workers.ingress.http.responses import JSON
+from workers.ingress.http.strict_json import TWICE, ambiguities, has_each_once
+
+STRUCTURED = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+FORMATS = "application/cloudevents"
+PREFIX = "ce-"
+QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+ESCAPED = re.compile(r"\\(.)")
+TYPES = {event.event_type(): event for event in UPSTREAM_EVENTS}
+
+UPSTREAM: Any = Annotated[
+    functools.reduce(operator.or_, UPSTREAM_EVENTS), Field(discriminator="type")
+]
+EVENT: TypeAdapter[Event] = TypeAdapter(UPSTREAM)
+
+# A decoded event, or the id (if it can be told) of what is none and why it is none.
+Item = Event | tuple[str | None, Reason]
+
+
+class Mode(Enum):
+    """How events are written in a request."""
+
+    STRUCTURED = auto()
+    BATCH = auto()
+    BINARY = auto()
+
+
+def mode_of(request: web.Request) -> Mode:
+    """Tell the mode; raises a ``Refusal`` (415) for what is no CloudEvent in JSON."""
+    kind = media_type(request)
+    if kind == BATCH:
+        return Mode.BATCH
+    if kind == STRUCTURED:
+        return Mode.STRUCTURED
+    if kind.startswith(FORMATS):  # another format than JSON
+        raise unsupported(STRUCTURED, BATCH)
+    json = not kind or kind == JSON or kind.endswith("+json")
+    if json and any(name.lower().startswith(PREFIX) for name in request.headers):
+        return Mode.BINARY
+    raise unsupported(STRUCTURED, BATCH)
+
+
+def read_structured(body: bytes) -> Event:
+    """Read one event; raises a ``Refusal`` (400)."""
+    try:
+        event = _event(body)
+    except ValidationError as error:
+        reason = reason_of(error, skip=1)
+        wrong = ambiguities(body) if reason is not UNKNOWN_TYPE else []
+        raise (invalid_event(wrong) if wrong else reason).refusal() from None
+    if not has_each_once(body, event) and (wrong := ambiguities(body)):
+        raise invalid_event(wrong).refusal()
+    return event
+
+
+def read_batch(body: bytes, most: int) -> list[Item]:
+    """Read an array of events, each for itself; raises a ``Refusal``: 400 for what is no array.
+
+    A batch in which all is well is parsed once; only for another one the items are taken
+    apart. More than ``most`` events are refused with 413. Of an array that readers understand
+    differently nothing is taken.
+    """
+    try:
+        events = _batch(most).validate_json(body)
+    except ValidationError as error:
+        whole = [line for line in error.errors(include_input=False) if not line["loc"]]
+        if any(line["type"] == "too_long" for line in whole):
+            raise too_large(f"A batch may have at most {most} events.") from None
+        if whole:
+            details = ambiguities(body) or details_of(error)
+            raise invalid(details, "The body is not an array of events.") from None
+    else:
+        if has_each_once(body, *events):
+            return list(events)
+    if wrong := [line for line in ambiguities(body) if line.message == TWICE]:
+        raise invalid(wrong, "The body can be read in more than one way.")
+    return [_item(item) for item in from_json(body)]
+
+
+def read_binary(headers: Mapping[str, str], body: bytes) -> Event:
+    """Read an event whose attributes are headers; raises a ``Refusal`` (400)."""
+    attributes = {
+        name[len(PREFIX) :].lower(): read_header(name, value)
+        for name, value in headers.items()
+        if name.lower().startswith(PREFIX)
+    }
+    if "datacontenttype" in attributes:  # HTTP binding, section 3.1.3.1
+        message = "must be sent as Content-Type"
+        raise invalid([Detail("ce-datacontenttype", message)])
+    kind = TYPES.get(attributes.get("type", ""))
+    if kind is None:
+        raise UNKNOWN_TYPE.refusal()
+    try:
+        data = from_json(body)
+    except ValueError:
+        raise invalid(_in_data(body) or [Detail("data", "Invalid JSON")]) from None
+    try:
+        event = kind.model_validate({**attributes, "data": data})
+    except ValidationError as error:
+        raise reason_of(error, skip=0).refusal() from None
+    if not has_each_once(body, event.data) and (wrong := _in_data(body)):
+        raise invalid_event(wrong).refusal()
+    return event
+
+
+def read_header(name: str, value: str) -> str:
+    """Read an attribute (HTTP binding 1.0.2, section 3.1.3.2): quotes first, then one round of %.
+
+    Senders of older versions quote what is not a token, so ``"1.0"`` is ``1.0``. Raises a
+    ``Refusal`` (400) for a quote without its end, and for bytes that are not UTF-8.
+    """
+    text = value.strip(" \t")
+    if text.startswith('"'):
+        if not QUOTED.fullmatch(text):
+            raise invalid([Detail(name.lower(), "has a double quote without its end")])
+        text = ESCAPED.sub(r"\1", text[1:-1])
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise invalid([Detail(name.lower(), "must be UTF-8, percent-encoded")]) from None
+
+
+def _in_data(body: bytes) -> list[Detail]:
+    return [
+        Detail("data" if line.field == "body" else f"data.{line.field}", line.message)
+        for line in ambiguities(body)
+    ]
+
+
+def _event(body: bytes) -> Event:
+    try:
+        return EVENT.validate_json(body)
+    except ValidationError:
+        plain = plain_form(body)
+        if plain is None:
+            raise
+    return EVENT.validate_json(plain)
+
+
+@functools.cache
+def _batch(most: int) -> TypeAdapter[list[Event]]:
+    return TypeAdapter(Annotated[list[UPSTREAM], Field(max_length=most)])
+
+
+def _item(item: object) -> Item:
+    try:
+        return _event(to_json(item, inf_nan_mode="constants"))
+    except ValidationError as error:
+        return _id_of(item), reason_of(error, skip=1)
+
+
+def _id_of(item: object) -> str | None:
+    """Tell the id of something that is no event, if it has one that may be repeated."""
+    found = item.get("id") if isinstance(item, dict) else None
+    shown = isinstance(found, str) and len(found) <= 200 and found.isprintable()  # noqa: PLR2004 - as Attribute
+    return found if shown else None

@@ -1,0 +1,150 @@
+"""What happens around every handler: ids, who may, errors in the envelope, metrics, the log.
+
+One line is logged for a request in trouble and none for a healthy one. What is logged is
+named here field by field: no header, no query string, no body.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from infra.errors import Outage
+from infra.metrics import HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS
+from workers.ingress.backends.authentication import Caller, check
+from workers.ingress.http.client_address import client_of
+from workers.ingress.http.errors import Refusal, not_found, unavailable
+from workers.ingress.http.rate_limits import API, FREE, stranger
+from workers.ingress.http.request import Call, Gate, Ids, ids_of
+from workers.ingress.http.responses import failure, stamp
+from workers.ingress.http.route import Route
+from workers.ingress.http.single_headers import repeated
+
+UNKNOWN = "unknown"  # the route in logs and metrics when there is none
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+FIRST_ERROR = 400
+FIRST_FAULT = 500
+TOO_MANY = 429
+
+Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
+
+
+def endpoint(route: Route, gate: Gate) -> Endpoint:
+    """Make the aiohttp handler of a route."""
+    observe = HTTP_SECONDS.labels(route.method, route.path).observe
+    counters = {
+        answer.status: HTTP_REQUESTS.labels(route.method, route.path, answer.status)
+        for answer in route.answers
+    }
+
+    free = gate.limits.visit(FREE, "")
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        began = time.perf_counter()
+        HTTP_IN_FLIGHT.inc()
+        ids = ids_of(request.headers)
+        caller: Caller | None = None
+        objection = repeated(request.headers)
+        visit = free
+        try:
+            if route.scope is not None and objection is None:
+                caller, objection = await _identify(route.scope, gate, request)
+            limit = route.limit if route.scope is None or caller else API
+            if limit.requests:
+                visit = gate.limits.visit(limit, _name(request, gate, caller))
+                await visit.enter()
+            if objection is not None:
+                raise objection  # noqa: TRY301 - it becomes the answer here, like any other
+            response = await route.handler(Call(request, gate, ids, caller, visit))
+        except Exception as error:  # noqa: BLE001 - whatever happens, an answer is owed
+            response = refuse(request, error, ids, route.path, caller)
+        finally:
+            HTTP_IN_FLIGHT.dec()
+        stamp(response, ids.request_id)
+        visit.stamp(response)
+        counter = counters.get(response.status)
+        if counter is None:
+            counter = HTTP_REQUESTS.labels(route.method, route.path, response.status)
+            counters[response.status] = counter
+        counter.inc()
+        observe(time.perf_counter() - began)
+        return response
+
+    return answer
+
+
+async def _identify(
+    scope: str, gate: Gate, request: web.Request
+) -> tuple[Caller | None, Refusal | None]:
+    """Find out who calls, and what speaks against it: that is told once the request is counted."""
+    caller = None
+    try:
+        caller = await gate.callers.find(request.headers)
+        check(caller, scope)
+    except Refusal as objection:
+        return caller, objection
+    return caller, None
+
+
+def _name(request: web.Request, gate: Gate, caller: Caller | None) -> str:
+    if caller is not None:
+        return caller.name
+    settings = gate.resources.settings
+    client = client_of(request, settings.trusted_proxies, settings.forwarded_header)
+    return stranger(client.address)
+
+
+def unrouted(request: web.BaseRequest, error: web.HTTPException) -> web.Response:
+    """Answer in the envelope what has no route: 404, 405 and what aiohttp itself refuses."""
+    ids = ids_of(request.headers)
+    method = request.method if request.method in METHODS else UNKNOWN
+    response = refuse(request, error, ids, UNKNOWN, None)
+    stamp(response, ids.request_id)
+    HTTP_REQUESTS.labels(method, UNKNOWN, response.status).inc()
+    return response
+
+
+def refuse(
+    request: web.BaseRequest, error: Exception, ids: Ids, route: str, caller: Caller | None
+) -> web.Response:
+    """Log a request that was not granted, and make the answer to it."""
+    refusal = _refusal_of(error)
+    fault = refusal.status >= FIRST_FAULT
+    flood = refusal.status == TOO_MANY  # of which a line for each would make another
+    log.log(
+        logging.ERROR if fault else logging.DEBUG if flood else logging.WARNING,
+        "refused",
+        extra={
+            "method": request.method if request.method in METHODS else UNKNOWN,
+            "route": route,
+            "status": refusal.status,
+            "code": refusal.code,
+            "reason": refusal.reason,
+            "principal": caller.name if caller else None,
+            "request_id": ids.request_id,
+            "correlation_id": ids.correlation_id,
+        },
+        exc_info=error if refusal.status == FIRST_FAULT else None,
+    )
+    return failure(ids.request_id, refusal)
+
+
+def _refusal_of(error: Exception) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, Outage):
+        return unavailable()
+    if isinstance(error, web.HTTPNotFound):
+        return not_found("route")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return Refusal(
+            405, "METHOD_NOT_ALLOWED", f"Use one of: {allowed}.", headers={"Allow": allowed}
+        )
+    if isinstance(error, web.HTTPException) and FIRST_ERROR <= error.status < FIRST_FAULT:
+        code = error.reason.upper().replace(" ", "_")
+        return Refusal(error.status, code, f"{error.reason}.")
+    return Refusal(500, "INTERNAL_ERROR", "Something went wrong here.")

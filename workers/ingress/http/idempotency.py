@@ -1,0 +1,118 @@
+"""``Idempotency-Key``: a write that is sent again is the same write.
+
+The operation id, which is also the event's id, follows from the caller, method, path and
+key, so a repeated write is answered with the same ids and the inbox drops its event. What
+the key was first used for is remembered in Redis for a day, to refuse another use with 422.
+When Redis does not know, the inbox in Postgres is asked: what a worker has handled was accepted.
+When neither knows, the worker compares and files the other use as a dead letter.
+"""
+
+import logging
+import re
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events.envelope import Event
+from infra.errors import Outage
+from infra.messaging.delivery import identity
+from infra.messaging.digest import digest
+from infra.messaging.inbox import find_digest
+from infra.security.operation_id import mint, seed_of
+from infra.storage.redis_errors import GONE
+from workers.ingress.http.errors import Detail, Refusal, invalid
+from workers.ingress.http.request import Call
+
+LIFE = 86_400  # seconds
+# A quoted string (draft-ietf-httpapi-idempotency-key-header) or the same without quotes.
+KEY = re.compile(r'"[\x20\x21\x23-\x5b\x5d-\x7e]{1,255}"|[\x21\x23-\x5b\x5d-\x7e]{1,255}')
+
+log = logging.getLogger(__name__)
+
+
+def operation_of(call: Call) -> str:
+    """Make the operation id of a write, from its ``Idempotency-Key`` if it has one.
+
+    Raises a ``Refusal`` (400) for a malformed key.
+    """
+    key = _key_of(call.request)
+    seed = seed_of(call.request.method, call.request.path, key) if key else None
+    return mint(call.gate.operation_key, call.caller.account, seed)
+
+
+def registration_id_of(call: Call) -> UUID | None:
+    """Hash the ``Idempotency-Key`` of a registration, under our key; None without one.
+
+    Raises a ``Refusal`` (400) for a malformed key.
+    """
+    key = _key_of(call.request)
+    if key is None:
+        return None
+    seed = seed_of(call.request.method, call.request.path, key)
+    secret = call.gate.operation_key[:64]
+    return UUID(bytes=blake2b(seed, key=secret, digest_size=16, person=b"registration").digest())
+
+
+async def was_accepted(call: Call, event: Event, consumer: str) -> bool:
+    """Tell whether this write, which ``consumer`` handles, was accepted before.
+
+    Raises a ``Refusal`` (422) when its key was used for something else.
+    """
+    if "Idempotency-Key" not in call.request.headers:
+        return False
+    first: Any = None
+    try:
+        first = await call.gate.resources.redis.get(_name(event))
+    except GONE:
+        log.warning("an Idempotency-Key is left to the inbox", extra={"event_id": event.id})
+    if first is None:
+        first = await _handled(call, event, consumer)
+    if first is not None and first != _said(event):
+        raise Refusal(
+            422, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was used for another request."
+        )
+    return first is not None
+
+
+async def remember(call: Call, event: Event) -> None:
+    """Keep what a key was used for, once that is accepted; never raises."""
+    if "Idempotency-Key" not in call.request.headers:
+        return
+    try:
+        await call.gate.resources.redis.set(_name(event), _said(event), nx=True, ex=LIFE)
+    except GONE:
+        log.warning("an Idempotency-Key is left to the inbox", extra={"event_id": event.id})
+
+
+async def _handled(call: Call, event: Event, consumer: str) -> bytes | None:
+    """Give the digest of what ``consumer`` has handled under the event's id, if it has."""
+
+    async def find(tx: AsyncConnection) -> UUID | None:
+        return await find_digest(tx, consumer, identity(event))
+
+    try:
+        found = await call.gate.database.read(find)
+    except Outage:
+        return None
+    return None if found is None else found.bytes
+
+
+def _key_of(request: web.Request) -> str | None:
+    values = request.headers.getall("Idempotency-Key", ())
+    if not values:
+        return None
+    if len(values) > 1 or not KEY.fullmatch(values[0]):
+        message = "must be one key of 1 to 255 printable characters"
+        raise invalid([Detail("Idempotency-Key", message)])
+    return values[0].strip('"')
+
+
+def _name(event: Event) -> str:
+    return f"idempotency:{event.id}"
+
+
+def _said(event: Event) -> bytes:
+    return digest(event).bytes

@@ -1,0 +1,42 @@
+"""Lists in pages, which count from 1."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from schemas.types import Frozen
+from workers.ingress.http.request import Call
+from workers.ingress.http.responses import success
+
+# Reads a page, and tells how many there are on all pages.
+Listing = Callable[[AsyncConnection], Awaitable[tuple[Sequence[BaseModel], int]]]
+
+
+class PageQuery(Frozen):
+    """Which page of a list, and how long it is."""
+
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    per_page: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+async def answer_page(call: Call, query: PageQuery, listing: Listing, what: str) -> web.Response:
+    """Answer a page of what the database lists; raises a ``Refusal`` (503) without it."""
+    found, total = await call.read(listing, what)
+    pages = pagination(total, query.page, query.per_page)
+    return success(call.request_id, found, pagination=pages)
+
+
+def pagination(total: int, page: int, per_page: int) -> dict[str, object]:
+    """Tell where a page stands among all pages."""
+    pages = -(-total // per_page)
+    return {
+        "total": total,
+        "page": page,
+        "per_page": per_page,
+        "total_pages": pages,
+        "has_next": page < pages,
+        "has_prev": page > 1 and pages > 0,
+    }
