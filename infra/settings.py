@@ -7,7 +7,6 @@ environment overrides.
 
 import os
 from collections.abc import Callable
-from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -297,7 +296,6 @@ class WrongSettings(SystemExit):
     """What the environment says cannot be: the process ends with one line about it (status 1)."""
 
 
-@cache
 def load_settings(process: str = "") -> Settings:
     """Read the environment, over ``.services/env`` where a checkout has it.
 

@@ -20,7 +20,7 @@ from infra.security.standard_webhooks import V1, V1A, make_secret
 from infra.settings import Settings
 
 PAGES = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*.md")])
-WRITER = CHECKOUT / "infra" / "deploy" / "env.py"
+WRITER = CHECKOUT / "infra" / "deploy" / "env_files.py"
 FILES = re.compile(r"(?<![\w/.$])(?:tests|infra|workers|handlers|events)/[\w./]*\w(?![\w<])")
 CAPITALS = re.compile(r"(?<![\w-])[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9](?![\w-])")
 

@@ -102,4 +102,4 @@ def _unmatched_hash(hasher: PasswordHasher) -> str:
 
 @cache
 def _common() -> frozenset[str]:
-    return frozenset(files("infra").joinpath(COMMON).read_text(encoding="utf-8").split())
+    return frozenset(files("infra.security").joinpath(COMMON).read_text(encoding="utf-8").split())

@@ -66,7 +66,7 @@ class Files:
             [
                 sys.executable,
                 "-m",
-                "infra.security.access_tokens",
+                "infra.commands.rotate_keys",
                 "rotate",
                 *paths,
                 "--json",
