@@ -138,7 +138,7 @@ class CampaignDeleted(Event):
     data: DeletedCampaign
 
 
-class CampaignRefusal(Data):
+class CampaignCommandRejectedData(Data):
     """Why a wish was not granted."""
 
     campaign_id: UUID
@@ -146,11 +146,11 @@ class CampaignRefusal(Data):
     message: str
 
 
-class CampaignRefused(Event):
+class CampaignCommandRejected(Event):
     """A wish about a campaign was refused, by a rule and not by a fault."""
 
-    type: Literal["campaign.refused.v1"] = "campaign.refused.v1"
-    data: CampaignRefusal
+    type: Literal["campaign.command_rejected.v1"] = "campaign.command_rejected.v1"
+    data: CampaignCommandRejectedData
 
 
 class CampaignToSync(Data):
@@ -185,7 +185,7 @@ class CampaignSynced(Event):
     data: SyncedCampaign
 
 
-class RefusedSync(Data):
+class CampaignSyncRejectedData(Data):
     """Why the platform did not take a version of a campaign."""
 
     campaign_id: UUID
@@ -195,11 +195,11 @@ class RefusedSync(Data):
     message: str
 
 
-class CampaignSyncRefused(Event):
+class CampaignSyncRejected(Event):
     """The platform refused a version of a campaign: a business matter, no failure."""
 
-    type: Literal["campaign.sync_refused.v1"] = "campaign.sync_refused.v1"
-    data: RefusedSync
+    type: Literal["campaign.sync_rejected.v1"] = "campaign.sync_rejected.v1"
+    data: CampaignSyncRejectedData
 
 
 class ReportedCampaignStatus(Data):

@@ -5,7 +5,7 @@ from events import (
     CampaignDeleteRequested,
     CampaignStatusReported,
     CampaignSynced,
-    CampaignSyncRefused,
+    CampaignSyncRejected,
     CampaignUpdateRequested,
 )
 from handlers.campaigns.handlers import apply_campaigns, record_campaigns
@@ -13,7 +13,7 @@ from infra.messaging.subscription import Subscription
 from infra.process import main
 
 WISHES = (CampaignCreateRequested, CampaignUpdateRequested, CampaignDeleteRequested)
-NEWS = (CampaignSynced, CampaignSyncRefused, CampaignStatusReported)
+NEWS = (CampaignSynced, CampaignSyncRejected, CampaignStatusReported)
 
 # One batch at a time: wishes about one campaign keep the order in which they came.
 SUBSCRIPTIONS = (

@@ -11,16 +11,16 @@ from datetime import datetime
 from uuid import UUID
 
 from events import (
+    CampaignCommandRejected,
     CampaignCreateRequested,
     CampaignDeleted,
     CampaignDeleteRequested,
-    CampaignRefused,
     CampaignSaved,
     CampaignUpdateRequested,
 )
 from events.campaigns import (
     CampaignCommand,
-    CampaignRefusal,
+    CampaignCommandRejectedData,
     DeletedCampaign,
     campaign_id_of,
 )
@@ -84,10 +84,10 @@ def fact(wish: Wish, verdict: Verdict) -> Event:
     campaign_id = campaign_id_of(wish)
     about = {"source": SOURCE, "subject": str(campaign_id)}
     if isinstance(verdict, OperationError):
-        refusal = CampaignRefusal(
+        refusal = CampaignCommandRejectedData(
             campaign_id=campaign_id, code=verdict.code, message=verdict.message
         )
-        return CampaignRefused.caused_by(wish, **about, data=refusal)
+        return CampaignCommandRejected.caused_by(wish, **about, data=refusal)
     if verdict.deleted_at is None:
         return CampaignSaved.caused_by(wish, **about, data=verdict.wish())
     deleted = DeletedCampaign(

@@ -17,7 +17,7 @@ from events import (
     CampaignStatusCheckRequested,
     CampaignStatusReported,
     CampaignSynced,
-    CampaignSyncRefused,
+    CampaignSyncRejected,
     CampaignSyncRequested,
 )
 from events.campaigns import CampaignToCheck, CampaignToSync, ChangedCampaignStatus
@@ -25,7 +25,7 @@ from events.envelope import Event
 from infra.storage.campaigns import StoredCampaign
 from schemas.campaigns import CampaignStatus
 
-Push = CampaignSynced | CampaignSyncRefused
+Push = CampaignSynced | CampaignSyncRejected
 News = Push | CampaignStatusReported
 Campaigns = Mapping[UUID, StoredCampaign]
 
@@ -72,7 +72,7 @@ def lacks_order(held: StoredCampaign, event: News) -> bool:
     told, known = _status_of(held, event), held.status_reported_at
     if told is None or told.is_answer or known is None or told.status == held.status:
         return False
-    if isinstance(event, CampaignSyncRefused) and held.platform_campaign_id is None:
+    if isinstance(event, CampaignSyncRejected) and held.platform_campaign_id is None:
         return False
     whole = 0 in (told.at.microsecond, known.microsecond)
     same_second = told.at.replace(microsecond=0) == known.replace(microsecond=0)
@@ -154,7 +154,7 @@ def _status_of(held: StoredCampaign, event: News) -> Told | None:
     if isinstance(event, CampaignStatusReported):
         at = event.data.occurred_at or event.time
         return Told(event.data.status, at, is_answer=event.source == ANSWERS)
-    if isinstance(event, CampaignSyncRefused):
+    if isinstance(event, CampaignSyncRejected):
         # An older wish no longer matters.
         is_old = event.data.version < held.wanted_version
         return None if is_old else Told("rejected", event.time)

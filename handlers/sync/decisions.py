@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from events import (
+    CampaignCommandRejected,
     CampaignDeleted,
-    CampaignRefused,
     CampaignSaved,
     CampaignSynced,
-    CampaignSyncRefused,
+    CampaignSyncRejected,
     CampaignSyncRequested,
 )
-from events.campaigns import CampaignRefusal, CampaignToSync, RefusedSync, SyncedCampaign
+from events.campaigns import (
+    CampaignCommandRejectedData,
+    CampaignSyncRejectedData,
+    CampaignToSync,
+    SyncedCampaign,
+)
 from events.envelope import Event
 from handlers.campaigns.commands import API, NOT_FOUND
 from handlers.sync.pusher import Taken
@@ -95,14 +100,14 @@ def fact(look: Answered) -> Event:
     campaign, answer = look.campaign, look.answer
     about = {"source": SOURCE, "subject": str(campaign.id)}
     if isinstance(answer, Refused):
-        refused = RefusedSync(
+        refused = CampaignSyncRejectedData(
             campaign_id=campaign.id,
             version=campaign.wanted_version,
             platform=campaign.platform,
             code=answer.code,
             message=answer.message,
         )
-        return CampaignSyncRefused.caused_by(look.hint, **about, data=refused)
+        return CampaignSyncRejected.caused_by(look.hint, **about, data=refused)
     synced = SyncedCampaign(
         campaign_id=campaign.id,
         version=campaign.wanted_version,
@@ -123,10 +128,10 @@ def once_more(hint: Hint) -> Event:
 def refusal(look: Unseen) -> Event:
     """Tell that a request was about no campaign that its sender has."""
     campaign_id = look.hint.data.campaign_id
-    refused = CampaignRefusal(
+    refused = CampaignCommandRejectedData(
         campaign_id=campaign_id, code=NOT_FOUND.code, message=NOT_FOUND.message
     )
-    return CampaignRefused.caused_by(
+    return CampaignCommandRejected.caused_by(
         look.hint, source=SOURCE, subject=str(campaign_id), data=refused
     )
 

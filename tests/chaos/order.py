@@ -39,7 +39,7 @@ from tests.handlers.samples import (
 )
 
 GRANTED = ("campaign.saved.v1", "campaign.deleted.v1")
-REFUSED = "campaign.refused.v1"
+REFUSED = "campaign.command_rejected.v1"
 Wish = CampaignCreateRequested | CampaignUpdateRequested | CampaignDeleteRequested
 
 

@@ -16,7 +16,7 @@ from events import (
     CampaignStatusCheckRequested,
     CampaignStatusReported,
     CampaignSynced,
-    CampaignSyncRefused,
+    CampaignSyncRejected,
     CampaignSyncRequested,
     CampaignUpdateRequested,
 )
@@ -132,7 +132,7 @@ def synced(campaign: StoredCampaign, *, at: datetime = START, **data: Any) -> Ca
     return CampaignSynced(source="urn:adrelay:sync", time=at, data=told | data)
 
 
-def refused(campaign: StoredCampaign, *, at: datetime = START, **data: Any) -> CampaignSyncRefused:
+def refused(campaign: StoredCampaign, *, at: datetime = START, **data: Any) -> CampaignSyncRejected:
     """Say that the platform refused a campaign's wish."""
     told = {
         "campaign_id": campaign.id,
@@ -141,7 +141,7 @@ def refused(campaign: StoredCampaign, *, at: datetime = START, **data: Any) -> C
         "code": "policy",
         "message": "not allowed here",
     }
-    return CampaignSyncRefused(source="urn:adrelay:sync", time=at, data=told | data)
+    return CampaignSyncRejected(source="urn:adrelay:sync", time=at, data=told | data)
 
 
 def status(

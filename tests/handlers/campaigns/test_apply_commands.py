@@ -136,7 +136,7 @@ async def test_a_repeated_creation_with_another_content_or_owner_is_refused(
     await handled(resources, apply_campaigns, [create(campaign_id)])
     others = [create(campaign_id, name="Winter"), create(campaign_id, owner=STRANGER)]
     events = await handled(resources, apply_campaigns, others)
-    assert types(events) == ["campaign.refused.v1"] * 2
+    assert types(events) == ["campaign.command_rejected.v1"] * 2
     assert {event.data.code for event in events} == {"CONFLICT"}
     assert (await operation(engine, others[0].id)).state == "refused"
     assert (await row(engine, campaign_id)).name == "Autumn"
@@ -154,7 +154,7 @@ async def test_several_changes_of_one_campaign_in_a_batch_follow_each_other(
         update(campaign_id, budget="2.25", expected_version=1),
     ]
     events = await handled(resources, apply_campaigns, wishes)
-    assert types(events) == ["campaign.saved.v1.claude"] * 3 + ["campaign.refused.v1"]
+    assert types(events) == ["campaign.saved.v1.claude"] * 3 + ["campaign.command_rejected.v1"]
     assert [event.data.version for event in events[:3]] == [1, 2, 3]
     assert events[3].data.code == "VERSION_CONFLICT"
     campaign = await row(engine, campaign_id)
@@ -250,7 +250,7 @@ async def test_in_a_batch_a_change_follows_its_creation_and_a_deletion_before_it
         update(campaign_id, status="paused"),
     ]
     events = await handled(resources, apply_campaigns, wishes)
-    assert types(events) == ["campaign.refused.v1"] + ["campaign.saved.v1.claude"] * 4
+    assert types(events) == ["campaign.command_rejected.v1"] + ["campaign.saved.v1.claude"] * 4
     campaign = await row(engine, campaign_id)
     assert (campaign.name, campaign.budget_micros, campaign.wanted_status, campaign.deleted_at) == (
         "Winter",

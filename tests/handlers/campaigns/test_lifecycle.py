@@ -17,7 +17,7 @@ from events import (
     CampaignDeleted,
     CampaignSaved,
     CampaignSynced,
-    CampaignSyncRefused,
+    CampaignSyncRejected,
     CampaignSyncRequested,
 )
 from events.envelope import Event, decode
@@ -32,7 +32,7 @@ from tests.handlers.processing import handled
 from tests.handlers.samples import delete, put, saved, stored, update
 
 HINTS = (CampaignSaved, CampaignDeleted, CampaignSyncRequested)
-NEWS = (CampaignSynced, CampaignSyncRefused)
+NEWS = (CampaignSynced, CampaignSyncRejected)
 
 
 @dataclass

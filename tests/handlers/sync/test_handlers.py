@@ -78,7 +78,7 @@ async def test_a_refusal_of_the_platform_is_an_event_and_no_failure(
     book.fault = refusing("policy")
     [event], failures = await synced(world, saved(campaign))
     assert failures == []
-    assert event.routing_key == "campaign.sync_refused.v1"
+    assert event.routing_key == "campaign.sync_rejected.v1"
     assert (event.data.code, event.data.version) == ("policy", 1)
 
 

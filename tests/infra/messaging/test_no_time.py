@@ -116,7 +116,7 @@ async def test_a_change_of_an_unknown_campaign_without_a_time_is_refused_in_the_
     wish = update(uuid4(), source="urn:upstream:shop", owner=None, name="Winter")
     await publish(broker, encode(wish, timed=False), key=wish.type)
     async with consuming(resources, apply_campaigns, queue=APPLY, events=WISHES):
-        refused = "select count(*) from outbox where routing_key = 'campaign.refused.v1'"
+        refused = "select count(*) from outbox where routing_key = 'campaign.command_rejected.v1'"
         await until(lambda: _counts(engine, refused, 1))
 
 
