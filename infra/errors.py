@@ -31,7 +31,7 @@ class Failure(Exception):
     """
 
     code = "FAILURE"
-    place = "handler"  # the stage that it came out in, as dead letters show it
+    stage = "handler"  # the stage that it came out in, as dead letters show it
 
     def __init__(self, reason: str, *, events: Sequence[Any] = (), code: str | None = None) -> None:
         """Keep the reason, in words and without secrets: it is shown to people.

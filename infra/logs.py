@@ -29,7 +29,7 @@ FIELDS = (
     "status",
     "code",
     "reason",
-    "place",
+    "stage",
     "attempt",
     "count",
     "seconds",

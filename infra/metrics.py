@@ -29,8 +29,8 @@ EVENT_AGE_SECONDS = Histogram(
 )
 CONSUMER_ALIVE = Gauge("adrelay_consumer_alive", "1 while the queue is being read", ["queue"])
 CONSUMER_PAUSED = Gauge("adrelay_consumer_paused", "1 while waiting for infrastructure", ["queue"])
-CONSUMER_CAREFUL = Gauge(
-    "adrelay_consumer_careful", "1 while taking one message at a time", ["queue"]
+CONSUMER_ISOLATING = Gauge(
+    "adrelay_consumer_isolating", "1 while taking one message at a time", ["queue"]
 )
 CONSUMER_STOPPED = Gauge(
     "adrelay_consumer_stopped", "1 while the brake keeps the queue from being read", ["queue"]
@@ -49,7 +49,7 @@ class Meters:
         self.age = EVENT_AGE_SECONDS.labels(queue)
         self.alive = CONSUMER_ALIVE.labels(queue)
         self.paused = CONSUMER_PAUSED.labels(queue)
-        self.careful = CONSUMER_CAREFUL.labels(queue)
+        self.isolating = CONSUMER_ISOLATING.labels(queue)
         self.pauses = PAUSES_TOTAL.labels(queue)
 
 
@@ -126,8 +126,8 @@ RATE_LIMITS = Counter(
     "What rate limits said; the budgets of webhooks and events tell refusals alone",
     ["policy", "outcome"],
 )
-LIMITS_ALONE = Gauge(
-    "adrelay_rate_limits_alone", "1 while Redis is gone and each process counts for itself"
+RATE_LIMITS_LOCAL = Gauge(
+    "adrelay_rate_limits_local", "1 while Redis is gone and each process counts for itself"
 )
 
 # Of a key that is not valid nobody says why: unknown, revoked and expired are one outcome.

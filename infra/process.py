@@ -124,7 +124,7 @@ async def run_until(
     if code == 0 and lasting:
         _, late = await asyncio.wait(lasting, timeout=deadline)
         if late:
-            log.warning("handing back what is in hand", extra={"count": len(late)})
+            log.warning("returning unfinished messages to the broker", extra={"count": len(late)})
     for task in (*running, stopping):
         task.cancel()
     await asyncio.wait({*running, stopping}, timeout=CLOSING)

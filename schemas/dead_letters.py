@@ -12,7 +12,7 @@ LetterState = Literal["open", "replayed", "discarded"]
 
 
 class LetterEntry(Frozen):
-    """A letter as it is listed; the same error at the same place has the same fingerprint."""
+    """A letter as it is listed; the same error at the same stage has the same fingerprint."""
 
     id: UUID
     queue: str
@@ -20,7 +20,7 @@ class LetterEntry(Frozen):
     source: str | None
     reason: str
     error_class: str
-    place: str
+    stage: str
     attempts: int
     first_failed_at: datetime
     last_failed_at: datetime

@@ -56,7 +56,7 @@ async def open_registration(
     try:
         body, client = open_sealed(request, KeyedRegistration, resources.settings)
     except SealBroken as broken:
-        return Permanent(str(broken), code="SEAL_BROKEN")
+        return Permanent(str(broken), code="DECRYPTION_FAILED")
     except ValidationError as error:
         return Answer(request, invalid(details_of(error)))
     opened = await _check(request, body, client, resources)

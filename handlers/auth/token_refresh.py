@@ -49,7 +49,7 @@ async def keep_accounts(resources: Resources, stop: asyncio.Event) -> None:
             kept = await keep_once(resources, vault)
             backoff.reset()
         except (SQLAlchemyError, OSError, VaultLocked) as error:
-            log.warning("accounts cannot be kept", extra={"error": type(error).__name__})
+            log.warning("token refresh failed", extra={"error": type(error).__name__})
             await backoff.sleep(stop)
             continue
         if kept < MOST:

@@ -184,7 +184,7 @@ def _check(
     ahead = [event for event in told if (event.data.occurred_at or event.time) > latest]
     if ahead:
         raise Permanent(
-            "occurred_at: more than 5 minutes ahead", events=ahead, code="FROM_THE_FUTURE"
+            "occurred_at: more than 5 minutes ahead", events=ahead, code="TIMESTAMP_IN_FUTURE"
         )
 
 

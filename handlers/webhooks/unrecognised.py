@@ -22,7 +22,7 @@ class Unreadable(Permanent):
     """Neither the ingress nor a look at it now has found out what a webhook means."""
 
     code = "UNRECOGNISED"
-    place = "parse"
+    stage = "parse"
 
 
 async def read_again(

@@ -202,7 +202,7 @@ class Publisher:
             finally:
                 useless.cancel()
             if not channel.is_closed and not await _is_blocked(channel):
-                log.warning("nothing succeeds on a channel: opening another")
+                log.warning("publish channel unresponsive, reopening")
                 with contextlib.suppress(Outage):
                     await guarded(channel.close(), self._timeout)
                 return

@@ -60,7 +60,7 @@ class Failed:
 
     delivery: Delivery
     error: BaseException
-    place: str
+    stage: str
 
 
 class Consumer:
@@ -122,7 +122,7 @@ class Consumer:
                 if isinstance(error, Outage):
                     self._pause.begin(str(error))
                 details = {"queue": self.queue, "reason": str(error)}
-                log.warning("the reading of a queue ended", extra=details)
+                log.warning("consumer stopped", extra=details)
                 await self._backoff.sleep(stop)
             finally:
                 self._rest()
@@ -143,7 +143,7 @@ class Consumer:
         async with Reading(self._subscription, channel, tap, self._live, limit) as reading:
             self.alive = True
             self._meters.alive.set(1)
-            with self._meters.careful.track_inprogress():
+            with self._meters.isolating.track_inprogress():
                 await reading.carefully(self._alone, self._stop)
             # It is really read: what went wrong before is over.
             self._backoff.reset()
@@ -163,7 +163,7 @@ class Consumer:
         deaths = await self._patiently(reading, lambda: self._isolation.enter(delivery))
         try:
             if deaths >= KILLER:
-                error = Permanent("its worker died each time it was handled", code="KILLER")
+                error = Permanent("its worker died each time it was handled", code="POISON_MESSAGE")
                 await self._settle_failed(reading, [Failed(delivery, error, "delivery")])
             elif delivery.deliveries >= RENEW_AFTER and not self._expiring:
                 await self._renew(reading, delivery)
@@ -199,8 +199,8 @@ class Consumer:
             outcome = await self._file_without_details(reading, outcome)
         for item, error in outcome.verdicts.items():
             if error is not None and not (stopping and is_unexpected(error)):
-                place = getattr(error, "place", "handler")
-                failed.append(Failed(item.delivery, error, place))
+                stage = getattr(error, "stage", "handler")
+                failed.append(Failed(item.delivery, error, stage))
         self._count(outcome, received)
         await self._answer(outcome)
         unsettled = {item.delivery.tag for item, error in outcome.verdicts.items() if error}
@@ -276,7 +276,7 @@ class Consumer:
             dice = random.random()  # noqa: S311 - jitter, not a secret
             decision = decide(failure.error, delivery.attempt, delivery.waited, dice)
             if isinstance(decision, Dead):
-                messages.append(dead_message(delivery, decision, failure.place, at))
+                messages.append(dead_message(delivery, decision, failure.stage, at))
                 self._meters.outcomes["dead"].inc()
             else:
                 messages.append(retry_message(delivery, decision, at))
@@ -331,10 +331,10 @@ class Consumer:
             "event_type": failure.delivery.routing_key[:200],
             "correlation_id": properties.correlation_id,
             "attempt": failure.delivery.attempt + (not isinstance(failure.error, Snooze)),
-            "place": failure.place,
+            "stage": failure.stage,
             "reason": dead.reason if dead else str(getattr(failure.error, "reason", "")),
         }
         if dead:
             log.error("dead-lettered", extra=details, exc_info=failure.error)
         else:
-            log.warning("not handled, comes again", extra=details, exc_info=failure.error)
+            log.warning("message will be retried", extra=details, exc_info=failure.error)

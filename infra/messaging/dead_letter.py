@@ -32,9 +32,9 @@ from infra.messaging.republish import (
     ERROR_CLASS,
     LAST_FAILED,
     LEFT_OUT,
-    PLACE,
     REASON,
     REASON_LENGTH,
+    STAGE,
     UNDECODABLE,
     WORKER,
 )
@@ -61,7 +61,7 @@ class Letter:
     properties: dict[str, Any]
     reason: str
     error_class: str
-    place: str
+    stage: str
     worker: str
     attempts: int
     first_failed_at: datetime
@@ -111,7 +111,7 @@ def letter_of(queue: str, delivery: Delivery) -> Letter:
     ours = REASON in headers and not _is_by_broker(delivery)
     first, last = _time(headers.get(FIRST_FAILED)), _time(headers.get(LAST_FAILED))
     error_class = _name(headers.get(ERROR_CLASS)) if ours else _broker_reason(delivery)
-    place = _name(headers.get(PLACE)) if ours else "broker"
+    stage = _name(headers.get(STAGE)) if ours else "broker"
     event = _peek(delivery)
     kind = _name(event.get("type") or delivery.properties.message_type) or None
     return Letter(
@@ -126,12 +126,12 @@ def letter_of(queue: str, delivery: Delivery) -> Letter:
         properties=_properties(delivery),
         reason=_text(headers.get(REASON)) if ours else f"the broker gave up: {error_class}",
         error_class=error_class,
-        place=place,
+        stage=stage,
         worker=_name(headers.get(WORKER)) or "broker",
         attempts=_count(headers.get(ATTEMPTS)),
         first_failed_at=first or last or now(),
         last_failed_at=last or first or now(),
-        fingerprint=_fingerprint(queue, error_class, place, kind),
+        fingerprint=_fingerprint(queue, error_class, stage, kind),
         replays=_count(headers.get(REPLAYS)),
     )
 

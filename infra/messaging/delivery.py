@@ -312,7 +312,8 @@ def _check(event: Event, routing_key: str, kind: str) -> None:
         )
     if event.time - now() > CLOCK_SKEW:
         raise Permanent(
-            f"time: {event.time.isoformat()} is more than 5 minutes ahead", code="FROM_THE_FUTURE"
+            f"time: {event.time.isoformat()} is more than 5 minutes ahead",
+            code="TIMESTAMP_IN_FUTURE",
         )
 
 

@@ -31,7 +31,7 @@ from infra.messaging.retry_policy import Dead, Retry
 
 REASON = "x-adrelay-reason"
 ERROR_CLASS = "x-adrelay-error-class"
-PLACE = "x-adrelay-place"
+STAGE = "x-adrelay-stage"
 ATTEMPTS = "x-adrelay-attempts"
 LAST_FAILED = "x-adrelay-last-failed"
 WORKER = "x-adrelay-worker"
@@ -54,12 +54,12 @@ def retry_message(delivery: Delivery, retry: Retry, at: datetime) -> Message:
     return _again(delivery, topology.retry_exchange(retry.tier), headers)
 
 
-def dead_message(delivery: Delivery, dead: Dead, place: str, at: datetime) -> Message:
+def dead_message(delivery: Delivery, dead: Dead, stage: str, at: datetime) -> Message:
     """Send an event to its dead-letter queue, with the reason and the history of its failure."""
     headers = _kept(delivery, at) | {
         REASON: dead.reason[:REASON_LENGTH],
         ERROR_CLASS: dead.error_class,
-        PLACE: place,
+        STAGE: stage,
         ATTEMPTS: dead.attempts,
         LAST_FAILED: at.isoformat(),
         WORKER: socket.gethostname(),

@@ -43,7 +43,7 @@ class PlatformClient:
                 gone, known = known, None
         raise Transient(
             f"{self._dialect.TITLE} forgets campaigns as fast as they are created",
-            code="PLATFORM_FORGETS",
+            code="PLATFORM_INCONSISTENT",
         )
 
     async def delete(

@@ -163,13 +163,13 @@ class Limiter:
         self._next_try = time.monotonic() + REST
         if not self._is_gone:
             self._is_gone = True
-            metrics.LIMITS_ALONE.set(1)
+            metrics.RATE_LIMITS_LOCAL.set(1)
             log.warning("limits are not shared", extra={"reason": type(error).__name__})
 
     def _found(self) -> None:
         if self._is_gone:
             self._is_gone = False
-            metrics.LIMITS_ALONE.set(0)
+            metrics.RATE_LIMITS_LOCAL.set(0)
             log.info("limits are shared again")
 
     def _name(self, policy: Policy, who: str) -> str:

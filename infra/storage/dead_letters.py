@@ -24,7 +24,7 @@ FILE = text(f"""
     values ({", ".join(_PLACES)})
     on conflict (id) do update set
         state = 'open', reason = excluded.reason, error_class = excluded.error_class,
-        place = excluded.place, worker = excluded.worker, attempts = excluded.attempts,
+        stage = excluded.stage, worker = excluded.worker, attempts = excluded.attempts,
         last_failed_at = excluded.last_failed_at, fingerprint = excluded.fingerprint
 """)  # noqa: S608 - column names of our own dataclass
 MARK_OPERATIONS = text("""

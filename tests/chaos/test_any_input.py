@@ -53,7 +53,7 @@ BODIES = (
 NAMES = st.sampled_from([ATTEMPT, WAITED, KEY, FIRST_FAILED, "x-death", "traceparent", "other"])
 VALUES = st.text(max_size=20) | st.integers(-(2**31), 2**31 - 1) | st.booleans()
 HEADERS = st.dictionaries(NAMES, VALUES, max_size=5)
-CLASSES = {"INVALID_EVENT", "KEY_MISMATCH", "FROM_THE_FUTURE", "ID_REUSED"}
+CLASSES = {"INVALID_EVENT", "KEY_MISMATCH", "TIMESTAMP_IN_FUTURE", "ID_REUSED"}
 
 
 def cases(count: int) -> list[tuple[bytes, dict[str, Any]]]:

@@ -50,7 +50,7 @@ async def test_a_message_that_kills_its_process_is_dead_lettered_and_its_neighbo
             killer.send(signal.SIGTERM)
             assert await ended == 0
     assert body_of(dead.result())["id"] == "e-77"
-    assert headers_of(dead.result())["error-class"] == "KILLER"
+    assert headers_of(dead.result())["error-class"] == "POISON_MESSAGE"
     assert 2 <= deaths <= 10
     assert await written(engine) == sorted(f"e-{n}" for n in range(200) if n != 77)
     assert await depth(broker, QUEUE) == 0

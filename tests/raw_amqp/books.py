@@ -160,7 +160,7 @@ def _copies(case: Case) -> dict[Copy, Outcome]:
 
 
 def _death(letter: dict[str, Any]) -> tuple[str, str]:
-    return letter.get("stage") or letter["place"], letter["error_class"]
+    return letter["stage"], letter["error_class"]
 
 
 def _is_among(letter: dict[str, Any], outcome: Outcome) -> bool:

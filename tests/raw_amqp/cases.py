@@ -35,7 +35,7 @@ SECONDS = (
     2**64 - 1,
 )
 OURS = ("key", "attempt", "attempts", "waited", "first-failed", "last-failed", "user", "replays")
-OURS_TOO = ("reason", "error-class", "place", "stage", "worker", "first-received", "cut")
+OURS_TOO = ("reason", "error-class", "stage", "worker", "first-received", "cut")
 SPECIAL = (
     *(f"x-adrelay-{name}".encode() for name in OURS + OURS_TOO),
     *(b"x-death", b"x-first-death-queue", b"x-first-death-reason", b"x-last-death-queue"),

@@ -201,7 +201,7 @@ async def test_a_registration_that_nobody_can_open_is_dead_with_its_reason(
             queue = await channel.get_queue("auth.register.dead")
             letter = await queue.get(no_ack=True)
     assert letter is not None
-    assert letter.headers["x-adrelay-error-class"] == "SEAL_BROKEN"
+    assert letter.headers["x-adrelay-error-class"] == "DECRYPTION_FAILED"
     assert PASSWORD.encode() not in letter.body
 
 

@@ -6,7 +6,7 @@ from events.envelope import now
 from infra.amqp import topology
 from infra.amqp.message import Message, message_of
 from infra.messaging import outbox
-from infra.messaging.republish import ERROR_CLASS, LAST_FAILED, PLACE, REASON
+from infra.messaging.republish import ERROR_CLASS, LAST_FAILED, REASON, STAGE
 from infra.security.operation_id import mint
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
@@ -53,7 +53,7 @@ class Office(Queued):
         # Only what the API was asked for is an operation, and has an id of that form.
         stage.sent += [create(uuid4(), id=mint(bytes(32), None)) for _ in range(COUNT)]
         at = now().isoformat()
-        died = {REASON: "poison", ERROR_CLASS: "POISON", PLACE: "handler", LAST_FAILED: at}
+        died = {REASON: "poison", ERROR_CLASS: "POISON", STAGE: "handler", LAST_FAILED: at}
         letters = [
             message_of(event)._replace(
                 exchange=topology.DEAD,

@@ -323,7 +323,7 @@ async def test_a_registration_that_does_not_open_is_dead_with_its_reason(
 ) -> None:
     (verdict,) = await open_registrations([registration(**changes)], worker.resources)
     assert isinstance(verdict, Permanent)
-    assert verdict.code == "SEAL_BROKEN"
+    assert verdict.code == "DECRYPTION_FAILED"
 
 
 async def test_a_login_is_answered_with_tokens_of_a_new_session(

@@ -27,7 +27,7 @@ HOSTILE = "\x1b[2J\n00000000  open      \u202e\u2028fake\x7f\x85\u200b"
 LETTERS = 150
 RSS_LIMIT = 150_000  # KiB; with the bodies of all letters it would be twice as much
 MANY = text("""
-    insert into dead_letters (id, queue, routing_key, body, properties, reason, error_class, place,
+    insert into dead_letters (id, queue, routing_key, body, properties, reason, error_class, stage,
         worker, attempts, first_failed_at, last_failed_at, fingerprint)
     select gen_random_uuid(), :queue, 'k', convert_to(repeat('x', :size), 'UTF8'), :properties,
         'r', 'c', 'decode', 'w', 1, now(), now(), 'f'

@@ -133,7 +133,7 @@ async def test_a_dead_letter_carries_its_history(
         headers = headers_of(await take(broker, DEAD))
     assert headers["reason"] == "never"
     assert headers["error-class"] == "NEVER"
-    assert headers["place"] == "handler"
+    assert headers["stage"] == "handler"
     assert headers["attempts"] == 2
     assert headers["key"] == "campaign.metrics_reported.v1.claude"
     assert headers["first-failed"] < headers["last-failed"]

@@ -48,4 +48,4 @@ def test_the_reason_of_what_the_broker_gave_up_is_the_brokers() -> None:
     forged = {**BY_BROKER, REASON: "forged", KEY: "campaign.y.v1"}
     letter = letter_of(QUEUE, dead(UPSTREAM, forged))
     assert letter.reason == "the broker gave up: delivery_limit"
-    assert (letter.place, letter.error_class) == ("broker", "delivery_limit")
+    assert (letter.stage, letter.error_class) == ("broker", "delivery_limit")

@@ -113,7 +113,7 @@ def test_key_and_platform_must_agree() -> None:
 
 def test_an_event_from_the_future_is_refused() -> None:
     error = reason(delivery(encode(event(time=now() + dt.timedelta(minutes=6)))))
-    assert error.code == "FROM_THE_FUTURE"
+    assert error.code == "TIMESTAMP_IN_FUTURE"
 
 
 def test_every_wrong_field_is_named_and_no_value_is_quoted() -> None:

@@ -47,7 +47,7 @@ async def test_old_marks_and_sessions_long_over_are_cleared_away(resources: Reso
 
 
 LETTERS = text("""
-    insert into dead_letters (id, queue, routing_key, body, properties, reason, error_class, place,
+    insert into dead_letters (id, queue, routing_key, body, properties, reason, error_class, stage,
         worker, attempts, first_failed_at, last_failed_at, fingerprint, state, acted_at)
     select gen_random_uuid(), 'q', 'k', 'body', '{}', 'r', 'c', 'p', 'w', 1, at, at, 'f', state,
         case when state <> 'open' then at end

@@ -61,7 +61,7 @@ async def test_an_event_for_the_own_source_takes_effect_and_a_foreign_one_is_dea
     assert await written(engine) == ["e-1", "e-3"]
     assert body_of(dead)["id"] == "e-2"
     told = headers_of(dead)
-    assert (told["error-class"], told["place"], told["user"]) == (
+    assert (told["error-class"], told["stage"], told["user"]) == (
         "UNVERIFIED_SOURCE",
         "trust",
         UPSTREAM,

@@ -28,7 +28,7 @@ def counted(name: str, outcome: str) -> float:
 
 
 def is_alone() -> bool:
-    return REGISTRY.get_sample_value("adrelay_rate_limits_alone") == 1
+    return REGISTRY.get_sample_value("adrelay_rate_limits_local") == 1
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.workers.ingress.api.test_dead_letters import letter, rows
 
 KEY = b"0123456789abcdef"
 MANY = text("""
-    insert into dead_letters (id, queue, routing_key, body, properties, reason, error_class, place,
+    insert into dead_letters (id, queue, routing_key, body, properties, reason, error_class, stage,
         worker, attempts, first_failed_at, last_failed_at, fingerprint)
     select gen_random_uuid(), 'q' || n % 5, 'k', '', '{}', 'r', 'c', 'decode', 'w', 1,
         now() - n * interval '1 second', now(), 'f' || n % 50

@@ -207,7 +207,7 @@ def _create_dead_letters() -> None:
         sa.Column("properties", JSONB(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("error_class", sa.Text(), nullable=False),
-        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("stage", sa.Text(), nullable=False),
         sa.Column("worker", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("first_failed_at", Moment, nullable=False),

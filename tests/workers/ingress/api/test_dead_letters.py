@@ -68,7 +68,7 @@ def letter(number: int = 1, **changes: Any) -> Letter:
         },
         "reason": "data.clicks: Input should be greater than or equal to 0",
         "error_class": "INVALID_EVENT",
-        "place": "decode",
+        "stage": "decode",
         "worker": "host",
         "attempts": 1,
         "first_failed_at": moment,

@@ -62,7 +62,7 @@ async def test_what_nobody_understands_is_a_dead_letter_that_is_mended_and_repla
     async with working(settings, *SUBSCRIPTIONS):
         await send(client, settings, body)
         [letter] = await filed(engine)
-        assert (letter["queue"], letter["place"]) == (QUEUE, "parse")
+        assert (letter["queue"], letter["stage"]) == (QUEUE, "parse")
         assert letter["error_class"] == "UNRECOGNISED"
         assert letter["source"] == "urn:adrelay:webhook:claude"
         assert "clicks" in letter["reason"]
@@ -139,7 +139,7 @@ async def test_of_a_large_body_the_beginning_is_kept_and_said_so(
     data = orjson.loads(letter["body"])["data"]
     assert data["body_bytes"] == 300_000
     assert MOST_KEPT // 8 < len(letter["body"]) < 2 * MOST_KEPT
-    assert letter["place"] == "parse"
+    assert letter["stage"] == "parse"
     assert "only the beginning of its 300000 bytes is kept" in letter["reason"]
     assert not spy.is_empty()
 
@@ -154,4 +154,4 @@ async def test_a_batch_of_which_a_part_is_understood_loses_nothing(
     async with working(settings, *SUBSCRIPTIONS):
         await resources.publisher.publish(message_of(unknown))
         [letter] = await filed(engine)
-    assert (letter["event_id"], letter["place"]) == ("msg_9/1", "parse")
+    assert (letter["event_id"], letter["stage"]) == ("msg_9/1", "parse")
