@@ -19,7 +19,7 @@ from aiohttp import web
 from infra import logs, metrics
 from infra.amqp import topology
 from infra.amqp.connection import Link
-from infra.amqp.topology_check import read_broken
+from infra.amqp.topology_check import read_broken_paths
 from infra.background import BackgroundTasks
 from infra.health import Checks, probe_routes
 from infra.messaging.consumer import Consumer
@@ -159,7 +159,7 @@ async def serve(checks: Checks, settings: Settings, name: str) -> web.AppRunner:
 def _probes(resources: Resources, consumers: Sequence[Consumer], stop: asyncio.Event) -> Checks:
     async def checks() -> dict[str, bool | str]:
         trouble = await find_trouble(resources)
-        broken = frozenset[str]() if trouble else await read_broken(resources.engine)
+        broken = frozenset[str]() if trouble else await read_broken_paths(resources.engine)
         return {
             "not draining": not stop.is_set(),
             "broker": resources.publisher.connected,

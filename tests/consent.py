@@ -11,7 +11,7 @@ import aiohttp
 from yarl import URL
 
 from handlers.auth.token_refresh import keep_accounts
-from infra.amqp.permissions import INGRESS
+from infra.amqp.permissions import INGRESS_USER
 from infra.resources import Resources, open_resources
 from infra.settings import Settings
 from tests.processes import free_port
@@ -112,7 +112,7 @@ async def open_stage(
         async with (
             open_resources(pointed, "auth") as resources,
             working(pointed, *(auth.SUBSCRIPTIONS if working_too else ())),
-            open_ingress(as_user(INGRESS, pointed), asyncio.Event()),
+            open_ingress(as_user(INGRESS_USER, pointed), asyncio.Event()),
         ):
             kept = asyncio.create_task(keep_accounts(resources, stop)) if keeping else None
             try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from infra.amqp.permissions import INGRESS
+from infra.amqp.permissions import INGRESS_USER
 from infra.settings import Settings
 from tests.services import as_user, environment
 
@@ -35,7 +35,7 @@ class Process:
         self.module = module
         self.port = port or free_port()
         if module == INGRESS_MODULE:
-            settings = as_user(INGRESS, settings)
+            settings = as_user(INGRESS_USER, settings)
         self._environment = {**environment(settings), "PORT": str(self.port), **more}
         self._process: asyncio.subprocess.Process | None = None
         # A file, because a pipe that nobody reads would stop the process.

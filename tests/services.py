@@ -24,8 +24,8 @@ from sqlalchemy.pool import NullPool
 from yarl import URL
 
 from infra.amqp import declare
-from infra.amqp.management_api import Management
-from infra.amqp.permissions import INGRESS, OPS, definitions
+from infra.amqp.management_api import ManagementApi
+from infra.amqp.permissions import INGRESS_USER, OPS_USER, definitions
 from infra.commands.migrate import declare_topology, migrate_database
 from infra.deploy.secrets import make_keys
 from infra.deploy.services import postgres, rabbitmq, redis
@@ -60,7 +60,7 @@ class Services:
     redis_database: int
 
     @property
-    def operator(self) -> Management:
+    def operator(self) -> ManagementApi:
         """The management API as administrator of the tests' broker."""
         return rabbitmq.operator_of(self.place, self.ports)
 
@@ -69,7 +69,7 @@ class Services:
         """The migrated database that every test module's is a copy of."""
         return f"test_{self.session}_template"
 
-    def add_vhost(self, vhost: str) -> None:
+    def create_vhost(self, vhost: str) -> None:
         """Make a vhost with the users of an installation, and one who may do anything there.
 
         The latter may publish in any user's name: it has the tag ``impersonator``.
@@ -153,9 +153,9 @@ def _redis_database(held: ExitStack) -> int:
 
 def _sweep(services: Services) -> None:
     """Remove what sessions that were killed have left."""
-    for vhost in services.operator.vhosts():
+    for vhost in services.operator.list_vhosts():
         if vhost.startswith("test_"):
-            services.operator.remove_vhost(vhost)
+            services.operator.delete_vhost(vhost)
     for (database,) in services.execute("select datname from pg_database"):
         if database.startswith("test_"):
             services.execute(f"drop database {database} with (force)")
@@ -174,15 +174,15 @@ def leave() -> None:
 def open_settings(services: Services, name: str) -> Iterator[Settings]:
     """Make a fresh vhost and database, declared and migrated, and remove them in the end."""
     own = f"test_{services.session}_{name}"[:60].lower()
-    services.add_vhost(own)
+    services.create_vhost(own)
     services.execute(f"create database {own} template {services.template} owner {postgres.ROLE};")
-    release = url_as(OPS, services.rabbitmq_url(own))
+    release = url_as(OPS_USER, services.rabbitmq_url(own))
     apart(lambda: declare_topology(release))
     try:
         yield Settings.model_validate(
             {
                 "rabbitmq_url": services.rabbitmq_url(own),
-                "ingress_user": INGRESS,
+                "ingress_user": INGRESS_USER,
                 "database_url": services.database_url(own),
                 "rabbitmq_management_url": services.management_url(),
                 "redis_url": services.redis_url(),
@@ -193,7 +193,7 @@ def open_settings(services: Services, name: str) -> Iterator[Settings]:
         )
     finally:
         services.execute(f"drop database {own} with (force);")
-        services.operator.remove_vhost(own)
+        services.operator.delete_vhost(own)
 
 
 def url_as(user: str, url: SecretStr | str) -> str:

@@ -13,16 +13,16 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from pamqp.common import FieldTable
 
 from infra.amqp.topology import (
-    BACK,
-    DEAD,
-    EVENTS,
-    FACTS,
-    HISTORY,
+    DEAD_LETTER_EXCHANGE,
+    EVENT_LOG,
+    EVENTS_EXCHANGE,
+    HISTORY_ONLY_EVENTS,
+    REQUEST_EXCHANGE,
     REQUEST_QUEUES,
-    REQUESTS,
-    TIERS,
+    RETRY_TIERS,
+    RETURN_EXCHANGE,
     UNROUTED,
-    WORK,
+    WORK_EXCHANGE,
     WORK_QUEUES,
     WorkQueue,
     dead_queue,
@@ -40,7 +40,7 @@ DECLARE_TIMEOUT = 10.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ExchangeDeclaration:
     """An exchange to declare."""
 
     name: str
@@ -55,7 +55,7 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class QueueDeclaration:
     """A durable queue to declare, with its bindings ``(exchange, routing key)``."""
 
     name: str
@@ -68,27 +68,27 @@ def _quorum(**arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - AMQP field va
     return {"x-queue-type": "quorum", **named}
 
 
-def _work_queue(queue: WorkQueue) -> Queue:
-    return Queue(
+def _work_queue(queue: WorkQueue) -> QueueDeclaration:
+    return QueueDeclaration(
         queue.name,
         _quorum(
-            dead_letter_exchange=DEAD,
+            dead_letter_exchange=DEAD_LETTER_EXCHANGE,
             dead_letter_routing_key=queue.name,
             dead_letter_strategy="at-least-once",
             overflow="reject-publish",
             delivery_limit=DELIVERY_LIMIT,
         ),
-        (*((WORK, pattern) for pattern in queue.patterns), (BACK, queue.name)),
+        (*((WORK_EXCHANGE, pattern) for pattern in queue.patterns), (RETURN_EXCHANGE, queue.name)),
     )
 
 
-def _tier_queue(tier: str, seconds: float) -> Queue:
+def _tier_queue(tier: str, seconds: float) -> QueueDeclaration:
     name = retry_exchange(tier)
-    return Queue(
+    return QueueDeclaration(
         name,
         _quorum(
             message_ttl=int(seconds * 1000),
-            dead_letter_exchange=BACK,
+            dead_letter_exchange=RETURN_EXCHANGE,
             dead_letter_strategy="at-least-once",
             overflow="reject-publish",
         ),
@@ -96,20 +96,20 @@ def _tier_queue(tier: str, seconds: float) -> Queue:
     )
 
 
-def exchanges() -> tuple[Exchange, ...]:
+def exchanges() -> tuple[ExchangeDeclaration, ...]:
     """List every exchange, alternates before those that name them."""
     return (
-        Exchange(UNROUTED, ExchangeType.FANOUT),
-        Exchange(WORK, internal=True, alternate=UNROUTED),
-        Exchange(EVENTS),
-        Exchange(REQUESTS),
-        Exchange(BACK, ExchangeType.DIRECT, alternate=UNROUTED),
-        Exchange(DEAD),
-        *(Exchange(retry_exchange(tier), ExchangeType.FANOUT) for tier in TIERS),
+        ExchangeDeclaration(UNROUTED, ExchangeType.FANOUT),
+        ExchangeDeclaration(WORK_EXCHANGE, internal=True, alternate=UNROUTED),
+        ExchangeDeclaration(EVENTS_EXCHANGE),
+        ExchangeDeclaration(REQUEST_EXCHANGE),
+        ExchangeDeclaration(RETURN_EXCHANGE, ExchangeType.DIRECT, alternate=UNROUTED),
+        ExchangeDeclaration(DEAD_LETTER_EXCHANGE),
+        *(ExchangeDeclaration(retry_exchange(tier), ExchangeType.FANOUT) for tier in RETRY_TIERS),
     )
 
 
-def queues() -> tuple[Queue, ...]:
+def queues() -> tuple[QueueDeclaration, ...]:
     """List every queue with its arguments and bindings."""
     history = {
         "x-queue-type": "stream",
@@ -118,20 +118,26 @@ def queues() -> tuple[Queue, ...]:
     }
     kept = _quorum(delivery_limit=NO_DELIVERY_LIMIT)
     return (
-        Queue(UNROUTED, kept, ((UNROUTED, ""),)),
-        Queue(
-            HISTORY,
+        QueueDeclaration(UNROUTED, kept, ((UNROUTED, ""),)),
+        QueueDeclaration(
+            EVENT_LOG,
             history,
-            ((EVENTS, "#"), *((WORK, f"{fact.event_type()}.#") for fact in FACTS)),
+            (
+                (EVENTS_EXCHANGE, "#"),
+                *((WORK_EXCHANGE, f"{fact.event_type()}.#") for fact in HISTORY_ONLY_EVENTS),
+            ),
         ),
-        *(_tier_queue(tier, seconds) for tier, seconds in TIERS.items()),
-        *(Queue(dead_queue(q.name), kept, ((DEAD, q.name),)) for q in WORK_QUEUES),
+        *(_tier_queue(tier, seconds) for tier, seconds in RETRY_TIERS.items()),
+        *(
+            QueueDeclaration(dead_queue(q.name), kept, ((DEAD_LETTER_EXCHANGE, q.name),))
+            for q in WORK_QUEUES
+        ),
         *(_work_queue(queue) for queue in WORK_QUEUES),
         *(
-            Queue(
+            QueueDeclaration(
                 queue.name,
                 _quorum(message_ttl=REQUEST_TTL_MS, delivery_limit=DELIVERY_LIMIT),
-                tuple((REQUESTS, event.event_type()) for event in queue.events),
+                tuple((REQUEST_EXCHANGE, event.event_type()) for event in queue.events),
             )
             for queue in REQUEST_QUEUES
         ),
@@ -154,13 +160,13 @@ async def declare(connection: AbstractConnection) -> None:
                 arguments=exchange.arguments,
                 timeout=DECLARE_TIMEOUT,
             )
-        work = await channel.get_exchange(WORK, ensure=False)
-        await work.bind(EVENTS, "#", timeout=DECLARE_TIMEOUT)
+        work = await channel.get_exchange(WORK_EXCHANGE, ensure=False)
+        await work.bind(EVENTS_EXCHANGE, "#", timeout=DECLARE_TIMEOUT)
         for queue in queues():
             await _declare_queue(channel, queue)
 
 
-async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
+async def _declare_queue(channel: AbstractChannel, queue: QueueDeclaration) -> None:
     declared = await channel.declare_queue(
         queue.name,
         durable=True,

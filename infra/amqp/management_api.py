@@ -13,18 +13,18 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from infra.amqp.permissions import FOREIGN_POLICY, foreign_policy
+from infra.amqp.permissions import FOREIGN_QUEUE_POLICY, foreign_queue_policy
 
-TIMEOUT = 30.0  # seconds
-OPERATOR = "operator"
-REASON_BYTES = 2000  # of a refusal
+REQUEST_TIMEOUT = 30.0  # seconds
+OPERATOR_USER = "operator"
+MAX_REASON_BYTES = 2000  # of a refusal
 # What definitions say of who may do what. It is imported last: a topic permission needs its
 # exchange, without which newer brokers refuse it (rabbitmq-server, pull request 16587) and
 # older ones with Khepri can never declare that exchange again (pull request 14407).
-PERMISSIONS = ("permissions", "topic_permissions")
+PERMISSION_SECTIONS = ("permissions", "topic_permissions")
 
 
-class ManagementRefused(OSError):
+class ManagementApiError(OSError):
     """The management API said no; the message has the broker's own reason.
 
     ``status`` is that of its answer.
@@ -36,7 +36,7 @@ class ManagementRefused(OSError):
         self.status = status
 
 
-class Management:
+class ManagementApi:
     """A client of the API at ``http://user:password@host:port``; blocking, for set-up only."""
 
     def __init__(self, url: str) -> None:
@@ -54,9 +54,9 @@ class Management:
         *path: str,
         body: object = None,
         query: str = "",
-        limit: float = TIMEOUT,
+        limit: float = REQUEST_TIMEOUT,
     ) -> Any:  # noqa: ANN401 - JSON
-        """Call the API; raises ``ManagementRefused`` for a refusal, another ``OSError`` else."""
+        """Call the API; raises ``ManagementApiError`` for a refusal, another ``OSError`` else."""
         request = urllib.request.Request(  # noqa: S310 - the scheme is checked above
             "/".join((self._base, *(quote(part, safe="") for part in path)))
             + (f"?{query}" if query else ""),
@@ -79,7 +79,7 @@ class Management:
         queues = self.call("GET", "queues", vhost, query=columns, limit=limit)
         return exchanges, queues, self.call("GET", "bindings", vhost, limit=limit)
 
-    def answers(self) -> bool:
+    def is_available(self) -> bool:
         """Tell whether the API takes our credentials."""
         try:
             self.call("GET", "whoami")
@@ -87,19 +87,19 @@ class Management:
             return False
         return True
 
-    def add_vhost(self, vhost: str) -> None:
+    def create_vhost(self, vhost: str) -> None:
         """Make a vhost, or keep it."""
         self.call("PUT", "vhosts", vhost, body={})
 
-    def remove_vhost(self, vhost: str) -> None:
+    def delete_vhost(self, vhost: str) -> None:
         """Delete a vhost with all that is in it; a missing one is no error."""
         try:
             self.call("DELETE", "vhosts", vhost)
-        except ManagementRefused as error:
+        except ManagementApiError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
 
-    def vhosts(self) -> list[str]:
+    def list_vhosts(self) -> list[str]:
         """List the names of the vhosts."""
         return [vhost["name"] for vhost in self.call("GET", "vhosts")]
 
@@ -108,23 +108,25 @@ class Management:
 
         Exchanges come first, permissions in a step of their own.
         """
-        things = {name: of for name, of in definitions.items() if name not in PERMISSIONS}
-        permissions = {name: of for name, of in definitions.items() if name in PERMISSIONS}
-        self.call("POST", "definitions", body=things)
+        resources = {
+            name: of for name, of in definitions.items() if name not in PERMISSION_SECTIONS
+        }
+        permissions = {name: of for name, of in definitions.items() if name in PERMISSION_SECTIONS}
+        self.call("POST", "definitions", body=resources)
         self.call("POST", "definitions", body=permissions)
 
-    def protect_publishing(self, vhost: str) -> None:
+    def set_overflow_policy(self, vhost: str) -> None:
         """Let queues outside our names drop their oldest messages when they are full."""
-        self.call("PUT", "policies", vhost, FOREIGN_POLICY, body=foreign_policy())
+        self.call("PUT", "policies", vhost, FOREIGN_QUEUE_POLICY, body=foreign_queue_policy())
 
 
-def _refusal(what: str, error: urllib.error.HTTPError) -> ManagementRefused:
+def _refusal(what: str, error: urllib.error.HTTPError) -> ManagementApiError:
     """Say what was refused and why, in the broker's words, bounded and on one line."""
-    said = error.read(REASON_BYTES).decode(errors="replace")
+    said = error.read(MAX_REASON_BYTES).decode(errors="replace")
     try:
         answer = json.loads(said)
         reason = f"{answer['error']}: {answer['reason']}"
     except (ValueError, TypeError, KeyError):
         reason = said
     words = " ".join(reason.split()) or error.reason
-    return ManagementRefused(error.code, f"{what}: {error.code} {words}")
+    return ManagementApiError(error.code, f"{what}: {error.code} {words}")

@@ -56,7 +56,9 @@ class Message(NamedTuple):
         )
 
 
-def message_of(event: Event, exchange: str = topology.EVENTS, *, timed: bool = True) -> Message:
+def message_of(
+    event: Event, exchange: str = topology.EVENTS_EXCHANGE, *, timed: bool = True
+) -> Message:
     """Write an event as a message for ``exchange``, keyed by its type and platform.
 
     ``timed`` is off where we pass on an event whose sender told no time.
@@ -71,7 +73,7 @@ def message_of(event: Event, exchange: str = topology.EVENTS, *, timed: bool = T
         type=event.type,
         correlation_id=fit(event.correlationid or event.id),
         headers={"traceparent": event.traceparent} if event.traceparent else NO_HEADERS,
-        persistent=exchange != topology.REQUESTS,
+        persistent=exchange != topology.REQUEST_EXCHANGE,
     )
 
 

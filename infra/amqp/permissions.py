@@ -15,7 +15,7 @@ import renews the permissions alone. Import with ``rabbitmqctl import_definition
 A topic permission needs its exchange, so the exchanges that are named in one are among the
 definitions, with the arguments that the release step declares them with. RabbitMQ 4.0.0 to 4.1.3
 imports topic permissions before exchanges, whatever stands first, and with Khepri it can then
-never declare the exchange (rabbitmq-server, pull request 14407): there, import PART ``things``
+never declare the exchange (rabbitmq-server, pull request 14407): there, import PART ``resources``
 and then PART ``permissions``.
 
 RabbitMQ matches these expressions against names anywhere, hence the anchors; ``\z``, because
@@ -40,87 +40,95 @@ from infra.amqp import declare, topology
 from infra.env_file import read_env_file
 from schemas.types import PLATFORMS
 
-INGRESS = "adrelay-ingress"
-WORKERS = "adrelay-workers"
-UPSTREAM = "adrelay-upstream"
-OPS = "adrelay-ops"
+INGRESS_USER = "adrelay-ingress"
+WORKERS_USER = "adrelay-workers"
+UPSTREAM_USER = "adrelay-upstream"
+OPS_USER = "adrelay-ops"
 
 VHOST = "adrelay"
-FOREIGN_POLICY = "adrelay-foreign-queues"
-NOTHING = "^$"
+FOREIGN_QUEUE_POLICY = "adrelay-foreign-queues"
+NO_ACCESS = "^$"
 DEFAULT_EXCHANGE = "amq.default"  # what permissions call the exchange without a name
-TEMPORARY = r"amq\.gen-[\w-]+"  # queues that the broker names: a look at what passes
+TEMPORARY_QUEUES = r"amq\.gen-[\w-]+"  # queues that the broker names: a look at what passes
 USER_NAME = re.compile(r"[A-Za-z0-9_.-]+")  # in a file of passwords
-HASHING = "rabbit_password_hashing_sha256"
+HASHING_ALGORITHM = "rabbit_password_hashing_sha256"
 SALT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class BrokerUser:
     """A user of the broker; ``topics`` are the event types it may publish to an exchange."""
 
     name: str
-    configure: str = NOTHING
-    write: str = NOTHING
-    read: str = NOTHING
+    configure: str = NO_ACCESS
+    write: str = NO_ACCESS
+    read: str = NO_ACCESS
     topics: Mapping[str, Sequence[type[Event]]] = field(default_factory=dict)
     tags: str = ""
 
 
-def users() -> tuple[User, ...]:
+def broker_users() -> tuple[BrokerUser, ...]:
     """List the users; each has the least that its work needs."""
     work, requests = topology.WORK_QUEUE_NAMES, topology.REQUEST_QUEUES
     asked = [event for queue in requests for event in queue.events]
     carried = [event for event in CATALOGUE.values() if event not in asked]
-    tiers = map(topology.retry_exchange, topology.TIERS)
-    answers = (topology.EVENTS, topology.BACK, topology.DEAD, *tiers, DEFAULT_EXCHANGE)
+    tiers = map(topology.retry_exchange, topology.RETRY_TIERS)
+    answers = (
+        topology.EVENTS_EXCHANGE,
+        topology.RETURN_EXCHANGE,
+        topology.DEAD_LETTER_EXCHANGE,
+        *tiers,
+        DEFAULT_EXCHANGE,
+    )
     own_queues = [*work, *map(topology.dead_queue, work), *(queue.name for queue in requests)]
     # The relay counts what waits; newer brokers tell that only to who may do something there
     # (https://github.com/rabbitmq/rabbitmq-server/pull/16272).
     counted = [*own_queues, topology.UNROUTED]
     everything = {exchange.name for exchange in declare.exchanges()}
     everything |= {queue.name for queue in declare.queues()}
-    ours = _one_of((*map(re.escape, sorted(everything)), TEMPORARY))
+    ours = _match_any((*map(re.escape, sorted(everything)), TEMPORARY_QUEUES))
     return (
-        User(
-            INGRESS,
-            write=_named(topology.EVENTS, topology.REQUESTS),
-            topics={topology.EVENTS: INGRESS_EVENTS, topology.REQUESTS: asked},
+        BrokerUser(
+            INGRESS_USER,
+            write=_match_names(topology.EVENTS_EXCHANGE, topology.REQUEST_EXCHANGE),
+            topics={topology.EVENTS_EXCHANGE: INGRESS_EVENTS, topology.REQUEST_EXCHANGE: asked},
         ),
-        User(
-            WORKERS,
-            write=_named(*answers),
-            read=_named(*counted),
-            topics={topology.EVENTS: carried},
+        BrokerUser(
+            WORKERS_USER,
+            write=_match_names(*answers),
+            read=_match_names(*counted),
+            topics={topology.EVENTS_EXCHANGE: carried},
         ),
-        User(
-            UPSTREAM,
-            write=_named(topology.EVENTS),
-            topics={topology.EVENTS: UPSTREAM_EVENTS},
+        BrokerUser(
+            UPSTREAM_USER,
+            write=_match_names(topology.EVENTS_EXCHANGE),
+            topics={topology.EVENTS_EXCHANGE: UPSTREAM_EVENTS},
         ),
-        User(OPS, configure=ours, write=ours, read=ours, tags="policymaker"),
+        BrokerUser(OPS_USER, configure=ours, write=ours, read=ours, tags="policymaker"),
     )
 
 
 def definitions(vhost: str = VHOST, passwords: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Write the definitions of a vhost; ``passwords`` are by user, and only hashed in there."""
-    return things(vhost, passwords) | permissions(vhost)
+    return resource_definitions(vhost, passwords) | permission_definitions(vhost)
 
 
-def things(vhost: str = VHOST, passwords: Mapping[str, str] | None = None) -> dict[str, Any]:
+def resource_definitions(
+    vhost: str = VHOST, passwords: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Write what permissions are about: the vhost, users, exchanges, and the policy."""
     known = passwords or {}
-    named = {exchange for user in users() for exchange in user.topics}
+    named = {exchange for user in broker_users() for exchange in user.topics}
     return {
         "vhosts": [{"name": vhost}],
         "users": [
             {
                 "name": user.name,
                 "password_hash": hash_password(known[user.name]),
-                "hashing_algorithm": HASHING,
+                "hashing_algorithm": HASHING_ALGORITHM,
                 "tags": user.tags,
             }
-            for user in users()
+            for user in broker_users()
             if user.name in known
         ],
         "exchanges": [
@@ -136,34 +144,34 @@ def things(vhost: str = VHOST, passwords: Mapping[str, str] | None = None) -> di
             for exchange in declare.exchanges()
             if exchange.name in named
         ],
-        "policies": [{"vhost": vhost, "name": FOREIGN_POLICY, **foreign_policy()}],
+        "policies": [{"vhost": vhost, "name": FOREIGN_QUEUE_POLICY, **foreign_queue_policy()}],
     }
 
 
-def permissions(vhost: str = VHOST) -> dict[str, Any]:
+def permission_definitions(vhost: str = VHOST) -> dict[str, Any]:
     """Write who may do what in a vhost whose exchanges are there."""
     return {
-        "permissions": [_permission(user, vhost) for user in users()],
+        "permissions": [_permission(user, vhost) for user in broker_users()],
         "topic_permissions": [
             {
                 "user": user.name,
                 "vhost": vhost,
                 "exchange": exchange,
                 "write": topic_pattern(events),
-                "read": NOTHING,
+                "read": NO_ACCESS,
             }
-            for user in users()
+            for user in broker_users()
             for exchange, events in user.topics.items()
         ],
     }
 
 
-def _permission(user: User, vhost: str) -> dict[str, str]:
+def _permission(user: BrokerUser, vhost: str) -> dict[str, str]:
     allowed = {"configure": user.configure, "write": user.write, "read": user.read}
     return {"user": user.name, "vhost": vhost, **allowed}
 
 
-def foreign_policy() -> dict[str, Any]:
+def foreign_queue_policy() -> dict[str, Any]:
     """Let queues outside our names drop their oldest messages when they are full."""
     ours = "|".join(re.escape(queue.name) for queue in declare.queues())
     return {
@@ -178,7 +186,7 @@ def topic_pattern(events: Iterable[type[Event]]) -> str:
     """Match the routing keys of event types, with a platform where they are routed by it."""
     platform = rf"(\.({'|'.join(PLATFORMS)}))?"
     keys = (re.escape(e.event_type()) + platform * e.routed_by_platform for e in events)
-    return _one_of(keys)
+    return _match_any(keys)
 
 
 def hash_password(password: str) -> str:
@@ -187,11 +195,11 @@ def hash_password(password: str) -> str:
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
-def _named(*names: str) -> str:
-    return _one_of(map(re.escape, names))
+def _match_names(*names: str) -> str:
+    return _match_any(map(re.escape, names))
 
 
-def _one_of(patterns: Iterable[str]) -> str:
+def _match_any(patterns: Iterable[str]) -> str:
     return rf"^({'|'.join(patterns)})\z"
 
 
@@ -201,16 +209,16 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--vhost", default=VHOST)
     parser.add_argument("--passwords", type=Path, metavar="FILE")
-    parser.add_argument("--part", choices=("all", "things", "permissions"), default="all")
+    parser.add_argument("--part", choices=("all", "resources", "permissions"), default="all")
     asked = parser.parse_args()
     passwords = {} if asked.passwords is None else read_env_file(asked.passwords, USER_NAME)
-    unknown = passwords.keys() - {user.name for user in users()}
+    unknown = passwords.keys() - {user.name for user in broker_users()}
     if unknown or (asked.passwords and not passwords):
         parser.error(f"{asked.passwords} names no user of ours: {', '.join(sorted(unknown))}")
     parts = {
         "all": definitions(asked.vhost, passwords),
-        "things": things(asked.vhost, passwords),
-        "permissions": permissions(asked.vhost),
+        "resources": resource_definitions(asked.vhost, passwords),
+        "permissions": permission_definitions(asked.vhost),
     }
     sys.stdout.write(json.dumps(parts[asked.part], indent=2) + "\n")
 

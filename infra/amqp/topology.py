@@ -45,16 +45,16 @@ from events import (
 from events.envelope import Event
 from schemas.types import PLATFORMS
 
-EVENTS = "adrelay.events"
-WORK = "adrelay.work"
-HISTORY = "adrelay.history"
+EVENTS_EXCHANGE = "adrelay.events"
+WORK_EXCHANGE = "adrelay.work"
+EVENT_LOG = "adrelay.history"
 UNROUTED = "adrelay.unrouted"
-REQUESTS = "adrelay.requests"
-BACK = "adrelay.back"
-DEAD = "adrelay.dead"
+REQUEST_EXCHANGE = "adrelay.requests"
+RETURN_EXCHANGE = "adrelay.back"
+DEAD_LETTER_EXCHANGE = "adrelay.dead"
 
 # Seconds a message waits in each rung of the retry ladder.
-TIERS: Mapping[str, float] = {"1s": 1, "5s": 5, "30s": 30, "5m": 300, "30m": 1800}
+RETRY_TIERS: Mapping[str, float] = {"1s": 1, "5s": 5, "30s": 30, "5m": 300, "30m": 1800}
 
 
 def retry_exchange(tier: str) -> str:
@@ -94,7 +94,7 @@ class RequestQueue:
     events: tuple[type[Event], ...]
 
 
-def _lane(platform: str) -> WorkQueue:
+def _sync_queue(platform: str) -> WorkQueue:
     campaigns = (
         CampaignSaved,
         CampaignDeleted,
@@ -112,14 +112,14 @@ WORK_QUEUES: tuple[WorkQueue, ...] = (
         (CampaignCreateRequested, CampaignUpdateRequested, CampaignDeleteRequested),
     ),
     WorkQueue("campaigns.record", (CampaignSynced, CampaignSyncRejected, CampaignStatusReported)),
-    *(_lane(platform) for platform in PLATFORMS),
+    *(_sync_queue(platform) for platform in PLATFORMS),
     WorkQueue("metrics.record", (CampaignMetricsReported,)),
     WorkQueue("webhooks.unrecognised", (WebhookUnrecognised,)),
 )
 WORK_QUEUE_NAMES: tuple[str, ...] = tuple(queue.name for queue in WORK_QUEUES)
 REQUEST_QUEUES: tuple[RequestQueue, ...] = (RequestQueue("auth.session", AUTH_REQUESTS),)
 # Facts without a worker by design: bound to the history, so that they are not "unrouted".
-FACTS: tuple[type[Event], ...] = (
+HISTORY_ONLY_EVENTS: tuple[type[Event], ...] = (
     UserRegistered,
     UserPasswordChanged,
     UserRoleChanged,

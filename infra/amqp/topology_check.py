@@ -23,34 +23,38 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from events import CATALOGUE
 from infra.amqp import declare, topology
-from infra.messaging.outbox import Held
+from infra.messaging.outbox import BlockedPaths
 
-REQUEST_NAMES = tuple(queue.name for queue in topology.REQUEST_QUEUES)
+REQUEST_QUEUE_NAMES = tuple(queue.name for queue in topology.REQUEST_QUEUES)
 # Every path, by the queue in which it ends.
-PATHS = (*topology.WORK_QUEUE_NAMES, *REQUEST_NAMES, topology.HISTORY, topology.UNROUTED)
+PATHS = (*topology.WORK_QUEUE_NAMES, *REQUEST_QUEUE_NAMES, topology.EVENT_LOG, topology.UNROUTED)
 # Where a message goes that was taken from its queue.
-WAYS_OUT = (topology.BACK, topology.DEAD, *map(topology.retry_exchange, topology.TIERS))
+TRANSFER_EXCHANGES = (
+    topology.RETURN_EXCHANGE,
+    topology.DEAD_LETTER_EXCHANGE,
+    *map(topology.retry_exchange, topology.RETRY_TIERS),
+)
 READ_TIMEOUT = 3.0  # seconds
-NAMED = 20  # missing parts that are told by name
-EVER = datetime(1970, 1, 1, tzinfo=UTC)  # since the beginning of the log
+MAX_NAMED_PARTS = 20  # missing parts that are told by name
+LOG_START = datetime(1970, 1, 1, tzinfo=UTC)  # since the beginning of the log
 
-MAKE = text("insert into routing (id) values (1) on conflict do nothing")
-READ = text("select * from routing where id = 1")
-BROKEN = text("select broken from routing where id = 1")
-LOCK = text("select * from routing where id = 1 for update")
-WRITE = text("""
+INSERT_ROW = text("insert into routing (id) values (1) on conflict do nothing")
+SELECT_ROW = text("select * from routing where id = 1")
+SELECT_BROKEN_PATHS = text("select broken from routing where id = 1")
+LOCK_ROW = text("select * from routing where id = 1 for update")
+UPDATE_ROW = text("""
     update routing set checked_at = :checked_at, whole_at = :whole_at, broken = :broken,
         missing = :missing, known = :known, lost_since = :lost_since, lost_paths = :lost_paths
     where id = 1
 """)
-RECOVERED = text("""
+CLEAR_LOST = text("""
     update routing set lost_since = null, lost_paths = '{}'
     where id = 1 and lost_since = :since and lost_paths = cast(:paths as text[])
 """)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TopologyPart:
     """An exchange, a queue or a binding, in words, and the paths that need it.
 
     What was lost with a part that ``keeps`` messages, or leads retries and dead letters, may
@@ -63,7 +67,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Routing:
+class RoutingState:
     """What is known of the paths. Times are aware, UTC; None: never."""
 
     checked_at: datetime | None = None
@@ -75,30 +79,30 @@ class Routing:
     lost_paths: frozenset[str] = frozenset()
 
     @property
-    def held(self) -> Held:
+    def held(self) -> BlockedPaths:
         """What is not to be published now."""
-        return held_by(self.broken)
+        return blocked_by(self.broken)
 
 
-def held_by(broken: Collection[str]) -> Held:
+def blocked_by(broken: Collection[str]) -> BlockedPaths:
     """Tell which event types and which queues alone cannot be reached by broken paths.
 
     Without the event log nothing is accepted into it, so every type is held.
     """
     queues = [queue for queue in topology.WORK_QUEUES if queue.name in broken]
     types = {event.event_type() for queue in queues for event in queue.events}
-    if topology.HISTORY in broken:
+    if topology.EVENT_LOG in broken:
         types = set(CATALOGUE)
-    return Held(tuple(sorted(types)), tuple(queue.name for queue in queues))
+    return BlockedPaths(tuple(sorted(types)), tuple(queue.name for queue in queues))
 
 
-def parts() -> Iterator[tuple[Part, tuple[Any, ...]]]:
+def topology_parts() -> Iterator[tuple[TopologyPart, tuple[Any, ...]]]:
     """List every part of the topology, with the identity that the broker's list is asked for."""
     every = frozenset(topology.WORK_QUEUE_NAMES)
     needed = {
-        topology.EVENTS: every | {topology.HISTORY},
+        topology.EVENTS_EXCHANGE: every | {topology.EVENT_LOG},
         topology.UNROUTED: frozenset({topology.UNROUTED}),
-        topology.REQUESTS: frozenset(REQUEST_NAMES),
+        topology.REQUEST_EXCHANGE: frozenset(REQUEST_QUEUE_NAMES),
     }
     for exchange in declare.exchanges():
         paths = needed.get(exchange.name, every)
@@ -109,21 +113,27 @@ def parts() -> Iterator[tuple[Part, tuple[Any, ...]]]:
             "internal": exchange.internal,
             "arguments": exchange.arguments,
         }
-        keeps = exchange.name in WAYS_OUT
-        yield Part(f"exchange {exchange.name}", paths, keeps), exchange_key(declared)
-    name = f"binding {topology.EVENTS} -> {topology.WORK} (#)"
-    yield Part(name, every), ("binding", topology.EVENTS, "exchange", topology.WORK, "#")
+        keeps = exchange.name in TRANSFER_EXCHANGES
+        yield TopologyPart(f"exchange {exchange.name}", paths, keeps), exchange_key(declared)
+    name = f"binding {topology.EVENTS_EXCHANGE} -> {topology.WORK_EXCHANGE} (#)"
+    yield (
+        TopologyPart(name, every),
+        ("binding", topology.EVENTS_EXCHANGE, "exchange", topology.WORK_EXCHANGE, "#"),
+    )
     for queue in declare.queues():
         paths = _paths_of(queue.name, every)
         declared = {"name": queue.name, "durable": True, "arguments": dict(queue.arguments)}
-        yield Part(f"queue {queue.name}", paths, keeps=True), queue_key(declared)
+        yield TopologyPart(f"queue {queue.name}", paths, keeps=True), queue_key(declared)
         for source, routing_key in queue.bindings:
             # A fact whose binding is lost is in the log all the same, and seen as unrouted.
-            fact = queue.name == topology.HISTORY and source == topology.WORK
+            fact = queue.name == topology.EVENT_LOG and source == topology.WORK_EXCHANGE
             needs = frozenset({topology.UNROUTED}) if fact else paths
             name = f"binding {source} -> {queue.name} ({routing_key})"
-            keeps = source in WAYS_OUT
-            yield Part(name, needs, keeps), ("binding", source, "queue", queue.name, routing_key)
+            keeps = source in TRANSFER_EXCHANGES
+            yield (
+                TopologyPart(name, needs, keeps),
+                ("binding", source, "queue", queue.name, routing_key),
+            )
 
 
 def _paths_of(queue: str, every: frozenset[str]) -> frozenset[str]:
@@ -149,7 +159,7 @@ def _text_of(arguments: object) -> str:
     return json.dumps(arguments, sort_keys=True)
 
 
-def present(
+def parse_listing(
     exchanges: Iterable[Mapping[str, Any]],
     queues: Iterable[Mapping[str, Any]],
     bindings: Iterable[Mapping[str, Any]],
@@ -163,54 +173,58 @@ def present(
     }
 
 
-def missing_parts(found: Collection[tuple[Any, ...]]) -> list[Part]:
+def missing_parts(found: Collection[tuple[Any, ...]]) -> list[TopologyPart]:
     """Tell which parts of the topology are not there, or not as they are declared."""
-    return [part for part, key in parts() if key not in found]
+    return [part for part, key in topology_parts() if key not in found]
 
 
-async def broken(tx: AsyncConnection) -> frozenset[str]:
+async def get_broken_paths(tx: AsyncConnection) -> frozenset[str]:
     """Read which paths are broken."""
-    found = (await tx.execute(BROKEN)).scalar_one_or_none()
+    found = (await tx.execute(SELECT_BROKEN_PATHS)).scalar_one_or_none()
     return frozenset(found or ())
 
 
-async def read_broken(engine: AsyncEngine) -> frozenset[str]:
+async def read_broken_paths(engine: AsyncEngine) -> frozenset[str]:
     """Read which paths are broken; none while the database does not tell."""
     try:
         async with asyncio.timeout(READ_TIMEOUT), engine.connect() as connection:
-            return await broken(connection)
+            return await get_broken_paths(connection)
     except (SQLAlchemyError, OSError):
         return frozenset()
 
 
-async def read(tx: AsyncConnection) -> Routing:
+async def get_routing_state(tx: AsyncConnection) -> RoutingState:
     """Read what was last known."""
-    row = (await tx.execute(READ)).one_or_none()
-    return Routing() if row is None else _routing(row)
+    row = (await tx.execute(SELECT_ROW)).one_or_none()
+    return RoutingState() if row is None else _parse_row(row)
 
 
-async def record(tx: AsyncConnection, missing: Sequence[Part], at: datetime) -> Routing:
+async def record_check(
+    tx: AsyncConnection, missing: Sequence[TopologyPart], at: datetime
+) -> RoutingState:
     """Note the outcome of a look that began ``at`` a time; tells what is known now.
 
     What was lost with a queue, or on its way into a retry tier or a dead-letter queue, may have
     been accepted at any time, so the whole log is wanted then.
     """
-    await tx.execute(MAKE)
-    before = _routing((await tx.execute(LOCK)).one())
+    await tx.execute(INSERT_ROW)
+    before = _parse_row((await tx.execute(LOCK_ROW)).one())
     gone = {part.name for part in missing}
     lost = [part for part in missing if part.name in before.known]
     since = before.lost_since
     if lost:
         began = (
-            EVER if any(part.keeps for part in lost) or before.whole_at is None else before.whole_at
+            LOG_START
+            if any(part.keeps for part in lost) or before.whole_at is None
+            else before.whole_at
         )
         since = began if since is None else min(since, began)
-    after = Routing(
+    after = RoutingState(
         checked_at=at,
         whole_at=before.whole_at if missing else at,
         broken=frozenset(path for part in missing for path in part.paths),
-        missing=tuple(sorted(gone)[:NAMED]),
-        known=(before.known | {part.name for part, _ in parts()} - gone),
+        missing=tuple(sorted(gone)[:MAX_NAMED_PARTS]),
+        known=(before.known | {part.name for part, _ in topology_parts()} - gone),
         lost_since=since,
         lost_paths=before.lost_paths.union(*(part.paths for part in lost)),
     )
@@ -223,18 +237,18 @@ async def record(tx: AsyncConnection, missing: Sequence[Part], at: datetime) -> 
         "lost_since": after.lost_since,
         "lost_paths": sorted(after.lost_paths),
     }
-    await tx.execute(WRITE, values)
+    await tx.execute(UPDATE_ROW, values)
     return after
 
 
-async def recovered(tx: AsyncConnection, routing: Routing) -> None:
+async def clear_lost(tx: AsyncConnection, routing: RoutingState) -> None:
     """Note that what ``routing`` says to be lost is back, unless more has been lost since."""
     asked = {"since": routing.lost_since, "paths": sorted(routing.lost_paths)}
-    await tx.execute(RECOVERED, asked)
+    await tx.execute(CLEAR_LOST, asked)
 
 
-def _routing(row: Any) -> Routing:  # noqa: ANN401 - a row of SQLAlchemy
-    return Routing(
+def _parse_row(row: Any) -> RoutingState:  # noqa: ANN401 - a row of SQLAlchemy
+    return RoutingState(
         checked_at=row.checked_at,
         whole_at=row.whole_at,
         broken=frozenset(row.broken),

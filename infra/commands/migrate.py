@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from infra.amqp import declare
-from infra.amqp.management_api import Management
+from infra.amqp.management_api import ManagementApi
 from infra.errors import Outage
 from infra.messaging.topology_monitor import look
 from infra.resources import open_engine
@@ -106,8 +106,8 @@ async def declare_topology(urls: str) -> None:
         raise Refused(
             f"the broker fails at it ({error}). RabbitMQ 4.0.0 to 4.1.3 with Khepri does where "
             "topic permissions were imported before the exchanges: upgrade it, or import into a "
-            "fresh vhost in two steps (python -m infra.amqp.permissions --part things, then --part "
-            "permissions)"
+            "fresh vhost in two steps (python -m infra.amqp.permissions --part resources, then "
+            "--part permissions)"
         ) from error
     except AMQPChannelError as error:
         raise Refused(f"the broker does not declare it: {error}") from error
@@ -159,15 +159,15 @@ async def release(settings: Settings, patience: float = PATIENCE) -> None:
     await _note_paths(settings)  # what is missing now is about to be there again
     await _patiently("the broker", lambda: declare_topology(broker), until)
     if settings.rabbitmq_management_url is not None:
-        management = Management(settings.rabbitmq_management_url.get_secret_value())
+        management = ManagementApi(settings.rabbitmq_management_url.get_secret_value())
         vhost = unquote(urlsplit(broker.split()[0]).path.removeprefix("/")) or "/"
         await asyncio.to_thread(_protect, management, vhost)
         await _note_paths(settings)
 
 
-def _protect(management: Management, vhost: str) -> None:
+def _protect(management: ManagementApi, vhost: str) -> None:
     try:
-        management.protect_publishing(vhost)
+        management.set_overflow_policy(vhost)
     except OSError as error:
         raise Refused(f"the broker's management API does not take our policy: {error}") from error
 

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.envelope import now
 from infra.amqp import topology, topology_check
 from infra.amqp.connection import Link, guarded
-from infra.amqp.topology_check import EVER, Routing
+from infra.amqp.topology_check import LOG_START, RoutingState
 from infra.errors import Outage
 from infra.messaging import outbox
 from infra.messaging.destination_queues import takers
@@ -61,21 +61,21 @@ async def send_again(settings: Settings, engine: AsyncEngine) -> tuple[int, int]
         await link.close()
 
 
-async def send_again_from_log(settings: Settings, engine: AsyncEngine) -> tuple[int, Routing]:
+async def send_again_from_log(settings: Settings, engine: AsyncEngine) -> tuple[int, RoutingState]:
     """Bring back what lost paths missed; tells how many went, and what was lost.
 
     Raises ``NotWhole`` while a path is broken, ``Outage`` or what SQLAlchemy raises.
     """
     await look(settings, engine)  # what is repaired a moment ago counts
     async with engine.connect() as connection:
-        known = await topology_check.read(connection)
+        known = await topology_check.get_routing_state(connection)
     if known.lost_since is None:
         return 0, known
     if known.broken & known.lost_paths:
         raise NotWhole(f"still missing: {'; '.join(known.missing)}. Run the release step first")
     went = await recover(settings, engine, known)
     async with engine.begin() as tx:
-        await topology_check.recovered(tx, known)
+        await topology_check.clear_lost(tx, known)
     return went, known
 
 
@@ -92,7 +92,9 @@ async def _run(settings: Settings) -> int:
     sys.stdout.write(f"sent again: {went}; wanted by no queue, and still there: {stayed}\n")
     if lost.lost_since is not None:
         when = (
-            "its beginning" if lost.lost_since == EVER else f"{lost.lost_since:%Y-%m-%d %H:%M:%S}Z"
+            "its beginning"
+            if lost.lost_since == LOG_START
+            else f"{lost.lost_since:%Y-%m-%d %H:%M:%S}Z"
         )
         paths = ", ".join(sorted(lost.lost_paths))
         sys.stdout.write(f"sent again from the log since {when}, for {paths}: {recovered}\n")

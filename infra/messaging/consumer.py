@@ -26,7 +26,7 @@ from infra import metrics
 from infra.amqp import topology
 from infra.amqp.connection import Link
 from infra.amqp.message import Message
-from infra.amqp.topology_check import read_broken
+from infra.amqp.topology_check import read_broken_paths
 from infra.backoff import Backoff
 from infra.errors import Outage, Permanent, Snooze, Unwritable, drop_frames
 from infra.messaging.authorization import Trust
@@ -286,7 +286,7 @@ class Consumer:
 
     async def _publish_failures(self, messages: list[Message]) -> None:
         """Publish retries and dead letters, unless they would reach nobody; raises ``Outage``."""
-        if self.queue in await read_broken(self._resources.engine):
+        if self.queue in await read_broken_paths(self._resources.engine):
             raise Outage("the path of its retries and dead letters is broken")
         await self._publish(messages)
 

@@ -100,7 +100,7 @@ class Delivery:
     @property
     def size(self) -> int:
         """How many bytes its body had."""
-        if self._whole is None and self.exchange != topology.BACK:
+        if self._whole is None and self.exchange != topology.RETURN_EXCHANGE:
             return len(self.body)
         whole = self.whole
         return len(self.body) if whole is None else whole.length
@@ -134,7 +134,7 @@ class Delivery:
     @property
     def returned(self) -> bool:
         """Whether it came back to this queue from the retry ladder or the dead-letter office."""
-        return self.exchange == topology.BACK
+        return self.exchange == topology.RETURN_EXCHANGE
 
     @property
     def routing_key(self) -> str:

@@ -99,7 +99,7 @@ async def look_at_broker(link: Link, limit: float) -> None:
     channel = await link.channel()
     try:
         for queue in declare.queues():
-            if queue.name == topology.HISTORY:
+            if queue.name == topology.EVENT_LOG:
                 continue
             declaring = channel.queue_declare(queue.name, passive=True)
             found = await guarded(declaring, limit)

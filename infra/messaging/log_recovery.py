@@ -21,7 +21,7 @@ from events.envelope import now
 from infra.amqp import topology
 from infra.amqp.connection import Link, guarded
 from infra.amqp.message import Message
-from infra.amqp.topology_check import EVER, Routing
+from infra.amqp.topology_check import LOG_START, RoutingState
 from infra.errors import Permanent
 from infra.messaging import outbox
 from infra.messaging.delivery import Delivery, Received, receive
@@ -48,7 +48,7 @@ KNOWN = text("""
 """)
 
 
-async def recover(settings: Settings, engine: AsyncEngine, routing: Routing) -> int:
+async def recover(settings: Settings, engine: AsyncEngine, routing: RoutingState) -> int:
     """Bring back what the lost paths of ``routing`` missed; tells how many messages went.
 
     Raises ``Outage`` or what SQLAlchemy raises; to repeat it is safe.
@@ -77,7 +77,7 @@ async def _log_since(
     end = await _end_of_log(link, limit)
     if end is None:
         return
-    start: str | datetime = "first" if since == EVER else since - MARGIN
+    start: str | datetime = "first" if since == LOG_START else since - MARGIN
     channel, reading = await _open(link, start, limit)
     batch: list[Delivery] = []
     async with aclosing(reading) as deliveries:
@@ -109,7 +109,7 @@ async def _open(
 ) -> tuple[Channel, AsyncGenerator[Delivery, None]]:
     channel, tap = await link.tapped_channel()
     reading = read_until_empty(
-        channel, tap, topology.HISTORY, limit=limit, arguments={OFFSET: offset}, quiet=SILENCE
+        channel, tap, topology.EVENT_LOG, limit=limit, arguments={OFFSET: offset}, quiet=SILENCE
     )
     return channel, reading
 

@@ -29,7 +29,10 @@ def ordering_key(message: Message) -> str | None:
     """
     if message.routing_key not in COMMANDS and not _replayed(message):
         return None
-    if message.exchange not in (topology.EVENTS, topology.BACK) or len(message.body) > LARGEST:
+    if (
+        message.exchange not in (topology.EVENTS_EXCHANGE, topology.RETURN_EXCHANGE)
+        or len(message.body) > LARGEST
+    ):
         return None
     try:
         document = orjson.loads(message.body)
@@ -41,4 +44,4 @@ def ordering_key(message: Message) -> str | None:
 
 
 def _replayed(message: Message) -> bool:
-    return message.exchange == topology.BACK and message.routing_key == COMMAND_QUEUE
+    return message.exchange == topology.RETURN_EXCHANGE and message.routing_key == COMMAND_QUEUE

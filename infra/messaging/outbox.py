@@ -83,14 +83,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class BlockedPaths:
     """What is not to be published now: event types, and queues that are addressed alone."""
 
     types: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
 
 
-NOTHING_HELD = Held()
+NOTHING_BLOCKED = BlockedPaths()
 
 
 async def add(tx: AsyncConnection, messages: Sequence[Message]) -> None:
@@ -119,7 +119,7 @@ async def hint(redis: Redis) -> None:
 
 
 async def lease(
-    tx: AsyncConnection, most: int, seconds: float, held: Held = NOTHING_HELD
+    tx: AsyncConnection, most: int, seconds: float, blocked: BlockedPaths = NOTHING_BLOCKED
 ) -> list[Row]:
     """Take rows that nobody holds, the oldest first, for ``seconds``.
 
@@ -129,10 +129,10 @@ async def lease(
         "most": most,
         "seconds": seconds,
         "bytes": LEASED_BYTES,
-        "events": topology.EVENTS,
-        "back": topology.BACK,
-        "types": list(held.types),
-        "queues": list(held.queues),
+        "events": topology.EVENTS_EXCHANGE,
+        "back": topology.RETURN_EXCHANGE,
+        "types": list(blocked.types),
+        "queues": list(blocked.queues),
     }
     rows = await tx.execute(LEASE, asked)
     leased = [

@@ -75,8 +75,8 @@ async def relay_once(resources: Resources) -> int:
         return 0
     lasts = asyncio.get_running_loop().time() + resources.settings.outbox_lease / 2
     async with resources.engine.begin() as tx:
-        held = topology_check.held_by(await topology_check.broken(tx))
-        rows = await outbox.lease(tx, MOST, resources.settings.outbox_lease, held)
+        blocked = topology_check.blocked_by(await topology_check.get_broken_paths(tx))
+        rows = await outbox.lease(tx, MOST, resources.settings.outbox_lease, blocked)
     if not rows:
         return 0
     keys = sorted({row.ordering_key for row in rows if row.ordering_key is not None})

@@ -160,7 +160,7 @@ def replay_message(head: RowMapping, content: Content) -> Message:
     """
     kept, replays = content.properties, head["replays"] + 1
     return Message(
-        exchange=topology.BACK,
+        exchange=topology.RETURN_EXCHANGE,
         routing_key=head["queue"],
         body=content.body,
         message_id=f"replay:{head['id']}:{replays}",
@@ -204,7 +204,9 @@ def _read_event(queue: str, content: Content, limit: int) -> Event:
         content_type=fit_text(content.properties["content_type"] or "") or None,
         headers={**content.headers, KEY: content.routing_key},
     )
-    delivery = Delivery(0, queue, topology.BACK, queue, content.body, header, redelivered=False)
+    delivery = Delivery(
+        0, queue, topology.RETURN_EXCHANGE, queue, content.body, header, redelivered=False
+    )
     event: Event = receive(delivery, CATALOGUE, limit).event
     return event
 

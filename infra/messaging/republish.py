@@ -64,12 +64,12 @@ def dead_message(delivery: Delivery, dead: Dead, stage: str, at: datetime) -> Me
         LAST_FAILED: at.isoformat(),
         WORKER: socket.gethostname(),
     }
-    return _again(delivery, topology.DEAD, headers)
+    return _again(delivery, topology.DEAD_LETTER_EXCHANGE, headers)
 
 
 def again_message(delivery: Delivery, queue: str, at: datetime) -> Message:
     """Send an event straight to a queue alone, still its first publisher's."""
-    return _again(delivery, topology.BACK, _kept(delivery, at), queue)
+    return _again(delivery, topology.RETURN_EXCHANGE, _kept(delivery, at), queue)
 
 
 def reply_message(delivery: Delivery, answer: Mapping[str, Any]) -> Message | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from infra.amqp import topology
 from infra.errors import Failure, Permanent, Snooze, Transient
 
-LADDER: tuple[str, ...] = tuple(topology.TIERS)
+LADDER: tuple[str, ...] = tuple(topology.RETRY_TIERS)
 JITTER = 0.25  # how many of the retries go one rung further
 
 
@@ -69,15 +69,17 @@ def decide(
         return Dead(f"{_words(error)} ({spent} attempts)", _class(error), spent)
     rung = min(attempt + (dice < JITTER), len(LADDER) - 1)
     # The last waits are as long as the limit still allows.
-    fitting = [tier for tier in LADDER[: rung + 1] if waited + topology.TIERS[tier] <= limit]
+    fitting = [tier for tier in LADDER[: rung + 1] if waited + topology.RETRY_TIERS[tier] <= limit]
     if not fitting:
         return Dead(f"{_words(error)} (waited {waited} of {limit:.0f} s)", _class(error), spent)
     tier = fitting[-1]
-    return Retry(tier, spent, waited + int(topology.TIERS[tier]))
+    return Retry(tier, spent, waited + int(topology.RETRY_TIERS[tier]))
 
 
 def _tier_of(seconds: float) -> str:
-    return next((tier for tier, wait in topology.TIERS.items() if wait >= seconds), LADDER[-1])
+    return next(
+        (tier for tier, wait in topology.RETRY_TIERS.items() if wait >= seconds), LADDER[-1]
+    )
 
 
 def _class(error: BaseException) -> str:

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.envelope import now
 from infra import metrics
 from infra.amqp import topology_check
-from infra.amqp.management_api import Management
-from infra.amqp.topology_check import Part, Routing
+from infra.amqp.management_api import ManagementApi
+from infra.amqp.topology_check import RoutingState, TopologyPart
 from infra.errors import Outage
 from infra.resources import Resources
 from infra.settings import Settings
@@ -28,23 +28,23 @@ def vhost_of(settings: Settings) -> str:
     return unquote(urlsplit(url).path.removeprefix("/")) or "/"
 
 
-async def missing_parts(settings: Settings) -> list[Part] | None:
+async def missing_parts(settings: Settings) -> list[TopologyPart] | None:
     """Ask the broker which parts of the topology are missing; None without a management API.
 
     Raises ``Outage`` when it does not answer, or not what was asked for.
     """
     if settings.rabbitmq_management_url is None:
         return None
-    management = Management(settings.rabbitmq_management_url.get_secret_value())
+    management = ManagementApi(settings.rabbitmq_management_url.get_secret_value())
     try:
         async with asyncio.timeout(LIMIT):
             lists = await asyncio.to_thread(management.topology, vhost_of(settings), LIMIT)
-        return topology_check.missing_parts(topology_check.present(*lists))
+        return topology_check.missing_parts(topology_check.parse_listing(*lists))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Outage(f"the management API does not tell the topology: {error}") from error
 
 
-async def look(settings: Settings, engine: AsyncEngine) -> Routing | None:
+async def look(settings: Settings, engine: AsyncEngine) -> RoutingState | None:
     """Compare once and note the outcome; None without a management API.
 
     Raises ``Outage``, or what SQLAlchemy raises.
@@ -54,12 +54,12 @@ async def look(settings: Settings, engine: AsyncEngine) -> Routing | None:
     if missing is None:
         return None
     async with engine.begin() as tx:
-        return await topology_check.record(tx, missing, at)
+        return await topology_check.record_check(tx, missing, at)
 
 
 async def watch_routing(resources: Resources, stop: asyncio.Event) -> None:
     """Look until ``stop`` is set; say what is missing, and when all is whole again."""
-    settings, was = resources.settings, Routing()
+    settings, was = resources.settings, RoutingState()
     while not stop.is_set():
         try:
             found = await look(settings, resources.engine)
@@ -74,7 +74,7 @@ async def watch_routing(resources: Resources, stop: asyncio.Event) -> None:
         waiting.cancel()
 
 
-def _tell(was: Routing, found: Routing) -> None:
+def _tell(was: RoutingState, found: RoutingState) -> None:
     for path in topology_check.PATHS:
         metrics.PATH_BROKEN.labels(path).set(path in found.broken)
     metrics.PATHS_TO_RECOVER.set(len(found.lost_paths))

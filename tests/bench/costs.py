@@ -18,8 +18,8 @@ from events.envelope import now
 from handlers.metrics import record_metrics
 from infra import metrics
 from infra.amqp.message import message_of
-from infra.amqp.permissions import WORKERS
-from infra.amqp.topology import EVENTS
+from infra.amqp.permissions import WORKERS_USER
+from infra.amqp.topology import EVENTS_EXCHANGE
 from infra.errors import Transient
 from infra.messaging import inbox, outbox
 from infra.messaging.authorization import Trust
@@ -103,12 +103,12 @@ async def _batch(resources: Resources, spent: Spent) -> None:
 def _read(spent: Spent) -> list[Received]:
     messages = [message_of(report(number)) for number in range(BATCH)]
     headers = [
-        ContentHeader(0, len(message.body), message.properties(WORKERS)).marshal()
+        ContentHeader(0, len(message.body), message.properties(WORKERS_USER)).marshal()
         for message in messages
     ]
     with spending(spent, "delivery"):
         deliveries = [
-            Delivery(n, OURS, EVENTS, KEY, message.body, header, redelivered=False)
+            Delivery(n, OURS, EVENTS_EXCHANGE, KEY, message.body, header, redelivered=False)
             for n, (message, header) in enumerate(zip(messages, headers, strict=True))
         ]
     with spending(spent, "receive: decode, validate, digest"):

@@ -64,7 +64,7 @@ async def fill(publisher: Publisher, exchange: str, key: str, count: int, size: 
 
 async def fill_ours(publisher: Publisher, count: int, size: int = 0) -> None:
     """Publish reports as an upstream system does, so that they reach our queue."""
-    await fill(publisher, topology.EVENTS, KEY, count, size)
+    await fill(publisher, topology.EVENTS_EXCHANGE, KEY, count, size)
 
 
 def webhook(number: int) -> bytes:

@@ -112,7 +112,7 @@ MEASURES: tuple[Measure, ...] = (adrelay, express, aiohttp, batches, callers)
 
 async def _peer(stage: Stage, name: str) -> list[Result]:
     await stage.clear()
-    own = peer_variables(stage, topology.EVENTS, KEY)
+    own = peer_variables(stage, topology.EVENTS_EXCHANGE, KEY)
     async with server(stage.settings, PEERS[name], **own) as port:
         return await _webhooks(stage, name, port)
 

@@ -16,7 +16,7 @@ import psutil
 from aio_pika.abc import AbstractConnection
 
 from infra.amqp import topology
-from infra.amqp.permissions import INGRESS, WORKERS
+from infra.amqp.permissions import INGRESS_USER, WORKERS_USER
 from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
 from infra.commands.migrate import migrate_database
@@ -37,7 +37,7 @@ LOG = PLACE.logs / "programs.log"
 OURS = "metrics.record"
 PEERS = "bench.events"
 # The broker's users of our own programs; the peers' declare queues of their own.
-USERS = {"workers.ingress": INGRESS, "tests.bench.worker": WORKERS}
+USERS = {"workers.ingress": INGRESS_USER, "tests.bench.worker": WORKERS_USER}
 ENDING = 15.0  # seconds
 TABLES = """
     create table bench_inbox (event_id text primary key, at timestamptz not null default now());

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 from pydantic import SecretStr
 
-from infra.amqp.permissions import OPS, VHOST
+from infra.amqp.permissions import OPS_USER, VHOST
 from infra.commands.migrate import release
 from infra.deploy.services import rabbitmq
 from infra.deploy.services.directories import Place, account_of, write_private
@@ -64,7 +64,7 @@ class Cluster:
     def call(self, *path: str) -> Any:
         """Ask the management API of a node that answers."""
         for node in self.nodes:
-            if node.daemon(BROKER).pid() is not None and node.services.operator.answers():
+            if node.daemon(BROKER).pid() is not None and node.services.operator.is_available():
                 return node.services.operator.call("GET", *path)
         raise OSError("no node answers")
 
@@ -124,7 +124,7 @@ def pointed_to(cluster: Cluster, settings: Settings) -> Settings:
         "rabbitmq_management_url": SecretStr(first.management_url()),
     }
     own = settings.model_copy(update=addresses)
-    apart(lambda: release(as_user(OPS, own)))
+    apart(lambda: release(as_user(OPS_USER, own)))
     return own
 
 
@@ -146,7 +146,7 @@ def _start(places: list[Place]) -> Cluster:
             answers = partial(rabbitmq.answers, place, ports)
             node.daemon(BROKER).wait_until(answers, deadline=START_SECONDS)
     rabbitmq.provision(first.services.place, first.services.ports)
-    first.services.add_vhost(VHOST)
+    first.services.create_vhost(VHOST)
     return Cluster(tuple(nodes))
 
 

@@ -12,7 +12,7 @@ from aio_pika import Message
 from aio_pika.exceptions import AMQPError
 
 from infra.amqp.permissions import VHOST
-from infra.amqp.topology import HISTORY
+from infra.amqp.topology import EVENT_LOG
 from tests.chaos.cluster import WHOLE_SECONDS, Cluster
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.servers import BROKER
@@ -32,7 +32,7 @@ rabbit_misc:execute_mnesia_transaction(Write).
 
 def make_record_stale(cluster: Cluster) -> None:
     """Write a process that is gone into the record as the leader of the event log."""
-    cluster.nodes[0].control("eval", STALE_RECORD.format(vhost=VHOST, queue=HISTORY))
+    cluster.nodes[0].control("eval", STALE_RECORD.format(vhost=VHOST, queue=EVENT_LOG))
 
 
 async def confirm_again(nemesis: Nemesis, cluster: Cluster) -> bool:
@@ -43,7 +43,7 @@ async def confirm_again(nemesis: Nemesis, cluster: Cluster) -> bool:
     try:
         await until(lambda: _confirms(nemesis.world), CONFIRM_SECONDS)
     except TimeoutError:
-        node = await asyncio.to_thread(cluster.writer, HISTORY)
+        node = await asyncio.to_thread(cluster.writer, EVENT_LOG)
         nemesis.report.say("the event log is not confirmed: restarting the broker that leads it")
         await asyncio.to_thread(node.kill, BROKER)
         await asyncio.to_thread(node.start, BROKER)
@@ -60,7 +60,7 @@ async def _confirms(world: World) -> bool:
             channel = await broker.channel()
             probe = Message(b"", user_id=TESTER)
             for _ in range(PUBLISHES):
-                await channel.default_exchange.publish(probe, HISTORY, timeout=5)
+                await channel.default_exchange.publish(probe, EVENT_LOG, timeout=5)
     except (TimeoutError, AMQPError):
         return False
     return True

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignMetricsReported
 from events.envelope import Event, encode
 from infra.amqp import topology
-from infra.amqp.permissions import WORKERS
+from infra.amqp.permissions import WORKERS_USER
 from infra.messaging.context import Context
 from tests.infra.ledger import QUEUE, depth, report, until, write, written
 
@@ -42,10 +42,13 @@ async def send(
     broker: AbstractConnection, *bodies: bytes, key: str = GOOD_KEY, **headers: Any
 ) -> None:
     async with broker.channel() as channel:
-        exchange = await channel.get_exchange(topology.EVENTS)
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE)
         for body in bodies:
             message = Message(
-                body, headers=headers, user_id=WORKERS, content_type="application/cloudevents+json"
+                body,
+                headers=headers,
+                user_id=WORKERS_USER,
+                content_type="application/cloudevents+json",
             )
             await exchange.publish(message, key, timeout=20)
 

@@ -12,7 +12,7 @@ import orjson
 from events.envelope import encode
 from infra.amqp.message import Message, message_of
 from infra.amqp.publisher import Publisher
-from infra.amqp.topology import EVENTS
+from infra.amqp.topology import EVENTS_EXCHANGE
 from infra.errors import PublishFailed, PublishUnknown
 from tests.chaos.fate import Fate, fate
 from tests.chaos.history import Answer, History, Sent, Way
@@ -143,7 +143,9 @@ class Load:
 def _message(number: int) -> Message:
     body = body_of(number)
     if fate(number) is Fate.INVALID:
-        return Message(EVENTS, KEY, body, f"e-{number}", content_type=CONTENT["Content-Type"])
+        return Message(
+            EVENTS_EXCHANGE, KEY, body, f"e-{number}", content_type=CONTENT["Content-Type"]
+        )
     return message_of(report(number))
 
 

@@ -27,7 +27,7 @@ from tests.chaos.dying import VARIABLE, trace_of
 from tests.infra.ledger import count, depth, until
 from tests.processes import Process, running
 
-RETRIES = tuple(map(topology.retry_exchange, topology.TIERS))
+RETRIES = tuple(map(topology.retry_exchange, topology.RETRY_TIERS))
 
 
 @dataclass
@@ -165,7 +165,7 @@ async def open_stage(
         open_sandbox(settings.model_copy(update=quiet)) as sandbox,
         broker.channel() as channel,
     ):
-        spy = await _spy(channel, topology.EVENTS)
+        spy = await _spy(channel, topology.EVENTS_EXCHANGE)
         urls = {f"{name}_url": f"{sandbox.url}/{name}" for name in TONGUES}
         # Whoever takes over waits no longer than this for the leases of the dead.
         own = settings.model_copy(update={**urls, "outbox_lease": 1.0})

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignMetricsReported
 from events.envelope import encode
 from infra.amqp import topology
-from infra.amqp.permissions import WORKERS
+from infra.amqp.permissions import WORKERS_USER
 from infra.errors import Permanent
 from infra.messaging.delivery import ATTEMPT, FIRST_FAILED, KEY, WAITED, Delivery, receive
 from infra.resources import Resources
@@ -104,7 +104,9 @@ async def test_whatever_is_sent_ends_with_a_reason_and_stops_nobody(
 def _is_bad(body: bytes, headers: dict[str, Any]) -> bool:
     """Tell whether a message can be no event of this queue, whatever came before it."""
     header = Basic.Properties(headers=headers)
-    delivery = Delivery(1, QUEUE, topology.EVENTS, GOOD_KEY, body, header, redelivered=False)
+    delivery = Delivery(
+        1, QUEUE, topology.EVENTS_EXCHANGE, GOOD_KEY, body, header, redelivered=False
+    )
     try:
         receive(delivery, {CampaignMetricsReported.event_type(): CampaignMetricsReported}, MIB)
     except Permanent:
@@ -116,12 +118,12 @@ async def _publish_all(
     broker: AbstractConnection, made: Sequence[tuple[bytes, dict[str, Any]]]
 ) -> None:
     async with broker.channel() as channel:
-        exchange = await channel.get_exchange(topology.EVENTS)
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE)
         for start in range(0, len(made), 100):
             await asyncio.gather(
                 *(
                     exchange.publish(
-                        Message(body, headers=headers, user_id=WORKERS), GOOD_KEY, timeout=20
+                        Message(body, headers=headers, user_id=WORKERS_USER), GOOD_KEY, timeout=20
                     )
                     for body, headers in made[start : start + 100]
                 )

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.envelope import encode
 from infra.amqp import topology
-from infra.amqp.permissions import WORKERS
+from infra.amqp.permissions import WORKERS_USER
 from infra.messaging.delivery import ATTEMPT, FIRST_FAILED, KEY, WAITED
 from infra.resources import Resources
 from tests.chaos.hostile import (
@@ -117,9 +117,9 @@ async def test_a_forged_reply_address_is_never_written_to(
     await create(engine)
     async with broker.channel() as channel, consuming(resources, note):
         own = await channel.declare_queue(exclusive=True)
-        exchange = await channel.get_exchange(topology.EVENTS)
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE)
         for body in (encode(report(1)), b"bad"):
-            message = Message(body, reply_to=address or own.name, user_id=WORKERS)
+            message = Message(body, reply_to=address or own.name, user_id=WORKERS_USER)
             await exchange.publish(message, GOOD_KEY, timeout=10)
         await until(lambda: applied(engine, 1))
         await until(lambda: holds(broker, 1))

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from infra.amqp import topology
-from infra.amqp.permissions import OPS
+from infra.amqp.permissions import OPS_USER
 from infra.commands.migrate import declare_topology
 from tests.chaos.history import Way
 from tests.chaos.nemesis import HEARTBEAT, Nemesis
@@ -103,7 +103,7 @@ async def test_a_queue_deleted_under_its_readers_is_missed_and_read_again(
                 *(world.processes[name].ready(20, status=503) for name in ("one", "two"))
             )
         finally:
-            await declare_topology(url_as(OPS, world.settings.rabbitmq_url))
+            await declare_topology(url_as(OPS_USER, world.settings.rabbitmq_url))
         world.aside |= await _take_unrouted(nemesis)
         return len(world.aside) > 0
 

@@ -83,7 +83,9 @@ async def test_without_a_majority_the_ingress_accepts_and_loses_nothing(
             await until(lambda: _outbox_holds(nemesis, accepted), SILENCE)
             # Longer than the node that is left needs to see that it is alone, and to pause.
             await asyncio.sleep(nemesis.dice.uniform(14, 18))
-            paused = left.daemon(BROKER).pid() is not None and not left.services.operator.answers()
+            paused = (
+                left.daemon(BROKER).pid() is not None and not left.services.operator.is_available()
+            )
         finally:
             for processes in frozen:
                 cluster.nodes[0].thaw(processes)

@@ -22,7 +22,7 @@ from aio_pika.abc import AbstractConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp import topology
-from infra.amqp.permissions import UPSTREAM
+from infra.amqp.permissions import UPSTREAM_USER
 from infra.commands import dead_letters
 from infra.settings import Settings
 from tests.chaos.report import SEED
@@ -40,9 +40,9 @@ from tests.services import environment, url_as
 WORKERS = ("workers.metrics", "workers.campaigns", "workers.relay")
 ROUND = 2000  # cases; a longer run is made of rounds
 POLL_SECONDS = 0.3  # a look at all queues costs the broker something
-SLOWEST_SECONDS = topology.TIERS["5m"] + 100
+SLOWEST_SECONDS = topology.RETRY_TIERS["5m"] + 100
 BACKLOG = 4000  # messages that may wait when a round begins
-TIERS = tuple(map(topology.retry_exchange, topology.TIERS))
+TIERS = tuple(map(topology.retry_exchange, topology.RETRY_TIERS))
 READ = ("metrics.record", "campaigns.apply", "campaigns.record")
 EMPTY = (
     *READ,
@@ -74,7 +74,7 @@ async def test_whatever_the_broker_accepts_takes_effect_or_is_a_dead_letter(
         print(f"\nCHAOS_SEED={SEED}: {count} cases of raw frames")  # noqa: T201 - to repeat it
     await register(engine, bodies.SOURCE)
     await put(engine, *(_campaign(number) for number in range(bodies.CAMPAIGNS)))
-    books = Books(url_as(UPSTREAM, settings.rabbitmq_url))
+    books = Books(url_as(UPSTREAM_USER, settings.rabbitmq_url))
     late: set[int] = set()
     async with _workers(settings) as workers:
         for numbers in _rounds(count):
@@ -110,7 +110,7 @@ def _rounds(count: int) -> Sequence[Sequence[int]]:
 
 
 def _case(settings: Settings, number: int) -> Case:
-    return case_of(SEED, number, UPSTREAM.encode(), settings.max_event_bytes)
+    return case_of(SEED, number, UPSTREAM_USER.encode(), settings.max_event_bytes)
 
 
 async def _publish_round(

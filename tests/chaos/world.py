@@ -99,7 +99,7 @@ class World:
 
     async def waiting(self) -> dict[str, int]:
         """Count what lies in queues that must be empty in the end."""
-        names = [*topology.WORK_QUEUE_NAMES, *map(topology.retry_exchange, topology.TIERS)]
+        names = [*topology.WORK_QUEUE_NAMES, *map(topology.retry_exchange, topology.RETRY_TIERS)]
         names += map(topology.dead_queue, topology.WORK_QUEUE_NAMES)
         async with self.broker() as broker:
             return {name: await depth(broker, name) for name in names}
@@ -261,7 +261,7 @@ async def _prepare(settings: Settings) -> str:
         queue = await channel.declare_queue(
             CAUSED, durable=True, arguments={"x-queue-type": "quorum"}
         )
-        await queue.bind(topology.EVENTS, "campaign.metrics_recorded.v1.#")
+        await queue.bind(topology.EVENTS_EXCHANGE, "campaign.metrics_recorded.v1.#")
         assert await depth(broker, QUEUE) == 0
     return key
 

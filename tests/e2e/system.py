@@ -104,7 +104,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
 
 async def settled(engine: AsyncEngine, broker: AbstractConnection) -> bool:
     """Tell whether nothing is on its way: no message, no outbox row, nothing dead."""
-    queues = [*topology.WORK_QUEUE_NAMES, *map(topology.retry_exchange, topology.TIERS)]
+    queues = [*topology.WORK_QUEUE_NAMES, *map(topology.retry_exchange, topology.RETRY_TIERS)]
     waiting = await asyncio.gather(*(depth(broker, queue) for queue in queues))
     async with engine.connect() as connection:
         rows = (await connection.execute(text("select count(*) from outbox"))).scalar_one()

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from infra.amqp.permissions import OPS, UPSTREAM
+from infra.amqp.permissions import OPS_USER, UPSTREAM_USER
 from infra.deploy.services.directories import CHECKOUT
 from infra.settings import Settings
 from tests.e2e.system import running_system
@@ -29,7 +29,7 @@ async def run(settings: Settings, *words: str, **more: str) -> tuple[int | None,
 
 def urls(settings: Settings) -> dict[str, str]:
     """Give the broker's URLs of those who look on and of the upstream system."""
-    users = {"OPS_RABBITMQ_URL": OPS, "UPSTREAM_RABBITMQ_URL": UPSTREAM}
+    users = {"OPS_RABBITMQ_URL": OPS_USER, "UPSTREAM_RABBITMQ_URL": UPSTREAM_USER}
     return {name: url_as(user, settings.rabbitmq_url) for name, user in users.items()}
 
 

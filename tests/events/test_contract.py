@@ -144,8 +144,8 @@ def test_every_event_type_is_in_a_queue_or_a_fact_without_a_worker_by_design() -
     wanted = {event for queue in topology.WORK_QUEUES for event in queue.events}
     wanted |= {event for queue in topology.REQUEST_QUEUES for event in queue.events}
 
-    assert wanted | {*topology.FACTS} == set(EVENTS)
-    assert not wanted & {*topology.FACTS}
+    assert wanted | {*topology.HISTORY_ONLY_EVENTS} == set(EVENTS)
+    assert not wanted & {*topology.HISTORY_ONLY_EVENTS}
 
 
 @pytest.mark.parametrize(("kind", "example"), examples("full"))
@@ -159,7 +159,8 @@ def test_the_routing_key_of_an_example_reaches_a_queue(kind: str, example: Examp
             queue.name
             for queue in declare.queues()
             for exchange, pattern in queue.bindings
-            if exchange in (topology.WORK, topology.REQUESTS) and matches(pattern, key)
+            if exchange in (topology.WORK_EXCHANGE, topology.REQUEST_EXCHANGE)
+            and matches(pattern, key)
         ]
         assert len(reached) == 1, f"{key} reaches {reached}"
 

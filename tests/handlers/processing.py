@@ -51,7 +51,7 @@ def received(queue: str, event: Event) -> Received:
     delivery = Delivery(
         tag=1,
         queue=queue,
-        exchange=topology.WORK,
+        exchange=topology.WORK_EXCHANGE,
         key=event.routing_key,
         body=encode(event),
         header=Basic.Properties(),

@@ -15,7 +15,7 @@ from events import CampaignMetricsReported
 from events.envelope import Event, encode
 from infra.amqp import topology
 from infra.amqp.connection import Link
-from infra.amqp.permissions import WORKERS
+from infra.amqp.permissions import WORKERS_USER
 from infra.messaging.consumer import Consumer
 from infra.messaging.pause import PATIENCE, Patience
 from infra.messaging.subscription import Handler, Subscription
@@ -76,13 +76,13 @@ async def publish(
 ) -> None:
     """Publish what is believed whatever its source: in the name of our own workers."""
     async with broker.channel() as channel:
-        exchange = await channel.get_exchange(topology.EVENTS)
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE)
         messages = (
             Message(
                 body if isinstance(body, bytes) else encode(body),
                 content_type="application/cloudevents+json",
                 delivery_mode=2,
-                user_id=WORKERS,
+                user_id=WORKERS_USER,
             )
             for body in bodies
         )

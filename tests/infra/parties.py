@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignCreateRequested
 from events.envelope import Event, encode
 from infra.amqp import topology
-from infra.amqp.permissions import UPSTREAM
+from infra.amqp.permissions import UPSTREAM_USER
 from infra.settings import Settings
 from infra.storage.publishers import Publisher, put_publisher
 from infra.storage.users import Account, insert_accounts
@@ -40,7 +40,7 @@ async def register(engine: AsyncEngine, *sources: str) -> None:
     async with engine.begin() as tx:
         account = User(id=OWNER, email="crm@example.com", role="manager")
         await insert_accounts(tx, [Account(account, "no password")])
-        await put_publisher(tx, Publisher(UPSTREAM, frozenset(sources), OWNER))
+        await put_publisher(tx, Publisher(UPSTREAM_USER, frozenset(sources), OWNER))
 
 
 def wish(**fields: Any) -> CampaignCreateRequested:
@@ -61,7 +61,7 @@ class Party:
         body = event if isinstance(event, bytes) else encode(event)
         told = {"user_id": self.user, "content_type": "application/cloudevents+json"}
         channel = await self.connection.channel()
-        exchange = await channel.get_exchange(topology.EVENTS, ensure=False)
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE, ensure=False)
         await exchange.publish(Message(body, **{**told, **properties}), key, timeout=10)
         await channel.close()
 

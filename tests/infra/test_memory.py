@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.envelope import encode
 from infra.amqp import topology
-from infra.amqp.permissions import UPSTREAM
+from infra.amqp.permissions import UPSTREAM_USER
 from infra.settings import Settings
 from tests.handlers.samples import put, running
 from tests.infra.ledger import QUEUE, count, depth, report, until
@@ -25,7 +25,7 @@ MIB = 1024 * 1024
 LIMIT, LIMIT_OF_ONE = 300, 500  # MiB
 WORKERS = ("workers.metrics", "workers.relay")
 LETTERS = "select count(*) from dead_letters"
-PROPERTIES = Properties(user_id=UPSTREAM.encode(), delivery_mode=2)
+PROPERTIES = Properties(user_id=UPSTREAM_USER.encode(), delivery_mode=2)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ async def test_bad_events_take_no_more_than_the_limit(
 ) -> None:
     await register(engine, SOURCE)
     await put(engine, running(platform_campaign_id="c-1"))
-    url = url_as(UPSTREAM, settings.rabbitmq_url)
+    url = url_as(UPSTREAM_USER, settings.rabbitmq_url)
     good = encode(report(1, source=SOURCE))
     assert await _publish(url, number, size) == number
     await _publish_bodies(url, [good])
@@ -69,7 +69,7 @@ async def test_one_of_100_mb_is_cut_or_refused(
 ) -> None:
     """The broker of an installation refuses it; one with RabbitMQ's own limit takes it."""
     await register(engine, SOURCE)
-    url = url_as(UPSTREAM, settings.rabbitmq_url)
+    url = url_as(UPSTREAM_USER, settings.rabbitmq_url)
     taken = await _publish(url, 1, 100_000_000)
     async with _workers(settings) as workers:
         await until(lambda: _is(engine, LETTERS, taken), 120)

@@ -16,7 +16,7 @@ from events.envelope import Event, new_id
 from handlers.auth.requests import API
 from infra.amqp import topology
 from infra.amqp.message import message_of
-from infra.amqp.permissions import INGRESS
+from infra.amqp.permissions import INGRESS_USER
 from infra.amqp.rpc import Requester
 from infra.security.sealed_box import seal
 from infra.settings import Settings
@@ -50,7 +50,7 @@ async def ask(
         lifetime=timedelta(seconds=30),
     )
     event = kind(id=event_id, source=API, type=kind.event_type(), data={"sealed": box})
-    message = message_of(event, topology.REQUESTS)
+    message = message_of(event, topology.REQUEST_EXCHANGE)
     return await requester.ask(message, 20)
 
 
@@ -66,11 +66,11 @@ async def test_a_key_is_in_the_direct_answer_and_in_no_log_queue_or_table(
     loud = settings.model_copy(update={"log_level": "DEBUG"})
     async with (
         broker.channel() as channel,
-        Requester(as_user(INGRESS, settings), "test") as requester,
+        Requester(as_user(INGRESS_USER, settings), "test") as requester,
         running(MODULE, loud) as worker,
     ):
         spy = await channel.declare_queue(exclusive=True)
-        for exchange in (topology.EVENTS, topology.REQUESTS):
+        for exchange in (topology.EVENTS_EXCHANGE, topology.REQUEST_EXCHANGE):
             await spy.bind(exchange, "#")
         made = await ask(requester, settings, ApiKeyCreateRequested, DRAFT, admin)
         ref = {"id": made["data"]["id"]}
@@ -102,7 +102,7 @@ async def test_nobody_but_an_admin_gives_orders_whatever_the_ingress_believed(
         (UserRoleChangeRequested, {"id": str(admin), "role": "viewer"}),
     )
     async with (
-        Requester(as_user(INGRESS, settings), "test") as requester,
+        Requester(as_user(INGRESS_USER, settings), "test") as requester,
         running(MODULE, settings),
     ):
         answers = [await ask(requester, settings, kind, body, actor) for kind, body in orders]
@@ -119,7 +119,7 @@ async def test_two_workers_take_orders_one_after_the_other_and_leave_an_admin(
     roles: list[Role] = ["admin"] * 8
     admins = await accounts(engine, *roles)
     async with (
-        Requester(as_user(INGRESS, settings), "test") as requester,
+        Requester(as_user(INGRESS_USER, settings), "test") as requester,
         running(MODULE, settings),
         running(MODULE, settings),
     ):

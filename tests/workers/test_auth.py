@@ -27,7 +27,7 @@ from events.users import SealedRequest
 from handlers.auth.requests import API, Sealed
 from infra.amqp import topology
 from infra.amqp.message import Message, message_of
-from infra.amqp.permissions import INGRESS
+from infra.amqp.permissions import INGRESS_USER
 from infra.amqp.rpc import Requester
 from infra.errors import Outage
 from infra.security.access_tokens import Verifier
@@ -69,12 +69,12 @@ class Client:
 def message(event: Sealed) -> Message:
     if isinstance(event, RegistrationRequested):
         return message_of(event)
-    return message_of(event, topology.REQUESTS)
+    return message_of(event, topology.REQUEST_EXCHANGE)
 
 
 @asynccontextmanager
 async def asking(settings: Settings) -> AsyncIterator[Client]:
-    async with Requester(as_user(INGRESS, settings), "test") as requester:
+    async with Requester(as_user(INGRESS_USER, settings), "test") as requester:
         yield Client(requester, settings)
 
 
@@ -162,7 +162,7 @@ async def test_a_copied_request_is_not_answered(settings: Settings) -> None:
     async with (
         running(MODULE, settings),
         asking(settings) as client,
-        Requester(as_user(INGRESS, settings), "thief") as thief,
+        Requester(as_user(INGRESS_USER, settings), "thief") as thief,
     ):
         await client.ask(RegistrationRequested, WHO)
         event = client.event(LoginRequested, WHO)

@@ -65,7 +65,7 @@ async def test_no_code_token_or_verifier_is_on_the_bus_or_in_the_workers_log(
     seen: list[bytes] = []
     async with broker.channel() as channel:
         spy = await channel.declare_queue(exclusive=True)
-        for exchange in (topology.EVENTS, topology.REQUESTS):
+        for exchange in (topology.EVENTS_EXCHANGE, topology.REQUEST_EXCHANGE):
             await spy.bind(exchange, "#")
         async with running("workers.auth", loud) as worker:
             owner = await stage.register(browser)

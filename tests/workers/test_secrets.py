@@ -89,7 +89,11 @@ async def spying(broker: AbstractConnection) -> AsyncIterator[list[bytes]]:
 
     async with broker.channel() as channel:
         spy = await channel.declare_queue(exclusive=True)
-        for exchange in (topology.EVENTS, topology.REQUESTS, topology.DEAD):
+        for exchange in (
+            topology.EVENTS_EXCHANGE,
+            topology.REQUEST_EXCHANGE,
+            topology.DEAD_LETTER_EXCHANGE,
+        ):
             await spy.bind(exchange, "#")
         await spy.consume(take, no_ack=True)
         yield seen
@@ -120,7 +124,7 @@ async def history(broker: AbstractConnection, count: int) -> list[bytes]:
 
     async with broker.channel() as channel:
         await channel.set_qos(100)
-        queue = await channel.get_queue(topology.HISTORY, ensure=False)
+        queue = await channel.get_queue(topology.EVENT_LOG, ensure=False)
         await queue.consume(take, arguments={"x-stream-offset": "first"})
         await until(enough)
     return found
@@ -131,7 +135,7 @@ async def queued(broker: AbstractConnection) -> list[bytes]:
     found = []
     async with broker.channel() as channel:
         for declared in declare.queues():
-            if declared.name != topology.HISTORY:
+            if declared.name != topology.EVENT_LOG:
                 queue = await channel.get_queue(declared.name, ensure=False)
                 while (one := await queue.get(fail=False, no_ack=True)) is not None:
                     found.append(_whole(one))

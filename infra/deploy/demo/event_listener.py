@@ -85,11 +85,11 @@ async def open_tap(looking: str, publishing: str) -> AsyncIterator[Tap]:
         await aio_pika.connect(publishing, timeout=TIMEOUT) as upstream,
     ):
         channel = await upstream.channel()
-        exchange = await channel.get_exchange(topology.EVENTS, ensure=False)
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE, ensure=False)
         tap = Tap(upstream.url.user or "guest", exchange)
         listening = await observer.channel()
         arguments: FieldTable = {"x-max-length": KEPT}
         queue = await listening.declare_queue(exclusive=True, durable=False, arguments=arguments)
-        await queue.bind(topology.EVENTS, "#", timeout=TIMEOUT)
+        await queue.bind(topology.EVENTS_EXCHANGE, "#", timeout=TIMEOUT)
         await queue.consume(tap.take, no_ack=True, timeout=TIMEOUT)
         yield tap

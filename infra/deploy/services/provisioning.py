@@ -25,9 +25,9 @@ INGRESS, UPSTREAM, OPS = "INGRESS_RABBITMQ_URL", "UPSTREAM_RABBITMQ_URL", "OPS_R
 MANAGEMENT = "RABBITMQ_MANAGEMENT_URL"
 # The broker's users beside that of the workers, by the variable that names them from outside.
 USERS = {
-    INGRESS: permissions.INGRESS,
-    UPSTREAM: permissions.UPSTREAM,
-    OPS: permissions.OPS,
+    INGRESS: permissions.INGRESS_USER,
+    UPSTREAM: permissions.UPSTREAM_USER,
+    OPS: permissions.OPS_USER,
 }
 
 

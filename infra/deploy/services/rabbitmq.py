@@ -10,8 +10,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.amqp.management_api import OPERATOR, Management
-from infra.amqp.permissions import INGRESS, OPS, UPSTREAM, VHOST, WORKERS, definitions
+from infra.amqp.management_api import OPERATOR_USER, ManagementApi
+from infra.amqp.permissions import (
+    INGRESS_USER,
+    OPS_USER,
+    UPSTREAM_USER,
+    VHOST,
+    WORKERS_USER,
+    definitions,
+)
 from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.directories import Account, Place, account_of, write_private
 from infra.deploy.services.ports import Ports, is_open
@@ -25,10 +32,10 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
 # Under which name a place keeps the password of each user.
 PASSWORDS = {
-    INGRESS: "RABBITMQ_INGRESS_PASSWORD",
-    WORKERS: "RABBITMQ_WORKERS_PASSWORD",
-    UPSTREAM: "RABBITMQ_UPSTREAM_PASSWORD",
-    OPS: "RABBITMQ_OPS_PASSWORD",
+    INGRESS_USER: "RABBITMQ_INGRESS_PASSWORD",
+    WORKERS_USER: "RABBITMQ_WORKERS_PASSWORD",
+    UPSTREAM_USER: "RABBITMQ_UPSTREAM_PASSWORD",
+    OPS_USER: "RABBITMQ_OPS_PASSWORD",
 }
 # Idle schedulers sleep at once instead of spinning: this machine has other work to do.
 ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none"
@@ -64,14 +71,14 @@ def is_installed() -> bool:
     return program() is not None and shutil.which("epmd") is not None
 
 
-def url(place: Place, ports: Ports, user: str = WORKERS) -> str:
+def url(place: Place, ports: Ports, user: str = WORKERS_USER) -> str:
     """Build ``RABBITMQ_URL`` of a user."""
     return f"amqp://{user}:{passwords_of(place)[user]}@127.0.0.1:{ports.amqp}/{VHOST}"
 
 
 def management_url(place: Place, ports: Ports) -> str:
     """Build the URL of the management API for the user who declares and looks."""
-    return f"http://{OPS}:{passwords_of(place)[OPS]}@127.0.0.1:{ports.management}"
+    return f"http://{OPS_USER}:{passwords_of(place)[OPS_USER]}@127.0.0.1:{ports.management}"
 
 
 def passwords_of(place: Place) -> dict[str, str]:
@@ -106,7 +113,8 @@ def _write_files(place: Place, ports: Ports, folder: Path, account: Account) -> 
         f"listeners.tcp.1 = 127.0.0.1:{ports.amqp}\n"
         f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {ports.management}\n"
         f"prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {ports.broker_metrics}\n"
-        f"default_user = {OPERATOR}\ndefault_pass = {passwords['RABBITMQ_OPERATOR_PASSWORD']}\n"
+        f"default_user = {OPERATOR_USER}\n"
+        f"default_pass = {passwords['RABBITMQ_OPERATOR_PASSWORD']}\n"
         f"default_user_tags.administrator = true\ndefault_vhost = {VHOST}\n"
         "log.console = true\nlog.console.level = warning\nlog.file = false\n"
         "disk_free_limit.absolute = 200MB\n"
@@ -147,7 +155,7 @@ def _environment(place: Place, ports: Ports, folder: Path) -> Mapping[str, str]:
 
 def answers(place: Place, ports: Ports) -> bool:
     """Tell whether the node serves clients and its management API takes our password."""
-    return is_open(ports.amqp) and operator_of(place, ports).answers()
+    return is_open(ports.amqp) and operator_of(place, ports).is_available()
 
 
 def provision(place: Place, ports: Ports) -> None:
@@ -161,7 +169,7 @@ def provision(place: Place, ports: Ports) -> None:
         raise NotStarted(f"RabbitMQ does not take our definitions: {error}") from error
 
 
-def operator_of(place: Place, ports: Ports) -> Management:
+def operator_of(place: Place, ports: Ports) -> ManagementApi:
     """Open the management API as the administrator of this private node."""
     password = place.passwords()["RABBITMQ_OPERATOR_PASSWORD"]
-    return Management(f"http://{OPERATOR}:{password}@127.0.0.1:{ports.management}")
+    return ManagementApi(f"http://{OPERATOR_USER}:{password}@127.0.0.1:{ports.management}")

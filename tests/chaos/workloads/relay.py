@@ -56,7 +56,7 @@ class Office(Queued):
         died = {REASON: "poison", ERROR_CLASS: "POISON", STAGE: "handler", LAST_FAILED: at}
         letters = [
             message_of(event)._replace(
-                exchange=topology.DEAD,
+                exchange=topology.DEAD_LETTER_EXCHANGE,
                 routing_key="campaigns.apply",
                 headers=died,
             )

@@ -9,7 +9,7 @@ from aio_pika.exceptions import ChannelPreconditionFailed
 from events import CATALOGUE, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.envelope import Event
 from infra.amqp import declare, topology
-from infra.amqp.permissions import INGRESS, OPS, UPSTREAM, WORKERS, users
+from infra.amqp.permissions import INGRESS_USER, OPS_USER, UPSTREAM_USER, WORKERS_USER, broker_users
 from schemas.types import PLATFORMS
 from tests.infra.ledger import QUEUE, depth, report
 from tests.infra.parties import CREATE, METRICS, Act, Party, party
@@ -34,7 +34,7 @@ REQUEST_KEYS = {key for event in REQUESTED for key in keys_of(event)}
 ODD_KEYS = {"", "#", "x", f"{CREATE}\n", f" {CREATE}", f"{CREATE}.claude", f"x.{CREATE}"}
 
 
-upstream, ingress, workers, ops = map(party, (UPSTREAM, INGRESS, WORKERS, OPS))
+upstream, ingress, workers, ops = map(party, (UPSTREAM_USER, INGRESS_USER, WORKERS_USER, OPS_USER))
 
 
 async def _ignore(_: AbstractIncomingMessage) -> None:
@@ -57,15 +57,15 @@ def acts(queue: str) -> dict[str, Act]:
 
     async def bind(channel: AbstractChannel) -> None:
         target = await channel.get_queue(queue, ensure=False)
-        await target.bind(topology.EVENTS, "x", timeout=10)
+        await target.bind(topology.EVENTS_EXCHANGE, "x", timeout=10)
 
     async def unbind(channel: AbstractChannel) -> None:
         target = await channel.get_queue(queue, ensure=False)
-        await target.unbind(topology.EVENTS, "x", timeout=10)
+        await target.unbind(topology.EVENTS_EXCHANGE, "x", timeout=10)
 
     async def bind_exchange(channel: AbstractChannel) -> None:
-        target = await channel.get_exchange(topology.BACK, ensure=False)
-        await target.bind(topology.EVENTS, "x", timeout=10)
+        target = await channel.get_exchange(topology.RETURN_EXCHANGE, ensure=False)
+        await target.bind(topology.EVENTS_EXCHANGE, "x", timeout=10)
 
     return {
         "read": read,
@@ -75,7 +75,9 @@ def acts(queue: str) -> dict[str, Act]:
         "unbind": unbind,
         "bind an exchange": bind_exchange,
         "delete a queue": lambda channel: channel.queue_delete(queue, timeout=10),
-        "delete an exchange": lambda channel: channel.exchange_delete(topology.DEAD, timeout=10),
+        "delete an exchange": lambda channel: channel.exchange_delete(
+            topology.DEAD_LETTER_EXCHANGE, timeout=10
+        ),
         "declare a queue": lambda channel: channel.declare_queue("mine", durable=True, timeout=10),
         "declare ours": lambda channel: channel.declare_queue(queue, durable=True, timeout=10),
         "declare a temporary queue": lambda channel: channel.declare_queue(exclusive=True),
@@ -89,14 +91,14 @@ async def test_upstream_publishes_its_topics_and_no_others(
     taken = {
         key
         for key in sorted(ALL_KEYS | ODD_KEYS)
-        if await upstream.may_publish(topology.EVENTS, key)
+        if await upstream.may_publish(topology.EVENTS_EXCHANGE, key)
     }
     assert taken == UPSTREAM_KEYS
     assert await depth(broker, topology.UNROUTED) == 0
 
 
 async def test_upstream_publishes_to_no_other_exchange(upstream: Party) -> None:
-    others = [name for name in [*EXCHANGES, *BROKERS_OWN] if name != topology.EVENTS]
+    others = [name for name in [*EXCHANGES, *BROKERS_OWN] if name != topology.EVENTS_EXCHANGE]
     for exchange in others:
         for key in (METRICS, CREATE, QUEUE, ""):
             assert not await upstream.may_publish(exchange, key), (exchange, key)
@@ -107,17 +109,17 @@ async def test_upstream_reaches_no_queue_past_the_exchanges(
 ) -> None:
     for queue in QUEUES:
         assert not await upstream.may_publish("", queue), queue
-        if queue != topology.HISTORY:
+        if queue != topology.EVENT_LOG:
             assert await depth(broker, queue) == 0
 
 
 @pytest.mark.parametrize("act", acts(QUEUE))
 async def test_upstream_does_nothing_else(upstream: Party, act: str) -> None:
-    for queue in (QUEUE, f"{QUEUE}.dead", topology.UNROUTED, topology.HISTORY):
+    for queue in (QUEUE, f"{QUEUE}.dead", topology.UNROUTED, topology.EVENT_LOG):
         assert not await upstream.may(acts(queue)[act])
 
 
-@pytest.mark.parametrize("claimed", [WORKERS, INGRESS, OPS, "somebody"])
+@pytest.mark.parametrize("claimed", [WORKERS_USER, INGRESS_USER, OPS_USER, "somebody"])
 async def test_a_forged_user_id_closes_the_channel_and_leaves_nothing(
     upstream: Party, broker: AbstractConnection, claimed: str
 ) -> None:
@@ -130,21 +132,21 @@ async def test_the_ingress_publishes_its_events_and_requests_and_no_others(
     ingress: Party,
 ) -> None:
     keys = sorted(ALL_KEYS | ODD_KEYS)
-    events = {key for key in keys if await ingress.may_publish(topology.EVENTS, key)}
-    requests = {key for key in keys if await ingress.may_publish(topology.REQUESTS, key)}
+    events = {key for key in keys if await ingress.may_publish(topology.EVENTS_EXCHANGE, key)}
+    requests = {key for key in keys if await ingress.may_publish(topology.REQUEST_EXCHANGE, key)}
     assert (events, requests) == (INGRESS_KEYS, REQUEST_KEYS)
-    own = (topology.EVENTS, topology.REQUESTS)
+    own = (topology.EVENTS_EXCHANGE, topology.REQUEST_EXCHANGE)
     for exchange in [name for name in [*EXCHANGES, *BROKERS_OWN, ""] if name not in own]:
         assert not await ingress.may_publish(exchange, QUEUE), exchange
 
 
 async def test_the_workers_publish_every_event_and_no_request(workers: Party) -> None:
     keys = sorted(ALL_KEYS | ODD_KEYS)
-    events = {key for key in keys if await workers.may_publish(topology.EVENTS, key)}
+    events = {key for key in keys if await workers.may_publish(topology.EVENTS_EXCHANGE, key)}
     assert events == ALL_KEYS - REQUEST_KEYS
-    asked = {key for key in keys if await workers.may_publish(topology.REQUESTS, key)}
+    asked = {key for key in keys if await workers.may_publish(topology.REQUEST_EXCHANGE, key)}
     assert asked == set()
-    others = {topology.WORK, topology.UNROUTED, *BROKERS_OWN}
+    others = {topology.WORK_EXCHANGE, topology.UNROUTED, *BROKERS_OWN}
     assert not any([await workers.may_publish(exchange, QUEUE) for exchange in others])
 
 
@@ -153,7 +155,7 @@ async def test_the_ingress_and_the_workers_declare_bind_and_delete_nothing(
     ingress: Party, workers: Party, act: str
 ) -> None:
     assert not await ingress.may(acts(QUEUE)[act])
-    assert not await workers.may(acts(topology.HISTORY)[act])
+    assert not await workers.may(acts(topology.EVENT_LOG)[act])
     if act not in ("read", "consume", "purge"):
         for queue in (QUEUE, topology.UNROUTED):
             assert not await workers.may(acts(queue)[act])
@@ -166,9 +168,9 @@ async def test_the_workers_read_every_queue_that_a_subscription_may_name(workers
 
 
 def test_the_workers_have_to_do_with_every_queue_that_the_relay_counts() -> None:
-    (own,) = (user for user in users() if user.name == WORKERS)
+    (own,) = (user for user in broker_users() if user.name == WORKERS_USER)
     allowed = [pattern.replace(r"\z", r"\Z") for pattern in (own.read, own.write)]
-    for queue in set(QUEUES) - {topology.HISTORY}:
+    for queue in set(QUEUES) - {topology.EVENT_LOG}:
         assert any(re.search(pattern, queue) for pattern in allowed), queue
 
 

@@ -42,7 +42,7 @@ async def foreign(broker: AbstractConnection, arguments: dict[str, Any]) -> Asyn
     async with broker.channel() as channel:
         await channel.queue_delete(QUEUE)
         queue = await channel.declare_queue(QUEUE, durable=True, arguments=arguments)
-        await queue.bind(topology.WORK, "campaign.metrics_reported.v1.#")
+        await queue.bind(topology.WORK_EXCHANGE, "campaign.metrics_reported.v1.#")
         try:
             yield
         finally:

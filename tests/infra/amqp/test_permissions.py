@@ -17,16 +17,16 @@ from yarl import URL
 from events import CATALOGUE, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.envelope import Event
 from infra.amqp import topology
-from infra.amqp.management_api import ManagementRefused
+from infra.amqp.management_api import ManagementApiError
 from infra.amqp.permissions import (
-    INGRESS,
-    OPS,
-    UPSTREAM,
-    WORKERS,
+    INGRESS_USER,
+    OPS_USER,
+    UPSTREAM_USER,
+    WORKERS_USER,
+    broker_users,
     definitions,
     hash_password,
     topic_pattern,
-    users,
 )
 from infra.commands.migrate import declare_topology
 from infra.settings import Settings
@@ -47,48 +47,55 @@ async def test_without_passwords_nobody_is_made_and_everybody_is_permitted() -> 
     assert status == 0
     assert told == definitions("production")
     assert told["users"] == []
-    assert {entry["user"] for entry in told["permissions"]} == {INGRESS, WORKERS, UPSTREAM, OPS}
+    assert {entry["user"] for entry in told["permissions"]} == {
+        INGRESS_USER,
+        WORKERS_USER,
+        UPSTREAM_USER,
+        OPS_USER,
+    }
     assert {entry["vhost"] for entry in told["permissions"]} == {"production"}
 
 
 async def test_permissions_come_in_a_part_of_their_own_and_name_only_exchanges_of_the_other() -> (
     None
 ):
-    _, things, _ = await printed("--vhost", "production", "--part", "things")
+    _, resources, _ = await printed("--vhost", "production", "--part", "resources")
     _, permissions, _ = await printed("--vhost", "production", "--part", "permissions")
-    assert things | permissions == definitions("production")
+    assert resources | permissions == definitions("production")
     assert permissions.keys() == {"permissions", "topic_permissions"}
     named = {entry["exchange"] for entry in permissions["topic_permissions"]}
-    assert {entry["name"] for entry in things["exchanges"]} == named
+    assert {entry["name"] for entry in resources["exchanges"]} == named
 
 
 async def test_a_fresh_vhost_has_the_exchanges_that_the_release_declares(
     services: Services,
 ) -> None:
     vhost = f"test_{services.session}_fresh"
-    services.add_vhost(vhost)  # which imports the definitions
+    services.create_vhost(vhost)  # which imports the definitions
     try:
         found = services.operator.call("GET", "exchanges", vhost)
         durable = {entry["name"] for entry in found if entry["durable"]}
-        assert durable >= {topology.EVENTS, topology.REQUESTS}
-        await declare_topology(url_as(OPS, services.rabbitmq_url(vhost)))
+        assert durable >= {topology.EVENTS_EXCHANGE, topology.REQUEST_EXCHANGE}
+        await declare_topology(url_as(OPS_USER, services.rabbitmq_url(vhost)))
     finally:
-        services.operator.remove_vhost(vhost)
+        services.operator.delete_vhost(vhost)
 
 
 def test_a_refusal_of_the_broker_has_its_own_reason(services: Services) -> None:
     body = {"exchange": "amq.topic", "write": ".*", "read": ".*"}
-    with pytest.raises(ManagementRefused, match="400 bad_request: vhost_or_user_not_found") as told:
-        services.operator.call("PUT", "topic-permissions", "no such vhost", OPS, body=body)
+    with pytest.raises(
+        ManagementApiError, match="400 bad_request: vhost_or_user_not_found"
+    ) as told:
+        services.operator.call("PUT", "topic-permissions", "no such vhost", OPS_USER, body=body)
     assert told.value.status == 400
     assert "\n" not in str(told.value)
 
 
 async def test_passwords_leave_as_salted_hashes_alone(tmp_path: Path) -> None:
     file = tmp_path / "passwords"
-    file.write_text(f"{UPSTREAM}='s3cret-ü'\n{OPS}='other'\n")
+    file.write_text(f"{UPSTREAM_USER}='s3cret-ü'\n{OPS_USER}='other'\n")
     _, told, _ = await printed("--passwords", str(file))
-    assert [user["name"] for user in told["users"]] == [UPSTREAM, OPS]
+    assert [user["name"] for user in told["users"]] == [UPSTREAM_USER, OPS_USER]
     assert "s3cret" not in json.dumps(told)
     stored = base64.b64decode(told["users"][0]["password_hash"])
     assert hashlib.sha256(stored[:4] + "s3cret-ü".encode()).digest() == stored[4:]
@@ -108,7 +115,7 @@ async def test_a_user_of_the_definitions_logs_in_with_its_password_and_no_other(
 ) -> None:
     url = URL(settings.rabbitmq_url.get_secret_value())
     body = definitions(url.path.strip("/"))
-    name = f"{UPSTREAM}-{services.session}"
+    name = f"{UPSTREAM_USER}-{services.session}"
     user = {"name": name, "password_hash": hash_password("pä$$"), "tags": ""}
     body["users"] = [{**user, "hashing_algorithm": "rabbit_password_hashing_sha256"}]
     body["permissions"].append({**body["permissions"][2], "user": name})
@@ -141,5 +148,5 @@ def test_topics_are_the_keys_of_the_events_and_no_others(events: tuple[type[Even
 
 
 def test_nobody_but_the_release_step_may_declare() -> None:
-    assert {user.name for user in users() if user.configure != "^$"} == {OPS}
-    assert {user.name for user in users() if user.tags} == {OPS}
+    assert {user.name for user in broker_users() if user.configure != "^$"} == {OPS_USER}
+    assert {user.name for user in broker_users() if user.tags} == {OPS_USER}

@@ -26,7 +26,7 @@ from tests.proxy import open_proxy
 
 async def test_a_large_body_arrives_whole(resources: Resources, broker: AbstractConnection) -> None:
     body = bytes(range(256)) * 4096
-    await resources.publisher.publish(Message(topology.DEAD, QUEUE, body, "m-1"))
+    await resources.publisher.publish(Message(topology.DEAD_LETTER_EXCHANGE, QUEUE, body, "m-1"))
     async with broker.channel() as channel:
         queue = await channel.get_queue(f"{QUEUE}.dead", ensure=False)
         assert (await queue.get(no_ack=True)).body == body
@@ -36,7 +36,9 @@ async def test_many_messages_arrive_in_their_order(
     resources: Resources, broker: AbstractConnection
 ) -> None:
     count = 3 * WINDOW + 1
-    sent = [Message(topology.DEAD, QUEUE, b"", f"m-{number}") for number in range(count)]
+    sent = [
+        Message(topology.DEAD_LETTER_EXCHANGE, QUEUE, b"", f"m-{number}") for number in range(count)
+    ]
     assert await resources.publisher.publish_all(sent) == [None] * count
     async with broker.channel() as channel:
         queue = await channel.get_queue(f"{QUEUE}.dead", ensure=False)
@@ -93,8 +95,10 @@ async def _is(found: bool) -> bool:  # noqa: FBT001 - what is asked
 async def test_a_message_that_cannot_be_written_fails_alone(
     resources: Resources, broker: AbstractConnection
 ) -> None:
-    bad = Message(topology.DEAD, "x" * 300, b"", "m-1")
-    good = [Message(topology.DEAD, QUEUE, b"", f"g-{number}") for number in range(3)]
+    bad = Message(topology.DEAD_LETTER_EXCHANGE, "x" * 300, b"", "m-1")
+    good = [
+        Message(topology.DEAD_LETTER_EXCHANGE, QUEUE, b"", f"g-{number}") for number in range(3)
+    ]
     verdicts = await resources.publisher.publish_all([good[0], bad, good[1]])
     assert [type(verdict) for verdict in verdicts] == [type(None), Unwritable, type(None)]
     with pytest.raises(Unwritable, match="255 bytes"):
@@ -108,11 +112,13 @@ async def test_what_is_too_large_for_the_broker_costs_no_neighbour_and_no_connec
 ) -> None:
     many = {f"h{number:03}": "x" * 1000 for number in range(140)}
     bad = [
-        Message(topology.DEAD, QUEUE, b"", "headers", headers=many),
-        Message(topology.DEAD, QUEUE, bytes(MAX_BODY_BYTES + 1), "body"),
-        Message(topology.DEAD, QUEUE, b"", "value", headers={"n": 2**70}),
+        Message(topology.DEAD_LETTER_EXCHANGE, QUEUE, b"", "headers", headers=many),
+        Message(topology.DEAD_LETTER_EXCHANGE, QUEUE, bytes(MAX_BODY_BYTES + 1), "body"),
+        Message(topology.DEAD_LETTER_EXCHANGE, QUEUE, b"", "value", headers={"n": 2**70}),
     ]
-    good = [Message(topology.DEAD, QUEUE, b"", f"g-{number}") for number in range(4)]
+    good = [
+        Message(topology.DEAD_LETTER_EXCHANGE, QUEUE, b"", f"g-{number}") for number in range(4)
+    ]
     mixed = [message for pair in zip(good, [*bad, good[3]], strict=True) for message in pair]
     outgoing = resources.publisher._outgoing
     verdicts = await resources.publisher.publish_all(mixed)
@@ -129,7 +135,10 @@ async def test_a_stalled_socket_bounds_what_waits_to_be_sent(settings: Settings)
             assert publisher._outgoing is not None
             body = bytes(250_000)
             for number in range(5):
-                messages = [Message(topology.DEAD, QUEUE, body, f"{number}-{n}") for n in range(64)]
+                messages = [
+                    Message(topology.DEAD_LETTER_EXCHANGE, QUEUE, body, f"{number}-{n}")
+                    for n in range(64)
+                ]
                 verdicts = await publisher.publish_all(messages, timeout=0.05)
                 assert all(isinstance(verdict, PublishUnknown) for verdict in verdicts)
             unsent = publisher._outgoing.unsent

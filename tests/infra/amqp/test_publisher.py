@@ -26,7 +26,9 @@ async def test_a_publish_is_confirmed_and_routed(
 
 async def test_a_message_that_no_queue_takes_is_not_published(resources: Resources) -> None:
     with pytest.raises(Unroutable, match=r"no queue takes 'nowhere' from 'adrelay.dead'"):
-        await resources.publisher.publish(Message(topology.DEAD, "nowhere", b"", "m-1"))
+        await resources.publisher.publish(
+            Message(topology.DEAD_LETTER_EXCHANGE, "nowhere", b"", "m-1")
+        )
 
 
 async def test_a_returned_message_is_never_credited_to_another_publish_of_its_id(
@@ -35,9 +37,9 @@ async def test_a_returned_message_is_never_credited_to_another_publish_of_its_id
     for _ in range(20):
         verdicts = await resources.publisher.publish_all(
             [
-                Message(topology.DEAD, "nowhere", b"", "same"),
-                Message(topology.DEAD, QUEUE, b"", "same"),
-                Message(topology.DEAD, "nowhere", b"", "same"),
+                Message(topology.DEAD_LETTER_EXCHANGE, "nowhere", b"", "same"),
+                Message(topology.DEAD_LETTER_EXCHANGE, QUEUE, b"", "same"),
+                Message(topology.DEAD_LETTER_EXCHANGE, "nowhere", b"", "same"),
             ]
         )
         kinds = [type(verdict) for verdict in verdicts]
@@ -59,7 +61,7 @@ async def test_a_missing_exchange_is_named_and_the_publisher_recovers(
 
 
 @pytest.mark.parametrize(
-    ("exchange", "key"), [("amq.topic", "x"), (topology.EVENTS, "login.requested.v1")]
+    ("exchange", "key"), [("amq.topic", "x"), (topology.EVENTS_EXCHANGE, "login.requested.v1")]
 )
 async def test_what_our_user_may_not_publish_is_unroutable_and_nothing_else_is(
     resources: Resources, broker: AbstractConnection, exchange: str, key: str
@@ -89,12 +91,12 @@ async def test_a_channel_that_refuses_all_is_given_up_for_another(
 ) -> None:
     publisher = resources.publisher
     first = publisher._outgoing
-    message = Message(topology.DEAD, "full", b"", "m-1")
+    message = Message(topology.DEAD_LETTER_EXCHANGE, "full", b"", "m-1")
     async with broker.channel() as channel:
         # A classic one, because the policy for foreign queues does not reach it.
         full: FieldTable = {"x-max-length": 1, "x-overflow": "reject-publish"}
         queue = await channel.declare_queue("full", durable=True, arguments=full)
-        await queue.bind(topology.DEAD, "full")
+        await queue.bind(topology.DEAD_LETTER_EXCHANGE, "full")
 
         async def refused() -> bool:
             await publisher.publish_all([message] * 5)

@@ -63,7 +63,7 @@ def wanted(event: type[Event], platform: str | None) -> set[str]:
 async def test_every_event_reaches_the_queues_of_its_handlers_and_no_other(
     publisher: Publisher, broker: AbstractConnection, event: type[Event]
 ) -> None:
-    exchange = topology.REQUESTS if event in REQUESTED else topology.EVENTS
+    exchange = topology.REQUEST_EXCHANGE if event in REQUESTED else topology.EVENTS_EXCHANGE
     for key, platform in keys(event):
         await publisher.publish(Message(exchange, key, b"{}", f"m-{key}"))
         reached = {queue for queue in QUEUES if await depth(broker, queue)}
@@ -76,7 +76,7 @@ async def test_every_event_reaches_the_queues_of_its_handlers_and_no_other(
 async def test_an_event_that_nobody_handles_stays_to_be_seen_and_raises_a_metric(
     publisher: Publisher, broker: AbstractConnection, link: Link
 ) -> None:
-    message = Message(topology.EVENTS, "campaign.invented.v9", b"{}", "m-1")
+    message = Message(topology.EVENTS_EXCHANGE, "campaign.invented.v9", b"{}", "m-1")
     await publisher.publish(message)
     await until(lambda: _depth_is(broker, topology.UNROUTED, 1))
     await look_at_broker(link, 10)
@@ -91,7 +91,7 @@ async def test_a_wait_in_the_ladder_ends_in_the_queue_that_it_began_in_and_no_ot
     await resources.publisher.publish(waiting)
     assert await depth(broker, "sync.claude") == 0
     message = await take(broker, "sync.claude")
-    assert message.exchange == topology.BACK
+    assert message.exchange == topology.RETURN_EXCHANGE
     assert message.headers["x"] == 1
     assert {queue for queue in QUEUES if await depth(broker, queue)} == set()
 
@@ -106,7 +106,7 @@ async def test_what_comes_back_to_a_queue_that_is_gone_is_seen(
 
 @pytest.mark.parametrize("queue", declare.queues(), ids=lambda queue: queue.name)
 def test_every_queue_is_of_a_kind_that_has_copies_on_other_brokers(
-    queue: declare.Queue,
+    queue: declare.QueueDeclaration,
 ) -> None:
     assert queue.arguments.get("x-queue-type") in {"quorum", "stream"}
 
@@ -117,10 +117,10 @@ async def test_the_history_keeps_every_event(
     found: list[Any] = []
     async with broker.channel() as channel:
         await channel.set_qos(10)
-        history = await channel.get_queue(topology.HISTORY, ensure=False)
+        history = await channel.get_queue(topology.EVENT_LOG, ensure=False)
         await history.consume(partial(_note, found), arguments={"x-stream-offset": "next"})
         await resources.publisher.publish(
-            Message(topology.EVENTS, "campaign.status_changed.v1", b"{}", "m-1")
+            Message(topology.EVENTS_EXCHANGE, "campaign.status_changed.v1", b"{}", "m-1")
         )
         await until(lambda: _seen(found))
     assert found == ["m-1"]

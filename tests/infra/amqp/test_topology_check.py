@@ -15,7 +15,7 @@ from events import CampaignMetricsReported
 from events.envelope import Event
 from infra.amqp import declare, topology
 from infra.amqp.message import message_of
-from infra.amqp.permissions import OPS
+from infra.amqp.permissions import OPS_USER
 from infra.commands.migrate import release
 from infra.commands.requeue_unrouted import send_again_from_log
 from infra.errors import Transient
@@ -50,7 +50,7 @@ async def _foreign(broker: AbstractConnection) -> AsyncIterator[None]:
     """Somebody listens to all, so that ``mandatory`` says nothing; the topology is mended after."""
     async with broker.channel() as channel:
         queue = await channel.declare_queue("foreign", durable=True)
-        for exchange in (topology.EVENTS, topology.DEAD):
+        for exchange in (topology.EVENTS_EXCHANGE, topology.DEAD_LETTER_EXCHANGE):
             await queue.bind(exchange, "#")
     yield
     await mend(broker)
@@ -59,7 +59,7 @@ async def _foreign(broker: AbstractConnection) -> AsyncIterator[None]:
 async def mend(broker: AbstractConnection) -> None:
     """Declare all; what is there with other arguments has to go first."""
     async with broker.channel() as channel:
-        await channel.exchange_delete(topology.WORK)
+        await channel.exchange_delete(topology.WORK_EXCHANGE)
     await declare.declare(broker)
 
 
@@ -83,33 +83,41 @@ def delete_queue(name: str) -> Break:
 
 
 async def detach_work(channel: AbstractChannel) -> None:
-    work = await channel.get_exchange(topology.WORK)
-    await work.unbind(topology.EVENTS, "#")
+    work = await channel.get_exchange(topology.WORK_EXCHANGE)
+    await work.unbind(topology.EVENTS_EXCHANGE, "#")
 
 
 async def work_without_alternate(channel: AbstractChannel) -> None:
-    await channel.exchange_delete(topology.WORK)
-    await channel.declare_exchange(topology.WORK, ExchangeType.TOPIC, durable=True, internal=True)
+    await channel.exchange_delete(topology.WORK_EXCHANGE)
+    await channel.declare_exchange(
+        topology.WORK_EXCHANGE, ExchangeType.TOPIC, durable=True, internal=True
+    )
 
 
 LOSSES = {
-    "adrelay.work is deleted": (delete_exchange(topology.WORK), ALL_WORK),
+    "adrelay.work is deleted": (delete_exchange(topology.WORK_EXCHANGE), ALL_WORK),
     "adrelay.work is no longer bound": (detach_work, ALL_WORK),
-    "one binding": (unbind(topology.WORK, QUEUE, f"{REPORTED}.#"), {QUEUE}),
+    "one binding": (unbind(topology.WORK_EXCHANGE, QUEUE, f"{REPORTED}.#"), {QUEUE}),
     "unrouted and a binding": (delete_exchange(topology.UNROUTED), {topology.UNROUTED}),
     "the queue unrouted": (delete_queue(topology.UNROUTED), {topology.UNROUTED}),
     "no alternate exchange": (work_without_alternate, ALL_WORK),
     "a work queue": (delete_queue(QUEUE), {QUEUE}),
-    "the way back": (unbind(topology.BACK, QUEUE, QUEUE), {QUEUE}),
-    "adrelay.back": (delete_exchange(topology.BACK), ALL_WORK),
-    "the way of dead letters": (unbind(topology.DEAD, f"{QUEUE}.dead", QUEUE), {QUEUE}),
-    "adrelay.dead": (delete_exchange(topology.DEAD), ALL_WORK),
+    "the way back": (unbind(topology.RETURN_EXCHANGE, QUEUE, QUEUE), {QUEUE}),
+    "adrelay.back": (delete_exchange(topology.RETURN_EXCHANGE), ALL_WORK),
+    "the way of dead letters": (
+        unbind(topology.DEAD_LETTER_EXCHANGE, f"{QUEUE}.dead", QUEUE),
+        {QUEUE},
+    ),
+    "adrelay.dead": (delete_exchange(topology.DEAD_LETTER_EXCHANGE), ALL_WORK),
     "a retry tier": (delete_queue("adrelay.retry.5s"), ALL_WORK),
     "a retry tier's binding": (unbind("adrelay.retry.5s", "adrelay.retry.5s", ""), ALL_WORK),
-    "the log's binding": (unbind(topology.EVENTS, topology.HISTORY, "#"), {topology.HISTORY}),
-    "the log": (delete_queue(topology.HISTORY), {topology.HISTORY}),
-    "the entrance": (delete_exchange(topology.EVENTS), ALL_WORK | {topology.HISTORY}),
-    "requests": (delete_exchange(topology.REQUESTS), {"auth.session"}),
+    "the log's binding": (
+        unbind(topology.EVENTS_EXCHANGE, topology.EVENT_LOG, "#"),
+        {topology.EVENT_LOG},
+    ),
+    "the log": (delete_queue(topology.EVENT_LOG), {topology.EVENT_LOG}),
+    "the entrance": (delete_exchange(topology.EVENTS_EXCHANGE), ALL_WORK | {topology.EVENT_LOG}),
+    "requests": (delete_exchange(topology.REQUEST_EXCHANGE), {"auth.session"}),
 }
 
 
@@ -145,15 +153,15 @@ async def test_what_was_accepted_meanwhile_comes_back_from_the_log(
         await publish(broker, report(1))
         await until(lambda: _are(engine, ["e-1"]))
     async with broker.channel() as channel:
-        await channel.exchange_delete(topology.WORK)
+        await channel.exchange_delete(topology.WORK_EXCHANGE)
         await publish(broker, report(2), report(3), b"no event")
         assert await depth(broker, QUEUE) == 0
         # The release step itself sees what it is about to repair.
-        await release(as_user(OPS, settings))
+        await release(as_user(OPS_USER, settings))
         await publish(broker, report(4))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "infra.commands.requeue_unrouted"),
-            env=environment(as_user(OPS, settings)),
+            env=environment(as_user(OPS_USER, settings)),
             stdout=PIPE,
         )
         out, _ = await process.communicate()
@@ -166,7 +174,7 @@ async def test_what_was_accepted_meanwhile_comes_back_from_the_log(
     async with consuming(resources, note):
         await until(lambda: _are(engine, ["e-1", "e-2", "e-3", "e-4"]))
         await until(lambda: _depth_is(broker, topology.dead_queue(QUEUE), 1))
-    assert (await send_again_from_log(as_user(OPS, settings), engine))[0] == 0
+    assert (await send_again_from_log(as_user(OPS_USER, settings), engine))[0] == 0
 
 
 async def test_what_waited_in_a_deleted_queue_comes_back_too(
@@ -178,8 +186,8 @@ async def test_what_waited_in_a_deleted_queue_comes_back_too(
     await look(settings, engine)
     async with broker.channel() as channel:
         await channel.queue_delete(QUEUE)
-    await release(as_user(OPS, settings))
-    assert (await send_again_from_log(as_user(OPS, settings), engine))[0] >= 1
+    await release(as_user(OPS_USER, settings))
+    assert (await send_again_from_log(as_user(OPS_USER, settings), engine))[0] >= 1
     await until(lambda: _relayed_all(resources))
     async with consuming(resources, note):
         await until(lambda: _has(engine, "waits-1"))
@@ -190,7 +198,7 @@ async def test_nothing_is_published_over_a_broken_path(
 ) -> None:
     await look(settings, engine)
     async with broker.channel() as channel:
-        await unbind(topology.WORK, QUEUE, f"{REPORTED}.#")(channel)
+        await unbind(topology.WORK_EXCHANGE, QUEUE, f"{REPORTED}.#")(channel)
     await look(settings, engine)
     async with engine.begin() as tx:
         await outbox.add(tx, [message_of(report(1))])
@@ -215,7 +223,7 @@ async def test_a_retry_waits_for_its_path(
 
     async with broker.channel() as channel:
         foreign = await channel.get_queue("foreign")
-        for tier in topology.TIERS:
+        for tier in topology.RETRY_TIERS:
             exchange = topology.retry_exchange(tier)
             await foreign.bind(exchange)
             await unbind(exchange, exchange, "")(channel)

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp import topology
-from infra.amqp.permissions import WORKERS
+from infra.amqp.permissions import WORKERS_USER
 from infra.messaging.outbox_relay import relay_once
 from infra.resources import Resources
 from infra.settings import Settings
@@ -58,9 +58,9 @@ async def publish_binary(
         "time": "2026-11-22T08:00:00Z",
     }
     headers: Any = {prefix + name: value for name, value in attributes.items()}
-    message = Message(body, headers=headers, content_type="application/json", user_id=WORKERS)
+    message = Message(body, headers=headers, content_type="application/json", user_id=WORKERS_USER)
     async with broker.channel() as channel:
-        exchange = await channel.get_exchange(topology.EVENTS, ensure=False)
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE, ensure=False)
         await exchange.publish(message, KEY, timeout=10)
 
 

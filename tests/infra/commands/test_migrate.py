@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from yarl import URL
 
 from infra.amqp import topology
-from infra.amqp.permissions import OPS
+from infra.amqp.permissions import OPS_USER
 from infra.commands.migrate import Refused, declare_topology, release
 from infra.deploy.services.ports import is_free
 from infra.settings import Settings
@@ -21,8 +21,8 @@ from tests.services import as_user, url_as
 async def test_a_release_is_repeated_without_effect(
     settings: Settings, engine: AsyncEngine
 ) -> None:
-    await release(as_user(OPS, settings))
-    await release(as_user(OPS, settings))
+    await release(as_user(OPS_USER, settings))
+    await release(as_user(OPS_USER, settings))
 
     async with engine.connect() as connection:
         rows = await connection.scalar(text("select count(*) from alembic_version"))
@@ -35,8 +35,8 @@ async def test_an_event_published_after_the_release_reaches_its_queue(
     async with broker.channel() as channel:
         queue = await channel.get_queue("campaigns.apply", ensure=False)
         assert (await queue.purge()).message_count == 0
-        exchange = await channel.get_exchange(topology.EVENTS)
-        assert exchange.name == topology.EVENTS
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE)
+        assert exchange.name == topology.EVENTS_EXCHANGE
 
 
 async def test_a_queue_with_other_arguments_is_named_with_what_to_do(
@@ -47,32 +47,32 @@ async def test_a_queue_with_other_arguments_is_named_with_what_to_do(
         await channel.declare_queue("metrics.record", durable=True)
 
     with pytest.raises(Refused, match=r"metrics\.record.*new name"):
-        await declare_topology(url_as(OPS, settings.rabbitmq_url))
+        await declare_topology(url_as(OPS_USER, settings.rabbitmq_url))
 
     async with broker.channel() as channel:
         await channel.queue_delete("metrics.record")
-    await declare_topology(url_as(OPS, settings.rabbitmq_url))
+    await declare_topology(url_as(OPS_USER, settings.rabbitmq_url))
 
 
 async def test_an_exchange_of_another_kind_is_named_with_what_to_do(
     settings: Settings, broker: AbstractConnection
 ) -> None:
     async with broker.channel() as channel:
-        await channel.exchange_delete(topology.BACK)
-        await channel.declare_exchange(topology.BACK, "fanout", durable=True)
+        await channel.exchange_delete(topology.RETURN_EXCHANGE)
+        await channel.declare_exchange(topology.RETURN_EXCHANGE, "fanout", durable=True)
 
     with pytest.raises(Refused, match=r"exchange 'adrelay\.back'.*new name"):
-        await declare_topology(url_as(OPS, settings.rabbitmq_url))
+        await declare_topology(url_as(OPS_USER, settings.rabbitmq_url))
 
     async with broker.channel() as channel:
-        await channel.exchange_delete(topology.BACK)
-    await declare_topology(url_as(OPS, settings.rabbitmq_url))
+        await channel.exchange_delete(topology.RETURN_EXCHANGE)
+    await declare_topology(url_as(OPS_USER, settings.rabbitmq_url))
 
 
 async def test_a_member_of_a_cluster_that_is_not_there_does_not_hold_a_release_up(
     settings: Settings,
 ) -> None:
-    url = url_as(OPS, settings.rabbitmq_url)
+    url = url_as(OPS_USER, settings.rabbitmq_url)
     port = next(port for port in range(24_600, 24_700) if is_free(port))
     urls = SecretStr(f"{URL(url).with_port(port)} {url}")
 
@@ -104,7 +104,7 @@ async def test_redis_is_empty_at_the_start_of_a_test(redis: Redis) -> None:
 async def test_a_full_foreign_queue_does_not_refuse_what_is_published(
     settings: Settings, broker: AbstractConnection
 ) -> None:
-    await release(as_user(OPS, settings))
+    await release(as_user(OPS_USER, settings))
 
     async with broker.channel() as channel:
         arguments: FieldTable = {

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp import declare, topology
 from infra.amqp.message import Message
-from infra.amqp.permissions import OPS, UPSTREAM
+from infra.amqp.permissions import OPS_USER, UPSTREAM_USER
 from infra.commands.requeue_unrouted import send_again
 from infra.messaging.outbox_relay import relay_once
 from infra.resources import Resources
@@ -31,7 +31,7 @@ from tests.infra.messaging.test_upstream import note
 from tests.infra.parties import METRICS, SOURCE, Party, party, register
 from tests.services import as_user, environment
 
-upstream = party(UPSTREAM)
+upstream = party(UPSTREAM_USER)
 PATTERN = "campaign.metrics_reported.v1.#"
 
 
@@ -40,7 +40,7 @@ async def _unbound(broker: AbstractConnection, engine: AsyncEngine) -> None:
     """Nobody wants figures."""
     await create(engine)
     async with broker.channel() as channel:
-        await (await channel.get_queue(QUEUE)).unbind(topology.WORK, PATTERN)
+        await (await channel.get_queue(QUEUE)).unbind(topology.WORK_EXCHANGE, PATTERN)
 
 
 async def test_it_takes_effect_once_its_queue_is_there_and_not_in_our_name(
@@ -56,7 +56,7 @@ async def test_it_takes_effect_once_its_queue_is_there_and_not_in_our_name(
     await upstream.publish(report(3, source="urn:adrelay:api"), METRICS)
     assert await depth(broker, topology.UNROUTED) == 3
     await declare.declare(broker)
-    assert await send_again(as_user(OPS, settings), engine) == (3, 0)
+    assert await send_again(as_user(OPS_USER, settings), engine) == (3, 0)
     assert await relay_once(resources) == 3
     async with consuming(resources, note):
         dead = await take(broker, topology.dead_queue(QUEUE))
@@ -64,7 +64,7 @@ async def test_it_takes_effect_once_its_queue_is_there_and_not_in_our_name(
     assert body_of(dead)["id"] == "e-3"
     assert (headers_of(dead)["error-class"], headers_of(dead)["user"]) == (
         "UNVERIFIED_SOURCE",
-        UPSTREAM,
+        UPSTREAM_USER,
     )
     assert await depth(broker, topology.UNROUTED) == 0
 
@@ -72,22 +72,24 @@ async def test_it_takes_effect_once_its_queue_is_there_and_not_in_our_name(
 async def test_what_was_on_its_way_back_goes_to_its_queue_and_what_nobody_wants_stays(
     settings: Settings, resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    headers = {"x-adrelay-user": UPSTREAM, "x-adrelay-key": METRICS}
+    headers = {"x-adrelay-user": UPSTREAM_USER, "x-adrelay-key": METRICS}
     lost = [
-        Message(topology.BACK, "no.such.queue", b"{}", "m-2", headers=headers),
-        Message(topology.EVENTS, "campaign.metrics_reported.v1", b"{}", "m-3"),
+        Message(topology.RETURN_EXCHANGE, "no.such.queue", b"{}", "m-2", headers=headers),
+        Message(topology.EVENTS_EXCHANGE, "campaign.metrics_reported.v1", b"{}", "m-3"),
     ]
     assert await resources.publisher.publish_all(lost) == [None, None]
     async with broker.channel() as channel:
-        await (await channel.get_queue(QUEUE)).unbind(topology.BACK, QUEUE)
-    await resources.publisher.publish(Message(topology.BACK, QUEUE, b"{}", "m-1", headers=headers))
+        await (await channel.get_queue(QUEUE)).unbind(topology.RETURN_EXCHANGE, QUEUE)
+    await resources.publisher.publish(
+        Message(topology.RETURN_EXCHANGE, QUEUE, b"{}", "m-1", headers=headers)
+    )
     await declare.declare(broker)
-    assert await send_again(as_user(OPS, settings), engine) == (2, 1)
+    assert await send_again(as_user(OPS_USER, settings), engine) == (2, 1)
     assert await relay_once(resources) == 2
     found = [await take(broker, QUEUE), await take(broker, QUEUE)]
     told = {message.message_id: headers_of(message) for message in found}
     assert told.keys() == {"m-1", "m-3"}
-    assert (told["m-1"]["user"], told["m-1"]["key"]) == (UPSTREAM, METRICS)
+    assert (told["m-1"]["user"], told["m-1"]["key"]) == (UPSTREAM_USER, METRICS)
     assert told["m-3"]["key"] == "campaign.metrics_reported.v1"
     assert (await take(broker, topology.UNROUTED)).message_id == "m-2"
 
@@ -99,7 +101,7 @@ async def test_the_command_says_what_it_has_done(
     await declare.declare(broker)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "infra.commands.requeue_unrouted"),
-        env=environment(as_user(OPS, settings)),
+        env=environment(as_user(OPS_USER, settings)),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignCreateRequested
 from events.envelope import decode, now
-from infra.amqp.permissions import INGRESS
+from infra.amqp.permissions import INGRESS_USER
 from infra.commands.seed import PLANS, seed, seeded_campaigns
 from infra.security.passwords import Passwords
 from infra.security.refresh_tokens import Session
@@ -98,7 +98,7 @@ async def test_the_upstream_user_of_the_broker_may_do_what_the_key_may(
 async def test_where_upstream_systems_have_no_user_of_their_own_none_is_registered(
     engine: AsyncEngine, seeding: Settings
 ) -> None:
-    for url in (None, seeding.rabbitmq_url, SecretStr(f"amqp://{INGRESS}:x@broker/v")):
+    for url in (None, seeding.rabbitmq_url, SecretStr(f"amqp://{INGRESS_USER}:x@broker/v")):
         await seed(seeding.model_copy(update={"upstream_rabbitmq_url": url}), engine)
     async with engine.connect() as tx:
         assert await all_publishers(tx) == {}

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignMetricsReported
 from events.envelope import Event
 from infra.amqp import topology
-from infra.amqp.permissions import UPSTREAM
+from infra.amqp.permissions import UPSTREAM_USER
 from infra.errors import Permanent, Snooze
 from infra.messaging.context import Context
 from infra.messaging.delivery import Delivery, receive
@@ -61,7 +61,7 @@ TABLE, ARRAY = octets(b"F", b""), octets(b"A", b"")
 REQUIRED = {"specversion": "1.0", "id": "e-1", "source": "urn:test", "type": KIND}
 GIVEN = {name.encode(): string(value.encode()) for name, value in REQUIRED.items()}
 WHOLE = {**REQUIRED, "data": DATA}
-upstream = party(UPSTREAM)
+upstream = party(UPSTREAM_USER)
 
 
 def attributes(prefix: bytes = b"cloudEvents_", **more: Value) -> tuple[tuple[bytes, Value], ...]:
@@ -78,7 +78,7 @@ def changed(
 def delivery(headers: Table | None, body: bytes = BODY, kind: bytes | None = JSON) -> Delivery:
     written = Properties(content_type=kind, headers=headers, user_id=b"upstream").written
     header = struct.pack(">HHQ", BASIC, 0, len(body)) + written
-    exchange, key = topology.EVENTS, f"{KIND}.claude"
+    exchange, key = topology.EVENTS_EXCHANGE, f"{KIND}.claude"
     return Delivery(1, "metrics.record", exchange, key, body, header, redelivered=False)
 
 
@@ -228,7 +228,7 @@ def test_headers_that_merely_begin_with_ce_are_none_of_an_event() -> None:
 def test_the_content_type_of_another_property_is_not_taken_for_it() -> None:
     properties = Properties(content_encoding=STRUCTURED, headers=attributes(), more_flags=())
     header = struct.pack(">HHQ", BASIC, 0, len(BODY)) + properties.written
-    sent = Delivery(1, QUEUE, topology.EVENTS, KIND, BODY, header, redelivered=False)
+    sent = Delivery(1, QUEUE, topology.EVENTS_EXCHANGE, KIND, BODY, header, redelivered=False)
     assert receive(sent, TYPES, 10_000).event.id == "e-1"
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CATALOGUE, CampaignCreateRequested, CampaignSaved, LoginRequested
 from events.envelope import Event, encode
 from infra.amqp import topology
-from infra.amqp.permissions import INGRESS, OPS, UPSTREAM, WORKERS
+from infra.amqp.permissions import INGRESS_USER, OPS_USER, UPSTREAM_USER, WORKERS_USER
 from infra.errors import Outage, Permanent
 from infra.messaging.authorization import Registry, Trust, users_in
 from infra.messaging.delivery import KEY, USER, Delivery, Received, receive
@@ -42,7 +42,7 @@ def received(
 ) -> Received:
     """Make what a consumer has decoded; ``back`` is who published it first, before it came back."""
     headers: FieldTable | None = None if back is None else {KEY: event.routing_key, USER: back}
-    exchange = topology.EVENTS if back is None else topology.BACK
+    exchange = topology.EVENTS_EXCHANGE if back is None else topology.RETURN_EXCHANGE
     properties = Basic.Properties(user_id=user, headers=headers)
     delivery = Delivery(
         1, queue, exchange, event.routing_key, encode(event), properties, redelivered=False
@@ -62,7 +62,7 @@ async def verdict(resources: Resources, item: Received) -> Event | tuple[str, st
     return error.code, error.reason
 
 
-@pytest.mark.parametrize("user", [WORKERS, INGRESS])
+@pytest.mark.parametrize("user", [WORKERS_USER, INGRESS_USER])
 @pytest.mark.parametrize("source", [SOURCE, "urn:anybody", *OURS])
 async def test_our_own_users_speak_for_every_source(
     resources: Resources, user: str, source: str
@@ -75,17 +75,17 @@ async def test_our_own_users_speak_for_every_source(
 @pytest.mark.parametrize("source", [SOURCE, "urn:acme:shop"])
 async def test_a_publisher_speaks_for_its_sources(resources: Resources, source: str) -> None:
     sent = report(1, source=source)
-    assert await verdict(resources, received(sent, UPSTREAM)) == sent
+    assert await verdict(resources, received(sent, UPSTREAM_USER)) == sent
 
 
 @pytest.mark.parametrize("source", ["urn:acme", "urn:acme:crm:x", "urn:ACME:crm", *OURS])
 async def test_a_publisher_speaks_for_no_other_source(resources: Resources, source: str) -> None:
-    code, reason = await verdict(resources, received(report(1, source=source), UPSTREAM))
+    code, reason = await verdict(resources, received(report(1, source=source), UPSTREAM_USER))
     assert code == UNVERIFIED
-    assert reason == f"the user {UPSTREAM!r} of the broker may not speak for {source!r}"
+    assert reason == f"the user {UPSTREAM_USER!r} of the broker may not speak for {source!r}"
 
 
-@pytest.mark.parametrize("user", ["somebody", OPS, "adrelay", "guest", f"{WORKERS} "])
+@pytest.mark.parametrize("user", ["somebody", OPS_USER, "adrelay", "guest", f"{WORKERS_USER} "])
 async def test_who_is_not_registered_is_not_believed(resources: Resources, user: str) -> None:
     code, reason = await verdict(resources, received(report(1, source=SOURCE), user))
     assert code == UNVERIFIED
@@ -102,16 +102,16 @@ async def test_a_publisher_publishes_the_types_of_upstream_systems_alone(
 ) -> None:
     fact = saved(running()).model_copy(update={"source": SOURCE})
     assert isinstance(fact, CampaignSaved)
-    code, reason = await verdict(resources, received(fact, UPSTREAM))
+    code, reason = await verdict(resources, received(fact, UPSTREAM_USER))
     assert code == UNVERIFIED
-    assert reason == f"the user {UPSTREAM!r} of the broker may not publish campaign.saved.v1"
+    assert reason == f"the user {UPSTREAM_USER!r} of the broker may not publish campaign.saved.v1"
 
 
 @pytest.mark.parametrize("owner", [None, str(OWNER), str(OWNER).upper(), OWNER.hex])
 async def test_a_wish_without_an_owner_is_made_in_the_publishers(
     resources: Resources, owner: str | None
 ) -> None:
-    believed = await verdict(resources, received(wish(ownerid=owner), UPSTREAM))
+    believed = await verdict(resources, received(wish(ownerid=owner), UPSTREAM_USER))
     assert isinstance(believed, CampaignCreateRequested)
     assert believed.ownerid is not None
     assert UUID(believed.ownerid) == OWNER
@@ -119,36 +119,36 @@ async def test_a_wish_without_an_owner_is_made_in_the_publishers(
 
 @pytest.mark.parametrize("owner", [str(uuid4()), "nobody", "*"])
 async def test_a_wish_in_another_name_is_refused(resources: Resources, owner: str) -> None:
-    code, reason = await verdict(resources, received(wish(ownerid=owner), UPSTREAM))
+    code, reason = await verdict(resources, received(wish(ownerid=owner), UPSTREAM_USER))
     assert code == "UNVERIFIED_OWNER"
-    assert reason == f"ownerid: {UPSTREAM!r} may ask for campaigns of {OWNER} alone"
+    assert reason == f"ownerid: {UPSTREAM_USER!r} may ask for campaigns of {OWNER} alone"
     assert owner not in reason
 
 
 async def test_what_came_back_is_believed_for_its_first_publisher(resources: Resources) -> None:
     mine, theirs = report(1, source=SOURCE), report(1, source="urn:other")
-    assert await verdict(resources, received(mine, WORKERS, back=UPSTREAM)) == mine
-    assert await verdict(resources, received(theirs, WORKERS, back=INGRESS)) == theirs
-    code, _ = await verdict(resources, received(theirs, WORKERS, back=UPSTREAM))
+    assert await verdict(resources, received(mine, WORKERS_USER, back=UPSTREAM_USER)) == mine
+    assert await verdict(resources, received(theirs, WORKERS_USER, back=INGRESS_USER)) == theirs
+    code, _ = await verdict(resources, received(theirs, WORKERS_USER, back=UPSTREAM_USER))
     assert code == UNVERIFIED
-    code, reason = await verdict(resources, received(mine, WORKERS, back=""))
+    code, reason = await verdict(resources, received(mine, WORKERS_USER, back=""))
     assert (code, "no user_id" in reason) == (UNVERIFIED, True)
 
 
 async def test_nobody_else_sends_anything_back(resources: Resources) -> None:
-    for user in (UPSTREAM, "somebody", None):
-        item = received(report(1, source=SOURCE), user, back=WORKERS)
+    for user in (UPSTREAM_USER, "somebody", None):
+        item = received(report(1, source=SOURCE), user, back=WORKERS_USER)
         code, reason = await verdict(resources, item)
         assert code == UNVERIFIED
         assert "may not send anything back" in reason
 
 
-@pytest.mark.parametrize("user", [WORKERS, UPSTREAM, OPS, None])
+@pytest.mark.parametrize("user", [WORKERS_USER, UPSTREAM_USER, OPS_USER, None])
 async def test_requests_are_believed_from_the_ingress_alone(
     resources: Resources, user: str | None
 ) -> None:
     login = LoginRequested(id="l-1", source="urn:adrelay:api", data={"sealed": "x"})
-    assert await verdict(resources, received(login, INGRESS, queue="auth.session")) == login
+    assert await verdict(resources, received(login, INGRESS_USER, queue="auth.session")) == login
     code, _ = await verdict(resources, received(login, user, queue="auth.session"))
     assert code == UNVERIFIED
 
@@ -159,14 +159,14 @@ async def test_where_the_ingress_has_no_user_of_its_own_it_is_the_workers(
     alone = resources.settings.model_copy(update={"ingress_user": None})
     login = LoginRequested(id="l-1", source="urn:adrelay:api", data={"sealed": "x"})
     trust = Trust("auth.session", alone, resources.publishers)
-    assert trust.is_ours(received(login, WORKERS).delivery)
-    assert not trust.is_ours(received(login, INGRESS).delivery)
+    assert trust.is_ours(received(login, WORKERS_USER).delivery)
+    assert not trust.is_ours(received(login, INGRESS_USER).delivery)
 
 
 async def test_one_of_a_batch_is_refused_and_its_neighbours_keep_their_order(
     resources: Resources,
 ) -> None:
-    users = (WORKERS, "somebody", UPSTREAM, INGRESS, None)
+    users = (WORKERS_USER, "somebody", UPSTREAM_USER, INGRESS_USER, None)
     batch = [received(report(n, source=SOURCE), user) for n, user in enumerate(users)]
     trust = Trust("metrics.record", resources.settings, resources.publishers)
     believed, refused = await trust.judged(batch)
@@ -186,8 +186,8 @@ async def test_the_table_is_read_once_a_second_and_never_for_our_own_users(
     engine = resources.engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     trust = Trust("metrics.record", resources.settings, resources.publishers)
-    ours = [received(report(n), WORKERS) for n in range(20)]
-    theirs = [received(report(n, source=SOURCE), UPSTREAM) for n in range(20)]
+    ours = [received(report(n), WORKERS_USER) for n in range(20)]
+    theirs = [received(report(n, source=SOURCE), UPSTREAM_USER) for n in range(20)]
     await trust.judged(ours)
     assert reads == []
     loop = asyncio.get_running_loop()
@@ -200,7 +200,7 @@ async def test_the_table_is_read_once_a_second_and_never_for_our_own_users(
 async def test_who_is_no_longer_registered_is_soon_not_believed(
     resources: Resources, engine: AsyncEngine
 ) -> None:
-    item = received(report(1, source=SOURCE), UPSTREAM)
+    item = received(report(1, source=SOURCE), UPSTREAM_USER)
     assert isinstance(await verdict(resources, item), Event)
     async with engine.begin() as tx:
         await tx.execute(delete(publishers))
@@ -215,10 +215,10 @@ async def test_without_the_database_nothing_is_decided(settings: Settings) -> No
     nowhere = type(settings.database_url)("postgresql://a:b@127.0.0.1:1/c")
     engine = open_engine(settings.model_copy(update={"database_url": nowhere}))
     trust = Trust("metrics.record", settings, Registry(engine))
-    item = received(report(1, source=SOURCE), UPSTREAM)
+    item = received(report(1, source=SOURCE), UPSTREAM_USER)
     with pytest.raises(Outage, match="publishers"):
         await trust.judged([item])
-    believed, _ = await trust.judged([received(report(1), WORKERS)])
+    believed, _ = await trust.judged([received(report(1), WORKERS_USER)])
     assert len(believed) == 1
     await engine.dispose()
 

@@ -37,7 +37,7 @@ def delivery(
     body: bytes,
     *,
     key: str = f"{KIND}.claude",
-    exchange: str = topology.EVENTS,
+    exchange: str = topology.EVENTS_EXCHANGE,
     headers: dict[str, Any] | None = None,
     content_type: str | None = "application/cloudevents+json",
 ) -> Delivery:
@@ -85,13 +85,13 @@ def test_our_headers_count_only_on_a_message_that_came_back() -> None:
     assert (fresh.attempt, fresh.waited, fresh.user) == (0, 0, "upstream")
     assert fresh.routing_key == f"{KIND}.claude"
     assert fresh.first_failed is None
-    back = delivery(b"", headers=forged, exchange=topology.BACK)
+    back = delivery(b"", headers=forged, exchange=topology.RETURN_EXCHANGE)
     assert (back.attempt, back.waited, back.user, back.routing_key) == (9, 500, "admin", "x.y.z")
 
 
 @pytest.mark.parametrize("value", [-1, "3", 1.5, None, [1]])
 def test_a_header_of_the_wrong_kind_counts_as_absent(value: object) -> None:
-    assert delivery(b"", headers={ATTEMPT: value}, exchange=topology.BACK).attempt == 0
+    assert delivery(b"", headers={ATTEMPT: value}, exchange=topology.RETURN_EXCHANGE).attempt == 0
 
 
 def test_a_large_body_is_refused_before_it_is_parsed() -> None:
@@ -169,7 +169,7 @@ def test_no_bytes_and_no_key_raise_anything_but_permanent(
     key: str,
     returned: bool,  # noqa: FBT001 - drawn by Hypothesis
 ) -> None:
-    exchange = topology.BACK if returned else topology.EVENTS
+    exchange = topology.RETURN_EXCHANGE if returned else topology.EVENTS_EXCHANGE
     for routing_key in (key, f"{KIND}.claude"):
         with pytest.raises(Permanent):
             receive(

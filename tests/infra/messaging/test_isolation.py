@@ -15,7 +15,7 @@ from events import CampaignMetricsReported
 from events.envelope import Event, encode
 from infra.amqp import topology
 from infra.amqp.connection import Link
-from infra.amqp.permissions import WORKERS
+from infra.amqp.permissions import WORKERS_USER
 from infra.errors import Outage
 from infra.messaging.consumer import Consumer
 from infra.messaging.context import Context
@@ -65,7 +65,7 @@ async def returned(broker: AbstractConnection, times: int) -> None:
 
 def delivery(body: bytes = b"{}", **properties: str) -> Delivery:
     header = Basic.Properties(**properties)  # type: ignore[arg-type]
-    return Delivery(1, QUEUE, topology.WORK, "key", body, header, redelivered=True)
+    return Delivery(1, QUEUE, topology.WORK_EXCHANGE, "key", body, header, redelivered=True)
 
 
 @contextlib.asynccontextmanager
@@ -192,9 +192,9 @@ def test_messages_are_told_apart_with_and_without_an_id() -> None:
 
 async def _publish_with_id(broker: AbstractConnection, event: CampaignMetricsReported) -> None:
     async with broker.channel() as channel:
-        exchange = await channel.get_exchange(topology.EVENTS)
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE)
         body = encode(event)
-        message = Message(body, message_id=event.id, delivery_mode=2, user_id=WORKERS)
+        message = Message(body, message_id=event.id, delivery_mode=2, user_id=WORKERS_USER)
         message.content_type = "application/cloudevents+json"
         await exchange.publish(message, event.routing_key, timeout=10)
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.envelope import encode
 from infra.amqp import topology
-from infra.amqp.permissions import UPSTREAM
+from infra.amqp.permissions import UPSTREAM_USER
 from infra.settings import Settings
 from tests.handlers.samples import put, running
 from tests.infra.ledger import count, depth, report, until
@@ -23,7 +23,7 @@ from tests.services import url_as
 LETTERS = "select count(*) from dead_letters"
 APPLIED = "select count(*) from campaign_metrics"
 RETRIED = topology.retry_exchange("1s"), topology.retry_exchange("5s")
-USER = UPSTREAM.encode()
+USER = UPSTREAM_USER.encode()
 FULL = FRAME_MAX - FRAMING  # bytes of a content header at most
 # Bytes that a header leaves free: from none to more than all that we add to a copy.
 FREE = (0, 1, 100, 300, 600, 1000, 2000, 3000, 5000)
@@ -36,7 +36,7 @@ async def _registered(engine: AsyncEngine) -> None:
 
 @pytest.fixture
 def url(settings: Settings) -> str:
-    return url_as(UPSTREAM, settings.rabbitmq_url)
+    return url_as(UPSTREAM_USER, settings.rabbitmq_url)
 
 
 def attributes(number: int) -> Table:
@@ -77,8 +77,8 @@ async def test_the_message_that_broke_every_connection_dies_alone(
     headers["cloudEvents_x127"] = "v" * 900
     event = encode(report(1, source=SOURCE))
     async with running_process("workers.metrics", settings), _relay(settings):
-        send_with_pika(url, [(METRICS, b"bad", {"headers": headers})], user_id=UPSTREAM)
-        send_with_pika(url, [(METRICS, event, {}), (METRICS, b"worse", {})], user_id=UPSTREAM)
+        send_with_pika(url, [(METRICS, b"bad", {"headers": headers})], user_id=UPSTREAM_USER)
+        send_with_pika(url, [(METRICS, event, {}), (METRICS, b"worse", {})], user_id=UPSTREAM_USER)
         await until(lambda: _is(engine, LETTERS, 2), 20)
         await until(lambda: _is(engine, APPLIED, 1), 10)
 

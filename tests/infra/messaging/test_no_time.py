@@ -22,7 +22,7 @@ from handlers.campaigns.commands import Wish
 from handlers.campaigns.handlers import apply_campaigns
 from handlers.metrics import record_metrics
 from infra.amqp import topology
-from infra.amqp.permissions import WORKERS
+from infra.amqp.permissions import WORKERS_USER
 from infra.errors import Permanent, Transient
 from infra.messaging.content_mode import PREFIXES
 from infra.messaging.context import Context
@@ -62,9 +62,9 @@ async def publish_native(broker: AbstractConnection) -> None:
     headers = {
         f"{prefix}{name}": NATIVE[name] for prefix, name in zip(prefixes, NATIVE, strict=False)
     }
-    message = Message(body, content_type="application/json", headers=headers, user_id=WORKERS)
+    message = Message(body, content_type="application/json", headers=headers, user_id=WORKERS_USER)
     async with broker.channel() as channel:
-        exchange = await channel.get_exchange(topology.EVENTS)
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE)
         await exchange.publish(message, KEY, timeout=10)
 
 

@@ -81,7 +81,7 @@ async def test_a_lease_that_ran_out_is_taken_over(
 async def test_a_row_that_can_never_be_published_is_parked_with_its_reason(
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    lost = Message(topology.DEAD, "no.such.queue", b"{}", "lost-1")
+    lost = Message(topology.DEAD_LETTER_EXCHANGE, "no.such.queue", b"{}", "lost-1")
     await _write(engine, lost, message_of(report(1)))
     for _ in range(PATIENCE):
         await relay_once(resources)
@@ -115,8 +115,8 @@ async def test_a_missing_exchange_parks_its_row_and_no_other(
 async def test_a_row_that_the_broker_refuses_is_parked_and_its_neighbours_leave(
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    huge = Message(topology.BACK, QUEUE, bytes(TOO_LARGE), "huge-1")
-    long = Message(topology.BACK, QUEUE, b"{}", "long-1", type="x" * 256)
+    huge = Message(topology.RETURN_EXCHANGE, QUEUE, bytes(TOO_LARGE), "huge-1")
+    long = Message(topology.RETURN_EXCHANGE, QUEUE, b"{}", "long-1", type="x" * 256)
     others = [message_of(report(n)) for n in range(4)]
     await _write(engine, others[0], huge, *others[1:3], long, others[3])
 
@@ -141,7 +141,7 @@ async def test_what_the_broker_closes_the_channel_over_is_told_from_what_was_in_
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
     # RabbitMQ wants a list there, and says so by closing the channel (sender-selected routing).
-    bad = Message(topology.BACK, QUEUE, b"{}", "bad-1", headers={"CC": "no list"})
+    bad = Message(topology.RETURN_EXCHANGE, QUEUE, b"{}", "bad-1", headers={"CC": "no list"})
     others = [message_of(report(n)) for n in range(6)]
     await _write(engine, *others[:3], bad, *others[3:])
 
@@ -161,7 +161,7 @@ async def test_what_the_broker_closes_the_channel_over_is_told_from_what_was_in_
 async def test_outages_are_no_refusals_of_a_row(
     settings: Settings, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    lost = Message(topology.DEAD, "no.such.queue", b"{}", "lost-1")
+    lost = Message(topology.DEAD_LETTER_EXCHANGE, "no.such.queue", b"{}", "lost-1")
     await _write(engine, lost, message_of(report(1)))
     async with open_proxy(settings.rabbitmq_url) as proxy:
         behind = {"rabbitmq_url": proxy.url(), "broker_timeout": 0.5}
@@ -182,7 +182,9 @@ async def test_outages_are_no_refusals_of_a_row(
 
 async def test_a_lease_is_bounded_in_bytes(engine: AsyncEngine) -> None:
     half = outbox.LEASED_BYTES // 2 + 1
-    await _write(engine, *(Message(topology.BACK, QUEUE, bytes(half), f"m-{n}") for n in range(3)))
+    await _write(
+        engine, *(Message(topology.RETURN_EXCHANGE, QUEUE, bytes(half), f"m-{n}") for n in range(3))
+    )
     async with engine.begin() as tx:
         assert [row.id for row in await outbox.lease(tx, 500, 30)] == [1, 2]
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignMetricsReported
 from events.envelope import encode
 from infra.amqp import declare, topology
-from infra.amqp.permissions import OPS, UPSTREAM
+from infra.amqp.permissions import OPS_USER, UPSTREAM_USER
 from infra.commands.requeue_unrouted import send_again
 from infra.messaging.outbox_relay import relay_once
 from infra.resources import Resources
@@ -52,7 +52,7 @@ async def _registered(engine: AsyncEngine) -> None:
 
 @pytest.fixture
 def url(settings: Settings) -> str:
-    return url_as(UPSTREAM, settings.rabbitmq_url)
+    return url_as(UPSTREAM_USER, settings.rabbitmq_url)
 
 
 async def test_a_valid_event_takes_effect_a_bad_one_is_filed_and_nobody_waits(
@@ -64,8 +64,8 @@ async def test_a_valid_event_takes_effect_a_bad_one_is_filed_and_nobody_waits(
     bad = [(name, key, f"bad: {name}".encode()) for name in ALL for key in (METRICS, CREATE)]
     neighbours: list[Sent] = [(METRICS, encode(_report(100 + n)), {}) for n in range(NEIGHBOURS)]
     async with _workers(settings) as workers:
-        await send(url, UPSTREAM, *valid, *bad)
-        send_with_pika(url, neighbours, user_id=UPSTREAM)
+        await send(url, UPSTREAM_USER, *valid, *bad)
+        send_with_pika(url, neighbours, user_id=UPSTREAM_USER)
         await until(lambda: _is(engine, APPLIED, len(ALL) + NEIGHBOURS), SECONDS)
         await until(lambda: _is(engine, LETTERS, len(bad)), SECONDS)
         for worker in workers:
@@ -81,8 +81,8 @@ async def test_a_valid_event_takes_effect_a_bad_one_is_filed_and_nobody_waits(
 async def test_a_valid_event_that_waits_at_the_head_takes_effect_first(
     resources: Resources, engine: AsyncEngine, url: str, name: str
 ) -> None:
-    await send(url, UPSTREAM, (name, METRICS, encode(_report(1))))
-    send_with_pika(url, [(METRICS, encode(_report(2)), {})], user_id=UPSTREAM)
+    await send(url, UPSTREAM_USER, (name, METRICS, encode(_report(1))))
+    send_with_pika(url, [(METRICS, encode(_report(2)), {})], user_id=UPSTREAM_USER)
     async with consuming(resources, note) as consumer:
         await until(lambda: _are(engine, ["e-1", "e-2"]), 10)
         assert consumer.alive
@@ -92,8 +92,8 @@ async def test_a_valid_event_that_waits_at_the_head_takes_effect_first(
 async def test_a_bad_event_that_waits_at_the_head_dies_first(
     resources: Resources, engine: AsyncEngine, broker: AbstractConnection, url: str, name: str
 ) -> None:
-    await send(url, UPSTREAM, (name, METRICS, b"bad"))
-    send_with_pika(url, [(METRICS, encode(_report(2)), {})], user_id=UPSTREAM)
+    await send(url, UPSTREAM_USER, (name, METRICS, b"bad"))
+    send_with_pika(url, [(METRICS, encode(_report(2)), {})], user_id=UPSTREAM_USER)
     async with consuming(resources, note) as consumer:
         await until(lambda: _are(engine, ["e-2"]), 10)
         assert consumer.alive
@@ -107,8 +107,10 @@ async def test_what_the_broker_itself_gave_up_is_filed(
     broker: AbstractConnection,
     url: str,
 ) -> None:
-    await send(url, UPSTREAM, *((name, METRICS, name.encode()) for name in ALL), expiration="1")
-    send_with_pika(url, [(METRICS, b"plain", {})], user_id=UPSTREAM, expiration="1")
+    await send(
+        url, UPSTREAM_USER, *((name, METRICS, name.encode()) for name in ALL), expiration="1"
+    )
+    send_with_pika(url, [(METRICS, b"plain", {})], user_id=UPSTREAM_USER, expiration="1")
     await until(lambda: _holds(broker, topology.dead_queue(QUEUE), len(ALL) + 1))
     async with office(resources):
         await until(lambda: _is(engine, LETTERS, len(ALL) + 1), SECONDS)
@@ -133,14 +135,14 @@ async def test_what_lost_its_queue_is_sent_again(
 ) -> None:
     async with broker.channel() as channel:
         queue = await channel.get_queue(QUEUE)
-        await queue.unbind(topology.WORK, f"{CampaignMetricsReported.event_type()}.#")
+        await queue.unbind(topology.WORK_EXCHANGE, f"{CampaignMetricsReported.event_type()}.#")
     try:
         messages = [(name, METRICS, encode(_report(n))) for n, name in enumerate(ALL)]
-        await send(url, UPSTREAM, *messages, ("message_id", METRICS, b"bad"))
+        await send(url, UPSTREAM_USER, *messages, ("message_id", METRICS, b"bad"))
     finally:
         await declare.declare(broker)
     went = len(ALL) + 1
-    assert await send_again(as_user(OPS, settings), engine) == (went, 0)
+    assert await send_again(as_user(OPS_USER, settings), engine) == (went, 0)
     assert await relay_once(resources) == went
     async with consuming(resources, note):
         await until(lambda: _are(engine, [f"e-{n}" for n in range(len(ALL))]), SECONDS)

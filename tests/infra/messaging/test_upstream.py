@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignCreateRequested, CampaignDeleted, CampaignSaved, CampaignSyncRequested
 from events.envelope import Event
 from infra.amqp import topology
-from infra.amqp.permissions import UPSTREAM
+from infra.amqp.permissions import UPSTREAM_USER
 from infra.errors import Permanent, Transient
 from infra.messaging.context import Context
 from infra.resources import Resources
@@ -35,7 +35,7 @@ APPLY = "campaigns.apply"
 LANE = "sync.claude"
 LANE_EVENTS = (CampaignSaved, CampaignDeleted, CampaignSyncRequested)
 DEAD = topology.dead_queue(QUEUE)
-upstream = party(UPSTREAM)
+upstream = party(UPSTREAM_USER)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ async def test_an_event_for_the_own_source_takes_effect_and_a_foreign_one_is_dea
     assert (told["error-class"], told["stage"], told["user"]) == (
         "UNVERIFIED_SOURCE",
         "trust",
-        UPSTREAM,
+        UPSTREAM_USER,
     )
     assert told["reason"] == (
         "the user 'adrelay-upstream' of the broker may not speak for 'urn:other:shop'"
@@ -135,7 +135,7 @@ async def test_what_waits_in_the_ladder_comes_back_as_its_publishers(
         await upstream.publish(report(2, source=SOURCE), METRICS)
         told = headers_of(await take(broker, DEAD))
     assert tries == ["e-1", "e-1", "e-2"]
-    assert told["user"] == UPSTREAM
+    assert told["user"] == UPSTREAM_USER
 
 
 async def test_headers_of_ours_that_upstream_writes_change_nothing(
@@ -145,7 +145,7 @@ async def test_headers_of_ours_that_upstream_writes_change_nothing(
     await upstream.publish(report(1, source="urn:adrelay:api"), METRICS, headers=forged)
     async with consuming(resources, note):
         told = headers_of(await take(broker, DEAD))
-    assert (told["error-class"], told["user"]) == ("UNVERIFIED_SOURCE", UPSTREAM)
+    assert (told["error-class"], told["user"]) == ("UNVERIFIED_SOURCE", UPSTREAM_USER)
 
 
 @pytest.mark.parametrize("header", ["CC", "BCC"])

@@ -8,13 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import UPSTREAM_EVENTS
 from infra.amqp import topology
-from infra.amqp.permissions import UPSTREAM
+from infra.amqp.permissions import UPSTREAM_USER
 from infra.resources import Resources
 from tests.events.refused import REFUSED, event
 from tests.infra.ledger import consuming, create, headers_of, report, take, until, write, written
 from tests.infra.parties import METRICS, SOURCE, Party, party, register
 
-upstream = party(UPSTREAM)
+upstream = party(UPSTREAM_USER)
 QUEUES = {
     "campaign.metrics_reported.v1": "metrics.record",
     "campaign.create_requested.v1": "campaigns.apply",

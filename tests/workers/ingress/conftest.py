@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp import topology
 from infra.amqp.connection import Link
-from infra.amqp.permissions import INGRESS
+from infra.amqp.permissions import INGRESS_USER
 from infra.messaging.consumer import Consumer
 from infra.messaging.subscription import Subscription
 from infra.resources import open_resources
@@ -46,7 +46,7 @@ MakeKey = Callable[..., Awaitable[str]]
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
     """Serve in this loop on a port of its own; yields a client of it."""
-    own = as_user(INGRESS, settings).model_copy(update={"port": 0})
+    own = as_user(INGRESS_USER, settings).model_copy(update={"port": 0})
     async with (
         open_ingress(own, asyncio.Event()) as (port, _),
         aiohttp.ClientSession(
@@ -188,7 +188,7 @@ async def spying(broker: AbstractConnection, exchange: str) -> AsyncIterator[Spy
 
 @pytest.fixture
 async def spy(broker: AbstractConnection) -> AsyncIterator[Spy]:
-    async with spying(broker, topology.EVENTS) as spy:
+    async with spying(broker, topology.EVENTS_EXCHANGE) as spy:
         yield spy
 
 

@@ -141,7 +141,7 @@ async def test_every_event_and_queue_is_in_the_asyncapi_document(
     for reference in references(document):
         assert resolve(document, reference)
     login = document["channels"]["login.requested.v1"]
-    assert login["bindings"]["amqp"]["exchange"]["name"] == topology.REQUESTS
+    assert login["bindings"]["amqp"]["exchange"]["name"] == topology.REQUEST_EXCHANGE
     saved = document["channels"]["campaign.saved.v1"]
     assert saved["address"] == "campaign.saved.v1.{platform}"
     received = document["operations"]["receive.metrics.record"]

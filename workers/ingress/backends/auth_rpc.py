@@ -42,7 +42,7 @@ async def answer_to(
     It is waited for ``seconds`` at most, without them as long as the settings say.
     """
     event = sealed(call, kind, body, REQUEST_LIFETIME)
-    message = message_of(event, topology.REQUESTS)
+    message = message_of(event, topology.REQUEST_EXCHANGE)
     return await ask(call, message, seconds)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.amqp import topology_check
 from infra.amqp.message import Message
 from infra.errors import Outage
-from infra.messaging.outbox import Held
+from infra.messaging.outbox import BlockedPaths
 from workers.ingress.backends.database import Database
 
 INTERVAL = 2.0  # seconds
@@ -41,14 +41,14 @@ class Paths:
     async def look(self) -> None:
         """Look once; keeps what is known when Postgres does not answer."""
         try:
-            held = await self._database.read(_held)
+            blocked = await self._database.read(_find_blocked)
         except Outage:
             return
-        types = frozenset(held.types)
+        types = frozenset(blocked.types)
         if types != self._types:
             log.warning("event types go to the outbox", extra={"count": len(types)})
         self._types = types
 
 
-async def _held(tx: AsyncConnection) -> Held:
-    return topology_check.held_by(await topology_check.broken(tx))
+async def _find_blocked(tx: AsyncConnection) -> BlockedPaths:
+    return topology_check.blocked_by(await topology_check.get_broken_paths(tx))

@@ -33,7 +33,8 @@ def asyncapi() -> dict[str, Any]:
             "description": (
                 "CloudEvents 1.0 on RabbitMQ. Upstream systems may publish "
                 f"{', '.join(event.event_type() for event in UPSTREAM_EVENTS)} to "
-                f"{topology.EVENTS}, in structured mode or in binary mode (cloudEvents_ headers), "
+                f"{topology.EVENTS_EXCHANGE}, in structured mode or in binary mode "
+                "(cloudEvents_ headers), "
                 "each message with the property user_id, the publisher's user of the broker. "
                 "Systems that listen may bind queues of their own to it."
             ),
@@ -109,4 +110,4 @@ def _refs(events: Iterable[type[Event]]) -> dict[str, Any]:
 
 def _exchange_of(event: type[Event]) -> str:
     requests = {one for queue in topology.REQUEST_QUEUES for one in queue.events}
-    return topology.REQUESTS if event in requests else topology.EVENTS
+    return topology.REQUEST_EXCHANGE if event in requests else topology.EVENTS_EXCHANGE

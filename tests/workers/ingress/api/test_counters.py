@@ -132,10 +132,10 @@ async def test_what_no_broker_and_no_database_takes_is_counted_as_unavailable(
     key = await make_api_key()
     before = await counters(hasty)
     async with broker.channel() as channel:
-        work = await channel.get_exchange(topology.WORK, ensure=False)
-        history = await channel.get_queue(topology.HISTORY, ensure=False)
-        await work.unbind(topology.EVENTS, "#")
-        await history.unbind(topology.EVENTS, "#")
+        work = await channel.get_exchange(topology.WORK_EXCHANGE, ensure=False)
+        history = await channel.get_queue(topology.EVENT_LOG, ensure=False)
+        await work.unbind(topology.EVENTS_EXCHANGE, "#")
+        await history.unbind(topology.EVENTS_EXCHANGE, "#")
         try:
             headers = {"X-API-Key": key, "Content-Type": STRUCTURED}
             response = await hasty.post(PATH, data=orjson.dumps(report("a")), headers=headers)
@@ -144,7 +144,7 @@ async def test_what_no_broker_and_no_database_takes_is_counted_as_unavailable(
             headers["Content-Type"] = BATCH
             assert (await hasty.post(PATH, data=batch, headers=headers)).status == 503
         finally:
-            await work.bind(topology.EVENTS, "#")
-            await history.bind(topology.EVENTS, "#")
+            await work.bind(topology.EVENTS_EXCHANGE, "#")
+            await history.bind(topology.EVENTS_EXCHANGE, "#")
     counted = await counters(hasty) - before
     assert {key[1]: n for key, n in counted.items() if "ingested" in key[0]} == {"unavailable": 4}

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp import topology
-from infra.amqp.permissions import INGRESS
+from infra.amqp.permissions import INGRESS_USER
 from infra.messaging.dead_letter import Letter
 from infra.messaging.outbox_relay import relay_once
 from infra.resources import Resources
@@ -110,9 +110,9 @@ async def test_a_letter_is_listed_shown_mended_and_replayed_and_takes_effect(
     figures = {"date": "2026-11-22", "impressions": 10, "conversions": 0, "spend": 1}
     event["data"] |= {"campaign_id": str(campaign.id), **figures}
     async with broker.channel() as channel:
-        exchange = await channel.get_exchange(topology.EVENTS, ensure=False)
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE, ensure=False)
         message = Message(
-            orjson.dumps(event), content_type="application/cloudevents+json", user_id=INGRESS
+            orjson.dumps(event), content_type="application/cloudevents+json", user_id=INGRESS_USER
         )
         await exchange.publish(message, "campaign.metrics_reported.v1.claude")
 

@@ -17,7 +17,7 @@ import tests.events
 from events import UPSTREAM_EVENTS
 from events.envelope import Event
 from infra.amqp import topology
-from infra.amqp.permissions import UPSTREAM
+from infra.amqp.permissions import UPSTREAM_USER
 from infra.messaging.context import Context
 from infra.messaging.subscription import Subscription
 from infra.settings import Settings
@@ -104,7 +104,7 @@ class Doors:
         await self._publish(event, spell(event["data"]), "application/json", told)
 
     async def _publish(self, event: Example, body: str, kind: str, headers: dict[str, Any]) -> None:
-        message = Message(body.encode(), content_type=kind, user_id=UPSTREAM, headers=headers)
+        message = Message(body.encode(), content_type=kind, user_id=UPSTREAM_USER, headers=headers)
         await self._exchange.publish(message, event["type"], timeout=10)
 
 
@@ -131,11 +131,11 @@ async def test_an_event_by_every_door_in_every_spelling_takes_effect_once(
 
     await create(engine)
     async with engine.begin() as tx:
-        await put_publisher(tx, Publisher(UPSTREAM, frozenset({SOURCE}), manager.id))
-    connection = await aio_pika.connect(url_as(UPSTREAM, settings.rabbitmq_url), timeout=10)
+        await put_publisher(tx, Publisher(UPSTREAM_USER, frozenset({SOURCE}), manager.id))
+    connection = await aio_pika.connect(url_as(UPSTREAM_USER, settings.rabbitmq_url), timeout=10)
     async with connection:
         channel = await connection.channel()
-        exchange = await channel.get_exchange(topology.EVENTS, ensure=False)
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE, ensure=False)
         doors = Doors(client, await make_api_key(), exchange)
         ways = (
             doors.structured,

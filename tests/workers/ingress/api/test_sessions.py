@@ -221,7 +221,7 @@ async def test_passwords_are_never_on_the_bus_in_clear(
     ada: Visitor, broker: AbstractConnection
 ) -> None:
     body = {"current_password": PASSWORD, "new_password": OTHER}
-    async with spying(broker, topology.REQUESTS) as requests:
+    async with spying(broker, topology.REQUEST_EXCHANGE) as requests:
         assert (await ada.call("POST", f"{PATH}/password", **body)).status == 204
         message = await requests.message()
     assert message.routing_key == "password.change_requested.v1"

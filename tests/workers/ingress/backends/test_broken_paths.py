@@ -32,7 +32,7 @@ async def lose_the_binding(
 ) -> None:
     await look(settings, engine)
     async with broker.channel() as channel:
-        await (await channel.get_queue(QUEUE)).unbind(topology.WORK, PATTERN)
+        await (await channel.get_queue(QUEUE)).unbind(topology.WORK_EXCHANGE, PATTERN)
     await look(settings, engine)
 
 
@@ -76,7 +76,7 @@ async def test_the_worker_concerned_and_the_relay_are_not_ready(
     ):
         # The relay notices it by itself.
         async with broker.channel() as channel:
-            await (await channel.get_queue(QUEUE)).unbind(topology.WORK, PATTERN)
+            await (await channel.get_queue(QUEUE)).unbind(topology.WORK_EXCHANGE, PATTERN)
         await metrics.ready(status=503)
         await relay.ready(status=503)
         await campaigns.ready(5)
