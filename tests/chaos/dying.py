@@ -48,11 +48,13 @@ POINTS: Mapping[str, Point] = {
     "delete-commit": Point("after", "infra.messaging.outbox_relay", "outbox.delete"),
     # The ingress.
     "confirm-answer": Point(
-        "after", "workers.ingress.backends.durable_publisher", "Acceptance.one"
+        "after", "workers.ingress.backends.durable_publisher", "DurablePublisher.publish"
     ),
-    "batch-answer": Point("after", "workers.ingress.backends.durable_publisher", "Acceptance.all"),
-    "stash-commit": Point("after", "workers.ingress.backends.outbox_writer", "outbox.add"),
-    "stash-answer": Point("after", "workers.ingress.backends.outbox_writer", "Stash.keep"),
+    "batch-answer": Point(
+        "after", "workers.ingress.backends.durable_publisher", "DurablePublisher.publish_all"
+    ),
+    "outbox-commit": Point("after", "workers.ingress.backends.outbox_writer", "outbox.add"),
+    "outbox-answer": Point("after", "workers.ingress.backends.outbox_writer", "OutboxWriter.write"),
 }
 
 

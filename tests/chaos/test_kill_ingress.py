@@ -38,10 +38,10 @@ SINGLE, BATCH = "application/cloudevents+json", "application/cloudevents-batch+j
         ("confirm-answer", 7, {}),
         pytest.param("batch-answer", 1, {}, marks=pytest.mark.long),
         # Requests share the outbox's transactions.
-        pytest.param("stash-commit", 1, NO_BROKER, marks=pytest.mark.long),
-        pytest.param("stash-answer", 7, NO_BROKER, marks=pytest.mark.long),
+        pytest.param("outbox-commit", 1, NO_BROKER, marks=pytest.mark.long),
+        pytest.param("outbox-answer", 7, NO_BROKER, marks=pytest.mark.long),
     ],
-    ids=["confirm-answer", "batch-answer", "stash-commit", "stash-answer"],
+    ids=["confirm-answer", "batch-answer", "outbox-commit", "outbox-answer"],
 )
 async def test_what_a_dying_ingress_took_counts_once_when_its_sender_repeats_it(
     stage: Stage, point: str, nth: int, changes: Mapping[str, Any], number: signal.Signals

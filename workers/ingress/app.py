@@ -21,16 +21,16 @@ from infra.process import PORTS
 from infra.resources import Resources, open_resources
 from infra.security.access_tokens import Verifier
 from infra.settings import Settings
-from workers.ingress.backends.authentication import Callers
-from workers.ingress.backends.broken_paths import Paths
-from workers.ingress.backends.command_order import Order
+from workers.ingress.backends.authentication import Authenticator
+from workers.ingress.backends.broken_paths import BrokenPaths
+from workers.ingress.backends.command_order import CommandOrder
 from workers.ingress.backends.database import Database
-from workers.ingress.backends.durable_publisher import Acceptance
-from workers.ingress.backends.operation_waiter import Outcomes
-from workers.ingress.backends.outbox_writer import Stash
-from workers.ingress.backends.webhook_deliveries import Deliveries
-from workers.ingress.docs.asyncapi import asyncapi
-from workers.ingress.docs.openapi import openapi
+from workers.ingress.backends.durable_publisher import DurablePublisher
+from workers.ingress.backends.operation_waiter import OperationWaiter
+from workers.ingress.backends.outbox_writer import OutboxWriter
+from workers.ingress.backends.webhook_deliveries import WebhookDeliveries
+from workers.ingress.docs.asyncapi import build_asyncapi
+from workers.ingress.docs.openapi import build_openapi
 from workers.ingress.http.endpoint import endpoint
 from workers.ingress.http.rate_limits import Limits
 from workers.ingress.http.request import Gate
@@ -58,9 +58,11 @@ async def open_ingress(
         Requester(settings, NAME) as requester,
     ):
         gate = open_gate(resources, requester)
-        await gate.order.restore()
-        await gate.paths.look()
-        watching = resources.background.start(gate.paths.watch(), "watching the paths")
+        await gate.command_order.restore()
+        await gate.broken_paths.refresh()
+        watching = resources.background.start(
+            gate.broken_paths.refresh_forever(), "watching the paths"
+        )
         runner = web.AppRunner(make_app(gate, draining), shutdown_timeout=CLOSING)
         await runner.setup()
         server = runner.server
@@ -73,9 +75,9 @@ async def open_ingress(
             draining.set()
             listening.close()
             watching.cancel()
-            gate.outcomes.release()
+            gate.operation_waiter.release_waiters()
             await drain(server, settings.shutdown_deadline)
-            await gate.callers.uses.close()
+            await gate.authenticator.api_key_usage.close()
             await runner.cleanup()
 
 
@@ -85,26 +87,28 @@ def open_gate(resources: Resources, requester: Requester) -> Gate:
     operation_key = require_keys(settings).get_secret_value().encode()
     database = Database(resources.engine)
     background = resources.background
-    stash = Stash(database, resources.redis, background)
-    order = Order(database, resources.redis, background)
-    paths = Paths(database)
+    stash = OutboxWriter(database, resources.redis, background)
+    order = CommandOrder(database, resources.redis, background)
+    paths = BrokenPaths(database)
     verifier = Verifier(settings)
     return Gate(
         resources=resources,
         database=database,
-        acceptance=Acceptance(resources.publisher, stash, order, paths, settings.confirm_deadline),
-        order=order,
-        paths=paths,
+        durable_publisher=DurablePublisher(
+            resources.publisher, stash, order, paths, settings.confirm_deadline
+        ),
+        command_order=order,
+        broken_paths=paths,
         requester=requester,
         verifier=verifier,
-        callers=Callers(verifier, database, background),
-        outcomes=Outcomes(database, background),
+        authenticator=Authenticator(verifier, database, background),
+        operation_waiter=OperationWaiter(database, background),
         limits=Limits(settings, resources.redis, operation_key),
-        deliveries=Deliveries(),
+        webhook_deliveries=WebhookDeliveries(),
         webhook_secrets={source: settings.secrets_of(source) for source in SOURCES},
         operation_key=operation_key,
-        openapi=to_json(openapi(ROUTES, PROBES)),
-        asyncapi=to_json(asyncapi()),
+        openapi=to_json(build_openapi(ROUTES, PROBES)),
+        asyncapi=to_json(build_asyncapi()),
     )
 
 
@@ -125,7 +129,7 @@ def make_app(gate: Gate, draining: asyncio.Event) -> web.Application:
     """Put every route in its place, and the probes beside them."""
 
     async def checks() -> Mapping[str, bool]:
-        storing = gate.resources.publisher.connected or await gate.database.answers()
+        storing = gate.resources.publisher.connected or await gate.database.is_writable()
         return {"serving": not draining.is_set(), "broker or database": storing}
 
     app = web.Application(client_max_size=gate.resources.settings.max_body_bytes)

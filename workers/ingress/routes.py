@@ -26,10 +26,15 @@ from workers.ingress.api import (
     webhooks,
 )
 from workers.ingress.api.audit import AuditQuery
-from workers.ingress.api.campaign_commands import Accepted
+from workers.ingress.api.campaign_commands import OperationAccepted
 from workers.ingress.api.campaigns import CampaignQuery, MetricsQuery
-from workers.ingress.api.dead_letters import DeadQuery, DiscardQuery, HowQuery, ReplayQuery
-from workers.ingress.api.event_results import Verdict
+from workers.ingress.api.dead_letters import (
+    DeadLetterQuery,
+    DiscardQueueQuery,
+    ReplayOneQuery,
+    ReplayQueueQuery,
+)
+from workers.ingress.api.event_results import EventResult
 from workers.ingress.api.users import UserQuery
 from workers.ingress.docs import routes
 from workers.ingress.http import route_templates
@@ -68,7 +73,7 @@ PLATFORM = f"{PLATFORMS}/{{platform}}"
 OBJECT = dict[str, Any]
 REGISTERED = (Answer(201, Tokens),)
 TOKENS = (Answer(200, Tokens),)
-VERDICTS = tuple(Answer(status, list[Verdict]) for status in (202, 207))
+VERDICTS = tuple(Answer(status, list[EventResult]) for status in (202, 207))
 MEDIA = {STRUCTURED: UPSTREAM, BATCH: list[UPSTREAM], JSON: OBJECT}
 
 ROUTES: tuple[Route, ...] = (
@@ -117,7 +122,7 @@ ROUTES: tuple[Route, ...] = (
         CAMPAIGNS,
         campaign_commands.post_campaign,
         WRITE,
-        (Answer(202, Accepted), Answer(201, Campaign)),
+        (Answer(202, OperationAccepted), Answer(201, Campaign)),
         {JSON: CampaignDraft},
         headers=("Idempotency-Key", "Prefer"),
         limit=API,
@@ -174,13 +179,17 @@ ROUTES: tuple[Route, ...] = (
     route_templates.one(USER, users.get_user, "users", UserEntry),
     route_templates.edit(USER, users.patch_user, "users", RoleDraft, UserEntry),
     route_templates.page("/api/v1/audit", audit.get_audit, "audit", Act, AuditQuery),
-    route_templates.page(DEAD, dead_letters.get_dead_letters, "dead", LetterEntry, DeadQuery),
-    route_templates.page(DEAD_QUEUE, dead_letters.get_dead_queue, "dead", LetterEntry, DeadQuery),
+    route_templates.page(DEAD, dead_letters.get_dead_letters, "dead", LetterEntry, DeadLetterQuery),
+    route_templates.page(
+        DEAD_QUEUE, dead_letters.get_dead_queue, "dead", LetterEntry, DeadLetterQuery
+    ),
     route_templates.one(DEAD_LETTER, dead_letters.get_dead_letter, "dead", DeadLetter),
     route_templates.edit(DEAD_LETTER, dead_letters.patch_dead_letter, "dead", LetterPatch, Mended),
-    route_templates.deed(f"{DEAD_QUEUE}/replay", dead_letters.replay_dead_queue, ReplayQuery),
-    route_templates.deed(f"{DEAD_QUEUE}/discard", dead_letters.discard_dead_queue, DiscardQuery),
-    route_templates.deed(f"{DEAD_LETTER}/replay", dead_letters.replay_dead_letter, HowQuery),
+    route_templates.deed(f"{DEAD_QUEUE}/replay", dead_letters.replay_dead_queue, ReplayQueueQuery),
+    route_templates.deed(
+        f"{DEAD_QUEUE}/discard", dead_letters.discard_dead_queue, DiscardQueueQuery
+    ),
+    route_templates.deed(f"{DEAD_LETTER}/replay", dead_letters.replay_dead_letter, ReplayOneQuery),
     route_templates.deed(f"{DEAD_LETTER}/discard", dead_letters.discard_dead_letter),
     Route(
         "GET",
@@ -204,7 +213,7 @@ ROUTES: tuple[Route, ...] = (
         platform_accounts.finish_connecting,
         ANYONE,
         (Answer(200, Connection),),
-        query=platform_accounts.Returned,
+        query=platform_accounts.CallbackQuery,
         errors=(401, 502),
         limit=API,
     ),

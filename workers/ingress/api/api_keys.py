@@ -8,14 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events import ApiKeyCreateRequested, ApiKeyRevokeRequested
 from infra.storage.api_keys import list_api_keys, read_api_key
 from schemas.api_keys import ApiKeyDraft, ApiKeyEntry, ApiKeyRef
-from workers.ingress.backends.auth_rpc import request
+from workers.ingress.backends.auth_rpc import call_and_respond
 from workers.ingress.http.errors import not_found
 from workers.ingress.http.pagination import PageQuery, answer_page
 from workers.ingress.http.parsing import read_id, read_model, read_query
 from workers.ingress.http.request import Call
 from workers.ingress.http.responses import success
 
-WHAT = "API key"
+RESOURCE = "API key"
 
 
 async def post_api_key(call: Call) -> web.Response:
@@ -25,7 +25,7 @@ async def post_api_key(call: Call) -> web.Response:
     knows it. Revoke it and make another one.
     """
     draft = await read_model(call.request, ApiKeyDraft)
-    return await request(call, ApiKeyCreateRequested, draft)
+    return await call_and_respond(call, ApiKeyCreateRequested, draft)
 
 
 async def get_api_keys(call: Call) -> web.Response:
@@ -40,18 +40,18 @@ async def get_api_keys(call: Call) -> web.Response:
 
 async def get_api_key(call: Call) -> web.Response:
     """Answer what is known of an API key: all but the key itself."""
-    key_id = read_id(call.request, WHAT)
+    key_id = read_id(call.request, RESOURCE)
 
     async def find(tx: AsyncConnection) -> ApiKeyEntry | None:
         return await read_api_key(tx, key_id)
 
     found = await call.read(find, "API keys")
     if found is None:
-        raise not_found(WHAT)
+        raise not_found(RESOURCE)
     return success(call.request_id, found)
 
 
 async def delete_api_key(call: Call) -> web.Response:
     """Revoke an API key; within a second no process takes it any more."""
-    ref = ApiKeyRef(id=read_id(call.request, WHAT))
-    return await request(call, ApiKeyRevokeRequested, ref)
+    ref = ApiKeyRef(id=read_id(call.request, RESOURCE))
+    return await call_and_respond(call, ApiKeyRevokeRequested, ref)

@@ -16,15 +16,15 @@ from workers.ingress.http.pagination import PageQuery, answer_page
 from workers.ingress.http.parsing import read_query
 from workers.ingress.http.request import Call
 
-Word = Annotated[Text, Field(max_length=100)]
+FilterText = Annotated[Text, Field(max_length=100)]
 
 
 class AuditQuery(PageQuery):
     """Which acts to list: of an account, of a kind, from a moment on and before another."""
 
     actor: UUID | None = None
-    action: Word | None = None
-    outcome: Word | None = None
+    action: FilterText | None = None
+    outcome: FilterText | None = None
     since: Annotated[Moment | None, Field(alias="from")] = None
     until: Annotated[Moment | None, Field(alias="to")] = None
 

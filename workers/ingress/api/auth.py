@@ -13,7 +13,13 @@ from infra.amqp.message import message_of
 from infra.security.sealed_box import REGISTRATION_LIFETIME
 from infra.storage.users import find_user
 from schemas.users import KeyedRegistration, Login, Refresh, Registration, User
-from workers.ingress.backends.auth_rpc import SECRET, ask, request, respond, sealed
+from workers.ingress.backends.auth_rpc import (
+    NO_STORE,
+    call_and_respond,
+    encrypt_request,
+    send,
+    to_response,
+)
 from workers.ingress.http.errors import invalid_token
 from workers.ingress.http.idempotency import registration_id_of
 from workers.ingress.http.parsing import read_model
@@ -27,30 +33,30 @@ async def register(call: Call) -> web.Response:
     body = await read_model(call.request, Registration)
     registration_id = registration_id_of(call)
     keyed = KeyedRegistration(**dict(body), registration_id=registration_id)
-    event = sealed(call, RegistrationRequested, keyed, REGISTRATION_LIFETIME)
+    event = encrypt_request(call, RegistrationRequested, keyed, REGISTRATION_LIFETIME)
     if registration_id is None:
-        return respond(call, await ask(call, message_of(event)))
+        return to_response(call, await send(call, message_of(event)))
     async with call.visit.attempt(aim_at(body.email)):  # a wrong password here is a guess too
-        return respond(call, await ask(call, message_of(event)))
+        return to_response(call, await send(call, message_of(event)))
 
 
 async def login(call: Call) -> web.Response:
     """Begin a session."""
     body = await read_model(call.request, Login)
     async with call.visit.attempt(aim_at(body.email)):
-        return await request(call, LoginRequested, body)
+        return await call_and_respond(call, LoginRequested, body)
 
 
 async def refresh(call: Call) -> web.Response:
     """Change a refresh token for new tokens."""
     body = await read_model(call.request, Refresh)
     async with call.visit.attempt():
-        return await request(call, RefreshRequested, body)
+        return await call_and_respond(call, RefreshRequested, body)
 
 
 async def logout(call: Call) -> web.Response:
     """End the session that a refresh token belongs to."""
-    return await request(call, LogoutRequested, await read_model(call.request, Refresh))
+    return await call_and_respond(call, LogoutRequested, await read_model(call.request, Refresh))
 
 
 async def validate(call: Call) -> web.Response:
@@ -61,7 +67,7 @@ async def validate(call: Call) -> web.Response:
         "user": {"id": str(caller.account), "role": caller.role},
         "session_id": caller.session_id,
     }
-    return success(call.request_id, data, headers=SECRET)
+    return success(call.request_id, data, headers=NO_STORE)
 
 
 async def me(call: Call) -> web.Response:
@@ -73,4 +79,4 @@ async def me(call: Call) -> web.Response:
     user = await call.read(find, "Accounts")
     if user is None:
         raise invalid_token()
-    return success(call.request_id, user, headers=SECRET)
+    return success(call.request_id, user, headers=NO_STORE)

@@ -27,7 +27,7 @@ from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
 from schemas.currencies import is_payable, objection
 from schemas.operations import Operation, OperationState
 from schemas.types import Frozen
-from workers.ingress.api.visible_campaign import check_campaign
+from workers.ingress.api.visible_campaign import get_campaign_for_update
 from workers.ingress.http.errors import Detail, Refusal, invalid, unavailable
 from workers.ingress.http.etags import Expectation, etag, expectation, stale
 from workers.ingress.http.idempotency import operation_of, remember, was_accepted
@@ -37,12 +37,17 @@ from workers.ingress.http.request import Call
 from workers.ingress.http.responses import success
 
 SOURCE = "urn:adrelay:api"
-APPLIED_BY = "campaigns.apply"  # the queue whose worker accepts or rejects these commands
+COMMAND_QUEUE = "campaigns.apply"  # the queue whose worker accepts or rejects these commands
 # What the campaigns worker's refusals mean in HTTP; any other is a conflict.
-STATUS = {"VALIDATION_ERROR": 400, "FORBIDDEN": 403, "NOT_FOUND": 404, "VERSION_CONFLICT": 412}
+HTTP_STATUSES = {
+    "VALIDATION_ERROR": 400,
+    "FORBIDDEN": 403,
+    "NOT_FOUND": 404,
+    "VERSION_CONFLICT": 412,
+}
 
 
-class Accepted(Frozen):
+class OperationAccepted(Frozen):
     """The answer to a write that is on its way: 202."""
 
     id: UUID
@@ -58,13 +63,13 @@ async def post_campaign(call: Call) -> web.Response:
     # The fields have the same types in both; only the id is new.
     creation = CampaignCreation.model_construct(campaign_id=campaign_id, **dict(draft))
     event = CampaignCreateRequested(
-        **_envelope(call, operation_id, campaign_id),
+        **_event_attributes(call, operation_id, campaign_id),
         **_actor(call),
         ownerid=str(call.caller.account),
         data=creation,
     )
-    repeated = await was_accepted(call, event, APPLIED_BY)
-    return await _ask(call, event, campaign_id, done=201, repeated=repeated)
+    repeated = await was_accepted(call, event, COMMAND_QUEUE)
+    return await _publish_command(call, event, campaign_id, done=201, repeated=repeated)
 
 
 async def patch_campaign(call: Call) -> web.Response:
@@ -73,21 +78,21 @@ async def patch_campaign(call: Call) -> web.Response:
     expected = expectation(call.request, required=True)
     patch = await read_model(call.request, CampaignPatch)
     wanted = {name: value for name, value in patch if value is not None}
-    return await _change(call, campaign_id, expected, wanted)
+    return await _request_update(call, campaign_id, expected, wanted)
 
 
 async def pause_campaign(call: Call) -> web.Response:
     """Ask for a campaign to be paused."""
     campaign_id = read_id(call.request, "campaign")
     expected = expectation(call.request, required=False)
-    return await _change(call, campaign_id, expected, {"status": "paused"})
+    return await _request_update(call, campaign_id, expected, {"status": "paused"})
 
 
 async def resume_campaign(call: Call) -> web.Response:
     """Ask for a paused campaign to run again."""
     campaign_id = read_id(call.request, "campaign")
     expected = expectation(call.request, required=False)
-    return await _change(call, campaign_id, expected, {"status": "active"})
+    return await _request_update(call, campaign_id, expected, {"status": "active"})
 
 
 async def delete_campaign(call: Call) -> web.Response:
@@ -95,54 +100,54 @@ async def delete_campaign(call: Call) -> web.Response:
     campaign_id = read_id(call.request, "campaign")
     expected = expectation(call.request, required=True)
     event = CampaignDeleteRequested(
-        **_envelope(call, operation_of(call), campaign_id),
-        **_in_whose_name(call),
+        **_event_attributes(call, operation_of(call), campaign_id),
+        **_owner_and_actor(call),
         data=CampaignDeletion(campaign_id=campaign_id, **expected.versions),
     )
-    return await _ask_about(call, event, campaign_id, expected)
+    return await _check_and_publish(call, event, campaign_id, expected)
 
 
 async def sync_campaign(call: Call) -> web.Response:
     """Ask for a campaign to be pushed to its platform again."""
     campaign_id = read_id(call.request, "campaign")
     expected = expectation(call.request, required=False)
-    campaign = await check_campaign(call, campaign_id)
+    campaign = await get_campaign_for_update(call, campaign_id)
     if campaign is None:  # its platform is not known
         raise unavailable("The campaign cannot be read right now.")
     event = CampaignSyncRequested(
-        **_envelope(call, operation_of(call), campaign_id),
-        **_in_whose_name(call),
+        **_event_attributes(call, operation_of(call), campaign_id),
+        **_owner_and_actor(call),
         data=CampaignToSync(campaign_id=campaign_id, platform=campaign.platform),
     )
     repeated = await was_accepted(call, event, f"sync.{campaign.platform}")
     if not repeated and not expected.allows(campaign.version):
         raise stale()
-    return await _ask(call, event, campaign_id, repeated=repeated)
+    return await _publish_command(call, event, campaign_id, repeated=repeated)
 
 
-async def _change(
+async def _request_update(
     call: Call, campaign_id: UUID, expected: Expectation, wanted: dict[str, Any]
 ) -> web.Response:
     event = CampaignUpdateRequested(
-        **_envelope(call, operation_of(call), campaign_id),
-        **_in_whose_name(call),
+        **_event_attributes(call, operation_of(call), campaign_id),
+        **_owner_and_actor(call),
         data=CampaignChange.model_construct(campaign_id=campaign_id, **expected.versions, **wanted),
     )
-    return await _ask_about(call, event, campaign_id, expected)
+    return await _check_and_publish(call, event, campaign_id, expected)
 
 
-async def _ask_about(
+async def _check_and_publish(
     call: Call, event: Event, campaign_id: UUID, expected: Expectation
 ) -> web.Response:
     """Refuse early what is certain to be refused; a write sent again was not, and is not now."""
-    repeated = await was_accepted(call, event, APPLIED_BY)
+    repeated = await was_accepted(call, event, COMMAND_QUEUE)
     if not repeated:
-        campaign = await check_campaign(call, campaign_id)
+        campaign = await get_campaign_for_update(call, campaign_id)
         if campaign is not None and not expected.allows(campaign.version):
             raise stale()
         if campaign is not None and isinstance(event, CampaignUpdateRequested):
             _check_budget(event.data, campaign)
-    return await _ask(call, event, campaign_id, repeated=repeated)
+    return await _publish_command(call, event, campaign_id, repeated=repeated)
 
 
 def _check_budget(change: CampaignChange, campaign: Campaign) -> None:
@@ -151,29 +156,29 @@ def _check_budget(change: CampaignChange, campaign: Campaign) -> None:
         raise invalid([Detail("budget", objection(currency))])
 
 
-async def _ask(
+async def _publish_command(
     call: Call, event: Event, campaign_id: UUID, *, done: int = 200, repeated: bool
 ) -> web.Response:
     """Make a command durable; answer 202, or what became of it for a client that waits.
 
     The 202 to a repeated one tells what has become of it so far.
     """
-    await call.gate.acceptance.one(message_of(event))
+    await call.gate.durable_publisher.publish(message_of(event))
     await remember(call, event)
     seconds = wait_of(call.request)
     if repeated and not seconds:
-        operation = await _find(call, event.id)
+        operation = await _read_operation(call, event.id)
     else:
-        operation = await call.gate.outcomes.wait_for(event.id, seconds)
+        operation = await call.gate.operation_waiter.wait_for(event.id, seconds)
     headers = {"Location": f"/api/v1/campaigns/{campaign_id}", **applied(seconds)}
     if operation is None or operation.state == "dead" or not seconds:
         state: OperationState = operation.state if operation else "pending"
-        accepted = Accepted(id=campaign_id, operation_id=event.id, state=state)
+        accepted = OperationAccepted(id=campaign_id, operation_id=event.id, state=state)
         return success(call.request_id, accepted, status=202, headers=headers)
-    return await _final(call, operation, headers, done)
+    return await _final_response(call, operation, headers, done)
 
 
-async def _find(call: Call, operation_id: str) -> Operation | None:
+async def _read_operation(call: Call, operation_id: str) -> Operation | None:
     async def find(tx: AsyncConnection) -> Operation | None:
         return await find_operation(tx, operation_id)
 
@@ -183,12 +188,14 @@ async def _find(call: Call, operation_id: str) -> Operation | None:
         return None
 
 
-async def _final(
+async def _final_response(
     call: Call, operation: Operation, headers: dict[str, str], status: int
 ) -> web.Response:
     if operation.error is not None:
         error = operation.error
-        raise Refusal(STATUS.get(error.code, 409), error.code, error.message, headers=headers)
+        raise Refusal(
+            HTTP_STATUSES.get(error.code, 409), error.code, error.message, headers=headers
+        )
     result = operation.result
     if result is not None and "version" in result:
         campaign = Campaign.model_validate(result)
@@ -197,12 +204,12 @@ async def _final(
     return success(call.request_id, result, status=status, headers=headers)
 
 
-def _envelope(call: Call, operation_id: str, campaign_id: UUID) -> dict[str, str]:
+def _event_attributes(call: Call, operation_id: str, campaign_id: UUID) -> dict[str, str]:
     named = {"id": operation_id, "source": SOURCE, "subject": str(campaign_id)}
     return named | call.ids.marks
 
 
-def _in_whose_name(call: Call) -> dict[str, str]:
+def _owner_and_actor(call: Call) -> dict[str, str]:
     """Tell whose campaigns the write may change (an admin's: any), and who asks for it."""
     if call.caller.is_admin:
         return _actor(call)

@@ -13,7 +13,7 @@ from schemas.campaigns import Campaign, CampaignStatus
 from schemas.metrics import DailyMetrics
 from schemas.times import AnyDay
 from schemas.types import Frozen, Platform
-from workers.ingress.api.visible_campaign import see_campaign
+from workers.ingress.api.visible_campaign import get_visible_campaign
 from workers.ingress.http.etags import etag, expectation, is_unchanged, stale
 from workers.ingress.http.pagination import PageQuery, answer_page
 from workers.ingress.http.parsing import read_id, read_query
@@ -21,7 +21,7 @@ from workers.ingress.http.request import Call
 from workers.ingress.http.responses import success
 
 # Whoever keeps a copy has to ask whether it is still the newest.
-CACHING = "private, no-cache"
+CACHE_CONTROL = "private, no-cache"
 
 
 class CampaignQuery(PageQuery):
@@ -62,10 +62,10 @@ async def get_campaign(call: Call) -> web.Response:
     """Answer a campaign, or 304 when the client has this version."""
     campaign_id = read_id(call.request, "campaign")
     expected = expectation(call.request, required=False)
-    campaign = await see_campaign(call, campaign_id)
+    campaign = await get_visible_campaign(call, campaign_id)
     if not expected.match.allows(campaign.version):
         raise stale()
-    headers = {"ETag": etag(campaign.version), "Cache-Control": CACHING}
+    headers = {"ETag": etag(campaign.version), "Cache-Control": CACHE_CONTROL}
     if is_unchanged(call.request, campaign.version):
         return web.Response(status=304, headers=headers)
     return success(call.request_id, campaign, headers=headers)
@@ -74,7 +74,7 @@ async def get_campaign(call: Call) -> web.Response:
 async def get_metrics(call: Call) -> web.Response:
     """Answer a campaign's figures by day."""
     query = read_query(call.request, MetricsQuery)
-    campaign = await see_campaign(call, read_id(call.request, "campaign"))
+    campaign = await get_visible_campaign(call, read_id(call.request, "campaign"))
 
     async def find(tx: AsyncConnection) -> list[DailyMetrics]:
         return await daily_metrics(tx, campaign.id, query.since, query.until)

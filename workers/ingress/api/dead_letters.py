@@ -1,8 +1,9 @@
-"""Dead letters over HTTP: list, show, edit, replay, discard.
+"""Dead letters over HTTP: list, read, edit, replay, discard.
 
-What is asked of a queue concerns the oldest ``MOST`` of its open letters, or fewer large ones;
-what cannot be done is named with its reason, and the answer says whether there are more and
-where to go on. So a request needs a bounded amount of memory and time, whatever has died.
+A request about a queue handles at most ``MAX_DEAD_LETTERS`` open dead letters, the oldest first,
+and stops earlier after ``MAX_BODY_BYTES`` of bodies. The response lists those that were rejected
+with their reasons, says whether there are more and where to continue. So a request needs a
+bounded amount of memory and time, however many dead letters there are.
 """
 
 import re
@@ -38,33 +39,33 @@ from schemas.dead_letters import (
 )
 from schemas.escaping import escaped_json
 from schemas.types import Frozen, Text
-from workers.ingress.backends.audited_write import Deed, carry_out
+from workers.ingress.backends.audited_write import AdminAction, run_audited
 from workers.ingress.http.errors import Detail, Refusal, invalid, not_found, unavailable
 from workers.ingress.http.pagination import PageQuery, answer_page
 from workers.ingress.http.parsing import read_id, read_model, read_query
 from workers.ingress.http.request import Call
 from workers.ingress.http.responses import success
 
-MOST = 200  # letters in one request
-PAGE = 50  # letters that are read at a time
-MOST_BYTES = 16 * 1024 * 1024  # of the bodies that one request sends
-QUEUE = re.compile(r"[a-z0-9_.-]{1,100}", re.ASCII)
-WHAT = "dead letter"
+MAX_DEAD_LETTERS = 200  # letters in one request
+BATCH_SIZE = 50  # letters that are read at a time
+MAX_BODY_BYTES = 16 * 1024 * 1024  # of the bodies that one request sends
+QUEUE_NAME = re.compile(r"[a-z0-9_.-]{1,100}", re.ASCII)
+RESOURCE = "dead letter"
 
-Act = Callable[[AsyncConnection, Sequence[RowMapping]], Awaitable[list[Objection]]]
-Place = tuple[datetime, UUID]  # a letter's place in the order of listing
+BulkAction = Callable[[AsyncConnection, Sequence[RowMapping]], Awaitable[list[Objection]]]
+Cursor = tuple[datetime, UUID]  # a letter's place in the order of listing
 
 Fingerprint = Annotated[Text, Field(max_length=100)]
 
 
-class DeadQuery(PageQuery):
+class DeadLetterQuery(PageQuery):
     """Which letters to list."""
 
     state: LetterState | Literal["all"] = "open"
     fingerprint: Fingerprint | None = None
 
 
-class DiscardQuery(Frozen):
+class DiscardQueueQuery(Frozen):
     """Which letters of a queue are meant: all open ones, or those of one fingerprint.
 
     ``after`` goes on where an earlier answer (``next``) has ended.
@@ -74,7 +75,7 @@ class DiscardQuery(Frozen):
     after: Annotated[Text, Field(max_length=100)] | None = None
 
 
-class HowQuery(Frozen):
+class ReplayOneQuery(Frozen):
     """How to replay: under a fresh id.
 
     ``force``: even what the inbox may have forgotten, and over a newer change of the campaign.
@@ -84,7 +85,7 @@ class HowQuery(Frozen):
     force: bool = False
 
 
-class ReplayQuery(HowQuery, DiscardQuery):
+class ReplayQueueQuery(ReplayOneQuery, DiscardQueueQuery):
     """Which letters of a queue to replay, and how."""
 
 
@@ -95,27 +96,27 @@ async def get_dead_letters(call: Call) -> web.Response:
 
 async def get_dead_queue(call: Call) -> web.Response:
     """Answer a page of the dead letters of a queue, the oldest first."""
-    return await _list(call, _queue(call))
+    return await _list(call, _read_queue(call))
 
 
 async def get_dead_letter(call: Call) -> web.Response:
     """Answer all that is known of a dead letter."""
-    queue, letter_id = _queue(call), read_id(call.request, WHAT)
+    queue, letter_id = _read_queue(call), read_id(call.request, RESOURCE)
     most = call.gate.resources.settings.max_body_bytes
 
     async def find(tx: AsyncConnection) -> DeadLetter:
-        head = await _find(tx, queue, letter_id)
+        head = await _lock_dead_letter(tx, queue, letter_id)
         body = await read_body(tx, letter_id) if head["body_bytes"] <= most else None
         text = None if body is None else body.decode(errors="backslashreplace")
         values = {name: head[name] for name in DeadLetter.model_fields if name != "body"}
         return DeadLetter.model_validate({**values, "body": text})
 
-    return _readable(success(call.request_id, await call.read(find, "Dead letters")))
+    return _escape(success(call.request_id, await call.read(find, "Dead letters")))
 
 
 async def patch_dead_letter(call: Call) -> web.Response:
     """Edit a dead letter; the answer says what is still wrong with it."""
-    queue, letter_id = _queue(call), read_id(call.request, WHAT)
+    queue, letter_id = _read_queue(call), read_id(call.request, RESOURCE)
     patch = await read_model(call.request, LetterPatch)
     settings = call.gate.resources.settings
     changes = Changes(
@@ -126,19 +127,19 @@ async def patch_dead_letter(call: Call) -> web.Response:
     )
 
     async def edit(tx: AsyncConnection) -> Mended:
-        head = await _find(tx, queue, letter_id, lock=True)
+        head = await _lock_dead_letter(tx, queue, letter_id, lock=True)
         try:
             wrong = await replay.edit(tx, head, changes, call.caller.name, settings)
         except CannotChange as error:
             raise invalid([Detail(error.field, error.rule)]) from None
         return Mended(id=letter_id, wrong=wrong)
 
-    return await _carry_out(call, "edit", str(letter_id), edit)
+    return await _run_and_respond(call, "edit", str(letter_id), edit)
 
 
 async def replay_dead_letter(call: Call) -> web.Response:
     """Send a dead letter to its own queue again."""
-    return await _replay(call, read_id(call.request, WHAT))
+    return await _replay(call, read_id(call.request, RESOURCE))
 
 
 async def replay_dead_queue(call: Call) -> web.Response:
@@ -148,7 +149,7 @@ async def replay_dead_queue(call: Call) -> web.Response:
 
 async def discard_dead_letter(call: Call) -> web.Response:
     """Give a dead letter up for good; it stays on file."""
-    return await _discard(call, read_id(call.request, WHAT))
+    return await _discard(call, read_id(call.request, RESOURCE))
 
 
 async def discard_dead_queue(call: Call) -> web.Response:
@@ -157,64 +158,64 @@ async def discard_dead_queue(call: Call) -> web.Response:
 
 
 async def _list(call: Call, queue: str | None) -> web.Response:
-    query = read_query(call.request, DeadQuery)
+    query = read_query(call.request, DeadLetterQuery)
     state = None if query.state == "all" else query.state
     wanted = Wanted(state, queue, query.fingerprint)
 
     async def find(tx: AsyncConnection) -> tuple[Sequence[LetterEntry], int]:
         return await list_letters(tx, wanted, page=query.page, per_page=query.per_page)
 
-    return _readable(await answer_page(call, query, find, "Dead letters"))
+    return _escape(await answer_page(call, query, find, "Dead letters"))
 
 
 async def _replay(call: Call, letter_id: UUID | None) -> web.Response:
-    asked = read_query(call.request, ReplayQuery)
+    asked = read_query(call.request, ReplayQueueQuery)
     how = How(new_id=asked.new_id, force=asked.force)
     settings, by = call.gate.resources.settings, call.caller.name
 
     async def send(tx: AsyncConnection, heads: Sequence[RowMapping]) -> list[Objection]:
         return await replay.send_again(tx, heads, by, settings, how)
 
-    return await _act(call, "replay", letter_id, asked, send)
+    return await _apply(call, "replay", letter_id, asked, send)
 
 
 async def _discard(call: Call, letter_id: UUID | None) -> web.Response:
-    asked = read_query(call.request, DiscardQuery)
+    asked = read_query(call.request, DiscardQueueQuery)
 
     async def discard(tx: AsyncConnection, heads: Sequence[RowMapping]) -> list[Objection]:
         return await replay.give_up(tx, heads, call.caller.name)
 
-    return await _act(call, "discard", letter_id, asked, discard)
+    return await _apply(call, "discard", letter_id, asked, discard)
 
 
-async def _act(
-    call: Call, verb: str, letter_id: UUID | None, asked: DiscardQuery, act: Act
+async def _apply(
+    call: Call, verb: str, letter_id: UUID | None, asked: DiscardQueueQuery, act: BulkAction
 ) -> web.Response:
     """Act on a letter, or on the next open ones of a queue."""
-    queue = _queue(call)
-    wanted, after = Wanted("open", queue, asked.fingerprint), _place(asked.after)
+    queue = _read_queue(call)
+    wanted, after = Wanted("open", queue, asked.fingerprint), _parse_cursor(asked.after)
 
     async def run(tx: AsyncConnection) -> Handled:
         if letter_id is None:
-            return await _act_on_next(tx, wanted, after, act)
-        objections = await act(tx, [await _find(tx, queue, letter_id, lock=True)])
+            return await _apply_in_batches(tx, wanted, after, act)
+        objections = await act(tx, [await _lock_dead_letter(tx, queue, letter_id, lock=True)])
         if objections:
             raise Refused(objections[0].reason)
         return Handled(count=1, more=False)
 
-    return await _carry_out(call, verb, str(letter_id or queue), run)
+    return await _run_and_respond(call, verb, str(letter_id or queue), run)
 
 
-async def _act_on_next(
-    tx: AsyncConnection, wanted: Wanted, after: Place | None, act: Act
+async def _apply_in_batches(
+    tx: AsyncConnection, wanted: Wanted, after: Cursor | None, act: BulkAction
 ) -> Handled:
     """Act on letters page by page, until enough were looked at; names what is not done."""
     first, looked_at, size = after, 0, 0
     refused: list[LeftOut] = []
     more = True
-    while more and looked_at < MOST and size < MOST_BYTES:
-        heads = await next_letters(tx, wanted, after=after, most=PAGE, lock=True)
-        more = len(heads) == PAGE
+    while more and looked_at < MAX_DEAD_LETTERS and size < MAX_BODY_BYTES:
+        heads = await next_letters(tx, wanted, after=after, most=BATCH_SIZE, lock=True)
+        more = len(heads) == BATCH_SIZE
         if not heads:
             break
         refused += [LeftOut(id=o.letter, reason=o.reason) for o in await act(tx, heads)]
@@ -222,12 +223,14 @@ async def _act_on_next(
         looked_at += len(heads)
         size += sum(head["body_bytes"] for head in heads)
     if not looked_at and first is None:
-        raise not_found(WHAT)
+        raise not_found(RESOURCE)
     end = f"{after[0].isoformat()}_{after[1]}".replace("+00:00", "Z") if more and after else None
     return Handled(count=looked_at - len(refused), more=more, refused=tuple(refused), next=end)
 
 
-async def _carry_out(call: Call, verb: str, subject: str, deed: Deed[Frozen]) -> web.Response:
+async def _run_and_respond(
+    call: Call, verb: str, subject: str, deed: AdminAction[Frozen]
+) -> web.Response:
     async def run(tx: AsyncConnection) -> Frozen:
         try:
             return await deed(tx)
@@ -235,23 +238,23 @@ async def _carry_out(call: Call, verb: str, subject: str, deed: Deed[Frozen]) ->
             raise Refusal(409, "CONFLICT", f"It was not done: {refused}.") from None
 
     try:
-        done = await carry_out(call, f"dead_letter.{verb}", subject, run)
+        done = await run_audited(call, f"dead_letter.{verb}", subject, run)
     except Outage:
         raise unavailable("Dead letters cannot be changed right now.") from None
-    return _readable(success(call.request_id, done))
+    return _escape(success(call.request_id, done))
 
 
-async def _find(
+async def _lock_dead_letter(
     tx: AsyncConnection, queue: str, letter_id: UUID, *, lock: bool = False
 ) -> RowMapping:
     """Find a letter of a queue, whatever its state; raises a ``Refusal`` (404)."""
     found = await find_letters(tx, letter_id, letter_id, lock=lock)
     if not found or found[0]["queue"] != queue:
-        raise not_found(WHAT)
+        raise not_found(RESOURCE)
     return found[0]
 
 
-def _place(after: str | None) -> Place | None:
+def _parse_cursor(after: str | None) -> Cursor | None:
     """Read where to go on; raises a ``Refusal`` (400)."""
     if after is None:
         return None
@@ -265,15 +268,15 @@ def _place(after: str | None) -> Place | None:
     raise invalid([Detail("after", "must be next of an earlier answer")])
 
 
-def _readable(response: web.Response) -> web.Response:
+def _escape(response: web.Response) -> web.Response:
     """Escape in an answer what has no place on a terminal; publishers have written some of it."""
     if isinstance(response.body, bytes):
         response.body = escaped_json(response.body)
     return response
 
 
-def _queue(call: Call) -> str:
+def _read_queue(call: Call) -> str:
     name = call.request.match_info["queue"]
-    if not QUEUE.fullmatch(name):
+    if not QUEUE_NAME.fullmatch(name):
         raise not_found("queue")
     return name

@@ -17,12 +17,12 @@ from schemas.types import Frozen
 from workers.ingress.http.errors import Detail, Refusal
 from workers.ingress.http.parsing import details_of
 
-CLOCK_SKEW = timedelta(minutes=5)
+MAX_CLOCK_SKEW = timedelta(minutes=5)
 TYPES = ", ".join(event.event_type() for event in UPSTREAM_EVENTS)
 STATUS = {"FORBIDDEN": 403, "CONTENT_TOO_LARGE": 413}
 
 
-class FieldError(Frozen):
+class EventFieldError(Frozen):
     """What is wrong with one field of an event."""
 
     field: str
@@ -34,10 +34,10 @@ class EventError(Frozen):
 
     code: str
     message: str
-    details: tuple[FieldError, ...] | None = None
+    details: tuple[EventFieldError, ...] | None = None
 
 
-class Verdict(Frozen):
+class EventResult(Frozen):
     """What became of one event of a request, in the order of the events."""
 
     id: str | None
@@ -46,79 +46,79 @@ class Verdict(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class Rejection:
     """Why an event is refused."""
 
     code: str
     message: str
     details: tuple[Detail, ...] = ()
 
-    def verdict(self, event_id: str | None) -> Verdict:
+    def to_result(self, event_id: str | None) -> EventResult:
         """Say it of one event among others."""
-        details = tuple(FieldError(field=d.field, message=d.message) for d in self.details)
+        details = tuple(EventFieldError(field=d.field, message=d.message) for d in self.details)
         error = EventError(code=self.code, message=self.message, details=details or None)
-        return Verdict(id=event_id, status="refused", error=error)
+        return EventResult(id=event_id, status="refused", error=error)
 
-    def refusal(self) -> Refusal:
+    def to_error(self) -> Refusal:
         """Say it of a request that is this one event."""
         return Refusal(STATUS.get(self.code, 400), self.code, self.message, details=self.details)
 
 
-UNKNOWN_TYPE = Reason(
+UNKNOWN_TYPE = Rejection(
     "VALIDATION_ERROR",
     "The event has no type that may be published here.",
     (Detail("type", f"must be one of {TYPES}"),),
 )
-UNAVAILABLE = Reason("SERVICE_UNAVAILABLE", "The event could not be stored; send it again.")
-REUSED = Reason("ID_REUSED", "Another event of this request has the same source and id.")
+NOT_STORED = Rejection("SERVICE_UNAVAILABLE", "The event could not be stored; send it again.")
+ID_REUSED = Rejection("ID_REUSED", "Another event of this request has the same source and id.")
 
 
-def oversized(limit: int) -> Reason:
+def event_too_large(limit: int) -> Rejection:
     """Say that an event is larger than any worker would take."""
-    return Reason("CONTENT_TOO_LARGE", f"An event may have at most {limit} bytes.")
+    return Rejection("CONTENT_TOO_LARGE", f"An event may have at most {limit} bytes.")
 
 
-def invalid_event(details: Sequence[Detail]) -> Reason:
+def invalid_event(details: Sequence[Detail]) -> Rejection:
     """Say which fields of an event are wrong."""
-    return Reason("VALIDATION_ERROR", "The event is not valid.", tuple(details))
+    return Rejection("VALIDATION_ERROR", "The event is not valid.", tuple(details))
 
 
-def reason_of(error: ValidationError, *, skip: int) -> Reason:
+def parse_rejection(error: ValidationError, *, skip: int) -> Rejection:
     """Say why something is no event that may be published here."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     if first["type"].startswith("union_tag"):  # its message quotes the type that was sent
         return UNKNOWN_TYPE
     details = tuple(details_of(error, skip=skip))
-    return Reason("VALIDATION_ERROR", "The event is not valid.", details)
+    return Rejection("VALIDATION_ERROR", "The event is not valid.", details)
 
 
-def objection(event: Event, key: ApiKey) -> Reason | None:
+def check_permission(event: Event, key: ApiKey) -> Rejection | None:
     """Say why this key may not publish this valid event; None when it may."""
     # A fresh id would make a repeated event another event.
     missing = sorted(REQUIRED - event.model_fields_set)
     if missing:
         details = tuple(Detail(name, "Field required") for name in missing)
-        return Reason("VALIDATION_ERROR", "The event is not valid.", details)
+        return Rejection("VALIDATION_ERROR", "The event is not valid.", details)
     if event.source not in key.sources or is_ours(event.source):
-        return _foreign(event, key)
-    if not _in_scope(event.type, key.scopes):
+        return _foreign_source(event, key)
+    if not _is_in_scope(event.type, key.scopes):
         held = ", ".join(scope for scope in key.scopes if scope.startswith(PUBLISH))
         wrong = Detail("type", f"is not covered by the key's scopes: {held}")
-        return Reason("FORBIDDEN", f"This API key may not publish {event.type}.", (wrong,))
-    if event.time - now() > CLOCK_SKEW:
+        return Rejection("FORBIDDEN", f"This API key may not publish {event.type}.", (wrong,))
+    if event.time - now() > MAX_CLOCK_SKEW:
         late = Detail("time", "is more than 5 minutes ahead")
-        return Reason("VALIDATION_ERROR", "The event is not valid.", (late,))
+        return Rejection("VALIDATION_ERROR", "The event is not valid.", (late,))
     return None
 
 
-def _foreign(event: Event, key: ApiKey) -> Reason:
+def _foreign_source(event: Event, key: ApiKey) -> Rejection:
     """Name the source that is not the key's; it is the sender's own word, of checked form."""
     own = ", ".join(source for source in key.sources if not is_ours(source))
     wrong = Detail("source", f"must be one of the key's sources: {own or 'it has none'}")
-    return Reason("FORBIDDEN", f"This API key may not speak for {event.source}.", (wrong,))
+    return Rejection("FORBIDDEN", f"This API key may not speak for {event.source}.", (wrong,))
 
 
-def _in_scope(kind: str, scopes: Sequence[str]) -> bool:
+def _is_in_scope(kind: str, scopes: Sequence[str]) -> bool:
     for scope in scopes:
         if scope == PUBLISH:
             return True

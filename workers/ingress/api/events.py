@@ -8,7 +8,13 @@ from infra import metrics
 from infra.amqp.message import Message, message_of
 from infra.messaging.digest import digest
 from infra.storage.api_keys import ApiKey
-from workers.ingress.api.event_results import REUSED, UNAVAILABLE, Verdict, objection, oversized
+from workers.ingress.api.event_results import (
+    ID_REUSED,
+    NOT_STORED,
+    EventResult,
+    check_permission,
+    event_too_large,
+)
 from workers.ingress.http.cloudevents import (
     Item,
     Mode,
@@ -23,7 +29,7 @@ from workers.ingress.http.quotas import check_budget
 from workers.ingress.http.request import Call
 from workers.ingress.http.responses import success
 
-LIMITED = 429
+TOO_MANY_REQUESTS = 429
 
 
 async def post_events(call: Call) -> web.Response:
@@ -34,11 +40,11 @@ async def post_events(call: Call) -> web.Response:
     try:
         found = await _read(call)
     except Refusal as refusal:
-        metrics.INGESTED["limited" if refusal.status == LIMITED else "refused"].inc()
+        metrics.INGESTED["limited" if refusal.status == TOO_MANY_REQUESTS else "refused"].inc()
         raise
     if isinstance(found, _Batch):
-        return await _answer_batch(call, found)
-    return await _answer_one(call, *found)
+        return await _publish_batch(call, found)
+    return await _publish_one(call, *found)
 
 
 async def _read(call: Call) -> "_Batch | tuple[Event, Message]":
@@ -59,34 +65,34 @@ async def _read(call: Call) -> "_Batch | tuple[Event, Message]":
         event = read_structured(body)
     else:
         event = read_binary(call.request.headers, body)
-    message = _message(call, key, event)
-    reason = objection(event, key)
+    message = _build_message(call, key, event)
+    reason = check_permission(event, key)
     if reason is None and len(message.body) > settings.max_event_bytes:
-        reason = oversized(settings.max_event_bytes)
+        reason = event_too_large(settings.max_event_bytes)
     if reason is not None:
-        raise reason.refusal()
+        raise reason.to_error()
     return event, message
 
 
-async def _answer_one(call: Call, event: Event, message: Message) -> web.Response:
+async def _publish_one(call: Call, event: Event, message: Message) -> web.Response:
     try:
-        await call.gate.acceptance.one(message)
+        await call.gate.durable_publisher.publish(message)
     except Refusal:
         metrics.INGESTED["unavailable"].inc()
         raise
     metrics.INGESTED["accepted"].inc()
-    return success(call.request_id, [Verdict(id=event.id, status="accepted")], status=202)
+    return success(call.request_id, [EventResult(id=event.id, status="accepted")], status=202)
 
 
-async def _answer_batch(call: Call, batch: "_Batch") -> web.Response:
-    stored = await call.gate.acceptance.all(batch.messages)
+async def _publish_batch(call: Call, batch: "_Batch") -> web.Response:
+    stored = await call.gate.durable_publisher.publish_all(batch.messages)
     if batch.messages and not any(stored):
         metrics.INGESTED["unavailable"].inc(len(batch.entries))
         raise unavailable("The events could not be stored.")
     verdicts = []
     for verdict, place in batch.entries:
         kept = place is None or stored[place]
-        verdicts.append(verdict if kept else UNAVAILABLE.verdict(verdict.id))
+        verdicts.append(verdict if kept else NOT_STORED.to_result(verdict.id))
         metrics.INGESTED[verdict.status if kept else "unavailable"].inc()
     fine = all(verdict.status != "refused" for verdict in verdicts)
     return success(call.request_id, verdicts, status=202 if fine else 207)
@@ -103,36 +109,38 @@ class _Batch:
         self._call = call
         self._key = key
         self._seen: dict[tuple[str, str], tuple[Event, int]] = {}
-        self.entries: list[tuple[Verdict, int | None]] = []
+        self.entries: list[tuple[EventResult, int | None]] = []
         self.messages: list[Message] = []
 
     def add(self, item: Item) -> None:
         if isinstance(item, tuple):
             event_id, reason = item
-            self.entries.append((reason.verdict(event_id), None))
-        elif (found := objection(item, self._key)) is not None:
-            self.entries.append((found.verdict(item.id), None))
+            self.entries.append((reason.to_result(event_id), None))
+        elif (found := check_permission(item, self._key)) is not None:
+            self.entries.append((found.to_result(item.id), None))
         elif (twin := self._seen.get((item.source, item.id))) is not None:
-            self.entries.append(self._again(item, *twin))
+            self.entries.append(self._add_repeated(item, *twin))
         else:
-            self.entries.append(self._take(item))
+            self.entries.append(self._add_message(item))
 
-    def _again(self, item: Event, first: Event, place: int) -> tuple[Verdict, int | None]:
+    def _add_repeated(
+        self, item: Event, first: Event, place: int
+    ) -> tuple[EventResult, int | None]:
         if digest(first) != digest(item):
-            return REUSED.verdict(item.id), None
-        return Verdict(id=item.id, status="duplicate"), place
+            return ID_REUSED.to_result(item.id), None
+        return EventResult(id=item.id, status="duplicate"), place
 
-    def _take(self, item: Event) -> tuple[Verdict, int | None]:
-        message = _message(self._call, self._key, item)
+    def _add_message(self, item: Event) -> tuple[EventResult, int | None]:
+        message = _build_message(self._call, self._key, item)
         limit = self._call.gate.resources.settings.max_event_bytes
         if len(message.body) > limit:
-            return oversized(limit).verdict(item.id), None
+            return event_too_large(limit).to_result(item.id), None
         self._seen[item.source, item.id] = item, len(self.messages)
         self.messages.append(message)
-        return Verdict(id=item.id, status="accepted"), len(self.messages) - 1
+        return EventResult(id=item.id, status="accepted"), len(self.messages) - 1
 
 
-def _message(call: Call, key: ApiKey, event: Event) -> Message:
+def _build_message(call: Call, key: ApiKey, event: Event) -> Message:
     """Write an event as its sender meant it, in the name of the key's owner."""
     marks = call.ids.marks
     update = {name: mark for name, mark in marks.items() if getattr(event, name) is None}

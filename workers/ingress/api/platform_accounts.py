@@ -34,23 +34,23 @@ from schemas.platform_accounts import (
     PlatformAccount,
 )
 from schemas.types import Tolerant
-from workers.ingress.backends.auth_rpc import SECRET, answer_to, request
+from workers.ingress.backends.auth_rpc import NO_STORE, call_and_respond, call_auth_worker
 from workers.ingress.http.errors import Refusal, not_found, unavailable
 from workers.ingress.http.html import page, wants_page
 from workers.ingress.http.parsing import read_query
 from workers.ingress.http.request import Call
 from workers.ingress.http.responses import JSON, success
 
-COOKIE = "adrelay_consent"
-DENIED = "access_denied"
-PASSING = ("temporarily_unavailable", "server_error")
-SAID_LENGTH = 1000  # characters of what a platform says that are shown
-CLOSE = "You may close this page."
+COOKIE_NAME = "adrelay_consent"
+ACCESS_DENIED = "access_denied"
+TRANSIENT_ERRORS = ("temporarily_unavailable", "server_error")
+MAX_DESCRIPTION_LENGTH = 1000  # characters of what a platform says that are shown
+CLOSE_PAGE = "You may close this page."
 
 log = logging.getLogger(__name__)
 
 
-class Returned(Tolerant):
+class CallbackQuery(Tolerant):
     """What a platform sends a browser back with (RFC 6749, section 4.1.2; RFC 9207)."""
 
     state: Annotated[str, Field(max_length=200, repr=False)] = ""
@@ -67,7 +67,7 @@ async def get_platforms(call: Call) -> web.Response:
         return await list_accounts(tx, call.caller.account)
 
     found = await call.read(find, "Accounts")
-    return success(call.request_id, found, headers=SECRET)
+    return success(call.request_id, found, headers=NO_STORE)
 
 
 async def connect_platform(call: Call) -> web.Response:
@@ -76,7 +76,7 @@ async def connect_platform(call: Call) -> web.Response:
     A client that asks for JSON is told the address, for it may have to send its access
     token by itself; the browser has to be led there.
     """
-    platform = _platform(call)
+    platform = _read_platform(call)
     settings, redis = call.gate.resources.settings, call.gate.resources.redis
     caller = call.caller
     try:
@@ -86,7 +86,7 @@ async def connect_platform(call: Call) -> web.Response:
     url = authorize_url(
         settings, platform, PLATFORMS[platform], state=begun.state, verifier=begun.verifier
     )
-    headers = {**SECRET, "Vary": "Accept"}
+    headers = {**NO_STORE, "Vary": "Accept"}
     if JSON in call.request.headers.get("Accept", ""):
         response = success(call.request_id, AuthorizeUrl(authorize_url=url), headers=headers)
     else:
@@ -97,9 +97,9 @@ async def connect_platform(call: Call) -> web.Response:
 
 async def finish_connecting(call: Call) -> web.Response:
     """Connect the account whose owner the platform has sent back; a page for a browser."""
-    platform = _platform(call)
+    platform = _read_platform(call)
     try:
-        connection = await _finish(call, platform)
+        connection = await _connect(call, platform)
     except Refusal as refusal:
         if not wants_page(call.request):
             raise
@@ -110,9 +110,9 @@ async def finish_connecting(call: Call) -> web.Response:
     else:
         title = PLATFORMS[platform].TITLE
         text = f"Adrelay now acts for you there: {', '.join(connection.scopes)}."
-        shown = success(call.request_id, connection, headers=SECRET)
+        shown = success(call.request_id, connection, headers=NO_STORE)
         wanted = wants_page(call.request)
-        response = page(f"{title} is connected", text, CLOSE) if wanted else shown
+        response = page(f"{title} is connected", text, CLOSE_PAGE) if wanted else shown
     _set_cookie(response, call.gate.resources.settings, platform, "", 0)
     return response
 
@@ -122,13 +122,13 @@ async def disconnect_platform(call: Call) -> web.Response:
 
     The tokens are revoked at the platform as soon as it answers, and deleted here.
     """
-    wish = Disconnection(platform=_platform(call), user_id=call.caller.account)
-    return await request(call, PlatformDisconnectRequested, wish)
+    wish = Disconnection(platform=_read_platform(call), user_id=call.caller.account)
+    return await call_and_respond(call, PlatformDisconnectRequested, wish)
 
 
-async def _finish(call: Call, platform: types.Platform) -> Connection:
-    returned = read_query(call.request, Returned)
-    cookie = call.request.cookies.get(COOKIE, "")
+async def _connect(call: Call, platform: types.Platform) -> Connection:
+    returned = read_query(call.request, CallbackQuery)
+    cookie = call.request.cookies.get(COOKIE_NAME, "")
     try:
         pending = await take(call.gate.resources.redis, platform, returned.state, cookie)
     except NotPending:
@@ -142,11 +142,11 @@ async def _finish(call: Call, platform: types.Platform) -> Connection:
         raise unavailable("Nothing can be connected right now. Try again in a moment.") from None
     _check_issuer(call.gate.resources.settings, platform, returned.iss)
     if returned.error is not None or not returned.code:
-        raise _refusal(platform, returned)
-    return await _exchange(call, pending, returned.code)
+        raise _to_error(platform, returned)
+    return await _exchange_code(call, pending, returned.code)
 
 
-async def _exchange(call: Call, pending: Pending, code: str) -> Connection:
+async def _exchange_code(call: Call, pending: Pending, code: str) -> Connection:
     settings = call.gate.resources.settings
     consent = Consent(
         platform=pending.platform,
@@ -157,7 +157,7 @@ async def _exchange(call: Call, pending: Pending, code: str) -> Connection:
     )
     # The auth worker waits for the platform in its turn.
     seconds = settings.platform_timeout + settings.reply_deadline
-    answer = await answer_to(call, PlatformConnectRequested, consent, seconds)
+    answer = await call_auth_worker(call, PlatformConnectRequested, consent, seconds)
     return Connection.model_validate(answer["data"])
 
 
@@ -172,19 +172,21 @@ def _check_issuer(settings: Settings, platform: types.Platform, issuer: str | No
         raise Refusal(400, "WRONG_ISSUER", f"This answer does not come from {title}.")
 
 
-def _refusal(platform: types.Platform, returned: Returned) -> Refusal:
+def _to_error(platform: types.Platform, returned: CallbackQuery) -> Refusal:
     """Say in words what the platform says: no, not now, or that it does not know us."""
     title, error = PLATFORMS[platform].TITLE, printable(returned.error or "no code")
-    said = printable(returned.error_description or error)[:SAID_LENGTH].strip().rstrip(".")
-    if error == DENIED:
+    said = (
+        printable(returned.error_description or error)[:MAX_DESCRIPTION_LENGTH].strip().rstrip(".")
+    )
+    if error == ACCESS_DENIED:
         return Refusal(400, "CONSENT_DENIED", f"You have not given your consent at {title}.")
-    if error in PASSING:
+    if error in TRANSIENT_ERRORS:
         message = f"{title} says: {said}. Connect the account once more in a moment."
         return Refusal(503, "PLATFORM_UNAVAILABLE", message, headers={"Retry-After": "5"})
     return Refusal(502, "PLATFORM_REFUSED", f"{title} does not accept us. It says: {said}.")
 
 
-def _platform(call: Call) -> types.Platform:
+def _read_platform(call: Call) -> types.Platform:
     name = call.request.match_info["platform"]
     if name not in PLATFORMS:
         raise not_found("platform")
@@ -196,7 +198,7 @@ def _set_cookie(
 ) -> None:
     place = URL(redirect_uri(settings, platform))
     response.set_cookie(
-        COOKIE,
+        COOKIE_NAME,
         value,
         path=place.path,
         max_age=life,

@@ -12,7 +12,7 @@ from infra.security.refresh_tokens import turns_of
 from infra.storage.redis_errors import GONE
 from infra.storage.sessions import SessionRow, list_sessions, live_since
 from schemas.sessions import AccountPasswordChange, LiveSession, PasswordChange, SessionEnd
-from workers.ingress.backends.auth_rpc import SECRET, request
+from workers.ingress.backends.auth_rpc import NO_STORE, call_and_respond
 from workers.ingress.http.errors import not_found, unavailable
 from workers.ingress.http.parsing import read_model
 from workers.ingress.http.request import Call
@@ -50,7 +50,7 @@ async def get_sessions(call: Call) -> web.Response:
         for row in rows
         if turns.get(row.id, -1) >= row.turns
     ]
-    return success(call.request_id, live, headers=SECRET)
+    return success(call.request_id, live, headers=NO_STORE)
 
 
 async def delete_session(call: Call) -> web.Response:
@@ -58,12 +58,12 @@ async def delete_session(call: Call) -> web.Response:
     session_id = call.request.match_info["id"]
     if not SESSION_ID.fullmatch(session_id):
         raise not_found("session")
-    return await request(call, SessionEndRequested, SessionEnd(session_id=session_id))
+    return await call_and_respond(call, SessionEndRequested, SessionEnd(session_id=session_id))
 
 
 async def delete_sessions(call: Call) -> web.Response:
     """End all of the caller's sessions but the one that the request is made in."""
-    return await request(call, SessionEndRequested, SessionEnd())
+    return await call_and_respond(call, SessionEndRequested, SessionEnd())
 
 
 async def post_password(call: Call) -> web.Response:
@@ -71,4 +71,4 @@ async def post_password(call: Call) -> web.Response:
     body = await read_model(call.request, PasswordChange)
     wish = AccountPasswordChange(account=call.caller.account, **body.model_dump())
     async with call.visit.attempt():
-        return await request(call, PasswordChangeRequested, wish)
+        return await call_and_respond(call, PasswordChangeRequested, wish)

@@ -8,14 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events import UserRoleChangeRequested
 from infra.storage.users import list_users, read_user
 from schemas.users import Role, RoleDraft, UserEntry, UserRole
-from workers.ingress.backends.auth_rpc import request
+from workers.ingress.backends.auth_rpc import call_and_respond
 from workers.ingress.http.errors import not_found
 from workers.ingress.http.pagination import PageQuery, answer_page
 from workers.ingress.http.parsing import read_id, read_model, read_query
 from workers.ingress.http.request import Call
 from workers.ingress.http.responses import success
 
-WHAT = "user"
+RESOURCE = "user"
 
 
 class UserQuery(PageQuery):
@@ -36,19 +36,21 @@ async def get_users(call: Call) -> web.Response:
 
 async def get_user(call: Call) -> web.Response:
     """Answer an account."""
-    user_id = read_id(call.request, WHAT)
+    user_id = read_id(call.request, RESOURCE)
 
     async def find(tx: AsyncConnection) -> UserEntry | None:
         return await read_user(tx, user_id)
 
     found = await call.read(find, "Users")
     if found is None:
-        raise not_found(WHAT)
+        raise not_found(RESOURCE)
     return success(call.request_id, found)
 
 
 async def patch_user(call: Call) -> web.Response:
     """Give an account another role; the last admin stays one."""
-    user_id = read_id(call.request, WHAT)
+    user_id = read_id(call.request, RESOURCE)
     draft = await read_model(call.request, RoleDraft)
-    return await request(call, UserRoleChangeRequested, UserRole(id=user_id, role=draft.role))
+    return await call_and_respond(
+        call, UserRoleChangeRequested, UserRole(id=user_id, role=draft.role)
+    )

@@ -13,8 +13,8 @@ from workers.ingress.http.quotas import check_budget
 from workers.ingress.http.request import Call
 from workers.ingress.http.responses import bare
 
-RECEIVED = b'{"received": true}'
-METERS = {
+RECEIVED_BODY = b'{"received": true}'
+COUNTERS = {
     (source, outcome): metrics.WEBHOOKS.labels(source, outcome)
     for source in SOURCES
     for outcome in metrics.WEBHOOK_OUTCOMES
@@ -39,18 +39,18 @@ async def post_webhook(call: Call) -> web.Response:
     try:
         body = await read_body(call.request)
     except Refusal:
-        METERS[name, "refused"].inc()
+        COUNTERS[name, "refused"].inc()
         raise
     secrets, received = call.gate.webhook_secrets[name], now()
     try:
         delivery = source.verify(call.request.headers, body, secrets, received)
     except BadSignature as error:
-        METERS[name, "bad_signature"].inc()
+        COUNTERS[name, "bad_signature"].inc()
         raise _bad_signature(error.reason) from None
     try:
         check_budget(call.gate.limits.webhooks[name].take(len(body)))
     except Refusal:
-        METERS[name, "limited"].inc()
+        COUNTERS[name, "limited"].inc()
         raise
     marks = call.ids.marks
     try:
@@ -59,20 +59,20 @@ async def post_webhook(call: Call) -> web.Response:
         events = [unrecognised(name, error.reason, body, delivery, received, **marks)]
     unclear = any(isinstance(event, WebhookUnrecognised) for event in events)
     try:
-        await _accept(call, events)
+        await _publish(call, events)
     except Refusal:
-        METERS[name, "unavailable"].inc()
+        COUNTERS[name, "unavailable"].inc()
         raise
-    METERS[name, "unrecognised" if unclear else "accepted"].inc()
-    return bare(RECEIVED)
+    COUNTERS[name, "unrecognised" if unclear else "accepted"].inc()
+    return bare(RECEIVED_BODY)
 
 
-async def _accept(call: Call, events: list[Event]) -> None:
-    received = map(call.gate.deliveries.as_first_received, events)
+async def _publish(call: Call, events: list[Event]) -> None:
+    received = map(call.gate.webhook_deliveries.with_first_received_time, events)
     messages = [message_of(event, timed=event.timed) for event in received]
     if len(messages) == 1:
-        await call.gate.acceptance.one(messages[0])
-    elif not all(await call.gate.acceptance.all(messages)):
+        await call.gate.durable_publisher.publish(messages[0])
+    elif not all(await call.gate.durable_publisher.publish_all(messages)):
         raise unavailable("The webhook could not be stored.")
 
 

@@ -17,33 +17,33 @@ from infra.errors import Outage
 from infra.storage.api_keys import write_uses
 from workers.ingress.backends.database import Database
 
-PAUSE = 1.0  # seconds in which uses come together
-MINUTE = 60  # seconds
-REMEMBERED = 10_000  # keys
+WRITE_INTERVAL = 1.0  # seconds in which uses come together
+SECONDS_PER_MINUTE = 60  # seconds
+MAX_REMEMBERED_KEYS = 10_000  # keys
 
 
-class Uses:
+class ApiKeyUsage:
     """Keeps the latest use of each key until it is written."""
 
     def __init__(self, database: Database, background: BackgroundTasks) -> None:
         """Begin with nothing to write."""
         self._database = database
         self._background = background
-        self._noted: dict[UUID, int] = {}  # in which minute since 1970
-        self._waiting: dict[UUID, datetime] = {}
+        self._last_minutes: dict[UUID, int] = {}  # in which minute since 1970
+        self._unwritten: dict[UUID, datetime] = {}
         self._writing: asyncio.Task[None] | None = None
 
-    def note(self, key_id: UUID) -> None:
+    def record(self, key_id: UUID) -> None:
         """Note that a key is used now."""
-        minute = int(time.time()) // MINUTE
-        if self._noted.get(key_id) == minute:
+        minute = int(time.time()) // SECONDS_PER_MINUTE
+        if self._last_minutes.get(key_id) == minute:
             return
-        if len(self._noted) >= REMEMBERED:
-            self._noted.clear()
-        self._noted[key_id] = minute
-        self._waiting[key_id] = now()
+        if len(self._last_minutes) >= MAX_REMEMBERED_KEYS:
+            self._last_minutes.clear()
+        self._last_minutes[key_id] = minute
+        self._unwritten[key_id] = now()
         if self._writing is None or self._writing.done():
-            self._writing = self._background.start(self._write_soon(), "uses of API keys")
+            self._writing = self._background.start(self._write_repeatedly(), "uses of API keys")
 
     async def close(self) -> None:
         """Write what waits; the process is about to end."""
@@ -52,13 +52,13 @@ class Uses:
             await asyncio.wait({self._writing})
         await self._write()
 
-    async def _write_soon(self) -> None:
-        while self._waiting:
-            await asyncio.sleep(PAUSE)
+    async def _write_repeatedly(self) -> None:
+        while self._unwritten:
+            await asyncio.sleep(WRITE_INTERVAL)
             await self._write()
 
     async def _write(self) -> None:
-        uses = dict(self._waiting)
+        uses = dict(self._unwritten)
         if not uses:
             return
 
@@ -70,5 +70,5 @@ class Uses:
         except Outage:
             return
         for key_id, moment in uses.items():
-            if self._waiting[key_id] == moment:
-                del self._waiting[key_id]
+            if self._unwritten[key_id] == moment:
+                del self._unwritten[key_id]

@@ -21,10 +21,10 @@ from workers.ingress.http.errors import Refusal, forbidden
 from workers.ingress.http.request import Call
 
 T = TypeVar("T")
-Deed = Callable[[AsyncConnection], Awaitable[T]]
+AdminAction = Callable[[AsyncConnection], Awaitable[T]]
 
 
-async def carry_out(call: Call, action: str, subject: str, deed: Deed[T]) -> T:
+async def run_audited(call: Call, action: str, subject: str, deed: AdminAction[T]) -> T:
     """Do it and note it, in one transaction; gives what the deed gives.
 
     A transaction whose commit got lost is tried again, and then finds in the audit log that it
@@ -46,7 +46,7 @@ async def carry_out(call: Call, action: str, subject: str, deed: Deed[T]) -> T:
         except Refusal as refusal:
             result = refusal
         results.append(result)
-        act = _act(call, action, subject, result)
+        act = _audit_event(call, action, subject, result)
         await insert_acts(tx, [act], [act_id])
         await outbox.add(tx, [message_of(act)])
         return result
@@ -58,7 +58,7 @@ async def carry_out(call: Call, action: str, subject: str, deed: Deed[T]) -> T:
     return result
 
 
-def _act(call: Call, action: str, subject: str, result: object) -> AuditRecorded:
+def _audit_event(call: Call, action: str, subject: str, result: object) -> AuditRecorded:
     client = call.client
     entry = AuditEntry(
         action=action,

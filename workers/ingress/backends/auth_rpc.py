@@ -21,32 +21,32 @@ from workers.ingress.http.request import Call
 from workers.ingress.http.responses import success
 
 SOURCE = "urn:adrelay:api"
-SECRET = {"Cache-Control": "no-store"}
+NO_STORE = {"Cache-Control": "no-store"}
 
 E = TypeVar("E", bound=Event)
 
 
-async def request(call: Call, kind: type[Event], body: BaseModel) -> web.Response:
+async def call_and_respond(call: Call, kind: type[Event], body: BaseModel) -> web.Response:
     """Ask, and answer what the auth worker answers.
 
     Raises its refusal as a ``Refusal``, and 503 when no answer comes in time.
     """
-    return respond(call, await answer_to(call, kind, body))
+    return to_response(call, await call_auth_worker(call, kind, body))
 
 
-async def answer_to(
+async def call_auth_worker(
     call: Call, kind: type[Event], body: BaseModel, seconds: float | None = None
 ) -> Mapping[str, Any]:
-    """Ask, and give what the auth worker answers; raises as ``request`` does.
+    """Ask, and give what the auth worker answers; raises as ``call_and_respond`` does.
 
     It is waited for ``seconds`` at most, without them as long as the settings say.
     """
-    event = sealed(call, kind, body, REQUEST_LIFETIME)
+    event = encrypt_request(call, kind, body, REQUEST_LIFETIME)
     message = message_of(event, topology.REQUEST_EXCHANGE)
-    return await ask(call, message, seconds)
+    return await send(call, message, seconds)
 
 
-def sealed(call: Call, kind: type[E], body: BaseModel, lifetime: timedelta) -> E:
+def encrypt_request(call: Call, kind: type[E], body: BaseModel, lifetime: timedelta) -> E:
     """Make a request that only the auth worker can read, and only as this very message."""
     event_id = new_id()
     box = seal(
@@ -65,8 +65,8 @@ def sealed(call: Call, kind: type[E], body: BaseModel, lifetime: timedelta) -> E
     )
 
 
-async def ask(call: Call, message: Message, seconds: float | None = None) -> Mapping[str, Any]:
-    """Send a request and give its answer, as ``answer_to`` does."""
+async def send(call: Call, message: Message, seconds: float | None = None) -> Mapping[str, Any]:
+    """Send a request and give its answer, as ``call_auth_worker`` does."""
     gate = call.gate
     deadline = seconds or gate.resources.settings.reply_deadline
     try:
@@ -74,21 +74,21 @@ async def ask(call: Call, message: Message, seconds: float | None = None) -> Map
     except Outage:
         raise unavailable("The auth service does not answer right now.") from None
     if "error" in answer:
-        raise _refusal(int(answer["status"]), answer["error"])
+        raise _to_error(int(answer["status"]), answer["error"])
     return answer
 
 
-def respond(call: Call, answer: Mapping[str, Any]) -> web.Response:
+def to_response(call: Call, answer: Mapping[str, Any]) -> web.Response:
     """Answer a request as the auth worker did."""
     status = int(answer["status"])
     if status == 204:  # noqa: PLR2004 - no content
-        return web.Response(status=204, headers=SECRET)
-    return success(call.request_id, answer.get("data"), status=status, headers=SECRET)
+        return web.Response(status=204, headers=NO_STORE)
+    return success(call.request_id, answer.get("data"), status=status, headers=NO_STORE)
 
 
-def _refusal(status: int, error: Mapping[str, Any]) -> Refusal:
+def _to_error(status: int, error: Mapping[str, Any]) -> Refusal:
     details = [Detail(line["field"], line["message"]) for line in error.get("details", ())]
-    headers = dict(SECRET)
+    headers = dict(NO_STORE)
     if status == 401:  # noqa: PLR2004 - RFC 9110, section 15.5.2
         headers["WWW-Authenticate"] = "Bearer"
     if status == 503:  # noqa: PLR2004 - a fault that passes

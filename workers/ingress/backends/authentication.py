@@ -23,7 +23,7 @@ from infra.security.access_tokens import InvalidToken, Verifier
 from infra.storage.api_keys import ApiKey, NewKey, find_api_key, read_key
 from schemas.api_keys import KEY_SCOPES
 from schemas.users import Role
-from workers.ingress.backends.api_key_usage import Uses
+from workers.ingress.backends.api_key_usage import ApiKeyUsage
 from workers.ingress.backends.database import Database
 from workers.ingress.http.errors import (
     Detail,
@@ -34,14 +34,14 @@ from workers.ingress.http.errors import (
     unavailable,
 )
 
-FRESH = 1.0  # seconds
-STALE = 3600.0  # seconds, while Postgres is gone
-REMEMBERED = 10_000  # keys
-MAX_LENGTH = 4096  # characters of a token or key
+CACHE_LIFETIME = 1.0  # seconds
+OUTAGE_CACHE_LIFETIME = 3600.0  # seconds, while Postgres is gone
+MAX_CACHED_KEYS = 10_000  # keys
+MAX_CREDENTIAL_LENGTH = 4096  # characters of a token or key
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Principal:
     """An account, and the key that acts for it if any; ``name`` is for logs.
 
     ``scopes`` are those of the access token, or what the key was given. A key never sees
@@ -65,7 +65,7 @@ class Caller:
         return self.is_admin or owner == self.account
 
 
-def check(caller: Caller | None, scope: str) -> None:
+def require_scope(caller: Principal | None, scope: str) -> None:
     """Raise a ``Refusal`` unless the caller holds a scope: 401 without one, 403 with another."""
     if caller is None:
         raise unauthenticated()
@@ -80,82 +80,82 @@ def check(caller: Caller | None, scope: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _CachedKey:
     """What was found for a key at a time; the caller is None when the key is not valid."""
 
-    caller: Caller | None
+    principal: Principal | None
     at: float
 
     def is_within(self, seconds: float) -> bool:
         return time.monotonic() - self.at < seconds
 
 
-class Callers:
+class Authenticator:
     """Finds out who calls."""
 
     def __init__(self, verifier: Verifier, database: Database, background: BackgroundTasks) -> None:
         """Begin without any memory."""
         self._verifier = verifier
         self._database = database
-        self._seen: dict[bytes, _Seen] = {}
-        self._asking: dict[bytes, asyncio.Task[_Seen]] = {}
-        self.uses = Uses(database, background)
+        self._cached: dict[bytes, _CachedKey] = {}
+        self._lookups: dict[bytes, asyncio.Task[_CachedKey]] = {}
+        self.api_key_usage = ApiKeyUsage(database, background)
 
-    async def find(self, headers: Mapping[str, str]) -> Caller | None:
+    async def authenticate(self, headers: Mapping[str, str]) -> Principal | None:
         """Tell who sends these headers; None when they do not say.
 
         Raises a ``Refusal``: 401 for a token or key that is not valid, 503 when that
         cannot be found out.
         """
-        credential = _credential(headers)
+        credential = _read_credential(headers)
         if credential is None:
             return None
-        if len(credential) > MAX_LENGTH:
+        if len(credential) > MAX_CREDENTIAL_LENGTH:
             raise invalid_token()
         if credential.count(".") == 2:  # noqa: PLR2004 - a JWT has three parts
-            return self._person(credential)
+            return self._verify_token(credential)
         try:
             shown = read_key(credential)
         except ValueError:
             KEY_USES["invalid"].inc()
             raise invalid_token() from None
-        return await self._client(shown)
+        return await self._verify_key(shown)
 
-    def _person(self, token: str) -> Caller:
+    def _verify_token(self, token: str) -> Principal:
         try:
             found = self._verifier.verify(token)
         except InvalidToken:
             raise invalid_token() from None
         name = f"user:{found.user_id}"
-        return Caller(found.user_id, found.role, name, found.scopes, found.session_id)
+        return Principal(found.user_id, found.role, name, found.scopes, found.session_id)
 
-    async def _client(self, shown: NewKey) -> Caller:
-        seen, outcome = await self._look(shown)
-        caller = seen.caller
+    async def _verify_key(self, shown: NewKey) -> Principal:
+        seen, outcome = await self._look_up(shown)
+        caller = seen.principal
         if caller is None or caller.key is None or caller.key.has_expired(now()):
             KEY_USES["invalid"].inc()
             raise invalid_token()
         KEY_USES[outcome].inc()
-        self.uses.note(caller.key.id)
+        self.api_key_usage.record(caller.key.id)
         return caller
 
-    async def _look(self, shown: NewKey) -> tuple[_Seen, str]:
+    async def _look_up(self, shown: NewKey) -> tuple[_CachedKey, str]:
         """Find a key in the memory or the database; also tell how: ``valid`` or ``stale``."""
-        seen = self._seen.get(shown.hash)
-        if seen is not None and seen.is_within(FRESH):
+        seen = self._cached.get(shown.hash)
+        if seen is not None and seen.is_within(CACHE_LIFETIME):
             return seen, "valid"
-        asking = self._asking.get(shown.hash)
+        asking = self._lookups.get(shown.hash)
         if asking is None:
-            asking = self._asking[shown.hash] = asyncio.create_task(self._ask(shown))
+            asking = self._lookups[shown.hash] = asyncio.create_task(self._query(shown))
         try:
             return await asyncio.shield(asking), "valid"
         except Outage:
-            if seen is not None and seen.is_within(STALE):
+            if seen is not None and seen.is_within(OUTAGE_CACHE_LIFETIME):
                 return seen, "stale"
             KEY_USES["unavailable"].inc()
             raise unavailable("API keys cannot be checked right now.") from None
 
-    async def _ask(self, shown: NewKey) -> _Seen:
+    async def _query(self, shown: NewKey) -> _CachedKey:
         async def find(tx: AsyncConnection) -> ApiKey | None:
             return await find_api_key(tx, shown.key)
 
@@ -163,21 +163,21 @@ class Callers:
         try:
             key = await self._database.read(find)
         finally:
-            del self._asking[shown.hash]
-        seen = _Seen(None if key is None else _caller_of(key), began)
-        if len(self._seen) >= REMEMBERED:
-            self._seen.clear()
-        self._seen[shown.hash] = seen
+            del self._lookups[shown.hash]
+        seen = _CachedKey(None if key is None else _to_principal(key), began)
+        if len(self._cached) >= MAX_CACHED_KEYS:
+            self._cached.clear()
+        self._cached[shown.hash] = seen
         return seen
 
 
-def _caller_of(key: ApiKey) -> Caller:
+def _to_principal(key: ApiKey) -> Principal:
     held = {":".join(scope.split(":")[:2]) for scope in key.scopes}
     scopes = frozenset(held) & frozenset(KEY_SCOPES)
-    return Caller(key.owner_id, "manager", f"key:{key.id}", scopes, key=key)
+    return Principal(key.owner_id, "manager", f"key:{key.id}", scopes, key=key)
 
 
-def _credential(headers: Mapping[str, str]) -> str | None:
+def _read_credential(headers: Mapping[str, str]) -> str | None:
     """Find the token or key (RFC 6750, section 2.1; ``X-API-Key`` for clients that prefer it)."""
     authorization, api_key = headers.get("Authorization"), headers.get("X-API-Key")
     if authorization is None:

@@ -15,39 +15,39 @@ from infra.errors import Outage
 from infra.messaging.outbox import BlockedPaths
 from workers.ingress.backends.database import Database
 
-INTERVAL = 2.0  # seconds
+REFRESH_INTERVAL = 2.0  # seconds
 
 log = logging.getLogger(__name__)
 
 
-class Paths:
+class BrokenPaths:
     """Tells which messages are not to be published now."""
 
     def __init__(self, database: Database) -> None:
         """Begin with all paths whole."""
         self._database = database
-        self._types: frozenset[str] = frozenset()
+        self._event_types: frozenset[str] = frozenset()
 
-    def hold(self, message: Message) -> bool:
+    def affects(self, message: Message) -> bool:
         """Whether the path of a message is broken; this is asked of every message."""
-        return bool(self._types) and message.type in self._types
+        return bool(self._event_types) and message.type in self._event_types
 
-    async def watch(self) -> None:
+    async def refresh_forever(self) -> None:
         """Look for ever."""
         while True:
-            await self.look()
-            await asyncio.sleep(INTERVAL)
+            await self.refresh()
+            await asyncio.sleep(REFRESH_INTERVAL)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Look once; keeps what is known when Postgres does not answer."""
         try:
             blocked = await self._database.read(_find_blocked)
         except Outage:
             return
         types = frozenset(blocked.types)
-        if types != self._types:
+        if types != self._event_types:
             log.warning("event types go to the outbox", extra={"count": len(types)})
-        self._types = types
+        self._event_types = types
 
 
 async def _find_blocked(tx: AsyncConnection) -> BlockedPaths:

@@ -15,12 +15,12 @@ from infra.errors import Outage
 from infra.messaging import outbox, outbox_keys
 from workers.ingress.backends.database import Database
 
-Looked = asyncio.Future[set[str]]
+QueuedKeys = asyncio.Future[set[str]]
 
 log = logging.getLogger(__name__)
 
 
-class Order:
+class CommandOrder:
     """Tells which ordering keys have rows in the outbox."""
 
     def __init__(self, database: Database, redis: Redis, background: BackgroundTasks) -> None:
@@ -28,8 +28,8 @@ class Order:
         self._database = database
         self._redis = redis
         self._background = background
-        self._asking: list[tuple[Collection[str], Looked]] = []
-        self._looking: asyncio.Task[None] | None = None
+        self._requests: list[tuple[Collection[str], QueuedKeys]] = []
+        self._query_task: asyncio.Task[None] | None = None
 
     async def restore(self) -> None:
         """Enter in Redis what waits in the outbox, if Redis does not know it; never raises."""
@@ -42,25 +42,27 @@ class Order:
         except Outage:
             log.warning("Redis is not told what waits in the outbox")
 
-    async def behind(self, keys: Collection[str]) -> set[str]:
+    async def find_queued(self, keys: Collection[str]) -> set[str]:
         """Tell which of these keys have rows; raises ``Outage`` when nothing can tell.
 
         Postgres is asked, which cannot be wrong; while it is gone Redis is, as long as it is
         certain to know all of them.
         """
-        looked: Looked = asyncio.get_running_loop().create_future()
-        self._asking.append((keys, looked))
-        if self._looking is None or self._looking.done():
-            self._looking = self._background.start(self._look(), "looking at the outbox")
+        looked: QueuedKeys = asyncio.get_running_loop().create_future()
+        self._requests.append((keys, looked))
+        if self._query_task is None or self._query_task.done():
+            self._query_task = self._background.start(
+                self._answer_requests(), "looking at the outbox"
+            )
         return await looked
 
-    async def _look(self) -> None:
-        while self._asking:
-            asking, self._asking = self._asking, []
+    async def _answer_requests(self) -> None:
+        while self._requests:
+            asking, self._requests = self._requests, []
             wanted = {key for keys, _ in asking for key in keys}
             found: set[str] | BaseException
             try:
-                found = await self._find(wanted)
+                found = await self._query(wanted)
             except Exception as error:  # noqa: BLE001 - those who ask shall know
                 found = error
             for keys, looked in asking:
@@ -71,7 +73,7 @@ class Order:
                 else:
                     looked.set_result(found.intersection(keys))
 
-    async def _find(self, keys: Collection[str]) -> set[str]:
+    async def _query(self, keys: Collection[str]) -> set[str]:
         async def look(tx: AsyncConnection) -> set[str]:
             return await outbox.waiting(tx, keys)
 

@@ -22,74 +22,79 @@ from infra.amqp.message import Message
 from infra.amqp.publisher import Publisher
 from infra.errors import Outage, PublishFailed, PublishUnknown, Unroutable
 from infra.messaging.ordering_key import ordering_key
-from workers.ingress.backends.broken_paths import Paths
-from workers.ingress.backends.command_order import Order
-from workers.ingress.backends.outbox_writer import Stash
+from workers.ingress.backends.broken_paths import BrokenPaths
+from workers.ingress.backends.command_order import CommandOrder
+from workers.ingress.backends.outbox_writer import OutboxWriter
 from workers.ingress.http.errors import Refusal, unavailable
 
-PAUSE = 1.0  # seconds between two tries of a broker that is in doubt
+BROKER_RETRY_INTERVAL = 1.0  # seconds between two tries of a broker that is in doubt
 
 log = logging.getLogger(__name__)
 
 
-class Acceptance:
+class DurablePublisher:
     """Makes messages durable, or refuses them."""
 
     def __init__(
-        self, publisher: Publisher, stash: Stash, order: Order, paths: Paths, deadline: float
+        self,
+        publisher: Publisher,
+        stash: OutboxWriter,
+        order: CommandOrder,
+        paths: BrokenPaths,
+        deadline: float,
     ) -> None:
         """Give the broker ``deadline`` seconds for a confirm; ``stash`` is the second choice."""
         self._publisher = publisher
-        self._stash = stash
-        self._order = order
-        self._paths = paths
+        self._outbox_writer = stash
+        self._command_order = order
+        self._broken_paths = paths
         self._deadline = deadline
         self._in_doubt = False
         self._next_try = 0.0
 
-    async def one(self, message: Message) -> None:
+    async def publish(self, message: Message) -> None:
         """Make a message durable; raises a ``Refusal`` (503) when nothing takes it."""
-        if self._in_doubt and self._is_early() and await self._keep([message]):
+        if self._in_doubt and self._should_skip_broker() and await self._write_to_outbox([message]):
             return
         key = ordering_key(message)
-        if self._paths.hold(message) or (key is not None and await self._is_behind(key)):
-            if not await self._keep([message]):
+        if self._broken_paths.affects(message) or (key is not None and await self._is_queued(key)):
+            if not await self._write_to_outbox([message]):
                 raise _not_stored()
             return
         try:
             await self._publisher.publish(message, timeout=self._deadline)
         except PublishFailed as error:
-            self._note(error)
-            if isinstance(error, Unroutable) or not await self._keep([message]):
+            self._record_failure(error)
+            if isinstance(error, Unroutable) or not await self._write_to_outbox([message]):
                 raise _not_stored() from None
         else:
             self._in_doubt = False
             metrics.ACCEPTED["confirmed"].inc()
 
-    async def all(self, messages: Sequence[Message]) -> list[bool]:
+    async def publish_all(self, messages: Sequence[Message]) -> list[bool]:
         """Make messages durable; tells for each, in their order, whether it is.
 
         Commands about one campaign are published one after the other, each once the one
         before it is confirmed: the first that is not takes those after it along.
         """
-        if self._in_doubt and self._is_early() and await self._keep(messages):
+        if self._in_doubt and self._should_skip_broker() and await self._write_to_outbox(messages):
             return [True] * len(messages)
         keys = [ordering_key(message) for message in messages]
         stored: set[int] = set()
         refused: set[str | None] = set()
         try:
-            behind = await self._order.behind({key for key in keys if key is not None})
+            behind = await self._command_order.find_queued({key for key in keys if key is not None})
         except Outage as error:
             log.warning("commands are not accepted", extra={"reason": str(error)})
             behind, refused = set(), {key for key in keys if key is not None}
-        for turn in turns_of(keys):
+        for turn in group_into_rounds(keys):
             left = [place for place in turn if keys[place] not in refused]
-            stored |= await self._take(messages, keys, left, behind)
+            stored |= await self._publish_round(messages, keys, left, behind)
             refused |= {keys[place] for place in left if place not in stored} - {None}
         metrics.ACCEPTED["unavailable"].inc(len(messages) - len(stored))
         return [place in stored for place in range(len(messages))]
 
-    async def _take(
+    async def _publish_round(
         self,
         messages: Sequence[Message],
         keys: Sequence[str | None],
@@ -98,67 +103,67 @@ class Acceptance:
     ) -> set[int]:
         """Publish what is at these places, or write it to the outbox; tells which are durable.
 
-        ``behind`` are the ordering keys with rows in the outbox; those written here join them.
+        ``find_queued`` are the ordering keys with rows in the outbox; those written here join them.
         """
         direct = [
             place
             for place in places
-            if keys[place] not in behind and not self._paths.hold(messages[place])
+            if keys[place] not in behind and not self._broken_paths.affects(messages[place])
         ]
-        errors = await self._publish([messages[place] for place in direct])
+        errors = await self._publish_confirmed([messages[place] for place in direct])
         verdicts = dict(zip(direct, errors, strict=True))
-        waiting = [p for p in places if p not in verdicts or may_wait(verdicts[p])]
-        kept = not waiting or await self._keep([messages[place] for place in waiting])
+        waiting = [p for p in places if p not in verdicts or may_retry(verdicts[p])]
+        kept = not waiting or await self._write_to_outbox([messages[place] for place in waiting])
         behind |= {key for place in waiting if (key := keys[place]) is not None}
         confirmed = {place for place, error in verdicts.items() if error is None}
         return confirmed | set(waiting) if kept else confirmed
 
-    async def _publish(self, messages: Sequence[Message]) -> list[PublishFailed | None]:
+    async def _publish_confirmed(self, messages: Sequence[Message]) -> list[PublishFailed | None]:
         if not messages:
             return []
         verdicts = await self._publisher.publish_all(messages, timeout=self._deadline)
         if None in verdicts:
             self._in_doubt = False
         for error in filter(None, verdicts):
-            self._note(error)
+            self._record_failure(error)
         metrics.ACCEPTED["confirmed"].inc(verdicts.count(None))
         return verdicts
 
-    async def _is_behind(self, key: str) -> bool:
+    async def _is_queued(self, key: str) -> bool:
         try:
-            return bool(await self._order.behind([key]))
+            return bool(await self._command_order.find_queued([key]))
         except Outage as error:
             log.warning("a command is not accepted", extra={"reason": str(error)})
             raise _not_stored() from None
 
-    def _is_early(self) -> bool:
+    def _should_skip_broker(self) -> bool:
         """Tell whether another message has tried the broker a moment ago; if not, this one does."""
         now = time.monotonic()
         if now < self._next_try:
             return True
-        self._next_try = now + PAUSE
+        self._next_try = now + BROKER_RETRY_INTERVAL
         return False
 
-    def _note(self, error: PublishFailed) -> None:
+    def _record_failure(self, error: PublishFailed) -> None:
         if isinstance(error, PublishUnknown):
             self._in_doubt = True
-            self._next_try = time.monotonic() + PAUSE
+            self._next_try = time.monotonic() + BROKER_RETRY_INTERVAL
         elif isinstance(error, Unroutable):  # has to be seen, not stored
             log.error("the topology is not complete", extra={"reason": str(error)})
 
-    async def _keep(self, messages: Sequence[Message]) -> bool:
-        kept = await self._stash.keep(messages)
+    async def _write_to_outbox(self, messages: Sequence[Message]) -> bool:
+        kept = await self._outbox_writer.write(messages)
         if kept:
             metrics.ACCEPTED["outbox"].inc(len(messages))
         return kept
 
 
-def may_wait(error: PublishFailed | None) -> bool:
+def may_retry(error: PublishFailed | None) -> bool:
     """Whether a message that was not confirmed may be published later."""
     return error is not None and not isinstance(error, Unroutable)
 
 
-def turns_of(keys: Sequence[str | None]) -> list[list[int]]:
+def group_into_rounds(keys: Sequence[str | None]) -> list[list[int]]:
     """Divide the places of a batch: a turn has one message of an ordering key at most."""
     seen: Counter[str] = Counter()
     turns: list[list[int]] = []

@@ -20,14 +20,14 @@ from infra.messaging import outbox, outbox_keys
 from infra.messaging.ordering_key import ordering_key
 from workers.ingress.backends.database import Database
 
-MOST = 200  # requests in one transaction
+MAX_REQUESTS = 200  # requests in one transaction
 
 log = logging.getLogger(__name__)
 
-Kept = asyncio.Future[bool]
+Committed = asyncio.Future[bool]
 
 
-class Stash:
+class OutboxWriter:
     """Writes messages to the outbox, many requests at a time."""
 
     def __init__(self, database: Database, redis: Redis, background: BackgroundTasks) -> None:
@@ -35,20 +35,20 @@ class Stash:
         self._database = database
         self._redis = redis
         self._background = background
-        self._waiting: deque[tuple[Sequence[Message], Kept]] = deque()
+        self._waiting: deque[tuple[Sequence[Message], Committed]] = deque()
         self._writing: asyncio.Task[None] | None = None
 
-    async def keep(self, messages: Sequence[Message]) -> bool:
+    async def write(self, messages: Sequence[Message]) -> bool:
         """Write messages and commit; tells whether they are kept."""
-        kept: Kept = asyncio.get_running_loop().create_future()
+        kept: Committed = asyncio.get_running_loop().create_future()
         self._waiting.append((messages, kept))
         if self._writing is None or self._writing.done():
-            self._writing = self._background.start(self._write(), "outbox writer")
+            self._writing = self._background.start(self._write_queued(), "outbox writer")
         return await kept
 
-    async def _write(self) -> None:
+    async def _write_queued(self) -> None:
         while self._waiting:
-            count = min(MOST, len(self._waiting))
+            count = min(MAX_REQUESTS, len(self._waiting))
             taken = [self._waiting.popleft() for _ in range(count)]
             messages = list(chain.from_iterable(messages for messages, _ in taken))
             kept = await self._commit(messages)

@@ -12,24 +12,24 @@ from datetime import datetime
 
 from events.envelope import Event
 
-ROOM = 20_000  # deliveries
+MAX_DELIVERIES = 20_000  # deliveries
 
 
-class Deliveries:
+class WebhookDeliveries:
     """Remembers the times of the newest deliveries, by source and id."""
 
-    def __init__(self, room: int = ROOM) -> None:
+    def __init__(self, max_deliveries: int = MAX_DELIVERIES) -> None:
         """Begin with none."""
-        self._room = room
-        self._times: OrderedDict[tuple[str, str], datetime] = OrderedDict()
+        self._max_deliveries = max_deliveries
+        self._first_received: OrderedDict[tuple[str, str], datetime] = OrderedDict()
 
-    def as_first_received(self, event: Event) -> Event:
+    def with_first_received_time(self, event: Event) -> Event:
         """Give an event the time of its first attempt; one without a time has none to keep."""
         if not event.timed:
             return event
-        first = self._times.setdefault((event.source, event.id), event.time)
+        first = self._first_received.setdefault((event.source, event.id), event.time)
         if first is not event.time:
             return event.model_copy(update={"time": first})
-        if len(self._times) > self._room:
-            self._times.popitem(last=False)
+        if len(self._first_received) > self._max_deliveries:
+            self._first_received.popitem(last=False)
         return event

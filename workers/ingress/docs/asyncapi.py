@@ -18,10 +18,10 @@ from schemas.types import PLATFORMS
 
 Queue = WorkQueue | RequestQueue
 
-REF = "#/components/schemas/{model}"
+SCHEMA_REF = "#/components/schemas/{model}"
 
 
-def asyncapi() -> dict[str, Any]:
+def build_asyncapi() -> dict[str, Any]:
     """Describe every event type and every queue that a worker reads."""
     schemas, messages = _messages()
     queues: list[Queue] = [*topology.WORK_QUEUES, *topology.REQUEST_QUEUES]
@@ -56,7 +56,7 @@ def _messages() -> tuple[dict[str, Any], dict[str, Any]]:
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
         (kind, "validation", TypeAdapter(event)) for kind, event in CATALOGUE.items()
     ]
-    made, definitions = TypeAdapter.json_schemas(inputs, by_alias=False, ref_template=REF)
+    made, definitions = TypeAdapter.json_schemas(inputs, by_alias=False, ref_template=SCHEMA_REF)
     messages = {
         kind: {
             "name": kind,
@@ -78,7 +78,7 @@ def _event_channel(event: type[Event]) -> dict[str, Any]:
         "bindings": {
             "amqp": {
                 "is": "routingKey",
-                "exchange": {"name": _exchange_of(event), "type": "topic", "durable": True},
+                "exchange": {"name": _get_exchange(event), "type": "topic", "durable": True},
             }
         },
     }
@@ -108,6 +108,6 @@ def _refs(events: Iterable[type[Event]]) -> dict[str, Any]:
     return {kind: {"$ref": f"#/components/messages/{kind}"} for kind in kinds}
 
 
-def _exchange_of(event: type[Event]) -> str:
+def _get_exchange(event: type[Event]) -> str:
     requests = {one for queue in topology.REQUEST_QUEUES for one in queue.events}
     return topology.REQUEST_EXCHANGE if event in requests else topology.EVENTS_EXCHANGE

@@ -15,7 +15,7 @@ from workers.ingress.http.rate_limits import FREE
 from workers.ingress.http.responses import JSON
 from workers.ingress.http.route import Answer, Route
 
-REF = "#/components/schemas/{model}"
+SCHEMA_REF = "#/components/schemas/{model}"
 PARAMETER = re.compile(r"\{(\w+)\}")
 HEADERS = {
     "If-Match": "The entity tag of the version that you have seen",
@@ -69,7 +69,7 @@ ERROR = {
 Schemas = dict[tuple[int, JsonSchemaMode], dict[str, Any]]
 
 
-def openapi(routes: Sequence[Route], probes: Iterable[str]) -> dict[str, Any]:
+def build_openapi(routes: Sequence[Route], probes: Iterable[str]) -> dict[str, Any]:
     """Describe the routes, and the paths of the probes beside them."""
     schemas, definitions = _schemas(routes)
     paths: dict[str, dict[str, Any]] = {}
@@ -102,7 +102,7 @@ def _schemas(routes: Sequence[Route]) -> tuple[Schemas, dict[str, Any]]:
         **{(id(shape), "serialization"): TypeAdapter(shape) for shape in written},
     }
     inputs = [(name, mode, adapter) for (name, mode), adapter in wanted.items()]
-    made, definitions = TypeAdapter.json_schemas(inputs, by_alias=False, ref_template=REF)
+    made, definitions = TypeAdapter.json_schemas(inputs, by_alias=False, ref_template=SCHEMA_REF)
     return dict(made), definitions.get("$defs", {})
 
 
@@ -166,14 +166,18 @@ def _good(answer: Answer, schemas: Schemas) -> dict[str, Any]:
 
 
 def _enveloped(data: dict[str, Any], *, paged: bool) -> dict[str, Any]:
-    parts = {"success": {"const": True}, "data": data, "meta": {"$ref": REF.format(model="Meta")}}
+    parts = {
+        "success": {"const": True},
+        "data": data,
+        "meta": {"$ref": SCHEMA_REF.format(model="Meta")},
+    }
     if paged:
-        parts["pagination"] = {"$ref": REF.format(model="Pagination")}
+        parts["pagination"] = {"$ref": SCHEMA_REF.format(model="Pagination")}
     return {"type": "object", "required": list(parts), "properties": parts}
 
 
 def _bad(status: int) -> dict[str, Any]:
-    schema = {"$ref": REF.format(model="Error")}
+    schema = {"$ref": SCHEMA_REF.format(model="Error")}
     return {"description": HTTPStatus(status).phrase, "content": {JSON: {"schema": schema}}}
 
 

@@ -6,21 +6,21 @@ from infra.security.access_tokens import JWKS_SECONDS
 from workers.ingress.http.request import Call
 from workers.ingress.http.responses import bare, to_json
 
-CACHING = {"Cache-Control": "public, max-age=300"}
+CACHE_HEADERS = {"Cache-Control": "public, max-age=300"}
 # A rotation lists a new key for longer than this before it signs with it.
-KEYS_CACHING = {"Cache-Control": f"public, max-age={JWKS_SECONDS}"}
+JWKS_CACHE_HEADERS = {"Cache-Control": f"public, max-age={JWKS_SECONDS}"}
 
 
 async def get_jwks(call: Call) -> web.Response:
     """Answer the public keys that verify access tokens (RFC 7517)."""
-    return bare(to_json(call.gate.verifier.jwks()), headers=KEYS_CACHING)
+    return bare(to_json(call.gate.verifier.jwks()), headers=JWKS_CACHE_HEADERS)
 
 
 async def get_openapi(call: Call) -> web.Response:
     """Answer every route as OpenAPI 3.1."""
-    return bare(call.gate.openapi, headers=CACHING)
+    return bare(call.gate.openapi, headers=CACHE_HEADERS)
 
 
 async def get_asyncapi(call: Call) -> web.Response:
     """Answer every event as AsyncAPI 3.0."""
-    return bare(call.gate.asyncapi, headers=CACHING)
+    return bare(call.gate.asyncapi, headers=CACHE_HEADERS)

@@ -18,7 +18,12 @@ from pydantic_core import from_json, to_json
 
 from events import UPSTREAM_EVENTS
 from events.envelope import Event, plain_form
-from workers.ingress.api.event_results import UNKNOWN_TYPE, Reason, invalid_event, reason_of
+from workers.ingress.api.event_results import (
+    UNKNOWN_TYPE,
+    Rejection,
+    invalid_event,
+    parse_rejection,
+)
 from workers.ingress.http.errors import Detail, invalid, too_large, unsupported
 from workers.ingress.http.parsing import details_of, media_type
 from workers.ingress.http.responses import JSON
@@ -38,7 +43,7 @@ UPSTREAM: Any = Annotated[
 EVENT: TypeAdapter[Event] = TypeAdapter(UPSTREAM)
 
 # A decoded event, or the id (if it can be told) of what is none and why it is none.
-Item = Event | tuple[str | None, Reason]
+Item = Event | tuple[str | None, Rejection]
 
 
 class Mode(Enum):
@@ -69,11 +74,11 @@ def read_structured(body: bytes) -> Event:
     try:
         event = _event(body)
     except ValidationError as error:
-        reason = reason_of(error, skip=1)
+        reason = parse_rejection(error, skip=1)
         wrong = ambiguities(body) if reason is not UNKNOWN_TYPE else []
-        raise (invalid_event(wrong) if wrong else reason).refusal() from None
+        raise (invalid_event(wrong) if wrong else reason).to_error() from None
     if not has_each_once(body, event) and (wrong := ambiguities(body)):
-        raise invalid_event(wrong).refusal()
+        raise invalid_event(wrong).to_error()
     return event
 
 
@@ -113,7 +118,7 @@ def read_binary(headers: Mapping[str, str], body: bytes) -> Event:
         raise invalid([Detail("ce-datacontenttype", message)])
     kind = TYPES.get(attributes.get("type", ""))
     if kind is None:
-        raise UNKNOWN_TYPE.refusal()
+        raise UNKNOWN_TYPE.to_error()
     try:
         data = from_json(body)
     except ValueError:
@@ -121,9 +126,9 @@ def read_binary(headers: Mapping[str, str], body: bytes) -> Event:
     try:
         event = kind.model_validate({**attributes, "data": data})
     except ValidationError as error:
-        raise reason_of(error, skip=0).refusal() from None
+        raise parse_rejection(error, skip=0).to_error() from None
     if not has_each_once(body, event.data) and (wrong := _in_data(body)):
-        raise invalid_event(wrong).refusal()
+        raise invalid_event(wrong).to_error()
     return event
 
 
@@ -170,7 +175,7 @@ def _item(item: object) -> Item:
     try:
         return _event(to_json(item, inf_nan_mode="constants"))
     except ValidationError as error:
-        return _id_of(item), reason_of(error, skip=1)
+        return _id_of(item), parse_rejection(error, skip=1)
 
 
 def _id_of(item: object) -> str | None:

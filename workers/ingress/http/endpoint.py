@@ -12,7 +12,7 @@ from aiohttp import web
 
 from infra.errors import Outage
 from infra.metrics import HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS
-from workers.ingress.backends.authentication import Caller, check
+from workers.ingress.backends.authentication import Principal, require_scope
 from workers.ingress.http.client_address import client_of
 from workers.ingress.http.errors import Refusal, not_found, unavailable
 from workers.ingress.http.rate_limits import API, FREE, stranger
@@ -46,7 +46,7 @@ def endpoint(route: Route, gate: Gate) -> Endpoint:
         began = time.perf_counter()
         HTTP_IN_FLIGHT.inc()
         ids = ids_of(request.headers)
-        caller: Caller | None = None
+        caller: Principal | None = None
         objection = repeated(request.headers)
         visit = free
         try:
@@ -78,18 +78,18 @@ def endpoint(route: Route, gate: Gate) -> Endpoint:
 
 async def _identify(
     scope: str, gate: Gate, request: web.Request
-) -> tuple[Caller | None, Refusal | None]:
+) -> tuple[Principal | None, Refusal | None]:
     """Find out who calls, and what speaks against it: that is told once the request is counted."""
     caller = None
     try:
-        caller = await gate.callers.find(request.headers)
-        check(caller, scope)
+        caller = await gate.authenticator.authenticate(request.headers)
+        require_scope(caller, scope)
     except Refusal as objection:
         return caller, objection
     return caller, None
 
 
-def _name(request: web.Request, gate: Gate, caller: Caller | None) -> str:
+def _name(request: web.Request, gate: Gate, caller: Principal | None) -> str:
     if caller is not None:
         return caller.name
     settings = gate.resources.settings
@@ -108,7 +108,7 @@ def unrouted(request: web.BaseRequest, error: web.HTTPException) -> web.Response
 
 
 def refuse(
-    request: web.BaseRequest, error: Exception, ids: Ids, route: str, caller: Caller | None
+    request: web.BaseRequest, error: Exception, ids: Ids, route: str, caller: Principal | None
 ) -> web.Response:
     """Log a request that was not granted, and make the answer to it."""
     refusal = _refusal_of(error)

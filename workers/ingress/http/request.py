@@ -14,13 +14,13 @@ from infra.errors import Outage
 from infra.resources import Resources
 from infra.security.access_tokens import Verifier
 from schemas.users import Client
-from workers.ingress.backends.authentication import Caller, Callers
-from workers.ingress.backends.broken_paths import Paths
-from workers.ingress.backends.command_order import Order
+from workers.ingress.backends.authentication import Authenticator, Principal
+from workers.ingress.backends.broken_paths import BrokenPaths
+from workers.ingress.backends.command_order import CommandOrder
 from workers.ingress.backends.database import Database, Query
-from workers.ingress.backends.durable_publisher import Acceptance
-from workers.ingress.backends.operation_waiter import Outcomes
-from workers.ingress.backends.webhook_deliveries import Deliveries
+from workers.ingress.backends.durable_publisher import DurablePublisher
+from workers.ingress.backends.operation_waiter import OperationWaiter
+from workers.ingress.backends.webhook_deliveries import WebhookDeliveries
 from workers.ingress.http.client_address import client_of
 from workers.ingress.http.errors import unauthenticated, unavailable
 from workers.ingress.http.rate_limits import Limits, Visit
@@ -38,15 +38,15 @@ class Gate:
 
     resources: Resources
     database: Database
-    acceptance: Acceptance
-    order: Order
-    paths: Paths
+    durable_publisher: DurablePublisher
+    command_order: CommandOrder
+    broken_paths: BrokenPaths
     requester: Requester
     verifier: Verifier
-    callers: Callers
-    outcomes: Outcomes
+    authenticator: Authenticator
+    operation_waiter: OperationWaiter
     limits: Limits
-    deliveries: Deliveries
+    webhook_deliveries: WebhookDeliveries
     webhook_secrets: Mapping[str, tuple[str, ...]]
     operation_key: bytes
     openapi: bytes
@@ -76,11 +76,11 @@ class Call:
     request: web.Request
     gate: Gate
     ids: Ids
-    known_caller: Caller | None
+    known_caller: Principal | None
     visit: Visit
 
     @property
-    def caller(self) -> Caller:
+    def caller(self) -> Principal:
         """Who calls; raises a ``Refusal`` (401) on a route that is open to all."""
         if self.known_caller is None:
             raise unauthenticated()

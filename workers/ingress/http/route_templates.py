@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from schemas.campaigns import Campaign
 from schemas.dead_letters import Handled
-from workers.ingress.api.campaign_commands import Accepted
+from workers.ingress.api.campaign_commands import OperationAccepted
 from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.rate_limits import API, FREE, Limit
 from workers.ingress.http.responses import JSON
@@ -32,7 +32,7 @@ def login(
 
 def wish(method: str, path: str, handler: Handler, media: Mapping[str, Any] | None = None) -> Route:
     """Ask for a change of a campaign: accepted, or done if it comes in time."""
-    answers = (Answer(202, Accepted), Answer(200, Campaign))
+    answers = (Answer(202, OperationAccepted), Answer(200, Campaign))
     headers = ("If-Match", "Idempotency-Key", "Prefer")
     return Route(
         method, path, handler, "campaigns:write", answers, media or {}, headers=headers, limit=API

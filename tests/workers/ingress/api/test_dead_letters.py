@@ -29,7 +29,7 @@ from tests.workers.ingress.conftest import (
     working,
 )
 from workers import metrics, relay
-from workers.ingress.api.dead_letters import MOST
+from workers.ingress.api.dead_letters import MAX_DEAD_LETTERS
 
 PATH = "/api/v1/dead"
 QUEUE = "metrics.record"
@@ -206,10 +206,10 @@ async def test_of_many_letters_a_request_takes_some_and_says_where_to_go_on(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine, settings: Settings
 ) -> None:
     large = letter(1, body=b"x" * (settings.max_event_bytes + 1))
-    await file(engine, large, *(letter(number) for number in range(2, MOST + 5)))
+    await file(engine, large, *(letter(number) for number in range(2, MAX_DEAD_LETTERS + 5)))
     path = f"{PATH}/{QUEUE}/replay"
     first = await body_of(await client.post(path, headers=admin.headers), 200)
-    assert first["data"]["count"] == MOST - 1
+    assert first["data"]["count"] == MAX_DEAD_LETTERS - 1
     assert first["data"]["more"] is True
     (refused,) = first["data"]["refused"]
     assert refused["id"] == str(large.id)
