@@ -11,7 +11,7 @@ from schemas.currencies import Currency
 from schemas.times import Time
 from schemas.types import INT64_MAX, Micros, Platform
 
-WantedStatus = Literal["active", "paused"]
+DesiredStatus = Literal["active", "paused"]
 
 
 class CampaignRequest(Event):
@@ -62,7 +62,7 @@ class CampaignChange(Data):
     name: Name | None = None
     budget: Budget | None = None
     targeting: Targeting | None = None
-    status: WantedStatus | None = None
+    status: DesiredStatus | None = None
 
 
 class CampaignUpdateRequested(CampaignRequest):
@@ -109,7 +109,7 @@ class SavedCampaign(Data):
     budget_micros: Micros
     currency: str
     targeting: Targeting
-    status: WantedStatus
+    status: DesiredStatus
     platform_campaign_id: str | None = None
 
 

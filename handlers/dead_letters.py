@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from events.envelope import Event
 from infra.messaging.context import Context
 from infra.messaging.dead_letter import Letter
-from infra.storage.dead_letters import file_letters, mark_operations_dead
+from infra.storage.dead_letters import mark_operations_dead, put_dead_letters
 
 
 async def file_dead_letters(letters: list[Letter], ctx: Context) -> Sequence[Event]:
     """File letters and mark the operations that they were for as dead, in one transaction."""
-    await file_letters(ctx.tx, letters)
+    await put_dead_letters(ctx.tx, letters)
     await mark_operations_dead(ctx.tx, [x for x in letters if x.queue == "campaigns.apply"])
     return ()

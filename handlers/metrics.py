@@ -18,8 +18,8 @@ from events.envelope import Event
 from events.metrics import RecordedMetrics, ReportedMetrics
 from infra.errors import Permanent, Transient
 from infra.messaging.context import Context
-from infra.storage.campaigns import resolve_campaigns
-from infra.storage.metrics import NOTHING, DayReport, DayTotals, Figures, merge_metrics
+from infra.storage.campaigns import find_campaign_refs
+from infra.storage.metrics import ZERO, Counters, DailyReport, DailyTotals, merge_metrics
 from schemas.types import Platform, micros_of
 
 SOURCE = "urn:adrelay:metrics"
@@ -28,60 +28,62 @@ SOURCE = "urn:adrelay:metrics"
 UNKNOWN_WITHIN = 600.0  # seconds
 
 # A campaign as reports name it: by our id, or by its platform and the platform's id.
-Name = UUID | tuple[Platform, str]
-Key = tuple[UUID, dt.date]
+CampaignKey = UUID | tuple[Platform, str]
+DayKey = tuple[UUID, dt.date]
 
 
 @dataclass(slots=True)
-class Day:
+class DailyAggregate:
     """What a batch says about one campaign's day, and the events that said it."""
 
-    reported: Figures = NOTHING
+    reported: Counters = ZERO
     reported_at: dt.datetime | None = None
-    added: Figures = NOTHING
+    added: Counters = ZERO
     events: list[CampaignMetricsReported] = field(default_factory=list)
 
-    def take(self, event: CampaignMetricsReported) -> None:
+    def add(self, event: CampaignMetricsReported) -> None:
         """Fold one more report in."""
         figures = _figures(event.data)
         self.events.append(event)
         if event.data.mode == "delta":
-            self.added = Figures(*map(int.__add__, self.added, figures))
+            self.added = Counters(*map(int.__add__, self.added, figures))
         elif not event.timed:
             if self.reported_at is None:
-                self.reported = Figures(*map(max, self.reported, figures))
+                self.reported = Counters(*map(max, self.reported, figures))
         elif self.reported_at is None or event.time > self.reported_at:
             self.reported, self.reported_at = figures, event.time
         elif event.time == self.reported_at:
-            self.reported = Figures(*map(max, self.reported, figures))
+            self.reported = Counters(*map(max, self.reported, figures))
 
 
 async def record_metrics(events: list[CampaignMetricsReported], ctx: Context) -> list[Event]:
     """Record reports; returns one event for each campaign and day whose totals changed."""
     campaigns = await _resolve(events, ctx)
-    days = fold(events, campaigns)
+    days = aggregate_by_day(events, campaigns)
     reports = [
-        DayReport(*key, day.reported, day.reported_at, day.added) for key, day in days.items()
+        DailyReport(*key, day.reported, day.reported_at, day.added) for key, day in days.items()
     ]
     changed = await merge_metrics(ctx.tx, reports, ctx.now)
     return [_recorded(totals, days[totals.campaign_id, totals.date]) for totals in changed]
 
 
-def fold(
-    events: Sequence[CampaignMetricsReported], campaigns: Mapping[Name, UUID]
-) -> dict[Key, Day]:
+def aggregate_by_day(
+    events: Sequence[CampaignMetricsReported], campaigns: Mapping[CampaignKey, UUID]
+) -> dict[DayKey, DailyAggregate]:
     """Fold reports by campaign and day; ``campaigns`` knows whom each report names."""
-    days: dict[Key, Day] = {}
+    days: dict[DayKey, DailyAggregate] = {}
     for event in events:
         key = campaigns[_name(event.data)], event.data.date
         day = days.get(key)
         if day is None:
-            day = days[key] = Day()
-        day.take(event)
+            day = days[key] = DailyAggregate()
+        day.add(event)
     return days
 
 
-async def _resolve(events: Sequence[CampaignMetricsReported], ctx: Context) -> dict[Name, UUID]:
+async def _resolve(
+    events: Sequence[CampaignMetricsReported], ctx: Context
+) -> dict[CampaignKey, UUID]:
     """Find the campaigns that reports name.
 
     Raises ``Transient`` naming the reports whose campaign is not known yet, ``Permanent``
@@ -95,9 +97,9 @@ async def _resolve(events: Sequence[CampaignMetricsReported], ctx: Context) -> d
             ids.add(name)
         else:
             platform_ids.add(name)
-    found: dict[Name, UUID] = {}
+    found: dict[CampaignKey, UUID] = {}
     platforms: dict[UUID, Platform] = {}
-    for campaign_id, platform, platform_id in await resolve_campaigns(ctx.tx, ids, platform_ids):
+    for campaign_id, platform, platform_id in await find_campaign_refs(ctx.tx, ids, platform_ids):
         found[campaign_id] = campaign_id
         platforms[campaign_id] = platform
         if platform_id is not None:
@@ -108,7 +110,7 @@ async def _resolve(events: Sequence[CampaignMetricsReported], ctx: Context) -> d
 
 def _judge(
     events: Sequence[CampaignMetricsReported],
-    found: Mapping[Name, UUID],
+    found: Mapping[CampaignKey, UUID],
     platforms: Mapping[UUID, Platform],
 ) -> None:
     unknown, elsewhere = [], []
@@ -126,17 +128,17 @@ def _judge(
         raise Transient(reason, events=unknown, code="UNKNOWN_CAMPAIGN", within=UNKNOWN_WITHIN)
 
 
-def _name(data: ReportedMetrics) -> Name:
+def _name(data: ReportedMetrics) -> CampaignKey:
     if data.campaign_id is not None:
         return data.campaign_id
     return data.platform, data.platform_campaign_id or ""
 
 
-def _figures(data: ReportedMetrics) -> Figures:
-    return Figures(data.impressions, data.clicks, data.conversions, micros_of(data.spend))
+def _figures(data: ReportedMetrics) -> Counters:
+    return Counters(data.impressions, data.clicks, data.conversions, micros_of(data.spend))
 
 
-def _recorded(totals: DayTotals, day: Day) -> Event:
+def _recorded(totals: DailyTotals, day: DailyAggregate) -> Event:
     last = day.events[-1]
     return CampaignMetricsRecorded.caused_by(
         last,

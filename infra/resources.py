@@ -21,7 +21,7 @@ from infra.platforms import PLATFORMS, Platform, open_platforms
 from infra.platforms.oauth import Grants, open_grants
 from infra.security.passwords import Passwords
 from infra.settings import Settings
-from infra.storage.engine import connect, renew_stuck_sessions
+from infra.storage.engine import connect, replace_broken_sessions
 from infra.storage.write_probe import write_probe
 from schemas import types
 
@@ -66,7 +66,7 @@ def open_engine(settings: Settings) -> AsyncEngine:
             "async_creator_fn": connect,
         },
     )
-    renew_stuck_sessions(engine)
+    replace_broken_sessions(engine)
     return engine
 
 

@@ -8,17 +8,17 @@ from events import (
     CampaignSyncRejected,
     CampaignUpdateRequested,
 )
-from handlers.campaigns.handlers import apply_campaigns, record_campaigns
+from handlers.campaigns.handlers import apply_commands, apply_platform_updates
 from infra.messaging.subscription import Subscription
 from infra.process import main
 
-WISHES = (CampaignCreateRequested, CampaignUpdateRequested, CampaignDeleteRequested)
-NEWS = (CampaignSynced, CampaignSyncRejected, CampaignStatusReported)
+COMMANDS = (CampaignCreateRequested, CampaignUpdateRequested, CampaignDeleteRequested)
+PLATFORM_UPDATES = (CampaignSynced, CampaignSyncRejected, CampaignStatusReported)
 
 # One batch at a time: wishes about one campaign keep the order in which they came.
 SUBSCRIPTIONS = (
-    Subscription("campaigns.apply", WISHES, apply_campaigns, batch=200),
-    Subscription("campaigns.record", NEWS, record_campaigns, batch=200),
+    Subscription("campaigns.apply", COMMANDS, apply_commands, batch=200),
+    Subscription("campaigns.record", PLATFORM_UPDATES, apply_platform_updates, batch=200),
 )
 
 if __name__ == "__main__":

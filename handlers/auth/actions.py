@@ -48,7 +48,7 @@ from infra.security.refresh_tokens import (
     SessionOver,
 )
 from infra.security.sealed_box import SealBroken
-from infra.storage.sessions import find_standing, note_use
+from infra.storage.sessions import find_session_state, record_refresh
 from schemas.api_keys import ApiKeyDraft, ApiKeyRef
 from schemas.platform_accounts import Consent, Disconnection
 from schemas.sessions import AccountPasswordChange, SessionEnd
@@ -89,7 +89,7 @@ async def _act(action: "Action", request: Sealed, body: Frozen, resources: Resou
 async def _refresh(request: Sealed, body: Refresh, resources: Resources) -> Answer:
     issued = await sessions_of(resources).rotate(body.refresh_token)
     async with resources.engine.connect() as connection:
-        standing = await find_standing(connection, issued.session.id)
+        standing = await find_session_state(connection, issued.session.id)
     if standing is None or not standing.allows(issued, resources.settings, now()):
         await sessions_of(resources).forget([issued.session.id])
         raise SessionOver(issued.session.id)
@@ -103,7 +103,7 @@ def _going_on(issued: Issued) -> Finish:
     """Write the use of a session down; it may have ended since we looked."""
 
     async def go_on(answer: Answer, ctx: Context) -> Answer:
-        if await note_use(ctx.tx, issued, answer.client, ctx.now):
+        if await record_refresh(ctx.tx, issued, answer.client, ctx.now):
             return answer
         return replace(answer, reply=INVALID)
 

@@ -24,12 +24,12 @@ from handlers.auth.requests import SOURCE, Answer, Sealed, invalid, refusal
 from handlers.auth.session_revocation import told
 from infra.messaging.context import Context
 from infra.resources import Resources
-from infra.storage.api_keys import insert_api_key, make_key, read_api_key, revoke_api_key
-from infra.storage.sessions import end_sessions_of, live_since
+from infra.storage.api_keys import generate_api_key, insert_api_key, read_api_key, revoke_api_key
+from infra.storage.sessions import end_sessions_of, expiry_cutoff
 from infra.storage.users import (
     count_admins,
-    find_admin,
     find_user,
+    lock_and_get_admin,
     read_user,
     set_role,
 )
@@ -49,7 +49,7 @@ async def take_order(request: Sealed, body: Frozen, _: Resources) -> Answer:
     """Keep an order for the transaction, where it is found out whether an admin gives it."""
 
     async def carry_out(answer: Answer, ctx: Context) -> Answer:
-        actor = await find_admin(ctx.tx, answer.client.account)
+        actor = await lock_and_get_admin(ctx.tx, answer.client.account)
         if actor is None:
             return answer
         deed = DEEDS[type(request)]
@@ -66,7 +66,7 @@ async def _create_key(answer: Answer, draft: ApiKeyDraft, ctx: Context) -> Answe
         wrong.append({"field": "owner_id", "message": "must be the id of an account"})
     if wrong or owner_id is None:
         return replace(answer, reply=invalid(wrong))
-    key = make_key()
+    key = generate_api_key()
     entry = await insert_api_key(
         ctx.tx,
         key,
@@ -125,7 +125,7 @@ async def _change_role(answer: Answer, wanted: UserRole, ctx: Context) -> Answer
 
 async def _log_out(answer: Answer, user: User, ctx: Context) -> Answer:
     """End the sessions of who may do less than before."""
-    since = live_since(ctx.resources.settings, ctx.now)
+    since = expiry_cutoff(ctx.resources.settings, ctx.now)
     ended = await end_sessions_of(ctx.tx, user.id, "demoted", since=since, at=ctx.now)
     return told(answer, ended, "demoted", ctx)
 

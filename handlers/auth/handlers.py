@@ -21,8 +21,8 @@ from infra import metrics
 from infra.errors import Failure
 from infra.messaging.context import Context
 from infra.resources import Resources
-from infra.storage.audit import insert_acts
-from infra.storage.users import insert_accounts
+from infra.storage.audit import insert_audit_entries
+from infra.storage.users import insert_users
 
 meter_of = cache(metrics.AUTH_REQUESTS.labels)
 
@@ -37,7 +37,7 @@ async def open_registrations(
 async def register_users(prepared: list[Candidate | Answer], ctx: Context) -> Sequence[Event]:
     """Write the accounts whose addresses are still free, and answer everybody."""
     candidates = [one for one in prepared if isinstance(one, Candidate)]
-    added = await insert_accounts(ctx.tx, [one.account for one in candidates])
+    added = await insert_users(ctx.tx, [one.account for one in candidates])
     answers = [
         one if isinstance(one, Answer) else await settle(one, added, ctx) for one in prepared
     ]
@@ -57,7 +57,7 @@ async def handle_sessions(answers: list[Answer], ctx: Context) -> Sequence[Event
 async def _give(answers: Sequence[Answer], ctx: Context) -> list[Event]:
     """Note what was done, reply to everybody and give the events that all of it caused."""
     acts = [act_of(answer) for answer in answers if answer.matters]
-    await insert_acts(ctx.tx, acts)
+    await insert_audit_entries(ctx.tx, acts)
     for answer in answers:
         meter_of(answer.action, answer.outcome).inc()
         ctx.reply(answer.request, answer.reply)

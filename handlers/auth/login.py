@@ -19,7 +19,7 @@ from infra.resources import Resources
 from infra.security.email_address import InvalidEmail, normalise_email
 from infra.security.refresh_tokens import Session
 from infra.storage.sessions import insert_session
-from infra.storage.users import Account, replace_password_hash
+from infra.storage.users import UserRow, replace_password_hash
 from schemas.users import Login
 
 WRONG = refusal(401, "INVALID_CREDENTIALS", "E-mail address or password is wrong.")
@@ -43,7 +43,7 @@ async def log_in(request: Sealed, login: Login, resources: Resources) -> Answer:
 
 async def let_in(
     request: Sealed,
-    account: Account,
+    account: UserRow,
     resources: Resources,
     *,
     status: int,
@@ -65,7 +65,7 @@ async def let_in(
     )
 
 
-def beginning(session: Session, account: Account, fresh: str | None = None) -> Finish:
+def beginning(session: Session, account: UserRow, fresh: str | None = None) -> Finish:
     """Write a session down, unless the password has been changed meanwhile."""
 
     async def begin(answer: Answer, ctx: Context) -> Answer:

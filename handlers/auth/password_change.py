@@ -22,8 +22,8 @@ from handlers.auth.session_revocation import OVER, told
 from infra.messaging.context import Context
 from infra.resources import Resources
 from infra.security.passwords import weakness
-from infra.storage.sessions import end_sessions_of, is_live, live_since
-from infra.storage.users import Account, replace_password_hash
+from infra.storage.sessions import end_sessions_of, expiry_cutoff, is_live
+from infra.storage.users import UserRow, replace_password_hash
 from schemas.sessions import AccountPasswordChange
 
 WRONG = refusal(403, "INVALID_CREDENTIALS", "The current password is wrong.")
@@ -45,11 +45,11 @@ async def change_password(
     return Answer(request, DONE, finish=_changing(account, fresh), subject=str(body.account))
 
 
-def _changing(account: Account, fresh: str) -> Finish:
+def _changing(account: UserRow, fresh: str) -> Finish:
     user = account.user
 
     async def change(answer: Answer, ctx: Context) -> Answer:
-        own, since = answer.client.session_id, live_since(ctx.resources.settings, ctx.now)
+        own, since = answer.client.session_id, expiry_cutoff(ctx.resources.settings, ctx.now)
         if not await is_live(ctx.tx, own, user.id, since):
             return replace(answer, reply=OVER)
         # Whoever logs in at this moment waits for us, and then the old password is of no use.

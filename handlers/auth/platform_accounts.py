@@ -25,8 +25,8 @@ from infra.platforms.oauth import GrantRefused, redirect_uri
 from infra.resources import Resources
 from infra.security.encryption import Vault
 from infra.security.oauth_tokens import seal_tokens, times_of, tokens_of
-from infra.storage.platform_accounts import forget, leave, put_account
-from infra.storage.sessions import is_live, live_since
+from infra.storage.platform_accounts import delete_account, put_account, request_disconnect
+from infra.storage.sessions import expiry_cutoff, is_live
 from schemas.oauth import Grant
 from schemas.platform_accounts import Connection, Consent, Disconnection
 
@@ -40,7 +40,7 @@ BY_OWNER = "its owner has disconnected it"
 async def connect(request: Sealed, consent: Consent, resources: Resources) -> Answer:
     """Turn a code into tokens, or answer in words why not."""
     began = now()
-    since = live_since(resources.settings, began)
+    since = expiry_cutoff(resources.settings, began)
     async with resources.engine.connect() as connection:
         alive = await is_live(connection, consent.session_id, consent.user_id, since)
     if not alive:
@@ -84,9 +84,9 @@ async def disconnect(request: Sealed, wish: Disconnection, _: Resources) -> Answ
     user_id, platform = wish.user_id, wish.platform
 
     async def end(answer: Answer, ctx: Context) -> Answer:
-        before = await leave(ctx.tx, user_id, platform)
+        before = await request_disconnect(ctx.tx, user_id, platform)
         if before is None:
-            gone = await forget(ctx.tx, user_id, platform)
+            gone = await delete_account(ctx.tx, user_id, platform)
             return replace(answer, reply=DONE) if gone else answer
         shown = Connection(platform=platform, state="disconnecting")
         reply = {"status": 202, "data": shown.model_dump(mode="json")}

@@ -32,7 +32,7 @@ from infra.security.email_address import InvalidEmail, normalise_email
 from infra.security.passwords import weakness
 from infra.security.refresh_tokens import Issued
 from infra.security.sealed_box import SealBroken
-from infra.storage.users import Account, find_account
+from infra.storage.users import UserRow, find_user_row
 from schemas.users import Client, KeyedRegistration, User
 
 TAKEN = refusal(409, "EMAIL_TAKEN", "There is an account with this e-mail address.")
@@ -43,7 +43,7 @@ class Candidate:
     """An account that nobody had a moment ago, and the session to begin it with."""
 
     request: RegistrationRequested
-    account: Account
+    account: UserRow
     body: KeyedRegistration = field(repr=False)
     issued: Issued
     client: Client
@@ -78,7 +78,7 @@ async def _check(
         return await _repeat(request, account, body, resources)
     hashed = await resources.passwords.hash(body.password)
     user = User(id=uuid4(), email=email, role="manager")
-    account = Account(user, hashed, body.registration_id)
+    account = UserRow(user, hashed, body.registration_id)
     issued = await sessions_of(resources).start(account.user.id)
     return Candidate(request, account, body, issued, client)
 
@@ -97,7 +97,7 @@ async def settle(candidate: Candidate, added: set[UUID], ctx: Context) -> Answer
         return Answer(request, reply, caused, finish=begin, client=candidate.client, actor=user.id)
     # The race for the address is lost. It is rare enough to hash with the transaction open.
     await sessions_of(ctx.resources).forget([candidate.issued.session.id])
-    winner = await find_account(ctx.tx, user.email)
+    winner = await find_user_row(ctx.tx, user.email)
     if winner is None:
         raise Transient("the account was taken and is gone", events=[candidate])
     answer = await _repeat(request, winner, candidate.body, ctx.resources)
@@ -106,7 +106,7 @@ async def settle(candidate: Candidate, added: set[UUID], ctx: Context) -> Answer
 
 async def _repeat(
     request: RegistrationRequested,
-    account: Account,
+    account: UserRow,
     body: KeyedRegistration,
     resources: Resources,
 ) -> Answer:

@@ -33,7 +33,7 @@ from infra.security.encryption import Vault
 from infra.security.refresh_tokens import Issued, Session, Sessions
 from infra.security.sealed_box import SealBroken, unseal
 from infra.settings import Settings
-from infra.storage.users import Account, find_account
+from infra.storage.users import UserRow, find_user_row
 from schemas.types import Frozen
 from schemas.users import Client, Sealable, Tokens, User
 
@@ -130,10 +130,10 @@ def sessions_of(resources: Resources) -> Sessions:
     return Sessions(resources.redis, resources.settings)
 
 
-async def account_of(resources: Resources, key: str | UUID) -> Account | None:
+async def account_of(resources: Resources, key: str | UUID) -> UserRow | None:
     """Look an account up by its normalised address or its id."""
     async with resources.engine.connect() as connection:
-        return await find_account(connection, key)
+        return await find_user_row(connection, key)
 
 
 async def finish(answer: Answer, ctx: Context) -> Answer:

@@ -9,7 +9,7 @@ from events.users import EndedSession
 from handlers.auth.requests import SOURCE, Answer, Finish, refusal, sessions_of
 from infra.messaging.context import Context
 from infra.security.refresh_tokens import Session
-from infra.storage.sessions import end_session, end_sessions_of, is_live, live_since
+from infra.storage.sessions import end_session, end_sessions_of, expiry_cutoff, is_live
 from schemas.sessions import EndReason, SessionEnd
 
 OVER = refusal(401, "INVALID_TOKEN", "The session of this access token is over.")
@@ -20,7 +20,7 @@ def ending(session_id: str, reason: EndReason) -> Finish:
     """End one session with the answer, unless it is over already."""
 
     async def end(answer: Answer, ctx: Context) -> Answer:
-        since = live_since(ctx.resources.settings, ctx.now)
+        since = expiry_cutoff(ctx.resources.settings, ctx.now)
         ended = await end_session(ctx.tx, session_id, reason, since=since, at=ctx.now)
         return told(answer, ended, reason, ctx)
 
@@ -32,7 +32,7 @@ def ending_own(wish: SessionEnd) -> Finish:
 
     async def end(answer: Answer, ctx: Context) -> Answer:
         account, own = answer.client.account, answer.client.session_id
-        since = live_since(ctx.resources.settings, ctx.now)
+        since = expiry_cutoff(ctx.resources.settings, ctx.now)
         if account is None or not await is_live(ctx.tx, own, account, since):
             return replace(answer, reply=OVER)
         limits = {"since": since, "at": ctx.now}

@@ -30,8 +30,8 @@ from infra.resources import Resources
 from infra.security.encryption import Vault, VaultLocked
 from infra.security.oauth_tokens import Tokens, open_tokens, seal_tokens, times_of, tokens_of
 from infra.storage import platform_accounts as store
-from infra.storage.audit import insert_acts
-from infra.storage.platform_accounts import HeldAccount
+from infra.storage.audit import insert_audit_entries
+from infra.storage.platform_accounts import PlatformAccountRow
 from schemas.oauth import Grant
 
 MOST = 16  # accounts a lease, all asked about at once
@@ -62,7 +62,7 @@ async def keep_once(resources: Resources, vault: Vault) -> int:
     """Take what is due in hand, once; tells how many accounts that were."""
     lease = max(LEASE_SECONDS, 2 * resources.settings.platform_timeout)
     async with resources.engine.begin() as tx:
-        due = await store.lease_due(tx, MOST, lease)
+        due = await store.lease_due_accounts(tx, MOST, lease)
     async with asyncio.TaskGroup() as group:
         for account in due:
             group.create_task(_keep(resources, vault, account))
@@ -71,7 +71,7 @@ async def keep_once(resources: Resources, vault: Vault) -> int:
     return len(due)
 
 
-async def _keep(resources: Resources, vault: Vault, account: HeldAccount) -> None:
+async def _keep(resources: Resources, vault: Vault, account: PlatformAccountRow) -> None:
     """Renew or revoke one account; what fails is counted, told and tried again later."""
     keep = _revoke if account.state == "disconnecting" else _renew
     try:
@@ -85,7 +85,9 @@ async def _keep(resources: Resources, vault: Vault, account: HeldAccount) -> Non
     metrics.ACCOUNT_RENEWALS.labels(account.platform, outcome).inc()
 
 
-async def _renew(resources: Resources, vault: Vault, account: HeldAccount, tokens: Tokens) -> str:
+async def _renew(
+    resources: Resources, vault: Vault, account: PlatformAccountRow, tokens: Tokens
+) -> str:
     title = PLATFORMS[account.platform].TITLE
     if tokens.refresh is None:
         return await _lapse(resources, account, f"{title} gave no token to renew its access with")
@@ -102,7 +104,7 @@ async def _renew(resources: Resources, vault: Vault, account: HeldAccount, token
     times = times_of(grant, fresh, began)
 
     async def write(tx: AsyncConnection) -> bool:
-        return await store.renew(tx, account, sealed, times, _scopes(grant))
+        return await store.store_refreshed_tokens(tx, account, sealed, times, _scopes(grant))
 
     return "renewed" if await _write(resources, write) else "overtaken"
 
@@ -110,7 +112,7 @@ async def _renew(resources: Resources, vault: Vault, account: HeldAccount, token
 async def _revoke(
     resources: Resources,
     vault: Vault,  # noqa: ARG001 - nothing is written
-    account: HeldAccount,
+    account: PlatformAccountRow,
     tokens: Tokens,
 ) -> str:
     try:
@@ -119,11 +121,11 @@ async def _revoke(
         if not refused.ends_consent:  # it is over already
             raise
     async with resources.engine.begin() as tx:
-        await store.forget(tx, account.user_id, account.platform, account.version)
+        await store.delete_account(tx, account.user_id, account.platform, account.version)
     return "revoked"
 
 
-async def _lapse(resources: Resources, account: HeldAccount, reason: str) -> str:
+async def _lapse(resources: Resources, account: PlatformAccountRow, reason: str) -> str:
     data = DisconnectedAccount(platform=account.platform, user_id=account.user_id, reason=reason)
     gone = PlatformAccountDisconnected(source=SOURCE, subject=str(account.user_id), data=data)
     # Nobody here has acted: the platform, or its owner there, has.
@@ -131,9 +133,9 @@ async def _lapse(resources: Resources, account: HeldAccount, reason: str) -> str
     entry = AuditEntry(action="platform.lapse", outcome="ok", subject=subject)
     act = AuditRecorded.caused_by(gone, source=SOURCE, data=entry)
     async with resources.engine.begin() as tx:
-        if not await store.lapse(tx, account, reason):
+        if not await store.mark_disconnected(tx, account, reason):
             return "overtaken"
-        await insert_acts(tx, [act])
+        await insert_audit_entries(tx, [act])
         await outbox.add(tx, [message_of(gone), message_of(act)])
     await outbox.hint(resources.redis)
     return "lapsed"
@@ -157,10 +159,10 @@ async def _write(resources: Resources, write: Callable[[AsyncConnection], Awaita
 async def _reseal(resources: Resources, vault: Vault) -> None:
     """Seal with the newest key what an older one has sealed."""
     async with resources.engine.begin() as tx:
-        for account in await store.lock_sealed_by(tx, vault.older, MOST):
+        for account in await store.lock_accounts_with_key(tx, vault.older, MOST):
             owner = (account.user_id, account.platform)
             tokens = open_tokens(vault, *owner, account.sealed)
-            await store.reseal(tx, account, seal_tokens(vault, *owner, tokens))
+            await store.reencrypt(tx, account, seal_tokens(vault, *owner, tokens))
 
 
 def _scopes(grant: Grant) -> list[str] | None:

@@ -25,34 +25,34 @@ from events.campaigns import (
     campaign_id_of,
 )
 from events.envelope import Event
-from infra.storage.campaigns import LastCommand, StoredCampaign
+from infra.storage.campaigns import CampaignRow, LastCommand
 from schemas.currencies import is_payable, objection
 from schemas.operations import Operation, OperationError
 from schemas.types import micros_of
 
 Wish = CampaignCommand
-Verdict = StoredCampaign | OperationError
+CommandResult = CampaignRow | OperationError
 
 SOURCE = "urn:adrelay:campaigns"
 API = "urn:adrelay:api"  # a wish from there has an operation that tells what became of it
 
-MOST_NAMED = 10  # versions in a message
+MAX_NAMED_VERSIONS = 10  # versions in a message
 NOT_FOUND = OperationError(code="NOT_FOUND", message="there is no such campaign")
-TAKEN = OperationError(code="CONFLICT", message="this campaign id is taken")
+ID_TAKEN = OperationError(code="CONFLICT", message="this campaign id is taken")
 
 
-def owner_of(wish: Wish) -> UUID | None:
+def parse_owner(wish: Wish) -> UUID | None:
     """Read in whose name a wish is made; raises ``ValueError`` when that is no UUID."""
     return None if wish.ownerid is None else UUID(wish.ownerid)
 
 
-def decide(
+def apply_command(
     wish: Wish,
-    campaign: StoredCampaign | None,
+    campaign: CampaignRow | None,
     owner: UUID | None,
     now: datetime,
     arrived: datetime,
-) -> Verdict:
+) -> CommandResult:
     """Give the campaign as it is to be; the very one given when the wish changes nothing.
 
     ``campaign`` is what stands under the wish's id, a tombstone too; ``owner`` is the
@@ -69,7 +69,7 @@ def decide(
     if wish.data.expected_version is not None:
         expected = (wish.data.expected_version,)
     if expected and campaign.version not in expected:
-        named = " or ".join(map(str, expected[:MOST_NAMED]))
+        named = " or ".join(map(str, expected[:MAX_NAMED_VERSIONS]))
         message = f"the campaign is at version {campaign.version}, not {named}"
         return OperationError(code="VERSION_CONFLICT", message=message)
     if isinstance(wish, CampaignDeleteRequested):
@@ -79,7 +79,7 @@ def decide(
     return _updated(wish, campaign, now)
 
 
-def fact(wish: Wish, verdict: Verdict) -> Event:
+def to_event(wish: Wish, verdict: CommandResult) -> Event:
     """Tell the world what became of a wish that changed something or was refused."""
     campaign_id = campaign_id_of(wish)
     about = {"source": SOURCE, "subject": str(campaign_id)}
@@ -89,17 +89,17 @@ def fact(wish: Wish, verdict: Verdict) -> Event:
         )
         return CampaignCommandRejected.caused_by(wish, **about, data=refusal)
     if verdict.deleted_at is None:
-        return CampaignSaved.caused_by(wish, **about, data=verdict.wish())
+        return CampaignSaved.caused_by(wish, **about, data=verdict.desired_state())
     deleted = DeletedCampaign(
         campaign_id=campaign_id,
-        version=verdict.wanted_version,
+        version=verdict.desired_version,
         platform=verdict.platform,
         platform_campaign_id=verdict.platform_campaign_id,
     )
     return CampaignDeleted.caused_by(wish, **about, data=deleted)
 
 
-def noted(verdict: StoredCampaign, wish: Wish, now: datetime) -> StoredCampaign:
+def with_last_command(verdict: CampaignRow, wish: Wish, now: datetime) -> CampaignRow:
     """Note with a campaign that this wish about it was granted, the newest of all so far.
 
     So it is with a wish that changes nothing: its sender wants what is there.
@@ -115,28 +115,28 @@ def noted(verdict: StoredCampaign, wish: Wish, now: datetime) -> StoredCampaign:
     return replace(verdict, last_command=last)
 
 
-def operation(wish: Wish, verdict: Verdict) -> Operation:
+def to_operation(wish: Wish, verdict: CommandResult) -> Operation:
     """Tell the wish's sender what became of it, as the API shows it."""
     if isinstance(verdict, OperationError):
         return Operation(id=wish.id, state="refused", error=verdict)
-    return Operation(id=wish.id, state="done", result=verdict.shown().model_dump(mode="json"))
+    return Operation(id=wish.id, state="done", result=verdict.to_api().model_dump(mode="json"))
 
 
 def _created(
     wish: CampaignCreateRequested,
-    campaign: StoredCampaign | None,
+    campaign: CampaignRow | None,
     owner: UUID | None,
     now: datetime,
     arrived: datetime,
-) -> Verdict:
+) -> CommandResult:
     data = wish.data
-    made = StoredCampaign(
+    made = CampaignRow(
         id=campaign_id_of(wish),
         owner_id=owner,
         platform=data.platform,
         name=data.name,
         status="pending",
-        wanted_status="active",
+        desired_status="active",
         budget_micros=micros_of(data.budget),
         currency=data.currency,
         targeting=data.targeting,
@@ -146,11 +146,11 @@ def _created(
     if campaign is None:
         return made
     if campaign.deleted_at is None:
-        return campaign if _same(made, campaign) else TAKEN
+        return campaign if _same(made, campaign) else ID_TAKEN
     return _created_again(made, campaign)
 
 
-def _created_again(made: StoredCampaign, deleted: StoredCampaign) -> Verdict:
+def _created_again(made: CampaignRow, deleted: CampaignRow) -> CommandResult:
     """Make a campaign under the id of one that was deleted before the creation arrived.
 
     What its platform holds, or is about to delete, goes on under the old platform id, and the
@@ -159,12 +159,12 @@ def _created_again(made: StoredCampaign, deleted: StoredCampaign) -> Verdict:
     was_put_off = made.created_at < made.updated_at
     before_deletion = was_put_off and made.created_at < (deleted.deleted_at or made.updated_at)
     if before_deletion or made.owner_id != deleted.owner_id or made.platform != deleted.platform:
-        return TAKEN
+        return ID_TAKEN
     version = deleted.version + 1
     return replace(
         made,
         version=version,
-        wanted_version=version,
+        desired_version=version,
         platform_campaign_id=deleted.platform_campaign_id,
         synced_version=deleted.synced_version,
         synced_at=deleted.synced_at,
@@ -173,13 +173,13 @@ def _created_again(made: StoredCampaign, deleted: StoredCampaign) -> Verdict:
     )
 
 
-def _same(made: StoredCampaign, held: StoredCampaign) -> bool:
+def _same(made: CampaignRow, held: CampaignRow) -> bool:
     """Tell whether a creation asks for what is there already, so that it may be repeated."""
     told = ("owner_id", "platform", "name", "budget_micros", "currency", "targeting")
     return all(getattr(made, n) == getattr(held, n) for n in told)
 
 
-def _updated(wish: CampaignUpdateRequested, campaign: StoredCampaign, now: datetime) -> Verdict:
+def _updated(wish: CampaignUpdateRequested, campaign: CampaignRow, now: datetime) -> CommandResult:
     data = wish.data
     if data.budget is not None and not is_payable(data.budget, campaign.currency):
         message = f"budget: {objection(campaign.currency)}"
@@ -190,7 +190,7 @@ def _updated(wish: CampaignUpdateRequested, campaign: StoredCampaign, now: datet
         name=actual.name if data.name is None else data.name,
         budget_micros=actual.budget_micros if data.budget is None else micros_of(data.budget),
         targeting=data.targeting or actual.targeting,
-        wanted_status=data.status or actual.wanted_status,
+        desired_status=data.status or actual.desired_status,
     )
     if wanted == actual:
         return campaign
@@ -199,17 +199,17 @@ def _updated(wish: CampaignUpdateRequested, campaign: StoredCampaign, now: datet
     return _renewed(replace(wanted, status=status), now)
 
 
-def _as_it_runs(campaign: StoredCampaign) -> StoredCampaign:
+def _as_it_runs(campaign: CampaignRow) -> CampaignRow:
     """Take over a pause or a start that was made at the platform since the last push.
 
     So a new budget does not start what was paused there, and a wish to start it is a change.
     """
-    synced = campaign.synced_version >= campaign.wanted_version
+    synced = campaign.synced_version >= campaign.desired_version
     if synced and campaign.status in ("active", "paused"):
-        return replace(campaign, wanted_status=campaign.status)
+        return replace(campaign, desired_status=campaign.status)
     return campaign
 
 
-def _renewed(campaign: StoredCampaign, now: datetime) -> StoredCampaign:
+def _renewed(campaign: CampaignRow, now: datetime) -> CampaignRow:
     version = campaign.version + 1
-    return replace(campaign, version=version, wanted_version=version, updated_at=now)
+    return replace(campaign, version=version, desired_version=version, updated_at=now)

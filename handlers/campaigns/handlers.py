@@ -19,32 +19,32 @@ from events.campaigns import campaign_id_of
 from events.envelope import Event
 from handlers.campaigns import commands, platform_updates
 from handlers.campaigns.commands import API, Wish
-from handlers.campaigns.permissions import Owner, owners_now
-from handlers.campaigns.platform_updates import News, Push
+from handlers.campaigns.permissions import Owner, resolve_owners
+from handlers.campaigns.platform_updates import PlatformUpdate, SyncResult
 from infra.errors import Permanent, Snooze, Transient
 from infra.messaging.context import Context
 from infra.messaging.delivery import CLOCK_SKEW
 from infra.storage.campaign_cache import put_campaigns
 from infra.storage.campaign_changes import insert_campaigns, lock_campaigns, update_campaigns
-from infra.storage.campaigns import StoredCampaign, resolve_campaigns
+from infra.storage.campaigns import CampaignRow, find_campaign_refs
 from infra.storage.operations import put_operations
 from schemas.operations import OperationError
 from schemas.types import Platform
 
 # So long after its first delivery a change waits for the creation that it may have overtaken.
-PATIENCE = timedelta(seconds=5)
+CREATION_WAIT = timedelta(seconds=5)
 # A report may overtake the push that gives its campaign a platform id.
 UNKNOWN_WITHIN = 600.0  # seconds
 
-OwnedWish = tuple[Wish, Owner]
-Standing = dict[UUID, StoredCampaign]
+OwnedCommand = tuple[Wish, Owner]
+Standing = dict[UUID, CampaignRow]
 PlatformId = tuple[Platform, str]
 
 
-async def apply_campaigns(events: list[Wish], ctx: Context) -> list[Event]:
+async def apply_commands(events: list[Wish], ctx: Context) -> list[Event]:
     """Grant or refuse wishes, several about one campaign in the order of their arrival."""
     _check_owners(events)
-    owners = await owners_now(events, ctx.tx)
+    owners = await resolve_owners(events, ctx.tx)
     held = await lock_campaigns(ctx.tx, {campaign_id_of(wish) for wish in events})
     _await_creations(events, held, ctx)
     standing, caused, operations = dict(held), [], []
@@ -52,22 +52,22 @@ async def apply_campaigns(events: list[Wish], ctx: Context) -> list[Event]:
         campaign_id = campaign_id_of(wish)
         before = standing.get(campaign_id)
         if isinstance(owner, OperationError):
-            verdict: commands.Verdict = owner
+            verdict: commands.CommandResult = owner
         else:
-            verdict = commands.decide(wish, before, owner, ctx.now, ctx.arrived(wish))
-        if isinstance(verdict, StoredCampaign):
-            standing[campaign_id] = commands.noted(verdict, wish, ctx.now)
+            verdict = commands.apply_command(wish, before, owner, ctx.now, ctx.arrived(wish))
+        if isinstance(verdict, CampaignRow):
+            standing[campaign_id] = commands.with_last_command(verdict, wish, ctx.now)
         if verdict is not before:
-            caused.append(commands.fact(wish, verdict))
+            caused.append(commands.to_event(wish, verdict))
         if wish.source == API:
-            operations.append(commands.operation(wish, verdict))
+            operations.append(commands.to_operation(wish, verdict))
     await _insert(events, held, standing, ctx)
     await _update(held, standing, ctx)
     await put_operations(ctx.tx, operations)
     return caused
 
 
-async def record_campaigns(events: list[News], ctx: Context) -> list[Event]:
+async def apply_platform_updates(events: list[PlatformUpdate], ctx: Context) -> list[Event]:
     """Record what platforms took, refused and reported; what changes nothing is dropped.
 
     Pushes come first: they give the platform ids that reports are found by.
@@ -75,13 +75,17 @@ async def record_campaigns(events: list[News], ctx: Context) -> list[Event]:
     pushes = [event for event in events if not isinstance(event, CampaignStatusReported)]
     told = [event for event in events if isinstance(event, CampaignStatusReported)]
     ids = {event.data.campaign_id for event in pushes}
-    named = await resolve_campaigns(ctx.tx, (), {_platform_id(event) for event in told})
+    named = await find_campaign_refs(ctx.tx, (), {_platform_id(event) for event in told})
     held = await lock_campaigns(ctx.tx, ids.union(name.id for name in named))
     _check(pushes, told, held, ctx)
-    standing, causes, unordered = dict(held), dict[UUID, News](), dict[UUID, News]()
+    standing, causes, unordered = (
+        dict(held),
+        dict[UUID, PlatformUpdate](),
+        dict[UUID, PlatformUpdate](),
+    )
 
-    def note(event: News, campaign: StoredCampaign) -> None:
-        if platform_updates.lacks_order(standing[campaign.id], event):
+    def note(event: PlatformUpdate, campaign: CampaignRow) -> None:
+        if platform_updates.is_ambiguous(standing[campaign.id], event):
             unordered[campaign.id] = event
         if campaign.status != standing[campaign.id].status:
             causes[campaign.id] = event
@@ -90,17 +94,19 @@ async def record_campaigns(events: list[News], ctx: Context) -> list[Event]:
     again = []
     for push in pushes:
         campaign = standing[push.data.campaign_id]
-        if platform_updates.overtaken(campaign, push):
-            again.append(platform_updates.sync_again(push))
-        note(push, platform_updates.pushed(campaign, push))
+        if platform_updates.is_stale_push(campaign, push):
+            again.append(platform_updates.request_resync(push))
+        note(push, platform_updates.apply_sync_result(campaign, push))
     found = _find(told, standing)
     for report in told:
         campaign_id = found[_platform_id(report)]
-        note(report, platform_updates.status_told(standing[campaign_id], report))
+        note(report, platform_updates.apply_status(standing[campaign_id], report))
     for before in held.values():
-        standing[before.id] = platform_updates.bumped(before, standing[before.id], ctx.now)
+        standing[before.id] = platform_updates.bump_version(before, standing[before.id], ctx.now)
     await _update(held, standing, ctx)
-    checks = [platform_updates.status_check(event, standing[i]) for i, event in unordered.items()]
+    checks = [
+        platform_updates.request_status_check(event, standing[i]) for i, event in unordered.items()
+    ]
     return [*platform_updates.status_changes(held, standing, causes), *again, *checks]
 
 
@@ -108,7 +114,7 @@ def _check_owners(events: Sequence[Wish]) -> None:
     wrong = []
     for wish in events:
         try:
-            commands.owner_of(wish)
+            commands.parse_owner(wish)
         except ValueError:
             wrong.append(wish)
     if wrong:
@@ -122,17 +128,17 @@ def _await_creations(events: Sequence[Wish], held: Standing, ctx: Context) -> No
     early = [
         wish
         for wish in events
-        if campaign_id_of(wish) not in known and ctx.now - ctx.arrived(wish) < PATIENCE
+        if campaign_id_of(wish) not in known and ctx.now - ctx.arrived(wish) < CREATION_WAIT
     ]
     if early:
         raise Snooze("there is no such campaign yet", 1, events=early)
 
 
-def _in_order(owned: Iterable[OwnedWish], held: Standing) -> list[OwnedWish]:
+def _in_order(owned: Iterable[OwnedCommand], held: Standing) -> list[OwnedCommand]:
     """Put the changes that overtook their creation within a batch behind it."""
     known = set(held)
-    ordered: list[OwnedWish] = []
-    early: dict[UUID, list[OwnedWish]] = {}
+    ordered: list[OwnedCommand] = []
+    early: dict[UUID, list[OwnedCommand]] = {}
     for one in owned:
         wish, campaign_id = one[0], campaign_id_of(one[0])
         if isinstance(wish, CampaignCreateRequested):
@@ -160,22 +166,25 @@ async def _update(held: Standing, standing: Standing, ctx: Context) -> None:
     _write_through(changed, ctx)
 
 
-def _write_through(campaigns: Sequence[StoredCampaign], ctx: Context) -> None:
-    shown = [campaign.shown() for campaign in campaigns]
+def _write_through(campaigns: Sequence[CampaignRow], ctx: Context) -> None:
+    shown = [campaign.to_api() for campaign in campaigns]
     if shown:
         ctx.after_commit(lambda: put_campaigns(ctx.resources.redis, shown))
 
 
 def _check(
-    pushes: Sequence[Push], told: Sequence[CampaignStatusReported], held: Standing, ctx: Context
+    pushes: Sequence[SyncResult],
+    told: Sequence[CampaignStatusReported],
+    held: Standing,
+    ctx: Context,
 ) -> None:
-    unsaved: list[News] = []
+    unsaved: list[PlatformUpdate] = []
     for event in pushes:
         campaign = held.get(event.data.campaign_id)
         if (
             campaign is None
             or campaign.platform != event.data.platform
-            or campaign.wanted_version < event.data.version
+            or campaign.desired_version < event.data.version
         ):
             unsaved.append(event)
     if unsaved:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import CampaignSyncRequested
 from events.campaigns import CampaignRequest
-from handlers.campaigns.commands import API, Wish, owner_of
+from handlers.campaigns.commands import API, Wish, parse_owner
 from handlers.sync.decisions import Hint
 from infra.storage.users import find_roles
 from schemas.operations import OperationError
@@ -23,21 +23,21 @@ from schemas.users import Role
 
 WRITE = "campaigns:write"
 FORBIDDEN = OperationError(code="FORBIDDEN", message="the account may not do this (any more)")
-NOBODY = "nobody"  # the owner of no campaign
+NO_OWNER = "nobody"  # the owner of no campaign
 
 Owner = UUID | None | OperationError
 
 
-async def owners_now(wishes: Sequence[Wish], tx: AsyncConnection) -> list[Owner]:
+async def resolve_owners(wishes: Sequence[Wish], tx: AsyncConnection) -> list[Owner]:
     """Tell whose campaigns each write may change (None: any), or why it may change none.
 
-    Names of owners must have been checked (``owner_of``).
+    Names of owners must have been checked (``parse_owner``).
     """
     roles = await _roles(wishes, tx)
     return [_owner(wish, roles) for wish in wishes]
 
 
-async def hints_now(hints: Sequence[Hint], tx: AsyncConnection) -> list[Hint]:
+async def restrict_sync_requests(hints: Sequence[Hint], tx: AsyncConnection) -> list[Hint]:
     """Write into requests for a sync whose campaigns they may be about now."""
     asked = [hint for hint in hints if isinstance(hint, CampaignSyncRequested)]
     roles = await _roles(asked, tx)
@@ -63,7 +63,7 @@ def _may_write(role: Role | None) -> bool:
 
 
 def _owner(wish: Wish, roles: Mapping[UUID, Role]) -> Owner:
-    actor, owner = _actor(wish), owner_of(wish)
+    actor, owner = _actor(wish), parse_owner(wish)
     if actor is None:
         return owner
     role = roles.get(actor)
@@ -78,4 +78,4 @@ def _restricted(hint: CampaignSyncRequested, roles: Mapping[UUID, Role]) -> Camp
     if actor is None or role == "admin":
         return hint
     owner = hint.ownerid or str(actor)
-    return hint.model_copy(update={"ownerid": owner if _may_write(role) else NOBODY})
+    return hint.model_copy(update={"ownerid": owner if _may_write(role) else NO_OWNER})

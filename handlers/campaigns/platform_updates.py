@@ -22,19 +22,19 @@ from events import (
 )
 from events.campaigns import CampaignToCheck, CampaignToSync, ChangedCampaignStatus
 from events.envelope import Event
-from infra.storage.campaigns import StoredCampaign
+from infra.storage.campaigns import CampaignRow
 from schemas.campaigns import CampaignStatus
 
-Push = CampaignSynced | CampaignSyncRejected
-News = Push | CampaignStatusReported
-Campaigns = Mapping[UUID, StoredCampaign]
+SyncResult = CampaignSynced | CampaignSyncRejected
+PlatformUpdate = SyncResult | CampaignStatusReported
+Campaigns = Mapping[UUID, CampaignRow]
 
 SOURCE = "urn:adrelay:campaigns"
 ANSWERS = "urn:adrelay:sync"  # the source of reports that answer our question
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StatusUpdate:
     """A status that news gives a campaign, and since when (UTC).
 
     An answer is to a question that was asked after everything was known that it may
@@ -46,16 +46,16 @@ class Told:
     is_answer: bool = False
 
 
-def pushed(held: StoredCampaign, event: Push) -> StoredCampaign:
+def apply_sync_result(held: CampaignRow, event: SyncResult) -> CampaignRow:
     """Note what the platform said to a push."""
     noted = _synced(held, event) if isinstance(event, CampaignSynced) else held
-    return status_told(noted, event)
+    return apply_status(noted, event)
 
 
-def status_told(held: StoredCampaign, event: News) -> StoredCampaign:
+def apply_status(held: CampaignRow, event: PlatformUpdate) -> CampaignRow:
     """Note a status in the platform's name, if it is the newest."""
     told = _status_of(held, event)
-    if told is None or lacks_order(held, event):
+    if told is None or is_ambiguous(held, event):
         return held
     known = held.status_reported_at
     if known is not None and (told.at < known or (told.at == known and not told.is_answer)):
@@ -63,7 +63,7 @@ def status_told(held: StoredCampaign, event: News) -> StoredCampaign:
     return replace(held, status=told.status, status_reported_at=told.at)
 
 
-def lacks_order(held: StoredCampaign, event: News) -> bool:
+def is_ambiguous(held: CampaignRow, event: PlatformUpdate) -> bool:
     """Tell whether news contradicts what is known, and nobody can say which is the newer.
 
     So it is at equal times, and within one second where one of the two is told in whole
@@ -79,19 +79,19 @@ def lacks_order(held: StoredCampaign, event: News) -> bool:
     return told.at == known or (whole and same_second)
 
 
-def overtaken(held: StoredCampaign, event: Push) -> bool:
+def is_stale_push(held: CampaignRow, event: SyncResult) -> bool:
     """Tell whether a push may have undone a newer one at the platform."""
     return isinstance(event, CampaignSynced) and event.data.version < held.synced_version
 
 
-def bumped(before: StoredCampaign, after: StoredCampaign, now: datetime) -> StoredCampaign:
+def bump_version(before: CampaignRow, after: CampaignRow, now: datetime) -> CampaignRow:
     """Give ``after`` the next version if the API shows any difference."""
-    if before.shown() == after.shown():
+    if before.to_api() == after.to_api():
         return after
     return replace(after, version=before.version + 1, updated_at=now)
 
 
-def _synced(held: StoredCampaign, event: CampaignSynced) -> StoredCampaign:
+def _synced(held: CampaignRow, event: CampaignSynced) -> CampaignRow:
     data = event.data
     if data.version < held.synced_version:
         return held
@@ -104,7 +104,7 @@ def _synced(held: StoredCampaign, event: CampaignSynced) -> StoredCampaign:
 
 
 def status_changes(
-    held: Campaigns, standing: Campaigns, causes: Mapping[UUID, News]
+    held: Campaigns, standing: Campaigns, causes: Mapping[UUID, PlatformUpdate]
 ) -> list[Event]:
     """Tell the world which statuses are others now than when they were ``held``."""
     changed = [c for c in standing.values() if c.status != held[c.id].status]
@@ -125,7 +125,7 @@ def status_changes(
     ]
 
 
-def sync_again(push: Push) -> Event:
+def request_resync(push: SyncResult) -> Event:
     """Ask for another push of the campaign that ``push`` was about."""
     campaign_id = push.data.campaign_id
     return CampaignSyncRequested.caused_by(
@@ -136,7 +136,7 @@ def sync_again(push: Push) -> Event:
     )
 
 
-def status_check(news: News, campaign: StoredCampaign) -> Event:
+def request_status_check(news: PlatformUpdate, campaign: CampaignRow) -> Event:
     """Ask for a look at the platform, because ``news`` has no order."""
     name = campaign.platform_campaign_id or ""
     return CampaignStatusCheckRequested.caused_by(
@@ -147,17 +147,17 @@ def status_check(news: News, campaign: StoredCampaign) -> Event:
     )
 
 
-def _status_of(held: StoredCampaign, event: News) -> Told | None:
+def _status_of(held: CampaignRow, event: PlatformUpdate) -> StatusUpdate | None:
     """Tell what status news gives; None where it gives none that could count."""
     if held.deleted_at is not None:
         return None
     if isinstance(event, CampaignStatusReported):
         at = event.data.occurred_at or event.time
-        return Told(event.data.status, at, is_answer=event.source == ANSWERS)
+        return StatusUpdate(event.data.status, at, is_answer=event.source == ANSWERS)
     if isinstance(event, CampaignSyncRejected):
         # An older wish no longer matters.
-        is_old = event.data.version < held.wanted_version
-        return None if is_old else Told("rejected", event.time)
+        is_old = event.data.version < held.desired_version
+        return None if is_old else StatusUpdate("rejected", event.time)
     if event.data.version < held.synced_version or event.data.status == "deleted":
         return None  # What is not deleted here was created again since.
-    return Told(event.data.status, event.time)
+    return StatusUpdate(event.data.status, event.time)

@@ -19,8 +19,12 @@ from infra.platforms.base import AccountStuck
 from infra.security.encryption import Vault, VaultLocked
 from infra.security.oauth_tokens import open_tokens
 from infra.settings import Settings
-from infra.storage.campaigns import StoredCampaign
-from infra.storage.platform_accounts import HeldAccount, hasten, held_accounts
+from infra.storage.campaigns import CampaignRow
+from infra.storage.platform_accounts import (
+    PlatformAccountRow,
+    expedite_refresh,
+    find_connected_accounts,
+)
 from infra.storage.tables import campaigns
 
 SOURCE = "urn:adrelay:sync"
@@ -35,16 +39,16 @@ OwnerHint = PlatformAccountConnected | PlatformAccountDisconnected
 class Bearer:
     """An access token, and the account that it is of."""
 
-    account: HeldAccount
+    account: PlatformAccountRow
     token: str = field(repr=False)
 
 
 async def bearers_of(
-    tx: AsyncConnection, pushed: Collection[StoredCampaign], settings: Settings
+    tx: AsyncConnection, pushed: Collection[CampaignRow], settings: Settings
 ) -> Mapping[UUID, Bearer | AccountStuck]:
     """Find the tokens of the owners of campaigns, by campaign; without an account none."""
     owners = {(campaign.owner_id, str(campaign.platform)) for campaign in pushed}
-    held = await held_accounts(tx, owners)
+    held = await find_connected_accounts(tx, owners)
     if not held:
         return {}
     vault = Vault(settings)
@@ -58,7 +62,7 @@ async def bearers_of(
 async def renew_refused(tx: AsyncConnection, refused: Sequence[Bearer]) -> None:
     """Have tokens renewed that a platform has refused, unless they are fresh."""
     accounts = {bearer.account.version: bearer.account for bearer in refused}
-    await hasten(tx, accounts.values(), REST_SECONDS)
+    await expedite_refresh(tx, accounts.values(), REST_SECONDS)
 
 
 async def push_again(tx: AsyncConnection, hint: OwnerHint) -> list[Event]:
@@ -68,7 +72,9 @@ async def push_again(tx: AsyncConnection, hint: OwnerHint) -> list[Event]:
     what is pushed from now on is pushed in our own name.
     """
     owner = (hint.data.user_id, hint.data.platform)
-    if isinstance(hint, PlatformAccountDisconnected) or not await held_accounts(tx, {owner}):
+    if isinstance(hint, PlatformAccountDisconnected) or not await find_connected_accounts(
+        tx, {owner}
+    ):
         return []
     query = select(campaigns.c.id).where(
         campaigns.c.owner_id == hint.data.user_id,
@@ -78,7 +84,7 @@ async def push_again(tx: AsyncConnection, hint: OwnerHint) -> list[Event]:
     return [_wish(hint, campaign_id) for (campaign_id,) in await tx.execute(query)]
 
 
-def _bearer(vault: Vault, account: HeldAccount) -> Bearer | AccountStuck:
+def _bearer(vault: Vault, account: PlatformAccountRow) -> Bearer | AccountStuck:
     try:
         tokens = open_tokens(vault, account.user_id, account.platform, account.sealed)
     except VaultLocked as locked:

@@ -27,13 +27,13 @@ from handlers.campaigns.commands import API, NOT_FOUND
 from handlers.sync.pusher import Taken
 from infra.messaging.delivery import identity
 from infra.platforms import Refused
-from infra.storage.campaigns import StoredCampaign
+from infra.storage.campaigns import CampaignRow
 from schemas.operations import Operation, OperationError
 
 SOURCE = "urn:adrelay:sync"
 
 Hint = CampaignSaved | CampaignDeleted | CampaignSyncRequested
-Campaigns = Mapping[UUID, StoredCampaign]
+Campaigns = Mapping[UUID, CampaignRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Idle:
     """The platform holds the campaign as it is, or another event will see to it."""
 
     hint: Hint
-    campaign: StoredCampaign
+    campaign: CampaignRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ class Answered:
     """The platform took or refused the campaign."""
 
     hint: Hint
-    campaign: StoredCampaign
+    campaign: CampaignRow
     answer: Taken | Refused
 
 
 Look = Unseen | Idle | Answered
 
 
-def seen(hint: Hint, held: Campaigns) -> StoredCampaign | None:
+def seen(hint: Hint, held: Campaigns) -> CampaignRow | None:
     """Find the campaign of a hint, if its sender may see it."""
     campaign = held.get(hint.data.campaign_id)
     if campaign is None or campaign.platform != hint.data.platform:
@@ -84,14 +84,14 @@ def wanting(hints: Sequence[Hint], held: Campaigns) -> dict[UUID, Hint]:
             continue
         if isinstance(hint, CampaignSyncRequested):
             found[campaign.id] = hint
-        elif campaign.synced_version < campaign.wanted_version:
+        elif campaign.synced_version < campaign.desired_version:
             found.setdefault(campaign.id, hint)
     return found
 
 
-def key(campaign: StoredCampaign, reason: Hint) -> str:
+def key(campaign: CampaignRow, reason: Hint) -> str:
     """Name a push by campaign and version, and by the request where it is to be done again."""
-    name = f"{campaign.id}-{campaign.wanted_version}"
+    name = f"{campaign.id}-{campaign.desired_version}"
     return f"{name}-{identity(reason)}" if isinstance(reason, CampaignSyncRequested) else name
 
 
@@ -102,7 +102,7 @@ def fact(look: Answered) -> Event:
     if isinstance(answer, Refused):
         refused = CampaignSyncRejectedData(
             campaign_id=campaign.id,
-            version=campaign.wanted_version,
+            version=campaign.desired_version,
             platform=campaign.platform,
             code=answer.code,
             message=answer.message,
@@ -110,7 +110,7 @@ def fact(look: Answered) -> Event:
         return CampaignSyncRejected.caused_by(look.hint, **about, data=refused)
     synced = SyncedCampaign(
         campaign_id=campaign.id,
-        version=campaign.wanted_version,
+        version=campaign.desired_version,
         platform=campaign.platform,
         platform_campaign_id=answer.platform_campaign_id,
         status=answer.status,
@@ -143,11 +143,11 @@ def operation(look: Look) -> Operation:
     if isinstance(look, Answered) and isinstance(look.answer, Refused):
         error = OperationError(code=look.answer.code, message=look.answer.message)
         return Operation(id=look.hint.id, state="refused", error=error)
-    campaign = look.campaign.shown().model_dump(mode="json")
+    campaign = look.campaign.to_api().model_dump(mode="json")
     return Operation(id=look.hint.id, state="done", result=campaign)
 
 
-def _never_left(campaign: StoredCampaign) -> bool:
+def _never_left(campaign: CampaignRow) -> bool:
     """Tell whether a campaign was deleted before anybody began to push it."""
     known = campaign.platform_campaign_id or campaign.leased_until
     return campaign.deleted_at is not None and known is None

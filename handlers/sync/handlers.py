@@ -25,7 +25,7 @@ from uuid import UUID
 from events import CampaignStatusCheckRequested, CampaignSyncRequested
 from events.envelope import Event
 from handlers.campaigns.commands import API
-from handlers.campaigns.permissions import hints_now
+from handlers.campaigns.permissions import restrict_sync_requests
 from handlers.sync import decisions
 from handlers.sync.access_tokens import OwnerHint, bearers_of, push_again, renew_refused
 from handlers.sync.decisions import Answered, Hint, Idle, Look, Unseen
@@ -69,7 +69,7 @@ async def _push(
     hints: list[Hint], resources: Resources, lease_seconds: float
 ) -> list[Look | Failure]:
     async with resources.engine.begin() as tx:
-        hints = await hints_now(hints, tx)
+        hints = await restrict_sync_requests(hints, tx)
         held = await lock_campaigns(tx, {hint.data.campaign_id for hint in hints})
         wanting = decisions.wanting(hints, held)
         until = asyncio.get_running_loop().time() + PUSH_SECONDS

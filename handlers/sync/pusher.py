@@ -21,7 +21,7 @@ from handlers.sync.access_tokens import Bearer
 from infra.errors import UNEXPECTED, Failure, Snooze, Transient
 from infra.platforms import Platform, Refused
 from infra.platforms.base import AccountStuck, CallWaits
-from infra.storage.campaigns import StoredCampaign
+from infra.storage.campaigns import CampaignRow
 from schemas.campaigns import CampaignStatus
 
 LEASE_SECONDS = 30.0
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 class Push:
     """A campaign to be pushed; ``key`` is the idempotency key, ``bearer`` its owner's token."""
 
-    campaign: StoredCampaign
+    campaign: CampaignRow
     key: str
     bearer: Bearer | AccountStuck | None = None
 
@@ -107,7 +107,7 @@ async def _push(one: Push, platform: Platform) -> Taken:
         raise one.bearer
     began = now()
     token = one.bearer.token if one.bearer else None
-    campaign, wish = one.campaign, one.campaign.wish()
+    campaign, wish = one.campaign, one.campaign.desired_state()
     if campaign.deleted_at is None:
         pushed = await platform.push(wish, one.key, token)
         return Taken(pushed.platform_campaign_id, pushed.status, began)

@@ -26,8 +26,13 @@ from infra.platforms import Platform, Refused
 from infra.platforms.base import AccountStuck
 from infra.resources import Resources
 from infra.storage.campaign_changes import lock_campaigns
-from infra.storage.campaigns import StoredCampaign, resolve_campaigns
-from infra.storage.status_checks import Asked, mark_answered, mark_asked, read_asked
+from infra.storage.campaigns import CampaignRow, find_campaign_refs
+from infra.storage.status_checks import (
+    StatusCheckTimes,
+    mark_status_answered,
+    mark_status_asked,
+    read_status_checks,
+)
 from schemas.campaigns import ReportedStatus
 from schemas.types import Platform as PlatformName
 
@@ -56,7 +61,7 @@ class Told:
     """What the platform said to the question of ``asked`` (UTC): None if it knows none such."""
 
     hint: CampaignStatusCheckRequested
-    campaign: StoredCampaign
+    campaign: CampaignRow
     asked: datetime
     status: ReportedStatus | None
 
@@ -65,7 +70,7 @@ class Told:
 class Question:
     """A campaign that may be asked about now; ``bearer`` is its owner's token."""
 
-    campaign: StoredCampaign
+    campaign: CampaignRow
     asked: datetime
     bearer: Bearer | AccountStuck | None
 
@@ -81,10 +86,10 @@ async def check_statuses(
     if not hints:
         return []
     async with resources.engine.begin() as tx:
-        named = await resolve_campaigns(tx, (), {_name(hint) for hint in hints})
+        named = await find_campaign_refs(tx, (), {_name(hint) for hint in hints})
         ids = {(one.platform, one.platform_campaign_id): one.id for one in named}
         held = await lock_campaigns(tx, ids.values())
-        known = await read_asked(tx, held, REST_SECONDS)
+        known = await read_status_checks(tx, held, REST_SECONDS)
         verdicts = [_verdict(hint, ids.get(_name(hint)), held, known) for hint in hints]
         due = {v for v in verdicts if isinstance(v, UUID)}
         questions = await _questions(tx, [held[i] for i in due], resources)
@@ -108,15 +113,15 @@ async def check_statuses(
 async def report_statuses(checks: Sequence[Check], tx: AsyncConnection) -> list[Event]:
     """Report what platforms said, each campaign once, and note that they have answered."""
     told = {check.campaign.id: check for check in checks if isinstance(check, Told)}
-    await mark_answered(tx, {i: check.asked for i, check in told.items()})
+    await mark_status_answered(tx, {i: check.asked for i, check in told.items()})
     return [_report(check, check.status) for check in told.values() if check.status is not None]
 
 
 def _verdict(
     hint: CampaignStatusCheckRequested,
     campaign_id: UUID | None,
-    held: Mapping[UUID, StoredCampaign],
-    known: Mapping[UUID, Asked],
+    held: Mapping[UUID, CampaignRow],
+    known: Mapping[UUID, StatusCheckTimes],
 ) -> UUID | Settled | Failure:
     """Name the campaign to ask about, or say why it is not asked about now."""
     if campaign_id is None:
@@ -133,9 +138,9 @@ def _verdict(
 
 
 async def _questions(
-    tx: AsyncConnection, campaigns: Sequence[StoredCampaign], resources: Resources
+    tx: AsyncConnection, campaigns: Sequence[CampaignRow], resources: Resources
 ) -> list[Question]:
-    asked = await mark_asked(tx, [campaign.id for campaign in campaigns])
+    asked = await mark_status_asked(tx, [campaign.id for campaign in campaigns])
     bearers = await bearers_of(tx, campaigns, resources.settings)
     return [Question(c, asked[c.id], bearers.get(c.id)) for c in campaigns]
 

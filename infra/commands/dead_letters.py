@@ -37,8 +37,13 @@ from infra.messaging.dead_letter_content import CannotChange, Changes
 from infra.messaging.replay import How, Objection, Refused
 from infra.resources import open_engine, open_redis
 from infra.settings import Settings, load_settings
-from infra.storage.dead_letter_ids import id_range
-from infra.storage.dead_letters import Wanted, find_letters, next_letters, read_body
+from infra.storage.dead_letter_ids import parse_id_prefix
+from infra.storage.dead_letters import (
+    DeadLetterFilter,
+    find_dead_letters,
+    list_next_dead_letters,
+    read_body,
+)
 
 PAGE = 200  # letters in one transaction
 NONE = "there is no such dead letter"
@@ -55,17 +60,19 @@ class Command:
     settings: Settings
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> DeadLetterFilter:
         """The letters that the options name."""
         state = getattr(self.asked, "state", "open")
-        return Wanted(None if state == "all" else state, self.asked.queue, self.asked.fingerprint)
+        return DeadLetterFilter(
+            None if state == "all" else state, self.asked.queue, self.asked.fingerprint
+        )
 
 
 async def list_letters(command: Command) -> bool:
     """Print the letters that are asked for, the oldest failure first."""
     total, after = 0, None
     async with command.engine.connect() as tx:
-        while rows := await next_letters(tx, command.wanted, after=after, most=PAGE):
+        while rows := await list_next_dead_letters(tx, command.wanted, after=after, most=PAGE):
             for row in rows:
                 print_entry(row, as_json=command.asked.json)
             total += len(rows)
@@ -138,7 +145,7 @@ async def _carry_out(command: Command, what: str, act: Act) -> bool:
         now = (await tx.execute(select(func.now()))).scalar_one()
     while True:
         async with command.engine.begin() as tx:
-            rows = await next_letters(
+            rows = await list_next_dead_letters(
                 tx, command.wanted, after=after, filed_until=now, most=PAGE, lock=True
             )
             objections = await act(tx, rows)
@@ -189,10 +196,10 @@ async def _one(
     tx: AsyncConnection, typed: str, asked: argparse.Namespace, *, lock: bool = False
 ) -> RowMapping:
     """Find the letter whose id begins with what was typed. Raises ``Refused``."""
-    ids = id_range(typed)
+    ids = parse_id_prefix(typed)
     if ids is None:
         raise Refused(f"{typed[:100]!r} is no id: it has hexadecimal digits, as list shows them")
-    rows = await find_letters(tx, *ids, lock=lock)
+    rows = await find_dead_letters(tx, *ids, lock=lock)
     if not rows:
         raise Refused(f"there is no dead letter {typed}")
     if len(rows) > 1:

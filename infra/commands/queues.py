@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.amqp.topology import WORK_QUEUE_NAMES
 from infra.resources import open_engine
 from infra.settings import load_settings
-from infra.storage.engine import Unreachable
-from infra.storage.stopped_queues import StoppedQueue, list_stops, resume_queue
+from infra.storage.engine import DatabaseUnreachable
+from infra.storage.stopped_queues import StoppedQueue, list_stopped_queues, resume_queue
 from schemas.escaping import escaped, escaped_json
 
 
@@ -58,7 +58,7 @@ async def run(arguments: Sequence[str]) -> int:
 
 
 async def _list(tx: AsyncConnection, asked: argparse.Namespace) -> int:
-    stops = await list_stops(tx)
+    stops = await list_stopped_queues(tx)
     for stop in stops:
         print(escaped_json(orjson.dumps(asdict(stop))).decode() if asked.json else _line(stop))
     if not stops and not asked.json:
@@ -67,7 +67,7 @@ async def _list(tx: AsyncConnection, asked: argparse.Namespace) -> int:
 
 
 async def _resume(tx: AsyncConnection, asked: argparse.Namespace) -> int:
-    names = [stop.queue for stop in await list_stops(tx)] if asked.all else asked.queues
+    names = [stop.queue for stop in await list_stopped_queues(tx)] if asked.all else asked.queues
     status = 0
     for name in names:
         resumed = await resume_queue(tx, name)
@@ -84,7 +84,7 @@ async def _resume(tx: AsyncConnection, asked: argparse.Namespace) -> int:
 
 def _why(error: Exception) -> str:
     """Name an error: what the server said about a session, else only the kind."""
-    return str(error) if isinstance(error, Unreachable) else type(error).__name__
+    return str(error) if isinstance(error, DatabaseUnreachable) else type(error).__name__
 
 
 def _line(stop: StoppedQueue) -> str:

@@ -33,11 +33,11 @@ from infra.resources import open_engine
 from infra.security.email_address import normalise_email
 from infra.security.passwords import Passwords, weakness
 from infra.settings import Settings, load_settings
-from infra.storage.api_keys import NewKey, insert_api_key, read_key
-from infra.storage.publishers import Publisher, put_publisher
-from infra.storage.sessions import end_sessions_of, live_since
+from infra.storage.api_keys import ParsedApiKey, insert_api_key, parse_api_key
+from infra.storage.publishers import RegisteredPublisher, put_publisher
+from infra.storage.sessions import end_sessions_of, expiry_cutoff
 from infra.storage.tables import campaigns
-from infra.storage.users import Account, find_account, put_admin
+from infra.storage.users import UserRow, find_user_row, put_admin
 from schemas.campaigns import Targeting
 from schemas.types import PLATFORMS, Platform
 from schemas.users import User
@@ -71,7 +71,7 @@ class Inhabitants:
 
     email: str
     password: str = field(repr=False)
-    key: NewKey
+    key: ParsedApiKey
     source: str
     publisher: str | None
 
@@ -87,7 +87,7 @@ def wanted(settings: Settings) -> Inhabitants:
     return Inhabitants(
         email=normalise_email(settings.adrelay_admin_email),
         password=password,
-        key=read_key(_given(settings.adrelay_api_key, "ADRELAY_API_KEY")),
+        key=parse_api_key(_given(settings.adrelay_api_key, "ADRELAY_API_KEY")),
         source=settings.adrelay_api_key_source,
         publisher=_upstream_user(settings),
     )
@@ -113,16 +113,16 @@ async def seed(settings: Settings, engine: AsyncEngine) -> None:
     """Put everything there in one transaction; raises ``ValueError`` for wrong settings."""
     inhabitants, passwords = wanted(settings), Passwords(settings)
     async with engine.connect() as connection:
-        account = await find_account(connection, inhabitants.email)
+        account = await find_user_row(connection, inhabitants.email)
     stored = account.password_hash if account else None
     is_new = not await passwords.verify(inhabitants.password, stored)
     if is_new:
         stored = await passwords.hash(inhabitants.password)
     admin = User(id=account.user.id if account else uuid4(), email=inhabitants.email, role="admin")
     async with engine.begin() as tx:
-        admin_id = await put_admin(tx, Account(admin, stored or ""))
+        admin_id = await put_admin(tx, UserRow(admin, stored or ""))
         if is_new:
-            since, at = live_since(settings, now()), now()
+            since, at = expiry_cutoff(settings, now()), now()
             await end_sessions_of(tx, admin_id, "password_changed", since=since, at=at)
         await insert_api_key(
             tx,
@@ -134,7 +134,7 @@ async def seed(settings: Settings, engine: AsyncEngine) -> None:
         )
         if inhabitants.publisher:
             sources = frozenset({inhabitants.source})
-            await put_publisher(tx, Publisher(inhabitants.publisher, sources, admin_id))
+            await put_publisher(tx, RegisteredPublisher(inhabitants.publisher, sources, admin_id))
         wishes = await _missing(tx, seeded_campaigns(admin_id))
         await outbox.add(tx, [message_of(wish) for wish in wishes])
 

@@ -10,7 +10,7 @@ from events.envelope import now
 from infra.security import access_tokens, sealed_box
 from infra.security.base64url import KEY_BYTES, text_of
 from infra.security.standard_webhooks import V1, V1A, make_secret
-from infra.storage.api_keys import make_key
+from infra.storage.api_keys import generate_api_key
 
 PASSWORD_BYTES = 18
 
@@ -21,7 +21,7 @@ def make_keys() -> dict[str, str]:
     return {
         "ADRELAY_ADMIN_EMAIL": "admin@adrelay.example",
         "ADRELAY_ADMIN_PASSWORD": secrets.token_urlsafe(PASSWORD_BYTES),
-        "ADRELAY_API_KEY": make_key().key,
+        "ADRELAY_API_KEY": generate_api_key().key,
         "ADRELAY_API_KEY_SOURCE": "urn:example:upstream",
         "TOKEN_SIGNING_KEY": signing.private,
         "TOKEN_VERIFY_KEYS": signing.public,

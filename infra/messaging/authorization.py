@@ -27,7 +27,7 @@ from infra.amqp import topology
 from infra.errors import Outage, Permanent
 from infra.messaging.delivery import Delivery, Received, to_verdict
 from infra.settings import Settings
-from infra.storage.publishers import Publisher, all_publishers
+from infra.storage.publishers import RegisteredPublisher, list_publishers
 from schemas.sources import is_ours
 
 FRESH = 1.0  # seconds that a look at the table counts
@@ -47,9 +47,9 @@ class Registry:
         self._engine = engine
         self._lock = asyncio.Lock()
         self._read_at = float("-inf")
-        self._publishers: Mapping[str, Publisher] = {}
+        self._publishers: Mapping[str, RegisteredPublisher] = {}
 
-    async def current(self) -> Mapping[str, Publisher]:
+    async def current(self) -> Mapping[str, RegisteredPublisher]:
         """Give the publishers by their users; raises ``Outage`` while they cannot be read."""
         clock = asyncio.get_running_loop().time
         async with self._lock:
@@ -57,7 +57,7 @@ class Registry:
                 began = clock()
                 try:
                     async with self._engine.connect() as connection:
-                        self._publishers = await all_publishers(connection)
+                        self._publishers = await list_publishers(connection)
                 except (SQLAlchemyError, OSError) as error:
                     raise Outage("the publishers cannot be read") from error
                 self._read_at = began
@@ -103,7 +103,7 @@ class Trust:
                 refused.append((item.delivery, to_verdict(error)))
         return believed, refused
 
-    def _checked(self, item: Received, publishers: Mapping[str, Publisher]) -> Received:
+    def _checked(self, item: Received, publishers: Mapping[str, RegisteredPublisher]) -> Received:
         user = item.delivery.user
         if user is None:
             raise _unverified("it carries no user_id, so nobody knows who has published it")
@@ -125,7 +125,7 @@ class Trust:
         return item
 
 
-def _owned(event: CampaignRequest, publisher: Publisher) -> CampaignRequest:
+def _owned(event: CampaignRequest, publisher: RegisteredPublisher) -> CampaignRequest:
     """Write the owner into a wish that names none; raises ``Permanent`` where it names another."""
     owner = str(publisher.owner_id)
     if event.ownerid is None:

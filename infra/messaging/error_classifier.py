@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from infra.errors import Outage, Permanent, Transient
-from infra.storage.engine import Unreachable
-from infra.storage.redis_errors import is_unavailable
+from infra.redis_errors import is_unavailable
+from infra.storage.engine import DatabaseUnreachable
 
 
 class Fault(Enum):
@@ -61,7 +61,7 @@ RACE_SECONDS = 60.0
 
 def fault_of(error: BaseException) -> Fault:
     """Classify an exception that left a handler or a transaction."""
-    if isinstance(error, Outage | PoolExhausted | Unreachable) or is_unavailable(error):
+    if isinstance(error, Outage | PoolExhausted | DatabaseUnreachable) or is_unavailable(error):
         return Fault.OUTAGE
     if isinstance(error, DBAPIError):
         return _database_fault(error)
@@ -98,7 +98,7 @@ def describe(error: BaseException) -> str:
     """Name an error by its type and SQLSTATE, which quote no data and no address."""
     orig = getattr(error, "orig", None)
     state = getattr(orig, "sqlstate", None)
-    if state is None and isinstance(error, Unreachable):
+    if state is None and isinstance(error, DatabaseUnreachable):
         return f"no connection to the database: {error}"
     name = type(error).__name__ if orig is None else type(orig).__name__
     where = {"sqlalchemy": "Postgres", "redis": "Redis"}.get(type(error).__module__.split(".")[0])

@@ -15,11 +15,11 @@ from infra.errors import Outage
 from infra.messaging import inbox, outbox_keys
 from infra.messaging.isolation import forget_suspects
 from infra.resources import Resources
-from infra.storage.audit import forget_acts
-from infra.storage.dead_letters import count_open, forget_letters
-from infra.storage.operations import forget_operations
-from infra.storage.sessions import forget_sessions, live_since
-from infra.storage.stopped_queues import list_stops
+from infra.storage.audit import delete_old_audit_entries
+from infra.storage.dead_letters import count_open, delete_old_dead_letters
+from infra.storage.operations import delete_old_operations
+from infra.storage.sessions import delete_old_sessions, expiry_cutoff
+from infra.storage.stopped_queues import list_stopped_queues
 
 INTERVAL = 5.0  # seconds
 FORGET_EVERY = 600.0  # seconds
@@ -63,14 +63,14 @@ async def forget_handled(resources: Resources, stop: asyncio.Event) -> None:
     """
     settings = resources.settings
     while not stop.is_set():
-        long_over = live_since(settings, now()) - KEPT
+        long_over = expiry_cutoff(settings, now()) - KEPT
         try:
             async with resources.engine.begin() as tx:
                 gone = await inbox.forget(tx, settings.inbox_days)
-                gone += await forget_sessions(tx, long_over)
-                gone += await forget_letters(tx, settings.dead_letter_days)
-                gone += await forget_operations(tx, settings.operation_days)
-                gone += await forget_acts(tx, settings.audit_days)
+                gone += await delete_old_sessions(tx, long_over)
+                gone += await delete_old_dead_letters(tx, settings.dead_letter_days)
+                gone += await delete_old_operations(tx, settings.operation_days)
+                gone += await delete_old_audit_entries(tx, settings.audit_days)
                 await forget_suspects(tx)
         except (SQLAlchemyError, OSError) as error:
             log.warning("cannot clean the database", extra={"error": type(error).__name__})
@@ -84,7 +84,7 @@ async def _look_at_database(resources: Resources) -> None:
         row = (await connection.execute(OUTBOX)).one()
         letters = await count_open(connection)
         await outbox_keys.restore(connection, resources.redis)
-        stopped = {stop.queue for stop in await list_stops(connection)}
+        stopped = {stop.queue for stop in await list_stopped_queues(connection)}
     metrics.OUTBOX_ROWS.set(row.waiting)
     metrics.OUTBOX_PARKED.set(row.parked)
     metrics.OUTBOX_OLDEST_SECONDS.set(row.oldest)

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.amqp import topology
 from infra.amqp.message import Message
 from infra.messaging.ordering_key import ordering_key
-from infra.storage.redis_errors import GONE
+from infra.redis_errors import REDIS_ERRORS
 
 HINTS = "adrelay:outbox"  # Redis channel: rows were written
 LEASED_BYTES = 32 * 1024 * 1024  # of bodies in a lease, beyond its first row
@@ -114,7 +114,7 @@ async def hint(redis: Redis) -> None:
     """Wake the relays after a commit; without Redis they look by themselves a little later."""
     try:
         await redis.publish(HINTS, b"")
-    except GONE:
+    except REDIS_ERRORS:
         return
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.envelope import new_id
 from infra.errors import Outage
-from infra.storage.redis_errors import GONE
+from infra.redis_errors import REDIS_ERRORS
 
 KEY = "adrelay:outbox:key:"
 KNOWN = "adrelay:outbox:known"
@@ -42,8 +42,10 @@ async def note(redis: Redis, keys: Collection[str]) -> None:
             for key in keys:
                 pipe.set(KEY + key, token, ex=LIFE)
             await pipe.execute()
-    except GONE:
-        with suppress(*GONE):  # a full Redis still deletes: it does not know all of them now
+    except REDIS_ERRORS:
+        with suppress(
+            *REDIS_ERRORS
+        ):  # a full Redis still deletes: it does not know all of them now
             await redis.delete(KNOWN)
 
 
@@ -52,7 +54,7 @@ async def noted(redis: Redis, keys: Collection[str]) -> set[str]:
     wanted = sorted(keys)
     try:
         known, *found = await redis.mget([KNOWN, *(KEY + key for key in wanted)])
-    except GONE as error:
+    except REDIS_ERRORS as error:
         raise Outage("Redis does not answer") from error
     entered = {key for key, token in zip(wanted, found, strict=True) if token is not None}
     if known is None and len(entered) < len(wanted):
@@ -66,7 +68,7 @@ async def tokens(redis: Redis, keys: Sequence[str]) -> Mapping[str, bytes]:
         return {}
     try:
         found: list[Any] = await redis.mget([KEY + key for key in keys])
-    except GONE:
+    except REDIS_ERRORS:
         return {}
     return {key: token for key, token in zip(keys, found, strict=True) if token is not None}
 
@@ -80,7 +82,7 @@ async def clear(redis: Redis, held: Mapping[str, bytes]) -> None:
             for key, token in held.items():
                 pipe.eval(CLEAR, 1, KEY + key, token)
             await pipe.execute()
-    except GONE:
+    except REDIS_ERRORS:
         return
 
 
@@ -96,5 +98,5 @@ async def restore(tx: AsyncConnection, redis: Redis) -> None:
         await note(redis, keys)
         if len(keys) < MOST:
             await redis.set(KNOWN, b"1")
-    except GONE:
+    except REDIS_ERRORS:
         return

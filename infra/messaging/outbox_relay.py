@@ -25,8 +25,8 @@ from infra.backoff import Backoff
 from infra.errors import PublishFailed, Unroutable, Unwritable
 from infra.messaging import outbox, outbox_keys
 from infra.messaging.outbox import Row
+from infra.redis_errors import REDIS_ERRORS
 from infra.resources import Resources
-from infra.storage.redis_errors import GONE
 
 MOST = 500  # rows a lease
 PATIENCE = 5  # refusals after which a row is parked
@@ -148,7 +148,7 @@ async def _listen(resources: Resources, wake: asyncio.Event) -> None:
                 while True:
                     if await hints.get_message(timeout=5) is not None:
                         wake.set()
-        except GONE as error:
+        except REDIS_ERRORS as error:
             log.warning("no hints from Redis", extra={"error": type(error).__name__})
         await backoff.sleep()
 

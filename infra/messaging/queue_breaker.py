@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra import metrics
 from infra.errors import UNEXPECTED, Failure, Outage
 from infra.messaging.delivery import Received
-from infra.storage.stopped_queues import find_stop, resume_queue, stop_queue
+from infra.storage.stopped_queues import find_stopped_queue, resume_queue, stop_queue
 from infra.version import code_version
 
 MIN_EVENTS = 5  # that failed, each for the first time
@@ -156,7 +156,7 @@ class Brake:
             if self._unwritten and self.reason:
                 about = {"version": version, "worker": socket.gethostname()}
                 await stop_queue(tx, self._queue, reason=self.reason, **about)
-            found = await find_stop(tx, self._queue)
+            found = await find_stopped_queue(tx, self._queue)
         self._unwritten = False
         if found is not None and found.version == version:
             self.reason = found.reason

@@ -27,7 +27,7 @@ from infra.messaging.ordering_key import COMMAND_QUEUE
 from infra.settings import Settings
 from infra.storage.campaigns import LastCommand
 from infra.storage.dead_letters import read_body, set_content, set_state
-from infra.storage.newer_commands import find_newer_change, say_newer
+from infra.storage.newer_commands import describe_newer_change, find_newer_change
 
 BODIES_BYTES = 1024 * 1024  # of the bodies that go into the outbox at a time
 
@@ -122,7 +122,7 @@ async def _message_of(
         raise Refused(reason)
     content = await _content(tx, head)
     if not how.force and (change := await _newer_change(tx, head, content, settings)):
-        raise Refused(f"{head['id']}: {say_newer(change)} (force)")
+        raise Refused(f"{head['id']}: {describe_newer_change(change)} (force)")
     try:
         return replay_message(head, with_id(content, make_id()) if how.new_id else content)
     except CannotChange as error:

@@ -30,7 +30,7 @@ from redis.asyncio import Redis
 from infra import metrics
 from infra.ratelimit.policies import METERS, Policy, Standing
 from infra.ratelimit.token_bucket import Bucket
-from infra.storage.redis_errors import GONE, is_wrong_value
+from infra.redis_errors import REDIS_ERRORS, is_wrong_value
 
 REST = 1.0  # seconds between two tries of a Redis that is gone
 TURNS = 8  # requests that ask Redis at a time
@@ -90,7 +90,7 @@ class Limiter:
             async with asyncio.timeout(self._timeout):
                 count = await self._storage.incr(key, policy.seconds)
                 ends = await self._end_of(policy, key, count)
-        except GONE as error:
+        except REDIS_ERRORS as error:
             if is_wrong_value(error):
                 await self._replace(key)
             else:
@@ -109,7 +109,7 @@ class Limiter:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._storage.incr(key, policy.seconds, -1)
-        except GONE as error:
+        except REDIS_ERRORS as error:
             if is_wrong_value(error):
                 await self._replace(key)
             else:
@@ -121,7 +121,7 @@ class Limiter:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._storage.clear(key)
-        except GONE as error:
+        except REDIS_ERRORS as error:
             self._lost(error)
 
     async def _end_of(self, policy: Policy, key: str, count: int) -> float:

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from infra.storage.redis_errors import is_wrong_value
+from infra.redis_errors import is_wrong_value
 from schemas.types import Frozen, Platform
 
 LIFE = 600  # seconds

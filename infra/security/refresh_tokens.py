@@ -27,9 +27,9 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
+from infra.redis_errors import REDIS_ERRORS, is_wrong_value
 from infra.security.base64url import bytes_of, key_of, text_of
 from infra.settings import Settings
-from infra.storage.redis_errors import GONE, is_wrong_value
 
 ID_BYTES = 16
 SECRET_BYTES = 32
@@ -166,7 +166,7 @@ class Sessions:
                 for session_id in session_ids:
                     pipe.delete(_family(session_id))
                 await pipe.execute()
-        except GONE as error:
+        except REDIS_ERRORS as error:
             log.warning("ended sessions stay in Redis", extra={"reason": type(error).__name__})
 
     async def _run(self, script: str, keys: list[str], args: list[Any]) -> Any:  # noqa: ANN401 - Redis' reply

@@ -23,12 +23,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.storage.tables import api_keys
 from schemas.api_keys import ApiKeyEntry
 
-KEY = re.compile(r"(adr_[a-z0-9]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
+KEY_FORMAT = re.compile(r"(adr_[a-z0-9]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
 PREFIX_LENGTH = 8
 ALPHABET = string.ascii_lowercase + string.digits
-LISTED = tuple(api_keys.c[name] for name in ApiKeyEntry.model_fields)
+SUMMARY_COLUMNS = tuple(api_keys.c[name] for name in ApiKeyEntry.model_fields)
 # Rows that somebody else is writing are being written: nobody waits, and nobody for each other.
-WRITE_USES = text("""
+UPDATE_LAST_USED = text("""
     update api_keys set last_used_at = used.at
     from unnest(cast(:ids as uuid[]), cast(:moments as timestamptz[])) as used (id, at),
         (select id from api_keys where id = any(cast(:ids as uuid[])) for update skip locked)
@@ -40,7 +40,7 @@ WRITE_USES = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class NewKey:
+class ParsedApiKey:
     """A key to show once, and what of it is stored."""
 
     key: str = field(repr=False)
@@ -68,23 +68,23 @@ class ApiKey:
         return self.expires_at is not None and self.expires_at <= now
 
 
-def make_key() -> NewKey:
+def generate_api_key() -> ParsedApiKey:
     """Make a key at random."""
     prefix = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LENGTH))
-    return read_key(f"adr_{prefix}_{secrets.token_urlsafe(32)}")
+    return parse_api_key(f"adr_{prefix}_{secrets.token_urlsafe(32)}")
 
 
-def read_key(key: str) -> NewKey:
+def parse_api_key(key: str) -> ParsedApiKey:
     """Take a key apart; raises ``ValueError``, which does not show it, for anything else."""
-    found = KEY.fullmatch(key)
+    found = KEY_FORMAT.fullmatch(key)
     if found is None:
         raise ValueError("an API key looks like adr_<8 letters or digits>_<43 characters>")
-    return NewKey(key, found[1], sha256(key.encode()).digest())
+    return ParsedApiKey(key, found[1], sha256(key.encode()).digest())
 
 
 async def insert_api_key(
     tx: AsyncConnection,
-    key: NewKey,
+    key: ParsedApiKey,
     *,
     name: str,
     owner_id: UUID,
@@ -106,7 +106,7 @@ async def insert_api_key(
             expires_at=expires_at,
         )
         .on_conflict_do_nothing(index_elements=["key_hash"])
-        .returning(*LISTED)
+        .returning(*SUMMARY_COLUMNS)
     )
     row = (await tx.execute(adding)).one_or_none()
     return _entry(row) if row else None
@@ -115,7 +115,7 @@ async def insert_api_key(
 async def find_api_key(tx: AsyncConnection, key: str) -> ApiKey | None:
     """Find a key as a caller shows it; None when it is unknown, revoked or expired."""
     try:
-        shown = read_key(key)
+        shown = parse_api_key(key)
     except ValueError:
         return None
     query = select(*(api_keys.c[field.name] for field in fields(ApiKey)))
@@ -133,7 +133,7 @@ async def find_api_key(tx: AsyncConnection, key: str) -> ApiKey | None:
 
 async def read_api_key(tx: AsyncConnection, key_id: UUID) -> ApiKeyEntry | None:
     """Read a key as it is listed, valid or not."""
-    row = (await tx.execute(select(*LISTED).where(api_keys.c.id == key_id))).one_or_none()
+    row = (await tx.execute(select(*SUMMARY_COLUMNS).where(api_keys.c.id == key_id))).one_or_none()
     return _entry(row) if row else None
 
 
@@ -143,7 +143,7 @@ async def list_api_keys(
     """Read a page (counted from 1) of all keys, the newest first, and how many there are."""
     total = await tx.execute(select(func.count()).select_from(api_keys))
     query = (
-        select(*LISTED)
+        select(*SUMMARY_COLUMNS)
         .order_by(api_keys.c.created_at.desc(), api_keys.c.id.desc())
         .limit(per_page)
         .offset((page - 1) * per_page)
@@ -151,9 +151,9 @@ async def list_api_keys(
     return [_entry(row) for row in await tx.execute(query)], total.scalar_one()
 
 
-async def write_uses(tx: AsyncConnection, uses: Mapping[UUID, datetime]) -> None:
+async def update_last_used(tx: AsyncConnection, uses: Mapping[UUID, datetime]) -> None:
     """Write when keys were used, each once a minute (UTC) at most, whoever writes it."""
-    await tx.execute(WRITE_USES, {"ids": list(uses), "moments": list(uses.values())})
+    await tx.execute(UPDATE_LAST_USED, {"ids": list(uses), "moments": list(uses.values())})
 
 
 async def revoke_api_key(tx: AsyncConnection, key_id: UUID) -> bool:

@@ -14,7 +14,7 @@ from schemas.audit import Act
 # A transaction whose end nobody knows holds the lock until it has ended, one way or the other.
 LOCK = text("select pg_advisory_xact_lock(hashtextextended(cast(:id as text), 0))")
 
-FORGET = text("""
+DELETE_OLD = text("""
     delete from audit where id in (
         select id from audit where at < now() - make_interval(days => :days)
         order by at limit :most for update skip locked
@@ -22,7 +22,7 @@ FORGET = text("""
 """)
 
 
-async def is_done(tx: AsyncConnection, act_id: UUID) -> bool:
+async def is_recorded(tx: AsyncConnection, act_id: UUID) -> bool:
     """Tell whether an act was noted; a transaction that is about to note it is waited for.
 
     The caller has the act to itself until its own transaction ends.
@@ -32,7 +32,7 @@ async def is_done(tx: AsyncConnection, act_id: UUID) -> bool:
     return found.first() is not None
 
 
-async def insert_acts(
+async def insert_audit_entries(
     tx: AsyncConnection, acts: Sequence[AuditRecorded], ids: Sequence[UUID] = ()
 ) -> None:
     """Add what was done, in the transaction that did it, under ``ids`` or fresh ones."""
@@ -50,7 +50,7 @@ async def insert_acts(
     await tx.execute(insert(audit), rows)
 
 
-async def list_acts(
+async def list_audit_entries(
     tx: AsyncConnection,
     *,
     actor: UUID | None = None,
@@ -83,6 +83,6 @@ async def list_acts(
     return [Act.model_validate(row, from_attributes=True) for row in rows], total.scalar_one()
 
 
-async def forget_acts(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
+async def delete_old_audit_entries(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
     """Delete acts that were noted ``days`` ago; tells how many."""
-    return (await tx.execute(FORGET, {"days": days, "most": most})).rowcount
+    return (await tx.execute(DELETE_OLD, {"days": days, "most": most})).rowcount

@@ -19,10 +19,10 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from infra import metrics
-from infra.storage.redis_errors import GONE
+from infra.redis_errors import REDIS_ERRORS
 from schemas.campaigns import Campaign
 
-LIFE = 3600  # seconds
+TTL = 3600  # seconds
 
 # Gives how many copies could not be written. What holds another type is replaced.
 PUT = """
@@ -52,8 +52,8 @@ async def put_campaigns(redis: Redis, campaigns: Sequence[Campaign]) -> None:
     keys = [_key(campaign.id) for campaign in campaigns]
     values = [value for campaign in campaigns for value in _value(campaign)]
     try:
-        refused = await redis.register_script(PUT)(keys=keys, args=[LIFE, *values])
-    except GONE as error:
+        refused = await redis.register_script(PUT)(keys=keys, args=[TTL, *values])
+    except REDIS_ERRORS as error:
         metrics.CACHE["put_failed"].inc()
         log.warning("the cache was not written", extra={"reason": type(error).__name__})
         return
@@ -66,7 +66,7 @@ async def get_campaign(redis: Redis, campaign_id: UUID) -> Campaign | None:
     """Read a campaign; None when it is missing, deleted, unreadable or Redis is gone."""
     try:
         held: Any = await redis.getex(_key(campaign_id))
-    except GONE:
+    except REDIS_ERRORS:
         metrics.CACHE["unavailable"].inc()
         return None
     _, _, body = (held or b"").partition(b" ")

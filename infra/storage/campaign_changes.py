@@ -11,19 +11,19 @@ from pydantic_core import to_json
 from sqlalchemy import ARRAY, Uuid, any_, literal, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.storage.campaigns import ALL, FIELDS, StoredCampaign, stored
+from infra.storage.campaigns import FIELDS, SELECT_CAMPAIGN, CampaignRow, to_row
 from infra.storage.tables import campaigns
 
 COLUMNS = """
-    id, owner_id, platform, name, status, wanted_status, budget_micros, currency, targeting,
-    platform_campaign_id, version, wanted_version, synced_version, status_reported_at,
+    id, owner_id, platform, name, status, desired_status, budget_micros, currency, targeting,
+    platform_campaign_id, version, desired_version, synced_version, status_reported_at,
     synced_at, deleted_at, created_at, updated_at, last_command
 """
 RECORDS = """
     select * from jsonb_to_recordset(cast(:rows as jsonb)) as r (
-        id uuid, owner_id uuid, platform text, name text, status text, wanted_status text,
+        id uuid, owner_id uuid, platform text, name text, status text, desired_status text,
         budget_micros bigint, currency text, targeting jsonb, platform_campaign_id text,
-        version integer, wanted_version integer, synced_version integer,
+        version integer, desired_version integer, synced_version integer,
         status_reported_at timestamptz, synced_at timestamptz, deleted_at timestamptz,
         created_at timestamptz, updated_at timestamptz, last_command jsonb
     )
@@ -34,10 +34,10 @@ INSERT = text(
 )
 UPDATE = text(f"""
     update campaigns as c set
-        name = r.name, status = r.status, wanted_status = r.wanted_status,
+        name = r.name, status = r.status, desired_status = r.desired_status,
         budget_micros = r.budget_micros, currency = r.currency, targeting = r.targeting,
         platform_campaign_id = r.platform_campaign_id, version = r.version,
-        wanted_version = r.wanted_version, synced_version = r.synced_version,
+        desired_version = r.desired_version, synced_version = r.synced_version,
         status_reported_at = r.status_reported_at, synced_at = r.synced_at,
         deleted_at = r.deleted_at, created_at = r.created_at, updated_at = r.updated_at,
         last_command = r.last_command
@@ -45,26 +45,26 @@ UPDATE = text(f"""
 """)  # noqa: S608 - constants
 
 
-async def lock_campaigns(tx: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, StoredCampaign]:
+async def lock_campaigns(tx: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, CampaignRow]:
     """Read and lock the campaigns of these ids, tombstones too."""
     wanted = campaigns.c.id == any_(literal(sorted(ids), ARRAY(Uuid)))
-    query = ALL.where(wanted).order_by(campaigns.c.id).with_for_update()
-    return {row.id: stored(row) for row in (await tx.execute(query)).all()}
+    query = SELECT_CAMPAIGN.where(wanted).order_by(campaigns.c.id).with_for_update()
+    return {row.id: to_row(row) for row in (await tx.execute(query)).all()}
 
 
-async def insert_campaigns(tx: AsyncConnection, rows: Sequence[StoredCampaign]) -> set[UUID]:
+async def insert_campaigns(tx: AsyncConnection, rows: Sequence[CampaignRow]) -> set[UUID]:
     """Write new campaigns; tells the ids that were new (a concurrent one may come first)."""
     if not rows:
         return set()
     return {row.id for row in await tx.execute(INSERT, {"rows": _records(rows)})}
 
 
-async def update_campaigns(tx: AsyncConnection, rows: Sequence[StoredCampaign]) -> None:
+async def update_campaigns(tx: AsyncConnection, rows: Sequence[CampaignRow]) -> None:
     """Write campaigns that this transaction has locked."""
     if rows:
         await tx.execute(UPDATE, {"rows": _records(rows)})
 
 
-def _records(rows: Sequence[StoredCampaign]) -> str:
+def _records(rows: Sequence[CampaignRow]) -> str:
     ordered = sorted(rows, key=lambda row: row.id)
     return to_json([{name: getattr(row, name) for name in FIELDS} for row in ordered]).decode()

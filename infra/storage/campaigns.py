@@ -14,12 +14,12 @@ from uuid import UUID
 from sqlalchemy import Row, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from events.campaigns import SavedCampaign, WantedStatus
+from events.campaigns import DesiredStatus, SavedCampaign
 from infra.storage.tables import campaigns
 from schemas.campaigns import Campaign, CampaignStatus, Targeting
 from schemas.types import Frozen, Platform, units_of
 
-RESOLVE = text("""
+FIND_REFS = text("""
     select id, platform, platform_campaign_id from campaigns
     where id = any(cast(:ids as uuid[]))
     union all
@@ -44,10 +44,10 @@ class LastCommand(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
-class StoredCampaign:
+class CampaignRow:
     """A row of ``campaigns``: what the API shows, what its owner wants, what is synced.
 
-    ``version`` counts every change that the API shows, ``wanted_version`` is the version
+    ``version`` counts every change that the API shows, ``desired_version`` is the version
     that last changed the owner's wish, ``synced_version`` the wish that the platform holds.
     ``leased_until`` is None as long as nobody has begun to push it.
     """
@@ -57,7 +57,7 @@ class StoredCampaign:
     platform: Platform
     name: str
     status: CampaignStatus
-    wanted_status: WantedStatus
+    desired_status: DesiredStatus
     budget_micros: int
     currency: str
     targeting: Targeting
@@ -65,7 +65,7 @@ class StoredCampaign:
     updated_at: datetime
     platform_campaign_id: str | None = None
     version: int = 1
-    wanted_version: int = 1
+    desired_version: int = 1
     synced_version: int = 0
     status_reported_at: datetime | None = None
     synced_at: datetime | None = None
@@ -73,7 +73,7 @@ class StoredCampaign:
     leased_until: datetime | None = None
     last_command: LastCommand | None = None
 
-    def shown(self) -> Campaign:
+    def to_api(self) -> Campaign:
         """Give the campaign as the API shows it."""
         return Campaign(
             id=self.id,
@@ -91,22 +91,22 @@ class StoredCampaign:
             synced_at=self.synced_at,
         )
 
-    def wish(self) -> SavedCampaign:
+    def desired_state(self) -> SavedCampaign:
         """Give what the owner wants the platform to hold."""
         return SavedCampaign(
             campaign_id=self.id,
-            version=self.wanted_version,
+            version=self.desired_version,
             platform=self.platform,
             name=self.name,
             budget_micros=self.budget_micros,
             currency=self.currency,
             targeting=self.targeting,
-            status=self.wanted_status,
+            status=self.desired_status,
             platform_campaign_id=self.platform_campaign_id,
         )
 
 
-class Named(NamedTuple):
+class CampaignRef(NamedTuple):
     """What a campaign is called here and at its platform."""
 
     id: UUID
@@ -114,15 +114,15 @@ class Named(NamedTuple):
     platform_campaign_id: str | None
 
 
-FIELDS = tuple(field.name for field in dataclasses.fields(StoredCampaign))
-ALL = select(*(campaigns.c[name] for name in FIELDS))
+FIELDS = tuple(field.name for field in dataclasses.fields(CampaignRow))
+SELECT_CAMPAIGN = select(*(campaigns.c[name] for name in FIELDS))
 
 
 async def find_campaign(tx: AsyncConnection, campaign_id: UUID) -> Campaign | None:
     """Read a campaign; None when there is none or it was deleted."""
-    query = ALL.where(campaigns.c.id == campaign_id, campaigns.c.deleted_at.is_(None))
+    query = SELECT_CAMPAIGN.where(campaigns.c.id == campaign_id, campaigns.c.deleted_at.is_(None))
     row = (await tx.execute(query)).one_or_none()
-    return stored(row).shown() if row else None
+    return to_row(row).to_api() if row else None
 
 
 async def list_campaigns(
@@ -145,40 +145,40 @@ async def list_campaigns(
     ]
     total = await tx.execute(select(func.count()).select_from(campaigns).where(*conditions))
     query = (
-        ALL.where(*conditions)
+        SELECT_CAMPAIGN.where(*conditions)
         .order_by(campaigns.c.created_at.desc(), campaigns.c.id.desc())
         .limit(per_page)
         .offset((page - 1) * per_page)
     )
     rows = await tx.execute(query)
-    return [stored(row).shown() for row in rows], total.scalar_one()
+    return [to_row(row).to_api() for row in rows], total.scalar_one()
 
 
-async def resolve_campaigns(
+async def find_campaign_refs(
     tx: AsyncConnection,
     ids: Collection[UUID],
     platform_ids: Collection[tuple[Platform, str]],
-) -> list[Named]:
+) -> list[CampaignRef]:
     """Find campaigns by our ids and by the platforms', tombstones too; the rest is left out."""
     pairs = list(platform_ids)
     result = await tx.execute(
-        RESOLVE,
+        FIND_REFS,
         {
             "ids": list(ids),
             "platforms": [platform for platform, _ in pairs],
             "names": [name for _, name in pairs],
         },
     )
-    return [Named(*row) for row in result.all()]
+    return [CampaignRef(*row) for row in result.all()]
 
 
-def stored(row: Row[Any]) -> StoredCampaign:
-    """Read a row that was selected with ``ALL``."""
+def to_row(row: Row[Any]) -> CampaignRow:
+    """Read a row that was selected with ``SELECT_CAMPAIGN``."""
     fields = row._asdict()
     fields["targeting"] = Targeting.model_validate(row.targeting)
     if row.last_command is not None:
         fields["last_command"] = LastCommand.model_validate(row.last_command)
-    return StoredCampaign(**fields)
+    return CampaignRow(**fields)
 
 
 async def read_last_command(tx: AsyncConnection, campaign_id: UUID) -> LastCommand | None:

@@ -7,7 +7,7 @@ DIGITS = 32
 ID = re.compile(r"[0-9a-f-]{1,36}", re.ASCII)
 
 
-def id_range(typed: str) -> tuple[UUID, UUID] | None:
+def parse_id_prefix(typed: str) -> tuple[UUID, UUID] | None:
     """Tell the first and the last id that begin with what was typed; None where none can.
 
     Ids are UUIDs and sort as they are written, so a beginning is a range of the primary key.

@@ -16,12 +16,14 @@ from infra.storage.tables import dead_letters
 from schemas.dead_letters import LetterEntry
 
 COLUMNS = tuple(field.name for field in fields(Letter))
-_PLACES = ("cast(:properties as jsonb)" if name == "properties" else f":{name}" for name in COLUMNS)
+_PARAMETERS = (
+    "cast(:properties as jsonb)" if name == "properties" else f":{name}" for name in COLUMNS
+)
 
 # A message that dies again unchanged is the same letter, and open again.
-FILE = text(f"""
+PUT = text(f"""
     insert into dead_letters ({", ".join(COLUMNS)})
-    values ({", ".join(_PLACES)})
+    values ({", ".join(_PARAMETERS)})
     on conflict (id) do update set
         state = 'open', reason = excluded.reason, error_class = excluded.error_class,
         stage = excluded.stage, worker = excluded.worker, attempts = excluded.attempts,
@@ -51,7 +53,7 @@ SET_PROPERTIES = text("""
     where id = :id
 """)
 READ_BODY = text("select body from dead_letters where id = :id")
-FORGET = text("""
+DELETE_OLD = text("""
     delete from dead_letters where id in (
         select id from dead_letters
         where state <> 'open' and acted_at < now() - make_interval(days => :days)
@@ -61,20 +63,20 @@ FORGET = text("""
 
 BODY_BYTES = func.octet_length(dead_letters.c.body).label("body_bytes")
 # All but the body, which may be larger than everything else together.
-HEAD = (
+SUMMARY_COLUMNS = (
     *(column for column in dead_letters.c if column.name not in ("body", "created_at")),
     dead_letters.c.created_at.label("filed_at"),
     BODY_BYTES,
 )
-IN_ORDER = (dead_letters.c.first_failed_at, dead_letters.c.id)
+OLDEST_FIRST = (dead_letters.c.first_failed_at, dead_letters.c.id)
 
 
-async def file_letters(tx: AsyncConnection, letters: Sequence[Letter]) -> None:
+async def put_dead_letters(tx: AsyncConnection, letters: Sequence[Letter]) -> None:
     """File letters; one that is filed already is opened again with its newest reason."""
     rows = sorted(({name: getattr(x, name) for name in COLUMNS} for x in letters), key=_by_id)
     for row in rows:
         row["properties"] = orjson.dumps(row["properties"]).decode()
-    await tx.execute(FILE, rows)
+    await tx.execute(PUT, rows)
 
 
 async def mark_operations_dead(tx: AsyncConnection, letters: Sequence[Letter]) -> None:
@@ -98,7 +100,7 @@ async def mark_operations_dead(tx: AsyncConnection, letters: Sequence[Letter]) -
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DeadLetterFilter:
     """Which letters are meant: those of a state, a queue, a fingerprint; None is any."""
 
     state: str | None = None
@@ -111,18 +113,18 @@ class Wanted:
         return [dead_letters.c[name] == value for name, value in given if value is not None]
 
 
-async def find_letters(
+async def find_dead_letters(
     tx: AsyncConnection, first: UUID, last: UUID, *, most: int = 2, lock: bool = False
 ) -> list[RowMapping]:
     """Find letters by a range of ids, without their bodies; ``lock`` keeps others from them."""
-    query = select(*HEAD).where(dead_letters.c.id.between(first, last)).limit(most)
+    query = select(*SUMMARY_COLUMNS).where(dead_letters.c.id.between(first, last)).limit(most)
     rows = await tx.execute(query.with_for_update() if lock else query)
     return list(rows.mappings())
 
 
-async def next_letters(
+async def list_next_dead_letters(
     tx: AsyncConnection,
-    wanted: Wanted,
+    wanted: DeadLetterFilter,
     *,
     after: tuple[datetime, UUID] | None = None,
     filed_until: datetime | None = None,
@@ -133,17 +135,17 @@ async def next_letters(
 
     ``after`` is the ``first_failed_at`` and ``id`` of the last one that was read.
     """
-    query = select(*HEAD).where(*wanted.conditions()).order_by(*IN_ORDER).limit(most)
+    query = select(*SUMMARY_COLUMNS).where(*wanted.conditions()).order_by(*OLDEST_FIRST).limit(most)
     if after is not None:
-        query = query.where(tuple_(*IN_ORDER) > tuple_(*map(literal, after)))
+        query = query.where(tuple_(*OLDEST_FIRST) > tuple_(*map(literal, after)))
     if filed_until is not None:
         query = query.where(dead_letters.c.created_at <= filed_until)
     rows = await tx.execute(query.with_for_update() if lock else query)
     return list(rows.mappings())
 
 
-async def list_letters(
-    tx: AsyncConnection, wanted: Wanted, *, page: int, per_page: int
+async def list_dead_letters(
+    tx: AsyncConnection, wanted: DeadLetterFilter, *, page: int, per_page: int
 ) -> tuple[list[LetterEntry], int]:
     """Read a page (counted from 1) without bodies, the oldest first, and how many there are."""
     conditions = wanted.conditions()
@@ -151,7 +153,7 @@ async def list_letters(
     query = (
         select(*(dead_letters.c[name] for name in LetterEntry.model_fields))
         .where(*conditions)
-        .order_by(*IN_ORDER)
+        .order_by(*OLDEST_FIRST)
         .limit(per_page)
         .offset((page - 1) * per_page)
     )
@@ -189,9 +191,9 @@ async def set_content(
         await tx.execute(SET_CONTENT, {**values, "body": body})
 
 
-async def forget_letters(tx: AsyncConnection, days: int, most: int = 1000) -> int:
+async def delete_old_dead_letters(tx: AsyncConnection, days: int, most: int = 1000) -> int:
     """Delete letters that were replayed or discarded ``days`` ago; tells how many."""
-    return (await tx.execute(FORGET, {"days": days, "most": most})).rowcount
+    return (await tx.execute(DELETE_OLD, {"days": days, "most": most})).rowcount
 
 
 async def count_open(tx: AsyncConnection) -> dict[str, int]:

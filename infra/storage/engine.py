@@ -13,11 +13,11 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 # connection lost, read-only transaction, authorization, operator intervention, system error
-RENEWED_AFTER = ("08", "25006", "28", "57P", "58")
+DISCONNECT_STATES = ("08", "25006", "28", "57P", "58")
 CONNECT_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
-class Unreachable(ConnectionError):
+class DatabaseUnreachable(ConnectionError):
     """No session could be opened, whatever the reason: no batch can be handled."""
 
 
@@ -32,15 +32,15 @@ async def connect(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - asyncpg'
         return await asyncpg.connect(*args, **options)
     except CONNECT_ERRORS as error:
         state = getattr(error, "sqlstate", None) or "none"
-        raise Unreachable(f"{type(error).__name__} (SQLSTATE {state})") from error
+        raise DatabaseUnreachable(f"{type(error).__name__} (SQLSTATE {state})") from error
 
 
-def renew_stuck_sessions(engine: AsyncEngine) -> None:
+def replace_broken_sessions(engine: AsyncEngine) -> None:
     """Replace the sessions of ``engine`` after an error that says they are of no use."""
     event.listen(engine.sync_engine, "handle_error", _renew)
 
 
 def _renew(context: ExceptionContext) -> None:
     state = str(getattr(context.original_exception, "sqlstate", None) or "")
-    if state.startswith(RENEWED_AFTER):
+    if state.startswith(DISCONNECT_STATES):
         context.is_disconnect = True

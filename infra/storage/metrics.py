@@ -23,7 +23,7 @@ from schemas.types import units_of
 COUNTERS = ("impressions", "clicks", "conversions", "spend_micros")
 
 
-class Figures(NamedTuple):
+class Counters(NamedTuple):
     """Counters of a campaign and a day; money in micros."""
 
     impressions: int
@@ -32,25 +32,25 @@ class Figures(NamedTuple):
     spend_micros: int
 
 
-NOTHING = Figures(0, 0, 0, 0)
+ZERO = Counters(0, 0, 0, 0)
 # Where a sum of deltas stops growing, and the most that one batch adds: their sum with a report
 # still is a bigint. A thousand of the largest reports are no more than that.
-MOST_ADDED = 8 * 10**18
-MOST_ADDED_AT_ONCE = 10**18
+MAX_ADDED = 8 * 10**18
+MAX_ADDED_PER_BATCH = 10**18
 
 
 @dataclass(frozen=True, slots=True)
-class DayReport:
+class DailyReport:
     """What a batch says about a campaign's day: the newest report if any, and the deltas."""
 
     campaign_id: UUID
     date: dt.date
-    reported: Figures
+    reported: Counters
     reported_at: dt.datetime | None
-    added: Figures
+    added: Counters
 
 
-class DayTotals(NamedTuple):
+class DailyTotals(NamedTuple):
     """A campaign's day after a merge that changed it; money in micros."""
 
     campaign_id: UUID
@@ -74,7 +74,7 @@ def _merged(name: str) -> str:
 
 def _added(name: str) -> str:
     """Write the SQL of one sum of deltas, which cannot overflow."""
-    return f"least(m.added_{name} + excluded.added_{name}, {MOST_ADDED})"
+    return f"least(m.added_{name} + excluded.added_{name}, {MAX_ADDED})"
 
 
 def _listed(template: str) -> str:
@@ -114,7 +114,7 @@ MERGE = text(f"""
 """)  # noqa: S608 - constants
 
 
-async def daily_metrics(
+async def list_daily_metrics(
     tx: AsyncConnection, campaign_id: UUID, since: dt.date | None, until: dt.date | None
 ) -> list[DailyMetrics]:
     """Read a campaign's figures by day (UTC), both ends included, the oldest day first."""
@@ -138,15 +138,15 @@ async def daily_metrics(
 
 
 async def merge_metrics(
-    tx: AsyncConnection, reports: Sequence[DayReport], now: dt.datetime
-) -> list[DayTotals]:
+    tx: AsyncConnection, reports: Sequence[DailyReport], now: dt.datetime
+) -> list[DailyTotals]:
     """Merge reports, at most one for each campaign and day; tells the days that changed.
 
     ``now`` must differ from that of every earlier merge, as times of attempts do.
     """
     if not reports:
         return []
-    deltas = any(report.added is not NOTHING for report in reports)
+    deltas = any(report.added is not ZERO for report in reports)
     columns: dict[str, object] = {
         "now": now,
         "campaign_ids": [report.campaign_id for report in reports],
@@ -157,9 +157,9 @@ async def merge_metrics(
         columns[name] = [report.reported[n] for report in reports]
         columns[f"added_{name}"] = [_bounded(report.added[n]) for report in reports if deltas]
     rows = await tx.execute(MERGE, columns)
-    return [DayTotals._make(row) for row in rows.all()]
+    return [DailyTotals._make(row) for row in rows.all()]
 
 
 def _bounded(added: int) -> int:
     """Keep what one batch adds within what may be added to a sum."""
-    return min(added, MOST_ADDED_AT_ONCE)
+    return min(added, MAX_ADDED_PER_BATCH)

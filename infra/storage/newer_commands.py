@@ -31,7 +31,7 @@ async def find_newer_change(
     return last if is_later or last.at > first_failed_at else None
 
 
-def say_newer(change: LastCommand) -> str:
+def describe_newer_change(change: LastCommand) -> str:
     """Name a change in words for a person."""
     told = f", sent at {change.time.isoformat()}" if change.time else ""
     return (

@@ -19,7 +19,7 @@ PUT = text("""
         updated_at = now()
 """)
 
-FORGET = text("""
+DELETE_OLD = text("""
     delete from operations where id in (
         select id from operations
         where state <> 'pending' and updated_at < now() - make_interval(days => :days)
@@ -50,6 +50,6 @@ async def put_operations(tx: AsyncConnection, rows: Sequence[Operation]) -> None
         await tx.execute(PUT, {"rows": to_json(list(newest.values())).decode()})
 
 
-async def forget_operations(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
+async def delete_old_operations(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
     """Delete operations that came to an end ``days`` ago; tells how many."""
-    return (await tx.execute(FORGET, {"days": days, "most": most})).rowcount
+    return (await tx.execute(DELETE_OLD, {"days": days, "most": most})).rowcount

@@ -44,14 +44,14 @@ LEASE = text("""
     where a.user_id = due.user_id and a.platform = due.platform
     returning a.user_id, a.platform, a.state, a.version, a.key_id, a.sealed
 """)
-RENEW = text("""
+STORE_TOKENS = text("""
     update platform_accounts
     set key_id = :key_id, sealed = :sealed, version = :fresh, expires_at = :expires_at,
         due_at = case when state = 'connected' then :due_at else due_at end,
         scopes = coalesce(cast(:scopes as text[]), scopes), leased_until = null, updated_at = now()
     where user_id = :user_id and platform = :platform and version = :version
 """)
-LAPSE = text("""
+MARK_DISCONNECTED = text("""
     update platform_accounts
     set state = 'disconnected', reason = :reason, sealed = '', key_id = '', version = :fresh,
         expires_at = null, due_at = null, leased_until = null, updated_at = now()
@@ -59,7 +59,7 @@ LAPSE = text("""
         and state = 'connected'
     returning user_id
 """)
-LEAVE = text("""
+REQUEST_DISCONNECT = text("""
     with held as materialized (
         select state from platform_accounts
         where user_id = :user_id and platform = :platform and state <> 'disconnected'
@@ -70,26 +70,26 @@ LEAVE = text("""
     from held where a.user_id = :user_id and a.platform = :platform
     returning held.state
 """)
-FORGET = text("""
+DELETE = text("""
     delete from platform_accounts
     where user_id = :user_id and platform = :platform
         and (state = 'disconnected' or (state = 'disconnecting' and version = :version))
     returning user_id
 """)
-HASTEN = text("""
+EXPEDITE_REFRESH = text("""
     update platform_accounts set due_at = clock_timestamp()
     where user_id = :user_id and platform = :platform and version = :version
         and state = 'connected'
         and updated_at < clock_timestamp() - make_interval(secs => cast(:seconds as float))
 """)
-RESEAL = text("""
+REENCRYPT = text("""
     update platform_accounts set key_id = :key_id, sealed = :sealed
     where user_id = :user_id and platform = :platform and version = :version
 """)
 
 
 @dataclass(frozen=True, slots=True)
-class HeldAccount:
+class PlatformAccountRow:
     """An account with its sealed tokens, as they were when it was read."""
 
     user_id: UUID
@@ -125,89 +125,97 @@ async def list_accounts(tx: AsyncConnection, user_id: UUID) -> list[PlatformAcco
     return [PlatformAccount.model_validate(row, from_attributes=True) for row in rows]
 
 
-async def held_accounts(
+async def find_connected_accounts(
     tx: AsyncConnection, owners: Collection[tuple[UUID | None, str]]
-) -> list[HeldAccount]:
+) -> list[PlatformAccountRow]:
     """Read the accounts of these (user, platform) that are connected."""
     users = {user_id for user_id, _ in owners if user_id is not None}
     if not users:
         return []
-    query = HELD.where(table.c.user_id.in_(users), table.c.state == "connected")
-    found = [_held(*row) for row in await tx.execute(query)]
+    query = SELECT_ACCOUNT.where(table.c.user_id.in_(users), table.c.state == "connected")
+    found = [_to_row(*row) for row in await tx.execute(query)]
     return [account for account in found if (account.user_id, account.platform) in owners]
 
 
-async def lease_due(tx: AsyncConnection, most: int, seconds: float) -> list[HeldAccount]:
+async def lease_due_accounts(
+    tx: AsyncConnection, most: int, seconds: float
+) -> list[PlatformAccountRow]:
     """Take accounts that are due and that nobody has in hand, for ``seconds``."""
-    return [_held(*row) for row in await tx.execute(LEASE, {"most": most, "seconds": seconds})]
+    return [_to_row(*row) for row in await tx.execute(LEASE, {"most": most, "seconds": seconds})]
 
 
-async def renew(
+async def store_refreshed_tokens(
     tx: AsyncConnection,
-    account: HeldAccount,
+    account: PlatformAccountRow,
     sealed: Sealed,
     times: Times,
     scopes: Sequence[str] | None,
 ) -> bool:
     """Write fresh tokens; false when others came first. ``scopes`` None leaves them."""
     fresh = {"fresh": uuid4(), "scopes": None if scopes is None else list(scopes)}
-    done = await tx.execute(RENEW, {**account.key, **fresh, **_sealed(sealed), **_times(times)})
+    done = await tx.execute(
+        STORE_TOKENS, {**account.key, **fresh, **_sealed(sealed), **_times(times)}
+    )
     return bool(done.rowcount)
 
 
-async def lapse(tx: AsyncConnection, account: HeldAccount, reason: str) -> bool:
+async def mark_disconnected(tx: AsyncConnection, account: PlatformAccountRow, reason: str) -> bool:
     """Erase tokens that the platform takes no more; false when others came first."""
-    done = await tx.execute(LAPSE, {**account.key, "fresh": uuid4(), "reason": reason})
+    done = await tx.execute(MARK_DISCONNECTED, {**account.key, "fresh": uuid4(), "reason": reason})
     return done.one_or_none() is not None
 
 
-async def leave(tx: AsyncConnection, user_id: UUID, platform: Platform) -> AccountState | None:
+async def request_disconnect(
+    tx: AsyncConnection, user_id: UUID, platform: Platform
+) -> AccountState | None:
     """Let an account be revoked and deleted as soon as can be.
 
     Tells what it was; None when there is none, or nothing to revoke.
     """
-    done = await tx.execute(LEAVE, {"user_id": user_id, "platform": platform})
+    done = await tx.execute(REQUEST_DISCONNECT, {"user_id": user_id, "platform": platform})
     before: AccountState | None = done.scalar_one_or_none()
     return before
 
 
-async def forget(
+async def delete_account(
     tx: AsyncConnection, user_id: UUID, platform: Platform, version: UUID | None = None
 ) -> bool:
     """Delete an account that is disconnected or, in this version, was revoked."""
     row = {"user_id": user_id, "platform": platform, "version": version}
-    return (await tx.execute(FORGET, row)).one_or_none() is not None
+    return (await tx.execute(DELETE, row)).one_or_none() is not None
 
 
-async def hasten(tx: AsyncConnection, accounts: Collection[HeldAccount], rest: float) -> None:
+async def expedite_refresh(
+    tx: AsyncConnection, accounts: Collection[PlatformAccountRow], rest: float
+) -> None:
     """Let tokens be renewed at once that are older than ``rest`` seconds."""
     for account in accounts:
-        await tx.execute(HASTEN, {**account.key, "seconds": rest})
+        await tx.execute(EXPEDITE_REFRESH, {**account.key, "seconds": rest})
 
 
-async def lock_sealed_by(
+async def lock_accounts_with_key(
     tx: AsyncConnection, key_ids: Collection[str], most: int
-) -> list[HeldAccount]:
+) -> list[PlatformAccountRow]:
     """Lock accounts that one of these keys has sealed."""
-    query = HELD.where(table.c.key_id.in_(key_ids))
+    query = SELECT_ACCOUNT.where(table.c.key_id.in_(key_ids))
     rows = await tx.execute(query.limit(most).with_for_update(skip_locked=True))
-    return [_held(*row) for row in rows]
+    return [_to_row(*row) for row in rows]
 
 
-async def reseal(tx: AsyncConnection, account: HeldAccount, sealed: Sealed) -> None:
+async def reencrypt(tx: AsyncConnection, account: PlatformAccountRow, sealed: Sealed) -> None:
     """Write the same tokens, sealed by another key."""
-    await tx.execute(RESEAL, {**account.key, **_sealed(sealed)})
+    await tx.execute(REENCRYPT, {**account.key, **_sealed(sealed)})
 
 
-HELD = select(
+SELECT_ACCOUNT = select(
     *(table.c[n] for n in ("user_id", "platform", "state", "version", "key_id", "sealed"))
 )
 
 
-def _held(
+def _to_row(
     user_id: UUID, platform: Platform, state: AccountState, version: UUID, key_id: str, body: bytes
-) -> HeldAccount:
-    return HeldAccount(user_id, platform, state, version, Sealed(key_id, body))
+) -> PlatformAccountRow:
+    return PlatformAccountRow(user_id, platform, state, version, Sealed(key_id, body))
 
 
 def _sealed(sealed: Sealed) -> dict[str, object]:

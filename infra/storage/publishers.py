@@ -17,7 +17,7 @@ from schemas.sources import is_ours
 
 
 @dataclass(frozen=True, slots=True)
-class Publisher:
+class RegisteredPublisher:
     """A user of the broker, the CloudEvents sources it speaks for, the account it acts for.
 
     Raises ``ValueError`` for a source of ours: nobody else may speak for that.
@@ -33,7 +33,7 @@ class Publisher:
             raise ValueError(f"no publisher may speak for {ours[0]!r}: it is a source of Adrelay")
 
 
-async def put_publisher(tx: AsyncConnection, publisher: Publisher) -> None:
+async def put_publisher(tx: AsyncConnection, publisher: RegisteredPublisher) -> None:
     """Enter a publisher, or change what it may speak for."""
     says = {"sources": sorted(publisher.sources), "owner_id": publisher.owner_id}
     entering = insert(publishers).values(broker_user=publisher.broker_user, **says)
@@ -46,12 +46,12 @@ def _foreign(sources: Iterable[str]) -> frozenset[str]:
     return frozenset(source for source in sources if not is_ours(source))
 
 
-async def all_publishers(tx: AsyncConnection) -> dict[str, Publisher]:
+async def list_publishers(tx: AsyncConnection) -> dict[str, RegisteredPublisher]:
     """Read every publisher, by its user of the broker."""
     rows = await tx.execute(
         select(publishers.c.broker_user, publishers.c.sources, publishers.c.owner_id)
     )
     return {
-        row.broker_user: Publisher(row.broker_user, _foreign(row.sources), row.owner_id)
+        row.broker_user: RegisteredPublisher(row.broker_user, _foreign(row.sources), row.owner_id)
         for row in rows
     }

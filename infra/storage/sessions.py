@@ -27,7 +27,7 @@ INSERT = text("""
     for share
     returning id
 """)
-SHOWN = 200  # sessions of an account
+MAX_LISTED = 200  # sessions of an account
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class SessionRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SessionState:
     """How a session stands in Postgres, and whose it is."""
 
     user: User
@@ -58,7 +58,7 @@ class Standing:
         have: it came back with old data, in which spent tokens look good. The last turn
         may be seen twice within the grace, when two requests show the same token at once.
         """
-        if self.ended or self.last_used_at <= live_since(settings, now):
+        if self.ended or self.last_used_at <= expiry_cutoff(settings, now):
             return False
         grace = timedelta(seconds=settings.refresh_grace_seconds)
         if issued.repeated or now - self.last_used_at <= grace:
@@ -66,7 +66,7 @@ class Standing:
         return issued.turns > self.turns
 
 
-def live_since(settings: Settings, now: datetime) -> datetime:
+def expiry_cutoff(settings: Settings, now: datetime) -> datetime:
     """Tell since when a session must have been used to be live."""
     return now - timedelta(seconds=settings.refresh_token_seconds)
 
@@ -86,7 +86,7 @@ async def insert_session(
     return (await tx.execute(INSERT, values)).one_or_none() is not None
 
 
-async def find_standing(tx: AsyncConnection, session_id: str) -> Standing | None:
+async def find_session_state(tx: AsyncConnection, session_id: str) -> SessionState | None:
     """Find how a session stands; None when it or its account is gone."""
     query = (
         select(
@@ -104,10 +104,10 @@ async def find_standing(tx: AsyncConnection, session_id: str) -> Standing | None
     if row is None:
         return None
     user = User(id=row.id, email=row.email, role=row.role)
-    return Standing(user, row.turns, row.last_used_at, row.ended)
+    return SessionState(user, row.turns, row.last_used_at, row.ended)
 
 
-async def note_use(tx: AsyncConnection, issued: Issued, client: Client, at: datetime) -> bool:
+async def record_refresh(tx: AsyncConnection, issued: Issued, client: Client, at: datetime) -> bool:
     """Write down a refresh; False when the session has ended meanwhile."""
     changed = (
         update(sessions)
@@ -182,17 +182,17 @@ async def is_live(
 
 
 async def list_sessions(tx: AsyncConnection, user_id: UUID, since: datetime) -> list[SessionRow]:
-    """List the live sessions of an account, the last used first, at most ``SHOWN``."""
+    """List the live sessions of an account, the last used first, at most ``MAX_LISTED``."""
     query = (
         select(*(sessions.c[field.name] for field in fields(SessionRow)))
         .where(sessions.c.user_id == user_id, _live(since))
         .order_by(sessions.c.last_used_at.desc(), sessions.c.id)
-        .limit(SHOWN)
+        .limit(MAX_LISTED)
     )
     return [SessionRow(*row) for row in await tx.execute(query)]
 
 
-async def forget_sessions(tx: AsyncConnection, before: datetime, most: int = 10_000) -> int:
+async def delete_old_sessions(tx: AsyncConnection, before: datetime, most: int = 10_000) -> int:
     """Delete at most ``most`` sessions that were last used before a moment; tells how many."""
     old = select(sessions.c.id).where(sessions.c.last_used_at < before).limit(most)
     return (await tx.execute(delete(sessions).where(sessions.c.id.in_(old)))).rowcount

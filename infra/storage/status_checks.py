@@ -34,32 +34,35 @@ ANSWER = text("""
 """)
 
 
-class Asked(NamedTuple):
+class StatusCheckTimes(NamedTuple):
     """When a question was asked that has an answer, and the seconds until the next may be."""
 
     answered_at: datetime | None
     seconds: float
 
 
-async def read_asked(
+async def read_status_checks(
     tx: AsyncConnection, ids: Collection[UUID], rest_seconds: float
-) -> Mapping[UUID, Asked]:
+) -> Mapping[UUID, StatusCheckTimes]:
     """Read the state of campaigns that this transaction has locked.
 
     ``rest_seconds`` lie between two questions; the wait is 0 where it is over.
     """
     rows = await tx.execute(READ, {"ids": list(ids), "rest": rest_seconds})
-    return {row.id: Asked(row.status_answered_at, max(row.seconds or 0.0, 0.0)) for row in rows}
+    return {
+        row.id: StatusCheckTimes(row.status_answered_at, max(row.seconds or 0.0, 0.0))
+        for row in rows
+    }
 
 
-async def mark_asked(tx: AsyncConnection, ids: Collection[UUID]) -> Mapping[UUID, datetime]:
+async def mark_status_asked(tx: AsyncConnection, ids: Collection[UUID]) -> Mapping[UUID, datetime]:
     """Note that these campaigns, which this transaction has locked, are asked about now."""
     if not ids:
         return {}
     return {row[0]: row[1] for row in await tx.execute(ASK, {"ids": list(ids)})}
 
 
-async def mark_answered(tx: AsyncConnection, asked: Mapping[UUID, datetime]) -> None:
+async def mark_status_answered(tx: AsyncConnection, asked: Mapping[UUID, datetime]) -> None:
     """Note that the questions that were asked at these times have answers."""
     if asked:
         times = [asked[campaign_id] for campaign_id in asked]

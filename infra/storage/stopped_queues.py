@@ -33,14 +33,14 @@ async def stop_queue(
     await tx.execute(adding.on_conflict_do_update(index_elements=["queue"], set_=row))
 
 
-async def find_stop(tx: AsyncConnection, queue: str) -> StoppedQueue | None:
+async def find_stopped_queue(tx: AsyncConnection, queue: str) -> StoppedQueue | None:
     """Find out whether a queue is stopped."""
     asked = select(stopped_queues).where(stopped_queues.c.queue == queue)
     row = (await tx.execute(asked)).one_or_none()
     return None if row is None else StoppedQueue(**row._mapping)  # noqa: SLF001 - public, by its docs
 
 
-async def list_stops(tx: AsyncConnection) -> Sequence[StoppedQueue]:
+async def list_stopped_queues(tx: AsyncConnection) -> Sequence[StoppedQueue]:
     """List the stopped queues, by name."""
     rows = await tx.execute(select(stopped_queues).order_by(stopped_queues.c.queue))
     return [StoppedQueue(**row._mapping) for row in rows]  # noqa: SLF001 - public, by its docs

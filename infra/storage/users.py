@@ -32,13 +32,13 @@ PUT_ADMIN = text("""
 """)
 
 
-LISTED = select(*(users.c[name] for name in UserEntry.model_fields))
-LINE = text("select pg_advisory_xact_lock(:line)")
-ORDERS = 0x6164_7265_6C61_79  # the name of the line; Postgres knows such locks by number
+SELECT_SUMMARY = select(*(users.c[name] for name in UserEntry.model_fields))
+ADVISORY_LOCK = text("select pg_advisory_xact_lock(:line)")
+ADMIN_LOCK_KEY = 0x6164_7265_6C61_79  # the name of the line; Postgres knows such locks by number
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class UserRow:
     """A user and the hash of the password, which leaves the auth worker never.
 
     ``registration_id`` is what a repetition of the registration has in common with it.
@@ -49,7 +49,7 @@ class Account:
     registration_id: UUID | None = field(default=None, repr=False)
 
 
-async def insert_accounts(tx: AsyncConnection, accounts: Sequence[Account]) -> set[UUID]:
+async def insert_users(tx: AsyncConnection, accounts: Sequence[UserRow]) -> set[UUID]:
     """Add accounts whose addresses are free, and tell the ids of those that were added.
 
     Race-free: who loses an address to a transaction under way waits for its end.
@@ -67,14 +67,14 @@ async def insert_accounts(tx: AsyncConnection, accounts: Sequence[Account]) -> s
     return {row.id for row in rows}
 
 
-async def find_account(tx: AsyncConnection, key: str | UUID) -> Account | None:
+async def find_user_row(tx: AsyncConnection, key: str | UUID) -> UserRow | None:
     """Find an account by its normalised address or its id."""
     column = users.c.id if isinstance(key, UUID) else users.c.email
     row = (await tx.execute(select(users).where(column == key))).one_or_none()
     if row is None:
         return None
     user = User.model_validate(row, from_attributes=True)
-    return Account(user, row.password_hash, row.registration_id)
+    return UserRow(user, row.password_hash, row.registration_id)
 
 
 async def find_user(tx: AsyncConnection, user_id: UUID) -> User | None:
@@ -86,7 +86,7 @@ async def find_user(tx: AsyncConnection, user_id: UUID) -> User | None:
 
 async def read_user(tx: AsyncConnection, user_id: UUID) -> UserEntry | None:
     """Read an account as it is listed."""
-    row = (await tx.execute(LISTED.where(users.c.id == user_id))).one_or_none()
+    row = (await tx.execute(SELECT_SUMMARY.where(users.c.id == user_id))).one_or_none()
     return UserEntry.model_validate(row, from_attributes=True) if row else None
 
 
@@ -97,7 +97,7 @@ async def list_users(
     conditions = [] if role is None else [users.c.role == role]
     total = await tx.execute(select(func.count()).select_from(users).where(*conditions))
     query = (
-        LISTED.where(*conditions)
+        SELECT_SUMMARY.where(*conditions)
         .order_by(users.c.created_at.desc(), users.c.id.desc())
         .limit(per_page)
         .offset((page - 1) * per_page)
@@ -106,13 +106,13 @@ async def list_users(
     return [UserEntry.model_validate(row, from_attributes=True) for row in rows], total.scalar_one()
 
 
-async def find_admin(tx: AsyncConnection, user_id: UUID | None) -> User | None:
+async def lock_and_get_admin(tx: AsyncConnection, user_id: UUID | None) -> User | None:
     """Find who gives an order, if it is an admin by now.
 
     Waits until no other transaction carries out an admin's order, and keeps the others
     waiting until the commit: so nobody's order counts who is being demoted.
     """
-    await tx.execute(LINE, {"line": ORDERS})
+    await tx.execute(ADVISORY_LOCK, {"line": ADMIN_LOCK_KEY})
     user = await find_user(tx, user_id) if user_id else None
     return user if user and user.role == "admin" else None
 
@@ -142,7 +142,7 @@ async def replace_password_hash(tx: AsyncConnection, user_id: UUID, old: str, ne
     return changed.rowcount == 1
 
 
-async def put_admin(tx: AsyncConnection, account: Account) -> UUID:
+async def put_admin(tx: AsyncConnection, account: UserRow) -> UUID:
     """Make the account an admin with this password, new or not; tells its id."""
     values = {
         "id": account.user.id,

@@ -16,8 +16,8 @@ from infra.amqp import topology
 from infra.resources import open_engine
 from infra.security.access_tokens import Signer
 from infra.security.hmac_signature import sign_body
-from infra.storage.api_keys import insert_api_key, make_key
-from infra.storage.users import Account, insert_accounts
+from infra.storage.api_keys import generate_api_key, insert_api_key
+from infra.storage.users import UserRow, insert_users
 from schemas.users import User
 from tests.bench.events import KEY, SOURCE, report, webhook
 from tests.bench.results import Result
@@ -169,10 +169,13 @@ def _number(said: str, what: str) -> float:
 
 
 async def _api_key(stage: Stage) -> tuple[str, User]:
-    key, user = make_key(), User(id=uuid4(), email=f"{uuid4().hex}@example.com", role="manager")
+    key, user = (
+        generate_api_key(),
+        User(id=uuid4(), email=f"{uuid4().hex}@example.com", role="manager"),
+    )
     engine = open_engine(stage.settings)
     async with engine.begin() as tx:
-        await insert_accounts(tx, [Account(user, "no password")])
+        await insert_users(tx, [UserRow(user, "no password")])
         await insert_api_key(
             tx,
             key,

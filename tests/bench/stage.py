@@ -47,8 +47,8 @@ TABLES = """
     );
 """
 CAMPAIGN = """
-    insert into campaigns (id, platform, name, status, wanted_status, budget_micros, currency,
-        targeting, platform_campaign_id, version, wanted_version)
+    insert into campaigns (id, platform, name, status, desired_status, budget_micros, currency,
+        targeting, platform_campaign_id, version, desired_version)
     select id, 'claude', 'bench', 'active', 'active', 1, 'USD', '{}', id::text, 1, 1
     from unnest($1::uuid[]) as id
 """

@@ -24,7 +24,7 @@ from events import (
     CampaignUpdateRequested,
 )
 from events.envelope import Event, now
-from infra.storage.campaigns import StoredCampaign
+from infra.storage.campaigns import CampaignRow
 from schemas.types import micros_of
 from tests.handlers.campaigns.test_any_order import newest_statuses
 from tests.handlers.samples import (
@@ -47,7 +47,7 @@ Wish = CampaignCreateRequested | CampaignUpdateRequested | CampaignDeleteRequest
 class Story:
     """What is wished of a campaign and reported about it."""
 
-    campaign: StoredCampaign  # as reports name it
+    campaign: CampaignRow  # as reports name it
     wishes: list[Wish] = field(default_factory=list)
     statuses: list[CampaignStatusReported] = field(default_factory=list)
     figures: list[CampaignMetricsReported] = field(default_factory=list)
@@ -108,7 +108,7 @@ def tell_more(dice: Random, story: Story, *, known: bool) -> list[Event]:
     return [*late, *figures, *statuses, *others]
 
 
-def _figures(dice: Random, campaign: StoredCampaign, *, by_our_id: bool) -> CampaignMetricsReported:
+def _figures(dice: Random, campaign: CampaignRow, *, by_our_id: bool) -> CampaignMetricsReported:
     named = {"platform_campaign_id": None, "campaign_id": campaign.id} if by_our_id else {}
     return metrics(
         campaign,
@@ -140,17 +140,17 @@ def check_story(story: Story, bus: Sequence[Any], ending: Ending) -> None:
     changes = [event for event in about if event["type"] == "campaign.status_changed.v1"]
     assert all(event["data"]["previous"] != "deleted" for event in changes), "risen from the dead"
     row = ending.row
-    assert row.wanted_version == last["data"]["version"]
+    assert row.desired_version == last["data"]["version"]
     if last["type"] == "campaign.deleted.v1":
         assert (row.status, row.deleted_at is not None) == ("deleted", True)
         assert ending.held == []
         return
-    assert (row.deleted_at, row.synced_version) == (None, row.wanted_version)
+    assert (row.deleted_at, row.synced_version) == (None, row.desired_version)
     [held] = ending.held
     for wished, budget in ((row, row.budget_micros), (held.wished, held.wished.budget_micros)):
         assert (wished.name, budget) == (last["data"]["name"], last["data"]["budget_micros"])
-    assert held.wished.version == str(row.wanted_version)
-    assert held.wished.status == row.wanted_status == last["data"]["status"]
+    assert held.wished.version == str(row.desired_version)
+    assert held.wished.status == row.desired_status == last["data"]["status"]
     news: list[CampaignSynced | CampaignStatusReported] = [
         CampaignSynced.model_validate_json(orjson.dumps(event))
         for event in about

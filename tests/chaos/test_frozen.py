@@ -25,7 +25,7 @@ async def test_a_sync_worker_that_wakes_after_its_lease_pushes_no_old_version(
 ) -> None:
     engine, book = stage.resources.engine, stage.platforms.books["claude"]
     campaign = stored()
-    newest = replace(campaign, name="Winter", version=2, wanted_version=2)
+    newest = replace(campaign, name="Winter", version=2, desired_version=2)
     await put(engine, campaign)
     await stage.publish([saved(campaign)])
     async with stage.dying(MODULE, POINT, 1, signal.SIGSTOP) as frozen:

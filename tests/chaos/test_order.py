@@ -19,7 +19,7 @@ from infra.amqp.message import message_of
 from infra.sandbox.campaigns import Wished
 from infra.sandbox.fault_injection import Faults
 from infra.sandbox.state import Book, Call
-from infra.storage.metrics import daily_metrics
+from infra.storage.metrics import list_daily_metrics
 from tests.chaos.order import Ending, Story, check_story, new_id, tell, tell_more
 from tests.chaos.report import SEED, Report
 from tests.chaos.stage import Stage
@@ -88,7 +88,7 @@ async def _check(
         here = [campaign for campaign in held if campaign.wished.reference == str(story.id)]
         check_story(story, list(bus.values()), Ending(rows[story.id], here))
         async with stage.resources.engine.connect() as tx:
-            recorded = await daily_metrics(tx, story.id, None, None)
+            recorded = await list_daily_metrics(tx, story.id, None, None)
         found = {day.date: (day.impressions, day.clicks, int(day.spend)) for day in recorded}
         assert found == expected_metrics(story.figures)
 
@@ -174,5 +174,5 @@ async def _rows(stage: Stage) -> dict[UUID, Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    names = ("name", "status", "wanted_status", "wanted_version", "deleted_at")
+    names = ("name", "status", "desired_status", "desired_version", "deleted_at")
     return all(getattr(one, name) == getattr(other, name) for name in names)

@@ -89,7 +89,7 @@ async def _exists(system: System, identity: str) -> bool:
 
 
 async def _synced(engine: AsyncEngine) -> bool:
-    behind = "select count(*) from campaigns where synced_version < wanted_version"
+    behind = "select count(*) from campaigns where synced_version < desired_version"
     return await count(engine, behind) == 0
 
 

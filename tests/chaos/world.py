@@ -23,8 +23,8 @@ from infra.background import BackgroundTasks
 from infra.commands.migrate import connect
 from infra.resources import open_engine
 from infra.settings import Settings
-from infra.storage.api_keys import insert_api_key, make_key
-from infra.storage.users import Account, insert_accounts
+from infra.storage.api_keys import generate_api_key, insert_api_key
+from infra.storage.users import UserRow, insert_users
 from schemas.users import User
 from tests.chaos.history import Answer, History
 from tests.chaos.invariants import DeadLetter, Findings, Footprint
@@ -269,8 +269,8 @@ async def _prepare(settings: Settings) -> str:
 async def add_publisher(tx: AsyncConnection) -> str:
     """Make an API key that may publish everything for ``urn:test``."""
     user = User(id=uuid4(), email=f"{uuid4().hex}@example.com", role="manager")
-    key = make_key()
-    await insert_accounts(tx, [Account(user, "no password")])
+    key = generate_api_key()
+    await insert_users(tx, [UserRow(user, "no password")])
     scopes, sources = ["events:publish:*"], ["urn:test"]
     await insert_api_key(tx, key, name="load", owner_id=user.id, scopes=scopes, sources=sources)
     return key.key

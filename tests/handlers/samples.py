@@ -22,7 +22,7 @@ from events import (
 )
 from events.envelope import now
 from infra.storage.campaign_changes import insert_campaigns, lock_campaigns
-from infra.storage.campaigns import StoredCampaign
+from infra.storage.campaigns import CampaignRow
 from schemas.campaigns import Targeting
 
 API = "urn:adrelay:api"
@@ -37,19 +37,19 @@ def after(seconds: float) -> datetime:
     return START + dt.timedelta(seconds=seconds)
 
 
-async def put(engine: AsyncEngine, *campaigns: StoredCampaign) -> None:
+async def put(engine: AsyncEngine, *campaigns: CampaignRow) -> None:
     """Write campaigns."""
     async with engine.begin() as tx:
         await insert_campaigns(tx, campaigns)
 
 
-async def row(engine: AsyncEngine, campaign_id: UUID) -> StoredCampaign:
+async def row(engine: AsyncEngine, campaign_id: UUID) -> CampaignRow:
     """Read a campaign back, tombstones too."""
     async with engine.begin() as tx:
         return (await lock_campaigns(tx, [campaign_id]))[campaign_id]
 
 
-def stored(**fields: Any) -> StoredCampaign:
+def stored(**fields: Any) -> CampaignRow:
     """Make a row of ``campaigns``."""
     wanted: dict[str, Any] = {
         "id": uuid4(),
@@ -57,17 +57,17 @@ def stored(**fields: Any) -> StoredCampaign:
         "platform": "claude",
         "name": "Autumn",
         "status": "pending",
-        "wanted_status": "active",
+        "desired_status": "active",
         "budget_micros": 1_500_000,
         "currency": "USD",
         "targeting": Targeting(interests=("tea",), age_range=(18, 65)),
         "created_at": START,
         "updated_at": START,
     }
-    return StoredCampaign(**wanted | fields)
+    return CampaignRow(**wanted | fields)
 
 
-def running(**fields: Any) -> StoredCampaign:
+def running(**fields: Any) -> CampaignRow:
     """Make a campaign that its platform holds and runs."""
     held = {
         "status": "active",
@@ -120,23 +120,23 @@ def delete(
     return CampaignDeleteRequested(**_wish(source, owner, None), time=START, data=wanted)
 
 
-def synced(campaign: StoredCampaign, *, at: datetime = START, **data: Any) -> CampaignSynced:
+def synced(campaign: CampaignRow, *, at: datetime = START, **data: Any) -> CampaignSynced:
     """Say that the platform took a campaign's wish."""
     told = {
         "campaign_id": campaign.id,
-        "version": campaign.wanted_version,
+        "version": campaign.desired_version,
         "platform": campaign.platform,
         "platform_campaign_id": campaign.platform_campaign_id or f"p-{campaign.id}",
-        "status": campaign.wanted_status,
+        "status": campaign.desired_status,
     }
     return CampaignSynced(source="urn:adrelay:sync", time=at, data=told | data)
 
 
-def refused(campaign: StoredCampaign, *, at: datetime = START, **data: Any) -> CampaignSyncRejected:
+def refused(campaign: CampaignRow, *, at: datetime = START, **data: Any) -> CampaignSyncRejected:
     """Say that the platform refused a campaign's wish."""
     told = {
         "campaign_id": campaign.id,
-        "version": campaign.wanted_version,
+        "version": campaign.desired_version,
         "platform": campaign.platform,
         "code": "policy",
         "message": "not allowed here",
@@ -145,7 +145,7 @@ def refused(campaign: StoredCampaign, *, at: datetime = START, **data: Any) -> C
 
 
 def status(
-    campaign: StoredCampaign, told: str, at: datetime | None, *, time: datetime = START
+    campaign: CampaignRow, told: str, at: datetime | None, *, time: datetime = START
 ) -> CampaignStatusReported:
     """Report a status in the platform's name."""
     data = {
@@ -157,7 +157,7 @@ def status(
     return CampaignStatusReported(source="urn:adrelay:webhook:claude", time=time, data=data)
 
 
-def check(campaign: StoredCampaign, *, at: datetime | None = None) -> CampaignStatusCheckRequested:
+def check(campaign: CampaignRow, *, at: datetime | None = None) -> CampaignStatusCheckRequested:
     """Want the platform to be asked for a status."""
     data = {
         "platform": campaign.platform,
@@ -168,7 +168,7 @@ def check(campaign: StoredCampaign, *, at: datetime | None = None) -> CampaignSt
 
 
 def metrics(
-    campaign: StoredCampaign, impressions: int, *, at: datetime = START, **data: Any
+    campaign: CampaignRow, impressions: int, *, at: datetime = START, **data: Any
 ) -> CampaignMetricsReported:
     """Report figures of a campaign's day by the platform's id."""
     told = {
@@ -183,16 +183,16 @@ def metrics(
     return CampaignMetricsReported(source="urn:adrelay:webhook:claude", time=at, data=told | data)
 
 
-def saved(campaign: StoredCampaign) -> CampaignSaved:
+def saved(campaign: CampaignRow) -> CampaignSaved:
     """Say that a campaign was saved."""
-    return CampaignSaved(source="urn:adrelay:campaigns", data=campaign.wish())
+    return CampaignSaved(source="urn:adrelay:campaigns", data=campaign.desired_state())
 
 
-def deleted(campaign: StoredCampaign) -> CampaignDeleted:
+def deleted(campaign: CampaignRow) -> CampaignDeleted:
     """Say that a campaign was deleted here."""
     told = {
         "campaign_id": campaign.id,
-        "version": campaign.wanted_version,
+        "version": campaign.desired_version,
         "platform": campaign.platform,
         "platform_campaign_id": campaign.platform_campaign_id,
     }
@@ -200,7 +200,7 @@ def deleted(campaign: StoredCampaign) -> CampaignDeleted:
 
 
 def sync_request(
-    campaign: StoredCampaign, *, source: str = API, owner: UUID | None = OWNER
+    campaign: CampaignRow, *, source: str = API, owner: UUID | None = OWNER
 ) -> CampaignSyncRequested:
     """Ask for another push."""
     told = {"campaign_id": campaign.id, "platform": campaign.platform}

@@ -12,7 +12,7 @@ from infra.errors import Failure
 from infra.platforms import Refused
 from infra.resources import Resources
 from infra.storage.campaign_changes import update_campaigns
-from infra.storage.campaigns import StoredCampaign
+from infra.storage.campaigns import CampaignRow
 from tests.handlers.processing import handled
 from tests.handlers.samples import START
 
@@ -25,7 +25,7 @@ async def synced(world: Resources, *hints: Any) -> tuple[list[Any], list[Failure
     return await handled(world, sync_campaigns, ready), failures
 
 
-async def write(engine: AsyncEngine, campaign: StoredCampaign) -> None:
+async def write(engine: AsyncEngine, campaign: CampaignRow) -> None:
     """Write a campaign that is there."""
     async with engine.begin() as tx:
         await update_campaigns(tx, [campaign])
@@ -60,7 +60,7 @@ def refusing(code: str) -> Any:
     return fault
 
 
-def failing(error: Exception, *guilty: StoredCampaign) -> Any:
+def failing(error: Exception, *guilty: CampaignRow) -> Any:
     """Make pushes fail: of the guilty campaigns, or all."""
     ids = {campaign.id for campaign in guilty}
 
@@ -71,9 +71,9 @@ def failing(error: Exception, *guilty: StoredCampaign) -> Any:
     return fault
 
 
-def tombstone(campaign: StoredCampaign) -> StoredCampaign:
+def tombstone(campaign: CampaignRow) -> CampaignRow:
     """Make what is left of a campaign once its owner has deleted it."""
     version = campaign.version + 1
     return replace(
-        campaign, status="deleted", deleted_at=START, version=version, wanted_version=version
+        campaign, status="deleted", deleted_at=START, version=version, desired_version=version
     )

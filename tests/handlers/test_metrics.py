@@ -10,24 +10,24 @@ from events.envelope import decode, encode
 from handlers.metrics import record_metrics
 from infra.errors import Permanent, Transient
 from infra.resources import Resources
-from infra.storage.campaigns import StoredCampaign
-from infra.storage.metrics import daily_metrics
+from infra.storage.campaigns import CampaignRow
+from infra.storage.metrics import list_daily_metrics
 from schemas.metrics import DailyMetrics
 from tests.handlers.processing import handled
 from tests.handlers.samples import DAY, after, metrics, put, running, stored
 
 
-async def days(engine: AsyncEngine, campaign: StoredCampaign) -> list[DailyMetrics]:
+async def days(engine: AsyncEngine, campaign: CampaignRow) -> list[DailyMetrics]:
     async with engine.connect() as tx:
-        return await daily_metrics(tx, campaign.id, None, None)
+        return await list_daily_metrics(tx, campaign.id, None, None)
 
 
-async def impressions(engine: AsyncEngine, campaign: StoredCampaign) -> int:
+async def impressions(engine: AsyncEngine, campaign: CampaignRow) -> int:
     [day] = await days(engine, campaign)
     return day.impressions
 
 
-def by_our_id(campaign: StoredCampaign, count: int, **fields: Any) -> CampaignMetricsReported:
+def by_our_id(campaign: CampaignRow, count: int, **fields: Any) -> CampaignMetricsReported:
     return metrics(campaign, count, platform_campaign_id=None, campaign_id=campaign.id, **fields)
 
 

@@ -16,8 +16,8 @@ from events.envelope import Event, encode
 from infra.amqp import topology
 from infra.amqp.permissions import UPSTREAM_USER
 from infra.settings import Settings
-from infra.storage.publishers import Publisher, put_publisher
-from infra.storage.users import Account, insert_accounts
+from infra.storage.publishers import RegisteredPublisher, put_publisher
+from infra.storage.users import UserRow, insert_users
 from schemas.users import User
 from tests.services import url_as
 
@@ -39,8 +39,8 @@ async def register(engine: AsyncEngine, *sources: str) -> None:
     """Make the upstream user a publisher for sources, in the name of an account."""
     async with engine.begin() as tx:
         account = User(id=OWNER, email="crm@example.com", role="manager")
-        await insert_accounts(tx, [Account(account, "no password")])
-        await put_publisher(tx, Publisher(UPSTREAM_USER, frozenset(sources), OWNER))
+        await insert_users(tx, [UserRow(account, "no password")])
+        await put_publisher(tx, RegisteredPublisher(UPSTREAM_USER, frozenset(sources), OWNER))
 
 
 def wish(**fields: Any) -> CampaignCreateRequested:

@@ -20,7 +20,7 @@ from infra.amqp.permissions import INGRESS_USER
 from infra.amqp.rpc import Requester
 from infra.security.sealed_box import seal
 from infra.settings import Settings
-from infra.storage.users import Account, insert_accounts
+from infra.storage.users import UserRow, insert_users
 from schemas.users import Role, User
 from tests.processes import running
 from tests.services import as_user
@@ -32,7 +32,7 @@ DRAFT = {"name": "crm", "scopes": ["events:publish"], "sources": ["urn:acme:crm"
 async def accounts(engine: AsyncEngine, *roles: Role) -> Sequence[UUID]:
     users = [User(id=uuid4(), email=f"{uuid4().hex}@example.com", role=role) for role in roles]
     async with engine.begin() as tx:
-        await insert_accounts(tx, [Account(user, "no password") for user in users])
+        await insert_users(tx, [UserRow(user, "no password") for user in users])
     return [user.id for user in users]
 
 

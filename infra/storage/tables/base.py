@@ -12,14 +12,14 @@ metadata = MetaData(
     }
 )
 
-Moment = DateTime(timezone=True)
+TIMESTAMPTZ = DateTime(timezone=True)
 
 
-def created() -> Column[object]:
+def created_at_column() -> Column[object]:
     """Make the column that says when a row was made."""
-    return Column("created_at", Moment, nullable=False, server_default=func.now())
+    return Column("created_at", TIMESTAMPTZ, nullable=False, server_default=func.now())
 
 
-def updated() -> Column[object]:
+def updated_at_column() -> Column[object]:
     """Make the column that says when a row was last changed."""
-    return Column("updated_at", Moment, nullable=False, server_default=func.now())
+    return Column("updated_at", TIMESTAMPTZ, nullable=False, server_default=func.now())

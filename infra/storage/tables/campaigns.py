@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from infra.storage.tables.base import Moment, created, metadata, updated
+from infra.storage.tables.base import TIMESTAMPTZ, created_at_column, metadata, updated_at_column
 
 # Version counts every change that the API shows. A deleted campaign stays as a tombstone.
 campaigns = Table(
@@ -27,23 +27,23 @@ campaigns = Table(
     Column("platform", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("status", Text, nullable=False),
-    Column("wanted_status", Text, nullable=False),  # what the owner asked for: active, paused
+    Column("desired_status", Text, nullable=False),  # what the owner asked for: active, paused
     Column("budget_micros", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("targeting", JSONB, nullable=False),
     Column("platform_campaign_id", Text),
     Column("version", Integer, nullable=False),
-    Column("wanted_version", Integer, nullable=False),  # the version that last changed the wish
+    Column("desired_version", Integer, nullable=False),  # the version that last changed the wish
     Column("synced_version", Integer, nullable=False, server_default=text("0")),
-    Column("status_reported_at", Moment),
-    Column("status_asked_at", Moment),  # its platform was asked for the status
-    Column("status_answered_at", Moment),  # when the question was asked that has an answer
-    Column("leased_until", Moment),  # a sync worker is pushing it
-    Column("synced_at", Moment),
-    Column("deleted_at", Moment),
+    Column("status_reported_at", TIMESTAMPTZ),
+    Column("status_asked_at", TIMESTAMPTZ),  # its platform was asked for the status
+    Column("status_answered_at", TIMESTAMPTZ),  # when the question was asked that has an answer
+    Column("leased_until", TIMESTAMPTZ),  # a sync worker is pushing it
+    Column("synced_at", TIMESTAMPTZ),
+    Column("deleted_at", TIMESTAMPTZ),
     Column("last_command", JSONB),  # the newest that was granted: id, source, type, times, version
-    created(),
-    updated(),
+    created_at_column(),
+    updated_at_column(),
     UniqueConstraint("platform", "platform_campaign_id"),
     Index(None, "owner_id", "created_at", "id"),
     Index(None, "created_at", "id"),
@@ -64,8 +64,8 @@ campaign_metrics = Table(
     Column("added_clicks", BigInteger, nullable=False, server_default=text("0")),
     Column("added_conversions", BigInteger, nullable=False, server_default=text("0")),
     Column("added_spend_micros", BigInteger, nullable=False, server_default=text("0")),
-    Column("reported_at", Moment),  # of the newest cumulative report
-    updated(),
+    Column("reported_at", TIMESTAMPTZ),  # of the newest cumulative report
+    updated_at_column(),
     PrimaryKeyConstraint("campaign_id", "date"),
 )
 
@@ -76,8 +76,8 @@ operations = Table(
     Column("state", Text, nullable=False),
     Column("result", JSONB),
     Column("error", JSONB),
-    created(),
-    updated(),
+    created_at_column(),
+    updated_at_column(),
     CheckConstraint("state in ('pending', 'done', 'refused', 'dead')", name="state"),
     Index("operations_updated_at_idx", "updated_at", postgresql_using="brin"),
 )

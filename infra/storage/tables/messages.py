@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from infra.storage.tables.base import Moment, created, metadata
+from infra.storage.tables.base import TIMESTAMPTZ, created_at_column, metadata
 
 inbox = Table(
     "inbox",
@@ -25,7 +25,7 @@ inbox = Table(
     Column("consumer", Text, nullable=False),
     Column("key", Uuid, nullable=False),  # 128-bit hash of source and id
     Column("digest", Uuid, nullable=False),  # 128-bit hash of type, subject and data
-    Column("handled_at", Moment, nullable=False, server_default=func.now()),
+    Column("handled_at", TIMESTAMPTZ, nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("consumer", "key"),
     Index("inbox_handled_at_idx", "handled_at", postgresql_using="brin"),
 )
@@ -40,10 +40,10 @@ outbox = Table(
     Column("message_id", Text, nullable=False),
     Column("properties", JSONB, nullable=False),  # type, correlation_id, headers
     Column("body", LargeBinary, nullable=False),
-    Column("leased_until", Moment, nullable=False, server_default=text("'-infinity'")),
+    Column("leased_until", TIMESTAMPTZ, nullable=False, server_default=text("'-infinity'")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),  # refusals
     Column("parked_reason", Text),  # why it can never be published; a person has to look
-    created(),
+    created_at_column(),
     Index("outbox_due_idx", "id", postgresql_where=text("parked_reason is null")),
     Index(
         "outbox_ordering_key_idx",
@@ -70,14 +70,14 @@ dead_letters = Table(
     Column("stage", Text, nullable=False),
     Column("worker", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("first_failed_at", Moment, nullable=False),
-    Column("last_failed_at", Moment, nullable=False),
+    Column("first_failed_at", TIMESTAMPTZ, nullable=False),
+    Column("last_failed_at", TIMESTAMPTZ, nullable=False),
     Column("fingerprint", Text, nullable=False),
     Column("replays", Integer, nullable=False, server_default=text("0")),
     Column("state", Text, nullable=False, server_default=text("'open'")),
-    Column("acted_at", Moment),
+    Column("acted_at", TIMESTAMPTZ),
     Column("acted_by", Text),
-    created(),
+    created_at_column(),
     CheckConstraint("state in ('open', 'replayed', 'discarded')", name="state"),
     # One for each listing, in its order.
     Index(None, "first_failed_at", "id"),

@@ -2,7 +2,7 @@
 
 from sqlalchemy import ARRAY, Column, Index, Integer, PrimaryKeyConstraint, Table, Text, Uuid, text
 
-from infra.storage.tables.base import Moment, metadata
+from infra.storage.tables.base import TIMESTAMPTZ, metadata
 
 stopped_queues = Table(
     "stopped_queues",
@@ -11,7 +11,7 @@ stopped_queues = Table(
     Column("reason", Text, nullable=False),
     Column("version", Text, nullable=False),  # of the code that stopped it
     Column("worker", Text, nullable=False),
-    Column("stopped_at", Moment, nullable=False),
+    Column("stopped_at", TIMESTAMPTZ, nullable=False),
 )
 
 suspects = Table(
@@ -22,7 +22,7 @@ suspects = Table(
     Column("holder", Uuid),  # the consumer that has it in hand
     # Consumers that were found as holders by the next one: their processes died.
     Column("died", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
-    Column("marked_at", Moment, nullable=False),
+    Column("marked_at", TIMESTAMPTZ, nullable=False),
     PrimaryKeyConstraint("queue", "key"),
     Index(None, "marked_at"),
 )
@@ -31,5 +31,5 @@ write_probes = Table(
     "write_probes",
     metadata,
     Column("slot", Integer, primary_key=True, autoincrement=False),
-    Column("written_at", Moment, nullable=False),
+    Column("written_at", TIMESTAMPTZ, nullable=False),
 )

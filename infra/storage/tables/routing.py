@@ -2,7 +2,7 @@
 
 from sqlalchemy import ARRAY, CheckConstraint, Column, Integer, Table, Text, text
 
-from infra.storage.tables.base import Moment, metadata
+from infra.storage.tables.base import TIMESTAMPTZ, metadata
 
 EMPTY = text("'{}'")
 
@@ -10,12 +10,12 @@ routing = Table(
     "routing",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("checked_at", Moment),
-    Column("whole_at", Moment),  # when every path was whole for the last time
+    Column("checked_at", TIMESTAMPTZ),
+    Column("whole_at", TIMESTAMPTZ),  # when every path was whole for the last time
     Column("broken", ARRAY(Text), nullable=False, server_default=EMPTY),  # paths
     Column("missing", ARRAY(Text), nullable=False, server_default=EMPTY),  # parts, in words
     Column("known", ARRAY(Text), nullable=False, server_default=EMPTY),  # parts once seen
-    Column("lost_since", Moment),  # what was accepted since then may have reached nobody
+    Column("lost_since", TIMESTAMPTZ),  # what was accepted since then may have reached nobody
     Column("lost_paths", ARRAY(Text), nullable=False, server_default=EMPTY),
     CheckConstraint("id = 1", name="one_row"),
 )

@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from infra.storage.tables.base import Moment, created, metadata, updated
+from infra.storage.tables.base import TIMESTAMPTZ, created_at_column, metadata, updated_at_column
 
 users = Table(
     "users",
@@ -26,7 +26,7 @@ users = Table(
     Column("password_hash", Text, nullable=False),
     Column("role", Text, nullable=False),
     Column("registration_id", Uuid),  # hash of the Idempotency-Key that it was registered with
-    created(),
+    created_at_column(),
     CheckConstraint("role in ('admin', 'manager', 'viewer')", name="role"),
 )
 
@@ -36,12 +36,12 @@ sessions = Table(
     metadata,
     Column("id", Text, primary_key=True),  # 32 hexadecimal digits
     Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
-    Column("started_at", Moment, nullable=False),
-    Column("last_used_at", Moment, nullable=False),
+    Column("started_at", TIMESTAMPTZ, nullable=False),
+    Column("last_used_at", TIMESTAMPTZ, nullable=False),
     Column("turns", Integer, nullable=False, server_default=text("0")),  # refreshes so far
     Column("address", Text),
     Column("device", Text),
-    Column("ended_at", Moment),
+    Column("ended_at", TIMESTAMPTZ),
     Column("ended_by", Text),  # why: logout, ended, reuse, password_changed, lost ...
     CheckConstraint("(ended_at is null) = (ended_by is null)", name="ended"),
     Index(None, "user_id", "last_used_at", postgresql_where=text("ended_at is null")),
@@ -53,7 +53,7 @@ audit = Table(
     "audit",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("at", Moment, nullable=False),
+    Column("at", TIMESTAMPTZ, nullable=False),
     Column("action", Text, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("actor", Uuid),
@@ -75,10 +75,10 @@ api_keys = Table(
     Column("owner_id", Uuid, ForeignKey("users.id"), nullable=False),
     Column("scopes", ARRAY(Text), nullable=False),
     Column("sources", ARRAY(Text), nullable=False),  # CloudEvents sources it may speak for
-    Column("expires_at", Moment),
-    Column("revoked_at", Moment),
-    Column("last_used_at", Moment),
-    created(),
+    Column("expires_at", TIMESTAMPTZ),
+    Column("revoked_at", TIMESTAMPTZ),
+    Column("last_used_at", TIMESTAMPTZ),
+    created_at_column(),
 )
 
 # Users of the broker that are not ours, and what they may speak for.
@@ -88,7 +88,7 @@ publishers = Table(
     Column("broker_user", Text, primary_key=True),
     Column("sources", ARRAY(Text), nullable=False),  # CloudEvents sources
     Column("owner_id", Uuid, ForeignKey("users.id"), nullable=False),
-    created(),
+    created_at_column(),
 )
 
 # The tokens stand in sealed, by the vault's key key_id; version changes with them.
@@ -103,11 +103,13 @@ platform_accounts = Table(
     Column("key_id", Text, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("version", Uuid, nullable=False),
-    Column("expires_at", Moment),  # of the access token; unknown where the platform does not say
-    Column("due_at", Moment),  # when the auth worker has something to do: renew, revoke
-    Column("leased_until", Moment),  # an auth worker is doing it
-    Column("connected_at", Moment, nullable=False, server_default=func.now()),
-    updated(),
+    Column(
+        "expires_at", TIMESTAMPTZ
+    ),  # of the access token; unknown where the platform does not say
+    Column("due_at", TIMESTAMPTZ),  # when the auth worker has something to do: renew, revoke
+    Column("leased_until", TIMESTAMPTZ),  # an auth worker is doing it
+    Column("connected_at", TIMESTAMPTZ, nullable=False, server_default=func.now()),
+    updated_at_column(),
     PrimaryKeyConstraint("user_id", "platform"),
     CheckConstraint("state in ('connected', 'disconnecting', 'disconnected')", name="state"),
     Index("platform_accounts_due_idx", "due_at", postgresql_where=text("due_at is not null")),

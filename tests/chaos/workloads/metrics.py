@@ -1,7 +1,7 @@
 """Work for the metrics worker."""
 
 from events.envelope import Event, now
-from infra.storage.campaigns import StoredCampaign
+from infra.storage.campaigns import CampaignRow
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
 from tests.handlers.samples import metrics, put, running
@@ -10,14 +10,14 @@ from tests.handlers.samples import metrics, put, running
 EACH_ONCE = 2**COUNT - 1
 
 
-def deltas(campaign: StoredCampaign) -> list[Event]:
+def deltas(campaign: CampaignRow) -> list[Event]:
     """Make reports whose sum tells each of them."""
     named = {"platform_campaign_id": None, "campaign_id": campaign.id, "mode": "delta"}
     told = [metrics(campaign, 2**n, at=now(), **named) for n in range(COUNT)]
     return [event.model_copy(update={"source": "urn:test"}) for event in told]
 
 
-async def check_sum(stage: Stage, campaign: StoredCampaign) -> None:
+async def check_sum(stage: Stage, campaign: CampaignRow) -> None:
     """See that the deltas of a campaign were added once each."""
     query = "select impressions from campaign_metrics where campaign_id = :id"
     assert await stage.rows(query, id=campaign.id) == [(EACH_ONCE,)]

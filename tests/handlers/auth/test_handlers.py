@@ -38,7 +38,7 @@ from infra.security.access_tokens import Verifier, make_keys
 from infra.security.passwords import Passwords
 from infra.security.sealed_box import seal
 from infra.settings import Settings
-from infra.storage.users import Account, put_admin
+from infra.storage.users import UserRow, put_admin
 from schemas.users import User
 
 EMAIL, PASSWORD = "ada@example.com", "plain but long enough"
@@ -237,7 +237,7 @@ async def test_an_admin_who_was_seeded_cannot_be_logged_in_by_a_registration(
     async with worker.resources.engine.begin() as tx:
         user = User(id=uuid4(), email=EMAIL, role="admin")
         hashed = await worker.resources.passwords.hash(PASSWORD)
-        await put_admin(tx, Account(user, hashed))
+        await put_admin(tx, UserRow(user, hashed))
     (reply,) = await worker.register(registration())
     assert code(reply) == (409, "EMAIL_TAKEN")
 

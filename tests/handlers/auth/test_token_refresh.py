@@ -16,7 +16,12 @@ from infra.resources import Resources
 from infra.security.encryption import Vault
 from infra.security.oauth_tokens import open_tokens
 from infra.settings import Settings
-from infra.storage.platform_accounts import HeldAccount, held_accounts, lease_due, renew
+from infra.storage.platform_accounts import (
+    PlatformAccountRow,
+    find_connected_accounts,
+    lease_due_accounts,
+    store_refreshed_tokens,
+)
 from schemas.types import Platform
 from tests.consent import PLATFORM, Owner, Stage, open_stage
 
@@ -50,13 +55,13 @@ async def make_due(stage: Stage) -> None:
     await sql(stage, "update platform_accounts set due_at = now() - interval '1 second'")
 
 
-async def held(stage: Stage, owner: Owner, platform: Platform = "claude") -> HeldAccount:
+async def held(stage: Stage, owner: Owner, platform: Platform = "claude") -> PlatformAccountRow:
     async with stage.resources.engine.connect() as tx:
-        [account] = await held_accounts(tx, {(owner.id, platform)})
+        [account] = await find_connected_accounts(tx, {(owner.id, platform)})
     return account
 
 
-def opened(stage: Stage, account: HeldAccount) -> Any:
+def opened(stage: Stage, account: PlatformAccountRow) -> Any:
     vault = Vault(stage.settings)
     return open_tokens(vault, account.user_id, account.platform, account.sealed)
 
@@ -198,12 +203,12 @@ async def test_a_worker_that_was_frozen_beyond_its_lease_overwrites_nothing(
     await stage.connect(browser, owner)
     await make_due(stage)
     async with stage.resources.engine.begin() as tx:
-        [frozen] = await lease_due(tx, 1, 30)
+        [frozen] = await lease_due_accounts(tx, 1, 30)
     await stage.connect(browser, owner)  # meanwhile its owner has connected it anew
     newest = await held(stage, owner)
     async with stage.resources.engine.begin() as tx:
         times: Any = type("Times", (), {"expires_at": None, "due_at": None})
-        assert not await renew(tx, frozen, frozen.sealed, times, None)
+        assert not await store_refreshed_tokens(tx, frozen, frozen.sealed, times, None)
     assert await held(stage, owner) == newest
 
 

@@ -19,8 +19,8 @@ from infra.errors import Transient
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources
 from infra.storage.campaign_changes import lock_campaigns, update_campaigns
-from infra.storage.campaigns import StoredCampaign
-from infra.storage.metrics import daily_metrics
+from infra.storage.campaigns import CampaignRow
+from infra.storage.metrics import list_daily_metrics
 from tests.handlers.processing import attempted
 from tests.handlers.samples import DAY, after, metrics, put, running, status, stored, synced
 from tests.handlers.syncing import outbox
@@ -76,7 +76,7 @@ async def deliver(
 
 
 @st.composite
-def metric_reports(draw: st.DrawFn) -> tuple[StoredCampaign, list[CampaignMetricsReported]]:
+def metric_reports(draw: st.DrawFn) -> tuple[CampaignRow, list[CampaignMetricsReported]]:
     campaign = running()
     reports = [
         as_read(
@@ -130,7 +130,7 @@ async def test_metrics_are_the_same_in_any_order(
     waiting += await deliver(resources, RECORD_METRICS, arrival.batches[arrival.known_after :])
     assert await deliver(resources, RECORD_METRICS, [[event] for event in waiting]) == []
     async with engine.connect() as tx:
-        recorded = await daily_metrics(tx, campaign.id, None, None)
+        recorded = await list_daily_metrics(tx, campaign.id, None, None)
     found = {day.date: (day.impressions, day.clicks, int(day.spend)) for day in recorded}
     assert found == expected_metrics(reports)
 
@@ -139,9 +139,9 @@ async def test_metrics_are_the_same_in_any_order(
 
 
 @st.composite
-def status_story(draw: st.DrawFn) -> tuple[StoredCampaign, list[Any]]:
+def status_story(draw: st.DrawFn) -> tuple[CampaignRow, list[Any]]:
     """Tell of a campaign that was pushed in several versions and reported about in between."""
-    campaign = stored(version=3, wanted_version=3)
+    campaign = stored(version=3, desired_version=3)
     named = replace(campaign, platform_campaign_id=f"p-{campaign.id}")
     pushed = draw(st.integers(1, 3))
     pushes = [

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.campaigns import campaign_id_of
 from events.envelope import now
-from handlers.campaigns.handlers import apply_campaigns, record_campaigns
+from handlers.campaigns.handlers import apply_commands, apply_platform_updates
 from infra.errors import Permanent, Snooze, Transient
 from infra.resources import Resources
 from infra.storage.campaign_cache import get_campaign, put_campaigns
@@ -66,7 +66,7 @@ async def test_a_created_campaign_is_saved_and_its_operation_done(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     wish = create(uuid4())
-    [event] = await handled(resources, apply_campaigns, [wish], LATE)
+    [event] = await handled(resources, apply_commands, [wish], LATE)
     assert event.routing_key == "campaign.saved.v1.claude"
     assert (event.source, event.causationid) == ("urn:adrelay:campaigns", wish.id)
     assert (event.data.version, event.data.status, event.data.budget_micros) == (
@@ -101,11 +101,11 @@ async def test_a_saved_campaign_is_written_through_to_the_cache(
     resources: Resources, redis: Redis
 ) -> None:
     wish = create(uuid4())
-    await handled(resources, apply_campaigns, [wish])
+    await handled(resources, apply_commands, [wish])
     cached = await get_campaign(redis, campaign_id_of(wish))
     assert cached is not None
     assert cached.version == 1
-    await handled(resources, apply_campaigns, [delete(cached.id)])
+    await handled(resources, apply_commands, [delete(cached.id)])
     assert await get_campaign(redis, cached.id) is None
     await put_campaigns(redis, [cached])
     assert await get_campaign(redis, cached.id) is None, "an older copy came back"
@@ -113,7 +113,7 @@ async def test_a_saved_campaign_is_written_through_to_the_cache(
 
 async def test_only_the_api_has_operations(resources: Resources, engine: AsyncEngine) -> None:
     wish = create(uuid4(), source="urn:upstream:shop", id="op_look-alike")
-    await handled(resources, apply_campaigns, [wish])
+    await handled(resources, apply_commands, [wish])
     async with engine.connect() as tx:
         assert await find_operation(tx, wish.id) is None
 
@@ -122,8 +122,8 @@ async def test_a_creation_without_an_id_makes_the_same_campaign_when_it_is_repea
     resources: Resources, engine: AsyncEngine
 ) -> None:
     wish = create(source="urn:upstream:shop", id="order-1")
-    [event] = await handled(resources, apply_campaigns, [wish])
-    assert await handled(resources, apply_campaigns, [wish, wish]) == []
+    [event] = await handled(resources, apply_commands, [wish])
+    assert await handled(resources, apply_commands, [wish, wish]) == []
     assert event.data.campaign_id == campaign_id_of(wish)
     assert campaign_id_of(wish) != campaign_id_of(create(source="urn:upstream:b", id="order-1"))
     assert (await row(engine, event.data.campaign_id)).version == 1
@@ -133,9 +133,9 @@ async def test_a_repeated_creation_with_another_content_or_owner_is_refused(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign_id = uuid4()
-    await handled(resources, apply_campaigns, [create(campaign_id)])
+    await handled(resources, apply_commands, [create(campaign_id)])
     others = [create(campaign_id, name="Winter"), create(campaign_id, owner=STRANGER)]
-    events = await handled(resources, apply_campaigns, others)
+    events = await handled(resources, apply_commands, others)
     assert types(events) == ["campaign.command_rejected.v1"] * 2
     assert {event.data.code for event in events} == {"CONFLICT"}
     assert (await operation(engine, others[0].id)).state == "refused"
@@ -153,12 +153,12 @@ async def test_several_changes_of_one_campaign_in_a_batch_follow_each_other(
         update(campaign_id, status="paused", expected_version=2),
         update(campaign_id, budget="2.25", expected_version=1),
     ]
-    events = await handled(resources, apply_campaigns, wishes)
+    events = await handled(resources, apply_commands, wishes)
     assert types(events) == ["campaign.saved.v1.claude"] * 3 + ["campaign.command_rejected.v1"]
     assert [event.data.version for event in events[:3]] == [1, 2, 3]
     assert events[3].data.code == "VERSION_CONFLICT"
     campaign = await row(engine, campaign_id)
-    assert (campaign.name, campaign.wanted_status, campaign.version) == ("Winter", "paused", 3)
+    assert (campaign.name, campaign.desired_status, campaign.version) == ("Winter", "paused", 3)
     assert campaign.budget_micros == 1_500_000
     results = [(await operation(engine, wish.id)).result for wish in wishes[:4]]
     assert [result and result["version"] for result in results] == [1, 2, 2, 3]
@@ -170,7 +170,7 @@ async def test_a_change_that_changes_nothing_is_noted_and_emits_nothing(
     campaign = stored()
     await put(engine, campaign)
     wish = update(campaign.id, name="Autumn", budget="1.500000", status="active")
-    assert await handled(resources, apply_campaigns, [wish]) == []
+    assert await handled(resources, apply_commands, [wish]) == []
     known = await row(engine, campaign.id)
     assert known.last_command is not None
     assert (known.last_command.id, known.last_command.version) == (wish.id, campaign.version)
@@ -184,12 +184,12 @@ async def test_what_belongs_to_another_is_not_found_and_an_admin_finds_all(
     campaign = stored()
     await put(engine, campaign)
     wishes = [update(campaign.id, owner=STRANGER, name="Mine"), delete(campaign.id, owner=STRANGER)]
-    events = await handled(resources, apply_campaigns, wishes)
+    events = await handled(resources, apply_commands, wishes)
     assert [event.data.code for event in events] == ["NOT_FOUND", "NOT_FOUND"]
     error = (await operation(engine, wishes[0].id)).error
     assert error is not None
     assert error.code == "NOT_FOUND"
-    [event] = await handled(resources, apply_campaigns, [update(campaign.id, owner=None, name="X")])
+    [event] = await handled(resources, apply_commands, [update(campaign.id, owner=None, name="X")])
     assert event.routing_key == "campaign.saved.v1.claude"
 
 
@@ -199,14 +199,14 @@ async def test_a_deleted_campaign_leaves_a_tombstone_that_refuses_late_changes(
     campaign = running()
     await put(engine, campaign)
     wish = delete(campaign.id)
-    [event] = await handled(resources, apply_campaigns, [wish])
+    [event] = await handled(resources, apply_commands, [wish])
     assert event.routing_key == "campaign.deleted.v1.claude"
     assert event.data.platform_campaign_id == campaign.platform_campaign_id
     result = (await operation(engine, wish.id)).result
     assert result is not None
     assert result["status"] == "deleted"
     late = [update(campaign.id, name="Zombie"), delete(campaign.id)]
-    events = await handled(resources, apply_campaigns, late)
+    events = await handled(resources, apply_commands, late)
     assert [event.data.code for event in events] == ["NOT_FOUND", "NOT_FOUND"]
     assert (await row(engine, campaign.id)).deleted_at is not None
     async with engine.connect() as tx:
@@ -220,9 +220,9 @@ async def test_a_change_waits_for_the_creation_that_it_overtook_whatever_its_tim
     early = update(campaign_id, name="Winter", time=START - timedelta(days=300))
     neighbour = create(uuid4())
     with pytest.raises(Snooze) as failure:
-        await handled(resources, apply_campaigns, [neighbour, early])
+        await handled(resources, apply_commands, [neighbour, early])
     assert failure.value.events == (early,)
-    [_, event] = await handled(resources, apply_campaigns, [create(campaign_id), early])
+    [_, event] = await handled(resources, apply_commands, [create(campaign_id), early])
     assert event.data.name == "Winter"
 
 
@@ -232,9 +232,9 @@ async def test_patience_with_a_change_ends_five_seconds_after_its_first_delivery
     at = now()
     wish = update(uuid4(), name="Winter", time=at)
     with pytest.raises(Snooze):
-        await handled(resources, apply_campaigns, [wish], at, at - timedelta(seconds=4))
+        await handled(resources, apply_commands, [wish], at, at - timedelta(seconds=4))
     first = at - timedelta(seconds=5)
-    [event] = await handled(resources, apply_campaigns, [wish], at, first)
+    [event] = await handled(resources, apply_commands, [wish], at, first)
     assert event.data.code == "NOT_FOUND"
 
 
@@ -249,10 +249,15 @@ async def test_in_a_batch_a_change_follows_its_creation_and_a_deletion_before_it
         create(campaign_id),
         update(campaign_id, status="paused"),
     ]
-    events = await handled(resources, apply_campaigns, wishes)
+    events = await handled(resources, apply_commands, wishes)
     assert types(events) == ["campaign.command_rejected.v1"] + ["campaign.saved.v1.claude"] * 4
     campaign = await row(engine, campaign_id)
-    assert (campaign.name, campaign.budget_micros, campaign.wanted_status, campaign.deleted_at) == (
+    assert (
+        campaign.name,
+        campaign.budget_micros,
+        campaign.desired_status,
+        campaign.deleted_at,
+    ) == (
         "Winter",
         3_000_000,
         "paused",
@@ -266,7 +271,7 @@ async def test_a_campaign_that_is_created_after_its_deletion_lives(
     campaign = running()
     await put(engine, campaign)
     again = create(campaign.id, name="Winter", currency="EUR")
-    events = await handled(resources, apply_campaigns, [delete(campaign.id), again], LATE)
+    events = await handled(resources, apply_commands, [delete(campaign.id), again], LATE)
     assert types(events) == ["campaign.deleted.v1.claude", "campaign.saved.v1.claude"]
     known = await row(engine, campaign.id)
     assert (known.name, known.currency, known.status, known.deleted_at) == (
@@ -277,14 +282,14 @@ async def test_a_campaign_that_is_created_after_its_deletion_lives(
     )
     assert (known.version, known.created_at) == (campaign.version + 2, LATE)
     pushed = synced(campaign, version=3, status="deleted", at=after(9))
-    assert await handled(resources, record_campaigns, [pushed]) == []
+    assert await handled(resources, apply_platform_updates, [pushed]) == []
     assert (await row(engine, campaign.id)).status == "pending"
 
 
 async def test_an_owner_that_is_no_account_id_condemns_only_its_event(resources: Resources) -> None:
     wrong = create(uuid4()).model_copy(update={"ownerid": "nobody"})
     with pytest.raises(Permanent) as failure:
-        await handled(resources, apply_campaigns, [create(uuid4()), wrong])
+        await handled(resources, apply_commands, [create(uuid4()), wrong])
     assert failure.value.events == (wrong,)
 
 
@@ -296,7 +301,7 @@ async def test_of_two_concurrent_creations_of_one_campaign_the_second_tries_agai
 
     async with engine.begin() as other:
         await insert_campaigns(other, [stored(id=campaign_id)])
-        task = asyncio.create_task(handled(resources, apply_campaigns, [wish]))
+        task = asyncio.create_task(handled(resources, apply_commands, [wish]))
         await until_blocked(engine)
     with pytest.raises(Transient) as failure:
         await asyncio.wait_for(task, 10)

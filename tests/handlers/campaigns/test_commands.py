@@ -7,25 +7,25 @@ import pytest
 
 from events import CampaignCreateRequested
 from events.campaigns import campaign_id_of
-from handlers.campaigns.commands import NOT_FOUND, TAKEN, decide, owner_of
-from infra.storage.campaigns import StoredCampaign
+from handlers.campaigns.commands import ID_TAKEN, NOT_FOUND, apply_command, parse_owner
+from infra.storage.campaigns import CampaignRow
 from schemas.operations import OperationError
 from tests.handlers.samples import OWNER, STRANGER, after, create, delete, running, stored, update
 
 NOW = after(60)
 
 
-def changed(campaign: StoredCampaign, **fields: Any) -> StoredCampaign:
-    verdict = decide(update(campaign.id, **fields), campaign, OWNER, NOW, NOW)
-    assert isinstance(verdict, StoredCampaign)
+def changed(campaign: CampaignRow, **fields: Any) -> CampaignRow:
+    verdict = apply_command(update(campaign.id, **fields), campaign, OWNER, NOW, NOW)
+    assert isinstance(verdict, CampaignRow)
     return verdict
 
 
 def test_a_change_of_the_wish_moves_both_versions_and_the_time() -> None:
-    campaign = running(version=4, wanted_version=2, synced_version=2)
+    campaign = running(version=4, desired_version=2, synced_version=2)
     renewed = changed(campaign, budget="7")
     assert renewed == replace(
-        campaign, budget_micros=7_000_000, version=5, wanted_version=5, updated_at=NOW
+        campaign, budget_micros=7_000_000, version=5, desired_version=5, updated_at=NOW
     )
 
 
@@ -45,34 +45,36 @@ def test_what_was_paused_at_the_platform_stays_so_until_its_owner_starts_it(
 ) -> None:
     campaign = running(status=actual, synced_version=synced_version)
     renewed = changed(campaign, **asked)
-    assert renewed.wanted_status == wanted
-    assert renewed.wanted_version > campaign.wanted_version
+    assert renewed.desired_status == wanted
+    assert renewed.desired_version > campaign.desired_version
 
 
 def test_to_ask_for_the_status_that_it_has_changes_nothing() -> None:
-    campaign = running(status="paused", wanted_status="active")
+    campaign = running(status="paused", desired_status="active")
     assert changed(campaign, status="paused") is campaign
 
 
 @pytest.mark.parametrize("owner", [OWNER, None])
 def test_the_owner_and_an_admin_may_delete(owner: UUID | None) -> None:
     campaign = running()
-    verdict = decide(delete(campaign.id), campaign, owner, NOW, NOW)
-    assert isinstance(verdict, StoredCampaign)
+    verdict = apply_command(delete(campaign.id), campaign, owner, NOW, NOW)
+    assert isinstance(verdict, CampaignRow)
     assert (verdict.status, verdict.deleted_at, verdict.version) == ("deleted", NOW, 3)
 
 
 @pytest.mark.parametrize(
     "campaign", [None, running(owner_id=STRANGER), running(owner_id=None), running(deleted_at=NOW)]
 )
-def test_what_is_not_there_for_the_sender_is_not_found(campaign: StoredCampaign | None) -> None:
-    assert decide(update(uuid4(), name="N"), campaign, OWNER, NOW, NOW) == NOT_FOUND
-    assert decide(delete(uuid4()), campaign, OWNER, NOW, NOW) == NOT_FOUND
+def test_what_is_not_there_for_the_sender_is_not_found(campaign: CampaignRow | None) -> None:
+    assert apply_command(update(uuid4(), name="N"), campaign, OWNER, NOW, NOW) == NOT_FOUND
+    assert apply_command(delete(uuid4()), campaign, OWNER, NOW, NOW) == NOT_FOUND
 
 
 def test_a_stale_version_is_a_conflict_and_says_which_version_there_is() -> None:
     campaign = running(version=4)
-    verdict = decide(update(campaign.id, name="N", expected_version=3), campaign, OWNER, NOW, NOW)
+    verdict = apply_command(
+        update(campaign.id, name="N", expected_version=3), campaign, OWNER, NOW, NOW
+    )
     assert verdict == OperationError(
         code="VERSION_CONFLICT", message="the campaign is at version 4, not 3"
     )
@@ -81,9 +83,9 @@ def test_a_stale_version_is_a_conflict_and_says_which_version_there_is() -> None
 def test_a_repeated_creation_is_granted_only_if_it_asks_for_what_is_there() -> None:
     wish = create(uuid4())
     campaign = stored(id=campaign_id_of(wish))
-    assert decide(wish, campaign, OWNER, NOW, NOW) is campaign
-    assert decide(wish, replace(campaign, currency="EUR"), OWNER, NOW, NOW) == TAKEN
-    assert decide(wish, campaign, STRANGER, NOW, NOW) == TAKEN
+    assert apply_command(wish, campaign, OWNER, NOW, NOW) is campaign
+    assert apply_command(wish, replace(campaign, currency="EUR"), OWNER, NOW, NOW) == ID_TAKEN
+    assert apply_command(wish, campaign, STRANGER, NOW, NOW) == ID_TAKEN
 
 
 def test_a_campaign_id_follows_from_source_and_id_and_both_matter() -> None:
@@ -94,24 +96,24 @@ def test_a_campaign_id_follows_from_source_and_id_and_both_matter() -> None:
 def test_an_owner_that_is_no_uuid_is_an_error() -> None:
     wish = create(uuid4()).model_copy(update={"ownerid": "x"})
     with pytest.raises(ValueError, match="UUID"):
-        owner_of(wish)
-    assert owner_of(create(owner=None)) is None
+        parse_owner(wish)
+    assert parse_owner(create(owner=None)) is None
 
 
 def test_a_deletion_that_was_put_off_does_not_hit_a_campaign_that_was_made_since() -> None:
     campaign = running(created_at=after(30))
-    assert decide(delete(campaign.id), campaign, OWNER, NOW, after(29)) == NOT_FOUND
-    verdict = decide(delete(campaign.id), campaign, OWNER, NOW, after(31))
-    assert isinstance(verdict, StoredCampaign)
+    assert apply_command(delete(campaign.id), campaign, OWNER, NOW, after(29)) == NOT_FOUND
+    verdict = apply_command(delete(campaign.id), campaign, OWNER, NOW, after(31))
+    assert isinstance(verdict, CampaignRow)
     assert verdict.deleted_at == NOW
 
 
 def test_a_creation_after_the_deletion_makes_the_campaign_again() -> None:
-    gone = running(status="deleted", deleted_at=after(30), version=5, wanted_version=5)
-    verdict = decide(create(gone.id, currency="EUR"), gone, OWNER, NOW, NOW)
-    assert isinstance(verdict, StoredCampaign)
+    gone = running(status="deleted", deleted_at=after(30), version=5, desired_version=5)
+    verdict = apply_command(create(gone.id, currency="EUR"), gone, OWNER, NOW, NOW)
+    assert isinstance(verdict, CampaignRow)
     assert (verdict.status, verdict.deleted_at, verdict.currency) == ("pending", None, "EUR")
-    assert (verdict.version, verdict.wanted_version, verdict.synced_version) == (6, 6, 1)
+    assert (verdict.version, verdict.desired_version, verdict.synced_version) == (6, 6, 1)
     assert verdict.platform_campaign_id == gone.platform_campaign_id
 
 
@@ -127,6 +129,6 @@ def test_a_deleted_campaign_is_made_again_only_later_by_its_owner_on_its_platfor
     wish: CampaignCreateRequested, arrived: datetime
 ) -> None:
     gone = running(status="deleted", deleted_at=after(30))
-    assert decide(wish, gone, OWNER if wish.ownerid == str(OWNER) else STRANGER, NOW, arrived) == (
-        TAKEN
-    )
+    assert apply_command(
+        wish, gone, OWNER if wish.ownerid == str(OWNER) else STRANGER, NOW, arrived
+    ) == (ID_TAKEN)

@@ -21,12 +21,12 @@ from events import (
     CampaignSyncRequested,
 )
 from events.envelope import Event, decode
-from handlers.campaigns.handlers import apply_campaigns, record_campaigns
+from handlers.campaigns.handlers import apply_commands, apply_platform_updates
 from handlers.sync.handlers import push_campaigns, sync_campaigns
 from infra.errors import Failure
 from infra.resources import Resources
 from infra.storage.campaign_changes import lock_campaigns
-from infra.storage.campaigns import StoredCampaign
+from infra.storage.campaigns import CampaignRow
 from tests.handlers.platform_state import Book, Frozen
 from tests.handlers.processing import handled
 from tests.handlers.samples import delete, put, saved, stored, update
@@ -51,7 +51,7 @@ class Story:
 
     world: Resources
     book: Book
-    campaign: StoredCampaign
+    campaign: CampaignRow
     hints: list[Event] = field(default_factory=list)
     news: list[Event] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
@@ -62,17 +62,17 @@ class Story:
         self.hints += [event for event in events if isinstance(event, HINTS)]
         self.news += [event for event in events if isinstance(event, NEWS)]
 
-    async def wish(self, choice: int) -> None:
+    async def desired_state(self, choice: int) -> None:
         """The owner changes something."""
         self.wishes += 1
         wanted = ("active", "paused")[choice % 2]
         wish = update(self.campaign.id, name=f"wish {self.wishes}", status=wanted)
-        self.take(await handled(self.world, apply_campaigns, [wish]))
+        self.take(await handled(self.world, apply_commands, [wish]))
 
     async def give_up(self, choice: int) -> None:
         """The owner deletes it, in one case of three."""
         if choice % 3 == 0:
-            self.take(await handled(self.world, apply_campaigns, [delete(self.campaign.id)]))
+            self.take(await handled(self.world, apply_commands, [delete(self.campaign.id)]))
 
     async def freeze(self, choice: int) -> None:
         """A worker takes a hint, reads the campaign, and freezes beyond its lease."""
@@ -144,9 +144,9 @@ class Story:
         """Some news arrives."""
         if self.news:
             news = self.news.pop(choice % len(self.news))
-            self.take(await handled(self.world, record_campaigns, [news]))
+            self.take(await handled(self.world, apply_platform_updates, [news]))
 
-    async def come_to_rest(self) -> StoredCampaign:
+    async def come_to_rest(self) -> CampaignRow:
         """Everything under way arrives, the oldest last, and nobody freezes or dies any more."""
         while self.workers or self.hints or self.news:
             while self.workers:
@@ -160,8 +160,8 @@ class Story:
 
 
 ACTIONS = {
-    "wish": Story.wish,
-    "wish again": Story.wish,
+    "wish": Story.desired_state,
+    "wish again": Story.desired_state,
     "give up": Story.give_up,
     "begin": Story.begin,
     "freeze": Story.freeze,
@@ -197,5 +197,5 @@ async def test_the_platform_ends_up_with_what_the_owner_wants_last(
         return
     [(name, held)] = book.campaigns.items()
     assert name == known.platform_campaign_id
-    assert (held.name, held.status) == (f"wish {story.wishes}", known.wanted_status)
-    assert (known.status, known.synced_version) == (held.status, known.wanted_version)
+    assert (held.name, held.status) == (f"wish {story.wishes}", known.desired_status)
+    assert (known.status, known.synced_version) == (held.status, known.desired_version)

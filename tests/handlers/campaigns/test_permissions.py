@@ -5,9 +5,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from handlers.campaigns.permissions import hints_now
+from handlers.campaigns.permissions import restrict_sync_requests
 from handlers.sync.decisions import Hint, seen
-from infra.storage.users import Account, insert_accounts
+from infra.storage.users import UserRow, insert_users
 from schemas.users import Role, User
 from tests.handlers.samples import OWNER, running, saved, sync_request
 
@@ -35,8 +35,8 @@ async def test_an_old_token_has_pushed_what_its_account_may_change_now(
     async with engine.begin() as tx:
         if role is not None:
             user = User(id=actor, email="somebody@example.com", role=role)
-            await insert_accounts(tx, [Account(user, "no password")])
-        others, request = await hints_now(hints, tx)
+            await insert_users(tx, [UserRow(user, "no password")])
+        others, request = await restrict_sync_requests(hints, tx)
     assert others is hints[0]
     assert (seen(request, {campaign.id: campaign}) is not None) == reached
 
@@ -46,5 +46,5 @@ async def test_a_name_from_another_source_counts_for_nothing(engine: AsyncEngine
     asked = sync_request(campaign, source="urn:acme:crm", owner=uuid4())
     forged = asked.model_copy(update={"actorid": str(uuid4())})
     async with engine.begin() as tx:
-        assert await hints_now([forged], tx) == [forged]
+        assert await restrict_sync_requests([forged], tx) == [forged]
     assert seen(forged, {campaign.id: campaign}) is None

@@ -3,13 +3,19 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from handlers.campaigns.platform_updates import bumped, lacks_order, overtaken, pushed, status_told
+from handlers.campaigns.platform_updates import (
+    apply_status,
+    apply_sync_result,
+    bump_version,
+    is_ambiguous,
+    is_stale_push,
+)
 from tests.handlers.samples import START, after, refused, running, status, stored, synced
 
 
 def test_a_newer_push_moves_the_synced_version_and_time() -> None:
-    campaign = running(version=5, wanted_version=4, synced_version=1)
-    noted = pushed(campaign, synced(campaign, at=after(5), status="paused"))
+    campaign = running(version=5, desired_version=4, synced_version=1)
+    noted = apply_sync_result(campaign, synced(campaign, at=after(5), status="paused"))
     assert noted == replace(
         campaign,
         synced_version=4,
@@ -20,24 +26,24 @@ def test_a_newer_push_moves_the_synced_version_and_time() -> None:
 
 
 def test_an_older_push_changes_nothing_and_counts_as_overtaken() -> None:
-    campaign = running(wanted_version=4, synced_version=4)
+    campaign = running(desired_version=4, synced_version=4)
     old = synced(campaign, version=3, at=after(9))
-    assert pushed(campaign, old) is campaign
-    assert overtaken(campaign, old)
-    assert not overtaken(campaign, synced(campaign))
-    assert not overtaken(campaign, refused(campaign, version=3))
+    assert apply_sync_result(campaign, old) is campaign
+    assert is_stale_push(campaign, old)
+    assert not is_stale_push(campaign, synced(campaign))
+    assert not is_stale_push(campaign, refused(campaign, version=3))
 
 
 def test_a_push_repeated_later_tells_the_time_of_the_later_one() -> None:
     campaign = running(synced_at=after(5))
-    assert pushed(campaign, synced(campaign, at=after(9))).synced_at == after(9)
-    assert pushed(campaign, synced(campaign, at=after(1))).synced_at == after(5)
+    assert apply_sync_result(campaign, synced(campaign, at=after(9))).synced_at == after(9)
+    assert apply_sync_result(campaign, synced(campaign, at=after(1))).synced_at == after(5)
 
 
 def test_only_a_refusal_of_the_current_wish_rejects() -> None:
-    campaign = running(wanted_version=3)
-    assert pushed(campaign, refused(campaign, version=2, at=after(1))) is campaign
-    assert pushed(campaign, refused(campaign, at=after(1))).status == "rejected"
+    campaign = running(desired_version=3)
+    assert apply_sync_result(campaign, refused(campaign, version=2, at=after(1))) is campaign
+    assert apply_sync_result(campaign, refused(campaign, at=after(1))).status == "rejected"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +59,7 @@ def test_only_a_refusal_of_the_current_wish_rejects() -> None:
 )
 def test_a_report_counts_if_it_is_newer(told: str, seconds: float, status_after: str) -> None:
     campaign = running()
-    assert status_told(campaign, status(campaign, told, after(seconds))).status == status_after
+    assert apply_status(campaign, status(campaign, told, after(seconds))).status == status_after
 
 
 WHOLE = START.replace(microsecond=0)
@@ -76,26 +82,28 @@ def test_two_states_of_one_moment_have_no_order(
 ) -> None:
     campaign = running(status_reported_at=known)
     report = status(campaign, told, at)
-    assert lacks_order(campaign, report) is lacks
+    assert is_ambiguous(campaign, report) is lacks
     if lacks:
-        assert status_told(campaign, report) is campaign
+        assert apply_status(campaign, report) is campaign
 
 
 def test_an_answer_of_the_platform_counts_over_what_it_was_asked_about() -> None:
     campaign = running(status_reported_at=WHOLE)
     answer = status(campaign, "paused", WHOLE).model_copy(update={"source": "urn:adrelay:sync"})
-    assert not lacks_order(campaign, answer)
-    assert status_told(campaign, answer).status == "paused"
+    assert not is_ambiguous(campaign, answer)
+    assert apply_status(campaign, answer).status == "paused"
 
 
 def test_a_deleted_campaign_is_not_asked_about() -> None:
     gone = running(status="deleted", deleted_at=START)
-    assert not lacks_order(gone, status(gone, "paused", START))
+    assert not is_ambiguous(gone, status(gone, "paused", START))
 
 
 def test_a_deleted_campaign_takes_no_status_but_its_platform_id() -> None:
-    gone = stored(status="deleted", deleted_at=START, wanted_version=2, version=2)
-    noted = pushed(gone, synced(gone, version=1, platform_campaign_id="p-1", at=after(1)))
+    gone = stored(status="deleted", deleted_at=START, desired_version=2, version=2)
+    noted = apply_sync_result(
+        gone, synced(gone, version=1, platform_campaign_id="p-1", at=after(1))
+    )
     assert (noted.status, noted.platform_campaign_id) == ("deleted", "p-1")
 
 
@@ -103,5 +111,5 @@ def test_only_what_the_api_shows_makes_a_version() -> None:
     campaign = running(version=7)
     hidden = replace(campaign, status_reported_at=after(1))
     shown = replace(campaign, status="paused")
-    assert bumped(campaign, hidden, after(9)) == hidden
-    assert bumped(campaign, shown, after(9)) == replace(shown, version=8, updated_at=after(9))
+    assert bump_version(campaign, hidden, after(9)) == hidden
+    assert bump_version(campaign, shown, after(9)) == replace(shown, version=8, updated_at=after(9))

@@ -5,7 +5,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.envelope import now
-from handlers.campaigns.handlers import apply_campaigns, record_campaigns
+from handlers.campaigns.handlers import apply_commands, apply_platform_updates
 from infra.errors import Permanent, Transient
 from infra.resources import Resources
 from infra.storage.campaign_cache import get_campaign
@@ -32,7 +32,7 @@ async def test_a_synced_campaign_runs_under_its_platform_id(
     campaign = stored()
     await put(engine, campaign)
     event = synced(campaign, at=after(1), platform_campaign_id="p-1")
-    [change] = await handled(resources, record_campaigns, [event], LATE)
+    [change] = await handled(resources, apply_platform_updates, [event], LATE)
     assert (change.data.status, change.data.previous, change.data.version) == (
         "active",
         "pending",
@@ -40,11 +40,11 @@ async def test_a_synced_campaign_runs_under_its_platform_id(
     )
     assert change.causationid == event.id
     known = await row(engine, campaign.id)
-    assert (known.status, known.version, known.wanted_version) == ("active", 2, 1)
+    assert (known.status, known.version, known.desired_version) == ("active", 2, 1)
     assert (known.synced_version, known.platform_campaign_id) == (1, "p-1")
     assert (known.synced_at, known.updated_at) == (after(1), LATE)
     cached = await get_campaign(redis, campaign.id)
-    assert cached == known.shown()
+    assert cached == known.to_api()
 
 
 async def test_a_repeated_push_writes_nothing_and_emits_nothing(
@@ -53,19 +53,19 @@ async def test_a_repeated_push_writes_nothing_and_emits_nothing(
     campaign = stored()
     await put(engine, campaign)
     event = synced(campaign)
-    await handled(resources, record_campaigns, [event])
+    await handled(resources, apply_platform_updates, [event])
     before = await row(engine, campaign.id)
-    assert await handled(resources, record_campaigns, [event, event]) == []
+    assert await handled(resources, apply_platform_updates, [event, event]) == []
     assert await row(engine, campaign.id) == before
 
 
 async def test_an_older_version_that_comes_after_a_newer_one_causes_another_push(
     resources: Resources, engine: AsyncEngine
 ) -> None:
-    campaign = running(version=7, wanted_version=6, synced_version=6)
+    campaign = running(version=7, desired_version=6, synced_version=6)
     await put(engine, campaign)
     event = synced(campaign, version=5, at=after(9))
-    [request] = await handled(resources, record_campaigns, [event])
+    [request] = await handled(resources, apply_platform_updates, [event])
     assert request.routing_key == "campaign.sync_requested.v1.claude"
     assert request.data.campaign_id == campaign.id
     assert await row(engine, campaign.id) == campaign
@@ -76,14 +76,14 @@ async def test_a_refused_push_rejects_the_campaign_until_its_owner_changes_it(
 ) -> None:
     campaign = stored()
     await put(engine, campaign)
-    [change] = await handled(resources, record_campaigns, [refused(campaign, at=after(1))])
+    [change] = await handled(resources, apply_platform_updates, [refused(campaign, at=after(1))])
     assert change.data.status == "rejected"
-    await handled(resources, apply_campaigns, [update(campaign.id, name="Nicer")])
+    await handled(resources, apply_commands, [update(campaign.id, name="Nicer")])
     changed = await row(engine, campaign.id)
-    assert (changed.status, changed.wanted_version) == ("pending", 3)
+    assert (changed.status, changed.desired_version) == ("pending", 3)
     late = refused(campaign, at=after(2))
-    assert await handled(resources, record_campaigns, [late]) == []
-    [change] = await handled(resources, record_campaigns, [synced(changed, at=after(3))])
+    assert await handled(resources, apply_platform_updates, [late]) == []
+    [change] = await handled(resources, apply_platform_updates, [synced(changed, at=after(3))])
     assert change.data.status == "active"
 
 
@@ -91,9 +91,12 @@ async def test_the_newest_reported_status_wins(resources: Resources, engine: Asy
     campaign = running()
     await put(engine, campaign)
     reports = [status(campaign, "paused", after(5)), status(campaign, "active", after(3))]
-    [change] = await handled(resources, record_campaigns, reports)
+    [change] = await handled(resources, apply_platform_updates, reports)
     assert (change.data.status, change.causationid) == ("paused", reports[0].id)
-    assert await handled(resources, record_campaigns, [status(campaign, "active", after(4))]) == []
+    assert (
+        await handled(resources, apply_platform_updates, [status(campaign, "active", after(4))])
+        == []
+    )
     assert (await row(engine, campaign.id)).version == campaign.version + 1
 
 
@@ -103,12 +106,12 @@ async def test_states_of_one_time_change_nothing_until_the_platform_has_been_ask
     campaign = running()
     await put(engine, campaign)
     reports = [status(campaign, told, after(5)) for told in ("paused", "completed", "active")]
-    change, hint = await handled(resources, record_campaigns, reports)
+    change, hint = await handled(resources, apply_platform_updates, reports)
     assert (change.data.status, change.causationid) == ("paused", reports[0].id)
     assert hint.routing_key == "campaign.status_check_requested.v1.claude"
     assert hint.data.platform_campaign_id == campaign.platform_campaign_id
     answer = status(campaign, "active", after(5)).model_copy(update={"source": "urn:adrelay:sync"})
-    [change] = await handled(resources, record_campaigns, [answer])
+    [change] = await handled(resources, apply_platform_updates, [answer])
     assert (change.data.status, change.data.previous) == ("active", "paused")
 
 
@@ -116,8 +119,11 @@ async def test_a_report_without_a_time_counts_from_its_receipt(resources: Resour
     campaign = running()
     await put(resources.engine, campaign)
     report = status(campaign, "paused", None, time=after(2))
-    assert len(await handled(resources, record_campaigns, [report])) == 1
-    assert await handled(resources, record_campaigns, [status(campaign, "active", after(1))]) == []
+    assert len(await handled(resources, apply_platform_updates, [report])) == 1
+    assert (
+        await handled(resources, apply_platform_updates, [status(campaign, "active", after(1))])
+        == []
+    )
 
 
 async def test_a_report_may_come_in_one_batch_with_the_push_it_overtook(
@@ -127,7 +133,7 @@ async def test_a_report_may_come_in_one_batch_with_the_push_it_overtook(
     await put(engine, campaign)
     named = stored(id=campaign.id, platform_campaign_id="p-9")
     batch = [status(named, "paused", after(9)), synced(named, at=after(1))]
-    [change] = await handled(resources, record_campaigns, batch)
+    [change] = await handled(resources, apply_platform_updates, batch)
     assert (change.data.status, change.data.previous) == ("paused", "pending")
 
 
@@ -140,7 +146,7 @@ async def test_a_report_about_an_unknown_campaign_waits_ten_minutes_at_most(
     elsewhere = status(stored(platform="gemini", platform_campaign_id="x"), "paused", after(1))
     batch = [stranger, status(campaign, "paused", after(1)), elsewhere]
     with pytest.raises(Transient) as failure:
-        await handled(resources, record_campaigns, batch)
+        await handled(resources, apply_platform_updates, batch)
     assert failure.value.events == (stranger, elsewhere)
     assert failure.value.within == 600
     assert await row(engine, campaign.id) == campaign
@@ -155,12 +161,12 @@ async def test_a_push_of_what_was_never_saved_and_a_report_from_the_future_are_d
     future = status(campaign, "paused", now() + timedelta(minutes=6))
     for guilty in (wrong, [future]):
         with pytest.raises(Permanent) as failure:
-            await handled(resources, record_campaigns, [*guilty, synced(campaign)])
+            await handled(resources, apply_platform_updates, [*guilty, synced(campaign)])
         assert list(failure.value.events) == guilty
 
 
 async def test_a_deleted_campaign_stays_deleted(resources: Resources, engine: AsyncEngine) -> None:
-    campaign = running(status="deleted", deleted_at=START, wanted_version=3, version=3)
+    campaign = running(status="deleted", deleted_at=START, desired_version=3, version=3)
     await put(engine, campaign)
     news = [
         status(campaign, "active", after(5)),
@@ -168,6 +174,6 @@ async def test_a_deleted_campaign_stays_deleted(resources: Resources, engine: As
         refused(campaign, at=after(7)),
         synced(campaign, status="deleted", at=after(8)),
     ]
-    assert await handled(resources, record_campaigns, news) == []
+    assert await handled(resources, apply_platform_updates, news) == []
     known = await row(engine, campaign.id)
     assert (known.status, known.synced_version) == ("deleted", 3)

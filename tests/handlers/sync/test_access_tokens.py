@@ -15,7 +15,7 @@ from infra.errors import Snooze
 from infra.platforms.base import AccountStuck
 from infra.security.encryption import Vault
 from infra.settings import Settings
-from infra.storage.campaigns import StoredCampaign
+from infra.storage.campaigns import CampaignRow
 from tests.consent import Owner, Stage, open_stage
 from tests.handlers.processing import handled
 from tests.handlers.samples import put, saved, stored, sync_request
@@ -39,7 +39,7 @@ async def owner(stage: Stage, browser: aiohttp.ClientSession) -> Owner:
     return await stage.register(browser)
 
 
-async def pushed_by(stage: Stage, campaign: StoredCampaign) -> list[str | None]:
+async def pushed_by(stage: Stage, campaign: CampaignRow) -> list[str | None]:
     """List in whose name the campaign was sent to its platform, call by call."""
     calls = await stage.sandbox.calls(campaign.platform, reference=str(campaign.id))
     return [call["account"] for call in calls]

@@ -39,7 +39,7 @@ async def test_a_saved_campaign_is_pushed_under_its_version_and_its_lease_releas
     assert event.causationid == hint.id
     assert (event.data.version, event.data.status) == (1, "active")
     assert event.data.platform_campaign_id == f"p-{campaign.id}"
-    assert book.pushes == [(campaign.wish(), f"{campaign.id}-1")]
+    assert book.pushes == [(campaign.desired_state(), f"{campaign.id}-1")]
     assert await leased(engine) == 0
     assert await outbox(engine) == []
 
@@ -49,7 +49,7 @@ async def test_what_is_pushed_is_the_newest_version_and_once_for_all_hints(
 ) -> None:
     campaign = stored()
     other = stored()
-    newest = replace(campaign, name="Winter", version=3, wanted_version=3)
+    newest = replace(campaign, name="Winter", version=3, desired_version=3)
     await put(engine, newest, other)
     hints = [saved(campaign), saved(other), saved(newest), saved(campaign)]
     events, _ = await synced(world, *hints)
@@ -134,12 +134,12 @@ async def test_a_request_pushes_again_what_the_platform_holds_already(
     first, second = sync_request(campaign), sync_request(campaign)
     for request in (first, first, second):
         [event], _ = await synced(world, request)
-        assert event.data.version == campaign.wanted_version
+        assert event.data.version == campaign.desired_version
         async with engine.connect() as tx:
             operation = await find_operation(tx, request.id)
         assert operation is not None
         assert operation.state == "done"
-        assert operation.result == campaign.shown().model_dump(mode="json")
+        assert operation.result == campaign.to_api().model_dump(mode="json")
     keys = [key for _, key in book.pushes]
     assert keys[0] == keys[1] != keys[2]
 

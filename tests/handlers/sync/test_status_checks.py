@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.envelope import now
 from infra.errors import Snooze, Transient
 from infra.resources import Resources
-from infra.storage.campaigns import StoredCampaign
+from infra.storage.campaigns import CampaignRow
 from tests.handlers.platform_state import Book
 from tests.handlers.samples import START, check, put, running, saved
 from tests.handlers.syncing import failing, refusing, synced, tombstone
@@ -28,8 +28,8 @@ async def age(engine: AsyncEngine, seconds: float) -> None:
         await tx.execute(earlier, {"seconds": seconds})
 
 
-def booked(book: Book, campaign: StoredCampaign, status: Any) -> None:
-    wish = campaign.wish().model_copy(update={"status": status})
+def booked(book: Book, campaign: CampaignRow, status: Any) -> None:
+    wish = campaign.desired_state().model_copy(update={"status": status})
     book.campaigns[campaign.platform_campaign_id or ""] = wish
 
 
@@ -103,7 +103,7 @@ async def test_a_question_without_an_answer_settles_nothing(
 async def test_hints_of_pushes_and_of_checks_go_through_in_one_batch(
     world: Resources, engine: AsyncEngine, book: Book
 ) -> None:
-    wanted = running(wanted_version=2)
+    wanted = running(desired_version=2)
     asked = running()
     await put(engine, wanted, asked)
     booked(book, asked, "paused")

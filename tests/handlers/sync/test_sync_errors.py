@@ -185,7 +185,7 @@ async def test_a_worker_frozen_beyond_its_lease_causes_another_push_of_the_newes
         while not await leased(engine):
             await asyncio.sleep(0.01)
         await expire_leases(engine)
-        newest = replace(campaign, name="Winter", version=2, wanted_version=2)
+        newest = replace(campaign, name="Winter", version=2, desired_version=2)
         await write(engine, newest)
         [event], _ = await synced(world, saved(newest))
         await write(engine, replace(newest, synced_version=2, platform_campaign_id="p-1"))

@@ -16,15 +16,15 @@ from infra.commands.seed import PLANS, seed, seeded_campaigns
 from infra.security.passwords import Passwords
 from infra.security.refresh_tokens import Session
 from infra.settings import Settings
-from infra.storage.api_keys import find_api_key, make_key
-from infra.storage.publishers import Publisher, all_publishers
+from infra.storage.api_keys import find_api_key, generate_api_key
+from infra.storage.publishers import RegisteredPublisher, list_publishers
 from infra.storage.sessions import insert_session
-from infra.storage.users import Account, find_account
+from infra.storage.users import UserRow, find_user_row
 from schemas.types import PLATFORMS
 from schemas.users import Client
 from tests.services import environment
 
-KEY = make_key()
+KEY = generate_api_key()
 PASSWORD = "the admin's long password"
 
 
@@ -44,9 +44,9 @@ async def rows(engine: AsyncEngine, sql: str) -> list[Any]:
         return list((await tx.execute(text(sql))).all())
 
 
-async def admin(engine: AsyncEngine) -> Account:
+async def admin(engine: AsyncEngine) -> UserRow:
     async with engine.connect() as tx:
-        found = await find_account(tx, "admin@example.com")
+        found = await find_user_row(tx, "admin@example.com")
         assert found is not None
         return found
 
@@ -90,9 +90,9 @@ async def test_the_upstream_user_of_the_broker_may_do_what_the_key_may(
     for _ in range(2):
         await seed(seeding.model_copy(update={"upstream_rabbitmq_url": url}), engine)
     async with engine.connect() as tx:
-        found = await all_publishers(tx)
+        found = await list_publishers(tx)
     owner = (await admin(engine)).user.id
-    assert found == {"crm/1": Publisher("crm/1", frozenset({"urn:example:crm"}), owner)}
+    assert found == {"crm/1": RegisteredPublisher("crm/1", frozenset({"urn:example:crm"}), owner)}
 
 
 async def test_where_upstream_systems_have_no_user_of_their_own_none_is_registered(
@@ -101,7 +101,7 @@ async def test_where_upstream_systems_have_no_user_of_their_own_none_is_register
     for url in (None, seeding.rabbitmq_url, SecretStr(f"amqp://{INGRESS_USER}:x@broker/v")):
         await seed(seeding.model_copy(update={"upstream_rabbitmq_url": url}), engine)
     async with engine.connect() as tx:
-        assert await all_publishers(tx) == {}
+        assert await list_publishers(tx) == {}
 
 
 async def test_three_campaigns_are_asked_for_on_each_platform(
@@ -133,8 +133,8 @@ async def test_campaigns_that_exist_or_existed_are_not_asked_for_again(
     async with engine.begin() as tx:
         await tx.execute(text("truncate outbox"))
         insert = text("""
-            insert into campaigns (id, platform, name, status, wanted_status, budget_micros,
-                                   currency, targeting, version, wanted_version, deleted_at)
+            insert into campaigns (id, platform, name, status, desired_status, budget_micros,
+                                   currency, targeting, version, desired_version, deleted_at)
             values (:id, 'claude', 'x', 'deleted', 'active', 1, 'USD', '{}', 1, 1, now())
         """)
         owner = (await admin(engine)).user.id

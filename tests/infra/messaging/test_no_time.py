@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignMetricsReported
 from events.envelope import Event, encode, now
 from handlers.campaigns.commands import Wish
-from handlers.campaigns.handlers import apply_campaigns
+from handlers.campaigns.handlers import apply_commands
 from handlers.metrics import record_metrics
 from infra.amqp import topology
 from infra.amqp.permissions import WORKERS_USER
@@ -31,7 +31,7 @@ from infra.resources import Resources
 from tests.handlers.samples import create, delete, metrics, put, running, update
 from tests.infra.commands.test_dead_letters import dead, office
 from tests.infra.ledger import QUEUE, consuming, count, publish, until
-from workers.campaigns import WISHES
+from workers.campaigns import COMMANDS
 
 APPLY = "campaigns.apply"
 KEY = "campaign.metrics_reported.v1.claude"
@@ -115,7 +115,7 @@ async def test_a_change_of_an_unknown_campaign_without_a_time_is_refused_in_the_
 ) -> None:
     wish = update(uuid4(), source="urn:upstream:shop", owner=None, name="Winter")
     await publish(broker, encode(wish, timed=False), key=wish.type)
-    async with consuming(resources, apply_campaigns, queue=APPLY, events=WISHES):
+    async with consuming(resources, apply_commands, queue=APPLY, events=COMMANDS):
         refused = "select count(*) from outbox where routing_key = 'campaign.command_rejected.v1'"
         await until(lambda: _counts(engine, refused, 1))
 
@@ -129,10 +129,10 @@ async def test_a_change_with_an_old_time_waits_for_the_creation_that_it_overtook
 
     async def handle(events: list[Wish], ctx: Context) -> Sequence[Event]:
         arrivals.extend(map(type, events))
-        return await apply_campaigns(events, ctx)
+        return await apply_commands(events, ctx)
 
     await publish(broker, encode(old), key=old.type)
-    async with consuming(resources, handle, queue=APPLY, events=WISHES):
+    async with consuming(resources, handle, queue=APPLY, events=COMMANDS):
         await until(lambda: _is(arrivals))
         creation = create(campaign_id)
         await publish(broker, encode(creation), key=creation.type)
@@ -149,10 +149,10 @@ async def test_a_deletion_that_was_confirmed_before_the_creation_does_not_end_it
 
     async def handle(events: list[Wish], ctx: Context) -> Sequence[Event]:
         arrivals.extend(map(type, events))
-        return await apply_campaigns(events, ctx)
+        return await apply_commands(events, ctx)
 
     await publish(broker, encode(deletion, timed=False), key=deletion.type)
-    async with consuming(resources, handle, queue=APPLY, events=WISHES):
+    async with consuming(resources, handle, queue=APPLY, events=COMMANDS):
         await until(lambda: _is(arrivals))
         await publish(broker, encode(creation, timed=False), key=creation.type)
         await until(lambda: _counts(engine, "select count(*) from inbox", 2))

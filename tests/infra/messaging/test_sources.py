@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.storage.publishers import Publisher, all_publishers, put_publisher
+from infra.storage.publishers import RegisteredPublisher, list_publishers, put_publisher
 from schemas.api_keys import ApiKeyDraft
 from schemas.sources import is_ours
 
@@ -53,14 +53,14 @@ def test_nobody_else_may_be_given_a_source_of_ours(source: str) -> None:
     with pytest.raises(ValidationError, match="must not begin with urn:adrelay:, in any spelling"):
         ApiKeyDraft(name="crm", scopes=("events:publish",), sources=(source,))
     with pytest.raises(ValueError, match="it is a source of Adrelay"):
-        Publisher("crm", frozenset({"urn:acme:crm", source}), uuid4())
+        RegisteredPublisher("crm", frozenset({"urn:acme:crm", source}), uuid4())
 
 
 @pytest.mark.parametrize("source", THEIRS)
 def test_other_sources_may_be_given(source: str) -> None:
     assert not is_ours(source)
     assert ApiKeyDraft(name="crm", scopes=("events:publish",), sources=(source,)).sources
-    assert Publisher("crm", frozenset({source}), uuid4()).sources
+    assert RegisteredPublisher("crm", frozenset({source}), uuid4()).sources
 
 
 async def test_a_source_of_ours_that_was_entered_by_hand_does_not_count(
@@ -75,7 +75,7 @@ async def test_a_source_of_ours_that_was_entered_by_hand_does_not_count(
             ),
             {"id": owner},
         )
-        await put_publisher(tx, Publisher("crm", frozenset({"urn:acme:crm"}), owner))
+        await put_publisher(tx, RegisteredPublisher("crm", frozenset({"urn:acme:crm"}), owner))
         await tx.execute(text("update publishers set sources = sources || :ours"), {"ours": OURS})
-        found = await all_publishers(tx)
+        found = await list_publishers(tx)
     assert found["crm"].sources == {"urn:acme:crm"}

@@ -8,17 +8,17 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.storage.api_keys import (
-    NewKey,
+    ParsedApiKey,
     find_api_key,
+    generate_api_key,
     insert_api_key,
     list_api_keys,
-    make_key,
+    parse_api_key,
     read_api_key,
-    read_key,
     revoke_api_key,
-    write_uses,
+    update_last_used,
 )
-from infra.storage.users import Account, insert_accounts
+from infra.storage.users import UserRow, insert_users
 from schemas.users import User
 
 SCOPES = ("events:publish:*",)
@@ -27,11 +27,11 @@ SOURCES = ("urn:example:crm",)
 
 async def owner(tx: AsyncConnection) -> UUID:
     user = User(id=uuid4(), email=f"{uuid4().hex}@example.com", role="manager")
-    await insert_accounts(tx, [Account(user, "hash")])
+    await insert_users(tx, [UserRow(user, "hash")])
     return user.id
 
 
-async def enter(tx: AsyncConnection, key: NewKey, expires_at: datetime | None = None) -> UUID:
+async def enter(tx: AsyncConnection, key: ParsedApiKey, expires_at: datetime | None = None) -> UUID:
     owner_id = await owner(tx)
     assert await insert_api_key(
         tx,
@@ -46,7 +46,7 @@ async def enter(tx: AsyncConnection, key: NewKey, expires_at: datetime | None = 
 
 
 async def test_a_key_tells_its_owner_scopes_and_sources(engine: AsyncEngine) -> None:
-    key = make_key()
+    key = generate_api_key()
     async with engine.begin() as tx:
         owner_id = await enter(tx, key)
         found = await find_api_key(tx, key.key)
@@ -56,7 +56,7 @@ async def test_a_key_tells_its_owner_scopes_and_sources(engine: AsyncEngine) -> 
 
 
 async def test_the_key_itself_is_nowhere_in_the_table(engine: AsyncEngine) -> None:
-    key = make_key()
+    key = generate_api_key()
     async with engine.begin() as tx:
         await enter(tx, key)
         row = (await tx.execute(text("select api_keys::text from api_keys"))).scalar_one()
@@ -65,7 +65,7 @@ async def test_the_key_itself_is_nowhere_in_the_table(engine: AsyncEngine) -> No
 
 
 async def test_a_revoked_key_is_not_found(engine: AsyncEngine) -> None:
-    key = make_key()
+    key = generate_api_key()
     async with engine.begin() as tx:
         await enter(tx, key)
         found = await find_api_key(tx, key.key)
@@ -79,13 +79,13 @@ async def test_a_key_is_valid_until_it_expires(engine: AsyncEngine) -> None:
     now = datetime.now(UTC)
     async with engine.begin() as tx:
         for seconds, valid in [(-1, False), (60, True)]:
-            key = make_key()
+            key = generate_api_key()
             await enter(tx, key, now + timedelta(seconds=seconds))
             assert (await find_api_key(tx, key.key) is not None) == valid
 
 
 async def test_a_key_is_entered_once(engine: AsyncEngine) -> None:
-    key = make_key()
+    key = generate_api_key()
     async with engine.begin() as tx:
         owner_id = await enter(tx, key)
         assert not await insert_api_key(
@@ -96,27 +96,27 @@ async def test_a_key_is_entered_once(engine: AsyncEngine) -> None:
 async def test_a_use_is_written_once_a_minute_and_never_back(engine: AsyncEngine) -> None:
     minute = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
     async with engine.begin() as tx:
-        key = make_key()
+        key = generate_api_key()
         await enter(tx, key)
         found = await find_api_key(tx, key.key)
         assert found is not None
         for seconds, written in [(5, 5), (59, 5), (60, 60), (61, 60), (0, 60)]:
-            await write_uses(tx, {found.id: minute + timedelta(seconds=seconds)})
+            await update_last_used(tx, {found.id: minute + timedelta(seconds=seconds)})
             entry = await read_api_key(tx, found.id)
             assert entry is not None
             assert entry.last_used_at == minute + timedelta(seconds=written)
 
 
 async def test_a_use_that_somebody_else_is_writing_is_not_waited_for(engine: AsyncEngine) -> None:
-    keys = [make_key(), make_key()]
+    keys = [generate_api_key(), generate_api_key()]
     async with engine.begin() as tx:
         for key in keys:
             await enter(tx, key)
         ids = [found.id for key in keys if (found := await find_api_key(tx, key.key))]
     moment = datetime.now(UTC)
     async with engine.begin() as first, engine.begin() as second:
-        await write_uses(first, {ids[0]: moment})
-        await write_uses(second, dict.fromkeys(ids, moment))
+        await update_last_used(first, {ids[0]: moment})
+        await update_last_used(second, dict.fromkeys(ids, moment))
     async with engine.connect() as tx:
         entries, total = await list_api_keys(tx, page=1, per_page=10)
     assert total == 2
@@ -124,7 +124,8 @@ async def test_a_use_that_somebody_else_is_writing_is_not_waited_for(engine: Asy
 
 
 @pytest.mark.parametrize(
-    "shown", ["", "adr_", "adr_aaaaaaaa_short", "x" * 56, "adr_\udcff", make_key().key + "\n"]
+    "shown",
+    ["", "adr_", "adr_aaaaaaaa_short", "x" * 56, "adr_\udcff", generate_api_key().key + "\n"],
 )
 async def test_what_is_no_key_is_not_found(engine: AsyncEngine, shown: str) -> None:
     async with engine.begin() as tx:
@@ -132,14 +133,14 @@ async def test_what_is_no_key_is_not_found(engine: AsyncEngine, shown: str) -> N
 
 
 def test_a_key_is_long_random_and_not_shown_by_accident() -> None:
-    one, two = make_key(), make_key()
+    one, two = generate_api_key(), generate_api_key()
     assert one.key != two.key
     assert one.prefix in one.key
     assert one.key not in repr(one)
-    assert read_key(one.key) == one
+    assert parse_api_key(one.key) == one
 
 
 def test_what_is_no_key_is_refused_without_being_shown() -> None:
     with pytest.raises(ValueError, match="adr_") as refusal:
-        read_key("my own invention")
+        parse_api_key("my own invention")
     assert "invention" not in str(refusal.value)

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.storage.campaign_changes import insert_campaigns, lock_campaigns, update_campaigns
-from infra.storage.campaigns import find_campaign, list_campaigns, resolve_campaigns
+from infra.storage.campaigns import find_campaign, find_campaign_refs, list_campaigns
 from schemas.types import Platform
 from tests.handlers.samples import OWNER, START, STRANGER, after, put, running, stored
 
@@ -32,7 +32,7 @@ async def test_of_two_rows_with_one_id_the_first_stays(engine: AsyncEngine) -> N
 async def test_an_update_writes_what_may_change_and_keeps_what_may_not(engine: AsyncEngine) -> None:
     campaign = stored()
     await put(engine, campaign)
-    changed = running(id=campaign.id, name="Winter", updated_at=after(1), wanted_status="paused")
+    changed = running(id=campaign.id, name="Winter", updated_at=after(1), desired_status="paused")
     forged = running(id=campaign.id, owner_id=STRANGER, platform="gemini")
     async with engine.begin() as tx:
         await update_campaigns(tx, [changed])
@@ -46,10 +46,10 @@ async def test_a_tombstone_is_invisible_to_readers(engine: AsyncEngine) -> None:
     campaign, gone = running(), running(status="deleted", deleted_at=START)
     await put(engine, campaign, gone)
     async with engine.connect() as tx:
-        assert await find_campaign(tx, campaign.id) == campaign.shown()
+        assert await find_campaign(tx, campaign.id) == campaign.to_api()
         assert await find_campaign(tx, gone.id) is None
         assert await find_campaign(tx, uuid4()) is None
-        assert await list_campaigns(tx, owner=None, page=1, per_page=10) == ([campaign.shown()], 1)
+        assert await list_campaigns(tx, owner=None, page=1, per_page=10) == ([campaign.to_api()], 1)
 
 
 async def test_pages_begin_with_the_newest_and_tell_how_many_there_are(engine: AsyncEngine) -> None:
@@ -90,7 +90,7 @@ async def test_campaigns_are_found_by_our_ids_and_by_the_platforms(engine: Async
     await put(engine, known, new)
     pairs: set[tuple[Platform, str]] = {("claude", "p-1"), ("gemini", "p-1"), ("claude", "p-2")}
     async with engine.begin() as tx:
-        named = await resolve_campaigns(tx, {new.id, uuid4()}, pairs)
+        named = await find_campaign_refs(tx, {new.id, uuid4()}, pairs)
     assert {tuple(name) for name in named} == {
         (known.id, "claude", "p-1"),
         (new.id, "claude", None),

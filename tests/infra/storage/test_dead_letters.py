@@ -6,7 +6,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.security.operation_id import mint
-from infra.storage.dead_letters import Wanted, find_letters, mark_operations_dead, next_letters
+from infra.storage.dead_letters import (
+    DeadLetterFilter,
+    find_dead_letters,
+    list_next_dead_letters,
+    mark_operations_dead,
+)
 from tests.workers.ingress.api.test_dead_letters import letter, rows
 
 KEY = b"0123456789abcdef"
@@ -30,23 +35,23 @@ async def test_an_upstream_event_that_died_is_no_operation(engine: AsyncEngine) 
 
 async def test_each_listing_and_an_id_read_an_index(engine: AsyncEngine) -> None:
     wanted = [
-        Wanted(),
-        Wanted("open"),
-        Wanted("open", "q1"),
-        Wanted(None, "q1"),
-        Wanted("open", None, "f1"),
-        Wanted("open", "q1", "f1"),
-        Wanted("discarded"),
+        DeadLetterFilter(),
+        DeadLetterFilter("open"),
+        DeadLetterFilter("open", "q1"),
+        DeadLetterFilter(None, "q1"),
+        DeadLetterFilter("open", None, "f1"),
+        DeadLetterFilter("open", "q1", "f1"),
+        DeadLetterFilter("discarded"),
     ]
     async with engine.begin() as tx:
         await tx.execute(MANY)
         await tx.execute(text("analyze dead_letters"))
         before = (await tx.execute(SCANS)).scalar_one()
         for one in wanted:
-            page = await next_letters(tx, one, most=50)
+            page = await list_next_dead_letters(tx, one, most=50)
             if page:
                 last = (page[-1]["first_failed_at"], page[-1]["id"])
-                await next_letters(tx, one, after=last, most=50, lock=True)
-        (found,) = await find_letters(tx, last[1], last[1], lock=True)
+                await list_next_dead_letters(tx, one, after=last, most=50, lock=True)
+        (found,) = await find_dead_letters(tx, last[1], last[1], lock=True)
         assert found["id"] == last[1]
         assert (await tx.execute(SCANS)).scalar_one() == before

@@ -9,11 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.storage.metrics import (
-    NOTHING,
-    DayReport,
-    DayTotals,
-    Figures,
-    daily_metrics,
+    ZERO,
+    Counters,
+    DailyReport,
+    DailyTotals,
+    list_daily_metrics,
     merge_metrics,
 )
 
@@ -22,15 +22,15 @@ DAY = dt.date(2026, 11, 22)
 SECOND = dt.timedelta(seconds=1)
 
 
-def cumulative(campaign_id: UUID, count: int, at: datetime, day: dt.date = DAY) -> DayReport:
-    return DayReport(campaign_id, day, Figures(count, count, count, count), at, NOTHING)
+def cumulative(campaign_id: UUID, count: int, at: datetime, day: dt.date = DAY) -> DailyReport:
+    return DailyReport(campaign_id, day, Counters(count, count, count, count), at, ZERO)
 
 
-def delta(campaign_id: UUID, count: int) -> DayReport:
-    return DayReport(campaign_id, DAY, NOTHING, None, Figures(count, count, count, count))
+def delta(campaign_id: UUID, count: int) -> DailyReport:
+    return DailyReport(campaign_id, DAY, ZERO, None, Counters(count, count, count, count))
 
 
-async def merge(engine: AsyncEngine, now: datetime, *reports: DayReport) -> list[DayTotals]:
+async def merge(engine: AsyncEngine, now: datetime, *reports: DailyReport) -> list[DailyTotals]:
     async with engine.begin() as tx:
         return await merge_metrics(tx, reports, now)
 
@@ -55,13 +55,13 @@ async def test_two_reports_make_a_total_or_no_change(
     engine: AsyncEngine, first: tuple[str, int, int], then: tuple[str, int, int], total: int | None
 ) -> None:
     campaign_id = uuid4()
-    changed: list[DayTotals] = []
+    changed: list[DailyTotals] = []
     for step, (mode, count, seconds) in enumerate((first, then)):
         at = NOON + seconds * SECOND
         is_delta = mode == "delta"
         report = delta(campaign_id, count) if is_delta else cumulative(campaign_id, count, at)
         changed = await merge(engine, NOON + step * SECOND, report)
-    expected = [] if total is None else [DayTotals(campaign_id, DAY, total, total, total, total)]
+    expected = [] if total is None else [DailyTotals(campaign_id, DAY, total, total, total, total)]
     assert changed == expected
 
 
@@ -83,8 +83,8 @@ async def test_days_are_read_in_order_and_both_ends_are_included(engine: AsyncEn
     await merge(engine, NOON, *(cumulative(campaign_id, d.day, NOON, d) for d in dates))
     await merge(engine, NOON, cumulative(uuid4(), 1, NOON))
     async with engine.connect() as tx:
-        everything = await daily_metrics(tx, campaign_id, None, None)
-        some = await daily_metrics(tx, campaign_id, dates[3], dates[2])
+        everything = await list_daily_metrics(tx, campaign_id, None, None)
+        some = await list_daily_metrics(tx, campaign_id, dates[3], dates[2])
     assert [day.date for day in everything] == sorted(dates)
     assert [day.date for day in some] == [dates[3], dates[2]]
     assert everything[0].spend == Decimal("0.000022")
@@ -95,7 +95,7 @@ async def test_a_sum_of_many_large_days_can_still_be_read(engine: AsyncEngine) -
     for n in range(3):
         await merge(engine, NOON + n * SECOND, delta(campaign_id, 10**18))
     async with engine.connect() as tx:
-        [day] = await daily_metrics(tx, campaign_id, None, None)
+        [day] = await list_daily_metrics(tx, campaign_id, None, None)
     assert day.spend == Decimal(3 * 10**12)
 
 

@@ -9,18 +9,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from infra.security.refresh_tokens import Issued, Session
 from infra.settings import Settings
 from infra.storage.sessions import (
-    Standing,
+    SessionState,
+    delete_old_sessions,
     end_session,
     end_sessions_of,
-    find_standing,
-    forget_sessions,
+    expiry_cutoff,
+    find_session_state,
     insert_session,
     is_live,
     list_sessions,
-    live_since,
-    note_use,
+    record_refresh,
 )
-from infra.storage.users import Account, insert_accounts
+from infra.storage.users import UserRow, insert_users
 from schemas.users import Client, User
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -31,7 +31,7 @@ ADA = User(id=uuid4(), email="ada@example.com", role="manager")
 
 
 async def add(tx: AsyncConnection, user: User = ADA, at: datetime = NOW) -> Session:
-    await insert_accounts(tx, [Account(user, "h1")])
+    await insert_users(tx, [UserRow(user, "h1")])
     session = Session(uuid4().hex, user.id)
     assert await insert_session(tx, session, "h1", LAPTOP, at)
     return session
@@ -73,11 +73,11 @@ async def test_a_use_moves_only_forward(engine: AsyncEngine) -> None:
     phone = Client(address="198.51.100.1", device="a phone")
     async with engine.begin() as tx:
         session = await add(tx)
-        assert await note_use(tx, use(session, 3), phone, NOW + SECOND)
-        assert await note_use(tx, use(session, 2), phone, NOW)
-        standing = await find_standing(tx, session.id)
+        assert await record_refresh(tx, use(session, 3), phone, NOW + SECOND)
+        assert await record_refresh(tx, use(session, 2), phone, NOW)
+        standing = await find_session_state(tx, session.id)
         (row,) = await list_sessions(tx, ADA.id, SINCE)
-    assert standing == Standing(ADA, 3, NOW + SECOND, ended=False)
+    assert standing == SessionState(ADA, 3, NOW + SECOND, ended=False)
     assert (row.address, row.device) == ("198.51.100.1", "a phone")
 
 
@@ -86,9 +86,9 @@ async def test_a_session_ends_once_and_is_used_no_more(engine: AsyncEngine) -> N
         session = await add(tx)
         assert await end_session(tx, session.id, "logout", since=SINCE, at=NOW) == [session]
         assert await end_session(tx, session.id, "reuse", since=SINCE, at=NOW) == []
-        assert not await note_use(tx, use(session), LAPTOP, NOW)
+        assert not await record_refresh(tx, use(session), LAPTOP, NOW)
         assert not await is_live(tx, session.id, ADA.id, SINCE)
-        standing = await find_standing(tx, session.id)
+        standing = await find_session_state(tx, session.id)
     assert standing is not None
     assert standing.ended
 
@@ -122,14 +122,14 @@ async def test_an_account_that_goes_takes_its_sessions_along(engine: AsyncEngine
     async with engine.begin() as tx:
         session = await add(tx)
         await tx.exec_driver_sql("delete from users")
-        assert await find_standing(tx, session.id) is None
+        assert await find_session_state(tx, session.id) is None
 
 
 async def test_what_is_long_over_is_forgotten_a_few_at_a_time(engine: AsyncEngine) -> None:
     async with engine.begin() as tx:
         for at in (NOW - WEEK, NOW - WEEK, NOW - WEEK, NOW):
             await add(tx, at=at)
-        gone = [await forget_sessions(tx, NOW, most=2) for _ in range(3)]
+        gone = [await delete_old_sessions(tx, NOW, most=2) for _ in range(3)]
         assert gone == [2, 1, 0]
         assert len(await list_sessions(tx, ADA.id, SINCE - WEEK)) == 1
 
@@ -160,10 +160,10 @@ def test_a_refresh_takes_effect_unless_the_session_is_over_or_redis_is_behind(
     at: datetime,
     may: bool,  # noqa: FBT001 - the same
 ) -> None:
-    standing = Standing(ADA, turns, NOW, ended)
+    standing = SessionState(ADA, turns, NOW, ended)
     issued = Issued(Session("0" * 32, UUID(int=1)), "a token", counted, repeated)
     assert standing.allows(issued, SETTINGS, at) == may
 
 
 def test_a_session_lives_as_long_as_a_refresh_token() -> None:
-    assert live_since(SETTINGS, NOW) == SINCE
+    assert expiry_cutoff(SETTINGS, NOW) == SINCE

@@ -22,10 +22,10 @@ from infra.messaging.subscription import Subscription
 from infra.resources import open_resources
 from infra.security.access_tokens import Signer
 from infra.settings import Settings
-from infra.storage.api_keys import insert_api_key, make_key
+from infra.storage.api_keys import generate_api_key, insert_api_key
 from infra.storage.campaign_changes import insert_campaigns
-from infra.storage.campaigns import StoredCampaign
-from infra.storage.users import Account, insert_accounts
+from infra.storage.campaigns import CampaignRow
+from infra.storage.users import UserRow, insert_users
 from schemas.campaigns import Targeting
 from schemas.users import Role, User
 from tests.services import as_user
@@ -104,7 +104,7 @@ async def make_person(settings: Settings, engine: AsyncEngine) -> MakePerson:
     async def make(role: Role) -> Person:
         user = User(id=uuid4(), email=f"{uuid4().hex}@example.com", role=role)
         async with engine.begin() as tx:
-            await insert_accounts(tx, [Account(user, "no password")])
+            await insert_users(tx, [UserRow(user, "no password")])
         token = Signer(settings).sign(user, "session")
         return Person(user.id, user.email, {"Authorization": f"Bearer {token}"})
 
@@ -129,7 +129,7 @@ async def make_api_key(engine: AsyncEngine, manager: Person) -> MakeKey:
         owner: UUID | None = None,
         expires_at: datetime | None = None,
     ) -> str:
-        key = make_key()
+        key = generate_api_key()
         async with engine.begin() as tx:
             await insert_api_key(
                 tx,
@@ -192,12 +192,12 @@ async def spy(broker: AbstractConnection) -> AsyncIterator[Spy]:
         yield spy
 
 
-MakeCampaign = Callable[..., Awaitable[StoredCampaign]]
+MakeCampaign = Callable[..., Awaitable[CampaignRow]]
 
 
 @pytest.fixture
 async def make_campaign(engine: AsyncEngine, manager: Person) -> MakeCampaign:
-    async def make(owner: UUID | None = None, **fields: Any) -> StoredCampaign:
+    async def make(owner: UUID | None = None, **fields: Any) -> CampaignRow:
         moment = datetime(2026, 11, 22, 8, 0, 0, 123456, tzinfo=UTC)
         values: dict[str, Any] = {
             "id": uuid4(),
@@ -205,7 +205,7 @@ async def make_campaign(engine: AsyncEngine, manager: Person) -> MakeCampaign:
             "platform": "claude",
             "name": "Spring",
             "status": "active",
-            "wanted_status": "active",
+            "desired_status": "active",
             "budget_micros": 1_250_500_000,
             "currency": "USD",
             "targeting": Targeting(interests=("tea",), age_range=(25, 45)),
@@ -213,7 +213,7 @@ async def make_campaign(engine: AsyncEngine, manager: Person) -> MakeCampaign:
             "updated_at": moment,
             "version": 3,
         }
-        campaign = StoredCampaign(**{**values, **fields})
+        campaign = CampaignRow(**{**values, **fields})
         async with engine.begin() as tx:
             await insert_campaigns(tx, [campaign])
         return campaign

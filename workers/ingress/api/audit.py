@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.storage.audit import list_acts
+from infra.storage.audit import list_audit_entries
 from schemas.audit import Act
 from schemas.times import Moment
 from schemas.types import Text
@@ -34,6 +34,6 @@ async def get_audit(call: Call) -> web.Response:
     query = read_query(call.request, AuditQuery)
 
     async def find(tx: AsyncConnection) -> tuple[Sequence[Act], int]:
-        return await list_acts(tx, **query.model_dump())
+        return await list_audit_entries(tx, **query.model_dump())
 
     return await answer_page(call, query, find, "Acts")

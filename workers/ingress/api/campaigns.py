@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.storage.campaigns import list_campaigns
-from infra.storage.metrics import daily_metrics
+from infra.storage.metrics import list_daily_metrics
 from schemas.campaigns import Campaign, CampaignStatus
 from schemas.metrics import DailyMetrics
 from schemas.times import AnyDay
@@ -77,6 +77,6 @@ async def get_metrics(call: Call) -> web.Response:
     campaign = await get_visible_campaign(call, read_id(call.request, "campaign"))
 
     async def find(tx: AsyncConnection) -> list[DailyMetrics]:
-        return await daily_metrics(tx, campaign.id, query.since, query.until)
+        return await list_daily_metrics(tx, campaign.id, query.since, query.until)
 
     return success(call.request_id, await call.read(find, "Figures"))

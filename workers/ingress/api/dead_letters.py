@@ -22,10 +22,10 @@ from infra.messaging import replay
 from infra.messaging.dead_letter_content import CannotChange, Changes
 from infra.messaging.replay import How, Objection, Refused
 from infra.storage.dead_letters import (
-    Wanted,
-    find_letters,
-    list_letters,
-    next_letters,
+    DeadLetterFilter,
+    find_dead_letters,
+    list_dead_letters,
+    list_next_dead_letters,
     read_body,
 )
 from schemas.dead_letters import (
@@ -160,10 +160,10 @@ async def discard_dead_queue(call: Call) -> web.Response:
 async def _list(call: Call, queue: str | None) -> web.Response:
     query = read_query(call.request, DeadLetterQuery)
     state = None if query.state == "all" else query.state
-    wanted = Wanted(state, queue, query.fingerprint)
+    wanted = DeadLetterFilter(state, queue, query.fingerprint)
 
     async def find(tx: AsyncConnection) -> tuple[Sequence[LetterEntry], int]:
-        return await list_letters(tx, wanted, page=query.page, per_page=query.per_page)
+        return await list_dead_letters(tx, wanted, page=query.page, per_page=query.per_page)
 
     return _escape(await answer_page(call, query, find, "Dead letters"))
 
@@ -193,7 +193,7 @@ async def _apply(
 ) -> web.Response:
     """Act on a letter, or on the next open ones of a queue."""
     queue = _read_queue(call)
-    wanted, after = Wanted("open", queue, asked.fingerprint), _parse_cursor(asked.after)
+    wanted, after = DeadLetterFilter("open", queue, asked.fingerprint), _parse_cursor(asked.after)
 
     async def run(tx: AsyncConnection) -> Handled:
         if letter_id is None:
@@ -207,14 +207,14 @@ async def _apply(
 
 
 async def _apply_in_batches(
-    tx: AsyncConnection, wanted: Wanted, after: Cursor | None, act: BulkAction
+    tx: AsyncConnection, wanted: DeadLetterFilter, after: Cursor | None, act: BulkAction
 ) -> Handled:
     """Act on letters page by page, until enough were looked at; names what is not done."""
     first, looked_at, size = after, 0, 0
     refused: list[LeftOut] = []
     more = True
     while more and looked_at < MAX_DEAD_LETTERS and size < MAX_BODY_BYTES:
-        heads = await next_letters(tx, wanted, after=after, most=BATCH_SIZE, lock=True)
+        heads = await list_next_dead_letters(tx, wanted, after=after, most=BATCH_SIZE, lock=True)
         more = len(heads) == BATCH_SIZE
         if not heads:
             break
@@ -248,7 +248,7 @@ async def _lock_dead_letter(
     tx: AsyncConnection, queue: str, letter_id: UUID, *, lock: bool = False
 ) -> RowMapping:
     """Find a letter of a queue, whatever its state; raises a ``Refusal`` (404)."""
-    found = await find_letters(tx, letter_id, letter_id, lock=lock)
+    found = await find_dead_letters(tx, letter_id, letter_id, lock=lock)
     if not found or found[0]["queue"] != queue:
         raise not_found(RESOURCE)
     return found[0]

@@ -20,10 +20,10 @@ from events import PlatformConnectRequested, PlatformDisconnectRequested
 from infra.platforms import PLATFORMS
 from infra.platforms.base import printable
 from infra.platforms.oauth import authorize_url, redirect_uri
+from infra.redis_errors import REDIS_ERRORS
 from infra.security.oauth_state import LIFE, NotPending, Pending, begin, take
 from infra.settings import Settings
 from infra.storage.platform_accounts import list_accounts
-from infra.storage.redis_errors import GONE
 from schemas import types
 from schemas.platform_accounts import (
     CODE_LENGTH,
@@ -81,7 +81,7 @@ async def connect_platform(call: Call) -> web.Response:
     caller = call.caller
     try:
         begun = await begin(redis, platform, caller.account, caller.session_id or "")
-    except GONE:
+    except REDIS_ERRORS:
         raise unavailable("Nothing can be connected right now.") from None
     url = authorize_url(
         settings, platform, PLATFORMS[platform], state=begun.state, verifier=begun.verifier
@@ -138,7 +138,7 @@ async def _connect(call: Call, platform: types.Platform) -> Connection:
             "This answer belongs to nothing that this browser has begun within the last ten"
             " minutes, or it was used before. Connect the account once more.",
         ) from None
-    except GONE:
+    except REDIS_ERRORS:
         raise unavailable("Nothing can be connected right now. Try again in a moment.") from None
     _check_issuer(call.gate.resources.settings, platform, returned.iss)
     if returned.error is not None or not returned.code:

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events import PasswordChangeRequested, SessionEndRequested
 from events.envelope import now
 from infra.errors import Outage
+from infra.redis_errors import REDIS_ERRORS
 from infra.security.refresh_tokens import turns_of
-from infra.storage.redis_errors import GONE
-from infra.storage.sessions import SessionRow, list_sessions, live_since
+from infra.storage.sessions import SessionRow, expiry_cutoff, list_sessions
 from schemas.sessions import AccountPasswordChange, LiveSession, PasswordChange, SessionEnd
 from workers.ingress.backends.auth_rpc import NO_STORE, call_and_respond
 from workers.ingress.http.errors import not_found, unavailable
@@ -27,7 +27,7 @@ async def get_sessions(call: Call) -> web.Response:
     At most 200. A session that Redis has lost, or knows in an older state, is over.
     """
     resources = call.gate.resources
-    since = live_since(resources.settings, now())
+    since = expiry_cutoff(resources.settings, now())
 
     async def find(tx: AsyncConnection) -> list[SessionRow]:
         return await list_sessions(tx, call.caller.account, since)
@@ -35,7 +35,7 @@ async def get_sessions(call: Call) -> web.Response:
     try:
         rows = await call.gate.database.read(find)
         turns = await turns_of(resources.redis, [row.id for row in rows])
-    except (Outage, *GONE):
+    except (Outage, *REDIS_ERRORS):
         raise unavailable("Sessions cannot be listed right now.") from None
     own = call.caller.session_id
     live = [

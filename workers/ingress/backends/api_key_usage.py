@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events.envelope import now
 from infra.background import BackgroundTasks
 from infra.errors import Outage
-from infra.storage.api_keys import write_uses
+from infra.storage.api_keys import update_last_used
 from workers.ingress.backends.database import Database
 
 WRITE_INTERVAL = 1.0  # seconds in which uses come together
@@ -63,7 +63,7 @@ class ApiKeyUsage:
             return
 
         async def write(tx: AsyncConnection) -> None:
-            await write_uses(tx, uses)
+            await update_last_used(tx, uses)
 
         try:
             await self._database.write(write)

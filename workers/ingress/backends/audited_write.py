@@ -14,8 +14,8 @@ from events import AuditRecorded
 from events.audit import AuditEntry
 from infra.amqp.message import message_of
 from infra.messaging import outbox
-from infra.storage.audit import insert_acts, is_done
-from infra.storage.users import find_admin
+from infra.storage.audit import insert_audit_entries, is_recorded
+from infra.storage.users import lock_and_get_admin
 from workers.ingress.backends.auth_rpc import SOURCE
 from workers.ingress.http.errors import Refusal, forbidden
 from workers.ingress.http.request import Call
@@ -37,17 +37,17 @@ async def run_audited(call: Call, action: str, subject: str, deed: AdminAction[T
     results: list[T | Refusal] = []
 
     async def run(tx: AsyncConnection) -> T | Refusal:
-        if await is_done(tx, act_id):
+        if await is_recorded(tx, act_id):
             return results[-1]
         try:
-            if await find_admin(tx, call.caller.account) is None:
+            if await lock_and_get_admin(tx, call.caller.account) is None:
                 raise forbidden("Your account may not do this.")
             result: T | Refusal = await deed(tx)
         except Refusal as refusal:
             result = refusal
         results.append(result)
         act = _audit_event(call, action, subject, result)
-        await insert_acts(tx, [act], [act_id])
+        await insert_audit_entries(tx, [act], [act_id])
         await outbox.add(tx, [message_of(act)])
         return result
 

@@ -20,7 +20,7 @@ from infra.background import BackgroundTasks
 from infra.errors import Outage
 from infra.metrics import KEY_USES
 from infra.security.access_tokens import InvalidToken, Verifier
-from infra.storage.api_keys import ApiKey, NewKey, find_api_key, read_key
+from infra.storage.api_keys import ApiKey, ParsedApiKey, find_api_key, parse_api_key
 from schemas.api_keys import KEY_SCOPES
 from schemas.users import Role
 from workers.ingress.backends.api_key_usage import ApiKeyUsage
@@ -115,7 +115,7 @@ class Authenticator:
         if credential.count(".") == 2:  # noqa: PLR2004 - a JWT has three parts
             return self._verify_token(credential)
         try:
-            shown = read_key(credential)
+            shown = parse_api_key(credential)
         except ValueError:
             KEY_USES["invalid"].inc()
             raise invalid_token() from None
@@ -129,7 +129,7 @@ class Authenticator:
         name = f"user:{found.user_id}"
         return Principal(found.user_id, found.role, name, found.scopes, found.session_id)
 
-    async def _verify_key(self, shown: NewKey) -> Principal:
+    async def _verify_key(self, shown: ParsedApiKey) -> Principal:
         seen, outcome = await self._look_up(shown)
         caller = seen.principal
         if caller is None or caller.key is None or caller.key.has_expired(now()):
@@ -139,7 +139,7 @@ class Authenticator:
         self.api_key_usage.record(caller.key.id)
         return caller
 
-    async def _look_up(self, shown: NewKey) -> tuple[_CachedKey, str]:
+    async def _look_up(self, shown: ParsedApiKey) -> tuple[_CachedKey, str]:
         """Find a key in the memory or the database; also tell how: ``valid`` or ``stale``."""
         seen = self._cached.get(shown.hash)
         if seen is not None and seen.is_within(CACHE_LIFETIME):
@@ -155,7 +155,7 @@ class Authenticator:
             KEY_USES["unavailable"].inc()
             raise unavailable("API keys cannot be checked right now.") from None
 
-    async def _query(self, shown: NewKey) -> _CachedKey:
+    async def _query(self, shown: ParsedApiKey) -> _CachedKey:
         async def find(tx: AsyncConnection) -> ApiKey | None:
             return await find_api_key(tx, shown.key)
 

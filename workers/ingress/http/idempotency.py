@@ -21,8 +21,8 @@ from infra.errors import Outage
 from infra.messaging.delivery import identity
 from infra.messaging.digest import digest
 from infra.messaging.inbox import find_digest
+from infra.redis_errors import REDIS_ERRORS
 from infra.security.operation_id import mint, seed_of
-from infra.storage.redis_errors import GONE
 from workers.ingress.http.errors import Detail, Refusal, invalid
 from workers.ingress.http.request import Call
 
@@ -66,7 +66,7 @@ async def was_accepted(call: Call, event: Event, consumer: str) -> bool:
     first: Any = None
     try:
         first = await call.gate.resources.redis.get(_name(event))
-    except GONE:
+    except REDIS_ERRORS:
         log.warning("an Idempotency-Key is left to the inbox", extra={"event_id": event.id})
     if first is None:
         first = await _handled(call, event, consumer)
@@ -83,7 +83,7 @@ async def remember(call: Call, event: Event) -> None:
         return
     try:
         await call.gate.resources.redis.set(_name(event), _said(event), nx=True, ex=LIFE)
-    except GONE:
+    except REDIS_ERRORS:
         log.warning("an Idempotency-Key is left to the inbox", extra={"event_id": event.id})
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import AuditRecorded
 from events.audit import AuditEntry
-from infra.storage.audit import insert_acts
+from infra.storage.audit import insert_audit_entries
 from tests.workers.ingress.conftest import Person, body_of, error_of
 
 PATH = "/api/v1/audit"
@@ -45,7 +45,7 @@ async def _acts(engine: AsyncEngine) -> None:
         for actor, action, outcome, minutes in ACTS
     ]
     async with engine.begin() as tx:
-        await insert_acts(tx, acts)
+        await insert_audit_entries(tx, acts)
 
 
 async def listed(client: aiohttp.ClientSession, admin: Person, **query: str) -> Any:

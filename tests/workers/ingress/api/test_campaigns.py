@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.storage.campaign_cache import get_campaign, put_campaigns
-from infra.storage.metrics import NOTHING, DayReport, Figures, merge_metrics
+from infra.storage.metrics import ZERO, Counters, DailyReport, merge_metrics
 from tests.workers.ingress.conftest import (
     MakeCampaign,
     MakePerson,
@@ -74,14 +74,14 @@ async def test_a_campaign_is_cached_when_it_is_read(
 ) -> None:
     campaign = await make_campaign()
     await body_of(await client.get(f"{PATH}/{campaign.id}", headers=manager.headers), 200)
-    assert await get_campaign(redis, campaign.id) == campaign.shown()
+    assert await get_campaign(redis, campaign.id) == campaign.to_api()
 
 
 async def test_a_cached_campaign_is_answered_from_the_cache(
     client: aiohttp.ClientSession, manager: Person, make_campaign: MakeCampaign, redis: Redis
 ) -> None:
     campaign = await make_campaign()
-    newer = campaign.shown().model_copy(update={"version": 4, "name": "Summer"})
+    newer = campaign.to_api().model_copy(update={"version": 4, "name": "Summer"})
     await put_campaigns(redis, [newer])
     response = await client.get(f"{PATH}/{campaign.id}", headers=manager.headers)
     assert (await body_of(response, 200))["data"]["name"] == "Summer"
@@ -192,7 +192,7 @@ async def test_a_bad_query_is_400(
 async def put_days(engine: AsyncEngine, campaign_id: Any, days: list[dt.date]) -> None:
     moment = dt.datetime.now(dt.UTC)
     reports = [
-        DayReport(campaign_id, day, Figures(100, 10, 1, 2_500_000), moment, NOTHING) for day in days
+        DailyReport(campaign_id, day, Counters(100, 10, 1, 2_500_000), moment, ZERO) for day in days
     ]
     async with engine.begin() as tx:
         await merge_metrics(tx, reports, moment)

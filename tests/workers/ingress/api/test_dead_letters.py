@@ -19,7 +19,7 @@ from infra.messaging.dead_letter import Letter
 from infra.messaging.outbox_relay import relay_once
 from infra.resources import Resources
 from infra.settings import Settings
-from infra.storage.dead_letters import file_letters
+from infra.storage.dead_letters import put_dead_letters
 from tests.infra.ledger import until
 from tests.workers.ingress.conftest import (
     MakeCampaign,
@@ -82,7 +82,7 @@ def letter(number: int = 1, **changes: Any) -> Letter:
 async def file(engine: AsyncEngine, *letters: Letter) -> Sequence[str]:
     """File letters; gives their addresses."""
     async with engine.begin() as tx:
-        await file_letters(tx, letters)
+        await put_dead_letters(tx, letters)
     return [f"{PATH}/{one.queue}/{one.id}" for one in letters]
 
 

@@ -61,7 +61,7 @@ async def test_an_old_token_of_an_admin_changes_what_the_account_may_change_now(
         await error_of(await client.patch(url, json={"name": "x"}, headers=tagged), status)
         await error_of(await client.delete(url, headers=tagged), status)
     async with engine.connect() as tx:
-        row = (await tx.execute(text("select name, wanted_status from campaigns"))).one()
+        row = (await tx.execute(text("select name, desired_status from campaigns"))).one()
     assert row == ("Spring", "paused" if status == 200 else "active")
 
 

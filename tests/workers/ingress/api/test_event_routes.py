@@ -21,7 +21,7 @@ from infra.amqp.permissions import UPSTREAM_USER
 from infra.messaging.context import Context
 from infra.messaging.subscription import Subscription
 from infra.settings import Settings
-from infra.storage.publishers import Publisher, put_publisher
+from infra.storage.publishers import RegisteredPublisher, put_publisher
 from tests.infra.ledger import WRITE as INSERT
 from tests.infra.ledger import count, create, depth, until, written
 from tests.services import url_as
@@ -131,7 +131,7 @@ async def test_an_event_by_every_door_in_every_spelling_takes_effect_once(
 
     await create(engine)
     async with engine.begin() as tx:
-        await put_publisher(tx, Publisher(UPSTREAM_USER, frozenset({SOURCE}), manager.id))
+        await put_publisher(tx, RegisteredPublisher(UPSTREAM_USER, frozenset({SOURCE}), manager.id))
     connection = await aio_pika.connect(url_as(UPSTREAM_USER, settings.rabbitmq_url), timeout=10)
     async with connection:
         channel = await connection.channel()

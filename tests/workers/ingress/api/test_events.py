@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.settings import Settings
-from infra.storage.api_keys import read_key, revoke_api_key
+from infra.storage.api_keys import parse_api_key, revoke_api_key
 from infra.storage.tables import api_keys
 from tests.workers.ingress.conftest import (
     DRAFT,
@@ -300,7 +300,7 @@ async def test_a_revoked_key_is_401_within_a_second(
     await body_of(await post(client, api_key, report()), 202)
     async with engine.begin() as tx:
         found = await tx.execute(
-            api_keys.select().where(api_keys.c.key_hash == read_key(api_key).hash)
+            api_keys.select().where(api_keys.c.key_hash == parse_api_key(api_key).hash)
         )
         key_id: UUID = found.one().id
         assert await revoke_api_key(tx, key_id)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.campaigns import campaign_id_of
 from events.envelope import Event, encode
-from handlers.campaigns.handlers import apply_campaigns
+from handlers.campaigns.handlers import apply_commands
 from infra.messaging.dead_letter import Letter
 from infra.resources import Resources
 from infra.settings import Settings
@@ -58,7 +58,7 @@ async def test_a_command_is_replayed_over_a_newer_change_only_by_force(
     }
     command = old.get(kind, creation)
     newer = update(campaign_id, name="New", time=ago(10))
-    await handled(resources, apply_campaigns, [creation, newer])
+    await handled(resources, apply_commands, [creation, newer])
     (path,) = await file(engine, dead_command(command, 1, ago(40)))
     refused = await error_of(await client.post(f"{path}/replay", headers=admin.headers), 409)
     for part in (newer.id, newer.type, newer.source, newer.time.isoformat(), "version 2"):
@@ -73,10 +73,10 @@ async def test_the_command_line_names_the_newer_change_and_sends_the_others(
     settings: Settings, engine: AsyncEngine, resources: Resources
 ) -> None:
     changed, quiet = create(uuid4()), create(uuid4())
-    await handled(resources, apply_campaigns, [changed, quiet], ago(100))
+    await handled(resources, apply_commands, [changed, quiet], ago(100))
     # It changes nothing, but says that what is there is wanted.
     newer = update(campaign_id_of(changed), status="active", time=ago(10))
-    await handled(resources, apply_campaigns, [newer])
+    await handled(resources, apply_commands, [newer])
     await file(
         engine,
         dead_command(update(campaign_id_of(changed), status="paused"), 1, ago(40), timed=False),
@@ -98,7 +98,7 @@ async def test_a_change_of_the_same_moment_is_newer_if_its_sender_says_so(
     creation = create(uuid4())
     campaign_id = campaign_id_of(creation)
     newer = update(campaign_id, name="New", time=ago(10))
-    await handled(resources, apply_campaigns, [creation, newer], ago(9))
+    await handled(resources, apply_commands, [creation, newer], ago(9))
     before, after = await file(
         engine,
         dead_command(update(campaign_id, name="Old", time=ago(11)), 1, ago(8)),

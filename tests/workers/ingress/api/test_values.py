@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.storage.metrics import NOTHING, DayReport, Figures, merge_metrics
+from infra.storage.metrics import ZERO, Counters, DailyReport, merge_metrics
 from tests.events.refused import CAMPAIGN_ID, REFUSED, event
 from tests.workers.ingress.conftest import (
     DRAFT,
@@ -110,7 +110,7 @@ async def test_money_is_answered_to_the_last_micro(
     campaign = await make_campaign()
     micros = 1_234_567_890_123_456_789
     day, now = dt.date(2026, 11, 22), dt.datetime.now(dt.UTC)
-    report = DayReport(campaign.id, day, Figures(1, 2, 3, micros), now, NOTHING)
+    report = DailyReport(campaign.id, day, Counters(1, 2, 3, micros), now, ZERO)
     async with engine.begin() as tx:
         await merge_metrics(tx, [report], now)
     response = await client.get(f"{PATH}/{campaign.id}/metrics", headers=manager.headers)

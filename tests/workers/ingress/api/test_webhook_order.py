@@ -17,7 +17,7 @@ from infra.messaging.outbox_relay import relay_once
 from infra.platforms import open_platforms
 from infra.resources import Resources
 from infra.settings import Settings
-from infra.storage.campaigns import StoredCampaign
+from infra.storage.campaigns import CampaignRow
 from tests.handlers.samples import put, row, running
 from tests.infra.ledger import count, until
 from tests.sandbox import Playground, open_playground
@@ -37,7 +37,7 @@ class Place:
     engine: AsyncEngine
     resources: Resources
     sandbox: Playground
-    campaign: StoredCampaign
+    campaign: CampaignRow
     tell: Callable[..., Awaitable[None]]
 
     def status_is(self, status: str) -> Callable[[], Awaitable[bool]]:
@@ -66,7 +66,7 @@ async def place(
     async with open_playground() as sandbox, open_platforms(sandbox.settings) as platforms:
         names = ("claude_url", "claude_client_id", "claude_client_secret")
         pointed = settings.model_copy(update={n: getattr(sandbox.settings, n) for n in names})
-        wish = running().wish().model_copy(update={"platform_campaign_id": None})
+        wish = running().desired_state().model_copy(update={"platform_campaign_id": None})
         pushed = await platforms["claude"].push(wish, "key")
         campaign = running(id=wish.campaign_id, platform_campaign_id=pushed.platform_campaign_id)
         await put(engine, campaign)

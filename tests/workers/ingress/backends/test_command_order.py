@@ -82,7 +82,7 @@ async def ends(engine: AsyncEngine, campaign: Any, versions: int) -> str:
         return bool((await row()).version >= versions)
 
     await until(is_there)
-    return str((await row()).wanted_status)
+    return str((await row()).desired_status)
 
 
 async def pause_into_the_outbox(

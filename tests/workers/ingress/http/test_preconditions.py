@@ -130,7 +130,7 @@ async def test_what_was_done_is_answered_as_done_after_redis_was_emptied(
     body: Any,
 ) -> None:
     status = "paused" if action == "/resume" else "active"
-    campaign = await make_campaign(status=status, wanted_status=status)
+    campaign = await make_campaign(status=status, desired_status=status)
     headers = {**manager.headers, "Idempotency-Key": "order-6", "If-Match": '"3"'}
     path = f"{PATH}/{campaign.id}{action}"
     waiting = {**headers, "Prefer": "wait=10"}

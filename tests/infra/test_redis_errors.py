@@ -9,11 +9,11 @@ from redis.asyncio import Redis
 
 from infra.messaging.error_classifier import Fault, fault_of
 from infra.ratelimit.limiter import Limiter
+from infra.redis_errors import is_unavailable, is_wrong_value
 from infra.security.oauth_state import NotPending, begin, take
 from infra.security.refresh_tokens import SessionOver, Sessions, turns_of
 from infra.settings import Settings
 from infra.storage.campaign_cache import get_campaign, put_campaigns
-from infra.storage.redis_errors import is_unavailable, is_wrong_value
 from tests.infra.ratelimit.test_limiter import API, KEY, granted
 from tests.infra.storage.test_campaign_cache import campaign
 

@@ -6,7 +6,7 @@ loads, is busy or has no free connection (LOADING, BUSY), that does not know us 
 (NOAUTH, NOPERM), a cluster in between (CLUSTERDOWN, TRYAGAIN, MOVED). Only what is wrong with a
 single key or command (WRONGTYPE, ERR) says nothing about the rest.
 
-Every use catches ``GONE``. Codes: https://redis.io/docs/latest/develop/reference/protocol-spec/
+Every use catches ``REDIS_ERRORS``. Codes: https://redis.io/docs/latest/develop/reference/protocol-spec/
 """
 
 import re
@@ -26,8 +26,8 @@ from redis.exceptions import (
 )
 
 # What a use that can do without Redis catches.
-GONE = (RedisError, OSError)
-UNAVAILABLE = (
+REDIS_ERRORS = (RedisError, OSError)
+UNAVAILABLE_ERRORS = (
     AskError,
     ClusterError,
     ConnectionError,
@@ -39,7 +39,7 @@ UNAVAILABLE = (
     TryAgainError,
 )
 # Codes that the client has no class for, and all of them as scripts quote them (before Redis 7).
-CODES = re.compile(
+UNAVAILABLE_CODES = re.compile(
     r"(?:^|: -?)(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|OOM|READONLY"
     r"|TRYAGAIN|UNBLOCKED|UNKILLABLE)\b"
 )
@@ -48,9 +48,9 @@ WRONG_VALUE = re.compile(r"WRONGTYPE|value is not an integer|not a valid float|w
 
 def is_unavailable(error: BaseException) -> bool:
     """Tell whether Redis takes nothing from us now, whatever we ask."""
-    if isinstance(error, UNAVAILABLE):
+    if isinstance(error, UNAVAILABLE_ERRORS):
         return True
-    return isinstance(error, ResponseError) and CODES.search(str(error)) is not None
+    return isinstance(error, ResponseError) and UNAVAILABLE_CODES.search(str(error)) is not None
 
 
 def is_wrong_value(error: BaseException) -> bool:
