@@ -18,7 +18,7 @@ from aiohttp import web
 
 from infra import logs, metrics
 from infra.amqp import topology
-from infra.amqp.connection import Link
+from infra.amqp.connection import BrokerConnection
 from infra.amqp.topology_check import read_broken_paths
 from infra.background import BackgroundTasks
 from infra.health import Checks, probe_routes
@@ -37,34 +37,36 @@ PORTS: Mapping[str, int] = {
 }
 DEAD_QUEUES = frozenset(map(topology.dead_queue, topology.WORK_QUEUE_NAMES))
 LAG_INTERVAL = 0.1  # seconds
-YOUNG = 20_000  # objects more than went, until the collector looks at the young ones
-CLOSING = 5.0  # seconds that cancelled tasks may take to end
+GC_THRESHOLD = 20_000  # objects more than went, until the collector looks at the young ones
+CANCEL_TIMEOUT = 5.0  # seconds that cancelled tasks may take to end
 
 # A task that runs until the event is set.
-Forever = Callable[[Resources, asyncio.Event], Awaitable[None]]
+BackgroundTask = Callable[[Resources, asyncio.Event], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
 
-def main(name: str, subscriptions: Sequence[Subscription], forever: Sequence[Forever] = ()) -> None:
+def main(
+    name: str, subscriptions: Sequence[Subscription], forever: Sequence[BackgroundTask] = ()
+) -> None:
     """Run the worker called ``name``; exits the process."""
     settings = load_settings()
     logs.configure_logging(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(work(settings, name, subscriptions, forever))
+        code = runner.run(run_worker(settings, name, subscriptions, forever))
     raise SystemExit(code)
 
 
-async def work(
+async def run_worker(
     settings: Settings,
     name: str,
     subscriptions: Sequence[Subscription],
-    forever: Sequence[Forever] = (),
+    forever: Sequence[BackgroundTask] = (),
 ) -> int:
     """Consume until a signal comes; tells the exit status."""
     stop = stop_on_signals()
     async with open_resources(settings, name) as resources:
-        link = Link(settings, f"{name}:consume")
+        link = BrokerConnection(settings, f"{name}:consume")
         alone = asyncio.Lock()
         consumers = [Consumer(sub, resources, link, alone) for sub in subscriptions]
         runner = await serve(_probes(resources, consumers, stop), settings, name)
@@ -72,7 +74,7 @@ async def work(
             asyncio.create_task(consumer.run(stop), name=consumer.queue) for consumer in consumers
         ]
         tasks += [_task(run(resources, stop), run.__name__) for run in forever]
-        spare_collector()
+        tune_gc()
         log.info("started", extra={"task": name, "port": settings.port or PORTS[name]})
         try:
             deadline = settings.shutdown_deadline
@@ -82,7 +84,7 @@ async def work(
             await link.close()
 
 
-def spare_collector() -> None:
+def tune_gc() -> None:
     """Keep the garbage collector off what stands, and from looking at every few requests.
 
     What stands now stands until the end. Of what comes and goes hardly anything is part of a
@@ -90,7 +92,7 @@ def spare_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, 20, 20)
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
 async def run_until(
@@ -127,7 +129,7 @@ async def run_until(
             log.warning("returning unfinished messages to the broker", extra={"count": len(late)})
     for task in (*running, stopping):
         task.cancel()
-    await asyncio.wait({*running, stopping}, timeout=CLOSING)
+    await asyncio.wait({*running, stopping}, timeout=CANCEL_TIMEOUT)
     return code
 
 

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
-from infra.messaging.authorization import Registry
-from infra.messaging.error_classifier import describe
+from infra.messaging.authorization import PublisherRegistry
+from infra.messaging.error_classifier import describe_error
 from infra.platforms import PLATFORMS, Platform, open_platforms
 from infra.platforms.oauth import Grants, open_grants
 from infra.security.passwords import Passwords
@@ -40,7 +40,7 @@ class Resources:
     platforms: Mapping[str, Platform]
     grants: Mapping[types.Platform, Grants]
     passwords: Passwords
-    publishers: Registry
+    publishers: PublisherRegistry
     background: BackgroundTasks
 
 
@@ -104,7 +104,7 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
                 platforms,
                 grants,
                 passwords,
-                Registry(engine),
+                PublisherRegistry(engine),
                 background,
             )
         finally:
@@ -126,5 +126,5 @@ async def find_trouble(resources: Resources, *, redis: bool = False) -> str | No
             if redis:
                 await resources.redis.set(REDIS_PROBE, 1, ex=60)
     except (SQLAlchemyError, RedisError, OSError) as error:
-        return describe(error)
+        return describe_error(error)
     return None

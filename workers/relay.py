@@ -7,17 +7,21 @@ from events import WebhookUnrecognised
 from handlers.dead_letters import file_dead_letters
 from handlers.webhooks.unrecognised import publish_events, read_again
 from infra.amqp.topology import WORK_QUEUE_NAMES, dead_queue
-from infra.messaging.dead_letter import receive_letter
-from infra.messaging.gauges import forget_handled, watch
+from infra.messaging.dead_letter import make_dead_letter_decoder
+from infra.messaging.gauges import delete_expired, export_gauges
 from infra.messaging.outbox_relay import relay_outbox
 from infra.messaging.subscription import Subscription
-from infra.messaging.topology_monitor import watch_routing
+from infra.messaging.topology_monitor import monitor_topology
 from infra.process import main
 
 SUBSCRIPTIONS = (
     *(
         Subscription(
-            dead_queue(name), (), file_dead_letters, batch=50, receive=receive_letter(name)
+            dead_queue(name),
+            (),
+            file_dead_letters,
+            batch=50,
+            receive=make_dead_letter_decoder(name),
         )
         for name in WORK_QUEUE_NAMES
     ),
@@ -31,4 +35,8 @@ SUBSCRIPTIONS = (
 )
 
 if __name__ == "__main__":
-    main("relay", SUBSCRIPTIONS, forever=(relay_outbox, watch, watch_routing, forget_handled))
+    main(
+        "relay",
+        SUBSCRIPTIONS,
+        forever=(relay_outbox, export_gauges, monitor_topology, delete_expired),
+    )

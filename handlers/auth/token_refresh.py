@@ -20,7 +20,7 @@ from events.envelope import now
 from events.platform_accounts import DisconnectedAccount
 from handlers.auth.requests import SOURCE
 from infra import metrics
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.backoff import Backoff
 from infra.http.client import NoAnswer
 from infra.messaging import outbox
@@ -136,8 +136,8 @@ async def _lapse(resources: Resources, account: PlatformAccountRow, reason: str)
         if not await store.mark_disconnected(tx, account, reason):
             return "overtaken"
         await insert_audit_entries(tx, [act])
-        await outbox.add(tx, [message_of(gone), message_of(act)])
-    await outbox.hint(resources.redis)
+        await outbox.add(tx, [build_message(gone), build_message(act)])
+    await outbox.notify(resources.redis)
     return "lapsed"
 
 

@@ -25,7 +25,7 @@ from events.campaigns import (
 from events.envelope import Event
 from handlers.campaigns.commands import API, NOT_FOUND
 from handlers.sync.pusher import Taken
-from infra.messaging.delivery import identity
+from infra.messaging.delivery import event_key
 from infra.platforms import Refused
 from infra.storage.campaigns import CampaignRow
 from schemas.operations import Operation, OperationError
@@ -92,7 +92,7 @@ def wanting(hints: Sequence[Hint], held: Campaigns) -> dict[UUID, Hint]:
 def key(campaign: CampaignRow, reason: Hint) -> str:
     """Name a push by campaign and version, and by the request where it is to be done again."""
     name = f"{campaign.id}-{campaign.desired_version}"
-    return f"{name}-{identity(reason)}" if isinstance(reason, CampaignSyncRequested) else name
+    return f"{name}-{event_key(reason)}" if isinstance(reason, CampaignSyncRequested) else name
 
 
 def fact(look: Answered) -> Event:

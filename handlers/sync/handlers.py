@@ -38,7 +38,7 @@ from handlers.sync.pusher import (
     refused_tokens,
 )
 from handlers.sync.status_checks import Check, check_statuses, report_statuses
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.errors import Failure, Permanent, Snooze
 from infra.messaging import outbox
 from infra.messaging.context import Context
@@ -81,7 +81,7 @@ async def _push(
         await renew_refused(tx, refused_tokens(pushes, answers))
         lost = leases.keys() - await release_leases(tx, list(leases.values()))
         again = [decisions.once_more(wanting[i]) for i in lost]
-        await outbox.add(tx, [message_of(event) for event in again])
+        await outbox.add(tx, [build_message(event) for event in again])
     busy = wanting.keys() - leases.keys()
     kept = {i: answer for i, answer in answers.items() if i not in lost}
     return [_look(hint, held, busy, kept) for hint in hints]

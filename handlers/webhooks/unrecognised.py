@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from events import Event, WebhookUnrecognised
 from handlers.webhooks import SOURCES, Unrecognised
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.errors import Permanent
 from infra.messaging import outbox
 from infra.messaging.context import Context
@@ -35,8 +35,8 @@ async def read_again(
 async def publish_events(found: list[list[Event]], ctx: Context) -> Sequence[Event]:
     """Publish what webhooks mean that are understood by now, without a time where it has none."""
     events = [event for events in found for event in events]
-    await outbox.add(ctx.tx, [message_of(event, timed=event.timed) for event in events])
-    ctx.after_commit(lambda: outbox.hint(ctx.resources.redis))
+    await outbox.add(ctx.tx, [build_message(event, timed=event.timed) for event in events])
+    ctx.after_commit(lambda: outbox.notify(ctx.resources.redis))
     return ()
 
 

@@ -1,7 +1,7 @@
 """A connection to the broker that comes back, trying the brokers that it knows in turn.
 
 Connections are plain ones (no "robust" ones: those declare again what an operator removed
-and know one URL only): a ``Link`` connects anew when asked for a channel. A member of a
+and know one URL only): a ``BrokerConnection`` connects anew when asked for a channel. A member of a
 cluster that is dead costs no caller anything while another one answers.
 """
 
@@ -18,8 +18,8 @@ from aiormq.channel import Channel
 from yarl import URL
 
 from infra.amqp import client_library
-from infra.amqp.delivery_parser import Tap
-from infra.amqp.intercepting_reader import TappedTransport
+from infra.amqp.delivery_parser import DeliveryParser
+from infra.amqp.intercepting_reader import InterceptingTransport
 from infra.errors import Outage
 from infra.settings import Settings
 
@@ -32,7 +32,7 @@ CLOSE_TIMEOUT = 3.0  # seconds
 log = logging.getLogger(__name__)
 
 
-async def guarded(call: Awaitable[T], timeout: float) -> T:  # noqa: ASYNC109 - it is this function's whole point
+async def with_broker_timeout(call: Awaitable[T], timeout: float) -> T:  # noqa: ASYNC109 - it is this function's whole point
     """Await the broker for ``timeout`` seconds at most; raises ``Outage`` when it is gone.
 
     aiormq cancels waiting callers when it declares a connection stuck; such a
@@ -58,7 +58,7 @@ def _in_words(error: BaseException) -> str:
     return f"the broker is gone: {type(error).__name__}"
 
 
-class Link:
+class BrokerConnection:
     """One connection to the broker that is opened again whenever a channel is wanted."""
 
     def __init__(self, settings: Settings, name: str) -> None:
@@ -76,9 +76,9 @@ class Link:
         self._lock = asyncio.Lock()
         self._connection: AbstractConnection | None = None
         self._keep = settings.max_event_bytes
-        self._tap = Tap()
+        self._tap = DeliveryParser()
 
-    async def tapped_channel(self, *, confirms: bool = False) -> tuple[Channel, Tap]:
+    async def tapped_channel(self, *, confirms: bool = False) -> tuple[Channel, DeliveryParser]:
         """Open a channel to consume on, and the tap of its connection; raises ``Outage``.
 
         Consumers that the tap does not know get nothing.
@@ -111,7 +111,7 @@ class Link:
         if connection is None:
             raise Outage("the broker closed the connection")
         opening = connection.channel(publisher_confirms=confirms)
-        return cast("Channel", await guarded(opening, self._timeout))
+        return cast("Channel", await with_broker_timeout(opening, self._timeout))
 
     async def _connect(self) -> AbstractConnection:
         """Connect to the first broker that answers, beginning after the one of the last time."""
@@ -123,13 +123,13 @@ class Link:
     async def _connect_to_next(self) -> AbstractConnection:
         url = self._urls[0]
         self._urls.append(self._urls.pop(0))
-        tap = Tap(self._keep)
+        tap = DeliveryParser(self._keep)
         connection = client_library.TappedConnection(
             url,
             client_properties={"connection_name": self._name},
-            transport_factory=TappedTransport(tap),
+            transport_factory=InterceptingTransport(tap),
         )
-        await guarded(connection.connect(timeout=self._timeout), self._timeout + 1)
+        await with_broker_timeout(connection.connect(timeout=self._timeout), self._timeout + 1)
         self._tap = tap
         log.debug("connected to the broker", extra={"host": url.host, "port": url.port})
         return connection
@@ -139,4 +139,4 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(Outage):
-                await guarded(connection.close(), CLOSE_TIMEOUT)
+                await with_broker_timeout(connection.close(), CLOSE_TIMEOUT)

@@ -1,9 +1,9 @@
 """Deliveries taken straight off the socket, before the client library's general path.
 
 aiormq reads a delivery as three awaited frames, decodes every property, and starts a task
-for it. That is most of what a message costs. A ``Tap`` sits where the bytes come in: frames
-of deliveries to a consumer that it knows it hands over at once, in order, without a task;
-every other byte goes on to aiormq unchanged. (AMQP 0-9-1, sections 2.3.5 and 4.2.)
+for it. That is most of what a message costs. A ``DeliveryParser`` reads the incoming bytes first:
+it hands the deliveries of registered consumers over at once, in order, without a task; every
+other byte goes on to aiormq unchanged. (AMQP 0-9-1, sections 2.3.5 and 4.2.)
 
 The library notices a dead connection by the frames it sees; for the frames that it does not
 see, it is shown a heartbeat now and then. No other delivery reaches the library either: it
@@ -17,7 +17,7 @@ and while too many bytes of deliveries are in hand, the socket is not read
 import struct
 
 from infra.amqp.flow_control import HeldBytes
-from infra.amqp.partial_delivery import Partial, Sink
+from infra.amqp.partial_delivery import DeliveryCallback, PartialDelivery
 
 METHOD, HEADER, BODY = 1, 2, 3
 KINDS = (METHOD, HEADER, BODY, 8)  # 8 is a heartbeat
@@ -33,23 +33,23 @@ HEARTBEAT_EVERY = 1.0  # seconds
 NAMES = 1000  # exchange names and routing keys that are remembered as text
 
 
-class Tap:
+class DeliveryParser:
     """Divides a connection's bytes: deliveries to their consumers, the rest onward."""
 
     def __init__(self, keep: int = 2**63) -> None:
         """Begin without consumers; of each body at most ``keep`` bytes are kept."""
         self.held = HeldBytes()
         self._keep = keep
-        self._sinks: dict[bytes, Sink] = {}
-        self._getters: dict[int, Sink] = {}
+        self._sinks: dict[bytes, DeliveryCallback] = {}
+        self._getters: dict[int, DeliveryCallback] = {}
         self._answered: list[bytes] = []  # for the library, which waits for an answer
-        self._partial: dict[int, Partial] = {}
+        self._partial: dict[int, PartialDelivery] = {}
         self._pending = b""
         self._names: dict[bytes, str] = {}
         self._broken = False
         self._last_heartbeat = 0.0
 
-    def add(self, consumer_tag: str, sink: Sink) -> None:
+    def add(self, consumer_tag: str, sink: DeliveryCallback) -> None:
         """Hand deliveries to ``consumer_tag`` over to ``sink``, from the reader itself."""
         self._sinks[consumer_tag.encode()] = sink
 
@@ -57,7 +57,7 @@ class Tap:
         """Drop what still comes for the consumer: unacknowledged, the broker keeps it."""
         self._sinks.pop(consumer_tag.encode(), None)
 
-    def add_getter(self, channel: int, sink: Sink) -> None:
+    def add_getter(self, channel: int, sink: DeliveryCallback) -> None:
         """Hand what ``basic.get`` brings on a channel over to ``sink``.
 
         The library is told that the queue is empty, once the message is here.
@@ -137,12 +137,18 @@ class Tap:
         return True
 
     def _begin(
-        self, channel: int, data: bytes, at: int, sink: Sink | None, *, is_get: bool = False
+        self,
+        channel: int,
+        data: bytes,
+        at: int,
+        sink: DeliveryCallback | None,
+        *,
+        is_get: bool = False,
     ) -> None:
         tag, redelivered = TAGGED.unpack_from(data, at)
         exchange, at = _short(data, at + TAGGED.size)
         key, at = _short(data, at)
-        self._partial[channel] = Partial(
+        self._partial[channel] = PartialDelivery(
             sink or _drop,
             tag,
             bool(redelivered),

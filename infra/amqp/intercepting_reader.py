@@ -12,18 +12,18 @@ from aiormq.abc import DeliveredMessage
 from aiormq.connection import SSLContextProvider, TransportFactory
 from yarl import URL
 
-from infra.amqp.delivery_parser import HEARTBEAT, HEARTBEAT_EVERY, Tap
+from infra.amqp.delivery_parser import HEARTBEAT, HEARTBEAT_EVERY, DeliveryParser
 
 
-async def passed_by(message: DeliveredMessage) -> None:
+async def never_called(message: DeliveredMessage) -> None:
     """Stand for a consumer's callback in the library, which no delivery reaches."""
     raise RuntimeError(f"delivery {message.delivery_tag} has missed the tap")
 
 
-class TappedReader(asyncio.StreamReader):
+class InterceptingReader(asyncio.StreamReader):
     """A stream reader whose bytes pass a tap first."""
 
-    def __init__(self, tap: Tap, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, tap: DeliveryParser, loop: asyncio.AbstractEventLoop) -> None:
         """Read for ``tap``."""
         super().__init__(loop=loop)
         self._tap = tap
@@ -76,10 +76,10 @@ class TappedReader(asyncio.StreamReader):
             self._beating = None
 
 
-class TappedTransport(TransportFactory):
+class InterceptingTransport(TransportFactory):
     """Opens the connection's socket with a tap on it."""
 
-    def __init__(self, tap: Tap) -> None:
+    def __init__(self, tap: DeliveryParser) -> None:
         """``tap`` is for one connection."""
         self._tap = tap
 
@@ -92,7 +92,7 @@ class TappedTransport(TransportFactory):
         loop = asyncio.get_running_loop()
         provider: SSLContextProvider = options.pop("ssl_context_provider")
         context = await provider.get_context() if url.scheme == "amqps" else None
-        reader = TappedReader(self._tap, loop)
+        reader = InterceptingReader(self._tap, loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport, _ = await loop.create_connection(
             lambda: protocol, url.host or "localhost", url.port or 0, ssl=context, **options

@@ -56,7 +56,7 @@ class Message(NamedTuple):
         )
 
 
-def message_of(
+def build_message(
     event: Event, exchange: str = topology.EVENTS_EXCHANGE, *, timed: bool = True
 ) -> Message:
     """Write an event as a message for ``exchange``, keyed by its type and platform.

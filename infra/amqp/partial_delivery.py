@@ -14,10 +14,10 @@ class WholeBody(NamedTuple):
 
 # tag, redelivered, exchange, routing key, content header (undecoded), body, and the whole
 # body's length and hash where the body is only its beginning
-Sink = Callable[[int, bool, str, str, bytes, bytes, WholeBody | None], None]
+DeliveryCallback = Callable[[int, bool, str, str, bytes, bytes, WholeBody | None], None]
 
 
-class Partial:
+class PartialDelivery:
     """A delivery whose frames are still coming in; of its body ``keep`` bytes are kept."""
 
     __slots__ = (
@@ -37,7 +37,7 @@ class Partial:
 
     def __init__(
         self,
-        sink: Sink,
+        sink: DeliveryCallback,
         tag: int,
         redelivered: bool,  # noqa: FBT001 - as the frame has it
         exchange: str,

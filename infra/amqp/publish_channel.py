@@ -56,7 +56,7 @@ def user_of(channel: Channel) -> str:
     return channel.connection.url.user or "guest"
 
 
-class Outgoing:
+class PublishChannel:
     """The publishing end of a channel in confirm mode."""
 
     def __init__(self, channel: Channel, held: HeldBytes) -> None:

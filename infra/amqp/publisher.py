@@ -16,9 +16,9 @@ from typing import Self
 from aiormq.channel import Channel
 
 from infra import metrics
-from infra.amqp.connection import Link, guarded
+from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.amqp.message import Message
-from infra.amqp.publish_channel import Outgoing, failure_of
+from infra.amqp.publish_channel import PublishChannel, failure_of
 from infra.background import BackgroundTasks
 from infra.backoff import Backoff
 from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown
@@ -42,9 +42,9 @@ class Publisher:
     def __init__(self, settings: Settings, name: str, background: BackgroundTasks) -> None:
         """Prepare; entering the context starts the connection, in a background task."""
         self._background = background
-        self._link = Link(settings, f"{name}:publish")
+        self._link = BrokerConnection(settings, f"{name}:publish")
         self._timeout = settings.broker_timeout
-        self._outgoing: Outgoing | None = None
+        self._outgoing: PublishChannel | None = None
         self._failing_since: float | None = None
         self._useless = asyncio.Event()
         self._ready = asyncio.Event()
@@ -112,7 +112,7 @@ class Publisher:
         limit = self._timeout if timeout is None else timeout
         verdicts: list[PublishFailed | None] = []
         with contextlib.suppress(Outage):  # no turn in time: nothing is tried
-            await guarded(self._batches.acquire(), limit)
+            await with_broker_timeout(self._batches.acquire(), limit)
             try:
                 for window in _windows(messages):
                     found = await self._publish_window(window, limit)
@@ -150,7 +150,7 @@ class Publisher:
     async def _send(self, message: Message, limit: float) -> PublishFailed | None:
         if self._window.locked():  # rarely, so only then is the wait for a turn watched
             began = time.monotonic()
-            await guarded(self._window.acquire(), limit)
+            await with_broker_timeout(self._window.acquire(), limit)
             limit -= time.monotonic() - began
         else:
             await self._window.acquire()
@@ -168,7 +168,7 @@ class Publisher:
             return [PublishUnknown(str(error)) for _ in messages]
         return await outgoing.publish_all(messages, limit)
 
-    def _channel(self) -> Outgoing:
+    def _channel(self) -> PublishChannel:
         if self._outgoing is None or self._outgoing.is_closed:
             raise Outage("not connected to the broker")
         return self._outgoing
@@ -182,7 +182,7 @@ class Publisher:
                 log.warning("cannot publish", extra={"reason": str(error)})
                 await backoff.sleep()
                 continue
-            self._outgoing = Outgoing(channel, tap.held)
+            self._outgoing = PublishChannel(channel, tap.held)
             self._ready.set()
             channel.closing.add_done_callback(lambda _: self._ready.clear())
             backoff.reset()
@@ -204,7 +204,7 @@ class Publisher:
             if not channel.is_closed and not await _is_blocked(channel):
                 log.warning("publish channel unresponsive, reopening")
                 with contextlib.suppress(Outage):
-                    await guarded(channel.close(), self._timeout)
+                    await with_broker_timeout(channel.close(), self._timeout)
                 return
 
 

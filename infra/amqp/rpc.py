@@ -14,9 +14,9 @@ import orjson
 from aiormq.channel import Channel
 from pamqp.commands import Basic
 
-from infra.amqp.connection import Link, guarded
+from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.amqp.content_header import decode_content_header
-from infra.amqp.intercepting_reader import passed_by
+from infra.amqp.intercepting_reader import never_called
 from infra.amqp.message import Message
 from infra.amqp.publish_channel import user_of
 from infra.errors import Outage
@@ -26,12 +26,12 @@ REPLY_TO = "amq.rabbitmq.reply-to"
 CLOSING = 1.0  # seconds for a channel that is given up
 
 
-class Requester:
+class RpcClient:
     """Sends requests and hands each answer to its caller."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         """Prepare; the first request connects."""
-        self._link = Link(settings, f"{name}:request")
+        self._link = BrokerConnection(settings, f"{name}:request")
         self._limit = settings.broker_timeout
         self._lock = asyncio.Lock()
         self._channel: Channel | None = None
@@ -87,7 +87,7 @@ class Requester:
         )
         try:
             left = until - asyncio.get_running_loop().time()
-            answer = await guarded(publishing, min(left, self._limit))
+            answer = await with_broker_timeout(publishing, min(left, self._limit))
         except Outage:
             # Refused or silent: a channel may stay so; the next call opens another.
             await self._give_up(channel)
@@ -99,7 +99,7 @@ class Requester:
         if self._channel is channel:
             self._channel = None
         with contextlib.suppress(Outage):
-            await guarded(channel.close(), CLOSING)
+            await with_broker_timeout(channel.close(), CLOSING)
 
     async def _open(self) -> Channel:
         async with self._lock:
@@ -108,13 +108,13 @@ class Requester:
                 tag = f"reply.{uuid4().hex}"
                 tap.add(tag, self._on_answer)
                 consuming = channel.basic_consume(
-                    REPLY_TO, passed_by, no_ack=True, consumer_tag=tag
+                    REPLY_TO, never_called, no_ack=True, consumer_tag=tag
                 )
-                await guarded(consuming, self._limit)
+                await with_broker_timeout(consuming, self._limit)
                 self._channel = channel
             return self._channel
 
-    def _on_answer(self, *delivered: Any) -> None:  # noqa: ANN401 - as ``infra.amqp.partial_delivery.Sink`` has it
+    def _on_answer(self, *delivered: Any) -> None:  # noqa: ANN401 - as ``infra.amqp.partial_delivery.DeliveryCallback`` has it
         """Hand an answer to its caller; one that is no JSON object has no taker."""
         *_, header, body, _ = delivered
         waiting = self._waiting.get(decode_content_header(header).correlation_id or "")

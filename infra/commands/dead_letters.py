@@ -34,7 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from infra.commands.dead_letter_output import print_done, print_entry, print_letter, print_refused
 from infra.messaging import outbox, replay
 from infra.messaging.dead_letter_content import CannotChange, Changes
-from infra.messaging.replay import How, Objection, Refused
+from infra.messaging.replay import How, Objection, ReplayError
 from infra.resources import open_engine, open_redis
 from infra.settings import Settings, load_settings
 from infra.storage.dead_letter_ids import parse_id_prefix
@@ -156,7 +156,7 @@ async def _carry_out(command: Command, what: str, act: Act) -> bool:
         _tell(command.asked, rows, objections, what)
         after = (rows[-1]["first_failed_at"], rows[-1]["id"])
     if not found:
-        raise Refused(NONE)
+        raise ReplayError(NONE)
     return done
 
 
@@ -167,7 +167,7 @@ async def _carry_out_by_id(command: Command, what: str, act: Act) -> bool:
             async with command.engine.begin() as tx:
                 rows = [await _one(tx, typed, command.asked, lock=True)]
                 objections = await act(tx, rows)
-        except Refused as refused:
+        except ReplayError as refused:
             several = command.asked.json and len(command.asked.ids) > 1
             print_refused(str(refused), as_json=several, id=typed)
             done = False
@@ -195,20 +195,22 @@ def _tell(
 async def _one(
     tx: AsyncConnection, typed: str, asked: argparse.Namespace, *, lock: bool = False
 ) -> RowMapping:
-    """Find the letter whose id begins with what was typed. Raises ``Refused``."""
+    """Find the letter whose id begins with what was typed. Raises ``ReplayError``."""
     ids = parse_id_prefix(typed)
     if ids is None:
-        raise Refused(f"{typed[:100]!r} is no id: it has hexadecimal digits, as list shows them")
+        raise ReplayError(
+            f"{typed[:100]!r} is no id: it has hexadecimal digits, as list shows them"
+        )
     rows = await find_dead_letters(tx, *ids, lock=lock)
     if not rows:
-        raise Refused(f"there is no dead letter {typed}")
+        raise ReplayError(f"there is no dead letter {typed}")
     if len(rows) > 1:
-        raise Refused(f"{typed} begins the id of several dead letters")
+        raise ReplayError(f"{typed} begins the id of several dead letters")
     (row,) = rows
     for name in ("queue", "fingerprint"):
         wanted = getattr(asked, name)
         if wanted is not None and row[name] != wanted:
-            raise Refused(f"{row['id']} has the {name} {row[name]}, not {wanted}")
+            raise ReplayError(f"{row['id']} has the {name} {row[name]}, not {wanted}")
     return row
 
 
@@ -233,7 +235,7 @@ def _split(texts: Sequence[str]) -> list[tuple[str, str]]:
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator:
-            raise Refused(f"{name[:100]!r} names no value")
+            raise ReplayError(f"{name[:100]!r} names no value")
         pairs.append((name, value))
     return pairs
 
@@ -246,7 +248,7 @@ def _read(source: str, most: int) -> bytes:
         with Path(source).open("rb") as file:
             return file.read(most + 1)
     except OSError as error:
-        raise Refused(f"{source} cannot be read: {error.strerror}") from error
+        raise ReplayError(f"{source} cannot be read: {error.strerror}") from error
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -305,7 +307,7 @@ async def run(arguments: Sequence[str]) -> int:
     engine, redis = open_engine(settings), open_redis(settings)
     try:
         done = await COMMANDS[asked.command](Command(asked, engine, settings))
-    except (Refused, CannotChange) as refusal:
+    except (ReplayError, CannotChange) as refusal:
         print_refused(str(refusal))
         return 1
     except BrokenPipeError:  # nobody reads on, as with ``list | head``
@@ -316,7 +318,7 @@ async def run(arguments: Sequence[str]) -> int:
         return 1
     finally:
         if asked.command == "replay":
-            await outbox.hint(redis)
+            await outbox.notify(redis)
         await engine.dispose()
         await redis.aclose()
     return 0 if done else 1

@@ -18,14 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.envelope import now
 from infra.amqp import topology, topology_check
-from infra.amqp.connection import Link, guarded
+from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.amqp.topology_check import LOG_START, RoutingState
 from infra.errors import Outage
 from infra.messaging import outbox
-from infra.messaging.destination_queues import takers
+from infra.messaging.destination_queues import destination_queues
 from infra.messaging.log_recovery import recover
 from infra.messaging.queue_drain import read_until_empty
-from infra.messaging.republish import again_message
+from infra.messaging.republish import requeue_message
 from infra.messaging.topology_monitor import look
 from infra.resources import open_engine
 from infra.settings import Settings, load_settings
@@ -41,20 +41,22 @@ async def send_again(settings: Settings, engine: AsyncEngine) -> tuple[int, int]
     A message is taken off the queue once its outbox rows are committed. Raises ``Outage`` or
     what SQLAlchemy raises; the message at hand is then still there.
     """
-    link, limit = Link(settings, "unrouted"), settings.broker_timeout
+    link, limit = BrokerConnection(settings, "unrouted"), settings.broker_timeout
     went = stayed = 0
     try:
         channel, tap = await link.tapped_channel()
         reading = read_until_empty(channel, tap, topology.UNROUTED, limit=limit)
         async with aclosing(reading) as deliveries:
             async for found in deliveries:
-                messages = [again_message(found, queue, now()) for queue in takers(found)]
+                messages = [
+                    requeue_message(found, queue, now()) for queue in destination_queues(found)
+                ]
                 if not messages:
                     stayed += 1  # given back when the channel closes
                     continue
                 async with engine.begin() as tx:
                     await outbox.add(tx, messages)
-                await guarded(channel.basic_ack(found.tag, wait=True), limit)
+                await with_broker_timeout(channel.basic_ack(found.tag, wait=True), limit)
                 went += 1
         return went, stayed
     finally:

@@ -26,9 +26,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from events import CampaignCreateRequested
 from events.campaigns import CampaignCreation
 from events.envelope import now
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.messaging import outbox
-from infra.messaging.authorization import users_in
+from infra.messaging.authorization import parse_broker_users
 from infra.resources import open_engine
 from infra.security.email_address import normalise_email
 from infra.security.passwords import Passwords, weakness
@@ -97,8 +97,8 @@ def _upstream_user(settings: Settings) -> str | None:
     """Name the user of the broker who is to be a publisher; None where it is one of ours."""
     if settings.upstream_rabbitmq_url is None:
         return None
-    (user, *_) = users_in(settings.upstream_rabbitmq_url.get_secret_value())
-    ours = users_in(settings.rabbitmq_url.get_secret_value()) | {settings.ingress_user}
+    (user, *_) = parse_broker_users(settings.upstream_rabbitmq_url.get_secret_value())
+    ours = parse_broker_users(settings.rabbitmq_url.get_secret_value()) | {settings.ingress_user}
     return None if user in ours else user
 
 
@@ -136,7 +136,7 @@ async def seed(settings: Settings, engine: AsyncEngine) -> None:
             sources = frozenset({inhabitants.source})
             await put_publisher(tx, RegisteredPublisher(inhabitants.publisher, sources, admin_id))
         wishes = await _missing(tx, seeded_campaigns(admin_id))
-        await outbox.add(tx, [message_of(wish) for wish in wishes])
+        await outbox.add(tx, [build_message(wish) for wish in wishes])
 
 
 async def _missing(

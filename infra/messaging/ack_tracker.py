@@ -7,7 +7,7 @@ the channel. So only the highest tag below which *every* delivery is settled is 
 from collections.abc import Iterable
 
 
-class Watermark:
+class AckTracker:
     """Settled delivery tags of one channel; tags count from 1 without gaps."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Watermark:
         self._low = low
         return low
 
-    def scattered(self) -> list[int]:
+    def out_of_order(self) -> list[int]:
         """List settled tags above an unsettled one; they are to be acknowledged singly."""
         tags = sorted(self._settled)
         self._settled.clear()

@@ -25,7 +25,7 @@ from events.campaigns import CampaignRequest
 from events.envelope import Event
 from infra.amqp import topology
 from infra.errors import Outage, Permanent
-from infra.messaging.delivery import Delivery, Received, to_verdict
+from infra.messaging.delivery import DecodedDelivery, Delivery, to_permanent
 from infra.settings import Settings
 from infra.storage.publishers import RegisteredPublisher, list_publishers
 from schemas.sources import is_ours
@@ -34,12 +34,12 @@ FRESH = 1.0  # seconds that a look at the table counts
 SHOWN = 200  # characters of a name in a reason
 
 
-def users_in(urls: str) -> frozenset[str]:
+def parse_broker_users(urls: str) -> frozenset[str]:
     """Name the users of the broker in AMQP URLs, separated by spaces."""
     return frozenset(unquote(urlsplit(url).username or "guest") for url in urls.split())
 
 
-class Registry:
+class PublisherRegistry:
     """The registered publishers, as they were a moment ago."""
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -64,12 +64,12 @@ class Registry:
             return self._publishers
 
 
-class Trust:
+class PublisherAuthorizer:
     """Tells for the deliveries of one queue whether they are to be believed."""
 
-    def __init__(self, queue: str, settings: Settings, registry: Registry) -> None:
+    def __init__(self, queue: str, settings: Settings, registry: PublisherRegistry) -> None:
         """Know our users by the settings: the process's own, and the ingress'."""
-        workers = users_in(settings.rabbitmq_url.get_secret_value())
+        workers = parse_broker_users(settings.rabbitmq_url.get_secret_value())
         ingress = frozenset({settings.ingress_user}) if settings.ingress_user else workers
         self._requests = queue in {asked.name for asked in topology.REQUEST_QUEUES}
         self._ours = workers | ingress
@@ -78,13 +78,13 @@ class Trust:
 
     def is_ours(self, delivery: Delivery) -> bool:
         """Tell whether one of our own users has published it, at first and last."""
-        publisher = delivery.publisher
-        first = delivery.user if delivery.returned else publisher
+        publisher = delivery.user_id
+        first = delivery.user if delivery.is_requeued else publisher
         return publisher in self._ours and first in self._believed
 
-    async def judged(
-        self, batch: Sequence[Received]
-    ) -> tuple[list[Received], list[tuple[Delivery, Permanent]]]:
+    async def authorize(
+        self, batch: Sequence[DecodedDelivery]
+    ) -> tuple[list[DecodedDelivery], list[tuple[Delivery, Permanent]]]:
         """Divide a batch into what is believed and what is not, with the reason.
 
         Campaigns that a foreign publisher asks for come out in his owner's name. Raises
@@ -94,21 +94,23 @@ class Trust:
         if not strangers:
             return list(batch), []
         publishers = {} if self._requests else await self._registry.current()
-        believed: list[Received] = []
+        believed: list[DecodedDelivery] = []
         refused: list[tuple[Delivery, Permanent]] = []
         for item in batch:
             try:
                 believed.append(self._checked(item, publishers) if item in strangers else item)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this message's alone
-                refused.append((item.delivery, to_verdict(error)))
+                refused.append((item.delivery, to_permanent(error)))
         return believed, refused
 
-    def _checked(self, item: Received, publishers: Mapping[str, RegisteredPublisher]) -> Received:
+    def _checked(
+        self, item: DecodedDelivery, publishers: Mapping[str, RegisteredPublisher]
+    ) -> DecodedDelivery:
         user = item.delivery.user
         if user is None:
             raise _unverified("it carries no user_id, so nobody knows who has published it")
-        if item.delivery.returned and item.delivery.publisher not in self._ours:
-            raise _unverified(f"{_shown(item.delivery.publisher)} may not send anything back")
+        if item.delivery.is_requeued and item.delivery.user_id not in self._ours:
+            raise _unverified(f"{_shown(item.delivery.user_id)} may not send anything back")
         if self._requests:
             raise _unverified(f"requests are believed from the ingress, not from {_shown(user)}")
         publisher = publishers.get(user)

@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 from infra.messaging.delivery import Delivery
 
-FLOWING = 8  # deliveries at once that tell a stream from a few
+STREAM_THRESHOLD = 8  # deliveries at once that tell a stream from a few
 MAX_BATCH_BYTES = 4 * 1024 * 1024  # of a batch's headers and bodies
-TICK = 0.001  # seconds without a delivery after which a stream has ended
+POLL_INTERVAL = 0.001  # seconds without a delivery after which a stream has ended
 
 
-class Intake:
+class Batcher:
     """A buffer between the channel's callback and the worker.
 
     The prefetch bounds it, and the bytes that a connection holds (``infra.amqp.flow_control``).
@@ -62,7 +62,7 @@ class Intake:
         if self._wait and self._is_small():
             if busy():
                 await self._linger()
-            elif len(self._buffer) >= FLOWING:
+            elif len(self._buffer) >= STREAM_THRESHOLD:
                 await self._linger_while_flowing()
         batch = self._take()
         if self._is_small():
@@ -100,4 +100,4 @@ class Intake:
         before = 0
         while self._is_small() and len(self._buffer) > before and loop.time() < until:
             before = len(self._buffer)
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(POLL_INTERVAL)

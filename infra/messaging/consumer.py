@@ -24,28 +24,35 @@ from typing import TypeVar
 from events.envelope import Event, now
 from infra import metrics
 from infra.amqp import topology
-from infra.amqp.connection import Link
+from infra.amqp.connection import BrokerConnection
 from infra.amqp.message import Message
 from infra.amqp.topology_check import read_broken_paths
 from infra.backoff import Backoff
 from infra.errors import Outage, Permanent, Snooze, Unwritable, drop_frames
-from infra.messaging.authorization import Trust
+from infra.messaging.authorization import PublisherAuthorizer
 from infra.messaging.dead_letter import without_details
-from infra.messaging.delivery import ATTEMPT, WAITED, Delivery, Received, receive, to_verdict
-from infra.messaging.isolation import KILLER, RENEW_AFTER, Isolation
+from infra.messaging.delivery import (
+    ATTEMPT,
+    WAITED,
+    DecodedDelivery,
+    Delivery,
+    decode_delivery,
+    to_permanent,
+)
+from infra.messaging.isolation import MAX_DEATHS, RENEW_AFTER, Isolation
 from infra.messaging.pause import PATIENCE, Patience, Pause
-from infra.messaging.processor import Attempt, Outcome, Work
-from infra.messaging.queue_breaker import Brake, Stopped, is_unexpected
-from infra.messaging.reader import SUSPECT, Abandoned, Reading
+from infra.messaging.processor import BatchProcessor, BatchResult, Work
+from infra.messaging.queue_breaker import QueueBreaker, QueueStopped, is_unexpected
+from infra.messaging.reader import ISOLATE_AFTER, ChannelLost, ChannelReader
 from infra.messaging.republish import (
-    BUSY,
-    again_message,
+    SERVICE_UNAVAILABLE,
     dead_message,
     reduced,
     reply_message,
+    requeue_message,
     retry_message,
 )
-from infra.messaging.retry_policy import Dead, decide
+from infra.messaging.retry_policy import DeadLetterDecision, decide
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources
 
@@ -55,7 +62,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedDelivery:
     """A delivery that was not handled, why, and where that came out."""
 
     delivery: Delivery
@@ -70,7 +77,7 @@ class Consumer:
         self,
         subscription: Subscription,
         resources: Resources,
-        link: Link,
+        link: BrokerConnection,
         alone: asyncio.Lock,
         *,
         patience: Patience = PATIENCE,
@@ -86,10 +93,10 @@ class Consumer:
         self._resources = resources
         self._link = link
         self._alone = alone
-        self._attempt = Attempt(subscription, resources)
+        self._attempt = BatchProcessor(subscription, resources)
         self._isolation = Isolation(self.queue, resources.engine)
-        self._brake = Brake(self.queue, resources.engine)
-        self._trust = Trust(self.queue, resources.settings, resources.publishers)
+        self._brake = QueueBreaker(self.queue, resources.engine)
+        self._trust = PublisherAuthorizer(self.queue, resources.settings, resources.publishers)
         self._types: dict[str, type[Event]] = {e.event_type(): e for e in subscription.events}
         self._expiring = self.queue in {queue.name for queue in topology.REQUEST_QUEUES}
         # The dead-letter office has nowhere to send what it cannot file: it waits.
@@ -115,9 +122,9 @@ class Consumer:
             try:
                 await self._brake.hold(stop)
                 await self._read()
-            except Stopped as error:
+            except QueueStopped as error:
                 await self._brake.engage(str(error))
-            except (Outage, Abandoned) as error:
+            except (Outage, ChannelLost) as error:
                 self._rest()
                 if isinstance(error, Outage):
                     self._pause.begin(str(error))
@@ -140,7 +147,7 @@ class Consumer:
         await self._isolation.leave_all()
         channel, tap = await self._link.tapped_channel()
         limit = self._resources.settings.broker_timeout
-        async with Reading(self._subscription, channel, tap, self._live, limit) as reading:
+        async with ChannelReader(self._subscription, channel, tap, self._live, limit) as reading:
             self.alive = True
             self._meters.alive.set(1)
             with self._meters.isolating.track_inprogress():
@@ -151,21 +158,21 @@ class Consumer:
             if not self._stop.is_set():
                 await reading.widely(self._alone, self._stop)
 
-    async def _live(self, reading: Reading, batch: Sequence[Delivery]) -> None:
+    async def _live(self, reading: ChannelReader, batch: Sequence[Delivery]) -> None:
         """Lead a batch through its life; when this returns, all of it is settled."""
-        if len(batch) == 1 and batch[0].deliveries >= SUSPECT and not self._last_stop:
+        if len(batch) == 1 and batch[0].delivery_count >= ISOLATE_AFTER and not self._last_stop:
             await self._isolate(reading, batch[0])
         else:
             await self._process(reading, batch)
 
-    async def _isolate(self, reading: Reading, delivery: Delivery) -> None:
+    async def _isolate(self, reading: ChannelReader, delivery: Delivery) -> None:
         """Lead a suspect through its life, with a marker that outlives this process."""
         deaths = await self._patiently(reading, lambda: self._isolation.enter(delivery))
         try:
-            if deaths >= KILLER:
+            if deaths >= MAX_DEATHS:
                 error = Permanent("its worker died each time it was handled", code="POISON_MESSAGE")
-                await self._settle_failed(reading, [Failed(delivery, error, "delivery")])
-            elif delivery.deliveries >= RENEW_AFTER and not self._expiring:
+                await self._settle_failed(reading, [FailedDelivery(delivery, error, "delivery")])
+            elif delivery.delivery_count >= RENEW_AFTER and not self._expiring:
                 await self._renew(reading, delivery)
             else:
                 await self._process(reading, [delivery])
@@ -174,20 +181,20 @@ class Consumer:
             raise
         await self._isolation.settle(delivery)
 
-    async def _renew(self, reading: Reading, delivery: Delivery) -> None:
+    async def _renew(self, reading: ChannelReader, delivery: Delivery) -> None:
         """Publish a message again to its queue: the broker counts its deliveries from 0."""
-        message = again_message(delivery, self.queue, now())
-        counted = {ATTEMPT: delivery.attempt, WAITED: delivery.waited}
+        message = requeue_message(delivery, self.queue, now())
+        counted = {ATTEMPT: delivery.attempts, WAITED: delivery.seconds_waited}
         copies = [message._replace(headers={**message.headers, **counted})]
         await self._patiently(reading, lambda: self._publish(copies))
         await reading.ack([delivery.tag])
 
-    async def _process(self, reading: Reading, batch: Sequence[Delivery]) -> None:
+    async def _process(self, reading: ChannelReader, batch: Sequence[Delivery]) -> None:
         self._meters.size.observe(len(batch))
         stopping: str | None = None
         with self._meters.seconds.time():
             received, failed = self._decode(batch)
-            outcome = Outcome()
+            outcome = BatchResult()
             if received and self._subscription.receive is None:
                 received = await self._believe(reading, received, failed)
             if received:
@@ -200,7 +207,7 @@ class Consumer:
         for item, error in outcome.verdicts.items():
             if error is not None and not (stopping and is_unexpected(error)):
                 stage = getattr(error, "stage", "handler")
-                failed.append(Failed(item.delivery, error, stage))
+                failed.append(FailedDelivery(item.delivery, error, stage))
         self._count(outcome, received)
         await self._answer(outcome)
         unsettled = {item.delivery.tag for item, error in outcome.verdicts.items() if error}
@@ -208,11 +215,13 @@ class Consumer:
         await reading.ack(delivery.tag for delivery in batch if delivery.tag not in unsettled)
         await self._settle_failed(reading, failed)
         if stopping:
-            raise Stopped(stopping)
+            raise QueueStopped(stopping)
         if received:
             await self._brake.passed(sum(e is None for e in outcome.verdicts.values()))
 
-    async def _settle_failed(self, reading: Reading, failed: Sequence[Failed]) -> None:
+    async def _settle_failed(
+        self, reading: ChannelReader, failed: Sequence[FailedDelivery]
+    ) -> None:
         """Publish the retries and dead letters, then acknowledge the originals."""
         if failed:
             messages = self._messages_of(failed)
@@ -221,7 +230,7 @@ class Consumer:
             await self._patiently(reading, lambda: self._publish_failures(messages))
             await reading.ack(failure.delivery.tag for failure in failed)
 
-    def _judge(self, outcome: Outcome) -> str | None:
+    def _judge(self, outcome: BatchResult) -> str | None:
         """Tell the brake what became of a batch; gives the reason to stop, or None."""
         if self._expiring or self._last_stop:
             return None
@@ -229,25 +238,29 @@ class Consumer:
         handled = len(outcome.verdicts) - len(failures) - len(outcome.duplicates)
         return self._brake.note(handled, failures)
 
-    def _decode(self, batch: Sequence[Delivery]) -> tuple[list[Received], list[Failed]]:
-        received: list[Received] = []
-        failed: list[Failed] = []
+    def _decode(
+        self, batch: Sequence[Delivery]
+    ) -> tuple[list[DecodedDelivery], list[FailedDelivery]]:
+        received: list[DecodedDelivery] = []
+        failed: list[FailedDelivery] = []
         for delivery in batch:
             try:
                 received.append(self._receive(delivery))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this message's alone
-                failed.append(Failed(delivery, to_verdict(error), "decode"))
+                failed.append(FailedDelivery(delivery, to_permanent(error), "decode"))
         return received, failed
 
     async def _believe(
-        self, reading: Reading, received: list[Received], failed: list[Failed]
-    ) -> list[Received]:
+        self, reading: ChannelReader, received: list[DecodedDelivery], failed: list[FailedDelivery]
+    ) -> list[DecodedDelivery]:
         """Go on with what comes from somebody who may say it; the others have failed."""
-        believed, refused = await self._patiently(reading, lambda: self._trust.judged(received))
-        failed += [Failed(delivery, objection, "trust") for delivery, objection in refused]
+        believed, refused = await self._patiently(reading, lambda: self._trust.authorize(received))
+        failed += [FailedDelivery(delivery, objection, "trust") for delivery, objection in refused]
         return believed
 
-    async def _file_without_details(self, reading: Reading, outcome: Outcome) -> Outcome:
+    async def _file_without_details(
+        self, reading: ChannelReader, outcome: BatchResult
+    ) -> BatchResult:
         """File dead letters that the database refuses with what cannot be refused alone."""
         plain = [
             without_details(item) if error is not None else item
@@ -256,16 +269,16 @@ class Consumer:
         work = Work([plain])
         return await self._patiently(reading, lambda: self._attempt.run(work))
 
-    def _receive(self, delivery: Delivery) -> Received:
+    def _receive(self, delivery: Delivery) -> DecodedDelivery:
         if self._subscription.receive is not None:
             return self._subscription.receive(delivery)
-        return receive(delivery, self._types, self._resources.settings.max_event_bytes)
+        return decode_delivery(delivery, self._types, self._resources.settings.max_event_bytes)
 
-    def _messages_of(self, failed: Sequence[Failed]) -> list[Message]:
+    def _messages_of(self, failed: Sequence[FailedDelivery]) -> list[Message]:
         """Make the retries and dead letters; the originals are acknowledged after them."""
         if self._expiring:
             self._meters.outcomes["dropped"].inc(len(failed))
-            answers = (reply_message(failure.delivery, BUSY) for failure in failed)
+            answers = (reply_message(failure.delivery, SERVICE_UNAVAILABLE) for failure in failed)
             return [answer for answer in answers if answer is not None]
         if self._last_stop:
             raise Outage("a dead letter cannot be filed") from failed[0].error
@@ -274,14 +287,14 @@ class Consumer:
         for failure in failed:
             delivery = failure.delivery
             dice = random.random()  # noqa: S311 - jitter, not a secret
-            decision = decide(failure.error, delivery.attempt, delivery.waited, dice)
-            if isinstance(decision, Dead):
+            decision = decide(failure.error, delivery.attempts, delivery.seconds_waited, dice)
+            if isinstance(decision, DeadLetterDecision):
                 messages.append(dead_message(delivery, decision, failure.stage, at))
                 self._meters.outcomes["dead"].inc()
             else:
                 messages.append(retry_message(delivery, decision, at))
                 self._meters.outcomes["snoozed" if decision.snoozed else "retried"].inc()
-            self._report(failure, decision if isinstance(decision, Dead) else None)
+            self._report(failure, decision if isinstance(decision, DeadLetterDecision) else None)
         return messages
 
     async def _publish_failures(self, messages: list[Message]) -> None:
@@ -304,17 +317,17 @@ class Consumer:
         if left:
             raise Outage(str(left[0][1])) from left[0][1]
 
-    async def _answer(self, outcome: Outcome) -> None:
+    async def _answer(self, outcome: BatchResult) -> None:
         answers = (reply_message(item.delivery, answer) for item, answer in outcome.replies)
         wanted = [message for message in answers if message is not None]
         if wanted:
             await self._resources.publisher.publish_all(wanted)
 
-    async def _patiently(self, reading: Reading, step: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, reading: ChannelReader, step: Callable[[], Awaitable[T]]) -> T:
         """Do a step that needs infrastructure, through pauses if need be."""
         return await self._pause.through(step, self._stop, lambda: reading.gone)
 
-    def _count(self, outcome: Outcome, received: Sequence[Received]) -> None:
+    def _count(self, outcome: BatchResult, received: Sequence[DecodedDelivery]) -> None:
         duplicates = len(outcome.duplicates)
         done = sum(error is None for error in outcome.verdicts.values())
         self._meters.outcomes["handled"].inc(done - duplicates)
@@ -323,14 +336,14 @@ class Consumer:
             oldest = min(item.event.time for item in received)
             self._meters.age.observe(max(0.0, (now() - oldest).total_seconds()))
 
-    def _report(self, failure: Failed, dead: Dead | None) -> None:
+    def _report(self, failure: FailedDelivery, dead: DeadLetterDecision | None) -> None:
         properties = failure.delivery.properties
         details = {
             "queue": self.queue,
             "event_id": failure.delivery.message_id,
             "event_type": failure.delivery.routing_key[:200],
             "correlation_id": properties.correlation_id,
-            "attempt": failure.delivery.attempt + (not isinstance(failure.error, Snooze)),
+            "attempt": failure.delivery.attempts + (not isinstance(failure.error, Snooze)),
             "stage": failure.stage,
             "reason": dead.reason if dead else str(getattr(failure.error, "reason", "")),
         }

@@ -23,8 +23,8 @@ from infra.messaging.delivery import (
     MESSAGE_ID,
     REPLAYS,
     USER,
+    DecodedDelivery,
     Delivery,
-    Received,
 )
 from infra.messaging.kept_headers import keep_headers
 from infra.messaging.republish import (
@@ -38,7 +38,7 @@ from infra.messaging.republish import (
     UNDECODABLE,
     WORKER,
 )
-from infra.messaging.subscription import Receive
+from infra.messaging.subscription import Decoder
 
 UNKNOWN = "unknown"
 NAME_LENGTH = 255  # characters of names; some are indexed, and an index entry has its limit
@@ -47,7 +47,7 @@ PEEK_BYTES = 1024 * 1024  # a larger body is filed without being parsed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Letter:
+class DeadLetter:
     """One dead letter; ``id`` is the same when the same message dies again unchanged."""
 
     id: UUID
@@ -75,22 +75,22 @@ class Letter:
         return self.last_failed_at
 
 
-def receive_letter(queue: str) -> Receive:
+def make_dead_letter_decoder(queue: str) -> Decoder:
     """Make the reader of ``<queue>.dead``; it accepts whatever has landed there."""
 
-    def receive(delivery: Delivery) -> Received:
-        letter = letter_of(queue, delivery)
+    def receive(delivery: Delivery) -> DecodedDelivery:
+        letter = parse_dead_letter(queue, delivery)
         # The same death again is a redelivery; another death of the same message is news.
         death = f"{letter.id}\0{letter.last_failed_at.isoformat()}\0{letter.reason}"
         key = UUID(bytes=blake2b(death.encode(), digest_size=16).digest())
-        return Received(delivery, letter, key, letter.id)
+        return DecodedDelivery(delivery, letter, key, letter.id)
 
     return receive
 
 
-def without_details(item: Received) -> Received:
+def without_details(item: DecodedDelivery) -> DecodedDelivery:
     """Reduce a letter to what no database refuses: its queue, body and times, and ASCII text."""
-    letter: Letter = item.event
+    letter: DeadLetter = item.event
     plain = replace(
         letter,
         routing_key=ascii(letter.routing_key),
@@ -105,7 +105,7 @@ def without_details(item: Received) -> Received:
     return replace(item, event=plain)
 
 
-def letter_of(queue: str, delivery: Delivery) -> Letter:
+def parse_dead_letter(queue: str, delivery: Delivery) -> DeadLetter:
     """Read a delivery from ``<queue>.dead`` as a letter; never fails."""
     headers = delivery.headers
     ours = REASON in headers and not _is_by_broker(delivery)
@@ -114,7 +114,7 @@ def letter_of(queue: str, delivery: Delivery) -> Letter:
     stage = _name(headers.get(STAGE)) if ours else "broker"
     event = _peek(delivery)
     kind = _name(event.get("type") or delivery.properties.message_type) or None
-    return Letter(
+    return DeadLetter(
         id=_letter_id(queue, delivery, event),
         queue=queue,
         routing_key=_text(headers.get(KEY)) or _first_key(delivery),
@@ -227,7 +227,7 @@ def _first_user(delivery: Delivery) -> str | None:
     claimed = _text(delivery.headers.get(USER)) or None
     if not _is_by_broker(delivery):
         return claimed
-    return delivery.publisher if claimed in (None, delivery.publisher) else None
+    return delivery.user_id if claimed in (None, delivery.user_id) else None
 
 
 def _broker_reason(delivery: Delivery) -> str:

@@ -20,10 +20,10 @@ from pydantic import ValidationError
 from events.envelope import Event, MissingAttributes, decode, decode_binary, now
 from infra.amqp import topology
 from infra.amqp.content_header import Properties, Undecodable, decode_content_header, user_id_in
-from infra.amqp.partial_delivery import Sink, WholeBody
+from infra.amqp.partial_delivery import DeliveryCallback, WholeBody
 from infra.errors import Permanent, drop_frames
 from infra.messaging import content_mode
-from infra.messaging.digest import digest
+from infra.messaging.digest import content_digest
 from schemas.escaping import NAME_LENGTH, escaped
 
 KEY = "x-adrelay-key"  # the routing key of the first publish
@@ -93,7 +93,7 @@ class Delivery:
     @property
     def whole(self) -> WholeBody | None:
         """What its body was, where ``body`` is only the beginning of it."""
-        if self._whole is None and self.returned and (length := self._number(BODY_LENGTH)):
+        if self._whole is None and self.is_requeued and (length := self._number(BODY_LENGTH)):
             return WholeBody(length, str(self.headers.get(BODY_SHA256)))
         return self._whole
 
@@ -132,28 +132,28 @@ class Delivery:
         return content_mode.attributes_of(self.headers)
 
     @property
-    def returned(self) -> bool:
+    def is_requeued(self) -> bool:
         """Whether it came back to this queue from the retry ladder or the dead-letter office."""
         return self.exchange == topology.RETURN_EXCHANGE
 
     @property
     def routing_key(self) -> str:
         """The routing key of the first publish."""
-        return str(self.headers.get(KEY, "")) if self.returned else self.key
+        return str(self.headers.get(KEY, "")) if self.is_requeued else self.key
 
     @property
     def message_id(self) -> str | None:
         """The message id of the first publish."""
-        kept = self.headers.get(MESSAGE_ID) if self.returned else None
+        kept = self.headers.get(MESSAGE_ID) if self.is_requeued else None
         return kept if isinstance(kept, str) else self.properties.message_id
 
     @property
-    def attempt(self) -> int:
+    def attempts(self) -> int:
         """Failed attempts before this one."""
         return self._number(ATTEMPT)
 
     @property
-    def waited(self) -> int:
+    def seconds_waited(self) -> int:
         """Seconds that failures have made it wait so far; pauses and snoozes do not count."""
         return self._number(WAITED)
 
@@ -165,27 +165,29 @@ class Delivery:
     @property
     def first_failed(self) -> datetime | None:
         """When its first attempt failed (UTC)."""
-        if not self.returned:
+        if not self.is_requeued:
             return None
         try:
             return (
-                datetime.fromisoformat(str(self.headers[FIRST_FAILED])) if self.returned else None
+                datetime.fromisoformat(str(self.headers[FIRST_FAILED]))
+                if self.is_requeued
+                else None
             )
         except (KeyError, ValueError):
             return None
 
     @property
-    def publisher(self) -> str | None:
+    def user_id(self) -> str | None:
         """Who published it last, as the broker validated it."""
         return user_id_in(self.header)
 
     @property
     def user(self) -> str | None:
         """Who published it first, as the broker validated it then."""
-        return str(self.headers.get(USER) or "") or None if self.returned else self.publisher
+        return str(self.headers.get(USER) or "") or None if self.is_requeued else self.user_id
 
     @property
-    def deliveries(self) -> int:
+    def delivery_count(self) -> int:
         """How often it was delivered before and came back unsettled."""
         if not self.redelivered or COUNTED not in self.header:
             return int(self.redelivered)
@@ -193,21 +195,21 @@ class Delivery:
         return count if isinstance(count, int) else int(self.redelivered)
 
     def _number(self, name: str) -> int:
-        value = self.headers.get(name, 0) if self.returned else 0
+        value = self.headers.get(name, 0) if self.is_requeued else 0
         return value if isinstance(value, int) and 0 <= value < MAX_NUMBER else 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Received:
+class DecodedDelivery:
     """A delivery and the event it carries, with the inbox's key and digest of it."""
 
     delivery: Delivery
-    event: Any  # an Event, or what a subscription's own ``receive`` made of the delivery
+    event: Any  # an Event, or what a subscription's own ``decode_delivery`` made of the delivery
     key: UUID
     digest: UUID
 
 
-def delivery_sink(queue: str, take: Callable[[Delivery], None]) -> Sink:
+def delivery_callback(queue: str, take: Callable[[Delivery], None]) -> DeliveryCallback:
     """Make what the tap calls with the parts of a delivery from ``queue``; ``take`` gets it."""
 
     def sink(
@@ -228,7 +230,9 @@ def _header_of(properties: Basic.Properties, size: int) -> bytes:
     return ContentHeader(body_size=size, properties=properties).marshal()
 
 
-def receive(delivery: Delivery, types: Mapping[str, type[Event]], max_bytes: int) -> Received:
+def decode_delivery(
+    delivery: Delivery, types: Mapping[str, type[Event]], max_bytes: int
+) -> DecodedDelivery:
     """Decode and validate a delivery; raises ``Permanent`` with the reason in words."""
     if delivery.size > max_bytes:
         raise Permanent(
@@ -244,10 +248,10 @@ def receive(delivery: Delivery, types: Mapping[str, type[Event]], max_bytes: int
         )
     event = _decode(cls, delivery)
     _check(event, routing_key, kind)
-    return Received(delivery, event, identity(event), digest(event))
+    return DecodedDelivery(delivery, event, event_key(event), content_digest(event))
 
 
-def identity(event: Event) -> UUID:
+def event_key(event: Event) -> UUID:
     """Hash (source, id), by which two events are the same event, to 128 bits."""
     text = f"{event.source}\0{event.id}"
     return UUID(bytes=blake2b(text.encode(), digest_size=16).digest())
@@ -264,7 +268,7 @@ def _decode(cls: type[Event], delivery: Delivery) -> Event:
         _check_format(delivery)
         return decode(cls, delivery.body)
     except ValidationError as error:
-        reason = in_words(error)
+        reason = describe_errors(error)
     except MissingAttributes as error:
         reason = str(error)
     except (ValueError, RecursionError) as error:
@@ -317,7 +321,7 @@ def _check(event: Event, routing_key: str, kind: str) -> None:
         )
 
 
-def to_verdict(error: Exception) -> Permanent:
+def to_permanent(error: Exception) -> Permanent:
     """Make any exception of reading a message that message's verdict, and log what is a bug."""
     if isinstance(error, Permanent):
         drop_frames(error)
@@ -326,7 +330,7 @@ def to_verdict(error: Exception) -> Permanent:
     return Permanent(f"it cannot be read: {type(error).__name__}", code="UNREADABLE")
 
 
-def in_words(error: ValidationError) -> str:
+def describe_errors(error: ValidationError) -> str:
     """Tell what is wrong with an event, field by field, without quoting its values."""
     lines = [
         f"{'.'.join(escaped(str(part), NAME_LENGTH) for part in line['loc']) or 'event'}: "

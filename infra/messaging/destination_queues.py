@@ -4,9 +4,9 @@ from infra.amqp import topology
 from infra.messaging.delivery import Delivery
 
 
-def takers(delivery: Delivery) -> list[str]:
+def destination_queues(delivery: Delivery) -> list[str]:
     """Name the queues that want a message: the one it was on its way back to, or by its key."""
-    if delivery.returned:
+    if delivery.is_requeued:
         return [name for name in topology.WORK_QUEUE_NAMES if name == delivery.key]
     parts = delivery.key.split(".", 3)
     kind, platform = ".".join(parts[:3]), ".".join(parts[3:])

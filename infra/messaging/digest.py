@@ -57,7 +57,7 @@ class Plan:
         return said
 
 
-def digest(event: Event) -> UUID:
+def content_digest(event: Event) -> UUID:
     """Hash what an event says (type, subject, data) to 128 bits."""
     data = event.data
     hashed = blake2b(f"{event.type}\0{event.subject or ''}\0".encode(), digest_size=16)

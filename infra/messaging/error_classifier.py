@@ -21,7 +21,7 @@ from infra.redis_errors import is_unavailable
 from infra.storage.engine import DatabaseUnreachable
 
 
-class Fault(Enum):
+class ErrorKind(Enum):
     """What caused an exception, and so what to do."""
 
     OUTAGE = auto()
@@ -32,24 +32,24 @@ class Fault(Enum):
 
 
 # The longest prefix of a SQLSTATE decides; what is not listed is OURS.
-SQLSTATES: dict[str, Fault] = {
-    "08": Fault.OUTAGE,  # connection exception
-    "22": Fault.DATA,  # data exception
-    "23": Fault.DATA,  # integrity constraint violation
-    "25006": Fault.OUTAGE,  # read-only transaction: a standby, or a failover under way
-    "25P03": Fault.CONFLICT,  # the session was idle in its transaction for too long
-    "25P04": Fault.CONFLICT,  # transaction timeout
-    "28": Fault.OUTAGE,  # invalid authorization: a password is being changed
-    "40": Fault.CONFLICT,  # serialization failure, deadlock
-    "53": Fault.OUTAGE,  # insufficient resources: disk, memory, connections
-    "54000": Fault.DATA,  # program limit exceeded: a value too long for an index
-    "55006": Fault.CONFLICT,  # object in use
-    "55P03": Fault.CONFLICT,  # lock not available
-    "57014": Fault.CONFLICT,  # query cancelled: statement timeout
-    "57P": Fault.OUTAGE,  # operator intervention: shutdown, crash, starting
-    "58": Fault.OUTAGE,  # system error outside Postgres
+SQLSTATES: dict[str, ErrorKind] = {
+    "08": ErrorKind.OUTAGE,  # connection exception
+    "22": ErrorKind.DATA,  # data exception
+    "23": ErrorKind.DATA,  # integrity constraint violation
+    "25006": ErrorKind.OUTAGE,  # read-only transaction: a standby, or a failover under way
+    "25P03": ErrorKind.CONFLICT,  # the session was idle in its transaction for too long
+    "25P04": ErrorKind.CONFLICT,  # transaction timeout
+    "28": ErrorKind.OUTAGE,  # invalid authorization: a password is being changed
+    "40": ErrorKind.CONFLICT,  # serialization failure, deadlock
+    "53": ErrorKind.OUTAGE,  # insufficient resources: disk, memory, connections
+    "54000": ErrorKind.DATA,  # program limit exceeded: a value too long for an index
+    "55006": ErrorKind.CONFLICT,  # object in use
+    "55P03": ErrorKind.CONFLICT,  # lock not available
+    "57014": ErrorKind.CONFLICT,  # query cancelled: statement timeout
+    "57P": ErrorKind.OUTAGE,  # operator intervention: shutdown, crash, starting
+    "58": ErrorKind.OUTAGE,  # system error outside Postgres
     # An internal error may be one broken row or the whole server.
-    "XX": Fault.SUSPECTED_OUTAGE,
+    "XX": ErrorKind.SUSPECTED_OUTAGE,
 }
 # A plan that was prepared before a table changed: the driver prepares it again.
 NOT_SUPPORTED = "0A000"
@@ -59,33 +59,33 @@ RACES = ("23503", "23505", "23P01")
 RACE_SECONDS = 60.0
 
 
-def fault_of(error: BaseException) -> Fault:
+def classify_error(error: BaseException) -> ErrorKind:
     """Classify an exception that left a handler or a transaction."""
     if isinstance(error, Outage | PoolExhausted | DatabaseUnreachable) or is_unavailable(error):
-        return Fault.OUTAGE
+        return ErrorKind.OUTAGE
     if isinstance(error, DBAPIError):
         return _database_fault(error)
     if isinstance(error, OSError):  # TimeoutError and ConnectionError among them
-        return Fault.SUSPECTED_OUTAGE
-    return Fault.OURS
+        return ErrorKind.SUSPECTED_OUTAGE
+    return ErrorKind.OURS
 
 
-def _database_fault(error: DBAPIError) -> Fault:
+def _database_fault(error: DBAPIError) -> ErrorKind:
     state = _state(error)
     if state in ("", NOT_SUPPORTED) and any(w in str(error.orig).lower() for w in CACHED_PLAN):
-        return Fault.CONFLICT
+        return ErrorKind.CONFLICT
     if error.connection_invalidated and not state:
-        return Fault.OUTAGE
+        return ErrorKind.OUTAGE
     for length in (5, 3, 2):
         if state[:length] in SQLSTATES:
             return SQLSTATES[state[:length]]
     # Without a state the driver speaks: a session that is closed or in another's hands.
-    return Fault.OURS if state else Fault.SUSPECTED_OUTAGE
+    return ErrorKind.OURS if state else ErrorKind.SUSPECTED_OUTAGE
 
 
-def verdict_of(error: BaseException, fault: Fault) -> BaseException:
+def to_failure(error: BaseException, fault: ErrorKind) -> BaseException:
     """Say of a single event why it failed, without quoting its data."""
-    if fault is Fault.DATA and isinstance(error, DBAPIError):
+    if fault is ErrorKind.DATA and isinstance(error, DBAPIError):
         state = _state(error)
         reason = f"Postgres refuses the data (SQLSTATE {state})"
         if state in RACES:
@@ -94,7 +94,7 @@ def verdict_of(error: BaseException, fault: Fault) -> BaseException:
     return error
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Name an error by its type and SQLSTATE, which quote no data and no address."""
     orig = getattr(error, "orig", None)
     state = getattr(orig, "sqlstate", None)

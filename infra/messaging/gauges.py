@@ -10,10 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from events.envelope import now
 from infra import metrics
 from infra.amqp import declare, topology
-from infra.amqp.connection import Link, guarded
+from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.errors import Outage
 from infra.messaging import inbox, outbox_keys
-from infra.messaging.isolation import forget_suspects
+from infra.messaging.isolation import delete_old_markers
 from infra.resources import Resources
 from infra.storage.audit import delete_old_audit_entries
 from infra.storage.dead_letters import count_open, delete_old_dead_letters
@@ -36,9 +36,9 @@ OUTBOX = text("""
 log = logging.getLogger(__name__)
 
 
-async def watch(resources: Resources, stop: asyncio.Event) -> None:
+async def export_gauges(resources: Resources, stop: asyncio.Event) -> None:
     """Set the gauges every few seconds until ``stop`` is set."""
-    link = Link(resources.settings, "relay:watch")
+    link = BrokerConnection(resources.settings, "relay:watch")
     try:
         while not stop.is_set():
             # Each alone: while one is gone, the other is what people want to see.
@@ -55,7 +55,7 @@ async def watch(resources: Resources, stop: asyncio.Event) -> None:
         await link.close()
 
 
-async def forget_handled(resources: Resources, stop: asyncio.Event) -> None:
+async def delete_expired(resources: Resources, stop: asyncio.Event) -> None:
     """Delete what was kept for long enough, a few rows at a time: nothing that is still open.
 
     Inbox marks, sessions long over, replayed and discarded dead letters, operations that have
@@ -71,7 +71,7 @@ async def forget_handled(resources: Resources, stop: asyncio.Event) -> None:
                 gone += await delete_old_dead_letters(tx, settings.dead_letter_days)
                 gone += await delete_old_operations(tx, settings.operation_days)
                 gone += await delete_old_audit_entries(tx, settings.audit_days)
-                await forget_suspects(tx)
+                await delete_old_markers(tx)
         except (SQLAlchemyError, OSError) as error:
             log.warning("cannot clean the database", extra={"error": type(error).__name__})
             gone = 0
@@ -94,7 +94,7 @@ async def _look_at_database(resources: Resources) -> None:
         metrics.CONSUMER_STOPPED.labels(queue).set(queue in stopped)
 
 
-async def look_at_broker(link: Link, limit: float) -> None:
+async def look_at_broker(link: BrokerConnection, limit: float) -> None:
     """Set the gauges of every queue; each answer is waited for ``limit`` seconds at most."""
     channel = await link.channel()
     try:
@@ -102,13 +102,13 @@ async def look_at_broker(link: Link, limit: float) -> None:
             if queue.name == topology.EVENT_LOG:
                 continue
             declaring = channel.queue_declare(queue.name, passive=True)
-            found = await guarded(declaring, limit)
+            found = await with_broker_timeout(declaring, limit)
             metrics.QUEUE_MESSAGES.labels(queue.name).set(found.message_count or 0)
             metrics.QUEUE_CONSUMERS.labels(queue.name).set(found.consumer_count or 0)
             if queue.name == topology.UNROUTED:
                 metrics.UNROUTED_MESSAGES.set(found.message_count or 0)
     finally:
-        await guarded(channel.close(), limit)
+        await with_broker_timeout(channel.close(), limit)
 
 
 async def _rest(stop: asyncio.Event, seconds: float) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.messaging.delivery import Received
+from infra.messaging.delivery import DecodedDelivery
 
 WEBHOOKS = "urn:adrelay:webhook:"  # the sources of what the ingress makes of webhooks
 
@@ -40,17 +40,17 @@ FORGET = text("""
 class Claim:
     """How a batch divides: what is new, what is a duplicate, whose id was used twice."""
 
-    fresh: list[Received] = field(default_factory=list)
-    duplicates: list[Received] = field(default_factory=list)
-    reused: list[Received] = field(default_factory=list)
+    fresh: list[DecodedDelivery] = field(default_factory=list)
+    duplicates: list[DecodedDelivery] = field(default_factory=list)
+    reused: list[DecodedDelivery] = field(default_factory=list)
 
 
-async def claim(tx: AsyncConnection, consumer: str, batch: Sequence[Received]) -> Claim:
+async def claim(tx: AsyncConnection, consumer: str, batch: Sequence[DecodedDelivery]) -> Claim:
     """Mark a batch as handled by ``consumer``, in the transaction of its effects.
 
     A concurrent claim of the same event waits here until the other transaction ends.
     """
-    first: dict[UUID, Received] = {}
+    first: dict[UUID, DecodedDelivery] = {}
     for item in batch:
         first.setdefault(item.key, item)
     asked = sorted(first)
@@ -62,9 +62,9 @@ async def claim(tx: AsyncConnection, consumer: str, batch: Sequence[Received]) -
     return _divide(batch, first, won, known)
 
 
-async def unseen(tx: AsyncConnection, consumer: str, batch: Sequence[Received]) -> Claim:
+async def unseen(tx: AsyncConnection, consumer: str, batch: Sequence[DecodedDelivery]) -> Claim:
     """Divide a batch without marking anything."""
-    first: dict[UUID, Received] = {}
+    first: dict[UUID, DecodedDelivery] = {}
     for item in batch:
         first.setdefault(item.key, item)
     known = await _known(tx, consumer, list(first))
@@ -89,8 +89,8 @@ async def _known(tx: AsyncConnection, consumer: str, keys: list[UUID]) -> dict[U
 
 
 def _divide(
-    batch: Sequence[Received],
-    first: dict[UUID, Received],
+    batch: Sequence[DecodedDelivery],
+    first: dict[UUID, DecodedDelivery],
     won: "set[UUID]",
     known: dict[UUID, UUID],
 ) -> Claim:
@@ -105,7 +105,7 @@ def _divide(
     return result
 
 
-def _is_webhook(item: Received) -> bool:
+def _is_webhook(item: DecodedDelivery) -> bool:
     """Tell whether the id alone says what is repeated: a platform writes each attempt afresh.
 
     Standard Webhooks, ``webhook-id``: "this identifier is unique across all messages, but will

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from infra.errors import Outage
 from infra.messaging.delivery import Delivery
 
-KILLER = 8  # deaths in isolation
+MAX_DEATHS = 8  # deaths in isolation
 RENEW_AFTER = 50  # deliveries; the broker drops a message from its queue at 100
 LEAVE_TIMEOUT = 2.0  # seconds
 KEPT_DAYS = 30
@@ -71,7 +71,7 @@ class Isolation:
         Raises ``Outage`` when no marker can be written: it must not be handled then.
         """
         await self.leave_all()
-        marker = {"queue": self._queue, "key": key_of(delivery), "holder": self._holder}
+        marker = {"queue": self._queue, "key": message_key(delivery), "holder": self._holder}
         try:
             async with self._engine.begin() as tx:
                 return int((await tx.execute(ENTER, marker)).scalar_one())
@@ -80,7 +80,7 @@ class Isolation:
 
     async def settle(self, delivery: Delivery) -> None:
         """Remove the marker of a message that is done with, or as soon as that can be written."""
-        key = key_of(delivery)
+        key = message_key(delivery)
         try:
             async with asyncio.timeout(LEAVE_TIMEOUT), self._engine.begin() as tx:
                 await tx.execute(SETTLE, {"queue": self._queue, "key": key})
@@ -89,7 +89,7 @@ class Isolation:
 
     async def leave(self, delivery: Delivery) -> None:
         """Note that a message is given back on purpose, now or as soon as it can be written."""
-        self._to_leave.add(key_of(delivery))
+        self._to_leave.add(message_key(delivery))
         try:
             await self.leave_all()
         except Outage:
@@ -109,7 +109,7 @@ class Isolation:
         self._to_leave.difference_update(keys)
 
 
-def key_of(delivery: Delivery) -> UUID:
+def message_key(delivery: Delivery) -> UUID:
     """Hash what a message is, the same however often and by which way it comes."""
     hashed = blake2b(delivery.body, digest_size=16)
     words = [delivery.routing_key, delivery.message_id]
@@ -118,6 +118,6 @@ def key_of(delivery: Delivery) -> UUID:
     return UUID(bytes=hashed.digest())
 
 
-async def forget_suspects(tx: AsyncConnection, days: int = KEPT_DAYS) -> None:
+async def delete_old_markers(tx: AsyncConnection, days: int = KEPT_DAYS) -> None:
     """Delete markers of messages that nobody has seen for ``days``."""
     await tx.execute(FORGET, {"days": days})

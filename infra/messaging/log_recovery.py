@@ -19,15 +19,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from events import CATALOGUE
 from events.envelope import now
 from infra.amqp import topology
-from infra.amqp.connection import Link, guarded
+from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.amqp.message import Message
 from infra.amqp.topology_check import LOG_START, RoutingState
 from infra.errors import Permanent
 from infra.messaging import outbox
-from infra.messaging.delivery import Delivery, Received, receive
-from infra.messaging.destination_queues import takers
+from infra.messaging.delivery import DecodedDelivery, Delivery, decode_delivery
+from infra.messaging.destination_queues import destination_queues
 from infra.messaging.queue_drain import read_until_empty
-from infra.messaging.republish import again_message
+from infra.messaging.republish import requeue_message
 from infra.settings import Settings
 
 MARGIN = timedelta(minutes=1)  # clocks differ, and the log knows the time of its chunks alone
@@ -56,7 +56,7 @@ async def recover(settings: Settings, engine: AsyncEngine, routing: RoutingState
     lost = routing.lost_paths & set(topology.WORK_QUEUE_NAMES)
     if routing.lost_since is None or not lost:
         return 0
-    link, went = Link(settings, "recovery"), 0
+    link, went = BrokerConnection(settings, "recovery"), 0
     try:
         async with aclosing(_log_since(link, routing.lost_since, settings)) as batches:
             async for batch in batches:
@@ -70,7 +70,7 @@ async def recover(settings: Settings, engine: AsyncEngine, routing: RoutingState
 
 
 async def _log_since(
-    link: Link, since: datetime, settings: Settings
+    link: BrokerConnection, since: datetime, settings: Settings
 ) -> AsyncGenerator[list[Delivery], None]:
     """Give what the log has had since a time, in batches; ends where the log ended just now."""
     limit = settings.broker_timeout
@@ -86,7 +86,9 @@ async def _log_since(
             is_last = _offset_of(delivery) >= end
             if is_last or len(batch) >= MOST:
                 yield batch
-                await guarded(channel.basic_ack(delivery.tag, multiple=True, wait=False), limit)
+                await with_broker_timeout(
+                    channel.basic_ack(delivery.tag, multiple=True, wait=False), limit
+                )
                 batch = []
             if is_last:
                 return
@@ -94,18 +96,18 @@ async def _log_since(
         yield batch
 
 
-async def _end_of_log(link: Link, limit: float) -> int | None:
+async def _end_of_log(link: BrokerConnection, limit: float) -> int | None:
     """Tell an offset that everything in the log so far is below; None when it is empty."""
     channel, reading = await _open(link, "last", limit)
     async with aclosing(reading) as deliveries:
         async for delivery in deliveries:
-            await guarded(channel.close(), limit)
+            await with_broker_timeout(channel.close(), limit)
             return _offset_of(delivery) + LONGEST_CHUNK
     return None
 
 
 async def _open(
-    link: Link, offset: str | datetime, limit: float
+    link: BrokerConnection, offset: str | datetime, limit: float
 ) -> tuple[Channel, AsyncGenerator[Delivery, None]]:
     channel, tap = await link.tapped_channel()
     reading = read_until_empty(
@@ -125,7 +127,7 @@ async def _missed(
     """Make the messages for the lost queues that they have not dealt with."""
     messages: list[Message] = []
     for queue in sorted(lost):
-        wanted = [delivery for delivery in batch if queue in takers(delivery)]
+        wanted = [delivery for delivery in batch if queue in destination_queues(delivery)]
         if not wanted:
             continue
         read = {delivery.tag: _read(delivery, settings) for delivery in wanted}
@@ -133,19 +135,19 @@ async def _missed(
         for delivery in wanted:
             found = read[delivery.tag]
             if found is None or found.key not in known:
-                messages.append(again_message(delivery, queue, now()))
+                messages.append(requeue_message(delivery, queue, now()))
     return messages
 
 
-def _read(delivery: Delivery, settings: Settings) -> Received | None:
+def _read(delivery: Delivery, settings: Settings) -> DecodedDelivery | None:
     """Read an event; None for what its queue files as a dead letter."""
     try:
-        return receive(delivery, CATALOGUE, settings.max_event_bytes)
+        return decode_delivery(delivery, CATALOGUE, settings.max_event_bytes)
     except Permanent:
         return None
 
 
-async def _known(tx: AsyncConnection, queue: str, events: Sequence[Received]) -> set[UUID]:
+async def _known(tx: AsyncConnection, queue: str, events: Sequence[DecodedDelivery]) -> set[UUID]:
     """Tell which events a queue has handled or filed."""
     if not events:
         return set()

@@ -23,7 +23,7 @@ from infra.amqp.message import Message
 from infra.messaging.ordering_key import ordering_key
 from infra.redis_errors import REDIS_ERRORS
 
-HINTS = "adrelay:outbox"  # Redis channel: rows were written
+NOTIFY_CHANNEL = "adrelay:outbox"  # Redis channel: rows were written
 LEASED_BYTES = 32 * 1024 * 1024  # of bodies in a lease, beyond its first row
 
 ADD = text("""
@@ -110,10 +110,10 @@ async def add(tx: AsyncConnection, messages: Sequence[Message]) -> None:
     )
 
 
-async def hint(redis: Redis) -> None:
+async def notify(redis: Redis) -> None:
     """Wake the relays after a commit; without Redis they look by themselves a little later."""
     try:
-        await redis.publish(HINTS, b"")
+        await redis.publish(NOTIFY_CHANNEL, b"")
     except REDIS_ERRORS:
         return
 

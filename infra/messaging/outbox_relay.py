@@ -143,7 +143,7 @@ async def _listen(resources: Resources, wake: asyncio.Event) -> None:
         )
         try:
             async with client, client.pubsub(ignore_subscribe_messages=True) as hints:
-                await hints.subscribe(outbox.HINTS)
+                await hints.subscribe(outbox.NOTIFY_CHANNEL)
                 backoff.reset()
                 while True:
                     if await hints.get_message(timeout=5) is not None:

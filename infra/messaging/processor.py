@@ -20,12 +20,12 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.envelope import Event, now
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.errors import Failure, Outage, Permanent, Snooze, Transient
 from infra.messaging import inbox, outbox
 from infra.messaging.context import Context
-from infra.messaging.delivery import Received
-from infra.messaging.error_classifier import Fault, describe, fault_of, verdict_of
+from infra.messaging.delivery import DecodedDelivery
+from infra.messaging.error_classifier import ErrorKind, classify_error, describe_error, to_failure
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources, healthy
 
@@ -34,23 +34,23 @@ CONFLICT_RETRIES = 5  # of the same part
 CONFLICT_SECONDS = 15.0  # that the same part is run again
 CONFLICT_SNOOZE_SECONDS = 30.0
 # A suspected outage that a probe does not confirm is first tried again, then ours.
-AGAIN = (Fault.CONFLICT, Fault.SUSPECTED_OUTAGE)
+RETRY_IN_PLACE = (ErrorKind.CONFLICT, ErrorKind.SUSPECTED_OUTAGE)
 
 # What became of an event: the error that it failed with, or None.
-Verdicts = dict[Received, BaseException | None]
+Verdicts = dict[DecodedDelivery, BaseException | None]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchResult:
     """Verdicts of a batch, which of its events were duplicates, and the replies to send."""
 
     verdicts: Verdicts = field(default_factory=dict)
-    duplicates: set[Received] = field(default_factory=set)
-    replies: list[tuple[Received, dict[str, Any]]] = field(default_factory=list)
+    duplicates: set[DecodedDelivery] = field(default_factory=set)
+    replies: list[tuple[DecodedDelivery, dict[str, Any]]] = field(default_factory=list)
 
-    def add(self, other: "Outcome") -> None:
+    def add(self, other: "BatchResult") -> None:
         """Take in what became of another part of the batch."""
         self.verdicts.update(other.verdicts)
         self.duplicates |= other.duplicates
@@ -65,21 +65,21 @@ class Work:
     whether any other event gets through.
     """
 
-    parts: list[list[Received]]
-    outcome: Outcome = field(default_factory=Outcome)
-    conflicts: list[Received] = field(default_factory=list)
+    parts: list[list[DecodedDelivery]]
+    outcome: BatchResult = field(default_factory=BatchResult)
+    conflicts: list[DecodedDelivery] = field(default_factory=list)
     succeeded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class BatchProcessor:
     """Runs batches of one subscription, each for ``seconds`` at a time."""
 
     subscription: Subscription
     resources: Resources
     seconds: float = BATCH_SECONDS
 
-    async def run(self, work: Work) -> Outcome:
+    async def run(self, work: Work) -> BatchResult:
         """Give every event of the batch its verdict.
 
         Raises ``Outage`` when nothing can be said about what is left in ``work`` because
@@ -97,7 +97,9 @@ class Attempt:
         work.conflicts.clear()
         return work.outcome
 
-    async def _run_part(self, part: list[Received], work: Work) -> list[list[Received]]:
+    async def _run_part(
+        self, part: list[DecodedDelivery], work: Work
+    ) -> list[list[DecodedDelivery]]:
         """Run a part of a batch; gives the parts, in their order, that have to be run instead."""
         clock = asyncio.get_running_loop().time
         until = clock() + CONFLICT_SECONDS
@@ -106,14 +108,14 @@ class Attempt:
             try:
                 outcome = await self._once(part)
             except Exception as error:
-                fault = fault_of(error)
-                if fault is Fault.OUTAGE or (
-                    fault is Fault.SUSPECTED_OUTAGE and not await healthy(self.resources)
+                fault = classify_error(error)
+                if fault is ErrorKind.OUTAGE or (
+                    fault is ErrorKind.SUSPECTED_OUTAGE and not await healthy(self.resources)
                 ):
                     raise Outage(
-                        str(error) if isinstance(error, Outage) else describe(error)
+                        str(error) if isinstance(error, Outage) else describe_error(error)
                     ) from error
-                if fault in AGAIN and tries < CONFLICT_RETRIES and clock() < until:
+                if fault in RETRY_IN_PLACE and tries < CONFLICT_RETRIES and clock() < until:
                     tries += 1
                     await asyncio.sleep(random.uniform(0.01, 0.1) * tries)  # noqa: S311 - jitter
                     continue
@@ -122,9 +124,9 @@ class Attempt:
             work.succeeded |= None in outcome.verdicts.values()
             return []
 
-    async def _once(self, batch: Sequence[Received]) -> Outcome:
-        outcome = Outcome()
-        values: dict[Received, Any] = {item: item.event for item in batch}
+    async def _once(self, batch: Sequence[DecodedDelivery]) -> BatchResult:
+        outcome = BatchResult()
+        values: dict[DecodedDelivery, Any] = {item: item.event for item in batch}
         if self.subscription.prepare is not None:
             batch = await self._prepare(self.subscription.prepare, batch, values, outcome)
             if not batch:
@@ -133,7 +135,7 @@ class Attempt:
         async with self.resources.engine.begin() as tx:
             claim = await inbox.claim(tx, self.subscription.queue, batch)
             caused = await self._handle(tx, claim.fresh, values, outcome, after)
-            await outbox.add(tx, [message_of(event) for event in caused])
+            await outbox.add(tx, [build_message(event) for event in caused])
         _record(outcome, claim)
         if caused:
             after.insert(0, self._hint)
@@ -142,15 +144,15 @@ class Attempt:
         return outcome
 
     async def _hint(self) -> None:
-        await outbox.hint(self.resources.redis)
+        await outbox.notify(self.resources.redis)
 
     async def _prepare(
         self,
         prepare: Callable[[list[Any], Resources], Awaitable[Sequence[Any]]],
-        batch: Sequence[Received],
-        values: dict[Received, Any],
-        outcome: Outcome,
-    ) -> list[Received]:
+        batch: Sequence[DecodedDelivery],
+        values: dict[DecodedDelivery, Any],
+        outcome: BatchResult,
+    ) -> list[DecodedDelivery]:
         async with self.resources.engine.connect() as connection:
             seen = await inbox.unseen(connection, self.subscription.queue, batch)
         prepared = await prepare([item.event for item in seen.fresh], self.resources)
@@ -166,9 +168,9 @@ class Attempt:
     async def _handle(
         self,
         tx: AsyncConnection,
-        fresh: list[Received],
-        values: dict[Received, Any],
-        outcome: Outcome,
+        fresh: list[DecodedDelivery],
+        values: dict[DecodedDelivery, Any],
+        outcome: BatchResult,
         after: list[Callable[[], Awaitable[None]]],
     ) -> Sequence[Event]:
         if not fresh:
@@ -193,8 +195,8 @@ class Attempt:
 
 
 def _divide(
-    part: list[Received], error: Exception, fault: Fault, work: Work
-) -> list[list[Received]]:
+    part: list[DecodedDelivery], error: Exception, fault: ErrorKind, work: Work
+) -> list[list[DecodedDelivery]]:
     """Give failed events their verdict, and divide the others of a part that failed."""
     failed = _named(part, error)
     if not failed and (isinstance(error, Snooze) or len(part) == 1):
@@ -202,10 +204,10 @@ def _divide(
     if not failed:
         half = len(part) // 2
         return [part[:half], part[half:]]
-    if fault is Fault.CONFLICT:
+    if fault is ErrorKind.CONFLICT:
         work.conflicts += failed
     else:
-        work.outcome.verdicts.update(dict.fromkeys(failed, verdict_of(error, fault)))
+        work.outcome.verdicts.update(dict.fromkeys(failed, to_failure(error, fault)))
     accused = set(failed)
     rest = [item for item in part if item not in accused]
     return [rest] if rest else []
@@ -231,19 +233,19 @@ async def _try(call: Callable[[], Awaitable[None]]) -> None:
 
 
 def _match(
-    accused: Sequence[Any], fresh: Sequence[Received], values: dict[Received, Any]
-) -> list[Received]:
+    accused: Sequence[Any], fresh: Sequence[DecodedDelivery], values: dict[DecodedDelivery, Any]
+) -> list[DecodedDelivery]:
     """Find the deliveries of the events, or of the prepared values, that a handler named."""
     ids = {id(value) for value in accused}
     return [item for item in fresh if id(values[item]) in ids or id(item.event) in ids]
 
 
-def _named(batch: Sequence[Received], error: BaseException) -> list[Received]:
+def _named(batch: Sequence[DecodedDelivery], error: BaseException) -> list[DecodedDelivery]:
     named = set(getattr(error, "guilty", ()))
     return [item for item in batch if item in named]
 
 
-def _record(outcome: Outcome, claim: inbox.Claim) -> None:
+def _record(outcome: BatchResult, claim: inbox.Claim) -> None:
     for item in (*claim.fresh, *claim.duplicates):
         outcome.verdicts[item] = None
     outcome.duplicates.update(claim.duplicates)

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra import metrics
 from infra.errors import UNEXPECTED, Failure, Outage
-from infra.messaging.delivery import Received
+from infra.messaging.delivery import DecodedDelivery
 from infra.storage.stopped_queues import find_stopped_queue, resume_queue, stop_queue
 from infra.version import code_version
 
@@ -39,7 +39,7 @@ LOOK_SECONDS = 1.0  # between two looks whether the queue may be read again
 log = logging.getLogger(__name__)
 
 
-class Stopped(Exception):
+class QueueStopped(Exception):
     """The queue is not read any further; the message says why."""
 
 
@@ -95,7 +95,7 @@ class Window:
         )
 
 
-class Brake:
+class QueueBreaker:
     """Stops the consumer of one queue, and lets it go on."""
 
     def __init__(self, queue: str, engine: AsyncEngine) -> None:
@@ -108,7 +108,7 @@ class Brake:
         self._trying = False
         self._unwritten = False
 
-    def note(self, handled: int, failed: Mapping[Received, BaseException]) -> str | None:
+    def note(self, handled: int, failed: Mapping[DecodedDelivery, BaseException]) -> str | None:
         """Take in what became of a batch; gives the reason to stop, or None.
 
         ``failed`` are the events that failed, for whatever reason.
@@ -173,7 +173,7 @@ def is_unexpected(error: BaseException) -> bool:
     return not isinstance(error, Failure) or error.code == UNEXPECTED
 
 
-def subject_of(item: Received) -> str:
+def subject_of(item: DecodedDelivery) -> str:
     """Name what an event is about: its subject, or its campaign, or itself."""
     data = getattr(item.event, "data", None)
     named = (
@@ -184,8 +184,8 @@ def subject_of(item: Received) -> str:
     return str(named or item.key)
 
 
-def _is_new(item: Received) -> bool:
-    return item.delivery.attempt == 0 and item.delivery.replays == 0
+def _is_new(item: DecodedDelivery) -> bool:
+    return item.delivery.attempts == 0 and item.delivery.replays == 0
 
 
 @asynccontextmanager

@@ -11,19 +11,19 @@ from uuid import uuid4
 
 from aiormq.channel import Channel
 
-from infra.amqp.connection import guarded
-from infra.amqp.delivery_parser import Tap
-from infra.amqp.intercepting_reader import passed_by
+from infra.amqp.connection import with_broker_timeout
+from infra.amqp.delivery_parser import DeliveryParser
+from infra.amqp.intercepting_reader import never_called
 from infra.errors import Outage
-from infra.messaging.batcher import Intake
-from infra.messaging.delivery import Delivery, delivery_sink
+from infra.messaging.batcher import Batcher
+from infra.messaging.delivery import Delivery, delivery_callback
 
 QUIET = 0.5  # seconds without a delivery after which a queue counts as empty
 
 
 async def read_until_empty(
     channel: Channel,
-    tap: Tap,
+    tap: DeliveryParser,
     queue: str,
     *,
     limit: float,
@@ -37,16 +37,16 @@ async def read_until_empty(
     on a quorum queue). ``arguments`` say where in a stream to begin; ``limit`` bounds each wait
     for the broker, in seconds. Raises ``Outage``.
     """
-    intake = Intake(1, 0)
+    intake = Batcher(1, 0)
     consumer = f"{queue}.{uuid4().hex}"
 
-    tap.add(consumer, delivery_sink(queue, intake.put))
+    tap.add(consumer, delivery_callback(queue, intake.put))
     try:
-        await guarded(channel.basic_qos(prefetch_count=prefetch), limit)
+        await with_broker_timeout(channel.basic_qos(prefetch_count=prefetch), limit)
         consuming = channel.basic_consume(
-            queue, passed_by, consumer_tag=consumer, arguments=dict(arguments or {})
+            queue, never_called, consumer_tag=consumer, arguments=dict(arguments or {})
         )
-        await guarded(consuming, limit)
+        await with_broker_timeout(consuming, limit)
         while batch := await _next_within(intake, quiet):
             for delivery in batch:
                 yield delivery
@@ -56,7 +56,7 @@ async def read_until_empty(
         tap.remove(consumer)
 
 
-async def _next_within(intake: Intake, seconds: float) -> list[Delivery]:
+async def _next_within(intake: Batcher, seconds: float) -> list[Delivery]:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             return await intake.next(lambda: False)

@@ -22,32 +22,37 @@ from uuid import uuid4
 
 from aiormq.channel import Channel
 
-from infra.amqp.connection import guarded
-from infra.amqp.delivery_parser import Tap
-from infra.amqp.intercepting_reader import passed_by
+from infra.amqp.connection import with_broker_timeout
+from infra.amqp.delivery_parser import DeliveryParser
+from infra.amqp.intercepting_reader import never_called
 from infra.errors import Outage
-from infra.messaging.ack_tracker import Watermark
-from infra.messaging.batcher import Intake
-from infra.messaging.delivery import Delivery, delivery_sink
+from infra.messaging.ack_tracker import AckTracker
+from infra.messaging.batcher import Batcher
+from infra.messaging.delivery import Delivery, delivery_callback
 from infra.messaging.subscription import Subscription
 
-SUSPECT = 2  # deliveries before this one, from which on a message is handled alone
+ISOLATE_AFTER = 2  # deliveries before this one, from which on a message is handled alone
 MAX_PREFETCH = 2000  # quorum queues allow no more
 MAX_SUSPECT_BYTES = 16 * 1024 * 1024
 DRAIN_INTERVAL = 0.05  # seconds
 
-Live = Callable[["Reading", list[Delivery]], Coroutine[None, None, None]]
+Live = Callable[["ChannelReader", list[Delivery]], Coroutine[None, None, None]]
 
 
-class Abandoned(Exception):
+class ChannelLost(Exception):
     """The channel is gone, so the broker has its messages again; this reading is over."""
 
 
-class Reading:
+class ChannelReader:
     """Takes messages and hands them to ``live``, which settles each of them."""
 
     def __init__(
-        self, subscription: Subscription, channel: Channel, tap: Tap, live: Live, limit: float
+        self,
+        subscription: Subscription,
+        channel: Channel,
+        tap: DeliveryParser,
+        live: Live,
+        limit: float,
     ) -> None:
         """``tap`` is the connection's; ``limit`` bounds each wait for the broker, in seconds."""
         self._subscription = subscription
@@ -55,7 +60,7 @@ class Reading:
         self._tap = tap
         self._live = live
         self._limit = limit
-        self._watermark = Watermark()
+        self._watermark = AckTracker()
         self._under_way: set[asyncio.Task[None]] = set()
         self._suspects: list[Delivery] = []
         self._suspect_bytes = 0
@@ -70,7 +75,7 @@ class Reading:
     async def __aexit__(self, *_: object) -> None:
         """Close the channel: what is not acknowledged goes back to the queue."""
         with contextlib.suppress(Outage):
-            await guarded(self._channel.close(), self._limit)
+            await with_broker_timeout(self._channel.close(), self._limit)
         for tag in self._consumers:
             self._tap.remove(tag)
         self._tap.remove_getter(self._channel.number)
@@ -87,7 +92,7 @@ class Reading:
         ``alone`` is the process's: while it is held, its holder's is the only message in
         hand, so no neighbour suffers if that message kills the process.
         """
-        got = delivery_sink(self._subscription.queue, self._take_got)
+        got = delivery_callback(self._subscription.queue, self._take_got)
         self._tap.add_getter(self._channel.number, got)
         while not stop.is_set():
             async with alone:
@@ -95,13 +100,13 @@ class Reading:
                 if delivery is None:
                     return
                 await self._live_and_let_go([delivery])
-                if delivery.deliveries < SUSPECT:
+                if delivery.delivery_count < ISOLATE_AFTER:
                     return
 
     async def _get(self) -> Delivery | None:
         """Take the queue's next message, past the library; None when there is none."""
         self._got.clear()
-        await guarded(self._channel.basic_get(self._subscription.queue), self._limit)
+        await with_broker_timeout(self._channel.basic_get(self._subscription.queue), self._limit)
         return self._got.pop() if self._got else None
 
     def _take_got(self, delivery: Delivery) -> None:
@@ -112,9 +117,9 @@ class Reading:
         """Read in batches until stopped, cut off, or met by a message that came back twice.
 
         Everything taken is settled when this returns, but suspects that a stop has left.
-        Raises ``Abandoned`` or ``Outage``.
+        Raises ``ChannelLost`` or ``Outage``.
         """
-        intake = Intake(self._subscription.batch, self._subscription.wait)
+        intake = Batcher(self._subscription.batch, self._subscription.wait)
         watchers = {
             asyncio.create_task(_close_when(stop.wait(), intake, "stopping")),
             asyncio.create_task(_close_when(_ended(self._channel), intake, "channel closed")),
@@ -136,23 +141,23 @@ class Reading:
     async def ack(self, tags: Iterable[int]) -> None:
         """Note that deliveries are settled, and tell the broker as far as it can be told.
 
-        Raises ``Abandoned`` when the channel is gone: they will come again.
+        Raises ``ChannelLost`` when the channel is gone: they will come again.
         """
         low = self._watermark.settle(tags)
         if low is not None:
             await self._send_ack(low, multiple=True)
 
-    def _check(self, intake: Intake) -> None:
-        """Raise ``Abandoned`` or ``Outage`` when it was the broker that ended the reading."""
+    def _check(self, intake: Batcher) -> None:
+        """Raise ``ChannelLost`` or ``Outage`` when it was the broker that ended the reading."""
         if self.gone:
-            raise Abandoned("the channel closed")
+            raise ChannelLost("the channel closed")
         if intake.closed == "cancelled":
             raise Outage("the broker cancelled the consumer: is the queue still there?")
 
-    async def _handle_all(self, intake: Intake) -> None:
+    async def _handle_all(self, intake: Batcher) -> None:
         while batch := await intake.next(self._busy):
             if self.gone:
-                raise Abandoned("the channel closed")
+                raise ChannelLost("the channel closed")
             task = asyncio.create_task(self._live_and_let_go(batch))
             task.add_done_callback(lambda done: _note_failure(done, intake))
             self._under_way.add(task)
@@ -165,7 +170,7 @@ class Reading:
         finally:
             self._let_go(sum(delivery.weight for delivery in batch))
 
-    async def _handle_rest(self, intake: Intake, tag: str) -> None:
+    async def _handle_rest(self, intake: Batcher, tag: str) -> None:
         """Cancel the consumer and handle what still comes.
 
         At the same time: while too much is in hand, the broker's answer is not read.
@@ -194,7 +199,7 @@ class Reading:
         Chance decides between equals, so that none stands behind a killer each time.
         """
         random.shuffle(self._suspects)
-        self._suspects.sort(key=lambda delivery: delivery.deliveries)
+        self._suspects.sort(key=lambda delivery: delivery.delivery_count)
         for delivery in self._suspects:
             if stop.is_set() or self.gone:
                 return
@@ -213,12 +218,12 @@ class Reading:
         for task in done:
             task.result()
 
-    async def _consume(self, intake: Intake, prefetch: int) -> str:
+    async def _consume(self, intake: Batcher, prefetch: int) -> str:
         """Start a consumer that puts suspects aside."""
         queue = self._subscription.queue
 
         def take(delivery: Delivery) -> None:
-            if delivery.redelivered and delivery.deliveries >= SUSPECT:
+            if delivery.redelivered and delivery.delivery_count >= ISOLATE_AFTER:
                 self._put_aside(delivery)
                 intake.close("suspect")
             else:
@@ -229,13 +234,13 @@ class Reading:
             intake.close("cancelled")
 
         self._channel.on_consumer_cancel_callbacks.add(on_cancel)
-        await guarded(self._channel.basic_qos(prefetch_count=prefetch), self._limit)
+        await with_broker_timeout(self._channel.basic_qos(prefetch_count=prefetch), self._limit)
         # A fresh tag each time: 3.10 dies of one that is used again too soon.
         consumer = f"{queue}.{uuid4().hex}"
         self._consumers.append(consumer)
-        self._tap.add(consumer, delivery_sink(queue, take))
-        consuming = self._channel.basic_consume(queue, passed_by, consumer_tag=consumer)
-        await guarded(consuming, self._limit)
+        self._tap.add(consumer, delivery_callback(queue, take))
+        consuming = self._channel.basic_consume(queue, never_called, consumer_tag=consumer)
+        await with_broker_timeout(consuming, self._limit)
         return consumer
 
     def _put_aside(self, suspect: Delivery) -> None:
@@ -246,27 +251,27 @@ class Reading:
 
     async def _cancel(self, tag: str) -> None:
         if tag in self._channel.consumers and not self.gone:
-            await guarded(self._channel.basic_cancel(tag), self._limit)
+            await with_broker_timeout(self._channel.basic_cancel(tag), self._limit)
 
     async def _ack_scattered(self) -> None:
         """Acknowledge one by one what is settled above a delivery that we leave untouched."""
-        for tag in self._watermark.scattered():
+        for tag in self._watermark.out_of_order():
             await self._send_ack(tag, multiple=False)
 
     async def _send_ack(self, tag: int, *, multiple: bool) -> None:
         acking = self._channel.basic_ack(tag, multiple=multiple, wait=False)
         try:
-            await guarded(acking, self._limit)
+            await with_broker_timeout(acking, self._limit)
         except Outage as error:
-            raise Abandoned("acks cannot be sent; the inbox knows what was done") from error
+            raise ChannelLost("acks cannot be sent; the inbox knows what was done") from error
 
 
-def _note_failure(task: asyncio.Task[None], intake: Intake) -> None:
+def _note_failure(task: asyncio.Task[None], intake: Batcher) -> None:
     if not task.cancelled() and task.exception() is not None:
         intake.close("failed")
 
 
-async def _close_when(happens: Awaitable[object], intake: Intake, reason: str) -> None:
+async def _close_when(happens: Awaitable[object], intake: Batcher, reason: str) -> None:
     await happens
     intake.close(reason)
 

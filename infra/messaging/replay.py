@@ -22,7 +22,7 @@ from infra.amqp.message import Message, fit, fit_text
 from infra.errors import Permanent
 from infra.messaging import outbox
 from infra.messaging.dead_letter_content import CannotChange, Changes, Content, changed, with_id
-from infra.messaging.delivery import KEY, REPLAYS, Delivery, receive
+from infra.messaging.delivery import KEY, REPLAYS, Delivery, decode_delivery
 from infra.messaging.ordering_key import COMMAND_QUEUE
 from infra.settings import Settings
 from infra.storage.campaigns import LastCommand
@@ -32,7 +32,7 @@ from infra.storage.newer_commands import describe_newer_change, find_newer_chang
 BODIES_BYTES = 1024 * 1024  # of the bodies that go into the outbox at a time
 
 
-class Refused(Exception):
+class ReplayError(Exception):
     """It was not done, and why, in words for a person."""
 
 
@@ -60,11 +60,11 @@ async def edit(
 ) -> str | None:
     """Change an open letter; tells what is still wrong with it.
 
-    Raises ``Refused`` for a letter that is not open, ``CannotChange`` for a change that cannot
+    Raises ``ReplayError`` for a letter that is not open, ``CannotChange`` for a change that cannot
     be made.
     """
     if head["state"] != "open":
-        raise Refused(f"{head['id']} is {head['state']}")
+        raise ReplayError(f"{head['id']} is {head['state']}")
     limit, size = settings.max_event_bytes, head["body_bytes"]
     if size <= limit:
         before = await _content(tx, head)
@@ -102,7 +102,7 @@ async def send_again(
     for head in heads:
         try:
             messages.append(await _message_of(tx, head, settings, how))
-        except Refused as refused:
+        except ReplayError as refused:
             objections.append(Objection(head["id"], str(refused)))
         if sum(len(message.body) for message in messages) > BODIES_BYTES:
             await outbox.add(tx, messages)
@@ -119,14 +119,14 @@ async def _message_of(
 ) -> Message:
     oldest = None if how.force else now() - timedelta(days=settings.inbox_days)
     if reason := _why_not(head, settings, oldest):
-        raise Refused(reason)
+        raise ReplayError(reason)
     content = await _content(tx, head)
     if not how.force and (change := await _newer_change(tx, head, content, settings)):
-        raise Refused(f"{head['id']}: {describe_newer_change(change)} (force)")
+        raise ReplayError(f"{head['id']}: {describe_newer_change(change)} (force)")
     try:
         return replay_message(head, with_id(content, make_id()) if how.new_id else content)
     except CannotChange as error:
-        raise Refused(f"{head['id']} cannot have a fresh id: {error.rule}") from error
+        raise ReplayError(f"{head['id']} cannot have a fresh id: {error.rule}") from error
 
 
 async def _newer_change(
@@ -207,7 +207,7 @@ def _read_event(queue: str, content: Content, limit: int) -> Event:
     delivery = Delivery(
         0, queue, topology.RETURN_EXCHANGE, queue, content.body, header, redelivered=False
     )
-    event: Event = receive(delivery, CATALOGUE, limit).event
+    event: Event = decode_delivery(delivery, CATALOGUE, limit).event
     return event
 
 

@@ -27,7 +27,7 @@ from infra.messaging.delivery import (
     Delivery,
 )
 from infra.messaging.kept_headers import keep_headers
-from infra.messaging.retry_policy import Dead, Retry
+from infra.messaging.retry_policy import DeadLetterDecision, RetryDecision
 
 REASON = "x-adrelay-reason"
 ERROR_CLASS = "x-adrelay-error-class"
@@ -40,7 +40,7 @@ UNDECODABLE = "x-adrelay-undecodable"  # headers whose text is not UTF-8, shown
 
 REPLY_TO = "amq.rabbitmq.reply-to."  # the only reply address we accept
 # The answer to a request that could not be handled; nobody has to wait for the deadline.
-BUSY = {
+SERVICE_UNAVAILABLE = {
     "status": 503,
     "error": {"code": "SERVICE_UNAVAILABLE", "message": "try again in a moment"},
 }
@@ -48,13 +48,13 @@ HEADER_PREFIX = "x-adrelay-"
 REASON_LENGTH = 2000  # characters
 
 
-def retry_message(delivery: Delivery, retry: Retry, at: datetime) -> Message:
+def retry_message(delivery: Delivery, retry: RetryDecision, at: datetime) -> Message:
     """Send an event up the ladder; it comes back to its own queue alone."""
-    headers = _kept(delivery, at) | {ATTEMPT: retry.attempt, WAITED: retry.waited}
+    headers = _kept(delivery, at) | {ATTEMPT: retry.attempt, WAITED: retry.seconds_waited}
     return _again(delivery, topology.retry_exchange(retry.tier), headers)
 
 
-def dead_message(delivery: Delivery, dead: Dead, stage: str, at: datetime) -> Message:
+def dead_message(delivery: Delivery, dead: DeadLetterDecision, stage: str, at: datetime) -> Message:
     """Send an event to its dead-letter queue, with the reason and the history of its failure."""
     headers = _kept(delivery, at) | {
         REASON: dead.reason[:REASON_LENGTH],
@@ -67,7 +67,7 @@ def dead_message(delivery: Delivery, dead: Dead, stage: str, at: datetime) -> Me
     return _again(delivery, topology.DEAD_LETTER_EXCHANGE, headers)
 
 
-def again_message(delivery: Delivery, queue: str, at: datetime) -> Message:
+def requeue_message(delivery: Delivery, queue: str, at: datetime) -> Message:
     """Send an event straight to a queue alone, still its first publisher's."""
     return _again(delivery, topology.RETURN_EXCHANGE, _kept(delivery, at), queue)
 

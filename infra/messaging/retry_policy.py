@@ -20,28 +20,28 @@ JITTER = 0.25  # how many of the retries go one rung further
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RetryPolicy:
     """Limits: failed attempts in all, and seconds of waiting in all."""
 
     max_attempts: int = 10
     max_waited: float = 4 * 3600
 
 
-DEFAULT = Policy()
+DEFAULT = RetryPolicy()
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
-    """Wait in ``tier``; ``attempt`` and ``waited`` are what the message carries from now on."""
+class RetryDecision:
+    """Wait in ``tier``; the message carries ``attempt`` and ``seconds_waited`` from now on."""
 
     tier: str
     attempt: int
-    waited: int
+    seconds_waited: int
     snoozed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
+class DeadLetterDecision:
     """Dead-letter it: the reason in words, the class of the error, the attempts it had."""
 
     reason: str
@@ -50,30 +50,32 @@ class Dead:
 
 
 def decide(
-    error: BaseException, attempt: int, waited: int, dice: float, policy: Policy = DEFAULT
-) -> Retry | Dead:
+    error: BaseException, attempt: int, waited: int, dice: float, policy: RetryPolicy = DEFAULT
+) -> RetryDecision | DeadLetterDecision:
     """Decide about an event that has failed.
 
-    ``attempt`` counts its failed attempts before this one, ``waited`` the seconds they
+    ``attempt`` counts its failed attempts before this one, ``seconds_waited`` the seconds they
     cost, ``dice`` is a random number in [0, 1).
     """
     if isinstance(error, Snooze):
-        return Retry(_tier_of(error.seconds), attempt, waited, snoozed=True)
+        return RetryDecision(_tier_of(error.seconds), attempt, waited, snoozed=True)
     spent = attempt + 1
     if isinstance(error, Permanent):
-        return Dead(error.reason, error.code, spent)
+        return DeadLetterDecision(error.reason, error.code, spent)
     limit = policy.max_waited
     if isinstance(error, Transient) and error.within is not None:
         limit = error.within
     if spent >= policy.max_attempts:
-        return Dead(f"{_words(error)} ({spent} attempts)", _class(error), spent)
+        return DeadLetterDecision(f"{_words(error)} ({spent} attempts)", _class(error), spent)
     rung = min(attempt + (dice < JITTER), len(LADDER) - 1)
     # The last waits are as long as the limit still allows.
     fitting = [tier for tier in LADDER[: rung + 1] if waited + topology.RETRY_TIERS[tier] <= limit]
     if not fitting:
-        return Dead(f"{_words(error)} (waited {waited} of {limit:.0f} s)", _class(error), spent)
+        return DeadLetterDecision(
+            f"{_words(error)} (waited {waited} of {limit:.0f} s)", _class(error), spent
+        )
     tier = fitting[-1]
-    return Retry(tier, spent, waited + int(topology.RETRY_TIERS[tier]))
+    return RetryDecision(tier, spent, waited + int(topology.RETRY_TIERS[tier]))
 
 
 def _tier_of(seconds: float) -> str:

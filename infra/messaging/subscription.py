@@ -6,7 +6,7 @@ from typing import Any
 
 from events.envelope import Event
 from infra.messaging.context import Context
-from infra.messaging.delivery import Delivery, Received
+from infra.messaging.delivery import DecodedDelivery, Delivery
 from infra.resources import Resources
 
 # A handler takes a list and returns the events it caused, in the batch's transaction.
@@ -16,7 +16,7 @@ Handler = Callable[[list[Any], Context], Awaitable[Sequence[Event]]]
 # order: what takes the event's place in the handler's list, or a Failure of that event alone.
 Prepare = Callable[[list[Any], Resources], Awaitable[Sequence[Any]]]
 # How a delivery is read, where it is no event of ours; raises Permanent.
-Receive = Callable[[Delivery], Received]
+Decoder = Callable[[Delivery], DecodedDelivery]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +36,4 @@ class Subscription:
     batch: int = 500
     wait: float = 0.01
     parallel: int = 1
-    receive: Receive | None = None
+    receive: Decoder | None = None

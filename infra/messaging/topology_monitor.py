@@ -57,7 +57,7 @@ async def look(settings: Settings, engine: AsyncEngine) -> RoutingState | None:
         return await topology_check.record_check(tx, missing, at)
 
 
-async def watch_routing(resources: Resources, stop: asyncio.Event) -> None:
+async def monitor_topology(resources: Resources, stop: asyncio.Event) -> None:
     """Look until ``stop`` is set; say what is missing, and when all is whole again."""
     settings, was = resources.settings, RoutingState()
     while not stop.is_set():

@@ -9,7 +9,7 @@ import uvloop
 from aiohttp import web
 
 from infra import logs
-from infra.amqp.rpc import Requester
+from infra.amqp.rpc import RpcClient
 from infra.resources import open_resources
 from infra.settings import load_settings
 from workers.ingress.app import open_gate
@@ -34,7 +34,7 @@ async def main() -> None:
     """Serve until the process is ended."""
     settings = load_settings()
     logs.configure_logging(settings.log_level)
-    async with open_resources(settings, "bench") as resources, Requester(settings, "bench") as ask:
+    async with open_resources(settings, "bench") as resources, RpcClient(settings, "bench") as ask:
         gate = open_gate(resources, ask)
         app = web.Application()
         app.router.add_get("/readyz", ready)

@@ -17,15 +17,15 @@ from events import CampaignMetricsReported
 from events.envelope import now
 from handlers.metrics import record_metrics
 from infra import metrics
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.amqp.permissions import WORKERS_USER
 from infra.amqp.topology import EVENTS_EXCHANGE
 from infra.errors import Transient
 from infra.messaging import inbox, outbox
-from infra.messaging.authorization import Trust
+from infra.messaging.authorization import PublisherAuthorizer
 from infra.messaging.context import Context
-from infra.messaging.delivery import Delivery, Received, identity, receive
-from infra.messaging.digest import digest
+from infra.messaging.delivery import DecodedDelivery, Delivery, decode_delivery, event_key
+from infra.messaging.digest import content_digest
 from infra.messaging.retry_policy import decide
 from infra.resources import Resources, open_resources
 from tests.bench.events import KEY, report
@@ -78,7 +78,9 @@ async def costs(stage: Stage) -> list[Result]:
 async def _batch(resources: Resources, spent: Spent) -> None:
     received = _read(spent)
     with spending(spent, "trust: who has published it"):
-        received, _ = await Trust(OURS, resources.settings, resources.publishers).judged(received)
+        received, _ = await PublisherAuthorizer(
+            OURS, resources.settings, resources.publishers
+        ).authorize(received)
     events = [item.event for item in received]
     async with committing(resources, spent, "transaction: begin, commit") as tx:
         with spending(spent, "inbox: claim"):
@@ -96,12 +98,12 @@ async def _batch(resources: Resources, spent: Spent) -> None:
         with spending(spent, "handler: record_metrics"):
             caused = await record_metrics(events, context)
         with spending(spent, "outbox: write"):
-            await outbox.add(tx, [message_of(event) for event in caused])
+            await outbox.add(tx, [build_message(event) for event in caused])
     _count(spent, events)
 
 
-def _read(spent: Spent) -> list[Received]:
-    messages = [message_of(report(number)) for number in range(BATCH)]
+def _read(spent: Spent) -> list[DecodedDelivery]:
+    messages = [build_message(report(number)) for number in range(BATCH)]
     headers = [
         ContentHeader(0, len(message.body), message.properties(WORKERS_USER)).marshal()
         for message in messages
@@ -112,11 +114,11 @@ def _read(spent: Spent) -> list[Received]:
             for n, (message, header) in enumerate(zip(messages, headers, strict=True))
         ]
     with spending(spent, "receive: decode, validate, digest"):
-        received = [receive(delivery, TYPES, 2**18) for delivery in deliveries]
+        received = [decode_delivery(delivery, TYPES, 2**18) for delivery in deliveries]
     with spending(spent, "  of it: inbox key and digest"):
         for item in received:
-            identity(item.event)
-            digest(item.event)
+            event_key(item.event)
+            content_digest(item.event)
     return received
 
 

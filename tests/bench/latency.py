@@ -11,7 +11,7 @@ from statistics import quantiles
 
 import aiohttp
 
-from infra.messaging.delivery import identity
+from infra.messaging.delivery import event_key
 from infra.security.hmac_signature import sign_body
 from tests.bench.events import report, webhook
 from tests.bench.ingress import INGRESS, PEERS, peer_variables, secret_of
@@ -91,7 +91,7 @@ async def _ours(
 
 def _key_of(event_id: str) -> str:
     event = report(0).model_copy(update={"id": event_id, "source": SOURCE})
-    return str(identity(event))
+    return str(event_key(event))
 
 
 async def _send(stage: Stage, port: int, rate: int, committed: str) -> dict[str, float]:

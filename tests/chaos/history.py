@@ -8,7 +8,7 @@ from time import time
 
 import orjson
 
-from infra.messaging.digest import digest
+from infra.messaging.digest import content_digest
 from tests.chaos.fate import Fate, fate
 from tests.infra.ledger import report
 
@@ -82,4 +82,4 @@ class History:
 
 def digest_of(number: int) -> str:
     """Tell what the event with this number says, as the ledger has it."""
-    return digest(report(number)).hex
+    return content_digest(report(number)).hex

@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 
 from events.envelope import encode
-from infra.amqp.message import Message, message_of
+from infra.amqp.message import Message, build_message
 from infra.amqp.publisher import Publisher
 from infra.amqp.topology import EVENTS_EXCHANGE
 from infra.errors import PublishFailed, PublishUnknown
@@ -146,7 +146,7 @@ def _message(number: int) -> Message:
         return Message(
             EVENTS_EXCHANGE, KEY, body, f"e-{number}", content_type=CONTENT["Content-Type"]
         )
-    return message_of(report(number))
+    return build_message(report(number))
 
 
 def _answer(verdict: PublishFailed | None) -> Answer:

@@ -14,8 +14,8 @@ from sqlalchemy import text
 
 from events.envelope import Event
 from infra.amqp import topology
-from infra.amqp.connection import Link
-from infra.amqp.message import message_of
+from infra.amqp.connection import BrokerConnection
+from infra.amqp.message import build_message
 from infra.messaging.consumer import Consumer
 from infra.messaging.outbox_relay import relay_once
 from infra.messaging.subscription import Subscription
@@ -48,7 +48,7 @@ class Stage:
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Publish as upstream systems and other workers do."""
-        verdicts = await self.resources.publisher.publish_all([message_of(e) for e in events])
+        verdicts = await self.resources.publisher.publish_all([build_message(e) for e in events])
         assert verdicts == [None] * len(events)
         self.sent += events
 
@@ -115,7 +115,7 @@ class Stage:
 
     async def consume(self, subscription: Subscription, handled: int) -> None:
         """Read a queue until so many events are handled and nothing is left."""
-        link = Link(self.settings, "test:consume")
+        link = BrokerConnection(self.settings, "test:consume")
         consumer = Consumer(subscription, self.resources, link, asyncio.Lock())
         stop = asyncio.Event()
         task = asyncio.create_task(consumer.run(stop))

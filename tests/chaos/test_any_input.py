@@ -19,7 +19,7 @@ from events.envelope import encode
 from infra.amqp import topology
 from infra.amqp.permissions import WORKERS_USER
 from infra.errors import Permanent
-from infra.messaging.delivery import ATTEMPT, FIRST_FAILED, KEY, WAITED, Delivery, receive
+from infra.messaging.delivery import ATTEMPT, FIRST_FAILED, KEY, WAITED, Delivery, decode_delivery
 from infra.resources import Resources
 from tests.chaos.hostile import (
     DEAD,
@@ -108,7 +108,9 @@ def _is_bad(body: bytes, headers: dict[str, Any]) -> bool:
         1, QUEUE, topology.EVENTS_EXCHANGE, GOOD_KEY, body, header, redelivered=False
     )
     try:
-        receive(delivery, {CampaignMetricsReported.event_type(): CampaignMetricsReported}, MIB)
+        decode_delivery(
+            delivery, {CampaignMetricsReported.event_type(): CampaignMetricsReported}, MIB
+        )
     except Permanent:
         return True
     return False

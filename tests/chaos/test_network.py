@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported
 from events.envelope import Event
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.messaging.context import Context
 from infra.resources import Resources, open_resources
 from infra.settings import Settings
@@ -64,7 +64,7 @@ class Stream:
     async def _flow(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             event = report(1000 + len(self.confirmed))
-            while (await self._publisher.publish_all([message_of(event)], timeout=1))[0]:
+            while (await self._publisher.publish_all([build_message(event)], timeout=1))[0]:
                 self.failures += 1
                 await asyncio.sleep(PACE)
             self.confirmed.append(event.id)

@@ -15,7 +15,7 @@ import pytest
 
 from events.envelope import Event
 from infra.amqp import topology
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.sandbox.campaigns import Wished
 from infra.sandbox.fault_injection import Faults
 from infra.sandbox.state import Book, Call
@@ -144,7 +144,7 @@ def _platform_id(book: Book, campaign_id: UUID) -> str:
 
 async def _deliver(stage: Stage, dice: Random, events: Sequence[Event], most: int = 3) -> None:
     """Publish events shuffled, some of them up to ``most`` times, a few at a time."""
-    messages = [message_of(e) for e in events for _ in range(dice.randint(1, most))]
+    messages = [build_message(e) for e in events for _ in range(dice.randint(1, most))]
     dice.shuffle(messages)
     while messages:
         size = dice.randint(1, 40)

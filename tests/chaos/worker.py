@@ -14,7 +14,7 @@ from events import CampaignMetricsRecorded, CampaignMetricsReported
 from events.envelope import Event
 from infra.errors import Permanent, Transient
 from infra.messaging.context import Context
-from infra.messaging.digest import digest
+from infra.messaging.digest import content_digest
 from infra.messaging.subscription import Subscription
 from infra.process import main
 from tests.chaos.fate import Fate, fate
@@ -55,7 +55,7 @@ async def handle(events: list[CampaignMetricsReported], ctx: Context) -> Sequenc
         raise Transient("the number is stubborn", events=stubborn, within=2)
     numbers = [event.data.impressions for event in events]
     caused = [_recorded(event) for event in events]
-    ids, digests = [event.id for event in events], [digest(event).hex for event in events]
+    ids, digests = [event.id for event in events], [content_digest(event).hex for event in events]
     ledger = {"worker": os.getpid(), "ids": ids, "digests": digests}
     await ctx.tx.execute(WRITE, ledger)
     newest = {"keys": [n % KEYS for n in numbers], "versions": numbers}

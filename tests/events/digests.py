@@ -9,7 +9,7 @@ from pathlib import Path
 
 from events import CATALOGUE
 from events.envelope import decode
-from infra.messaging.digest import digest
+from infra.messaging.digest import content_digest
 
 FILE = Path(__file__).parent / "digests.json"
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -24,7 +24,7 @@ def recorded() -> dict[str, str]:
 def current() -> dict[str, str]:
     """Take the digests of all examples as this release does."""
     return {
-        f"{path.stem} {name}": digest(
+        f"{path.stem} {name}": content_digest(
             decode(CATALOGUE[path.stem], json.dumps(example).encode())
         ).hex
         for path in sorted(FIXTURES.glob("*.json"))

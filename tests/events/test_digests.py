@@ -11,7 +11,7 @@ from pydantic import BaseModel, create_model
 
 from events import CATALOGUE
 from events.envelope import Data, Event, decode, decode_binary
-from infra.messaging.digest import digest, plan_of
+from infra.messaging.digest import content_digest, plan_of
 from tests.events import digests
 
 Example = dict[str, Any]
@@ -56,7 +56,7 @@ def test_no_recorded_digest_has_changed() -> None:
 
 @pytest.mark.parametrize(("kind", "example"), examples())
 def test_order_space_and_spelling_do_not_count(kind: str, example: Example) -> None:
-    first = digest(decode(CATALOGUE[kind], json.dumps(example).encode()))
+    first = content_digest(decode(CATALOGUE[kind], json.dumps(example).encode()))
     loose = json.dumps(respelled(example), indent=3, ensure_ascii=False).encode()
     attributes = {
         name: value
@@ -65,8 +65,8 @@ def test_order_space_and_spelling_do_not_count(kind: str, example: Example) -> N
     }
     binary = decode_binary(CATALOGUE[kind], attributes, json.dumps(example["data"]).encode())
 
-    assert digest(decode(CATALOGUE[kind], loose)) == first
-    assert digest(binary) == first
+    assert content_digest(decode(CATALOGUE[kind], loose)) == first
+    assert content_digest(binary) == first
 
 
 @pytest.mark.parametrize(("kind", "example"), examples())
@@ -77,7 +77,7 @@ def test_a_field_that_a_release_adds_changes_nothing(kind: str, example: Example
     more = create_model("More", __base__=data_of(kind), **fields)
     later = cast("type[Event]", create_model("Later", __base__=CATALOGUE[kind], data=(more, ...)))
 
-    assert digest(decode(later, body)) == digest(decode(CATALOGUE[kind], body))
+    assert content_digest(decode(later, body)) == content_digest(decode(CATALOGUE[kind], body))
 
 
 @pytest.mark.parametrize("kind", CATALOGUE)
@@ -98,12 +98,12 @@ def test_every_default_is_recorded_with_the_schema(kind: str) -> None:
     ],
 )
 def test_an_amount_has_one_form(one: str, other: str) -> None:
-    assert digest(report(spend=one)) == digest(report(spend=other))
+    assert content_digest(report(spend=one)) == content_digest(report(spend=other))
 
 
 def test_a_default_may_be_left_out_or_written() -> None:
-    assert digest(report(mode='"cumulative"')) == digest(report())
-    assert digest(report(platform_campaign_id="null")) == digest(report())
+    assert content_digest(report(mode='"cumulative"')) == content_digest(report())
+    assert content_digest(report(platform_campaign_id="null")) == content_digest(report())
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_default_may_be_left_out_or_written() -> None:
     ],
 )
 def test_another_value_is_another_digest(change: dict[str, str]) -> None:
-    assert digest(report(**change)) != digest(report())
+    assert content_digest(report(**change)) != content_digest(report())
 
 
 def test_a_value_of_every_kind_has_one_form() -> None:
@@ -151,7 +151,7 @@ def test_a_value_of_every_kind_has_one_form() -> None:
             (west, "1.5", ("c", "b", "a"), {"y": [5e-1], "x": 1}),
         )
     ]
-    assert digest(samples[0]) == digest(samples[1])
+    assert content_digest(samples[0]) == content_digest(samples[1])
     assert plan_of(Outer).converted == ("inner", "words", "anything")
 
 

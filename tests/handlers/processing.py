@@ -9,9 +9,9 @@ from pamqp.commands import Basic
 from events.envelope import Event, encode, now
 from infra.amqp import topology
 from infra.messaging.context import Context
-from infra.messaging.delivery import Delivery, Received, identity
-from infra.messaging.digest import digest
-from infra.messaging.processor import Attempt, Outcome, Work
+from infra.messaging.delivery import DecodedDelivery, Delivery, event_key
+from infra.messaging.digest import content_digest
+from infra.messaging.processor import BatchProcessor, BatchResult, Work
 from infra.messaging.subscription import Handler, Subscription
 from infra.resources import Resources
 
@@ -40,13 +40,13 @@ async def handled(
 
 async def attempted(
     resources: Resources, subscription: Subscription, events: Sequence[Event]
-) -> Outcome:
+) -> BatchResult:
     """Lead deliveries of events through a whole attempt: inbox, handler, outbox, commit."""
     batch = [received(subscription.queue, event) for event in events]
-    return await Attempt(subscription, resources).run(Work([batch]))
+    return await BatchProcessor(subscription, resources).run(Work([batch]))
 
 
-def received(queue: str, event: Event) -> Received:
+def received(queue: str, event: Event) -> DecodedDelivery:
     """Make the delivery of an event."""
     delivery = Delivery(
         tag=1,
@@ -57,4 +57,4 @@ def received(queue: str, event: Event) -> Received:
         header=Basic.Properties(),
         redelivered=False,
     )
-    return Received(delivery, event, identity(event), digest(event))
+    return DecodedDelivery(delivery, event, event_key(event), content_digest(event))

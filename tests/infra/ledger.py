@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from events import CampaignMetricsReported
 from events.envelope import Event, encode
 from infra.amqp import topology
-from infra.amqp.connection import Link
+from infra.amqp.connection import BrokerConnection
 from infra.amqp.permissions import WORKERS_USER
 from infra.messaging.consumer import Consumer
 from infra.messaging.pause import PATIENCE, Patience
@@ -127,7 +127,7 @@ async def consuming(
 ) -> AsyncIterator[Consumer]:
     """Run a consumer, of the metrics queue unless told otherwise, for the length of a block."""
     subscription = Subscription(queue, events, handler, **options)
-    link = Link(resources.settings, "test:consume")
+    link = BrokerConnection(resources.settings, "test:consume")
     consumer = Consumer(subscription, resources, link, asyncio.Lock(), patience=patience)
     stop = asyncio.Event()
     task = asyncio.create_task(consumer.run(stop))

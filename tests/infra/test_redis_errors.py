@@ -7,7 +7,7 @@ from redis import exceptions
 from redis._parsers.base import BaseParser
 from redis.asyncio import Redis
 
-from infra.messaging.error_classifier import Fault, fault_of
+from infra.messaging.error_classifier import ErrorKind, classify_error
 from infra.ratelimit.limiter import Limiter
 from infra.redis_errors import is_unavailable, is_wrong_value
 from infra.security.oauth_state import NotPending, begin, take
@@ -136,9 +136,9 @@ async def test_a_spoiled_session_is_over_and_the_others_are_not(
 
 @pytest.mark.parametrize("text", UNAVAILABLE, ids=lambda text: text[:12])
 def test_a_handler_that_meets_it_spends_no_attempt(text: str) -> None:
-    assert fault_of(answered(text)) is Fault.OUTAGE
+    assert classify_error(answered(text)) is ErrorKind.OUTAGE
 
 
 @pytest.mark.parametrize("text", OURS, ids=lambda text: text[:12])
 def test_a_handler_that_meets_a_spoiled_key_pauses_nobody(text: str) -> None:
-    assert fault_of(answered(text)) is not Fault.OUTAGE
+    assert classify_error(answered(text)) is not ErrorKind.OUTAGE

@@ -15,9 +15,9 @@ from events import ApiKeyCreateRequested, ApiKeyRevokeRequested, UserRoleChangeR
 from events.envelope import Event, new_id
 from handlers.auth.requests import API
 from infra.amqp import topology
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.amqp.permissions import INGRESS_USER
-from infra.amqp.rpc import Requester
+from infra.amqp.rpc import RpcClient
 from infra.security.sealed_box import seal
 from infra.settings import Settings
 from infra.storage.users import UserRow, insert_users
@@ -37,7 +37,7 @@ async def accounts(engine: AsyncEngine, *roles: Role) -> Sequence[UUID]:
 
 
 async def ask(
-    requester: Requester, settings: Settings, kind: type[Event], body: Any, actor: UUID | None
+    requester: RpcClient, settings: Settings, kind: type[Event], body: Any, actor: UUID | None
 ) -> dict[str, Any]:
     """Ask as the ingress does, in the name of an account."""
     event_id = new_id()
@@ -50,7 +50,7 @@ async def ask(
         lifetime=timedelta(seconds=30),
     )
     event = kind(id=event_id, source=API, type=kind.event_type(), data={"sealed": box})
-    message = message_of(event, topology.REQUEST_EXCHANGE)
+    message = build_message(event, topology.REQUEST_EXCHANGE)
     return await requester.ask(message, 20)
 
 
@@ -66,7 +66,7 @@ async def test_a_key_is_in_the_direct_answer_and_in_no_log_queue_or_table(
     loud = settings.model_copy(update={"log_level": "DEBUG"})
     async with (
         broker.channel() as channel,
-        Requester(as_user(INGRESS_USER, settings), "test") as requester,
+        RpcClient(as_user(INGRESS_USER, settings), "test") as requester,
         running(MODULE, loud) as worker,
     ):
         spy = await channel.declare_queue(exclusive=True)
@@ -102,7 +102,7 @@ async def test_nobody_but_an_admin_gives_orders_whatever_the_ingress_believed(
         (UserRoleChangeRequested, {"id": str(admin), "role": "viewer"}),
     )
     async with (
-        Requester(as_user(INGRESS_USER, settings), "test") as requester,
+        RpcClient(as_user(INGRESS_USER, settings), "test") as requester,
         running(MODULE, settings),
     ):
         answers = [await ask(requester, settings, kind, body, actor) for kind, body in orders]
@@ -119,7 +119,7 @@ async def test_two_workers_take_orders_one_after_the_other_and_leave_an_admin(
     roles: list[Role] = ["admin"] * 8
     admins = await accounts(engine, *roles)
     async with (
-        Requester(as_user(INGRESS_USER, settings), "test") as requester,
+        RpcClient(as_user(INGRESS_USER, settings), "test") as requester,
         running(MODULE, settings),
         running(MODULE, settings),
     ):

@@ -26,9 +26,9 @@ from events.envelope import new_id
 from events.users import SealedRequest
 from handlers.auth.requests import API, Sealed
 from infra.amqp import topology
-from infra.amqp.message import Message, message_of
+from infra.amqp.message import Message, build_message
 from infra.amqp.permissions import INGRESS_USER
-from infra.amqp.rpc import Requester
+from infra.amqp.rpc import RpcClient
 from infra.errors import Outage
 from infra.security.access_tokens import Verifier
 from infra.security.sealed_box import seal
@@ -45,7 +45,7 @@ MODULE = "workers.auth"
 class Client:
     """Asks the worker as the ingress does."""
 
-    def __init__(self, requester: Requester, settings: Settings) -> None:
+    def __init__(self, requester: RpcClient, settings: Settings) -> None:
         self._requester = requester
         self._settings = settings
 
@@ -68,13 +68,13 @@ class Client:
 
 def message(event: Sealed) -> Message:
     if isinstance(event, RegistrationRequested):
-        return message_of(event)
-    return message_of(event, topology.REQUEST_EXCHANGE)
+        return build_message(event)
+    return build_message(event, topology.REQUEST_EXCHANGE)
 
 
 @asynccontextmanager
 async def asking(settings: Settings) -> AsyncIterator[Client]:
-    async with Requester(as_user(INGRESS_USER, settings), "test") as requester:
+    async with RpcClient(as_user(INGRESS_USER, settings), "test") as requester:
         yield Client(requester, settings)
 
 
@@ -162,7 +162,7 @@ async def test_a_copied_request_is_not_answered(settings: Settings) -> None:
     async with (
         running(MODULE, settings),
         asking(settings) as client,
-        Requester(as_user(INGRESS_USER, settings), "thief") as thief,
+        RpcClient(as_user(INGRESS_USER, settings), "thief") as thief,
     ):
         await client.ask(RegistrationRequested, WHO)
         event = client.event(LoginRequested, WHO)

@@ -6,7 +6,7 @@ import logging
 import uvloop
 
 from infra import logs
-from infra.process import run_until, spare_collector, stop_on_signals
+from infra.process import run_until, stop_on_signals, tune_gc
 from infra.settings import Settings, load_settings, require
 from workers.ingress.app import NAME, open_ingress, require_keys
 
@@ -27,7 +27,7 @@ async def serve(settings: Settings) -> int:
     """Serve until a signal comes; tells the exit status."""
     stop = stop_on_signals()
     async with open_ingress(settings, stop) as (port, background):
-        spare_collector()
+        tune_gc()
         log.info("started", extra={"task": NAME, "port": port})
         return await run_until(stop, [], settings.shutdown_deadline, background)
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from handlers.webhooks import SOURCES
-from infra.amqp.rpc import Requester
+from infra.amqp.rpc import RpcClient
 from infra.background import BackgroundTasks
 from infra.health import probe_routes
 from infra.process import PORTS
@@ -55,7 +55,7 @@ async def open_ingress(
     """
     async with (
         open_resources(settings, NAME) as resources,
-        Requester(settings, NAME) as requester,
+        RpcClient(settings, NAME) as requester,
     ):
         gate = open_gate(resources, requester)
         await gate.command_order.restore()
@@ -81,7 +81,7 @@ async def open_ingress(
             await runner.cleanup()
 
 
-def open_gate(resources: Resources, requester: Requester) -> Gate:
+def open_gate(resources: Resources, requester: RpcClient) -> Gate:
     """Build what handlers share; raises ``ValueError`` for an absent or malformed key."""
     settings = resources.settings
     operation_key = require_keys(settings).get_secret_value().encode()

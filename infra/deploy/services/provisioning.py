@@ -17,7 +17,7 @@ from infra.deploy.services.daemon import NotStarted
 from infra.deploy.services.directories import Place
 from infra.deploy.services.local_servers import SERVERS, start_private, stop_private
 from infra.deploy.services.ports import Ports, kept_ports
-from infra.messaging.authorization import users_in
+from infra.messaging.authorization import parse_broker_users
 
 Say = Callable[[str], None]
 
@@ -75,7 +75,10 @@ def provide(place: Place, environment: Mapping[str, str], say: Say) -> Servers:
         looking = {MANAGEMENT: rabbitmq.management_url(place, private.ports)}
         own["release"] |= looking
         own["relay"] = looking  # it compares the broker with the topology
-    urls |= {UPSTREAM: users[UPSTREAM], "INGRESS_USER": next(iter(users_in(users[INGRESS])))}
+    urls |= {
+        UPSTREAM: users[UPSTREAM],
+        "INGRESS_USER": next(iter(parse_broker_users(users[INGRESS]))),
+    }
     return Servers(urls, own, private.ports, has_private_broker)
 
 

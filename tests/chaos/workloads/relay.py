@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from events.envelope import now
 from infra.amqp import topology
-from infra.amqp.message import Message, message_of
+from infra.amqp.message import Message, build_message
 from infra.messaging import outbox
 from infra.messaging.republish import ERROR_CLASS, LAST_FAILED, REASON, STAGE
 from infra.security.operation_id import mint
@@ -36,7 +36,7 @@ class Outbox:
         await put(stage.resources.engine, self.campaign)
         stage.sent += deltas(self.campaign)
         async with stage.resources.engine.begin() as tx:
-            await outbox.add(tx, [message_of(event) for event in stage.sent])
+            await outbox.add(tx, [build_message(event) for event in stage.sent])
 
     async def check(self, stage: Stage) -> None:
         assert (await stage.seen()).keys() == {event.id for event in stage.sent}
@@ -55,7 +55,7 @@ class Office(Queued):
         at = now().isoformat()
         died = {REASON: "poison", ERROR_CLASS: "POISON", STAGE: "handler", LAST_FAILED: at}
         letters = [
-            message_of(event)._replace(
+            build_message(event)._replace(
                 exchange=topology.DEAD_LETTER_EXCHANGE,
                 routing_key="campaigns.apply",
                 headers=died,

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from yarl import URL
 
-from infra.amqp.connection import Link, guarded
+from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.amqp.management_api import ManagementApi
 from infra.errors import Outage
 from infra.resources import Resources
@@ -20,12 +20,12 @@ async def test_a_cancellation_that_nobody_asked_for_is_an_outage() -> None:
     stuck: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     stuck.cancel()
     with pytest.raises(Outage, match="stuck"):
-        await guarded(stuck, 1)
+        await with_broker_timeout(stuck, 1)
 
 
 async def test_a_cancellation_that_somebody_asked_for_stays_one() -> None:
     async def wait() -> None:
-        await guarded(asyncio.get_running_loop().create_future(), 60)
+        await with_broker_timeout(asyncio.get_running_loop().create_future(), 60)
 
     task = asyncio.create_task(wait())
     await asyncio.sleep(0)
@@ -39,7 +39,7 @@ async def test_dead_members_of_a_cluster_cost_a_caller_nothing(resources: Resour
     dead = [str(URL(url).with_port(free_port())) for _ in range(3)]
     own = resources.settings.model_copy(update={"rabbitmq_url": SecretStr(" ".join([*dead, url]))})
     for _ in range(5):
-        link = Link(own, "test")
+        link = BrokerConnection(own, "test")
         assert not (await link.channel()).is_closed
         await link.close()
 
@@ -55,7 +55,7 @@ async def test_a_member_of_a_cluster_that_says_nothing_is_passed_by(
     urls = SecretStr(f"{URL(url).with_port(port)} {url}")
     own = resources.settings.model_copy(update={"rabbitmq_url": urls, "broker_timeout": 0.5})
     for _ in range(4):
-        link = Link(own, "test")
+        link = BrokerConnection(own, "test")
         assert not (await link.channel()).is_closed
         await link.close()
     listener.close()
@@ -65,7 +65,7 @@ async def test_a_member_of_a_cluster_that_says_nothing_is_passed_by(
 async def test_a_connection_that_was_lost_costs_the_next_caller_nothing(
     resources: Resources, services: Services
 ) -> None:
-    link = Link(resources.settings, "test-lost")
+    link = BrokerConnection(resources.settings, "test-lost")
     channel = await link.channel()
     await until(lambda: asyncio.to_thread(_close, services.operator, "test-lost"))
     await asyncio.wait({channel.closing}, timeout=10)

@@ -13,9 +13,9 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from infra.amqp.delivery_parser import HEARTBEAT, Tap
+from infra.amqp.delivery_parser import HEARTBEAT, DeliveryParser
 from infra.amqp.flow_control import HeldBytes
-from infra.amqp.intercepting_reader import TappedReader
+from infra.amqp.intercepting_reader import InterceptingReader
 from infra.amqp.partial_delivery import WholeBody
 
 LARGE = 131_064  # RabbitMQ's frame_max less the frame's own eight bytes
@@ -52,7 +52,7 @@ def delivery(
 def tapped(chunks: list[bytes], clock: float = 0.0) -> tuple[list[Taken], bytes]:
     """Let chunks pass a tap that knows the consumer ``ours``."""
     taken: list[Taken] = []
-    tap = Tap()
+    tap = DeliveryParser()
     tap.add("ours", lambda *values: taken.append(Taken(*values)))
     return taken, b"".join(tap.take(chunk, clock) for chunk in chunks)
 
@@ -78,7 +78,7 @@ def test_an_empty_body_and_one_of_many_frames_are_taken() -> None:
 
 def test_of_a_body_beyond_the_limit_the_beginning_is_kept_with_length_and_hash() -> None:
     taken: list[Taken] = []
-    tap = Tap(keep=5)
+    tap = DeliveryParser(keep=5)
     tap.add("ours", lambda *values: taken.append(Taken(*values)))
     for body in (b"01234", b"0123456789"):
         tap.take(b"".join(delivery("ours", 1, body, piece=3)), 0)
@@ -93,7 +93,7 @@ def test_what_a_get_brings_is_taken_and_the_library_told_that_the_queue_is_empty
         delivery_tag=5, redelivered=True, exchange="x", routing_key="k", message_count=7
     )
     taken: list[Taken] = []
-    tap = Tap()
+    tap = DeliveryParser()
     tap.add_getter(3, lambda *values: taken.append(Taken(*values)))
     onward = tap.take(b"".join([frames.marshal(answer, 3), *content]), 0)
     assert onward == frames.marshal(Basic.GetEmpty(), 3)
@@ -125,7 +125,7 @@ def test_bytes_that_are_no_frames_go_onward_for_the_library_to_judge(start: byte
 
 def test_a_late_delivery_never_reaches_the_library() -> None:
     taken: list[Taken] = []
-    tap = Tap()
+    tap = DeliveryParser()
     tap.add("ours", lambda *values: taken.append(Taken(*values)))
     tap.remove("ours")
     assert HEARTBEAT.startswith(tap.take(b"".join(delivery("ours", 1, b"late")), 0))
@@ -133,7 +133,7 @@ def test_a_late_delivery_never_reaches_the_library() -> None:
 
 
 def test_the_library_is_shown_a_heartbeat_for_the_frames_that_it_does_not_see() -> None:
-    tap = Tap()
+    tap = DeliveryParser()
     tap.add("ours", lambda *_: None)
     one = b"".join(delivery("ours", 1, b"x"))
     seen = [tap.take(one, clock) for clock in (10.0, 10.5, 10.9, 11.5)]
@@ -167,7 +167,7 @@ def test_however_the_bytes_are_cut_the_same_is_taken(
 
 async def test_while_too_much_is_in_hand_the_socket_is_not_read_and_heartbeats_go_on() -> None:
     held = HeldBytes(most=100)
-    tap = Tap()
+    tap = DeliveryParser()
     tap.held = held
     received = asyncio.Event()
 
@@ -178,7 +178,7 @@ async def test_while_too_much_is_in_hand_the_socket_is_not_read_and_heartbeats_g
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     loop = asyncio.get_running_loop()
-    reader = TappedReader(tap, loop)
+    reader = InterceptingReader(tap, loop)
     held.add(101)  # before there is a socket, nothing can be paused
     held.remove(101)
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)

@@ -9,11 +9,11 @@ from aiormq.channel import Channel
 from events import CampaignMetricsReported
 from events.envelope import decode
 from infra.amqp import client_library, topology
-from infra.amqp.connection import Link
-from infra.amqp.delivery_parser import Tap
+from infra.amqp.connection import BrokerConnection
+from infra.amqp.delivery_parser import DeliveryParser
 from infra.amqp.frame_encoder import MAX_BODY_BYTES
-from infra.amqp.message import Message, message_of
-from infra.amqp.publish_channel import MAX_UNSENT_BYTES, Outgoing
+from infra.amqp.message import Message, build_message
+from infra.amqp.publish_channel import MAX_UNSENT_BYTES, PublishChannel
 from infra.amqp.publisher import WINDOW, Publisher
 from infra.background import BackgroundTasks
 from infra.errors import PublishUnknown, Unwritable
@@ -49,7 +49,7 @@ async def test_many_messages_arrive_in_their_order(
 async def test_messages_of_one_id_do_not_wait_for_each_other(
     resources: Resources, broker: AbstractConnection
 ) -> None:
-    same = [message_of(report(1)) for _ in range(50)]
+    same = [build_message(report(1)) for _ in range(50)]
     await asyncio.gather(*(resources.publisher.publish(message) for message in same))
     assert await depth(broker, QUEUE) == 50
 
@@ -58,7 +58,7 @@ async def test_an_event_whose_id_is_too_long_for_amqp_travels_all_the_same(
     resources: Resources, broker: AbstractConnection
 ) -> None:
     event = report(1).model_copy(update={"id": "é" * 200})
-    await resources.publisher.publish(message_of(event))
+    await resources.publisher.publish(build_message(event))
     async with broker.channel() as channel:
         queue = await channel.get_queue(QUEUE, ensure=False)
         found = await queue.get(no_ack=True)
@@ -67,10 +67,10 @@ async def test_an_event_whose_id_is_too_long_for_amqp_travels_all_the_same(
 
 
 async def test_a_lost_connection_answers_all_who_wait(resources: Resources) -> None:
-    link = Link(resources.settings, "test:outgoing")
+    link = BrokerConnection(resources.settings, "test:outgoing")
     channel, tap = await link.tapped_channel(confirms=True)
-    outgoing = Outgoing(channel, tap.held)
-    answers = [outgoing.send(message_of(report(number))) for number in range(10)]
+    outgoing = PublishChannel(channel, tap.held)
+    answers = [outgoing.send(build_message(report(number))) for number in range(10)]
     await link.close()
     done, _ = await asyncio.wait(answers, timeout=10)
     assert len(done) == 10
@@ -83,7 +83,7 @@ async def test_what_was_not_tried_is_not_known(resources: Resources) -> None:
     async with Publisher(resources.settings, "test", resources.background) as publisher:
         await publisher._link.close()
         await until(lambda: _is(not publisher.connected))
-        verdicts = await publisher.publish_all([message_of(report(n)) for n in range(600)])
+        verdicts = await publisher.publish_all([build_message(report(n)) for n in range(600)])
     assert len(verdicts) == 600
     assert all(isinstance(verdict, PublishUnknown) for verdict in verdicts)
 
@@ -150,8 +150,8 @@ async def test_a_stalled_socket_bounds_what_waits_to_be_sent(settings: Settings)
 async def test_a_background_task_that_dies_ends_the_process_with_its_reason(
     settings: Settings,
 ) -> None:
-    class Broken(Link):
-        async def tapped_channel(self, *, confirms: bool = False) -> tuple[Channel, Tap]:
+    class Broken(BrokerConnection):
+        async def tapped_channel(self, *, confirms: bool = False) -> tuple[Channel, DeliveryParser]:
             raise LookupError(f"nobody expects this with {confirms=}")
 
     background = BackgroundTasks()
@@ -170,7 +170,7 @@ def test_another_client_library_than_the_tested_one_is_refused() -> None:
 
 
 async def test_a_client_library_without_what_we_use_is_refused(resources: Resources) -> None:
-    link = Link(resources.settings, "test")
+    link = BrokerConnection(resources.settings, "test")
     channel = await link.channel(confirms=True)
     client_library.check_channel(channel)
     del channel.message_id_delivery_tag

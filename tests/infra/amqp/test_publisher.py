@@ -9,7 +9,7 @@ from pamqp.common import FieldTable
 
 from infra.amqp import declare, topology
 from infra.amqp import publisher as publishing
-from infra.amqp.message import Message, message_of
+from infra.amqp.message import Message, build_message
 from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
 from infra.errors import PublishUnknown, Unroutable
@@ -20,7 +20,7 @@ from tests.infra.ledger import QUEUE, depth, report, until
 async def test_a_publish_is_confirmed_and_routed(
     resources: Resources, broker: AbstractConnection
 ) -> None:
-    await resources.publisher.publish(message_of(report(1)))
+    await resources.publisher.publish(build_message(report(1)))
     assert await depth(broker, QUEUE) == 1
 
 
@@ -55,7 +55,7 @@ async def test_a_missing_exchange_is_named_and_the_publisher_recovers(
     with pytest.raises(Unroutable, match=f"there is no exchange '{missing}'"):
         await resources.publisher.publish(Message(missing, "x", b"", "m-1"))
     await until(lambda: _connected(resources.publisher))
-    await resources.publisher.publish(message_of(report(1)))
+    await resources.publisher.publish(build_message(report(1)))
     assert await depth(broker, QUEUE) == 1
     await declare.declare(broker)
 
@@ -66,7 +66,7 @@ async def test_a_missing_exchange_is_named_and_the_publisher_recovers(
 async def test_what_our_user_may_not_publish_is_unroutable_and_nothing_else_is(
     resources: Resources, broker: AbstractConnection, exchange: str, key: str
 ) -> None:
-    good = [message_of(report(number)) for number in range(3)]
+    good = [build_message(report(number)) for number in range(3)]
     verdicts = await resources.publisher.publish_all([Message(exchange, key, b"", "m-1"), *good])
     assert [type(verdict) for verdict in verdicts] == [Unroutable, *3 * [PublishUnknown]]
     assert "our user of the broker may not" in str(verdicts[0])
@@ -82,7 +82,7 @@ async def test_without_a_broker_a_publish_fails_at_once_and_says_that_nothing_is
     publisher._keeper.cancel()  # type: ignore[union-attr]
     await publisher._link.close()
     with pytest.raises(PublishUnknown):
-        await publisher.publish(message_of(report(1)))
+        await publisher.publish(build_message(report(1)))
     assert not publisher.connected
 
 
@@ -105,7 +105,7 @@ async def test_a_channel_that_refuses_all_is_given_up_for_another(
         await until(refused, 15)
         await queue.purge()
         await channel.queue_delete("full")
-    await publisher.publish(message_of(report(1)))
+    await publisher.publish(build_message(report(1)))
 
 
 async def test_a_channel_that_is_never_answered_is_given_up_unless_an_alarm_silences_it(
@@ -118,7 +118,7 @@ async def test_a_channel_that_is_never_answered_is_given_up_unless_an_alarm_sile
     first._channel.write_queue = asyncio.Queue()  # What is written there reaches nobody.
 
     async def answered() -> bool:
-        return await publisher.publish_all([message_of(report(1))], timeout=0.1) == [None]
+        return await publisher.publish_all([build_message(report(1))], timeout=0.1) == [None]
 
     unblocked = first._channel.connection._Connection__connection_unblocked  # type: ignore[attr-defined]
     unblocked.clear()
@@ -144,7 +144,7 @@ async def test_a_broker_that_does_not_answer_costs_no_more_than_the_deadline(
     )
     async with asyncio.timeout(5), Publisher(silent, "test", BackgroundTasks()) as publisher:
         with pytest.raises(PublishUnknown):
-            await publisher.publish(message_of(report(1)))
+            await publisher.publish(build_message(report(1)))
     listener.close()
     gc.collect()
 

@@ -12,10 +12,10 @@ from pamqp.common import FieldTable
 from events import LoginRequested
 from events.envelope import Event
 from infra.amqp import topology
-from infra.amqp.connection import Link
-from infra.amqp.message import Message, message_of
+from infra.amqp.connection import BrokerConnection
+from infra.amqp.message import Message, build_message
 from infra.amqp.permissions import INGRESS_USER
-from infra.amqp.rpc import Requester
+from infra.amqp.rpc import RpcClient
 from infra.errors import Outage, Permanent
 from infra.messaging.consumer import Consumer
 from infra.messaging.context import Context
@@ -27,7 +27,7 @@ from tests.services import as_user
 
 def request(sealed: str = "abc") -> Message:
     event = LoginRequested(source="urn:adrelay:api", data={"sealed": sealed})
-    return message_of(event, topology.REQUEST_EXCHANGE)
+    return build_message(event, topology.REQUEST_EXCHANGE)
 
 
 async def echo(events: list[LoginRequested], ctx: Context) -> Sequence[Event]:
@@ -41,7 +41,7 @@ async def echo(events: list[LoginRequested], ctx: Context) -> Sequence[Event]:
 @asynccontextmanager
 async def answering(resources: Resources, handler: Handler) -> AsyncIterator[None]:
     subscription = Subscription("auth.session", (LoginRequested,), handler)
-    link = Link(resources.settings, "test:answer")
+    link = BrokerConnection(resources.settings, "test:answer")
     stop = asyncio.Event()
     task = asyncio.create_task(Consumer(subscription, resources, link, asyncio.Lock()).run(stop))
     try:
@@ -55,7 +55,7 @@ async def answering(resources: Resources, handler: Handler) -> AsyncIterator[Non
 async def test_every_request_gets_its_own_answer(resources: Resources) -> None:
     async with (
         answering(resources, echo),
-        Requester(as_user(INGRESS_USER, resources.settings), "test") as requester,
+        RpcClient(as_user(INGRESS_USER, resources.settings), "test") as requester,
     ):
         asked = [requester.ask(request(f"x{n}"), 10) for n in range(50)]
         answers: list[Any] = await asyncio.gather(*asked)
@@ -67,7 +67,7 @@ async def test_a_request_that_fails_is_answered_and_leaves_nothing_behind(
 ) -> None:
     async with (
         answering(resources, echo),
-        Requester(as_user(INGRESS_USER, resources.settings), "test") as requester,
+        RpcClient(as_user(INGRESS_USER, resources.settings), "test") as requester,
     ):
         answers = await asyncio.gather(
             requester.ask(request("bad"), 10), requester.ask(request("good"), 10)
@@ -76,7 +76,7 @@ async def test_a_request_that_fails_is_answered_and_leaves_nothing_behind(
 
 
 async def test_nobody_answers_in_time(settings: Settings) -> None:
-    async with Requester(as_user(INGRESS_USER, settings), "test") as requester:
+    async with RpcClient(as_user(INGRESS_USER, settings), "test") as requester:
         with pytest.raises(Outage, match="no worker has answered in time"):
             await requester.ask(request(), 0.2)
 
@@ -90,7 +90,7 @@ async def test_a_request_expires_with_its_deadline_and_a_late_worker_never_sees_
         seen.extend(event.data.sealed for event in events)
         return await echo(events, ctx)
 
-    async with Requester(as_user(INGRESS_USER, resources.settings), "test") as requester:
+    async with RpcClient(as_user(INGRESS_USER, resources.settings), "test") as requester:
         with pytest.raises(Outage):
             await requester.ask(request("old"), 0.2)
         async with answering(resources, note):
@@ -104,7 +104,7 @@ async def test_a_channel_that_is_never_answered_does_not_spoil_the_next(
 ) -> None:
     async with (
         answering(resources, echo),
-        Requester(as_user(INGRESS_USER, resources.settings), "test") as requester,
+        RpcClient(as_user(INGRESS_USER, resources.settings), "test") as requester,
     ):
         await requester.ask(request(), 10)
         silent = requester._channel
@@ -125,7 +125,7 @@ async def test_a_request_that_the_broker_refuses_does_not_spoil_the_next(
     async with (
         answering(resources, echo),
         broker.channel() as channel,
-        Requester(as_user(INGRESS_USER, resources.settings), "test") as requester,
+        RpcClient(as_user(INGRESS_USER, resources.settings), "test") as requester,
     ):
         full = await channel.declare_queue("full", durable=True, arguments=arguments)
         await full.bind(topology.REQUEST_EXCHANGE, "full")

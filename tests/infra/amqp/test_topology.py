@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from events import EVENTS
 from events.envelope import Event
 from infra.amqp import declare, topology
-from infra.amqp.connection import Link
+from infra.amqp.connection import BrokerConnection
 from infra.amqp.message import Message
 from infra.amqp.publisher import Publisher
 from infra.amqp.topology import REQUEST_QUEUES, WORK_QUEUES
@@ -28,8 +28,8 @@ REQUESTED = {event for queue in REQUEST_QUEUES for event in queue.events}
 
 
 @pytest.fixture
-async def link(resources: Resources) -> AsyncIterator[Link]:
-    link = Link(resources.settings, "test:look")
+async def link(resources: Resources) -> AsyncIterator[BrokerConnection]:
+    link = BrokerConnection(resources.settings, "test:look")
     yield link
     await link.close()
 
@@ -74,7 +74,7 @@ async def test_every_event_reaches_the_queues_of_its_handlers_and_no_other(
 
 
 async def test_an_event_that_nobody_handles_stays_to_be_seen_and_raises_a_metric(
-    publisher: Publisher, broker: AbstractConnection, link: Link
+    publisher: Publisher, broker: AbstractConnection, link: BrokerConnection
 ) -> None:
     message = Message(topology.EVENTS_EXCHANGE, "campaign.invented.v9", b"{}", "m-1")
     await publisher.publish(message)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignMetricsReported
 from events.envelope import Event
 from infra.amqp import declare, topology
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.amqp.permissions import OPS_USER
 from infra.commands.migrate import release
 from infra.commands.requeue_unrouted import send_again_from_log
@@ -201,7 +201,7 @@ async def test_nothing_is_published_over_a_broken_path(
         await unbind(topology.WORK_EXCHANGE, QUEUE, f"{REPORTED}.#")(channel)
     await look(settings, engine)
     async with engine.begin() as tx:
-        await outbox.add(tx, [message_of(report(1))])
+        await outbox.add(tx, [build_message(report(1))])
     assert await relay_once(resources) == 0
     await declare.declare(broker)
     await look(settings, engine)

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.envelope import encode
 from handlers.dead_letters import file_dead_letters
-from infra.amqp.connection import Link
+from infra.amqp.connection import BrokerConnection
 from infra.messaging.consumer import Consumer
-from infra.messaging.dead_letter import receive_letter
+from infra.messaging.dead_letter import make_dead_letter_decoder
 from infra.messaging.outbox_relay import relay_once
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources
@@ -45,8 +45,10 @@ async def _ledger(engine: AsyncEngine) -> None:
 
 @asynccontextmanager
 async def office(resources: Resources) -> AsyncIterator[None]:
-    subscription = Subscription(DEAD, (), file_dead_letters, receive=receive_letter(QUEUE))
-    link = Link(resources.settings, "test:office")
+    subscription = Subscription(
+        DEAD, (), file_dead_letters, receive=make_dead_letter_decoder(QUEUE)
+    )
+    link = BrokerConnection(resources.settings, "test:office")
     stop = asyncio.Event()
     task = asyncio.create_task(Consumer(subscription, resources, link, asyncio.Lock()).run(stop))
     try:

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.messaging.ack_tracker import Watermark
+from infra.messaging.ack_tracker import AckTracker
 
 
 def test_a_gap_holds_the_watermark_back_until_it_is_settled() -> None:
-    watermark = Watermark()
+    watermark = AckTracker()
     assert watermark.settle([2, 3]) is None
     assert watermark.settle([5]) is None
     assert watermark.settle([1]) == 3
@@ -15,15 +15,15 @@ def test_a_gap_holds_the_watermark_back_until_it_is_settled() -> None:
 
 
 def test_what_lies_above_a_gap_is_told_singly_and_once() -> None:
-    watermark = Watermark()
+    watermark = AckTracker()
     watermark.settle([1, 3, 4])
-    assert watermark.scattered() == [3, 4]
-    assert watermark.scattered() == []
+    assert watermark.out_of_order() == [3, 4]
+    assert watermark.out_of_order() == []
 
 
 @given(st.permutations(range(1, 40)))
 def test_no_ack_ever_covers_an_unsettled_delivery(order: list[int]) -> None:
-    watermark = Watermark()
+    watermark = AckTracker()
     settled: set[int] = set()
     last = 0
     for tag in order:

@@ -24,7 +24,7 @@ from infra.amqp import topology
 from infra.amqp.permissions import UPSTREAM_USER
 from infra.errors import Permanent, Snooze
 from infra.messaging.context import Context
-from infra.messaging.delivery import Delivery, receive
+from infra.messaging.delivery import Delivery, decode_delivery
 from infra.resources import Resources
 from tests.infra.ledger import QUEUE, consuming, create, headers_of, take, until, written
 from tests.infra.messaging.test_upstream import note
@@ -83,7 +83,7 @@ def delivery(headers: Table | None, body: bytes = BODY, kind: bytes | None = JSO
 
 
 def read(*what: Any, **more: Any) -> dict[str, Any]:
-    event = receive(delivery(*what, **more), TYPES, 10_000).event
+    event = decode_delivery(delivery(*what, **more), TYPES, 10_000).event
     said = {name: getattr(event, name) for name in event.model_fields_set - {"data"}}
     assert event.data.clicks == 2
     return {**said, **(event.model_extra or {})}
@@ -91,7 +91,7 @@ def read(*what: Any, **more: Any) -> dict[str, Any]:
 
 def reason(*what: Any, **more: Any) -> str:
     with pytest.raises(Permanent) as caught:
-        receive(delivery(*what, **more), TYPES, 10_000)
+        decode_delivery(delivery(*what, **more), TYPES, 10_000)
     assert caught.value.code == "INVALID_EVENT"
     return caught.value.reason
 
@@ -229,7 +229,7 @@ def test_the_content_type_of_another_property_is_not_taken_for_it() -> None:
     properties = Properties(content_encoding=STRUCTURED, headers=attributes(), more_flags=())
     header = struct.pack(">HHQ", BASIC, 0, len(BODY)) + properties.written
     sent = Delivery(1, QUEUE, topology.EVENTS_EXCHANGE, KIND, BODY, header, redelivered=False)
-    assert receive(sent, TYPES, 10_000).event.id == "e-1"
+    assert decode_delivery(sent, TYPES, 10_000).event.id == "e-1"
 
 
 MODES = ("binary", "structured")

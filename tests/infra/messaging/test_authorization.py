@@ -15,8 +15,8 @@ from events.envelope import Event, encode
 from infra.amqp import topology
 from infra.amqp.permissions import INGRESS_USER, OPS_USER, UPSTREAM_USER, WORKERS_USER
 from infra.errors import Outage, Permanent
-from infra.messaging.authorization import Registry, Trust, users_in
-from infra.messaging.delivery import KEY, USER, Delivery, Received, receive
+from infra.messaging.authorization import PublisherAuthorizer, PublisherRegistry, parse_broker_users
+from infra.messaging.delivery import KEY, USER, DecodedDelivery, Delivery, decode_delivery
 from infra.resources import Resources, open_engine
 from infra.settings import Settings
 from infra.storage.tables import publishers
@@ -39,7 +39,7 @@ async def _publishers(engine: AsyncEngine) -> None:
 
 def received(
     event: Event, user: str | None, *, back: str | None = None, queue: str = "metrics.record"
-) -> Received:
+) -> DecodedDelivery:
     """Make what a consumer has decoded; ``back`` is who published it first, before it came back."""
     headers: FieldTable | None = None if back is None else {KEY: event.routing_key, USER: back}
     exchange = topology.EVENTS_EXCHANGE if back is None else topology.RETURN_EXCHANGE
@@ -47,13 +47,13 @@ def received(
     delivery = Delivery(
         1, queue, exchange, event.routing_key, encode(event), properties, redelivered=False
     )
-    return receive(delivery, CATALOGUE, 10_000)
+    return decode_delivery(delivery, CATALOGUE, 10_000)
 
 
-async def verdict(resources: Resources, item: Received) -> Event | tuple[str, str]:
+async def verdict(resources: Resources, item: DecodedDelivery) -> Event | tuple[str, str]:
     """Give the event as it is believed, or the error class and the reason."""
-    trust = Trust(item.delivery.queue, resources.settings, resources.publishers)
-    believed, refused = await trust.judged([item])
+    trust = PublisherAuthorizer(item.delivery.queue, resources.settings, resources.publishers)
+    believed, refused = await trust.authorize([item])
     if believed:
         assert not refused
         found: Event = believed[0].event
@@ -158,7 +158,7 @@ async def test_where_the_ingress_has_no_user_of_its_own_it_is_the_workers(
 ) -> None:
     alone = resources.settings.model_copy(update={"ingress_user": None})
     login = LoginRequested(id="l-1", source="urn:adrelay:api", data={"sealed": "x"})
-    trust = Trust("auth.session", alone, resources.publishers)
+    trust = PublisherAuthorizer("auth.session", alone, resources.publishers)
     assert trust.is_ours(received(login, WORKERS_USER).delivery)
     assert not trust.is_ours(received(login, INGRESS_USER).delivery)
 
@@ -168,8 +168,8 @@ async def test_one_of_a_batch_is_refused_and_its_neighbours_keep_their_order(
 ) -> None:
     users = (WORKERS_USER, "somebody", UPSTREAM_USER, INGRESS_USER, None)
     batch = [received(report(n, source=SOURCE), user) for n, user in enumerate(users)]
-    trust = Trust("metrics.record", resources.settings, resources.publishers)
-    believed, refused = await trust.judged(batch)
+    trust = PublisherAuthorizer("metrics.record", resources.settings, resources.publishers)
+    believed, refused = await trust.authorize(batch)
     assert [item.event.id for item in believed] == ["e-0", "e-2", "e-3"]
     assert [delivery for delivery, _ in refused] == [batch[1].delivery, batch[4].delivery]
     assert all(isinstance(error, Permanent) for _, error in refused)
@@ -185,14 +185,14 @@ async def test_the_table_is_read_once_a_second_and_never_for_our_own_users(
 
     engine = resources.engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
-    trust = Trust("metrics.record", resources.settings, resources.publishers)
+    trust = PublisherAuthorizer("metrics.record", resources.settings, resources.publishers)
     ours = [received(report(n), WORKERS_USER) for n in range(20)]
     theirs = [received(report(n, source=SOURCE), UPSTREAM_USER) for n in range(20)]
-    await trust.judged(ours)
+    await trust.authorize(ours)
     assert reads == []
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await asyncio.gather(*(trust.judged(theirs) for _ in range(200)))
+    await asyncio.gather(*(trust.authorize(theirs) for _ in range(200)))
     assert 1 <= len(reads) <= 1 + (loop.time() - began)
     assert "publishers" in reads[0]
 
@@ -214,11 +214,11 @@ async def test_who_is_no_longer_registered_is_soon_not_believed(
 async def test_without_the_database_nothing_is_decided(settings: Settings) -> None:
     nowhere = type(settings.database_url)("postgresql://a:b@127.0.0.1:1/c")
     engine = open_engine(settings.model_copy(update={"database_url": nowhere}))
-    trust = Trust("metrics.record", settings, Registry(engine))
+    trust = PublisherAuthorizer("metrics.record", settings, PublisherRegistry(engine))
     item = received(report(1, source=SOURCE), UPSTREAM_USER)
     with pytest.raises(Outage, match="publishers"):
-        await trust.judged([item])
-    believed, _ = await trust.judged([received(report(1), WORKERS_USER)])
+        await trust.authorize([item])
+    believed, _ = await trust.authorize([received(report(1), WORKERS_USER)])
     assert len(believed) == 1
     await engine.dispose()
 
@@ -232,4 +232,4 @@ async def test_without_the_database_nothing_is_decided(settings: Settings) -> No
     ],
 )
 def test_users_are_read_from_urls(urls: str, users: set[str]) -> None:
-    assert users_in(urls) == users
+    assert parse_broker_users(urls) == users

@@ -4,7 +4,7 @@ import asyncio
 
 from pamqp.commands import Basic
 
-from infra.messaging.batcher import FLOWING, Intake
+from infra.messaging.batcher import STREAM_THRESHOLD, Batcher
 from infra.messaging.delivery import Delivery
 
 
@@ -17,14 +17,14 @@ def tags(batch: list[Delivery]) -> list[int]:
 
 
 async def test_a_free_worker_takes_a_single_message_at_once() -> None:
-    intake = Intake(size=10, wait=60)
+    intake = Batcher(size=10, wait=60)
     intake.put(delivery(1))
     async with asyncio.timeout(1):
         assert tags(await intake.next(lambda: False)) == [1]
 
 
 async def test_a_batch_is_what_has_arrived_up_to_its_size() -> None:
-    intake = Intake(size=3, wait=0)
+    intake = Batcher(size=3, wait=0)
     for tag in range(1, 6):
         intake.put(delivery(tag))
     assert tags(await intake.next(lambda: False)) == [1, 2, 3]
@@ -32,7 +32,7 @@ async def test_a_batch_is_what_has_arrived_up_to_its_size() -> None:
 
 
 async def test_while_another_batch_is_under_way_a_small_one_fills_up() -> None:
-    intake = Intake(size=3, wait=60)
+    intake = Batcher(size=3, wait=60)
     intake.put(delivery(1))
     waiting = asyncio.create_task(intake.next(lambda: True))
     await asyncio.sleep(0)
@@ -45,21 +45,21 @@ async def test_while_another_batch_is_under_way_a_small_one_fills_up() -> None:
 
 
 async def test_lingering_ends_when_its_time_is_up() -> None:
-    intake = Intake(size=3, wait=0.01)
+    intake = Batcher(size=3, wait=0.01)
     intake.put(delivery(1))
     async with asyncio.timeout(1):
         assert tags(await intake.next(lambda: True)) == [1]
 
 
 async def test_a_stream_that_keeps_pouring_fills_a_batch_even_for_a_free_worker() -> None:
-    intake = Intake(size=100, wait=60)
+    intake = Batcher(size=100, wait=60)
 
     async def pour() -> None:
-        for tag in range(FLOWING + 1, 60):
+        for tag in range(STREAM_THRESHOLD + 1, 60):
             intake.put(delivery(tag))
             await asyncio.sleep(0)
 
-    for tag in range(1, FLOWING + 1):
+    for tag in range(1, STREAM_THRESHOLD + 1):
         intake.put(delivery(tag))
     pouring = asyncio.create_task(pour())
     async with asyncio.timeout(5):
@@ -68,7 +68,7 @@ async def test_a_stream_that_keeps_pouring_fills_a_batch_even_for_a_free_worker(
 
 
 async def test_a_closed_intake_gives_what_it_has_and_then_nothing() -> None:
-    intake = Intake(size=2, wait=60)
+    intake = Batcher(size=2, wait=60)
     for tag in (1, 2, 3):
         intake.put(delivery(tag))
     intake.close("stopping")

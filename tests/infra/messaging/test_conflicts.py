@@ -12,7 +12,7 @@ from events import CampaignMetricsReported
 from events.envelope import Event
 from infra.errors import Outage, Snooze, Transient
 from infra.messaging.context import Context
-from infra.messaging.processor import Attempt, Work
+from infra.messaging.processor import BatchProcessor, Work
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources, open_resources
 from infra.settings import Settings
@@ -83,7 +83,9 @@ async def test_an_event_that_is_too_slow_each_time_spends_an_attempt_and_hinders
     hasty: Resources, engine: AsyncEngine
 ) -> None:
     subscription = Subscription(QUEUE, EVENTS, dawdle)
-    outcome = await Attempt(subscription, hasty).run(work(*(report(n) for n in range(12, 15))))
+    outcome = await BatchProcessor(subscription, hasty).run(
+        work(*(report(n) for n in range(12, 15)))
+    )
     failed = {item.event.id: error for item, error in outcome.verdicts.items() if error}
     assert [*failed] == [SLOW]
     assert isinstance(error := failed[SLOW], Transient)
@@ -95,7 +97,7 @@ async def test_an_event_that_meets_a_conflict_with_nobody_to_compare_waits_for_f
     hasty: Resources,
 ) -> None:
     subscription = Subscription(QUEUE, EVENTS, dawdle)
-    outcome = await Attempt(subscription, hasty).run(work(report(13)))
+    outcome = await BatchProcessor(subscription, hasty).run(work(report(13)))
     [error] = outcome.verdicts.values()
     assert isinstance(error, Snooze)
 
@@ -103,7 +105,7 @@ async def test_an_event_that_meets_a_conflict_with_nobody_to_compare_waits_for_f
 async def test_a_batch_has_a_bound_in_time_and_goes_on_where_it_was(
     hasty: Resources, engine: AsyncEngine
 ) -> None:
-    bounded = Attempt(Subscription(QUEUE, EVENTS, note), hasty, seconds=1.0)
+    bounded = BatchProcessor(Subscription(QUEUE, EVENTS, note), hasty, seconds=1.0)
     running = work(*(report(n) for n in range(10, 50)))
     async with engine.begin() as holder:
         await holder.execute(text("lock table ledger"))

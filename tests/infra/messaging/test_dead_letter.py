@@ -7,7 +7,7 @@ from pamqp.commands import Basic
 
 from infra.amqp import topology
 from infra.amqp.permissions import UPSTREAM_USER, WORKERS_USER
-from infra.messaging.dead_letter import letter_of
+from infra.messaging.dead_letter import parse_dead_letter
 from infra.messaging.delivery import KEY, USER, Delivery
 from infra.messaging.republish import REASON
 
@@ -42,12 +42,12 @@ def dead(user: str | None, headers: dict[str, Any]) -> Delivery:
 def test_a_letter_is_its_first_publishers_or_nobodys(
     user: str | None, headers: dict[str, Any], known: str | None
 ) -> None:
-    kept = letter_of(QUEUE, dead(user, headers)).properties["headers"]
+    kept = parse_dead_letter(QUEUE, dead(user, headers)).properties["headers"]
     assert kept.get(USER) == known
 
 
 def test_the_reason_of_what_the_broker_gave_up_is_the_brokers() -> None:
     forged = {**BY_BROKER, REASON: "forged", KEY: "campaign.y.v1"}
-    letter = letter_of(QUEUE, dead(UPSTREAM_USER, forged))
+    letter = parse_dead_letter(QUEUE, dead(UPSTREAM_USER, forged))
     assert letter.reason == "the broker gave up: delivery_limit"
     assert (letter.stage, letter.error_class) == ("broker", "delivery_limit")

@@ -13,8 +13,16 @@ from events import CampaignMetricsReported
 from events.envelope import Event, encode, now
 from infra.amqp import topology
 from infra.errors import Permanent
-from infra.messaging.delivery import ATTEMPT, FIRST_FAILED, KEY, USER, WAITED, Delivery, receive
-from infra.messaging.digest import digest
+from infra.messaging.delivery import (
+    ATTEMPT,
+    FIRST_FAILED,
+    KEY,
+    USER,
+    WAITED,
+    Delivery,
+    decode_delivery,
+)
+from infra.messaging.digest import content_digest
 
 KIND = "campaign.metrics_reported.v1"
 TYPES: dict[str, type[Event]] = {KIND: CampaignMetricsReported}
@@ -47,13 +55,13 @@ def delivery(
 
 def reason(of: Delivery, limit: int = 10_000) -> Permanent:
     with pytest.raises(Permanent) as caught:
-        receive(of, TYPES, limit)
+        decode_delivery(of, TYPES, limit)
     return caught.value
 
 
 def test_a_structured_event_is_read_in_one_pass() -> None:
     sent = event(id="e-1", extension="kept")
-    received = receive(delivery(encode(sent)), TYPES, 10_000)
+    received = decode_delivery(delivery(encode(sent)), TYPES, 10_000)
     assert received.event == sent
     assert received.event.model_extra == {"extension": "kept"}
 
@@ -62,12 +70,12 @@ def test_a_structured_event_is_read_in_one_pass() -> None:
 def test_a_binary_event_is_read_from_headers_and_body(prefix: str) -> None:
     attributes = {"specversion": "1.0", "id": "e-1", "source": "urn:test", "type": KIND}
     headers = {prefix + name: value for name, value in attributes.items()}
-    binary = receive(
+    binary = decode_delivery(
         delivery(orjson.dumps(DATA), headers=headers, content_type="application/json"),
         TYPES,
         10_000,
     )
-    structured = receive(delivery(encode(event(id="e-1"))), TYPES, 10_000)
+    structured = decode_delivery(delivery(encode(event(id="e-1"))), TYPES, 10_000)
     assert (binary.key, binary.digest) == (structured.key, structured.digest)
 
 
@@ -76,22 +84,27 @@ def test_the_digest_does_not_depend_on_how_the_json_was_written() -> None:
         {**DATA, "spend": "1.50", "mode": "cumulative"}, option=orjson.OPT_SORT_KEYS
     )
     other = CampaignMetricsReported(source="urn:test", data=orjson.loads(loose))
-    assert digest(other) == digest(event())
+    assert content_digest(other) == content_digest(event())
 
 
 def test_our_headers_count_only_on_a_message_that_came_back() -> None:
     forged = {ATTEMPT: 9, WAITED: 500, KEY: "x.y.z", USER: "admin", FIRST_FAILED: now().isoformat()}
     fresh = delivery(b"", headers=forged)
-    assert (fresh.attempt, fresh.waited, fresh.user) == (0, 0, "upstream")
+    assert (fresh.attempts, fresh.seconds_waited, fresh.user) == (0, 0, "upstream")
     assert fresh.routing_key == f"{KIND}.claude"
     assert fresh.first_failed is None
     back = delivery(b"", headers=forged, exchange=topology.RETURN_EXCHANGE)
-    assert (back.attempt, back.waited, back.user, back.routing_key) == (9, 500, "admin", "x.y.z")
+    assert (back.attempts, back.seconds_waited, back.user, back.routing_key) == (
+        9,
+        500,
+        "admin",
+        "x.y.z",
+    )
 
 
 @pytest.mark.parametrize("value", [-1, "3", 1.5, None, [1]])
 def test_a_header_of_the_wrong_kind_counts_as_absent(value: object) -> None:
-    assert delivery(b"", headers={ATTEMPT: value}, exchange=topology.RETURN_EXCHANGE).attempt == 0
+    assert delivery(b"", headers={ATTEMPT: value}, exchange=topology.RETURN_EXCHANGE).attempts == 0
 
 
 def test_a_large_body_is_refused_before_it_is_parsed() -> None:
@@ -172,7 +185,7 @@ def test_no_bytes_and_no_key_raise_anything_but_permanent(
     exchange = topology.RETURN_EXCHANGE if returned else topology.EVENTS_EXCHANGE
     for routing_key in (key, f"{KIND}.claude"):
         with pytest.raises(Permanent):
-            receive(
+            decode_delivery(
                 delivery(body, key=routing_key, exchange=exchange, headers={KEY: key}),
                 TYPES,
                 10_000,

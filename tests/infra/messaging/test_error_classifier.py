@@ -14,44 +14,44 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.errors import Outage, Permanent, PublishUnknown, Snooze, Transient
-from infra.messaging.error_classifier import Fault, fault_of, verdict_of
+from infra.messaging.error_classifier import ErrorKind, classify_error, to_failure
 from infra.resources import open_engine
 from infra.settings import Settings
 
 RAISE = "do $$ begin raise exception using errcode = '{}'; end $$"
 STATES = [
-    ("08006", Fault.OUTAGE),  # connection_failure
-    ("08P01", Fault.OUTAGE),  # protocol_violation
-    ("22P02", Fault.DATA),  # invalid_text_representation
-    ("22003", Fault.DATA),  # numeric_value_out_of_range
-    ("23502", Fault.DATA),  # not_null_violation
-    ("23505", Fault.DATA),  # unique_violation
-    ("23514", Fault.DATA),  # check_violation
-    ("25001", Fault.OURS),  # active_sql_transaction
-    ("25006", Fault.OUTAGE),  # read_only_sql_transaction
-    ("25P02", Fault.OURS),  # in_failed_sql_transaction
-    ("28000", Fault.OUTAGE),  # invalid_authorization_specification
-    ("28P01", Fault.OUTAGE),  # invalid_password
-    ("40001", Fault.CONFLICT),  # serialization_failure
-    ("40P01", Fault.CONFLICT),  # deadlock_detected
-    ("42501", Fault.OURS),  # insufficient_privilege
-    ("42703", Fault.OURS),  # undefined_column
-    ("42P01", Fault.OURS),  # undefined_table
-    ("53100", Fault.OUTAGE),  # disk_full
-    ("53200", Fault.OUTAGE),  # out_of_memory
-    ("53300", Fault.OUTAGE),  # too_many_connections
-    ("54000", Fault.DATA),  # program_limit_exceeded: a value too long for an index
-    ("54001", Fault.OURS),  # statement_too_complex
-    ("55000", Fault.OURS),  # object_not_in_prerequisite_state
-    ("55006", Fault.CONFLICT),  # object_in_use
-    ("55P03", Fault.CONFLICT),  # lock_not_available
-    ("57014", Fault.CONFLICT),  # query_canceled: the statement timeout
-    ("57P01", Fault.OUTAGE),  # admin_shutdown
-    ("57P03", Fault.OUTAGE),  # cannot_connect_now
-    ("58030", Fault.OUTAGE),  # io_error
-    ("0A000", Fault.OURS),  # feature_not_supported
-    ("P0001", Fault.OURS),  # raise_exception
-    ("XX000", Fault.SUSPECTED_OUTAGE),  # internal_error
+    ("08006", ErrorKind.OUTAGE),  # connection_failure
+    ("08P01", ErrorKind.OUTAGE),  # protocol_violation
+    ("22P02", ErrorKind.DATA),  # invalid_text_representation
+    ("22003", ErrorKind.DATA),  # numeric_value_out_of_range
+    ("23502", ErrorKind.DATA),  # not_null_violation
+    ("23505", ErrorKind.DATA),  # unique_violation
+    ("23514", ErrorKind.DATA),  # check_violation
+    ("25001", ErrorKind.OURS),  # active_sql_transaction
+    ("25006", ErrorKind.OUTAGE),  # read_only_sql_transaction
+    ("25P02", ErrorKind.OURS),  # in_failed_sql_transaction
+    ("28000", ErrorKind.OUTAGE),  # invalid_authorization_specification
+    ("28P01", ErrorKind.OUTAGE),  # invalid_password
+    ("40001", ErrorKind.CONFLICT),  # serialization_failure
+    ("40P01", ErrorKind.CONFLICT),  # deadlock_detected
+    ("42501", ErrorKind.OURS),  # insufficient_privilege
+    ("42703", ErrorKind.OURS),  # undefined_column
+    ("42P01", ErrorKind.OURS),  # undefined_table
+    ("53100", ErrorKind.OUTAGE),  # disk_full
+    ("53200", ErrorKind.OUTAGE),  # out_of_memory
+    ("53300", ErrorKind.OUTAGE),  # too_many_connections
+    ("54000", ErrorKind.DATA),  # program_limit_exceeded: a value too long for an index
+    ("54001", ErrorKind.OURS),  # statement_too_complex
+    ("55000", ErrorKind.OURS),  # object_not_in_prerequisite_state
+    ("55006", ErrorKind.CONFLICT),  # object_in_use
+    ("55P03", ErrorKind.CONFLICT),  # lock_not_available
+    ("57014", ErrorKind.CONFLICT),  # query_canceled: the statement timeout
+    ("57P01", ErrorKind.OUTAGE),  # admin_shutdown
+    ("57P03", ErrorKind.OUTAGE),  # cannot_connect_now
+    ("58030", ErrorKind.OUTAGE),  # io_error
+    ("0A000", ErrorKind.OURS),  # feature_not_supported
+    ("P0001", ErrorKind.OURS),  # raise_exception
+    ("XX000", ErrorKind.SUSPECTED_OUTAGE),  # internal_error
 ]
 
 
@@ -67,21 +67,23 @@ async def scratch(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.mark.parametrize(("state", "fault"), STATES)
-async def test_a_sqlstate_tells_the_cause(engine: AsyncEngine, state: str, fault: Fault) -> None:
+async def test_a_sqlstate_tells_the_cause(
+    engine: AsyncEngine, state: str, fault: ErrorKind
+) -> None:
     with pytest.raises(DBAPIError) as caught:
         async with engine.begin() as tx:
             await tx.execute(text(RAISE.format(state)))
-    assert fault_of(caught.value) is fault
+    assert classify_error(caught.value) is fault
 
 
 TOO_LONG = "select 1, string_agg(md5(n::text), '') from generate_series(1, 2000) n"
 STATEMENTS = [
-    (("insert into scratch values (1, null), (1, null)",), Fault.DATA),
-    ((f"insert into scratch {TOO_LONG}",), Fault.DATA),
-    (("insert into scratch values (1, 'a' || chr(0))",), Fault.DATA),
-    (("select * from there_is_none",), Fault.OURS),
-    (("set transaction read only", "insert into scratch values (1, '')"), Fault.OUTAGE),
-    (("set local statement_timeout = 20", "select pg_sleep(5)"), Fault.CONFLICT),
+    (("insert into scratch values (1, null), (1, null)",), ErrorKind.DATA),
+    ((f"insert into scratch {TOO_LONG}",), ErrorKind.DATA),
+    (("insert into scratch values (1, 'a' || chr(0))",), ErrorKind.DATA),
+    (("select * from there_is_none",), ErrorKind.OURS),
+    (("set transaction read only", "insert into scratch values (1, '')"), ErrorKind.OUTAGE),
+    (("set local statement_timeout = 20", "select pg_sleep(5)"), ErrorKind.CONFLICT),
 ]
 
 
@@ -93,11 +95,11 @@ async def run(engine: AsyncEngine, *statements: str) -> None:
 
 @pytest.mark.parametrize(("statements", "fault"), STATEMENTS)
 async def test_statements_that_fail_tell_the_cause(
-    scratch: AsyncEngine, statements: tuple[str, ...], fault: Fault
+    scratch: AsyncEngine, statements: tuple[str, ...], fault: ErrorKind
 ) -> None:
     with pytest.raises(DBAPIError) as caught:
         await run(scratch, *statements)
-    assert fault_of(caught.value) is fault
+    assert classify_error(caught.value) is fault
 
 
 async def test_a_lock_is_a_conflict(scratch: AsyncEngine) -> None:
@@ -105,7 +107,7 @@ async def test_a_lock_is_a_conflict(scratch: AsyncEngine) -> None:
         await holder.execute(text("lock table scratch"))
         with pytest.raises(DBAPIError) as caught:
             await run(scratch, "set local lock_timeout = 20", "select * from scratch")
-    assert fault_of(caught.value) is Fault.CONFLICT
+    assert classify_error(caught.value) is ErrorKind.CONFLICT
 
 
 async def test_a_plan_that_outlived_its_table_is_a_conflict(scratch: AsyncEngine) -> None:
@@ -117,27 +119,27 @@ async def test_a_plan_that_outlived_its_table_is_a_conflict(scratch: AsyncEngine
             await tx.execute(text("alter table scratch add column more text"))
         with pytest.raises(DBAPIError) as caught:
             await reader.execute(asked)
-    assert fault_of(caught.value) is Fault.CONFLICT
+    assert classify_error(caught.value) is ErrorKind.CONFLICT
     words = "cached plan must not change result type"
     raised = f"do $$ begin raise '{words}' using errcode = '0A000'; end $$"
     with pytest.raises(DBAPIError) as caught:
         await run(scratch, raised)
-    assert fault_of(caught.value) is Fault.CONFLICT
+    assert classify_error(caught.value) is ErrorKind.CONFLICT
 
 
 async def test_a_session_that_was_ended_is_an_outage(engine: AsyncEngine) -> None:
     with pytest.raises(DBAPIError) as caught:
         async with engine.begin() as tx:
             await tx.execute(text("select pg_terminate_backend(pg_backend_pid())"))
-    assert fault_of(caught.value) is Fault.OUTAGE
+    assert classify_error(caught.value) is ErrorKind.OUTAGE
 
 
 async def test_what_the_driver_refuses_to_send_is_the_datas_fault(engine: AsyncEngine) -> None:
     with pytest.raises(DBAPIError) as caught:
         async with engine.begin() as tx:
             await tx.execute(text("select cast(:big as bigint)"), {"big": 2**70})
-    assert fault_of(caught.value) is Fault.DATA
-    verdict = verdict_of(caught.value, Fault.DATA)
+    assert classify_error(caught.value) is ErrorKind.DATA
+    verdict = to_failure(caught.value, ErrorKind.DATA)
     assert isinstance(verdict, Permanent)
     assert verdict.reason == "Postgres refuses the data (SQLSTATE 22000)"
 
@@ -148,7 +150,7 @@ async def test_a_constraint_that_a_race_can_break_is_tried_again_for_a_minute(
     with pytest.raises(DBAPIError) as caught:
         async with scratch.begin() as tx:
             await tx.execute(text("insert into scratch values (1, 'a'), (2, 'a')"))
-    verdict = verdict_of(caught.value, fault_of(caught.value))
+    verdict = to_failure(caught.value, classify_error(caught.value))
     assert isinstance(verdict, Transient)
     assert (verdict.code, verdict.within) == ("INVALID_DATA", 60)
 
@@ -172,7 +174,7 @@ async def test_a_database_that_lets_nobody_in_is_an_outage(
     with pytest.raises(OSError, match=r"SQLSTATE|Connect") as caught:
         async with nowhere.begin():
             pass
-    assert fault_of(caught.value) in (Fault.OUTAGE, Fault.SUSPECTED_OUTAGE)
+    assert classify_error(caught.value) in (ErrorKind.OUTAGE, ErrorKind.SUSPECTED_OUTAGE)
 
 
 async def test_sessions_that_are_stuck_in_read_only_are_renewed(
@@ -188,7 +190,7 @@ async def test_sessions_that_are_stuck_in_read_only_are_renewed(
     with pytest.raises(DBAPIError) as caught:
         async with stuck.begin() as tx:
             await tx.execute(write, {"id": 1})
-    assert fault_of(caught.value) is Fault.OUTAGE
+    assert classify_error(caught.value) is ErrorKind.OUTAGE
     for number in (2, 3):
         async with stuck.begin() as tx:
             await tx.execute(write, {"id": number})
@@ -198,20 +200,20 @@ async def test_sessions_that_are_stuck_in_read_only_are_renewed(
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
-        (Outage(), Fault.OUTAGE),
-        (PublishUnknown(), Fault.OUTAGE),
-        (RedisGone(), Fault.OUTAGE),
-        (ReadOnlyError(), Fault.OUTAGE),
-        (PoolExhausted(), Fault.OUTAGE),
-        (TimeoutError(), Fault.SUSPECTED_OUTAGE),
-        (Transient(""), Fault.OURS),
-        (Snooze("", 1), Fault.OURS),
-        (ResponseError("ERR syntax error"), Fault.OURS),
-        (KeyError(), Fault.OURS),
+        (Outage(), ErrorKind.OUTAGE),
+        (PublishUnknown(), ErrorKind.OUTAGE),
+        (RedisGone(), ErrorKind.OUTAGE),
+        (ReadOnlyError(), ErrorKind.OUTAGE),
+        (PoolExhausted(), ErrorKind.OUTAGE),
+        (TimeoutError(), ErrorKind.SUSPECTED_OUTAGE),
+        (Transient(""), ErrorKind.OURS),
+        (Snooze("", 1), ErrorKind.OURS),
+        (ResponseError("ERR syntax error"), ErrorKind.OURS),
+        (KeyError(), ErrorKind.OURS),
     ],
 )
-def test_an_exception_tells_its_cause(error: Exception, fault: Fault) -> None:
-    assert fault_of(error) is fault
+def test_an_exception_tells_its_cause(error: Exception, fault: ErrorKind) -> None:
+    assert classify_error(error) is fault
 
 
 @pytest.mark.parametrize("word", ["MISCONF", "READONLY", "OOM", "LOADING", "NOAUTH"])
@@ -219,4 +221,4 @@ async def test_a_redis_that_takes_no_writes_is_an_outage(redis: Redis, word: str
     script = f"return redis.error_reply('{word} it is so')"
     with pytest.raises(RedisError) as caught:
         await redis.eval(script, 0)
-    assert fault_of(caught.value) is Fault.OUTAGE
+    assert classify_error(caught.value) is ErrorKind.OUTAGE

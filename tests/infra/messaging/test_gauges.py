@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import text
 
 from events.envelope import now
-from infra.messaging.gauges import KEPT, forget_handled
+from infra.messaging.gauges import KEPT, delete_expired
 from infra.resources import Resources
 from tests.infra.ledger import until
 
@@ -40,7 +40,7 @@ async def test_old_marks_and_sessions_long_over_are_cleared_away(resources: Reso
         return (marks, sessions) == (0, ["expired", "live"])
 
     stop = asyncio.Event()
-    clearing = asyncio.create_task(forget_handled(resources, stop))
+    clearing = asyncio.create_task(delete_expired(resources, stop))
     await until(cleared)
     stop.set()
     await clearing
@@ -84,7 +84,7 @@ async def test_what_has_ended_is_deleted_in_time_and_what_is_open_stays(
         return (letters, operations, acts) == (open_ones, ["dead", "done", "pending", "pending"], 1)
 
     stop = asyncio.Event()
-    clearing = asyncio.create_task(forget_handled(resources, stop))
+    clearing = asyncio.create_task(delete_expired(resources, stop))
     await until(cleared)
     stop.set()
     await clearing

@@ -14,13 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from events import CampaignMetricsReported
 from events.envelope import Event, encode
 from infra.amqp import topology
-from infra.amqp.connection import Link
+from infra.amqp.connection import BrokerConnection
 from infra.amqp.permissions import WORKERS_USER
 from infra.errors import Outage
 from infra.messaging.consumer import Consumer
 from infra.messaging.context import Context
 from infra.messaging.delivery import Delivery
-from infra.messaging.isolation import KILLER, RENEW_AFTER, Isolation, key_of
+from infra.messaging.isolation import MAX_DEATHS, RENEW_AFTER, Isolation, message_key
 from infra.messaging.pause import Patience
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources
@@ -77,7 +77,7 @@ async def in_hand(resources: Resources, engine: AsyncEngine) -> AsyncIterator[No
         return ()
 
     subscription = Subscription(QUEUE, EVENTS, wait)
-    link = Link(resources.settings, "test:consume")
+    link = BrokerConnection(resources.settings, "test:consume")
     consumer = Consumer(subscription, resources, link, asyncio.Lock())
     task = asyncio.create_task(consumer.run(asyncio.Event()))
     await until(lambda: _count_is(engine, f"{SUSPECTS} where holder is not null", 1))
@@ -100,7 +100,7 @@ async def test_a_healthy_message_that_is_given_back_again_and_again_is_no_killer
     else:
         await publish(broker, event)
     await returned(broker, 2)
-    for _ in range(KILLER + 2):
+    for _ in range(MAX_DEATHS + 2):
         async with in_hand(resources, engine):
             pass
         await until(lambda: _depth_is(broker, QUEUE, 1))
@@ -119,7 +119,7 @@ async def test_more_pauses_than_deaths_are_allowed_kill_no_message(
 
     async def fill(events: Reports, ctx: Context) -> Sequence[Event]:
         nonlocal pauses
-        if pauses < KILLER + 4:
+        if pauses < MAX_DEATHS + 4:
             pauses += 1
             await ctx.tx.execute(text(FULL))
         return await note(events, ctx)
@@ -129,7 +129,7 @@ async def test_more_pauses_than_deaths_are_allowed_kill_no_message(
         await until(lambda: _is_paused(consumer))
         await until(lambda: _has(engine, 2))
         await until(lambda: _count_is(engine, SUSPECTS, 0))
-    assert pauses == KILLER + 4
+    assert pauses == MAX_DEATHS + 4
     spent = (DEAD, "adrelay.retry.1s", "adrelay.retry.5s")
     assert [await depth(broker, queue) for queue in spent] == [0, 0, 0]
 
@@ -186,8 +186,8 @@ async def test_a_message_is_not_handled_alone_without_a_marker() -> None:
 
 def test_messages_are_told_apart_with_and_without_an_id() -> None:
     one, two = delivery(b"1"), delivery(b"2")
-    assert key_of(one) == key_of(delivery(b"1")) != key_of(two)
-    assert key_of(delivery(message_id="1")) != key_of(delivery(message_id="2"))
+    assert message_key(one) == message_key(delivery(b"1")) != message_key(two)
+    assert message_key(delivery(message_id="1")) != message_key(delivery(message_id="2"))
 
 
 async def _publish_with_id(broker: AbstractConnection, event: CampaignMetricsReported) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp import topology
 from infra.amqp.frame_encoder import MAX_BODY_BYTES
-from infra.amqp.message import Message, message_of
+from infra.amqp.message import Message, build_message
 from infra.messaging import outbox
 from infra.messaging.outbox_relay import PATIENCE, relay_once, relay_outbox
 from infra.resources import Resources, open_resources
@@ -29,7 +29,7 @@ async def test_a_row_is_published_as_it_was_written_and_deleted_after_the_confir
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
     event = report(1, correlationid="c-1", traceparent="00-aa-bb-01")
-    await _write(engine, message_of(event))
+    await _write(engine, build_message(event))
     assert await relay_once(resources) == 1
     message = await take(broker, QUEUE)
     assert message.message_id == "e-1"
@@ -44,7 +44,7 @@ async def test_a_row_is_published_as_it_was_written_and_deleted_after_the_confir
 async def test_several_relays_publish_every_row_once(
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    await _write(engine, *(message_of(report(n)) for n in range(1200)))
+    await _write(engine, *(build_message(report(n)) for n in range(1200)))
     moved = await asyncio.gather(*(relay_once(resources) for _ in range(4)))
     assert sum(moved) == 1200
     await until(lambda: _depth_is(broker, 1200))
@@ -58,8 +58,8 @@ async def test_a_hint_wakes_the_relay_long_before_it_would_look_by_itself(
     stop = asyncio.Event()
     task = asyncio.create_task(relay_outbox(lazy, stop))
     await until(lambda: _is_listening(resources))
-    await _write(engine, message_of(report(1)))
-    await outbox.hint(resources.redis)
+    await _write(engine, build_message(report(1)))
+    await outbox.notify(resources.redis)
     await until(lambda: _depth_is(broker, 1))
     stop.set()
     await task
@@ -68,7 +68,7 @@ async def test_a_hint_wakes_the_relay_long_before_it_would_look_by_itself(
 async def test_a_lease_that_ran_out_is_taken_over(
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    await _write(engine, message_of(report(1)))
+    await _write(engine, build_message(report(1)))
     async with engine.begin() as tx:
         assert len(await outbox.lease(tx, 10, 3600)) == 1
     assert await relay_once(resources) == 0
@@ -82,7 +82,7 @@ async def test_a_row_that_can_never_be_published_is_parked_with_its_reason(
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
     lost = Message(topology.DEAD_LETTER_EXCHANGE, "no.such.queue", b"{}", "lost-1")
-    await _write(engine, lost, message_of(report(1)))
+    await _write(engine, lost, build_message(report(1)))
     for _ in range(PATIENCE):
         await relay_once(resources)
         async with engine.begin() as tx:
@@ -99,7 +99,9 @@ async def test_a_row_that_can_never_be_published_is_parked_with_its_reason(
 async def test_a_missing_exchange_parks_its_row_and_no_other(
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    await _write(engine, Message("no.such.exchange", "x", b"{}", "lost-1"), message_of(report(1)))
+    await _write(
+        engine, Message("no.such.exchange", "x", b"{}", "lost-1"), build_message(report(1))
+    )
 
     async def settled() -> bool:
         async with engine.begin() as tx:
@@ -117,7 +119,7 @@ async def test_a_row_that_the_broker_refuses_is_parked_and_its_neighbours_leave(
 ) -> None:
     huge = Message(topology.RETURN_EXCHANGE, QUEUE, bytes(TOO_LARGE), "huge-1")
     long = Message(topology.RETURN_EXCHANGE, QUEUE, b"{}", "long-1", type="x" * 256)
-    others = [message_of(report(n)) for n in range(4)]
+    others = [build_message(report(n)) for n in range(4)]
     await _write(engine, others[0], huge, *others[1:3], long, others[3])
 
     async def settled() -> bool:
@@ -142,7 +144,7 @@ async def test_what_the_broker_closes_the_channel_over_is_told_from_what_was_in_
 ) -> None:
     # RabbitMQ wants a list there, and says so by closing the channel (sender-selected routing).
     bad = Message(topology.RETURN_EXCHANGE, QUEUE, b"{}", "bad-1", headers={"CC": "no list"})
-    others = [message_of(report(n)) for n in range(6)]
+    others = [build_message(report(n)) for n in range(6)]
     await _write(engine, *others[:3], bad, *others[3:])
 
     async def settled() -> bool:
@@ -162,7 +164,7 @@ async def test_outages_are_no_refusals_of_a_row(
     settings: Settings, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
     lost = Message(topology.DEAD_LETTER_EXCHANGE, "no.such.queue", b"{}", "lost-1")
-    await _write(engine, lost, message_of(report(1)))
+    await _write(engine, lost, build_message(report(1)))
     async with open_proxy(settings.rabbitmq_url) as proxy:
         behind = {"rabbitmq_url": proxy.url(), "broker_timeout": 0.5}
         async with open_resources(settings.model_copy(update=behind), "relay") as resources:
@@ -204,5 +206,5 @@ async def _depth_is(broker: AbstractConnection, messages: int) -> bool:
 
 
 async def _is_listening(resources: Resources) -> bool:
-    listeners = await resources.redis.pubsub_numsub(outbox.HINTS)
+    listeners = await resources.redis.pubsub_numsub(outbox.NOTIFY_CHANNEL)
     return bool(listeners[0][1])

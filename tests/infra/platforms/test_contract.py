@@ -9,7 +9,7 @@ import pytest
 
 from events.campaigns import SavedCampaign
 from infra.errors import Failure, Snooze, Transient
-from infra.messaging.retry_policy import Retry, decide
+from infra.messaging.retry_policy import RetryDecision, decide
 from infra.platforms import PLATFORMS, Platform, Refused, open_platforms
 from infra.sandbox.app import TONGUES
 from schemas import types
@@ -263,7 +263,7 @@ async def test_an_outage_costs_a_lone_campaign_no_attempt(
         with pytest.raises(Failure) as failure:
             await push(platform, campaign)
         decision = decide(failure.value, 0, 0, dice=0)
-        assert isinstance(decision, Retry)
+        assert isinstance(decision, RetryDecision)
         assert (decision.attempt, decision.snoozed) == (0, True)
 
 

@@ -15,7 +15,7 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp import topology
-from infra.amqp.connection import Link
+from infra.amqp.connection import BrokerConnection
 from infra.amqp.permissions import INGRESS_USER
 from infra.messaging.consumer import Consumer
 from infra.messaging.subscription import Subscription
@@ -61,7 +61,7 @@ async def working(settings: Settings, *subscriptions: Subscription) -> AsyncIter
     """Run the consumers of a worker in this loop."""
     stop, alone = asyncio.Event(), asyncio.Lock()
     async with open_resources(settings, "worker") as resources:
-        link = Link(settings, "worker:consume")
+        link = BrokerConnection(settings, "worker:consume")
         tasks = [
             asyncio.create_task(Consumer(subscription, resources, link, alone).run(stop))
             for subscription in subscriptions

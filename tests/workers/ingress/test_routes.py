@@ -11,7 +11,7 @@ from aiohttp.web_urldispatcher import SystemRoute
 
 from events import CATALOGUE
 from infra.amqp import topology
-from infra.amqp.rpc import Requester
+from infra.amqp.rpc import RpcClient
 from infra.ratelimit.policies import UNITS
 from infra.resources import Resources
 from infra.security.access_tokens import Verifier
@@ -24,7 +24,7 @@ from workers.ingress.routes import PROBES, ROUTES
 
 @pytest.fixture
 async def app(resources: Resources) -> web.Application:
-    async with Requester(resources.settings, "test") as requester:
+    async with RpcClient(resources.settings, "test") as requester:
         return make_app(open_gate(resources, requester), asyncio.Event())
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import LoginRequested, LogoutRequested, RefreshRequested, RegistrationRequested
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.security.sealed_box import REGISTRATION_LIFETIME
 from infra.storage.users import find_user
 from schemas.users import KeyedRegistration, Login, Refresh, Registration, User
@@ -35,9 +35,9 @@ async def register(call: Call) -> web.Response:
     keyed = KeyedRegistration(**dict(body), registration_id=registration_id)
     event = encrypt_request(call, RegistrationRequested, keyed, REGISTRATION_LIFETIME)
     if registration_id is None:
-        return to_response(call, await send(call, message_of(event)))
+        return to_response(call, await send(call, build_message(event)))
     async with call.visit.attempt(aim_at(body.email)):  # a wrong password here is a guess too
-        return to_response(call, await send(call, message_of(event)))
+        return to_response(call, await send(call, build_message(event)))
 
 
 async def login(call: Call) -> web.Response:

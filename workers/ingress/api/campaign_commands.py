@@ -18,7 +18,7 @@ from events import (
 )
 from events.campaigns import CampaignChange, CampaignCreation, CampaignDeletion, CampaignToSync
 from events.envelope import Event
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.errors import Outage
 from infra.security.operation_id import campaign_id_of
 from infra.storage.campaign_cache import put_campaigns
@@ -163,7 +163,7 @@ async def _publish_command(
 
     The 202 to a repeated one tells what has become of it so far.
     """
-    await call.gate.durable_publisher.publish(message_of(event))
+    await call.gate.durable_publisher.publish(build_message(event))
     await remember(call, event)
     seconds = wait_of(call.request)
     if repeated and not seconds:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.errors import Outage
 from infra.messaging import replay
 from infra.messaging.dead_letter_content import CannotChange, Changes
-from infra.messaging.replay import How, Objection, Refused
+from infra.messaging.replay import How, Objection, ReplayError
 from infra.storage.dead_letters import (
     DeadLetterFilter,
     find_dead_letters,
@@ -200,7 +200,7 @@ async def _apply(
             return await _apply_in_batches(tx, wanted, after, act)
         objections = await act(tx, [await _lock_dead_letter(tx, queue, letter_id, lock=True)])
         if objections:
-            raise Refused(objections[0].reason)
+            raise ReplayError(objections[0].reason)
         return Handled(count=1, more=False)
 
     return await _run_and_respond(call, verb, str(letter_id or queue), run)
@@ -234,7 +234,7 @@ async def _run_and_respond(
     async def run(tx: AsyncConnection) -> Frozen:
         try:
             return await deed(tx)
-        except Refused as refused:
+        except ReplayError as refused:
             raise Refusal(409, "CONFLICT", f"It was not done: {refused}.") from None
 
     try:

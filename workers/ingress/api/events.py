@@ -5,8 +5,8 @@ from aiohttp import web
 from events.campaigns import CampaignRequest
 from events.envelope import Event
 from infra import metrics
-from infra.amqp.message import Message, message_of
-from infra.messaging.digest import digest
+from infra.amqp.message import Message, build_message
+from infra.messaging.digest import content_digest
 from infra.storage.api_keys import ApiKey
 from workers.ingress.api.event_results import (
     ID_REUSED,
@@ -126,7 +126,7 @@ class _Batch:
     def _add_repeated(
         self, item: Event, first: Event, place: int
     ) -> tuple[EventResult, int | None]:
-        if digest(first) != digest(item):
+        if content_digest(first) != content_digest(item):
             return ID_REUSED.to_result(item.id), None
         return EventResult(id=item.id, status="duplicate"), place
 
@@ -147,4 +147,4 @@ def _build_message(call: Call, key: ApiKey, event: Event) -> Message:
     if isinstance(event, CampaignRequest):
         update["ownerid"] = str(key.owner_id)
     told = event.model_copy(update=update) if update else event
-    return message_of(told, timed=event.timed)
+    return build_message(told, timed=event.timed)

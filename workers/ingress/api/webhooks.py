@@ -6,7 +6,7 @@ from events import WebhookUnrecognised
 from events.envelope import Event, now
 from handlers.webhooks import SOURCES, BadSignature, Unrecognised, unrecognised
 from infra import metrics
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from workers.ingress.http.errors import Refusal, not_found, unavailable
 from workers.ingress.http.parsing import read_body
 from workers.ingress.http.quotas import check_budget
@@ -69,7 +69,7 @@ async def post_webhook(call: Call) -> web.Response:
 
 async def _publish(call: Call, events: list[Event]) -> None:
     received = map(call.gate.webhook_deliveries.with_first_received_time, events)
-    messages = [message_of(event, timed=event.timed) for event in received]
+    messages = [build_message(event, timed=event.timed) for event in received]
     if len(messages) == 1:
         await call.gate.durable_publisher.publish(messages[0])
     elif not all(await call.gate.durable_publisher.publish_all(messages)):

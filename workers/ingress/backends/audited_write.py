@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import AuditRecorded
 from events.audit import AuditEntry
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.messaging import outbox
 from infra.storage.audit import insert_audit_entries, is_recorded
 from infra.storage.users import lock_and_get_admin
@@ -48,11 +48,11 @@ async def run_audited(call: Call, action: str, subject: str, deed: AdminAction[T
         results.append(result)
         act = _audit_event(call, action, subject, result)
         await insert_audit_entries(tx, [act], [act_id])
-        await outbox.add(tx, [message_of(act)])
+        await outbox.add(tx, [build_message(act)])
         return result
 
     result = await call.gate.database.write(run)
-    await outbox.hint(call.gate.resources.redis)
+    await outbox.notify(call.gate.resources.redis)
     if isinstance(result, Refusal):
         raise result
     return result

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from events.envelope import Event, new_id
 from infra.amqp import topology
-from infra.amqp.message import Message, message_of
+from infra.amqp.message import Message, build_message
 from infra.errors import Outage
 from infra.security.sealed_box import REQUEST_LIFETIME, seal
 from schemas.users import Sealable
@@ -42,7 +42,7 @@ async def call_auth_worker(
     It is waited for ``seconds`` at most, without them as long as the settings say.
     """
     event = encrypt_request(call, kind, body, REQUEST_LIFETIME)
-    message = message_of(event, topology.REQUEST_EXCHANGE)
+    message = build_message(event, topology.REQUEST_EXCHANGE)
     return await send(call, message, seconds)
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.errors import Outage
-from infra.messaging.error_classifier import Fault, fault_of
+from infra.messaging.error_classifier import ErrorKind, classify_error
 from infra.storage.write_probe import write_probe
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class Database:
         try:
             return task.result()
         except Exception as error:
-            if fault_of(error) in (Fault.OUTAGE, Fault.SUSPECTED_OUTAGE):
+            if classify_error(error) in (ErrorKind.OUTAGE, ErrorKind.SUSPECTED_OUTAGE):
                 raise Outage(f"Postgres is gone: {type(error).__name__}") from None
             raise
 

@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.envelope import Event
 from infra.errors import Outage
-from infra.messaging.delivery import identity
-from infra.messaging.digest import digest
+from infra.messaging.delivery import event_key
+from infra.messaging.digest import content_digest
 from infra.messaging.inbox import find_digest
 from infra.redis_errors import REDIS_ERRORS
 from infra.security.operation_id import mint, seed_of
@@ -91,7 +91,7 @@ async def _handled(call: Call, event: Event, consumer: str) -> bytes | None:
     """Give the digest of what ``consumer`` has handled under the event's id, if it has."""
 
     async def find(tx: AsyncConnection) -> UUID | None:
-        return await find_digest(tx, consumer, identity(event))
+        return await find_digest(tx, consumer, event_key(event))
 
     try:
         found = await call.gate.database.read(find)
@@ -115,4 +115,4 @@ def _name(event: Event) -> str:
 
 
 def _said(event: Event) -> bytes:
-    return digest(event).bytes
+    return content_digest(event).bytes

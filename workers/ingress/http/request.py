@@ -9,7 +9,7 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from events.envelope import new_id
-from infra.amqp.rpc import Requester
+from infra.amqp.rpc import RpcClient
 from infra.errors import Outage
 from infra.resources import Resources
 from infra.security.access_tokens import Verifier
@@ -41,7 +41,7 @@ class Gate:
     durable_publisher: DurablePublisher
     command_order: CommandOrder
     broken_paths: BrokenPaths
-    requester: Requester
+    requester: RpcClient
     verifier: Verifier
     authenticator: Authenticator
     operation_waiter: OperationWaiter

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp import topology
 from infra.amqp.permissions import INGRESS_USER
-from infra.messaging.dead_letter import Letter
+from infra.messaging.dead_letter import DeadLetter
 from infra.messaging.outbox_relay import relay_once
 from infra.resources import Resources
 from infra.settings import Settings
@@ -42,7 +42,7 @@ async def rows(engine: AsyncEngine, sql: str) -> list[Any]:
         return list((await connection.execute(text(sql))).all())
 
 
-def letter(number: int = 1, **changes: Any) -> Letter:
+def letter(number: int = 1, **changes: Any) -> DeadLetter:
     event = {
         "specversion": "1.0",
         "id": f"e-{number}",
@@ -76,10 +76,10 @@ def letter(number: int = 1, **changes: Any) -> Letter:
         "fingerprint": "f1",
         "replays": 0,
     }
-    return Letter(**{**values, **changes})
+    return DeadLetter(**{**values, **changes})
 
 
-async def file(engine: AsyncEngine, *letters: Letter) -> Sequence[str]:
+async def file(engine: AsyncEngine, *letters: DeadLetter) -> Sequence[str]:
     """File letters; gives their addresses."""
     async with engine.begin() as tx:
         await put_dead_letters(tx, letters)

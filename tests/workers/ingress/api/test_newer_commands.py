@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.campaigns import campaign_id_of
 from events.envelope import Event, encode
 from handlers.campaigns.handlers import apply_commands
-from infra.messaging.dead_letter import Letter
+from infra.messaging.dead_letter import DeadLetter
 from infra.resources import Resources
 from infra.settings import Settings
 from tests.handlers.processing import handled
@@ -25,7 +25,7 @@ QUEUE = "campaigns.apply"
 SENT = "select count(*) from outbox where exchange = 'adrelay.back'"
 
 
-def dead_command(command: Event, number: int, died: datetime, *, timed: bool = True) -> Letter:
+def dead_command(command: Event, number: int, died: datetime, *, timed: bool = True) -> DeadLetter:
     return letter(
         number,
         queue=QUEUE,

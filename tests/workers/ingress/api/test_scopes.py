@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.web_urldispatcher import SystemRoute
 
-from infra.amqp.rpc import Requester
+from infra.amqp.rpc import RpcClient
 from infra.resources import Resources
 from schemas.api_keys import KEY_SCOPES
 from schemas.scopes import KNOWN, SCOPES
@@ -73,7 +73,7 @@ TABLE: Mapping[str, str | None] = {
 
 @pytest.fixture
 async def app(resources: Resources) -> web.Application:
-    async with Requester(resources.settings, "test") as requester:
+    async with RpcClient(resources.settings, "test") as requester:
         return make_app(open_gate(resources, requester), asyncio.Event())
 
 

@@ -13,7 +13,7 @@ from events.envelope import now
 from handlers.webhooks import gemini
 from handlers.webhooks.base import MOST_KEPT, unrecognised
 from infra.amqp import topology
-from infra.amqp.message import message_of
+from infra.amqp.message import build_message
 from infra.messaging.outbox_relay import relay_once
 from infra.resources import Resources
 from infra.settings import Settings
@@ -104,7 +104,7 @@ async def test_what_is_understood_by_now_takes_effect_under_the_senders_id(
     ]
     async with working(settings, *SUBSCRIPTIONS):
         for event in kept:
-            await resources.publisher.publish(message_of(event))
+            await resources.publisher.publish(build_message(event))
         seen = [(await spy.event())["type"] for _ in kept]
         assert set(seen) == {"webhook.unrecognised.v1"}
         found: list[Any] = []
@@ -152,6 +152,6 @@ async def test_a_batch_of_which_a_part_is_understood_loses_nothing(
     assert known.id == "msg_9/0"
     assert isinstance(unknown, WebhookUnrecognised)
     async with working(settings, *SUBSCRIPTIONS):
-        await resources.publisher.publish(message_of(unknown))
+        await resources.publisher.publish(build_message(unknown))
         [letter] = await filed(engine)
     assert (letter["event_id"], letter["stage"]) == ("msg_9/1", "parse")
