@@ -8,7 +8,7 @@ from aio_pika.abc import AbstractConnection
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.deploy.services.threads import apart
+from infra.deploy.services.threads import run_in_thread
 from infra.resources import Resources, open_engine, open_redis, open_resources
 from infra.settings import Settings
 from tests.guardian import end_in_order, guard
@@ -44,7 +44,7 @@ def _clean(request: pytest.FixtureRequest) -> None:
     """Begin every test that uses the servers with empty tables, queues and Redis."""
     if "settings" in request.fixturenames:
         settings = request.getfixturevalue("settings")
-        apart(lambda: clean(settings))
+        run_in_thread(lambda: clean(settings))
 
 
 @pytest.fixture

@@ -101,8 +101,8 @@ def end_marked(mark: str) -> None:
 
 def end_servers(temporary: str) -> None:
     """End the servers of every place that nobody uses any more."""
-    from infra.deploy.services.directories import Place
-    from infra.deploy.services.provisioning import withdraw
+    from infra.deploy.services.directories import ServerDirectory
+    from infra.deploy.services.provisioning import stop_servers
     from tests import services
     from tests.chaos import servers
 
@@ -110,14 +110,14 @@ def end_servers(temporary: str) -> None:
     for lock in (SERVICES / "chaos").glob("*.lock"):
         with _free(lock) as free:
             if free:
-                above = Place(lock.with_suffix(""), durable=False)
+                above = ServerDirectory(lock.with_suffix(""), durable=False)
                 for state in (*above.state.glob("node-*"), above.state):
-                    servers.remove(Place(state, durable=False))
+                    servers.remove(ServerDirectory(state, durable=False))
     with _free(SERVICES / "bench" / "bench.lock") as free:
         if free:
-            withdraw(Place(SERVICES / "bench"))
+            stop_servers(ServerDirectory(SERVICES / "bench"))
     for state in {file.parents[1] for file in _pid_files(temporary)}:
-        servers.remove(Place(state, durable=False))
+        servers.remove(ServerDirectory(state, durable=False))
 
 
 def _pid_files(temporary: str) -> Iterator[Path]:

@@ -27,17 +27,17 @@ from infra.amqp import declare
 from infra.amqp.management_api import ManagementApi
 from infra.amqp.permissions import INGRESS_USER, OPS_USER, definitions
 from infra.commands.migrate import declare_topology, migrate_database
-from infra.deploy.secrets import make_keys
+from infra.deploy.secrets import make_secrets
 from infra.deploy.services import postgres, rabbitmq, redis
-from infra.deploy.services.directories import CHECKOUT, Place
+from infra.deploy.services.directories import CHECKOUT, ServerDirectory
 from infra.deploy.services.ports import Ports
-from infra.deploy.services.provisioning import provide, withdraw
-from infra.deploy.services.threads import apart
+from infra.deploy.services.provisioning import start_servers, stop_servers
+from infra.deploy.services.threads import run_in_thread
 from infra.rate_limit_settings import RateSettings
 from infra.settings import Settings
 from infra.storage.tables import metadata
 
-PLACE = Place(CHECKOUT / ".services" / "test", durable=False)
+PLACE = ServerDirectory(CHECKOUT / ".services" / "test", durable=False)
 REDIS_DATABASES = 64
 TESTER = "tester"
 # The passwords of the broker's users, by vhost.
@@ -54,7 +54,7 @@ GENEROUS |= {name: "100000000000/second" for name in GENEROUS if "bytes" in name
 class Services:
     """The servers of this session, and the number of its Redis database."""
 
-    place: Place
+    directory: ServerDirectory
     ports: Ports
     session: str
     redis_database: int
@@ -62,7 +62,7 @@ class Services:
     @property
     def operator(self) -> ManagementApi:
         """The management API as administrator of the tests' broker."""
-        return rabbitmq.operator_of(self.place, self.ports)
+        return rabbitmq.open_management_api(self.directory, self.ports)
 
     @property
     def template(self) -> str:
@@ -76,32 +76,32 @@ class Services:
         """
         operator = self.operator
         operator.import_definitions(definitions(vhost))
-        password = self.place.passwords()["RABBITMQ_OPERATOR_PASSWORD"]
+        password = self.directory.passwords()["RABBITMQ_OPERATOR_PASSWORD"]
         operator.call("PUT", "users", TESTER, body={"password": password, "tags": "impersonator"})
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         operator.call("PUT", "permissions", vhost, TESTER, body=everything)
-        PASSWORDS[vhost] = {**rabbitmq.passwords_of(self.place), TESTER: password}
+        PASSWORDS[vhost] = {**rabbitmq.broker_passwords(self.directory), TESTER: password}
 
     def rabbitmq_url(self, vhost: str) -> str:
         """Give the URL of a vhost, as the workers' user."""
-        return rabbitmq.url(self.place, self.ports).rpartition("/")[0] + f"/{vhost}"
+        return rabbitmq.url(self.directory, self.ports).rpartition("/")[0] + f"/{vhost}"
 
     def management_url(self) -> str:
         """Give the URL of the management API, for the user of the release step."""
-        return rabbitmq.management_url(self.place, self.ports)
+        return rabbitmq.management_url(self.directory, self.ports)
 
     def database_url(self, database: str) -> str:
         """Give the URL of a database."""
-        return postgres.url(self.place, self.ports, database)
+        return postgres.url(self.directory, self.ports, database)
 
     def redis_url(self) -> str:
         """Give the URL of this session's Redis database."""
-        url = redis.url(self.place, self.ports)
+        url = redis.url(self.directory, self.ports)
         return url.rpartition("/")[0] + f"/{self.redis_database}"
 
     def execute(self, statement: str) -> Sequence[Any]:
         """Run one statement as the server's owner."""
-        return postgres.execute(self.place, self.ports, statement)
+        return postgres.execute(self.directory, self.ports, statement)
 
 
 @contextmanager
@@ -123,14 +123,14 @@ def open_services() -> Iterator[Services]:
     with ExitStack() as held:
         with lock("start", fcntl.LOCK_EX):
             alone = _is_alone()
-            ports = provide(PLACE, {}, print).ports
+            ports = start_servers(PLACE, {}, print).ports
             held.enter_context(lock("use", fcntl.LOCK_SH))
             number = _redis_database(held)
             services = Services(PLACE, ports, secrets.token_hex(3), number)
             if alone:
                 _sweep(services)
             services.execute(f"create database {services.template} owner {postgres.ROLE};")
-        apart(lambda: migrate_database(services.database_url(services.template)))
+        run_in_thread(lambda: migrate_database(services.database_url(services.template)))
         try:
             yield services
         finally:
@@ -167,7 +167,7 @@ def leave() -> None:
         return
     with lock("start", fcntl.LOCK_EX), lock("use", fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
         if alone:
-            withdraw(PLACE)
+            stop_servers(PLACE)
 
 
 @contextmanager
@@ -177,7 +177,7 @@ def open_settings(services: Services, name: str) -> Iterator[Settings]:
     services.create_vhost(own)
     services.execute(f"create database {own} template {services.template} owner {postgres.ROLE};")
     release = url_as(OPS_USER, services.rabbitmq_url(own))
-    apart(lambda: declare_topology(release))
+    run_in_thread(lambda: declare_topology(release))
     try:
         yield Settings.model_validate(
             {
@@ -186,7 +186,7 @@ def open_settings(services: Services, name: str) -> Iterator[Settings]:
                 "database_url": services.database_url(own),
                 "rabbitmq_management_url": services.management_url(),
                 "redis_url": services.redis_url(),
-                **{name.lower(): value for name, value in make_keys().items()},
+                **{name.lower(): value for name, value in make_secrets().items()},
                 **CHEAP,
                 **GENEROUS,
             }

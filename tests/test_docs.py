@@ -65,7 +65,7 @@ def variables() -> set[str]:
     """Name every variable that the settings, the writer of .services/env or the tests know."""
     written = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', WRITER.read_text()))
     tests = set(re.findall(r"\bADRELAY_[A-Z_]+", (CHECKOUT / "tests" / "services.py").read_text()))
-    return {*map(str.upper, Settings.model_fields), *secrets.make_keys(), *written, *tests}
+    return {*map(str.upper, Settings.model_fields), *secrets.make_secrets(), *written, *tests}
 
 
 @pages

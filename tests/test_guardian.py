@@ -10,34 +10,34 @@ from pathlib import Path
 
 import pytest
 
-from infra.deploy.services.daemon import began
+from infra.deploy.services.daemon import process_start_time
 from infra.deploy.services.directories import CHECKOUT
 
 SESSION = """
 import signal, subprocess, sys, time
 from pathlib import Path
 from infra.deploy.services.daemon import Daemon
-from infra.deploy.services.directories import Place
-from infra.deploy.services.local_servers import start_private, stop_private
+from infra.deploy.services.directories import ServerDirectory
+from infra.deploy.services.local_servers import start_local_servers, stop_local_servers
 from tests.guardian import end_in_order, guard
 
 end_in_order()
 guard(Path(sys.argv[1]))
-place = Place(Path(sys.argv[1]) / "state", durable=False)
+directory = ServerDirectory(Path(sys.argv[1]) / "state", durable=False)
 child = subprocess.Popen(["/bin/sleep", "300"], start_new_session=True)
 try:
-    start_private(place, ["REDIS_URL"])
-    print(child.pid, Daemon(place, "redis").pid(), flush=True)
+    start_local_servers(directory, ["REDIS_URL"])
+    print(child.pid, Daemon(directory, "redis").pid(), flush=True)
     time.sleep(300)
 finally:
-    stop_private(place)
+    stop_local_servers(directory)
     child.kill()
-    place.remove()
+    directory.remove()
 """
 
 
 def gone(pids: list[int]) -> bool:
-    return not any(began(pid) for pid in pids)
+    return not any(process_start_time(pid) for pid in pids)
 
 
 def until(condition: Callable[[], bool], seconds: float = 40) -> None:

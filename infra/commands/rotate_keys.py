@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from events.envelope import now
 from infra.deploy.env_files import env_file
 from infra.deploy.process_status import read_status
-from infra.deploy.services.directories import RUNNING, Place, write_private
+from infra.deploy.services.directories import RUN_DIRECTORY, ServerDirectory, write_private
 from infra.env_file import read_env_file
 from infra.security.access_tokens import make_keys
 from infra.security.key_rotation import MEANING, RESTART, Broken, Keys, NotYet, Turn, turn, waiting
@@ -66,7 +66,7 @@ def rotate(env: Path, auth_env: Path, at: datetime) -> Turn:
     )
     life = timedelta(seconds=settings.access_token_seconds)
     try:
-        since = _seen_since(Place(env.parent), waiting(keys), keys.since)
+        since = _seen_since(ServerDirectory(env.parent), waiting(keys), keys.since)
         made = turn(replace(keys, since=since), now=at, life=life, make=make_keys)
     except (Broken, ValueError) as error:
         raise Refused(str(error)) from None
@@ -97,12 +97,12 @@ def _settings(env: Path, auth_env: Path) -> Settings:
         raise Refused(rules_of(error)) from None
 
 
-def _seen_since(place: Place, step: str, since: datetime | None) -> datetime | None:
+def _seen_since(directory: ServerDirectory, step: str, since: datetime | None) -> datetime | None:
     """Tell since when the last turn has been in use, as far as this place knows.
 
     Refuses a turn while a process that runs here has not been told of the last one.
     """
-    status = read_status(place).get(BEFORE.get(step, ""))
+    status = read_status(directory).get(BEFORE.get(step, ""))
     if status is None or not status.is_alive or since is None:
         return since
     began = datetime.fromisoformat(status.since)
@@ -136,8 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=["rotate"])
-    parser.add_argument("--env", type=Path, default=env_file(RUNNING))
-    parser.add_argument("--auth-env", type=Path, default=env_file(RUNNING, "auth"))
+    parser.add_argument("--env", type=Path, default=env_file(RUN_DIRECTORY))
+    parser.add_argument("--auth-env", type=Path, default=env_file(RUN_DIRECTORY, "auth"))
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     try:

@@ -14,17 +14,17 @@ from infra.deploy.env_files import env_file
 from infra.deploy.procfile import Process, planned
 from infra.deploy.services import chromium, docker, node
 from infra.deploy.services.daemon import Daemon, NotStarted
-from infra.deploy.services.directories import RUNNING as PLACE
-from infra.deploy.services.provisioning import install_missing, provide
+from infra.deploy.services.directories import RUN_DIRECTORY as DIRECTORY
+from infra.deploy.services.provisioning import install_missing, start_servers
 from infra.deploy.started_settings import changed_settings
 from infra.deploy.supervisor import Supervisor
 from infra.env_file import read_env_file
 
 # A closed terminal and a polite kill end a command as Ctrl-C does: what it began is taken back.
-ENDING = (signal.SIGTERM, signal.SIGHUP)
+TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     """Tell the person at the terminal how far we are."""
     print(f"adrelay: {text}", flush=True)
 
@@ -33,18 +33,18 @@ def run() -> int:
     """Run in the foreground until Ctrl-C; ends all that it has started."""
     started = False
     try:
-        with command_lock(PLACE, "run", say):
-            if stack.running(PLACE):
-                say("it is running already ('make status' shows it, 'make down' ends it)")
+        with command_lock(DIRECTORY, "run", report):
+            if stack.supervisor_pid(DIRECTORY):
+                report("it is running already ('make status' shows it, 'make down' ends it)")
                 return 1
             started = True
-            Daemon(PLACE, stack.SUPERVISOR).enter()
-            processes = stack.start(PLACE, os.environ, say)
+            Daemon(DIRECTORY, stack.SUPERVISOR).register()
+            processes = stack.start(DIRECTORY, os.environ, report)
         return asyncio.run(_foreground(processes))
     except KeyboardInterrupt:
         return 130
     except (NotStarted, readiness.NotReady, RuntimeError) as error:
-        say(str(error))
+        report(str(error))
         return 1
     finally:
         if started:
@@ -52,29 +52,29 @@ def run() -> int:
 
 
 async def _foreground(processes: Sequence[Process]) -> int:
-    supervisor = Supervisor(PLACE, processes, os.environ)
-    supervisor.heed_signals()
+    supervisor = Supervisor(DIRECTORY, processes, os.environ)
+    supervisor.install_signal_handlers()
     supervising = asyncio.create_task(supervisor.run())
-    waiting = asyncio.create_task(readiness.wait_until_ready(PLACE, processes))
+    waiting = asyncio.create_task(readiness.wait_until_ready(DIRECTORY, processes))
     await asyncio.wait({supervising, waiting}, return_when=asyncio.FIRST_COMPLETED)
     failure = waiting.exception() if waiting.done() else None
     if failure is not None:
         supervisor.stop()
-        say(str(failure))
+        report(str(failure))
     elif waiting.done():
-        print(console.text(PLACE), flush=True)
+        print(console.ready_text(DIRECTORY), flush=True)
     waiting.cancel()
     await supervising
     return 1 if failure is not None else 0
 
 
 def _stop_undisturbed() -> None:
-    for number in (signal.SIGINT, *ENDING):
+    for number in (signal.SIGINT, *TERMINATION_SIGNALS):
         signal.signal(number, signal.SIG_IGN)
-    say("stopping")
-    Daemon(PLACE, stack.SUPERVISOR).leave()
-    stack.stop(PLACE)
-    say("stopped")
+    report("stopping")
+    Daemon(DIRECTORY, stack.SUPERVISOR).unregister()
+    stack.stop(DIRECTORY)
+    report("stopped")
 
 
 def up() -> int:
@@ -83,78 +83,78 @@ def up() -> int:
     Where it runs already, servers that have died are started again, and nothing is stopped;
     settings that it was not started with are refused.
     """
-    with command_lock(PLACE, "up", say):
+    with command_lock(DIRECTORY, "up", report):
         return _up()
 
 
 def _up() -> int:
-    already = stack.running(PLACE) is not None
+    already = stack.supervisor_pid(DIRECTORY) is not None
     if already:
-        changed = changed_settings(PLACE, os.environ, read_env_file(env_file(PLACE)))
+        changed = changed_settings(DIRECTORY, os.environ, read_env_file(env_file(DIRECTORY)))
         if changed:
-            say(
+            report(
                 f"it is running already, with another {' and '.join(changed)};"
                 " 'make down', then 'make up' again takes the new settings"
             )
             return 1
-        provide(PLACE, {**os.environ, **read_env_file(env_file(PLACE))}, say)
+        start_servers(DIRECTORY, {**os.environ, **read_env_file(env_file(DIRECTORY))}, report)
     else:
         try:
-            stack.start(PLACE, os.environ, say)
+            stack.start(DIRECTORY, os.environ, report)
         except BaseException:
-            stack.stop(PLACE)
+            stack.stop(DIRECTORY)
             raise
-        stack.start_supervisor(PLACE, os.environ)
+        stack.start_supervisor(DIRECTORY, os.environ)
     try:
-        asyncio.run(readiness.wait_until_ready(PLACE, planned(PLACE)))
+        asyncio.run(readiness.wait_until_ready(DIRECTORY, planned(DIRECTORY)))
     except BaseException:
         if not already:
-            stack.stop(PLACE)
+            stack.stop(DIRECTORY)
         raise
-    print(console.text(PLACE))
+    print(console.ready_text(DIRECTORY))
     return 0
 
 
 def down() -> int:
     """End what ``up`` or ``run`` has started; the data stays."""
-    with command_lock(PLACE, "down", say):
+    with command_lock(DIRECTORY, "down", report):
         started = time.monotonic()
-        stack.stop(PLACE, say)
-    say(f"stopped in {time.monotonic() - started:.1f} s")
+        stack.stop(DIRECTORY, report)
+    report(f"stopped in {time.monotonic() - started:.1f} s")
     return 0
 
 
 def status() -> int:
     """Show what runs, where and since when."""
-    print(asyncio.run(console.status(PLACE)))
+    print(asyncio.run(console.status_table(DIRECTORY)))
     return 0
 
 
 def reset() -> int:
     """End it and delete its data, passwords and keys."""
-    with command_lock(PLACE, "reset", say):
-        stack.stop(PLACE, say)
-        docker.stop(PLACE, remove=True)
-        PLACE.remove()
-    say("the data is deleted")
+    with command_lock(DIRECTORY, "reset", report):
+        stack.stop(DIRECTORY, report)
+        docker.stop(DIRECTORY, remove=True)
+        DIRECTORY.remove()
+    report("the data is deleted")
     return 0
 
 
 def install() -> int:
     """Install missing servers, and what else the tests need, before anybody waits for it."""
-    install_missing(say, more=[chromium, node])
+    install_missing(report, more=[chromium, node])
     return 0
 
 
 def supervise() -> int:
     """Keep the processes running: what ``up`` leaves in the background."""
-    asyncio.run(_background(planned(PLACE)))
+    asyncio.run(_background(planned(DIRECTORY)))
     return 0
 
 
 async def _background(processes: Sequence[Process]) -> None:
-    supervisor = Supervisor(PLACE, processes, os.environ)
-    supervisor.heed_signals()
+    supervisor = Supervisor(DIRECTORY, processes, os.environ)
+    supervisor.install_signal_handlers()
     await supervisor.run()
 
 
@@ -162,7 +162,7 @@ COMMANDS: dict[str, Callable[[], int]] = {
     "run": run,
     "up": up,
     "down": down,
-    "status": status,
+    "status_table": status,
     "reset": reset,
     "install": install,
     "supervise": supervise,
@@ -173,13 +173,13 @@ def main() -> int:
     """Run one command."""
     parser = argparse.ArgumentParser(prog="python -m infra.deploy", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
-    for number in ENDING:
+    for number in TERMINATION_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup
             signal.signal(number, signal.default_int_handler)
     try:
         return COMMANDS[parser.parse_args().command]()
     except (NotStarted, readiness.NotReady, RuntimeError) as error:
-        say(str(error))
+        report(str(error))
         return 1
     except KeyboardInterrupt:
         return 130

@@ -9,35 +9,38 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from infra.deploy.services.daemon import NotStarted
-from infra.deploy.services.directories import Place
+from infra.deploy.services.directories import ServerDirectory
 
-PATIENCE = 300.0  # seconds; a first start installs servers
-POLL = 0.2  # seconds
-NAME = "command.lock"
+LOCK_TIMEOUT = 300.0  # seconds; a first start installs servers
+POLL_INTERVAL = 0.2  # seconds
+LOCK_FILE = "command.lock"
 
 
 @contextmanager
 def command_lock(
-    place: Place, command: str, say: Callable[[str], None], patience: float = PATIENCE
+    directory: ServerDirectory,
+    command: str,
+    report: Callable[[str], None],
+    wait_seconds: float = LOCK_TIMEOUT,
 ) -> Iterator[None]:
     """Hold the lock of a place; waits for the command that holds it, and says which that is.
 
-    Raises ``NotStarted`` when it is not to be had within ``patience`` seconds. The kernel gives
+    Raises ``NotStarted`` when it is not to be had within ``wait_seconds`` seconds. The kernel gives
     the lock of a process that was killed back.
     """
-    end, told = time.monotonic() + patience, False
+    end, told = time.monotonic() + wait_seconds, False
     while True:
-        file = _open(place)
-        if _taken(file) and _is_current(file, place):
+        file = _open(directory)
+        if _try_lock(file) and _is_current(file, directory):
             break
         holder = _holder(file)
         file.close()
         if time.monotonic() > end:
             raise NotStarted(f"{holder} does not come to an end; end it, then try again")
         if not told:
-            say(f"waiting for {holder}")
+            report(f"waiting for {holder}")
             told = True
-        time.sleep(POLL)
+        time.sleep(POLL_INTERVAL)
     with file:
         file.truncate(0)
         since = datetime.now(UTC).strftime("%H:%M:%S")
@@ -49,20 +52,22 @@ def command_lock(
             file.truncate(0)
 
 
-def _open(place: Place) -> TextIO:
-    place.prepare()
-    return (place.state / "run" / NAME).open("a+")
+def _open(directory: ServerDirectory) -> TextIO:
+    directory.prepare()
+    return (directory.state / "run" / LOCK_FILE).open("a+")
 
 
-def _is_current(file: TextIO, place: Place) -> bool:
+def _is_current(file: TextIO, directory: ServerDirectory) -> bool:
     """Tell whether it is still the file of that name: ``reset`` deletes it."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), (place.state / "run" / NAME).stat())
+        return os.path.samestat(
+            os.fstat(file.fileno()), (directory.state / "run" / LOCK_FILE).stat()
+        )
     except FileNotFoundError:
         return False
 
 
-def _taken(file: TextIO) -> bool:
+def _try_lock(file: TextIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

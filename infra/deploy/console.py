@@ -5,28 +5,28 @@ from datetime import UTC, datetime
 
 from infra.deploy import readiness
 from infra.deploy.env_files import env_file
-from infra.deploy.process_status import Status, read_status
+from infra.deploy.process_status import ProcessStatus, read_status
 from infra.deploy.procfile import Process, planned
 from infra.deploy.services import postgres, rabbitmq, redis
 from infra.deploy.services.daemon import Daemon
-from infra.deploy.services.directories import CHECKOUT, Place
-from infra.deploy.services.local_servers import ENDINGS
+from infra.deploy.services.directories import CHECKOUT, ServerDirectory
+from infra.deploy.services.local_servers import STOP_SIGNALS
 from infra.deploy.services.ports import kept_ports
 from infra.deploy.services.prometheus import NAME as PROMETHEUS
-from infra.deploy.services.provisioning import MANAGEMENT
+from infra.deploy.services.provisioning import MANAGEMENT_URL
 from infra.deploy.stack import SUPERVISOR
 from infra.env_file import read_env_file
 
-CAMPAIGN = (
+EXAMPLE_CAMPAIGN = (
     '{"name": "First", "budget": 100, "platform": "claude",'
     ' "targeting": {"interests": ["tea"], "age_range": [25, 45]}}'
 )
 
 
-def text(place: Place) -> str:
+def ready_text(directory: ServerDirectory) -> str:
     """Write the screen: addresses, how to log in, three lines to try, where the metrics are."""
-    file = env_file(place).relative_to(CHECKOUT)
-    env = read_env_file(env_file(place))
+    file = env_file(directory).relative_to(CHECKOUT)
+    env = read_env_file(env_file(directory))
     url = env["ADRELAY_URL"]
     return f"""
 Adrelay is ready.
@@ -34,7 +34,7 @@ Adrelay is ready.
   API         {url}     (OpenAPI: {url}/openapi.json)
   sandbox     {env["SANDBOX_URL"]}     (plays the three ad platforms)
   Prometheus  {env["PROMETHEUS_URL"]}     (every process has /metrics, /healthz, /readyz)
-{_management(place)}  logs        {place.logs.relative_to(CHECKOUT)}/<name>.log
+{_management(directory)}  logs        {directory.logs.relative_to(CHECKOUT)}/<name>.log
   settings    {file}     (admin {env["ADRELAY_ADMIN_EMAIL"]}; passwords and keys stand there)
 
 Try it:
@@ -43,35 +43,35 @@ Try it:
   TOKEN=$(.venv/bin/python -m infra.deploy.access_token)
   curl -sS $ADRELAY_URL/api/v1/campaigns -H "authorization: Bearer $TOKEN"
   curl -sS $ADRELAY_URL/api/v1/campaigns -H "authorization: Bearer $TOKEN" -H 'prefer: wait=5' \\
-    -H 'content-type: application/json' -d '{CAMPAIGN}'
+    -H 'content-type: application/json' -d '{EXAMPLE_CAMPAIGN}'
 
 'make demo' shows the whole story, 'make status' what runs, 'make down' (or Ctrl-C) ends it.
 """
 
 
-def _management(place: Place) -> str:
+def _management(directory: ServerDirectory) -> str:
     """Name RabbitMQ's own page, where the broker is a private one."""
-    ports = kept_ports(place)
-    if ports is None or not Daemon(place, rabbitmq.NAME).pid():
+    ports = kept_ports(directory)
+    if ports is None or not Daemon(directory, rabbitmq.NAME).pid():
         return ""
-    where = env_file(place, "release").relative_to(CHECKOUT)
-    name = f"{MANAGEMENT} in {where} has user and password"
+    where = env_file(directory, "release").relative_to(CHECKOUT)
+    name = f"{MANAGEMENT_URL} in {where} has user and password"
     return f"  RabbitMQ    http://127.0.0.1:{ports.management}     ({name})\n"
 
 
-async def status(place: Place) -> str:
+async def status_table(directory: ServerDirectory) -> str:
     """Write the table: name, state, port, process id, since when, restarts."""
-    processes = planned(place)
+    processes = planned(directory)
     if not processes:
         return "nothing has been started here yet ('make run' or 'make up')"
     rows = [("NAME", "STATE", "PORT", "PID", "SINCE (UTC)", "RESTARTS")]
-    ports = _ports(place)
-    for name in (*ENDINGS, PROMETHEUS, SUPERVISOR):
-        daemon = Daemon(place, name)
-        pid, since = daemon.pid(), daemon.since()
+    ports = _ports(directory)
+    for name in (*STOP_SIGNALS, PROMETHEUS, SUPERVISOR):
+        daemon = Daemon(directory, name)
+        pid, since = daemon.pid(), daemon.started_at()
         if pid and since:
-            rows.append((name, "running", ports.get(name, ""), str(pid), _moment(since), ""))
-    answers, statuses = await readiness.answers_of(processes), read_status(place)
+            rows.append((name, "running", ports.get(name, ""), str(pid), _format_time(since), ""))
+    answers, statuses = await readiness.check_all_ready(processes), read_status(directory)
     rows += [_row(process, statuses.get(process.name), answers) for process in processes]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
@@ -80,9 +80,9 @@ async def status(place: Place) -> str:
     )
 
 
-def _ports(place: Place) -> dict[str, str]:
+def _ports(directory: ServerDirectory) -> dict[str, str]:
     """Give the ports of the servers by name; RabbitMQ's for clients and for its own page."""
-    kept = kept_ports(place)
+    kept = kept_ports(directory)
     if kept is None:
         return {}
     return {
@@ -95,16 +95,16 @@ def _ports(place: Place) -> dict[str, str]:
 
 
 def _row(
-    process: Process, seen: Status | None, answers: Mapping[str, str]
+    process: Process, seen: ProcessStatus | None, answers: Mapping[str, str]
 ) -> tuple[str, str, str, str, str, str]:
     port = str(process.port)
     if seen is None or not seen.is_alive:
         state = f"down ({seen.last_exit})" if seen and seen.last_exit else "down"
         return (process.name, state, port, "", "", "")
     state = "not ready" if answers[process.name] else "ready"
-    since = _moment(datetime.fromisoformat(seen.since))
+    since = _format_time(datetime.fromisoformat(seen.since))
     return (process.name, state, port, str(seen.pid), since, str(seen.restarts))
 
 
-def _moment(when: datetime) -> str:
+def _format_time(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from infra.deploy.procfile import SANDBOX, Process
-from infra.deploy.secrets import make_keys
+from infra.deploy.secrets import make_secrets
 from infra.deploy.services import prometheus
-from infra.deploy.services.directories import Place, write_private
+from infra.deploy.services.directories import ServerDirectory, write_private
 from infra.deploy.services.provisioning import Servers
 from infra.env_file import read_env_file
 from infra.env_file import write_env as env_file_text
 from schemas.types import PLATFORMS
 
 # Which of the secrets only some processes are told.
-OWN: Mapping[str, tuple[str, ...]] = {
+PROCESS_SECRETS: Mapping[str, tuple[str, ...]] = {
     "auth": (
         "TOKEN_SIGNING_KEY",
         "TOKEN_KEYS_SINCE",
@@ -35,29 +35,38 @@ OWN: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def env_file(place: Place, process: str = "") -> Path:
+def env_file(directory: ServerDirectory, process: str = "") -> Path:
     """Name the file for all processes, or the one for a single process."""
-    return place.state / (f"{process}.env" if process else "env")
+    return directory.state / (f"{process}.env" if process else "env")
 
 
 def write_env(
-    place: Place, servers: Servers, processes: Sequence[Process], environment: Mapping[str, str]
+    directory: ServerDirectory,
+    servers: Servers,
+    processes: Sequence[Process],
+    environment: Mapping[str, str],
 ) -> dict[str, str]:
     """Write the files of this start; returns what stands in the common one."""
-    kept = read_env_file(env_file(place))
-    for process in OWN:
-        kept |= read_env_file(env_file(place, process))
+    kept = read_env_file(env_file(directory))
+    for process in PROCESS_SECRETS:
+        kept |= read_env_file(env_file(directory, process))
     secrets = {
-        name: environment.get(name) or kept.get(name) or made for name, made in make_keys().items()
+        name: environment.get(name) or kept.get(name) or made
+        for name, made in make_secrets().items()
     }
     # The platforms remember what our database remembers, over a restart of both.
-    state = {"SANDBOX_STATE": str(place.state / "sandbox.json")}
+    state = {"SANDBOX_STATE": str(directory.state / "sandbox.json")}
     values = {**_addresses(servers, processes), **state, **secrets}
-    own = {process: {name: values[name] for name in names} for process, names in OWN.items()}
+    own = {
+        process: {name: values[name] for name in names}
+        for process, names in PROCESS_SECRETS.items()
+    }
     for process, told in {**own, **servers.own}.items():
-        _write(env_file(place, process), told)
-    common = {n: v for n, v in values.items() if not any(n in names for names in OWN.values())}
-    _write(env_file(place), common)
+        _write(env_file(directory, process), told)
+    common = {
+        n: v for n, v in values.items() if not any(n in names for names in PROCESS_SECRETS.values())
+    }
+    _write(env_file(directory), common)
     return common
 
 
@@ -78,10 +87,10 @@ def _write(path: Path, values: Mapping[str, str]) -> None:
     write_private(path, env_file_text(values))
 
 
-def environment_of(
-    place: Place, process: Process, environment: Mapping[str, str]
+def process_environment(
+    directory: ServerDirectory, process: Process, environment: Mapping[str, str]
 ) -> dict[str, str]:
     """Build the environment of a process: the files over ours, and its port."""
-    common = read_env_file(env_file(place))
-    own = read_env_file(env_file(place, process.name))
+    common = read_env_file(env_file(directory))
+    own = read_env_file(env_file(directory, process.name))
     return {**environment, **common, **own, "PORT": str(process.port)}

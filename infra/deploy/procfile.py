@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.deploy.services.daemon import NotStarted
-from infra.deploy.services.directories import CHECKOUT, Place
+from infra.deploy.services.directories import CHECKOUT, ServerDirectory
 from infra.deploy.services.ports import is_free
 
 PROCFILE = CHECKOUT / "Procfile"
@@ -54,22 +54,24 @@ def commands() -> dict[str, str]:
     return {**lines, SANDBOX: SANDBOX_COMMAND}
 
 
-def planned(place: Place) -> list[Process]:
+def planned(directory: ServerDirectory) -> list[Process]:
     """Read the processes and ports of the last start; empty when there was none."""
-    file = place.state / "processes.json"
+    file = directory.state / "processes.json"
     kept = json.loads(file.read_text()) if file.is_file() else {}
     return [Process(name, line, kept[name]) for name, line in commands().items() if name in kept]
 
 
 def plan(
-    place: Place, wanted_port: int | None = None, say: Callable[[str], None] = lambda _: None
+    directory: ServerDirectory,
+    wanted_port: int | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> list[Process]:
     """Give every process its port: the one of the last start, else its own, else the next free.
 
     ``wanted_port`` asks for another port of the ingress; raises ``NotStarted`` when that is
     taken. Call it while the processes do not run.
     """
-    kept = {process.name: process.port for process in planned(place)}
+    kept = {process.name: process.port for process in planned(directory)}
     workers = [name for name in commands() if name not in OWN_PORTS]
     wanted = {name: FIRST_PROBE_PORT + index for index, name in enumerate(workers)}
     wanted |= OWN_PORTS | kept
@@ -85,9 +87,9 @@ def plan(
             continue
         chosen[name] = _free_port(wanted[name], chosen.values())
     if chosen["web"] != wanted["web"]:
-        say(f"port {wanted['web']} is taken by another program: the API takes {chosen['web']}")
-    (place.state / "processes.json").write_text(json.dumps(chosen) + "\n")
-    return planned(place)
+        report(f"port {wanted['web']} is taken by another program: the API takes {chosen['web']}")
+    (directory.state / "processes.json").write_text(json.dumps(chosen) + "\n")
+    return planned(directory)
 
 
 def _free_port(wanted: int, taken: Iterable[int]) -> int:

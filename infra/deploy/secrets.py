@@ -15,7 +15,7 @@ from infra.storage.api_keys import generate_api_key
 PASSWORD_BYTES = 18
 
 
-def make_keys() -> dict[str, str]:
+def make_secrets() -> dict[str, str]:
     """Make every secret that Adrelay, its first users and the sandbox platforms need."""
     signing, sealing = access_tokens.make_keys(), sealed_box.make_keys()
     return {

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from infra.deploy.env_files import env_file, write_env
-from infra.deploy.process_status import end_survivors, forget
+from infra.deploy.process_status import delete_status, stop_survivors
 from infra.deploy.procfile import RELEASE, SANDBOX, Process, plan
 from infra.deploy.services import prometheus
 from infra.deploy.services.daemon import Daemon, NotStarted
-from infra.deploy.services.directories import CHECKOUT, Account, Place
-from infra.deploy.services.provisioning import Servers, provide, withdraw
-from infra.deploy.started_settings import URL, port_of, write_started
+from infra.deploy.services.directories import CHECKOUT, ServerDirectory, SystemUser
+from infra.deploy.services.provisioning import Servers, start_servers, stop_servers
+from infra.deploy.started_settings import ADRELAY_URL, parse_port, record_started_settings
 from infra.env_file import read_env_file
 
 SUPERVISOR = "supervisor"
@@ -26,45 +26,47 @@ STOP_DEADLINE = 90.0  # seconds; longer than the supervisor's own and the server
 MIGRATE = "infra.commands.migrate"
 STEPS = {MIGRATE: "migrating and declaring", "infra.commands.seed": "seeding"}
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-def running(place: Place) -> int | None:
+def supervisor_pid(directory: ServerDirectory) -> int | None:
     """Find the process id of the supervisor, in the foreground or not."""
-    return Daemon(place, SUPERVISOR).pid()
+    return Daemon(directory, SUPERVISOR).pid()
 
 
-def start(place: Place, environment: Mapping[str, str], say: Say) -> list[Process]:
+def start(
+    directory: ServerDirectory, environment: Mapping[str, str], report: Report
+) -> list[Process]:
     """Start the servers and prepare them; returns the processes that may now be started.
 
     Raises ``NotStarted`` with the reason.
     """
-    wanted = port_of(environment.get(URL, ""))
-    for name in end_survivors(place):
-        say(f"ended {name}, left behind by an earlier supervisor")
-    forget(place)
-    servers = provide(place, environment, say)
-    processes = plan(place, wanted, say)
-    values = write_env(place, servers, processes, environment)
-    write_started(place, environment)
-    _start_prometheus(place, servers, processes, say)
+    wanted = parse_port(environment.get(ADRELAY_URL, ""))
+    for name in stop_survivors(directory):
+        report(f"ended {name}, left behind by an earlier supervisor")
+    delete_status(directory)
+    servers = start_servers(directory, environment, report)
+    processes = plan(directory, wanted, report)
+    values = write_env(directory, servers, processes, environment)
+    record_started_settings(directory, environment)
+    _start_prometheus(directory, servers, processes, report)
     for module, what in STEPS.items():
-        say(what)
-        own = read_env_file(env_file(place, RELEASE)) if module == MIGRATE else {}
+        report(what)
+        own = read_env_file(env_file(directory, RELEASE)) if module == MIGRATE else {}
         _step(module, {**environment, **values, **own})
     return processes
 
 
 def _start_prometheus(
-    place: Place, servers: Servers, processes: Sequence[Process], say: Say
+    directory: ServerDirectory, servers: Servers, processes: Sequence[Process], report: Report
 ) -> None:
     if not prometheus.is_installed():
-        say("prometheus is not installed: /metrics is there, but nobody scrapes it")
+        report("prometheus is not installed: /metrics is there, but nobody scrapes it")
         return
     targets = {process.name: process.port for process in processes if process.name != SANDBOX}
     if servers.has_private_broker:
         targets[prometheus.BROKER] = servers.ports.broker_metrics
-    daemon = prometheus.start(place, servers.ports, targets)
+    daemon = prometheus.start(directory, servers.ports, targets)
     prometheus.wait(daemon, servers.ports)
 
 
@@ -83,15 +85,15 @@ def _step(module: str, environment: Mapping[str, str]) -> None:
         raise NotStarted(f"python -m {module} failed:\n{done.stdout[-3000:]}")
 
 
-def start_supervisor(place: Place, environment: Mapping[str, str]) -> None:
+def start_supervisor(directory: ServerDirectory, environment: Mapping[str, str]) -> None:
     """Start the supervisor in the background, as ourselves."""
-    account = Account(os.geteuid(), os.getegid(), switches=False)
+    system_user = SystemUser(os.geteuid(), os.getegid(), switches=False)
     words = [sys.executable, "-m", "infra.deploy", "supervise"]
-    Daemon(place, SUPERVISOR).start(words, account, CHECKOUT, environment)
+    Daemon(directory, SUPERVISOR).start(words, system_user, CHECKOUT, environment)
 
 
-def stop(place: Place, say: Say = lambda _: None) -> None:
+def stop(directory: ServerDirectory, report: Report = lambda _: None) -> None:
     """End the processes, then the servers."""
-    Daemon(place, SUPERVISOR).stop(deadline=STOP_DEADLINE)
-    end_survivors(place)
-    withdraw(place, say)
+    Daemon(directory, SUPERVISOR).stop(deadline=STOP_DEADLINE)
+    stop_survivors(directory)
+    stop_servers(directory, report)

@@ -13,25 +13,25 @@ from asyncio.subprocess import DEVNULL
 from asyncio.subprocess import Process as Child
 from collections.abc import Mapping, Sequence
 
-from infra.deploy.env_files import environment_of
-from infra.deploy.process_status import Status, write_status
+from infra.deploy.env_files import process_environment
+from infra.deploy.process_status import ProcessStatus, write_status
 from infra.deploy.procfile import Process
 from infra.deploy.services.daemon import LARGE_LOG_BYTES, open_log, rotate_log
-from infra.deploy.services.directories import CHECKOUT, Place
+from infra.deploy.services.directories import CHECKOUT, ServerDirectory
 
-FIRST_PAUSE = 0.5  # seconds
-LONGEST_PAUSE = 30.0
+FIRST_RESTART_DELAY = 0.5  # seconds
+MAX_RESTART_DELAY = 30.0
 HEALTHY_AFTER = 60.0
-LOGS_EVERY = 2.0  # seconds between two looks at the sizes of the logs
+LOG_CHECK_INTERVAL = 2.0  # seconds between two looks at the sizes of the logs
 # Longer than a worker's own deadline (25 s) and its closing (5 s).
-GRACE = 35.0
+STOP_TIMEOUT = 35.0
 
 
-def pause_after(last_pause: float, lived: float) -> float:
+def restart_delay(last_pause: float, lived: float) -> float:
     """Say how many seconds to wait before the next start of a process that lived ``lived``."""
     if lived >= HEALTHY_AFTER or not last_pause:
-        return FIRST_PAUSE
-    return min(last_pause * 2, LONGEST_PAUSE)
+        return FIRST_RESTART_DELAY
+    return min(last_pause * 2, MAX_RESTART_DELAY)
 
 
 class Supervisor:
@@ -39,7 +39,7 @@ class Supervisor:
 
     def __init__(
         self,
-        place: Place,
+        directory: ServerDirectory,
         processes: Sequence[Process],
         environment: Mapping[str, str],
         *,
@@ -50,12 +50,14 @@ class Supervisor:
         A log of more than ``most_log_bytes`` is rotated: its lines move to ``.log.1``.
         """
         self._most_log_bytes = most_log_bytes
-        self._place = place
+        self._directory = directory
         self._processes = processes
         self._environment = environment
         self._stop = asyncio.Event()
         self._children: dict[str, Child] = {}
-        self._statuses = {process.name: Status(process.name, process.port) for process in processes}
+        self._statuses = {
+            process.name: ProcessStatus(process.name, process.port) for process in processes
+        }
 
     def stop(self) -> None:
         """Ask every process to end; a second call asks again, which they obey at once."""
@@ -64,7 +66,7 @@ class Supervisor:
         if again:
             self._signal_all(signal.SIGTERM)
 
-    def heed_signals(self) -> None:
+    def install_signal_handlers(self) -> None:
         """Stop on SIGTERM, SIGINT and SIGHUP; call it on the running loop."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -86,33 +88,33 @@ class Supervisor:
             code = await self._wait(child)
             del self._children[process.name]
             state = "stopped" if self._stop.is_set() else "waiting"
-            self._set(self._statuses[process.name].ended(code, state))
-            pause = pause_after(pause, time.monotonic() - start)
+            self._set(self._statuses[process.name].mark_stopped(code, state))
+            pause = restart_delay(pause, time.monotonic() - start)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), pause)
 
     async def _keep_logs_small(self) -> None:
         """Rotate the logs of the processes, and of the servers beside them, when they are large."""
         while not self._stop.is_set():
-            for log in self._place.logs.glob("*.log"):
+            for log in self._directory.logs.glob("*.log"):
                 with contextlib.suppress(OSError):  # a full disk: the next round tries again
                     await asyncio.to_thread(rotate_log, log, self._most_log_bytes)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), LOGS_EVERY)
+                await asyncio.wait_for(self._stop.wait(), LOG_CHECK_INTERVAL)
 
     async def _start(self, process: Process) -> Child:
-        with open_log(self._place.logs / f"{process.name}.log") as output:
+        with open_log(self._directory.logs / f"{process.name}.log") as output:
             child = await asyncio.create_subprocess_exec(
                 *process.argv,
                 stdin=DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd=CHECKOUT,
-                env=environment_of(self._place, process, self._environment),
+                env=process_environment(self._directory, process, self._environment),
                 start_new_session=True,
             )
         self._children[process.name] = child
-        self._set(self._statuses[process.name].started(child.pid))
+        self._set(self._statuses[process.name].mark_started(child.pid))
         return child
 
     async def _wait(self, child: Child) -> int:
@@ -123,7 +125,7 @@ class Supervisor:
         stopping.cancel()
         if not ended.done():
             child.terminate()
-            await asyncio.wait({ended}, timeout=GRACE)
+            await asyncio.wait({ended}, timeout=STOP_TIMEOUT)
         if not ended.done():
             child.kill()
         return await ended
@@ -133,6 +135,6 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 child.send_signal(number)
 
-    def _set(self, status: Status) -> None:
+    def _set(self, status: ProcessStatus) -> None:
         self._statuses[status.name] = status
-        write_status(self._place, self._statuses)
+        write_status(self._directory, self._statuses)

@@ -37,7 +37,7 @@ ADVICE = (
 )
 
 
-def told_to_pip() -> dict[str, str]:
+def read_pip_settings() -> dict[str, str]:
     """Read pip's configuration; a variable comes before a file, a command's section before all."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"],
@@ -56,7 +56,7 @@ def told_to_pip() -> dict[str, str]:
     return told
 
 
-def environment_for_uv(told: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+def uv_environment(told: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     """Say to uv what pip is told, unless ``own`` says it already."""
     environment = dict(own)
     for name, variable, between in SETTINGS:
@@ -75,7 +75,7 @@ def main() -> int:
     words = ["--quiet", "--compile-bytecode", "--python", sys.executable, "--require-hashes"]
     done = subprocess.run(
         [str(Path(sys.executable).with_name("uv")), "pip", "install", *words, "-r", sys.argv[1]],
-        env=environment_for_uv(told_to_pip(), os.environ),
+        env=uv_environment(read_pip_settings(), os.environ),
         stderr=subprocess.PIPE,
         text=True,
         check=False,

@@ -26,9 +26,9 @@ from events.envelope import encode
 from infra import logs
 from infra.commands.migrate import migrate_database
 from infra.deploy.services import postgres
-from infra.deploy.services.directories import Place
+from infra.deploy.services.directories import ServerDirectory
 from infra.deploy.services.ports import kept_ports
-from infra.deploy.services.threads import apart
+from infra.deploy.services.threads import run_in_thread
 from infra.security.hmac_signature import sign_body
 from infra.settings import Settings
 from tests.bench import consume, ingress
@@ -114,16 +114,16 @@ async def _until_ready(process: asyncio.subprocess.Process, url: str) -> None:
 
 
 @contextmanager
-def open_side(name: str, place: Place) -> Iterator[Settings]:
-    """Make this version's vhost and database on the servers of ``place``."""
-    ports = kept_ports(place)
+def open_side(name: str, directory: ServerDirectory) -> Iterator[Settings]:
+    """Make this version's vhost and database on the servers of ``directory``."""
+    ports = kept_ports(directory)
     if ports is None:
-        raise RuntimeError(f"no servers in {place.state}")
-    services = Services(place, ports, f"bench_{name}", REDIS_DATABASES[name])
+        raise RuntimeError(f"no servers in {directory.state}")
+    services = Services(directory, ports, f"bench_{name}", REDIS_DATABASES[name])
     for database in (services.template, f"test_bench_{name}_bench"):
         services.execute(f"drop database if exists {database} with (force)")
     services.execute(f"create database {services.template} owner {postgres.ROLE}")
-    apart(lambda: migrate_database(services.database_url(services.template)))
+    run_in_thread(lambda: migrate_database(services.database_url(services.template)))
     with open_settings(services, "bench") as settings:
         services.execute(f"grant pg_checkpoint to {postgres.ROLE}")
         yield settings
@@ -145,9 +145,9 @@ def main() -> int:
     os.dup2(2, 1)
     logs.configure_logging("WARNING")
     PLACE.prepare()
-    name, place = sys.argv[1], Place(Path(sys.argv[2]))
+    name, directory = sys.argv[1], ServerDirectory(Path(sys.argv[2]))
     with suppress(KeyboardInterrupt), ExitStack() as held:
-        settings = held.enter_context(open_side(name, place))
+        settings = held.enter_context(open_side(name, directory))
         runner = held.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         runner.run(answer(settings, told))
     return 0

@@ -22,17 +22,17 @@ from infra.background import BackgroundTasks
 from infra.commands.migrate import migrate_database
 from infra.deploy.services import postgres
 from infra.deploy.services.daemon import Daemon
-from infra.deploy.services.directories import CHECKOUT, Place
+from infra.deploy.services.directories import CHECKOUT, ServerDirectory
 from infra.deploy.services.ports import Ports
-from infra.deploy.services.provisioning import provide, withdraw
-from infra.deploy.services.threads import apart
+from infra.deploy.services.provisioning import start_servers, stop_servers
+from infra.deploy.services.threads import run_in_thread
 from infra.settings import Settings
 from tests.bench.events import CAMPAIGNS
 from tests.guardian import end_in_order, guard
 from tests.processes import free_port
 from tests.services import TESTER, Services, as_user, environment, open_settings, url_as
 
-PLACE = Place(CHECKOUT / ".services" / "bench")
+PLACE = ServerDirectory(CHECKOUT / ".services" / "bench")
 LOG = PLACE.logs / "programs.log"
 OURS = "metrics.record"
 PEERS = "bench.events"
@@ -103,9 +103,9 @@ def running() -> Iterator[Ports]:
     with ExitStack() as held:
         _take_turn(held)
         try:
-            yield provide(PLACE, {}, say).ports
+            yield start_servers(PLACE, {}, say).ports
         finally:
-            withdraw(PLACE)
+            stop_servers(PLACE)
 
 
 def _take_turn(held: ExitStack) -> None:
@@ -126,11 +126,11 @@ def servers() -> Iterator[Settings]:
         services = Services(PLACE, ports, "bench", 1)
         services.execute("alter system set track_commit_timestamp = on")
         Daemon(PLACE, postgres.NAME).stop(signal.SIGINT)
-        provide(PLACE, {}, lambda _: None)
+        start_servers(PLACE, {}, lambda _: None)
         for database in (f"{services.template}", "test_bench_bench"):
             services.execute(f"drop database if exists {database} with (force)")
         services.execute(f"create database {services.template} owner {postgres.ROLE}")
-        apart(lambda: migrate_database(services.database_url(services.template)))
+        run_in_thread(lambda: migrate_database(services.database_url(services.template)))
         with open_settings(services, "bench") as settings:
             # pg_checkpoint: so that no measurement pays for what an earlier one has written.
             services.execute(f"grant pg_checkpoint to {postgres.ROLE}")

@@ -21,9 +21,9 @@ from pydantic import SecretStr
 from infra.amqp.permissions import OPS_USER, VHOST
 from infra.commands.migrate import release
 from infra.deploy.services import rabbitmq
-from infra.deploy.services.directories import Place, account_of, write_private
+from infra.deploy.services.directories import ServerDirectory, find_system_user, write_private
 from infra.deploy.services.ports import Ports, choose_ports
-from infra.deploy.services.threads import apart
+from infra.deploy.services.threads import run_in_thread
 from infra.settings import Settings
 from tests.chaos.servers import BROKER, Servers, free_place, remove
 from tests.services import Services, as_user
@@ -51,7 +51,7 @@ class Cluster:
     @property
     def urls(self) -> str:
         """``RABBITMQ_URL`` of a client that knows all nodes."""
-        return " ".join(rabbitmq.url(n.services.place, n.services.ports) for n in self.nodes)
+        return " ".join(rabbitmq.url(n.services.directory, n.services.ports) for n in self.nodes)
 
     def named(self, name: str) -> Servers:
         """Find the node that the broker calls by this name."""
@@ -97,7 +97,7 @@ class Cluster:
 
 
 def name_of(node: Servers) -> str:
-    return f"adrelay_{node.services.place.tag}@localhost"
+    return f"adrelay_{node.services.directory.tag}@localhost"
 
 
 @contextmanager
@@ -105,14 +105,16 @@ def open_cluster() -> Iterator[Cluster]:
     """Start three nodes on fresh data and join them; nothing of them stays in the end."""
     with ExitStack() as held:
         above = free_place(held)
-        places = [Place(above.state / f"node-{n}", durable=False) for n in range(1, SIZE + 1)]
-        for place in places:
-            remove(place)
+        places = [
+            ServerDirectory(above.state / f"node-{n}", durable=False) for n in range(1, SIZE + 1)
+        ]
+        for directory in places:
+            remove(directory)
         try:
             yield _start(places)
         finally:
-            for place in places:
-                remove(place)
+            for directory in places:
+                remove(directory)
             above.remove()
 
 
@@ -124,39 +126,39 @@ def pointed_to(cluster: Cluster, settings: Settings) -> Settings:
         "rabbitmq_management_url": SecretStr(first.management_url()),
     }
     own = settings.model_copy(update=addresses)
-    apart(lambda: release(as_user(OPS_USER, own)))
+    run_in_thread(lambda: release(as_user(OPS_USER, own)))
     return own
 
 
-def _start(places: list[Place]) -> Cluster:
+def _start(places: list[ServerDirectory]) -> Cluster:
     chosen = _ports(places)
     passwords = "".join(f"{name}={value}\n" for name, value in places[0].passwords().items())
     nodes: list[Servers] = []
-    for place, ports in zip(places, chosen, strict=True):
-        write_private(place.state / "passwords.env", passwords)
-        nodes.append(Servers(Services(place, ports, "", 0)))
+    for directory, ports in zip(places, chosen, strict=True):
+        write_private(directory.state / "passwords.env", passwords)
+        nodes.append(Servers(Services(directory, ports, "", 0)))
     first, *others = nodes
     # The first has to be there before the others can ask to join it.
     for group in ([first], others):
         for node in group:
             _configure(node, None if node is first else first)
-            rabbitmq.start(node.services.place, node.services.ports)
+            rabbitmq.start(node.services.directory, node.services.ports)
         for node in group:
-            place, ports = node.services.place, node.services.ports
-            answers = partial(rabbitmq.answers, place, ports)
+            directory, ports = node.services.directory, node.services.ports
+            answers = partial(rabbitmq.is_ready, directory, ports)
             node.daemon(BROKER).wait_until(answers, deadline=START_SECONDS)
-    rabbitmq.provision(first.services.place, first.services.ports)
+    rabbitmq.provision(first.services.directory, first.services.ports)
     first.services.create_vhost(VHOST)
     return Cluster(tuple(nodes))
 
 
-def _ports(places: list[Place]) -> list[Ports]:
+def _ports(places: list[ServerDirectory]) -> list[Ports]:
     """Choose ports for every node; epmd's are the first one's."""
     chosen: list[Ports] = []
     with ExitStack() as held:
-        for place in places:
-            place.prepare()
-            ports = choose_ports(place)
+        for directory in places:
+            directory.prepare()
+            ports = choose_ports(directory)
             # Nothing runs yet, so the next place could be given the same ones.
             held.enter_context(socket.create_server(("127.0.0.1", ports.amqp)))
             chosen.append(ports)
@@ -164,7 +166,7 @@ def _ports(places: list[Place]) -> list[Ports]:
 
 
 def _configure(node: Servers, first: Servers | None) -> None:
-    account = account_of(rabbitmq.NAME)
-    folder = node.services.place.folder(rabbitmq.NAME, account)
+    system_user = find_system_user(rabbitmq.NAME)
+    folder = node.services.directory.folder(rabbitmq.NAME, system_user)
     join = f", {{cluster_nodes, {{['{name_of(first)}'], disc}}}}" if first else ""
-    write_private(folder / "advanced.config", CONFIG.format(join=join), account)
+    write_private(folder / "advanced.config", CONFIG.format(join=join), system_user)

@@ -11,10 +11,15 @@ from signal import Signals
 
 from infra.commands.migrate import migrate_database
 from infra.deploy.services import postgres
-from infra.deploy.services.daemon import environment
-from infra.deploy.services.directories import Account, Place, account_of, write_private
+from infra.deploy.services.daemon import minimal_environment
+from infra.deploy.services.directories import (
+    ServerDirectory,
+    SystemUser,
+    find_system_user,
+    write_private,
+)
 from infra.deploy.services.ports import Ports, choose_ports
-from infra.deploy.services.threads import apart
+from infra.deploy.services.threads import run_in_thread
 from tests.chaos.servers import DATABASE, Servers, free_place, remove
 from tests.services import Services
 
@@ -30,14 +35,14 @@ class Pair:
 
     def url(self, server: Servers) -> str:
         """``DATABASE_URL`` of one of them."""
-        return postgres.url(server.services.place, server.services.ports)
+        return postgres.url(server.services.directory, server.services.ports)
 
     def lose_primary(self) -> None:
         """Kill the primary and let it come back as what it must be then: read-only."""
         self.primary.kill(DATABASE, Signals.SIGQUIT)
-        account = account_of(postgres.NAME)
-        data = self.primary.services.place.folder(postgres.NAME, account) / "data"
-        write_private(data / "standby.signal", "", account)
+        system_user = find_system_user(postgres.NAME)
+        data = self.primary.services.directory.folder(postgres.NAME, system_user) / "data"
+        write_private(data / "standby.signal", "", system_user)
         self.primary.start(DATABASE)
 
     def promote_standby(self) -> None:
@@ -50,22 +55,22 @@ def open_pair() -> Iterator[Pair]:
     """Start both on fresh data, migrated."""
     with ExitStack() as held:
         above = free_place(held)
-        places = [Place(above.state / name, durable=True) for name in ("first", "second")]
-        for place in places:
-            remove(place)
+        places = [ServerDirectory(above.state / name, durable=True) for name in ("first", "second")]
+        for directory in places:
+            remove(directory)
         try:
             yield _start(*places)
         finally:
-            for place in places:
-                remove(place)
+            for directory in places:
+                remove(directory)
             above.remove()
 
 
-def _start(first: Place, second: Place) -> Pair:
+def _start(first: ServerDirectory, second: ServerDirectory) -> Pair:
     primary = _server(first, None)
     primary.start(DATABASE)
     postgres.provision(first, primary.services.ports)
-    apart(lambda: migrate_database(postgres.url(first, primary.services.ports)))
+    run_in_thread(lambda: migrate_database(postgres.url(first, primary.services.ports)))
     standby = _server(second, primary)
     _copy(primary, standby)
     standby.start(DATABASE)
@@ -80,34 +85,34 @@ def _start(first: Place, second: Place) -> Pair:
     return Pair(primary, standby)
 
 
-def _server(place: Place, like: Servers | None) -> Servers:
-    place.prepare()
+def _server(directory: ServerDirectory, like: Servers | None) -> Servers:
+    directory.prepare()
     if like is not None:
-        words = like.services.place.passwords().items()
-        write_private(place.state / "passwords.env", "".join(f"{n}={v}\n" for n, v in words))
-    return Servers(Services(place, choose_ports(place), "", 0))
+        words = like.services.directory.passwords().items()
+        write_private(directory.state / "passwords.env", "".join(f"{n}={v}\n" for n, v in words))
+    return Servers(Services(directory, choose_ports(directory), "", 0))
 
 
 def _copy(primary: Servers, standby: Servers) -> None:
     """Copy the primary's data as a standby that streams from it."""
-    account: Account = account_of(postgres.NAME)
-    place, ports = standby.services.place, primary.services.ports
-    folder = place.folder(postgres.NAME, account)
+    system_user: SystemUser = find_system_user(postgres.NAME)
+    directory, ports = standby.services.directory, primary.services.ports
+    folder = directory.folder(postgres.NAME, system_user)
     binaries = postgres.binaries()
     assert binaries is not None
-    password = primary.services.place.passwords()["POSTGRES_PASSWORD"]
+    password = primary.services.directory.passwords()["POSTGRES_PASSWORD"]
     words = ["-h", "127.0.0.1", "-p", str(ports.postgres), "-U", postgres.OWNER]
     words += ["-D", str(folder / "data"), "-R", "-X", "stream", "-c", "fast"]
     done = subprocess.run(  # noqa: S603 - fixed words of the tests
         [str(binaries / "pg_basebackup"), *words],
         cwd=folder,
-        env=environment(folder) | {"PGPASSWORD": password},
+        env=minimal_environment(folder) | {"PGPASSWORD": password},
         capture_output=True,
         text=True,
         check=False,
         timeout=COPY_SECONDS,
         umask=0o077,
-        **account.popen,
+        **system_user.popen,
     )
     assert done.returncode == 0, done.stderr
 

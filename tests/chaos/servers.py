@@ -20,11 +20,11 @@ import psutil
 
 from infra.commands.migrate import migrate_database
 from infra.deploy.services import postgres, rabbitmq, redis
-from infra.deploy.services.daemon import Daemon, environment
-from infra.deploy.services.directories import CHECKOUT, Place, account_of
-from infra.deploy.services.local_servers import SERVERS, start_private, stop_private
+from infra.deploy.services.daemon import Daemon, minimal_environment
+from infra.deploy.services.directories import CHECKOUT, ServerDirectory, find_system_user
+from infra.deploy.services.local_servers import SERVERS, start_local_servers, stop_local_servers
 from infra.deploy.services.provisioning import install_missing
-from infra.deploy.services.threads import apart
+from infra.deploy.services.threads import run_in_thread
 from tests.services import Services
 
 FOLDER = CHECKOUT / ".services" / "chaos"
@@ -40,7 +40,7 @@ class Servers:
     services: Services
 
     def daemon(self, server: ModuleType) -> Daemon:
-        return Daemon(self.services.place, server.NAME)
+        return Daemon(self.services.directory, server.NAME)
 
     def kill(self, server: ModuleType, how: signal.Signals = signal.SIGKILL) -> int:
         """End a server without a goodbye; gives the process id that is no more."""
@@ -52,9 +52,9 @@ class Servers:
 
     def start(self, server: ModuleType) -> int:
         """Start a server again with its data and wait until it answers; gives its process id."""
-        place, ports = self.services.place, self.services.ports
-        daemon = server.start(place, ports)
-        daemon.wait_until(partial(server.answers, place, ports))
+        directory, ports = self.services.directory, self.services.ports
+        daemon = server.start(directory, ports)
+        daemon.wait_until(partial(server.is_ready, directory, ports))
         pid: int | None = daemon.pid()
         assert pid is not None
         return pid
@@ -76,13 +76,13 @@ class Servers:
 
     def control(self, *words: str, tool: str = "rabbitmqctl") -> str:
         """Run a command line tool of the broker against the private node."""
-        place, ports = self.services.place, self.services.ports
-        account = account_of(rabbitmq.NAME)
-        folder = place.folder(rabbitmq.NAME, account)
+        directory, ports = self.services.directory, self.services.ports
+        system_user = find_system_user(rabbitmq.NAME)
+        folder = directory.folder(rabbitmq.NAME, system_user)
         program = Path(rabbitmq.program() or "").with_name(tool)
-        env = environment(folder) | {
+        env = minimal_environment(folder) | {
             "ERL_EPMD_PORT": str(ports.epmd),
-            "RABBITMQ_NODENAME": f"adrelay_{place.tag}@localhost",
+            "RABBITMQ_NODENAME": f"adrelay_{directory.tag}@localhost",
             "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
         }
         done: subprocess.CompletedProcess[str] = subprocess.run(  # noqa: S603 - fixed words of the tests
@@ -93,7 +93,7 @@ class Servers:
             text=True,
             check=False,
             timeout=CONTROL_SECONDS,
-            **account.popen,
+            **system_user.popen,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -103,22 +103,22 @@ class Servers:
 def open_servers() -> Iterator[Servers]:
     """Start a private set on fresh data, and remove it in the end."""
     with ExitStack() as held:
-        place = free_place(held)
-        remove(place)
+        directory = free_place(held)
+        remove(directory)
         install_missing(print, tuple(SERVERS))
         try:
-            ports = start_private(place).ports
-            services = Services(place, ports, secrets.token_hex(3), 0)
+            ports = start_local_servers(directory).ports
+            services = Services(directory, ports, secrets.token_hex(3), 0)
             # A commit must outlive the server's process; it need not outlive the machine.
             services.execute(f"alter role {postgres.ROLE} set synchronous_commit = on")
             services.execute(f"create database {services.template} owner {postgres.ROLE}")
-            apart(lambda: migrate_database(services.database_url(services.template)))
+            run_in_thread(lambda: migrate_database(services.database_url(services.template)))
             yield Servers(services)
         finally:
-            remove(place)
+            remove(directory)
 
 
-def free_place(held: ExitStack) -> Place:
+def free_place(held: ExitStack) -> ServerDirectory:
     """Take a folder that no other session has, for as long as ``held`` is open."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for folder in (FOLDER.parent, FOLDER):
@@ -129,15 +129,15 @@ def free_place(held: ExitStack) -> Place:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             continue
-        return Place(FOLDER / str(number), durable=False)
+        return ServerDirectory(FOLDER / str(number), durable=False)
     raise RuntimeError("every place of chaos is taken")
 
 
-def remove(place: Place) -> None:
+def remove(directory: ServerDirectory) -> None:
     """End every server of a place, frozen or not, and delete its data."""
     for name in (rabbitmq.NAME, rabbitmq.EPMD, postgres.NAME, redis.NAME):
-        pid = Daemon(place, name).pid()
+        pid = Daemon(directory, name).pid()
         if pid is not None:
             os.kill(pid, signal.SIGCONT)
-    stop_private(place)
-    place.remove()
+    stop_local_servers(directory)
+    directory.remove()

@@ -9,47 +9,47 @@ import aiohttp
 from aio_pika.exceptions import AMQPError
 
 from infra.deploy.demo import campaign_steps, security_steps
-from infra.deploy.demo.api_client import TIMEOUT, Outside, Unexpected
-from infra.deploy.demo.event_listener import open_tap
-from infra.deploy.demo.load import traffic
-from infra.deploy.demo.scenario import Stage
+from infra.deploy.demo.api_client import REQUEST_TIMEOUT, ApiClient, DemoFailed
+from infra.deploy.demo.event_listener import listen_for_events
+from infra.deploy.demo.load import send_load
+from infra.deploy.demo.scenario import Scenario
 from infra.env_file import read_env_file
 from infra.settings import SERVICES_ENV
 
 
-class NothingRuns(Exception):
+class NotRunning(Exception):
     """There is no system to show."""
 
 
-async def show(rounds: int) -> None:
+async def run_demo(rounds: int) -> None:
     """Show the story, then send ``rounds`` of traffic."""
     release = read_env_file(SERVICES_ENV.with_name("release.env"))
     env = {**read_env_file(SERVICES_ENV), **os.environ}
     looking = env.get("OPS_RABBITMQ_URL") or release.get("RABBITMQ_URL")
     if "ADRELAY_URL" not in env or looking is None:
-        raise NothingRuns
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-    await _greet(env["ADRELAY_URL"])
+        raise NotRunning
+    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
+    await check_running(env["ADRELAY_URL"])
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,
-        open_tap(looking.split()[0], env["UPSTREAM_RABBITMQ_URL"].split()[0]) as tap,
+        listen_for_events(looking.split()[0], env["UPSTREAM_RABBITMQ_URL"].split()[0]) as listener,
     ):
-        stage = Stage(Outside(env, session), tap)
-        await campaign_steps.accounts(stage)
-        await campaign_steps.creating(stage)
-        await campaign_steps.syncing(stage)
-        await campaign_steps.webhooks(stage)
-        await security_steps.forgery(stage)
-        await security_steps.letters(stage)
-        await security_steps.upstreams(stage)
+        scenario = Scenario(ApiClient(env, session), listener)
+        await campaign_steps.register_and_log_in(scenario)
+        await campaign_steps.create_campaigns(scenario)
+        await campaign_steps.wait_for_sync(scenario)
+        await campaign_steps.send_webhooks(scenario)
+        await security_steps.check_forged_webhook(scenario)
+        await security_steps.check_dead_letters(scenario)
+        await security_steps.check_upstream(scenario)
         if rounds:
-            await traffic(stage, rounds)
+            await send_load(scenario, rounds)
     print("\nEvery step was as it should be.")
 
 
-async def _greet(url: str) -> None:
-    """See whether anybody is there, before the story begins; raises ``NothingRuns``."""
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+async def check_running(url: str) -> None:
+    """See whether anybody is there, before the story begins; raises ``NotRunning``."""
+    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
@@ -57,7 +57,7 @@ async def _greet(url: str) -> None:
         ):
             pass
     except (aiohttp.ClientError, OSError):
-        raise NothingRuns from None
+        raise NotRunning from None
 
 
 def main() -> int:
@@ -65,13 +65,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.deploy.demo", description=__doc__)
     parser.add_argument("--repeat", type=int, default=0, metavar="N", help="rounds of traffic")
     try:
-        asyncio.run(show(parser.parse_args().repeat))
-    except NothingRuns:
+        asyncio.run(run_demo(parser.parse_args().repeat))
+    except NotRunning:
         print("adrelay: nothing runs here: start it with 'make run' or 'make up'", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except Unexpected as wrong:
+    except DemoFailed as wrong:
         print(f"\nNot as it should be: {wrong}", file=sys.stderr)
         return 1
     except (OSError, TimeoutError, aiohttp.ClientError, AMQPError) as error:

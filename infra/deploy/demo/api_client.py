@@ -1,6 +1,6 @@
 """What an outside party does: calls the API, sends signed webhooks, works on dead letters.
 
-Everything that is not as it should be raises ``Unexpected``, which ends the demonstration.
+Everything that is not as it should be raises ``DemoFailed``, which ends the demonstration.
 """
 
 import asyncio
@@ -19,20 +19,20 @@ from infra.security.hmac_signature import sign_body
 
 T = TypeVar("T")
 
-PATIENCE = 30.0  # seconds
-POLL = 0.1  # seconds
-LOOKS = 200  # at most, so that waiting does not meet a rate limit
-TIMEOUT = 15.0  # seconds
+WAIT_TIMEOUT = 30.0  # seconds
+POLL_INTERVAL = 0.1  # seconds
+MAX_POLLS = 200  # at most, so that waiting does not meet a rate limit
+REQUEST_TIMEOUT = 15.0  # seconds
 UNAVAILABLE = 503
 SCHEMES = {"chatgpt": standard_webhooks.V1, "gemini": standard_webhooks.V1A}
 
 
-class Unexpected(Exception):
+class DemoFailed(Exception):
     """The system did something else than the story says."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """An answer of the API. ``body`` is its JSON, empty without one."""
 
     status: int
@@ -46,7 +46,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class ApiClient:
     """A client of the API at ``env["ADRELAY_URL"]``."""
 
     env: Mapping[str, str]
@@ -62,8 +62,8 @@ class Outside:
         json_body: object = None,
         raw: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """Call the API; raises ``Unexpected`` for another status than ``expect``.
+    ) -> ApiResponse:
+        """Call the API; raises ``DemoFailed`` for another status than ``expect``.
 
         A call that got no answer, or 503, is repeated as any careful client does: all that
         this party sends carries an id of its own, so that it counts once.
@@ -73,7 +73,7 @@ class Outside:
             raw = json.dumps(json_body).encode()
             sent["content-type"] = "application/json"
         sent |= headers or {}
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + WAIT_TIMEOUT
         while True:
             try:
                 answer, text = await self._once(method, path, raw, sent)
@@ -85,21 +85,21 @@ class Outside:
                     return answer
                 if answer.status != UNAVAILABLE or time.monotonic() > end:
                     wrong = f"{method} {path} answered {answer.status} instead of {expect}"
-                    raise Unexpected(f"{wrong}: {text[:600]}")
-            await asyncio.sleep(POLL)
+                    raise DemoFailed(f"{wrong}: {text[:600]}")
+            await asyncio.sleep(POLL_INTERVAL)
 
     async def _once(
         self, method: str, path: str, raw: bytes | None, headers: Mapping[str, str]
-    ) -> tuple[Answer, str]:
+    ) -> tuple[ApiResponse, str]:
         url = self.env["ADRELAY_URL"] + path
         async with self.session.request(method, url, data=raw, headers=headers) as answer:
             text = await answer.text()
             body = json.loads(text) if text and "json" in answer.content_type else {}
-            return Answer(answer.status, dict(answer.headers), body), text
+            return ApiResponse(answer.status, dict(answer.headers), body), text
 
     async def webhook(
         self, source: str, body: object, delivery: str, *, expect: int = 200, secret: str = ""
-    ) -> Answer:
+    ) -> ApiResponse:
         """Send a webhook as the platform ``source`` signs it, or with another ``secret``."""
         raw = json.dumps(body).encode()
         secret = secret or self.env[f"{source.upper()}_WEBHOOK_SECRET"].split()[0]
@@ -112,7 +112,7 @@ class Outside:
         path = f"/webhooks/{source}"
         return await self.call("POST", path, expect=expect, raw=raw, headers=headers)
 
-    async def dead(self, *words: str) -> list[dict[str, Any]]:
+    async def dead_letters(self, *words: str) -> list[dict[str, Any]]:
         """Run the dead-letters command as an operator does; returns its JSON lines."""
         return await run_module("infra.commands.dead_letters", [*words, "--json"])
 
@@ -128,25 +128,25 @@ async def run_module(module: str, words: Sequence[str]) -> list[dict[str, Any]]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), TIMEOUT * 2)
+    out, err = await asyncio.wait_for(process.communicate(), REQUEST_TIMEOUT * 2)
     if process.returncode:
         command = f"python -m {module} {' '.join(words)}"
-        raise Unexpected(f"'{command}' failed: {err.decode().strip()[-600:]}")
+        raise DemoFailed(f"'{command}' failed: {err.decode().strip()[-600:]}")
     return [json.loads(line) for line in out.decode().splitlines() if line.strip()]
 
 
-async def until(
-    what: str, look: Callable[[], Awaitable[T | None]], patience: float = PATIENCE
+async def wait_until(
+    what: str, look: Callable[[], Awaitable[T | None]], patience: float = WAIT_TIMEOUT
 ) -> T:
     """Look again and again until something is seen.
 
-    Raises ``Unexpected`` with ``what`` when it is not seen within ``patience`` seconds.
+    Raises ``DemoFailed`` with ``what`` when it is not seen within ``patience`` seconds.
     """
-    end, pause = time.monotonic() + patience, max(POLL, patience / LOOKS)
+    end, pause = time.monotonic() + patience, max(POLL_INTERVAL, patience / MAX_POLLS)
     while True:
         seen = await look()
         if seen is not None and seen is not False:
             return seen
         if time.monotonic() > end:
-            raise Unexpected(f"{what}: not within {patience:.0f} s")
+            raise DemoFailed(f"{what}: not within {patience:.0f} s")
         await asyncio.sleep(pause)

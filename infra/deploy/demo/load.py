@@ -13,63 +13,65 @@ from uuid import uuid4
 import aiohttp
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
-from infra.deploy.demo.api_client import until
-from infra.deploy.demo.scenario import Stage, expect, note, report, title
-from infra.deploy.demo.security_steps import REPORTED, Upstream, admin_token, post, upstream_of
+from infra.deploy.demo.api_client import wait_until
+from infra.deploy.demo.scenario import Scenario, expect, metrics_webhook, print_note, print_title
+from infra.deploy.demo.security_steps import REPORTED, Upstream, admin_token, get_upstream, post
 
 DAY = "2026-01-18"
-PATIENCE = 120.0  # seconds
-PAUSE = 0.2  # seconds
-GONE = (aiohttp.ClientError, TimeoutError, *CONNECTION_EXCEPTIONS)
+LOAD_TIMEOUT = 120.0  # seconds
+RETRY_INTERVAL = 0.2  # seconds
+CONNECTION_ERRORS = (aiohttp.ClientError, TimeoutError, *CONNECTION_EXCEPTIONS)
 
 
-async def until_accepted(send: Callable[[], Awaitable[object]]) -> None:
+async def send_until_accepted(send: Callable[[], Awaitable[object]]) -> None:
     """Send again and again until there is no failure; raises the last one in the end."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + LOAD_TIMEOUT
     while True:
         try:
             await send()
-        except GONE:
+        except CONNECTION_ERRORS:
             if time.monotonic() > end:
                 raise
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RETRY_INTERVAL)
         else:
             return
 
 
-async def traffic(stage: Stage, rounds: int) -> None:
+async def send_load(scenario: Scenario, rounds: int) -> None:
     """Send ``rounds`` times events in every way, then count the effects."""
-    title(f"Traffic: {rounds} rounds over AMQP, HTTP and webhooks.")
-    campaigns = list(stage.campaigns.values())
-    upstream, started = upstream_of(stage), time.monotonic()
+    print_title(f"Traffic: {rounds} rounds over AMQP, HTTP and webhooks.")
+    campaigns = list(scenario.campaigns.values())
+    upstream, started = get_upstream(scenario), time.monotonic()
     for number in range(1, rounds + 1):
-        await asyncio.gather(*(_round(stage, upstream, one, number) for one in campaigns))
+        await asyncio.gather(*(_round(scenario, upstream, one, number) for one in campaigns))
     sent = time.monotonic() - started
-    token = await admin_token(stage)
+    token = await admin_token(scenario)
     for campaign in campaigns:
-        await _counted(stage, token, campaign, rounds)
+        await _counted(scenario, token, campaign, rounds)
     total = rounds * len(campaigns) * 3
-    note(f"{total} events were accepted in {sent:.1f} s and each counted once")
+    print_note(f"{total} events were accepted in {sent:.1f} s and each counted once")
 
 
-async def _round(stage: Stage, upstream: Upstream, campaign: dict[str, Any], number: int) -> None:
+async def _round(
+    scenario: Scenario, upstream: Upstream, campaign: dict[str, Any], number: int
+) -> None:
     """Send one report over AMQP, one over HTTP and one webhook about a campaign."""
     platform = campaign["platform"]
     amqp, http = (upstream.delta(campaign, DAY, count) for count in (1, 100_000))
-    webhook, delivery = report(campaign, 3000 + number, ""), f"demo-{uuid4()}"
+    webhook, delivery = metrics_webhook(campaign, 3000 + number, ""), f"demo-{uuid4()}"
     webhook["id"] = delivery
-    await until_accepted(lambda: stage.tap.publish(amqp, f"{REPORTED}.{platform}"))
-    await until_accepted(lambda: post(stage, upstream, http))
-    await until_accepted(lambda: stage.outside.webhook(platform, webhook, delivery))
+    await send_until_accepted(lambda: scenario.listener.publish(amqp, f"{REPORTED}.{platform}"))
+    await send_until_accepted(lambda: post(scenario, upstream, http))
+    await send_until_accepted(lambda: scenario.client.webhook(platform, webhook, delivery))
 
 
-async def _counted(stage: Stage, token: str, campaign: dict[str, Any], rounds: int) -> None:
+async def _counted(scenario: Scenario, token: str, campaign: dict[str, Any], rounds: int) -> None:
     wanted = rounds * 100_001
 
     async def counted() -> bool:
-        added = await stage.figures(campaign["id"], token, DAY)
-        total = await stage.figures(campaign["id"], token)
+        added = await scenario.figures(campaign["id"], token, DAY)
+        total = await scenario.figures(campaign["id"], token)
         expect(added["impressions"] <= wanted, f"counted too much: {added}")
         return bool(added["impressions"] == wanted and total["impressions"] == 3000 + rounds)
 
-    await until(f"every report about {campaign['name']} is counted", counted, PATIENCE)
+    await wait_until(f"every report about {campaign['name']} is counted", counted, LOAD_TIMEOUT)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.deploy.demo.api_client import Outside, Unexpected
-from infra.deploy.demo.event_listener import Event, Tap
+from infra.deploy.demo.api_client import ApiClient, DemoFailed
+from infra.deploy.demo.event_listener import EventJson, EventListener
 
 # A day of the past: the sandbox reports today's figures, ours must stand alone.
 DAY = "2026-01-15"
@@ -15,11 +15,11 @@ CAMPAIGNS = "/api/v1/campaigns"
 
 
 @dataclass
-class Stage:
+class Scenario:
     """Who acts, and what the later steps need from the earlier ones."""
 
-    outside: Outside
-    tap: Tap
+    client: ApiClient
+    listener: EventListener
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     token: str = ""
     campaigns: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -27,23 +27,23 @@ class Stage:
     async def campaign(self, platform: str) -> dict[str, Any]:
         """Read the story's campaign on a platform."""
         path = f"{CAMPAIGNS}/{self.campaigns[platform]['id']}"
-        answer = await self.outside.call("GET", path, expect=200, token=self.token)
+        answer = await self.client.call("GET", path, expect=200, token=self.token)
         return dict(answer.data)
 
     async def figures(self, campaign_id: str, token: str = "", day: str = DAY) -> dict[str, Any]:
         """Read a campaign's figures of one day; zeros when there are none."""
         path = f"{CAMPAIGNS}/{campaign_id}/metrics?from={day}&to={day}"
-        answer = await self.outside.call("GET", path, expect=200, token=token or self.token)
+        answer = await self.client.call("GET", path, expect=200, token=token or self.token)
         nothing = {"impressions": 0, "clicks": 0, "conversions": 0, "spend": 0}
         return dict(answer.data[0]) if answer.data else nothing
 
 
-def title(text: str) -> None:
+def print_title(text: str) -> None:
     """Begin a step."""
     print(f"\n{text}", flush=True)
 
 
-def note(text: str, *events: Event) -> None:
+def print_note(text: str, *events: EventJson) -> None:
     """Tell what happened, and by which events."""
     print(f"   {text}", flush=True)
     for event in events:
@@ -53,13 +53,13 @@ def note(text: str, *events: Event) -> None:
 def expect(truth: object, otherwise: str) -> None:
     """Go on only if something is as it should be."""
     if not truth:
-        raise Unexpected(otherwise)
+        raise DemoFailed(otherwise)
 
 
-def about(kind: str, **data: object) -> Callable[[Event], bool]:
+def matches_data(kind: str, **data: object) -> Callable[[EventJson], bool]:
     """Match events of a type whose data has these values."""
 
-    def matches(event: Event) -> bool:
+    def matches(event: EventJson) -> bool:
         found = event.get("data")
         return (
             event.get("type") == kind
@@ -70,25 +70,25 @@ def about(kind: str, **data: object) -> Callable[[Event], bool]:
     return matches
 
 
-def known_as(event_id: str) -> Callable[[Event], bool]:
+def has_id(event_id: str) -> Callable[[EventJson], bool]:
     """Match the event of this id."""
     return lambda event: event["id"] == event_id
 
 
-def draft(name: str, platform: str) -> dict[str, Any]:
+def campaign_request(name: str, platform: str) -> dict[str, Any]:
     """Describe a campaign as a client sends it."""
     targeting = {"interests": ["tea", "books"], "age_range": [25, 45]}
     return {"name": name, "budget": 100.5, "platform": platform, "targeting": targeting}
 
 
-def standing(campaign: dict[str, Any], status: str, delivery: str) -> dict[str, Any]:
+def status_webhook(campaign: dict[str, Any], status: str, delivery: str) -> dict[str, Any]:
     """Write the webhook of a status that has changed now."""
     at = datetime.now(UTC).isoformat()
     data = {"campaignId": campaign["platform_campaign_id"], "status": status, "occurredAt": at}
     return {"id": delivery, "event": "campaign.status_changed", "data": data}
 
 
-def report(campaign: dict[str, Any], impressions: int, delivery: str) -> dict[str, Any]:
+def metrics_webhook(campaign: dict[str, Any], impressions: int, delivery: str) -> dict[str, Any]:
     """Write the webhook of a day's totals."""
     data = {
         "campaignId": campaign["platform_campaign_id"],

@@ -29,12 +29,12 @@ def prefix() -> list[str] | None:
     return ["sudo"] if asks_nothing or sys.stdin.isatty() else None
 
 
-def install(packages: Sequence[str], say: Callable[[str], None]) -> bool:
+def install(packages: Sequence[str], report: Callable[[str], None]) -> bool:
     """Install packages; tells whether that was possible and went well."""
     root = prefix()
     if root is None:
         return False
-    say(f"installing with apt: {' '.join(packages)} (their own daemons are not started)")
+    report(f"installing with apt: {' '.join(packages)} (their own daemons are not started)")
     done = subprocess.run(
         [*root, str(SCRIPT), *packages],
         stdout=subprocess.PIPE,
@@ -44,5 +44,5 @@ def install(packages: Sequence[str], say: Callable[[str], None]) -> bool:
         timeout=DEADLINE,
     )
     if done.returncode:
-        say(f"apt failed:\n{done.stdout[-2000:]}")
+        report(f"apt failed:\n{done.stdout[-2000:]}")
     return done.returncode == 0

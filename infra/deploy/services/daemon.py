@@ -16,18 +16,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from infra.deploy.services.directories import Account, Place
+from infra.deploy.services.directories import ServerDirectory, SystemUser
 
-POLL = 0.05  # seconds
+POLL_INTERVAL = 0.05  # seconds
 LARGE_LOG_BYTES = 20 * 1024 * 1024
-LAUNCH = '"$@" >&2 </dev/null & echo $!'
+LAUNCH_SCRIPT = '"$@" >&2 </dev/null & echo $!'
 
 
 class NotStarted(Exception):
     """A server did not come up; the message says which and shows the end of its log."""
 
 
-def began(pid: int) -> str | None:
+def process_start_time(pid: int) -> str | None:
     """Tell when a live process began, in the kernel's clock ticks; ``None`` for a dead one."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -70,17 +70,17 @@ def rotate_log(log: Path, most: int = LARGE_LOG_BYTES) -> bool:
 class Daemon:
     """One background process of a place."""
 
-    place: Place
+    directory: ServerDirectory
     name: str
 
     @property
     def log(self) -> Path:
         """Its log."""
-        return self.place.logs / f"{self.name}.log"
+        return self.directory.logs / f"{self.name}.log"
 
     @property
     def _pid_file(self) -> Path:
-        return self.place.state / "run" / f"{self.name}.pid"
+        return self.directory.state / "run" / f"{self.name}.pid"
 
     def pid(self) -> int | None:
         """Find the process id while the process lives."""
@@ -88,39 +88,43 @@ class Daemon:
             number, moment = self._pid_file.read_text().split()
         except (OSError, ValueError):
             return None
-        return int(number) if began(int(number)) == moment else None
+        return int(number) if process_start_time(int(number)) == moment else None
 
     def start(
-        self, argv: Sequence[str], account: Account, folder: Path, env: Mapping[str, str] = {}
+        self,
+        argv: Sequence[str],
+        system_user: SystemUser,
+        folder: Path,
+        env: Mapping[str, str] = {},
     ) -> None:
         """Start ``argv`` in ``folder`` with a small environment, its output in the log."""
         with open_log(self.log) as log:
             started = subprocess.run(
-                ["/bin/sh", "-c", LAUNCH, "sh", *argv],
+                ["/bin/sh", "-c", LAUNCH_SCRIPT, "sh", *argv],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=folder,
-                env=environment(folder) | dict(env),
+                env=minimal_environment(folder) | dict(env),
                 start_new_session=True,
                 check=True,
                 timeout=30,
                 umask=0o077,
-                **account.popen,
+                **system_user.popen,
             )
-        self._remember(int(started.stdout))
+        self._write_pid(int(started.stdout))
 
-    def enter(self) -> None:
+    def register(self) -> None:
         """Take its place as the current process, which stays in the foreground."""
-        self._remember(os.getpid())
+        self._write_pid(os.getpid())
 
-    def leave(self) -> None:
-        """Give up the place taken by ``enter``."""
+    def unregister(self) -> None:
+        """Give up the place taken by ``register``."""
         self._pid_file.unlink(missing_ok=True)
 
-    def _remember(self, pid: int) -> None:
-        self._pid_file.write_text(f"{pid} {began(pid) or 'ended'}\n")
+    def _write_pid(self, pid: int) -> None:
+        self._pid_file.write_text(f"{pid} {process_start_time(pid) or 'ended'}\n")
 
-    def since(self) -> datetime | None:
+    def started_at(self) -> datetime | None:
         """Tell since when it runs, in UTC."""
         if self.pid() is None:
             return None
@@ -134,7 +138,7 @@ class Daemon:
                 raise NotStarted(f"{self.name} ended while it started; {tail(self.log)}")
             if time.monotonic() > end:
                 raise NotStarted(f"{self.name} is not ready in {deadline:.0f} s; {tail(self.log)}")
-            time.sleep(POLL)
+            time.sleep(POLL_INTERVAL)
 
     @staticmethod
     def _signal(pid: int, number: signal.Signals) -> None:
@@ -144,7 +148,7 @@ class Daemon:
         """
         with contextlib.suppress(ProcessLookupError):
             group = os.getpgid(pid)
-            if number == signal.SIGKILL and began(group) is None:
+            if number == signal.SIGKILL and process_start_time(group) is None:
                 os.killpg(group, number)
             else:
                 os.kill(pid, number)
@@ -158,11 +162,11 @@ class Daemon:
             self._signal(pid, number)
             end = time.monotonic() + patience
             while self.pid() == pid and time.monotonic() < end:
-                time.sleep(POLL)
+                time.sleep(POLL_INTERVAL)
         self._pid_file.unlink(missing_ok=True)
 
 
-def environment(home: Path) -> dict[str, str]:
+def minimal_environment(home: Path) -> dict[str, str]:
     """Give a server the least that it needs to know: nothing of ours."""
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}

@@ -18,8 +18,8 @@ from infra.env_file import read_env_file
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 # What other commands keep in the folder of the running system.
-OTHERS = ("test", "chaos", "bench", "venv.lock")
-ELSEWHERE = Path("/var/lib")
+KEPT_ENTRIES = ("test", "chaos", "bench", "venv.lock")
+SYSTEM_DATA = Path("/var/lib")
 PASSWORDS = (
     "RABBITMQ_OPERATOR_PASSWORD",
     "RABBITMQ_INGRESS_PASSWORD",
@@ -34,7 +34,7 @@ PASSWORDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class SystemUser:
     """The system user that a server runs as; nobody else when we are not root."""
 
     uid: int
@@ -49,17 +49,17 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": [self.gid]}
 
 
-def account_of(name: str) -> Account:
+def find_system_user(name: str) -> SystemUser:
     """Find the user for the server ``name``: ourselves, or a system user when we are root."""
     if os.geteuid() != 0:
-        return Account(os.geteuid(), os.getegid(), switches=False)
+        return SystemUser(os.geteuid(), os.getegid(), switches=False)
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
     entry = known.get(name) or known["nobody"]
-    return Account(entry.pw_uid, entry.pw_gid, switches=True)
+    return SystemUser(entry.pw_uid, entry.pw_gid, switches=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServerDirectory:
     """The folder of one set of servers. ``durable`` is false where data may be lost."""
 
     state: Path
@@ -91,9 +91,9 @@ class Place:
         if os.geteuid() == 0 and not self._is_reachable():
             # A folder of the same tag is what a deleted checkout has left, its passwords lost.
             if not self.durable:
-                for left in ELSEWHERE.glob(f"adrelay-{self.tag}-*"):
+                for left in SYSTEM_DATA.glob(f"adrelay-{self.tag}-*"):
                     shutil.rmtree(left, ignore_errors=True)
-            elsewhere = ELSEWHERE / f"adrelay-{self.tag}-{secrets.token_hex(4)}"
+            elsewhere = SYSTEM_DATA / f"adrelay-{self.tag}-{secrets.token_hex(4)}"
             elsewhere.mkdir()
             elsewhere.chmod(0o711)
             self.data.symlink_to(elsewhere)
@@ -104,16 +104,16 @@ class Place:
     def _is_reachable(self) -> bool:
         return all(folder.stat().st_mode & 0o001 for folder in (self.state, *self.state.parents))
 
-    def folder(self, server: str, account: Account) -> Path:
+    def folder(self, server: str, system_user: SystemUser) -> Path:
         """Make the data folder of a server, readable by its account alone."""
         if not self.data.exists():
             self._make_data()
         folder = self.data.resolve() / server
         folder.mkdir(exist_ok=True)
         folder.chmod(0o700)
-        if account.switches and folder.stat().st_uid != account.uid:
+        if system_user.switches and folder.stat().st_uid != system_user.uid:
             for path in (folder, *folder.rglob("*")):
-                os.chown(path, account.uid, account.gid, follow_symlinks=False)
+                os.chown(path, system_user.uid, system_user.gid, follow_symlinks=False)
         return folder
 
     def passwords(self) -> dict[str, str]:
@@ -131,7 +131,7 @@ class Place:
         if self.data.is_symlink():
             shutil.rmtree(self.data.resolve(), ignore_errors=True)
         for entry in self.state.iterdir() if self.state.is_dir() else ():
-            if entry.name in OTHERS:
+            if entry.name in KEPT_ENTRIES:
                 continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -139,16 +139,16 @@ class Place:
                 entry.unlink()
 
 
-def write_private(path: Path, text: str, account: Account | None = None) -> None:
+def write_private(path: Path, text: str, system_user: SystemUser | None = None) -> None:
     """Write a file in one step that only its owner may read."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
-    if account is not None and account.switches:
-        os.chown(draft, account.uid, account.gid)
+    if system_user is not None and system_user.switches:
+        os.chown(draft, system_user.uid, system_user.gid)
     draft.replace(path)
 
 
-RUNNING = Place(CHECKOUT / ".services")
+RUN_DIRECTORY = ServerDirectory(CHECKOUT / ".services")

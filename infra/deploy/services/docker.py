@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from infra.deploy.services.daemon import NotStarted
-from infra.deploy.services.directories import Place
+from infra.deploy.services.directories import ServerDirectory
 from infra.deploy.services.ports import Ports
 
 COMPOSE = Path(__file__).resolve().parents[1] / "compose.yaml"
@@ -30,17 +30,17 @@ def is_possible() -> bool:
     return True
 
 
-def _marker(place: Place) -> Path:
-    return place.state / "run" / "containers"
+def _marker(directory: ServerDirectory) -> Path:
+    return directory.state / "run" / "containers"
 
 
-def _compose(place: Place, ports: Ports | None, *words: str) -> None:
+def _compose(directory: ServerDirectory, ports: Ports | None, *words: str) -> None:
     numbers = (
         {f"{name.upper()}_PORT": str(port) for name, port in asdict(ports).items()} if ports else {}
     )
     done = subprocess.run(
-        ["docker", "compose", "-f", str(COMPOSE), "-p", f"adrelay-{place.tag}", *words],
-        env={**os.environ, **place.passwords(), **numbers, "STATE": str(place.state)},
+        ["docker", "compose", "-f", str(COMPOSE), "-p", f"adrelay-{directory.tag}", *words],
+        env={**os.environ, **directory.passwords(), **numbers, "STATE": str(directory.state)},
         capture_output=True,
         text=True,
         check=False,
@@ -50,15 +50,15 @@ def _compose(place: Place, ports: Ports | None, *words: str) -> None:
         raise NotStarted(f"docker compose {words[0]} failed: {done.stderr[-2000:]}")
 
 
-def start(place: Place, ports: Ports, servers: Sequence[str]) -> None:
+def start(directory: ServerDirectory, ports: Ports, servers: Sequence[str]) -> None:
     """Start the containers of ``servers`` and wait until they are healthy."""
-    _marker(place).write_text(" ".join(servers) + "\n")
-    _compose(place, ports, "up", "--detach", "--wait", *servers)
+    _marker(directory).write_text(" ".join(servers) + "\n")
+    _compose(directory, ports, "up", "--detach", "--wait", *servers)
 
 
-def stop(place: Place, *, remove: bool = False) -> None:
+def stop(directory: ServerDirectory, *, remove: bool = False) -> None:
     """Stop the containers that were started here; ``remove`` deletes their data too."""
-    if _marker(place).exists():
-        _compose(place, None, "down", *(["--volumes"] if remove else []))
+    if _marker(directory).exists():
+        _compose(directory, None, "down", *(["--volumes"] if remove else []))
     if remove:
-        _marker(place).unlink(missing_ok=True)
+        _marker(directory).unlink(missing_ok=True)

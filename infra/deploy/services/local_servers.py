@@ -8,7 +8,7 @@ from types import ModuleType
 
 from infra.deploy.services import postgres, rabbitmq, redis
 from infra.deploy.services.daemon import Daemon
-from infra.deploy.services.directories import Place
+from infra.deploy.services.directories import ServerDirectory
 from infra.deploy.services.orphans import end_orphans
 from infra.deploy.services.ports import Ports, choose_ports, kept_ports
 
@@ -20,7 +20,7 @@ SERVERS: dict[str, ModuleType] = {
 }
 START_DEADLINE = 120.0  # seconds
 # How each process is asked to end: Postgres closes its clients' connections on SIGINT.
-ENDINGS = {
+STOP_SIGNALS = {
     redis.NAME: signal.SIGTERM,
     rabbitmq.NAME: signal.SIGTERM,
     rabbitmq.EPMD: signal.SIGTERM,
@@ -29,18 +29,18 @@ ENDINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Private:
+class LocalServers:
     """The running private servers of a place."""
 
-    place: Place
+    directory: ServerDirectory
     ports: Ports
 
 
-def start_private(
-    place: Place,
+def start_local_servers(
+    directory: ServerDirectory,
     variables: Sequence[str] = tuple(SERVERS),
-    say: Callable[[str], None] = lambda _: None,
-) -> Private:
+    report: Callable[[str], None] = lambda _: None,
+) -> LocalServers:
     """Start the servers of ``variables`` that do not run yet, and wait until all are ready.
 
     A server in their folders that no pid file knows is ended first: two on the same data
@@ -48,31 +48,33 @@ def start_private(
 
     Raises ``NotStarted`` when one of them does not come up, ``RuntimeError`` without ports.
     """
-    place.prepare()
-    end_orphans(place, _known(place), say)
-    running = any(Daemon(place, name).pid() for name in ENDINGS)
-    ports = (kept_ports(place) if running else None) or choose_ports(place)
+    directory.prepare()
+    end_orphans(directory, _known_pids(directory), report)
+    running = any(Daemon(directory, name).pid() for name in STOP_SIGNALS)
+    ports = (kept_ports(directory) if running else None) or choose_ports(directory)
     servers = [server for name, server in SERVERS.items() if name in variables]
-    daemons = [server.start(place, ports) for server in servers]
+    daemons = [server.start(directory, ports) for server in servers]
     for server, daemon in zip(servers, daemons, strict=True):
-        daemon.wait_until(partial(server.answers, place, ports), deadline=START_DEADLINE)
-        server.provision(place, ports)
-    return Private(place, ports)
+        daemon.wait_until(partial(server.is_ready, directory, ports), deadline=START_DEADLINE)
+        server.provision(directory, ports)
+    return LocalServers(directory, ports)
 
 
-def _known(place: Place) -> set[int]:
+def _known_pids(directory: ServerDirectory) -> set[int]:
     """List the processes that pid files know, Prometheus among them."""
-    folder = place.state / "run"
-    pids = (Daemon(place, file.stem).pid() for file in folder.glob("*.pid"))
+    folder = directory.state / "run"
+    pids = (Daemon(directory, file.stem).pid() for file in folder.glob("*.pid"))
     return {pid for pid in pids if pid is not None}
 
 
-def stop_private(place: Place, say: Callable[[str], None] = lambda _: None) -> None:
+def stop_local_servers(
+    directory: ServerDirectory, report: Callable[[str], None] = lambda _: None
+) -> None:
     """End every server of the place that was started here, also those that no pid file knows.
 
     RabbitMQ takes its time to say goodbye (six seconds), which disposable data is not worth.
     """
-    for name, how in ENDINGS.items():
-        hasty = name == rabbitmq.NAME and not place.durable
-        Daemon(place, name).stop(signal.SIGKILL if hasty else how)
-    end_orphans(place, _known(place), say)
+    for name, how in STOP_SIGNALS.items():
+        hasty = name == rabbitmq.NAME and not directory.durable
+        Daemon(directory, name).stop(signal.SIGKILL if hasty else how)
+    end_orphans(directory, _known_pids(directory), report)

@@ -13,21 +13,21 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from infra.deploy.services.daemon import POLL, began
-from infra.deploy.services.directories import ELSEWHERE, Place
+from infra.deploy.services.daemon import POLL_INTERVAL, process_start_time
+from infra.deploy.services.directories import SYSTEM_DATA, ServerDirectory
 
 PROGRAMS = ("beam.smp", "epmd", "postgres", "prometheus", "redis-server")
 PROC = Path("/proc")
 PATIENCE = 20.0  # seconds
 MOMENT = 2.0
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-def find_orphans(place: Place, known: set[int]) -> dict[int, str]:
+def find_orphans(directory: ServerDirectory, known: set[int]) -> dict[int, str]:
     """Find processes in a place's data folders by id, but for ``known`` and their children."""
-    folders = [str(place.data.resolve())]
-    folders += [str(folder) for folder in ELSEWHERE.glob(f"adrelay-{place.tag}-*")]
+    folders = [str(directory.data.resolve())]
+    folders += [str(folder) for folder in SYSTEM_DATA.glob(f"adrelay-{directory.tag}-*")]
     found: dict[int, str] = {}
     for pid in _processes():
         with contextlib.suppress(OSError):
@@ -38,17 +38,17 @@ def find_orphans(place: Place, known: set[int]) -> dict[int, str]:
     return found
 
 
-def end_orphans(place: Place, known: set[int], say: Say) -> None:
+def end_orphans(directory: ServerDirectory, known: set[int], report: Report) -> None:
     """End them, asking first; what does not go is killed.
 
     The children of a server that has just ended go by themselves in a moment.
     """
-    _wait_until(lambda: not find_orphans(place, known), MOMENT)
+    _wait_until(lambda: not find_orphans(directory, known), MOMENT)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        found = find_orphans(place, known)
+        found = find_orphans(directory, known)
         for pid, name in found.items():
             if number == signal.SIGTERM:
-                say(f"ending {name} (process {pid}), left behind by an earlier start")
+                report(f"ending {name} (process {pid}), left behind by an earlier start")
             # Postgres waits for its clients on SIGTERM.
             gentle = signal.SIGINT if name == "postgres" else signal.SIGTERM
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -58,13 +58,13 @@ def end_orphans(place: Place, known: set[int], say: Say) -> None:
 
 
 def _are_gone(pids: tuple[int, ...]) -> bool:
-    return not any(map(began, pids))
+    return not any(map(process_start_time, pids))
 
 
 def _wait_until(done: Callable[[], bool], patience: float) -> None:
     end = time.monotonic() + patience
     while not done() and time.monotonic() < end:
-        time.sleep(POLL)
+        time.sleep(POLL_INTERVAL)
 
 
 def _processes() -> Iterator[int]:

@@ -10,7 +10,7 @@ import json
 import socket
 from dataclasses import asdict, dataclass, fields
 
-from infra.deploy.services.directories import Place
+from infra.deploy.services.directories import ServerDirectory
 
 FIRST = 16_384
 BLOCK = 16
@@ -57,24 +57,24 @@ def _block(number: int) -> Ports:
     return Ports(**{name: first + index for index, name in enumerate(NAMES)})
 
 
-def kept_ports(place: Place) -> Ports | None:
+def kept_ports(directory: ServerDirectory) -> Ports | None:
     """Read the ports chosen at an earlier start."""
     try:
-        return Ports(**json.loads((place.state / "ports.json").read_text()))
+        return Ports(**json.loads((directory.state / "ports.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def choose_ports(place: Place) -> Ports:
+def choose_ports(directory: ServerDirectory) -> Ports:
     """Choose free ports and keep them; call it only while no server of the place runs.
 
     Raises ``RuntimeError`` when no block of ports is free.
     """
-    kept = kept_ports(place)
-    start = int(place.tag, 16)
+    kept = kept_ports(directory)
+    start = int(directory.tag, 16)
     candidates = [_block(start + step) for step in range(BLOCKS)]
     for ports in [kept, *candidates] if kept else candidates:
         if all(is_free(port) for port in asdict(ports).values()):
-            (place.state / "ports.json").write_text(json.dumps(asdict(ports)) + "\n")
+            (directory.state / "ports.json").write_text(json.dumps(asdict(ports)) + "\n")
             return ports
     raise RuntimeError(f"no {len(NAMES)} free ports between {FIRST} and {FIRST + BLOCKS * BLOCK}")

@@ -16,10 +16,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from infra.deploy.services.daemon import Daemon, NotStarted, environment
-from infra.deploy.services.directories import Account, Place, account_of, write_private
+from infra.deploy.services.daemon import Daemon, NotStarted, minimal_environment
+from infra.deploy.services.directories import (
+    ServerDirectory,
+    SystemUser,
+    find_system_user,
+    write_private,
+)
 from infra.deploy.services.ports import Ports
-from infra.deploy.services.threads import apart
+from infra.deploy.services.threads import run_in_thread
 
 NAME = "postgres"
 PACKAGES = ("postgresql",)
@@ -44,9 +49,9 @@ def is_installed() -> bool:
     return binaries() is not None
 
 
-def url(place: Place, ports: Ports, database: str = ROLE) -> str:
+def url(directory: ServerDirectory, ports: Ports, database: str = ROLE) -> str:
     """Build ``DATABASE_URL`` of the role that Adrelay uses."""
-    password = place.passwords()["DATABASE_PASSWORD"]
+    password = directory.passwords()["DATABASE_PASSWORD"]
     return f"postgresql://{ROLE}:{password}@127.0.0.1:{ports.postgres}/{database}"
 
 
@@ -57,81 +62,83 @@ def _program(name: str) -> str:
     return str(folder / name)
 
 
-def start(place: Place, ports: Ports) -> Daemon:
+def start(directory: ServerDirectory, ports: Ports) -> Daemon:
     """Make the data directory if there is none, and start the server in the background."""
-    daemon, account = Daemon(place, NAME), account_of(NAME)
+    daemon, system_user = Daemon(directory, NAME), find_system_user(NAME)
     if daemon.pid() is None:
-        folder = place.folder(NAME, account)
+        folder = directory.folder(NAME, system_user)
         data = folder / "data"
         if not (data / "PG_VERSION").exists():
-            _initialise(place, account, folder, data)
+            _initialise(directory, system_user, folder, data)
         settings = {
             "port": str(ports.postgres),
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": "200",
-            **({} if place.durable else dict.fromkeys(DISPOSABLE, "off")),
+            **({} if directory.durable else dict.fromkeys(DISPOSABLE, "off")),
         }
         options = [word for item in settings.items() for word in ("-c", "=".join(item))]
-        daemon.start([_program("postgres"), "-D", str(data), *options], account, folder)
+        daemon.start([_program("postgres"), "-D", str(data), *options], system_user, folder)
     return daemon
 
 
-def _initialise(place: Place, account: Account, folder: Path, data: Path) -> None:
+def _initialise(
+    directory: ServerDirectory, system_user: SystemUser, folder: Path, data: Path
+) -> None:
     """Make the data directory: under another name until it is whole."""
     draft = data.with_name("data.new")
     for left in (draft, data):  # of a start that was killed
         shutil.rmtree(left, ignore_errors=True)
     secret = folder / "password"
-    write_private(secret, place.passwords()["POSTGRES_PASSWORD"], account)
+    write_private(secret, directory.passwords()["POSTGRES_PASSWORD"], system_user)
     words = ["-D", str(draft), "-U", OWNER, "--auth=scram-sha-256", f"--pwfile={secret}"]
     words += ["--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
     done = subprocess.run(
         [_program("initdb"), *words],
         cwd=folder,
-        env=environment(folder),
+        env=minimal_environment(folder),
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
         umask=0o077,
-        **account.popen,
+        **system_user.popen,
     )
     secret.unlink()
     if done.returncode:
         shutil.rmtree(draft, ignore_errors=True)
         raise NotStarted(f"initdb failed: {done.stderr.strip()}")
     draft.rename(data)
-    if place.durable:
+    if directory.durable:
         os.sync()
 
 
-def answers(place: Place, ports: Ports) -> bool:
+def is_ready(directory: ServerDirectory, ports: Ports) -> bool:
     """Tell whether it lets its owner in."""
     try:
-        execute(place, ports, "select 1")
+        execute(directory, ports, "select 1")
     except (OSError, TimeoutError, DBAPIError):
         return False
     return True
 
 
-def provision(place: Place, ports: Ports) -> None:
+def provision(directory: ServerDirectory, ports: Ports) -> None:
     """Make the role and the database if they are missing, and set the password."""
-    password = place.passwords()["DATABASE_PASSWORD"]
-    if not execute(place, ports, "select 1 from pg_roles where rolname = 'adrelay'"):
-        execute(place, ports, "create role adrelay login")
-    # Hexadecimal digits, as Place makes them.
-    execute(place, ports, f"alter role adrelay password '{password}'")
-    if not execute(place, ports, "select 1 from pg_database where datname = 'adrelay'"):
-        execute(place, ports, "create database adrelay owner adrelay")
+    password = directory.passwords()["DATABASE_PASSWORD"]
+    if not execute(directory, ports, "select 1 from pg_roles where rolname = 'adrelay'"):
+        execute(directory, ports, "create role adrelay login")
+    # Hexadecimal digits, as ServerDirectory makes them.
+    execute(directory, ports, f"alter role adrelay password '{password}'")
+    if not execute(directory, ports, "select 1 from pg_database where datname = 'adrelay'"):
+        execute(directory, ports, "create database adrelay owner adrelay")
 
 
-def execute(place: Place, ports: Ports, statement: str) -> Sequence[Any]:
+def execute(directory: ServerDirectory, ports: Ports, statement: str) -> Sequence[Any]:
     """Run one statement as the server's owner, outside a transaction; returns its rows.
 
     Raises what SQLAlchemy raises, ``OSError`` or ``TimeoutError``.
     """
-    password = place.passwords()["POSTGRES_PASSWORD"]
+    password = directory.passwords()["POSTGRES_PASSWORD"]
     url = f"postgresql+asyncpg://{OWNER}:{password}@127.0.0.1:{ports.postgres}/postgres"
 
     async def run() -> Sequence[Any]:
@@ -143,4 +150,4 @@ def execute(place: Place, ports: Ports, statement: str) -> Sequence[Any]:
         finally:
             await engine.dispose()
 
-    return apart(run)
+    return run_in_thread(run)

@@ -12,7 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infra.deploy.services.daemon import Daemon
-from infra.deploy.services.directories import CHECKOUT, Place, account_of, write_private
+from infra.deploy.services.directories import (
+    CHECKOUT,
+    ServerDirectory,
+    find_system_user,
+    write_private,
+)
 from infra.deploy.services.ports import Ports, is_open
 
 NAME = "prometheus"
@@ -54,18 +59,18 @@ def _job(name: str, port: int) -> dict[str, Any]:
     return {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
 
 
-def start(place: Place, ports: Ports, targets: Mapping[str, int]) -> Daemon:
+def start(directory: ServerDirectory, ports: Ports, targets: Mapping[str, int]) -> Daemon:
     """Start the server, with the targets of this start; one that runs is started anew."""
-    daemon, account = Daemon(place, NAME), account_of(NAME)
-    stop(place)
-    folder = place.folder(NAME, account)
+    daemon, system_user = Daemon(directory, NAME), find_system_user(NAME)
+    stop(directory)
+    folder = directory.folder(NAME, system_user)
     rules = []
     for rule in RULES:
         # The server's account may not be able to read the checkout.
-        write_private(folder / rule.name, rule.read_text(), account)
+        write_private(folder / rule.name, rule.read_text(), system_user)
         rules.append(str(folder / rule.name))
     config = folder / "prometheus.yml"
-    write_private(config, configuration(targets, rules), account)
+    write_private(config, configuration(targets, rules), system_user)
     words = [
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'data'}",
@@ -73,7 +78,7 @@ def start(place: Place, ports: Ports, targets: Mapping[str, int]) -> Daemon:
         f"--web.listen-address=127.0.0.1:{ports.prometheus}",
         "--log.level=warn",
     ]
-    daemon.start([shutil.which(NAME) or NAME, *words], account, folder)
+    daemon.start([shutil.which(NAME) or NAME, *words], system_user, folder)
     return daemon
 
 
@@ -82,6 +87,6 @@ def wait(daemon: Daemon, ports: Ports) -> None:
     daemon.wait_until(lambda: is_open(ports.prometheus), deadline=30)
 
 
-def stop(place: Place) -> None:
+def stop(directory: ServerDirectory) -> None:
     """End it, if it runs."""
-    Daemon(place, NAME).stop(signal.SIGTERM)
+    Daemon(directory, NAME).stop(signal.SIGTERM)

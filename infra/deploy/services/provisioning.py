@@ -14,20 +14,24 @@ from types import ModuleType
 from infra.amqp import permissions
 from infra.deploy.services import apt, docker, prometheus, rabbitmq
 from infra.deploy.services.daemon import NotStarted
-from infra.deploy.services.directories import Place
-from infra.deploy.services.local_servers import SERVERS, start_private, stop_private
+from infra.deploy.services.directories import ServerDirectory
+from infra.deploy.services.local_servers import SERVERS, start_local_servers, stop_local_servers
 from infra.deploy.services.ports import Ports, kept_ports
 from infra.messaging.authorization import parse_broker_users
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
-INGRESS, UPSTREAM, OPS = "INGRESS_RABBITMQ_URL", "UPSTREAM_RABBITMQ_URL", "OPS_RABBITMQ_URL"
-MANAGEMENT = "RABBITMQ_MANAGEMENT_URL"
+INGRESS_URL, UPSTREAM_URL, OPS_URL = (
+    "INGRESS_RABBITMQ_URL",
+    "UPSTREAM_RABBITMQ_URL",
+    "OPS_RABBITMQ_URL",
+)
+MANAGEMENT_URL = "RABBITMQ_MANAGEMENT_URL"
 # The broker's users beside that of the workers, by the variable that names them from outside.
-USERS = {
-    INGRESS: permissions.INGRESS_USER,
-    UPSTREAM: permissions.UPSTREAM_USER,
-    OPS: permissions.OPS_USER,
+BROKER_USERS = {
+    INGRESS_URL: permissions.INGRESS_USER,
+    UPSTREAM_URL: permissions.UPSTREAM_USER,
+    OPS_URL: permissions.OPS_USER,
 }
 
 
@@ -44,60 +48,67 @@ class Servers:
     has_private_broker: bool
 
 
-def provide(place: Place, environment: Mapping[str, str], say: Say) -> Servers:
+def start_servers(
+    directory: ServerDirectory, environment: Mapping[str, str], report: Report
+) -> Servers:
     """Find or start the three servers; returns when all private ones are ready.
 
     Raises ``NotStarted`` with a sentence that says what to install or what went wrong.
     """
-    place.prepare()
-    given = _given(place, environment)
+    directory.prepare()
+    given = _given_urls(directory, environment)
     wanted = [name for name in SERVERS if name not in given]
-    install_missing(say, wanted)
+    install_missing(report, wanted)
     contained = [name for name in wanted if not SERVERS[name].is_installed()]
     if contained and not docker.is_possible():
         raise NotStarted(_advice(contained))
     for name in wanted:
         how = "in a container" if name in contained else "private"
-        say(f"{SERVERS[name].NAME}: {how}")
-    private = start_private(place, [name for name in wanted if name not in contained], say)
+        report(f"{SERVERS[name].NAME}: {how}")
+    local_servers = start_local_servers(
+        directory, [name for name in wanted if name not in contained], report
+    )
     if contained:
-        docker.start(place, private.ports, [SERVERS[name].NAME for name in contained])
+        docker.start(directory, local_servers.ports, [SERVERS[name].NAME for name in contained])
         for name in contained:
-            SERVERS[name].provision(place, private.ports)
-    urls = {name: SERVERS[name].url(place, private.ports) for name in wanted} | given
+            SERVERS[name].provision(directory, local_servers.ports)
+    urls = {name: SERVERS[name].url(directory, local_servers.ports) for name in wanted} | given
     has_private_broker = "RABBITMQ_URL" in wanted
     if has_private_broker:
-        users = {name: rabbitmq.url(place, private.ports, user) for name, user in USERS.items()}
+        users = {
+            name: rabbitmq.url(directory, local_servers.ports, user)
+            for name, user in BROKER_USERS.items()
+        }
     else:
-        users = {name: environment.get(name) or urls["RABBITMQ_URL"] for name in USERS}
-    own = {"web": {"RABBITMQ_URL": users[INGRESS]}, "release": {"RABBITMQ_URL": users[OPS]}}
+        users = {name: environment.get(name) or urls["RABBITMQ_URL"] for name in BROKER_USERS}
+    own = {"web": {"RABBITMQ_URL": users[INGRESS_URL]}, "release": {"RABBITMQ_URL": users[OPS_URL]}}
     if has_private_broker:
-        looking = {MANAGEMENT: rabbitmq.management_url(place, private.ports)}
+        looking = {MANAGEMENT_URL: rabbitmq.management_url(directory, local_servers.ports)}
         own["release"] |= looking
         own["relay"] = looking  # it compares the broker with the topology
     urls |= {
-        UPSTREAM: users[UPSTREAM],
-        "INGRESS_USER": next(iter(parse_broker_users(users[INGRESS]))),
+        UPSTREAM_URL: users[UPSTREAM_URL],
+        "INGRESS_USER": next(iter(parse_broker_users(users[INGRESS_URL]))),
     }
-    return Servers(urls, own, private.ports, has_private_broker)
+    return Servers(urls, own, local_servers.ports, has_private_broker)
 
 
-def _given(place: Place, environment: Mapping[str, str]) -> dict[str, str]:
+def _given_urls(directory: ServerDirectory, environment: Mapping[str, str]) -> dict[str, str]:
     """Take the URLs of the environment, unless they are our own of an earlier start."""
-    ports = kept_ports(place)
-    ours = {server.url(place, ports) for server in SERVERS.values()} if ports else set()
+    ports = kept_ports(directory)
+    ours = {server.url(directory, ports) for server in SERVERS.values()} if ports else set()
     given = {name: environment.get(name, "") for name in SERVERS}
     return {name: url for name, url in given.items() if url and url not in ours}
 
 
 def install_missing(
-    say: Say, wanted: Sequence[str] = tuple(SERVERS), more: Sequence[ModuleType] = ()
+    report: Report, wanted: Sequence[str] = tuple(SERVERS), more: Sequence[ModuleType] = ()
 ) -> None:
     """Install the servers of ``wanted``, Prometheus and ``more`` with apt, where missing."""
     servers = [*(SERVERS[name] for name in wanted), prometheus, *more]
     missing = [server for server in servers if not server.is_installed()]
     if missing:
-        apt.install([package for server in missing for package in server.PACKAGES], say)
+        apt.install([package for server in missing for package in server.PACKAGES], report)
 
 
 def _advice(missing: list[str]) -> str:
@@ -110,8 +121,8 @@ def _advice(missing: list[str]) -> str:
     )
 
 
-def withdraw(place: Place, say: Say = lambda _: None) -> None:
+def stop_servers(directory: ServerDirectory, report: Report = lambda _: None) -> None:
     """End every server that was started here."""
-    prometheus.stop(place)
-    stop_private(place, say)
-    docker.stop(place)
+    prometheus.stop(directory)
+    stop_local_servers(directory, report)
+    docker.stop(directory)

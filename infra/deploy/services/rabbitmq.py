@@ -20,13 +20,18 @@ from infra.amqp.permissions import (
     definitions,
 )
 from infra.deploy.services.daemon import Daemon, NotStarted
-from infra.deploy.services.directories import Account, Place, account_of, write_private
+from infra.deploy.services.directories import (
+    ServerDirectory,
+    SystemUser,
+    find_system_user,
+    write_private,
+)
 from infra.deploy.services.ports import Ports, is_open
 
 NAME = "rabbitmq"
 EPMD = "epmd"
 PACKAGES = ("rabbitmq-server",)
-OLDEST = (3, 10)  # before it, dead-lettering at least once does not exist
+MIN_VERSION = (3, 10)  # before it, dead-lettering at least once does not exist
 # A publisher's larger message is refused by the broker (3.10 takes 128 MiB by itself).
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
@@ -38,7 +43,9 @@ PASSWORDS = {
     OPS_USER: "RABBITMQ_OPS_PASSWORD",
 }
 # Idle schedulers sleep at once instead of spinning: this machine has other work to do.
-ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none"
+ERLANG_ARGUMENTS = (
+    "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none"
+)
 
 
 def program() -> str | None:
@@ -58,7 +65,7 @@ def _checked_program() -> str:
     if found is None:
         raise NotStarted("RabbitMQ is not installed")
     version = re.search(r"rabbitmq_server-(\d+)\.(\d+)", found)
-    if version and (int(version[1]), int(version[2])) < OLDEST:
+    if version and (int(version[1]), int(version[2])) < MIN_VERSION:
         raise NotStarted(
             f"RabbitMQ {version[1]}.{version[2]} is too old: Adrelay needs 3.10 or newer; "
             "set RABBITMQ_URL to a newer one"
@@ -71,44 +78,48 @@ def is_installed() -> bool:
     return program() is not None and shutil.which("epmd") is not None
 
 
-def url(place: Place, ports: Ports, user: str = WORKERS_USER) -> str:
+def url(directory: ServerDirectory, ports: Ports, user: str = WORKERS_USER) -> str:
     """Build ``RABBITMQ_URL`` of a user."""
-    return f"amqp://{user}:{passwords_of(place)[user]}@127.0.0.1:{ports.amqp}/{VHOST}"
+    return f"amqp://{user}:{broker_passwords(directory)[user]}@127.0.0.1:{ports.amqp}/{VHOST}"
 
 
-def management_url(place: Place, ports: Ports) -> str:
+def management_url(directory: ServerDirectory, ports: Ports) -> str:
     """Build the URL of the management API for the user who declares and looks."""
-    return f"http://{OPS_USER}:{passwords_of(place)[OPS_USER]}@127.0.0.1:{ports.management}"
+    return f"http://{OPS_USER}:{broker_passwords(directory)[OPS_USER]}@127.0.0.1:{ports.management}"
 
 
-def passwords_of(place: Place) -> dict[str, str]:
+def broker_passwords(directory: ServerDirectory) -> dict[str, str]:
     """Read the passwords of the broker's users."""
-    known = place.passwords()
+    known = directory.passwords()
     return {user: known[name] for user, name in PASSWORDS.items()}
 
 
-def start(place: Place, ports: Ports) -> Daemon:
+def start(directory: ServerDirectory, ports: Ports) -> Daemon:
     """Start epmd and the node in the background; ``wait`` for the node afterwards."""
-    daemon, account = Daemon(place, NAME), account_of(NAME)
+    daemon, system_user = Daemon(directory, NAME), find_system_user(NAME)
     if daemon.pid() is None:
-        folder = place.folder(NAME, account)
-        _write_files(place, ports, folder, account)
-        _start_epmd(place, ports, folder, account)
-        env = _environment(place, ports, folder)
-        daemon.start([_checked_program()], account, folder, env)
+        folder = directory.folder(NAME, system_user)
+        _write_files(directory, ports, folder, system_user)
+        _start_epmd(directory, ports, folder, system_user)
+        env = _environment(directory, ports, folder)
+        daemon.start([_checked_program()], system_user, folder, env)
     return daemon
 
 
-def _start_epmd(place: Place, ports: Ports, folder: Path, account: Account) -> None:
-    epmd = Daemon(place, EPMD)
+def _start_epmd(
+    directory: ServerDirectory, ports: Ports, folder: Path, system_user: SystemUser
+) -> None:
+    epmd = Daemon(directory, EPMD)
     if epmd.pid() is None:
         words = ["-port", str(ports.epmd), "-address", "127.0.0.1"]
-        epmd.start([shutil.which("epmd") or "epmd", *words], account, folder)
+        epmd.start([shutil.which("epmd") or "epmd", *words], system_user, folder)
         epmd.wait_until(lambda: is_open(ports.epmd), deadline=10)
 
 
-def _write_files(place: Place, ports: Ports, folder: Path, account: Account) -> None:
-    passwords = place.passwords()
+def _write_files(
+    directory: ServerDirectory, ports: Ports, folder: Path, system_user: SystemUser
+) -> None:
+    passwords = directory.passwords()
     config = (
         f"listeners.tcp.1 = 127.0.0.1:{ports.amqp}\n"
         f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {ports.management}\n"
@@ -126,18 +137,18 @@ def _write_files(place: Place, ports: Ports, folder: Path, account: Account) -> 
         "enabled_plugins": PLUGINS,
     }
     for name, text in files.items():
-        write_private(folder / name, text, account)
+        write_private(folder / name, text, system_user)
     cookie = folder / ".erlang.cookie"
     if not cookie.exists():
-        write_private(cookie, passwords["ERLANG_COOKIE"], account)
+        write_private(cookie, passwords["ERLANG_COOKIE"], system_user)
         cookie.chmod(0o400)
 
 
-def _environment(place: Place, ports: Ports, folder: Path) -> Mapping[str, str]:
+def _environment(directory: ServerDirectory, ports: Ports, folder: Path) -> Mapping[str, str]:
     return {
         "ERL_EPMD_PORT": str(ports.epmd),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODENAME": f"adrelay_{place.tag}@localhost",
+        "RABBITMQ_NODENAME": f"adrelay_{directory.tag}@localhost",
         "RABBITMQ_DIST_PORT": str(ports.distribution),
         "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
         "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
@@ -149,27 +160,29 @@ def _environment(place: Place, ports: Ports, folder: Path) -> Mapping[str, str]:
         "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "config"),
         "RABBITMQ_SCHEMA_DIR": str(folder / "schema"),
         "RABBITMQ_PID_FILE": str(folder / "rabbitmq.pid"),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG,
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
     }
 
 
-def answers(place: Place, ports: Ports) -> bool:
+def is_ready(directory: ServerDirectory, ports: Ports) -> bool:
     """Tell whether the node serves clients and its management API takes our password."""
-    return is_open(ports.amqp) and operator_of(place, ports).is_available()
+    return is_open(ports.amqp) and open_management_api(directory, ports).is_available()
 
 
-def provision(place: Place, ports: Ports) -> None:
+def provision(directory: ServerDirectory, ports: Ports) -> None:
     """Make the vhost, its users with their permissions, and the policy for foreign queues.
 
     Raises ``NotStarted`` with the broker's reason when it takes none of that.
     """
     try:
-        operator_of(place, ports).import_definitions(definitions(VHOST, passwords_of(place)))
+        open_management_api(directory, ports).import_definitions(
+            definitions(VHOST, broker_passwords(directory))
+        )
     except OSError as error:
         raise NotStarted(f"RabbitMQ does not take our definitions: {error}") from error
 
 
-def operator_of(place: Place, ports: Ports) -> ManagementApi:
+def open_management_api(directory: ServerDirectory, ports: Ports) -> ManagementApi:
     """Open the management API as the administrator of this private node."""
-    password = place.passwords()["RABBITMQ_OPERATOR_PASSWORD"]
+    password = directory.passwords()["RABBITMQ_OPERATOR_PASSWORD"]
     return ManagementApi(f"http://{OPERATOR_USER}:{password}@127.0.0.1:{ports.management}")

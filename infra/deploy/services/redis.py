@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from infra.deploy.services.daemon import Daemon
-from infra.deploy.services.directories import Place, account_of, write_private
+from infra.deploy.services.directories import ServerDirectory, find_system_user, write_private
 from infra.deploy.services.ports import Ports
 
 NAME = "redis"
@@ -17,35 +17,35 @@ def is_installed() -> bool:
     return shutil.which("redis-server") is not None
 
 
-def url(place: Place, ports: Ports) -> str:
+def url(directory: ServerDirectory, ports: Ports) -> str:
     """Build ``REDIS_URL``."""
-    return f"redis://:{place.passwords()['REDIS_PASSWORD']}@127.0.0.1:{ports.redis}/0"
+    return f"redis://:{directory.passwords()['REDIS_PASSWORD']}@127.0.0.1:{ports.redis}/0"
 
 
-def start(place: Place, ports: Ports) -> Daemon:
+def start(directory: ServerDirectory, ports: Ports) -> Daemon:
     """Start the server in the background; ``wait`` for it afterwards."""
-    daemon, account = Daemon(place, NAME), account_of(NAME)
+    daemon, system_user = Daemon(directory, NAME), find_system_user(NAME)
     if daemon.pid() is None:
-        folder = place.folder(NAME, account)
+        folder = directory.folder(NAME, system_user)
         config = folder / "redis.conf"
-        write_private(config, _config(place, ports, folder), account)
+        write_private(config, _config(directory, ports, folder), system_user)
         program = shutil.which("redis-server") or "redis-server"
-        daemon.start([program, str(config)], account, folder)
+        daemon.start([program, str(config)], system_user, folder)
     return daemon
 
 
-def _config(place: Place, ports: Ports, folder: Path) -> str:
-    keep = "appendonly yes" if place.durable else "appendonly no\nsave ''"
+def _config(directory: ServerDirectory, ports: Ports, folder: Path) -> str:
+    keep = "appendonly yes" if directory.durable else "appendonly no\nsave ''"
     return (
         f"bind 127.0.0.1\nport {ports.redis}\nprotected-mode yes\ndaemonize no\n"
-        f"dir {folder}\nrequirepass {place.passwords()['REDIS_PASSWORD']}\n"
+        f"dir {folder}\nrequirepass {directory.passwords()['REDIS_PASSWORD']}\n"
         f"databases 64\n{keep}\n"
     )
 
 
-def answers(place: Place, ports: Ports) -> bool:
+def is_ready(directory: ServerDirectory, ports: Ports) -> bool:
     """Tell whether it has loaded its data and takes the password."""
-    password = place.passwords()["REDIS_PASSWORD"]
+    password = directory.passwords()["REDIS_PASSWORD"]
     try:
         with socket.create_connection(("127.0.0.1", ports.redis), timeout=1) as connection:
             connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
@@ -55,5 +55,5 @@ def answers(place: Place, ports: Ports) -> bool:
         return False
 
 
-def provision(place: Place, ports: Ports) -> None:
+def provision(directory: ServerDirectory, ports: Ports) -> None:
     """Do nothing: the password stands in its configuration."""

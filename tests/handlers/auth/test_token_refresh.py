@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from handlers.auth.token_refresh import keep_once
-from infra.deploy.secrets import make_keys
+from infra.deploy.secrets import make_secrets
 from infra.resources import Resources
 from infra.security.encryption import Vault
 from infra.security.oauth_tokens import open_tokens
@@ -236,7 +236,7 @@ async def test_a_new_key_seals_anew_what_the_old_one_has_sealed(
     await stage.connect(browser, owner)
     before = await held(stage, owner)
     old = (stage.settings.vault_keys or SecretStr("")).get_secret_value()
-    fresh = make_keys()["VAULT_KEYS"]
+    fresh = make_secrets()["VAULT_KEYS"]
 
     def worker(keys: str) -> Resources:
         settings = stage.settings.model_copy(update={"vault_keys": SecretStr(keys)})
@@ -260,7 +260,7 @@ async def test_tokens_whose_key_is_gone_disconnect_nobody(
 ) -> None:
     await stage.connect(browser, owner)
     await make_due(stage)
-    lost = stage.settings.model_copy(update={"vault_keys": SecretStr(make_keys()["VAULT_KEYS"])})
+    lost = stage.settings.model_copy(update={"vault_keys": SecretStr(make_secrets()["VAULT_KEYS"])})
     assert await keep(stage, replace(stage.resources, settings=lost)) == 1
     [account] = await stage.accounts(browser, owner)
     assert account["state"] == "connected"

@@ -12,21 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from infra.deploy.process_status import end_survivors, read_status
+from infra.deploy.process_status import read_status, stop_survivors
 from infra.deploy.procfile import Process
-from infra.deploy.services.directories import CHECKOUT, Place
-from infra.deploy.supervisor import Supervisor, pause_after
+from infra.deploy.services.directories import CHECKOUT, ServerDirectory
+from infra.deploy.supervisor import Supervisor, restart_delay
 
 PATIENCE = 15.0  # seconds
 FOREVER = "import time\nwhile True: time.sleep(1)"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path / "state")
-    place.prepare()
-    yield place
-    place.remove()
+def place(tmp_path: Path) -> Iterator[ServerDirectory]:
+    directory = ServerDirectory(tmp_path / "state")
+    directory.prepare()
+    yield directory
+    directory.remove()
 
 
 def python(code: str, name: str = "one") -> Process:
@@ -34,8 +34,8 @@ def python(code: str, name: str = "one") -> Process:
 
 
 @asynccontextmanager
-async def supervised(place: Place, *processes: Process) -> AsyncIterator[Supervisor]:
-    supervisor = Supervisor(place, processes, os.environ)
+async def supervised(directory: ServerDirectory, *processes: Process) -> AsyncIterator[Supervisor]:
+    supervisor = Supervisor(directory, processes, os.environ)
     running = asyncio.create_task(supervisor.run())
     try:
         yield supervisor
@@ -67,39 +67,45 @@ async def until(condition: Callable[[], bool]) -> float:
 def test_a_process_that_ends_at_once_waits_longer_each_time(
     last_pause: float, lived: float, pause: float
 ) -> None:
-    assert pause_after(last_pause, lived) == pause
+    assert restart_delay(last_pause, lived) == pause
 
 
-async def test_a_killed_process_is_started_again_within_two_seconds(place: Place) -> None:
-    async with supervised(place, python(FOREVER)):
-        await until(lambda: "one" in read_status(place) and read_status(place)["one"].is_alive)
-        first = read_status(place)["one"].pid
+async def test_a_killed_process_is_started_again_within_two_seconds(
+    directory: ServerDirectory,
+) -> None:
+    async with supervised(directory, python(FOREVER)):
+        await until(
+            lambda: "one" in read_status(directory) and read_status(directory)["one"].is_alive
+        )
+        first = read_status(directory)["one"].pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
 
-        took = await until(lambda: read_status(place)["one"].pid not in (None, first))
+        took = await until(lambda: read_status(directory)["one"].pid not in (None, first))
 
-        status = read_status(place)["one"]
+        status = read_status(directory)["one"]
         assert took < 2
         assert status.restarts == 1
         assert status.last_exit == "signal SIGKILL"
 
 
-async def test_one_process_that_ends_does_not_touch_the_others(place: Place) -> None:
+async def test_one_process_that_ends_does_not_touch_the_others(directory: ServerDirectory) -> None:
     failing = python("raise SystemExit(3)", "failing")
-    async with supervised(place, failing, python(FOREVER, "healthy")):
-        await until(lambda: len(read_status(place)) == 2 and read_status(place)["healthy"].is_alive)
-        healthy = read_status(place)["healthy"]
+    async with supervised(directory, failing, python(FOREVER, "healthy")):
+        await until(
+            lambda: len(read_status(directory)) == 2 and read_status(directory)["healthy"].is_alive
+        )
+        healthy = read_status(directory)["healthy"]
 
-        took = await until(lambda: read_status(place)["failing"].restarts == 2)
+        took = await until(lambda: read_status(directory)["failing"].restarts == 2)
 
         assert took >= 1  # pauses of 0.5 and 1 second, less what had passed
-        assert read_status(place)["failing"].last_exit == "exit 3"
-        assert read_status(place)["healthy"] == healthy
+        assert read_status(directory)["failing"].last_exit == "exit 3"
+        assert read_status(directory)["healthy"] == healthy
 
 
 async def test_a_stop_lets_a_process_finish_what_it_has_in_hand(
-    place: Place, tmp_path: Path
+    directory: ServerDirectory, tmp_path: Path
 ) -> None:
     done = tmp_path / "done"
     ready = tmp_path / "ready"
@@ -110,56 +116,64 @@ async def test_a_stop_lets_a_process_finish_what_it_has_in_hand(
         "signal.signal(signal.SIGTERM, finish)\n"
         f"pathlib.Path({str(ready)!r}).touch()\n" + FOREVER
     )
-    async with supervised(place, python(code)):
+    async with supervised(directory, python(code)):
         await until(ready.exists)
 
     assert done.exists()
-    assert read_status(place)["one"].state == "stopped"
-    assert read_status(place)["one"].last_exit == "exit 0"
+    assert read_status(directory)["one"].state == "stopped"
+    assert read_status(directory)["one"].last_exit == "exit 0"
 
 
-async def test_a_process_is_out_of_reach_of_the_terminal(place: Place) -> None:
-    async with supervised(place, python(FOREVER)):
-        await until(lambda: "one" in read_status(place) and read_status(place)["one"].is_alive)
-        pid = read_status(place)["one"].pid
+async def test_a_process_is_out_of_reach_of_the_terminal(directory: ServerDirectory) -> None:
+    async with supervised(directory, python(FOREVER)):
+        await until(
+            lambda: "one" in read_status(directory) and read_status(directory)["one"].is_alive
+        )
+        pid = read_status(directory)["one"].pid
         assert pid is not None
         assert os.getsid(pid) == pid
 
 
-async def test_a_process_is_told_its_port_and_writes_to_its_log(place: Place) -> None:
-    async with supervised(place, python("import os; print('port', os.environ['PORT'])")):
-        log = place.logs / "one.log"
+async def test_a_process_is_told_its_port_and_writes_to_its_log(directory: ServerDirectory) -> None:
+    async with supervised(directory, python("import os; print('port', os.environ['PORT'])")):
+        log = directory.logs / "one.log"
         await until(lambda: log.is_file() and "port 1" in log.read_text())
 
 
-async def test_what_a_killed_supervisor_left_behind_is_found_and_ended(place: Place) -> None:
+async def test_what_a_killed_supervisor_left_behind_is_found_and_ended(
+    directory: ServerDirectory,
+) -> None:
     code = (
         "import asyncio, os, pathlib\n"
         "from infra.deploy.procfile import Process\n"
-        "from infra.deploy.services.directories import Place\n"
+        "from infra.deploy.services.directories import ServerDirectory\n"
         "from infra.deploy.supervisor import Supervisor\n"
-        f"place = Place(pathlib.Path({str(place.state)!r}))\n"
+        f"place = ServerDirectory(pathlib.Path({str(directory.state)!r}))\n"
         f"orphan = Process('orphan', {python(FOREVER).command!r}, 1)\n"
         "asyncio.run(Supervisor(place, [orphan], os.environ).run())\n"
     )
     supervisor = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=CHECKOUT)
-    await until(lambda: "orphan" in read_status(place) and read_status(place)["orphan"].is_alive)
+    await until(
+        lambda: "orphan" in read_status(directory) and read_status(directory)["orphan"].is_alive
+    )
     supervisor.kill()
     await supervisor.wait()
-    assert read_status(place)["orphan"].is_alive
+    assert read_status(directory)["orphan"].is_alive
 
-    assert end_survivors(place) == ["orphan"]
+    assert stop_survivors(directory) == ["orphan"]
 
-    assert not read_status(place)["orphan"].is_alive
-    assert end_survivors(place) == []
+    assert not read_status(directory)["orphan"].is_alive
+    assert stop_survivors(directory) == []
 
 
-async def test_the_log_of_a_process_that_writes_much_is_rotated_while_it_runs(place: Place) -> None:
+async def test_the_log_of_a_process_that_writes_much_is_rotated_while_it_runs(
+    directory: ServerDirectory,
+) -> None:
     code = "import time\nwhile True: print('line ' * 10_000, flush=True); time.sleep(0.01)"
     talkative = python(code)
-    supervisor = Supervisor(place, [talkative], os.environ, most_log_bytes=100_000)
+    supervisor = Supervisor(directory, [talkative], os.environ, most_log_bytes=100_000)
     running = asyncio.create_task(supervisor.run())
-    log = place.logs / "one.log"
+    log = directory.logs / "one.log"
     old = log.with_suffix(".log.1")
     try:
         await until(lambda: old.is_file() and log.stat().st_size < old.stat().st_size)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.deploy.services.directories import CHECKOUT
-from infra.deploy.uv_install import environment_for_uv
+from infra.deploy.uv_install import uv_environment
 
 SCRIPT = CHECKOUT / "infra" / "deploy" / "uv_install.py"
 LOCK = "nothing-real==1.0 --hash=sha256:" + "0" * 64 + "\n"
@@ -98,7 +98,7 @@ def test_all_that_pip_is_told_is_said_in_uvs_words() -> None:
         "find-links": "/wheels /more",
         "cert": "/ca.pem",
     }
-    environment = environment_for_uv(told, {"UV_SYSTEM_CERTS": "0"})
+    environment = uv_environment(told, {"UV_SYSTEM_CERTS": "0"})
 
     assert environment == {
         "UV_DEFAULT_INDEX": "http://a/simple",

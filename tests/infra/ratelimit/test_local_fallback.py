@@ -14,8 +14,12 @@ from prometheus_client import REGISTRY
 
 from infra.deploy.services import redis as server
 from infra.deploy.services.daemon import Daemon
-from infra.deploy.services.directories import Place
-from infra.deploy.services.local_servers import Private, start_private, stop_private
+from infra.deploy.services.directories import ServerDirectory
+from infra.deploy.services.local_servers import (
+    LocalServers,
+    start_local_servers,
+    stop_local_servers,
+)
 from infra.ratelimit.limiter import Limiter
 from infra.resources import open_redis
 from infra.settings import Settings
@@ -32,27 +36,30 @@ def is_alone() -> bool:
 
 
 @pytest.fixture
-def private(tmp_path: Path) -> Iterator[Private]:
+def private(tmp_path: Path) -> Iterator[LocalServers]:
     """A Redis of this test's own, which may be killed and frozen."""
-    place = Place(tmp_path / "redis", durable=False)
-    private = start_private(place, ("REDIS_URL",))
-    yield private
-    process = running(private)
+    directory = ServerDirectory(tmp_path / "redis", durable=False)
+    local_servers = start_local_servers(directory, ("REDIS_URL",))
+    yield local_servers
+    process = running(local_servers)
     if process is not None:
         process.resume()
-    stop_private(place)
-    place.remove()
+    stop_local_servers(directory)
+    directory.remove()
 
 
-def running(private: Private) -> psutil.Process | None:
-    pid = Daemon(private.place, server.NAME).pid()
+def running(local_servers: LocalServers) -> psutil.Process | None:
+    pid = Daemon(local_servers.directory, server.NAME).pid()
     return None if pid is None else psutil.Process(pid)
 
 
 @asynccontextmanager
-async def limiting(private: Private) -> AsyncIterator[Limiter]:
+async def limiting(local_servers: LocalServers) -> AsyncIterator[Limiter]:
     settings = Settings.model_validate(
-        {"redis_url": server.url(private.place, private.ports), "redis_timeout": 0.25}
+        {
+            "redis_url": server.url(local_servers.directory, local_servers.ports),
+            "redis_timeout": 0.25,
+        }
     )
     client = open_redis(settings)
     try:
@@ -61,33 +68,33 @@ async def limiting(private: Private) -> AsyncIterator[Limiter]:
         await client.aclose()
 
 
-def freeze(private: Private) -> None:
-    process = running(private)
+def freeze(local_servers: LocalServers) -> None:
+    process = running(local_servers)
     assert process is not None
     process.send_signal(signal.SIGSTOP)
 
 
-def kill(private: Private) -> None:
-    Daemon(private.place, server.NAME).stop(signal.SIGKILL)
-    assert running(private) is None
+def kill(local_servers: LocalServers) -> None:
+    Daemon(local_servers.directory, server.NAME).stop(signal.SIGKILL)
+    assert running(local_servers) is None
 
 
-def restore(private: Private) -> None:
-    process = running(private)
+def restore(local_servers: LocalServers) -> None:
+    process = running(local_servers)
     if process is None:
-        start_private(private.place, ("REDIS_URL",))
+        start_local_servers(local_servers.directory, ("REDIS_URL",))
     else:
         process.resume()
 
 
 @pytest.mark.parametrize("take_away", [freeze, kill])
 async def test_without_redis_requests_pass_and_guesses_are_counted_here(
-    private: Private, caplog: pytest.LogCaptureFixture, take_away: object
+    local_servers: LocalServers, caplog: pytest.LogCaptureFixture, take_away: object
 ) -> None:
     assert callable(take_away)
-    async with limiting(private) as limiter:
+    async with limiting(local_servers) as limiter:
         assert granted(await limiter.take(API, "ada"))
-        take_away(private)
+        take_away(local_servers)
         unchecked, refused = counted("api", "unchecked"), counted("login", "refused")
         with caplog.at_level(logging.INFO):
             began = time.monotonic()
@@ -100,7 +107,7 @@ async def test_without_redis_requests_pass_and_guesses_are_counted_here(
         assert is_alone()
         told = [line for line in caplog.records if line.name == "infra.ratelimit.limiter"]
         assert [line.message for line in told] == ["limits are not shared"]
-        restore(private)
+        restore(local_servers)
         async with asyncio.timeout(20):
             while is_alone():
                 await limiter.take(API, "bob")
@@ -111,15 +118,17 @@ async def test_without_redis_requests_pass_and_guesses_are_counted_here(
         assert granted(await limiter.take(LOGIN, EMAIL))  # counted in common, from the beginning
 
 
-async def test_an_outage_again_and_again_gives_no_more_guesses_than_one(private: Private) -> None:
-    async with limiting(private) as limiter:
+async def test_an_outage_again_and_again_gives_no_more_guesses_than_one(
+    local_servers: LocalServers,
+) -> None:
+    async with limiting(local_servers) as limiter:
         guesses = 0
         for _ in range(2):
-            kill(private)
+            kill(local_servers)
             while not is_alone():
                 await limiter.take(API, "bob")
             guesses += sum([granted(await limiter.take(LOGIN, EMAIL)) for _ in range(9)])
-            restore(private)
+            restore(local_servers)
             async with asyncio.timeout(20):
                 while is_alone():
                     await limiter.take(API, "bob")
@@ -127,19 +136,23 @@ async def test_an_outage_again_and_again_gives_no_more_guesses_than_one(private:
         assert guesses == 5
 
 
-async def test_many_at_once_wait_for_a_frozen_redis_no_longer_than_one(private: Private) -> None:
-    async with limiting(private) as limiter:
+async def test_many_at_once_wait_for_a_frozen_redis_no_longer_than_one(
+    local_servers: LocalServers,
+) -> None:
+    async with limiting(local_servers) as limiter:
         await limiter.take(API, "ada")
-        freeze(private)
+        freeze(local_servers)
         began = time.monotonic()
         standings = await asyncio.gather(*(limiter.take(LOGIN, EMAIL) for _ in range(100)))
         assert time.monotonic() - began < 10  # one after another would be 25 s
         assert sum(granted(one) for one in standings) == 5
 
 
-async def test_without_redis_a_guess_that_was_none_is_given_back_here(private: Private) -> None:
-    kill(private)
-    async with limiting(private) as limiter:
+async def test_without_redis_a_guess_that_was_none_is_given_back_here(
+    local_servers: LocalServers,
+) -> None:
+    kill(local_servers)
+    async with limiting(local_servers) as limiter:
         for _ in range(20):
             standing = await limiter.take(LOGIN, EMAIL)
             assert standing is not None
@@ -148,10 +161,12 @@ async def test_without_redis_a_guess_that_was_none_is_given_back_here(private: P
         assert sum([granted(await limiter.take(LOGIN, EMAIL)) for _ in range(9)]) == 5
 
 
-async def test_a_redis_that_is_gone_meanwhile_keeps_what_was_counted(private: Private) -> None:
-    async with limiting(private) as limiter:
+async def test_a_redis_that_is_gone_meanwhile_keeps_what_was_counted(
+    local_servers: LocalServers,
+) -> None:
+    async with limiting(local_servers) as limiter:
         standing = await limiter.take(LOGIN, EMAIL)
         assert standing is not None
-        kill(private)
+        kill(local_servers)
         await limiter.give_back(standing, EMAIL)
         assert is_alone()

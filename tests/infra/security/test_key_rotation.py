@@ -15,10 +15,10 @@ from uuid import uuid4
 import pytest
 
 from infra.commands.rotate_keys import Refused, main, rotate
-from infra.deploy.process_status import Status, write_status
-from infra.deploy.secrets import make_keys as make_secrets
-from infra.deploy.services.daemon import began
-from infra.deploy.services.directories import Place
+from infra.deploy.process_status import ProcessStatus, write_status
+from infra.deploy.secrets import make_secrets
+from infra.deploy.services.daemon import process_start_time
+from infra.deploy.services.directories import ServerDirectory
 from infra.env_file import read_env_file
 from infra.security.access_tokens import JWKS_SECONDS, InvalidToken, Signer, Verifier, make_keys
 from infra.security.access_tokens import LEEWAY as LEEWAY_SECONDS
@@ -57,8 +57,8 @@ class Files:
     def runs(self, name: str, since: datetime) -> None:
         """Say that a process runs here since then."""
         pid = os.getpid()
-        status = Status(name, 1, "running", pid, began(pid), since.isoformat())
-        write_status(Place(self.env.parent), {name: status})
+        status = ProcessStatus(name, 1, "running", pid, process_start_time(pid), since.isoformat())
+        write_status(ServerDirectory(self.env.parent), {name: status})
 
     def command(self, *words: str) -> tuple[int, dict[str, object]]:
         paths = ("--env", str(self.env), "--auth-env", str(self.auth_env))
