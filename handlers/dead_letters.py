@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 from events.envelope import Event
 from infra.messaging.context import Context
-from infra.messaging.dead_letter import DeadLetter
-from infra.storage.dead_letters import mark_operations_dead, put_dead_letters
+from infra.storage.dead_letters import DeadLetterRow, mark_operations_dead, put_dead_letters
 
 
-async def file_dead_letters(letters: list[DeadLetter], ctx: Context) -> Sequence[Event]:
+async def file_dead_letters(letters: list[DeadLetterRow], ctx: Context) -> Sequence[Event]:
     """File letters and mark the operations that they were for as dead, in one transaction."""
     await put_dead_letters(ctx.tx, letters)
     await mark_operations_dead(ctx.tx, [x for x in letters if x.queue == "campaigns.apply"])

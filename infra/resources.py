@@ -5,13 +5,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
@@ -21,7 +18,8 @@ from infra.platforms import PLATFORMS, Platform, open_platforms
 from infra.platforms.oauth import Grants, open_grants
 from infra.security.passwords import Passwords
 from infra.settings import Settings
-from infra.storage.engine import connect, replace_broken_sessions
+from infra.storage.engine import open_engine
+from infra.storage.redis import open_redis
 from infra.storage.write_probe import write_probe
 from schemas import types
 
@@ -42,45 +40,6 @@ class Resources:
     passwords: Passwords
     publishers: PublisherRegistry
     background: BackgroundTasks
-
-
-def open_engine(settings: Settings) -> AsyncEngine:
-    """Make the pool of database connections; nothing is connected yet."""
-    url = make_url(settings.database_url.get_secret_value())
-    limit_ms = str(int(settings.statement_timeout * 1000))
-    engine = create_async_engine(
-        url.set(drivername="postgresql+asyncpg"),
-        pool_size=settings.database_pool,
-        max_overflow=0,
-        pool_timeout=settings.statement_timeout,
-        hide_parameters=True,
-        connect_args={
-            "timeout": settings.statement_timeout,
-            "command_timeout": settings.statement_timeout + 1,
-            "server_settings": {
-                "application_name": "adrelay",
-                "statement_timeout": limit_ms,
-                "lock_timeout": limit_ms,
-                "idle_in_transaction_session_timeout": limit_ms,
-            },
-            "async_creator_fn": connect,
-        },
-    )
-    replace_broken_sessions(engine)
-    return engine
-
-
-def open_redis(settings: Settings) -> Redis:
-    """Make the Redis client: short timeouts, and no command is ever sent twice."""
-    pool = BlockingConnectionPool.from_url(
-        settings.redis_url.get_secret_value(),
-        max_connections=20,
-        timeout=settings.redis_timeout,
-        socket_timeout=settings.redis_timeout,
-        socket_connect_timeout=settings.redis_timeout,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return Redis.from_pool(pool)
 
 
 @asynccontextmanager

@@ -9,8 +9,10 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.deploy.services.threads import run_in_thread
-from infra.resources import Resources, open_engine, open_redis, open_resources
+from infra.resources import Resources, open_resources
 from infra.settings import Settings
+from infra.storage.engine import open_engine
+from infra.storage.redis import open_redis
 from tests.guardian import end_in_order, guard
 from tests.services import TESTER, Services, clean, open_services, open_settings, url_as
 

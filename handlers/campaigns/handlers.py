@@ -25,8 +25,13 @@ from infra.errors import Permanent, Snooze, Transient
 from infra.messaging.context import Context
 from infra.messaging.delivery import CLOCK_SKEW
 from infra.storage.campaign_cache import put_campaigns
-from infra.storage.campaign_changes import insert_campaigns, lock_campaigns, update_campaigns
-from infra.storage.campaigns import CampaignRow, find_campaign_refs
+from infra.storage.campaigns import (
+    CampaignRow,
+    find_campaign_refs,
+    insert_campaigns,
+    lock_campaigns,
+    update_campaigns,
+)
 from infra.storage.operations import put_operations
 from schemas.operations import OperationError
 from schemas.types import Platform

@@ -43,8 +43,8 @@ from infra.errors import Failure, Permanent, Snooze
 from infra.messaging import outbox
 from infra.messaging.context import Context
 from infra.resources import Resources
-from infra.storage.campaign_changes import lock_campaigns
 from infra.storage.campaign_leases import release_leases, take_leases
+from infra.storage.campaigns import lock_campaigns
 from infra.storage.operations import put_operations
 
 AnyHint = Hint | CampaignStatusCheckRequested | OwnerHint

@@ -25,8 +25,7 @@ from infra.errors import UNEXPECTED, Failure, Permanent, Snooze, Transient
 from infra.platforms import Platform, Refused
 from infra.platforms.base import AccountStuck
 from infra.resources import Resources
-from infra.storage.campaign_changes import lock_campaigns
-from infra.storage.campaigns import CampaignRow, find_campaign_refs
+from infra.storage.campaigns import CampaignRow, find_campaign_refs, lock_campaigns
 from infra.storage.status_checks import (
     StatusCheckTimes,
     mark_status_answered,

@@ -35,7 +35,6 @@ from infra.commands.dead_letter_output import print_done, print_entry, print_let
 from infra.messaging import outbox, replay
 from infra.messaging.dead_letter_content import CannotChange, Changes
 from infra.messaging.replay import How, Objection, ReplayError
-from infra.resources import open_engine, open_redis
 from infra.settings import Settings, load_settings
 from infra.storage.dead_letter_ids import parse_id_prefix
 from infra.storage.dead_letters import (
@@ -44,6 +43,8 @@ from infra.storage.dead_letters import (
     list_next_dead_letters,
     read_body,
 )
+from infra.storage.engine import open_engine
+from infra.storage.redis import open_redis
 
 PAGE = 200  # letters in one transaction
 NONE = "there is no such dead letter"

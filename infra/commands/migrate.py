@@ -34,8 +34,8 @@ from infra.amqp import declare
 from infra.amqp.management_api import ManagementApi
 from infra.errors import Outage
 from infra.messaging.topology_monitor import look
-from infra.resources import open_engine
 from infra.settings import Settings, load_settings
+from infra.storage.engine import open_engine
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "storage" / "migrations"
 LOCK = 0x4144_5245  # "ADRE": one release at a time

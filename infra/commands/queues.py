@@ -19,9 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.amqp.topology import WORK_QUEUE_NAMES
-from infra.resources import open_engine
 from infra.settings import load_settings
-from infra.storage.engine import DatabaseUnreachable
+from infra.storage.engine import DatabaseUnreachable, open_engine
 from infra.storage.stopped_queues import StoppedQueue, list_stopped_queues, resume_queue
 from schemas.escaping import escaped, escaped_json
 

@@ -27,8 +27,8 @@ from infra.messaging.log_recovery import recover
 from infra.messaging.queue_drain import read_until_empty
 from infra.messaging.republish import requeue_message
 from infra.messaging.topology_monitor import look
-from infra.resources import open_engine
 from infra.settings import Settings, load_settings
+from infra.storage.engine import open_engine
 
 
 class NotWhole(Exception):

@@ -29,11 +29,11 @@ from events.envelope import now
 from infra.amqp.message import build_message
 from infra.messaging import outbox
 from infra.messaging.authorization import parse_broker_users
-from infra.resources import open_engine
 from infra.security.email_address import normalise_email
 from infra.security.passwords import Passwords, weakness
 from infra.settings import Settings, load_settings
 from infra.storage.api_keys import ParsedApiKey, insert_api_key, parse_api_key
+from infra.storage.engine import open_engine
 from infra.storage.publishers import RegisteredPublisher, put_publisher
 from infra.storage.sessions import end_sessions_of, expiry_cutoff
 from infra.storage.tables import campaigns

@@ -5,7 +5,7 @@ bounded and storable, times are from this century, and what cannot be decoded is
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
@@ -39,40 +39,12 @@ from infra.messaging.republish import (
     WORKER,
 )
 from infra.messaging.subscription import Decoder
+from infra.storage.dead_letters import DeadLetterRow
 
 UNKNOWN = "unknown"
 NAME_LENGTH = 255  # characters of names; some are indexed, and an index entry has its limit
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 PEEK_BYTES = 1024 * 1024  # a larger body is filed without being parsed
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DeadLetter:
-    """One dead letter; ``id`` is the same when the same message dies again unchanged."""
-
-    id: UUID
-    queue: str
-    routing_key: str
-    message_id: str | None
-    type: str | None
-    source: str | None
-    event_id: str | None
-    body: bytes
-    properties: dict[str, Any]
-    reason: str
-    error_class: str
-    stage: str
-    worker: str
-    attempts: int
-    first_failed_at: datetime
-    last_failed_at: datetime
-    fingerprint: str
-    replays: int
-
-    @property
-    def time(self) -> datetime:
-        """When it died."""
-        return self.last_failed_at
 
 
 def make_dead_letter_decoder(queue: str) -> Decoder:
@@ -90,7 +62,7 @@ def make_dead_letter_decoder(queue: str) -> Decoder:
 
 def without_details(item: DecodedDelivery) -> DecodedDelivery:
     """Reduce a letter to what no database refuses: its queue, body and times, and ASCII text."""
-    letter: DeadLetter = item.event
+    letter: DeadLetterRow = item.event
     plain = replace(
         letter,
         routing_key=ascii(letter.routing_key),
@@ -105,7 +77,7 @@ def without_details(item: DecodedDelivery) -> DecodedDelivery:
     return replace(item, event=plain)
 
 
-def parse_dead_letter(queue: str, delivery: Delivery) -> DeadLetter:
+def parse_dead_letter(queue: str, delivery: Delivery) -> DeadLetterRow:
     """Read a delivery from ``<queue>.dead`` as a letter; never fails."""
     headers = delivery.headers
     ours = REASON in headers and not _is_by_broker(delivery)
@@ -114,7 +86,7 @@ def parse_dead_letter(queue: str, delivery: Delivery) -> DeadLetter:
     stage = _name(headers.get(STAGE)) if ours else "broker"
     event = _peek(delivery)
     kind = _name(event.get("type") or delivery.properties.message_type) or None
-    return DeadLetter(
+    return DeadLetterRow(
         id=_letter_id(queue, delivery, event),
         queue=queue,
         routing_key=_text(headers.get(KEY)) or _first_key(delivery),

@@ -1,17 +1,21 @@
-"""Campaigns in Postgres, and how they are read.
+"""Queries for campaigns: reads for the API, locked reads and batch writes for the workers.
 
-A deleted campaign stays as a tombstone, invisible to readers, so that whatever comes late
-finds out. Changes are made in ``infra.storage.campaign_changes``.
+A deleted campaign stays as a tombstone, which readers do not see, so that a late message about it
+finds its last state. A batch first locks its rows, in the order of their ids, so that two batches
+wait for each other instead of deadlocking; the handlers then decide what changes.
+
+``CampaignRow`` names the columns; the statements are built from it and from the types of the table.
 """
 
-import dataclasses
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, func, select, text
+from pydantic_core import to_json
+from sqlalchemy import ARRAY, Row, Uuid, any_, func, literal, select, text
+from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.campaigns import DesiredStatus, SavedCampaign
@@ -19,20 +23,12 @@ from infra.storage.tables import campaigns
 from schemas.campaigns import Campaign, CampaignStatus, Targeting
 from schemas.types import Frozen, Platform, units_of
 
-FIND_REFS = text("""
-    select id, platform, platform_campaign_id from campaigns
-    where id = any(cast(:ids as uuid[]))
-    union all
-    select c.id, c.platform, c.platform_campaign_id
-    from unnest(cast(:platforms as text[]), cast(:names as text[])) as r (platform, name)
-    join campaigns c on c.platform = r.platform and c.platform_campaign_id = r.name
-""")
-
 
 class LastCommand(Frozen):
-    """The newest command about a campaign that was granted, and the version it led to.
+    """The newest accepted command for a campaign and the version that it led to.
 
-    ``time`` is its sender's, None where it told none; ``at`` is when it was granted (UTC).
+    ``time`` is the event time that its sender set, None where the sender set none; ``at`` is when
+    the command was accepted (UTC).
     """
 
     id: str
@@ -45,11 +41,11 @@ class LastCommand(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class CampaignRow:
-    """A row of ``campaigns``: what the API shows, what its owner wants, what is synced.
+    """A row of ``campaigns``: the state that the API returns, the desired and the synced version.
 
-    ``version`` counts every change that the API shows, ``desired_version`` is the version
-    that last changed the owner's wish, ``synced_version`` the wish that the platform holds.
-    ``leased_until`` is None as long as nobody has begun to push it.
+    ``version`` counts every change that the API returns, ``desired_version`` is the version that
+    last changed the desired state, ``synced_version`` the desired version that the platform holds.
+    ``leased_until`` is None until a first push begins.
     """
 
     id: UUID
@@ -74,7 +70,7 @@ class CampaignRow:
     last_command: LastCommand | None = None
 
     def to_api(self) -> Campaign:
-        """Give the campaign as the API shows it."""
+        """Convert to the campaign as the API returns it."""
         return Campaign(
             id=self.id,
             name=self.name,
@@ -92,7 +88,7 @@ class CampaignRow:
         )
 
     def desired_state(self) -> SavedCampaign:
-        """Give what the owner wants the platform to hold."""
+        """Build the state that the platform is to hold."""
         return SavedCampaign(
             campaign_id=self.id,
             version=self.desired_version,
@@ -106,23 +102,52 @@ class CampaignRow:
         )
 
 
+CampaignsById = Mapping[UUID, CampaignRow]
+
+
 class CampaignRef(NamedTuple):
-    """What a campaign is called here and at its platform."""
+    """The ids of a campaign: here and, once it was pushed, at its platform."""
 
     id: UUID
     platform: Platform
     platform_campaign_id: str | None
 
 
-FIELDS = tuple(field.name for field in dataclasses.fields(CampaignRow))
-SELECT_CAMPAIGN = select(*(campaigns.c[name] for name in FIELDS))
+COLUMNS = tuple(field.name for field in fields(CampaignRow))
+SELECT_CAMPAIGN = select(*(campaigns.c[name] for name in COLUMNS))
+
+# Leases are written by infra.storage.campaign_leases alone; owner and platform never change.
+INSERTED = tuple(name for name in COLUMNS if name != "leased_until")
+UPDATED = tuple(name for name in INSERTED if name not in ("id", "owner_id", "platform"))
+_POSTGRES = dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+_TYPES = ((name, campaigns.c[name].type.compile(_POSTGRES)) for name in INSERTED)
+RECORDS = f"""
+    select * from jsonb_to_recordset(cast(:rows as jsonb))
+        as r ({", ".join(f"{name} {type_}" for name, type_ in _TYPES)})
+"""  # noqa: S608 - column names of our own dataclass
+INSERT = text(f"""
+    insert into campaigns ({", ".join(INSERTED)}) {RECORDS} order by id
+    on conflict (id) do nothing returning id
+""")
+UPDATE = text(f"""
+    update campaigns as c set {", ".join(f"{name} = r.{name}" for name in UPDATED)}
+    from ({RECORDS}) as r where c.id = r.id
+""")  # noqa: S608 - column names of our own dataclass
+FIND_REFS = text("""
+    select id, platform, platform_campaign_id from campaigns
+    where id = any(cast(:ids as uuid[]))
+    union all
+    select c.id, c.platform, c.platform_campaign_id
+    from unnest(cast(:platforms as text[]), cast(:names as text[])) as r (platform, name)
+    join campaigns c on c.platform = r.platform and c.platform_campaign_id = r.name
+""")
 
 
 async def find_campaign(tx: AsyncConnection, campaign_id: UUID) -> Campaign | None:
-    """Read a campaign; None when there is none or it was deleted."""
+    """Read a campaign; None when it does not exist or was deleted."""
     query = SELECT_CAMPAIGN.where(campaigns.c.id == campaign_id, campaigns.c.deleted_at.is_(None))
     row = (await tx.execute(query)).one_or_none()
-    return to_row(row).to_api() if row else None
+    return _to_row(row).to_api() if row else None
 
 
 async def list_campaigns(
@@ -134,14 +159,14 @@ async def list_campaigns(
     page: int,
     per_page: int,
 ) -> tuple[list[Campaign], int]:
-    """Read a page (counted from 1) of the campaigns of ``owner``, or of all without one.
+    """Read a page (counted from 1) of campaigns, the newest first, and the number on all pages.
 
-    The newest come first. Also tells how many there are on all pages.
+    ``owner`` None means the campaigns of all owners.
     """
-    wanted = {"owner_id": owner, "platform": platform, "status": status}
+    filters = {"owner_id": owner, "platform": platform, "status": status}
     conditions = [
         campaigns.c.deleted_at.is_(None),
-        *(campaigns.c[name] == value for name, value in wanted.items() if value is not None),
+        *(campaigns.c[name] == value for name, value in filters.items() if value is not None),
     ]
     total = await tx.execute(select(func.count()).select_from(campaigns).where(*conditions))
     query = (
@@ -151,7 +176,7 @@ async def list_campaigns(
         .offset((page - 1) * per_page)
     )
     rows = await tx.execute(query)
-    return [to_row(row).to_api() for row in rows], total.scalar_one()
+    return [_to_row(row).to_api() for row in rows], total.scalar_one()
 
 
 async def find_campaign_refs(
@@ -159,7 +184,7 @@ async def find_campaign_refs(
     ids: Collection[UUID],
     platform_ids: Collection[tuple[Platform, str]],
 ) -> list[CampaignRef]:
-    """Find campaigns by our ids and by the platforms', tombstones too; the rest is left out."""
+    """Find campaigns, tombstones too, by our ids and by the platforms'; skips unknown ids."""
     pairs = list(platform_ids)
     result = await tx.execute(
         FIND_REFS,
@@ -172,17 +197,42 @@ async def find_campaign_refs(
     return [CampaignRef(*row) for row in result.all()]
 
 
-def to_row(row: Row[Any]) -> CampaignRow:
-    """Read a row that was selected with ``SELECT_CAMPAIGN``."""
-    fields = row._asdict()
-    fields["targeting"] = Targeting.model_validate(row.targeting)
-    if row.last_command is not None:
-        fields["last_command"] = LastCommand.model_validate(row.last_command)
-    return CampaignRow(**fields)
-
-
 async def read_last_command(tx: AsyncConnection, campaign_id: UUID) -> LastCommand | None:
-    """Read the newest command about a campaign, a deleted one too; None where none is known."""
+    """Read the newest accepted command for a campaign, a deleted one too; None without any."""
     query = select(campaigns.c.last_command).where(campaigns.c.id == campaign_id)
     found = (await tx.execute(query)).scalar_one_or_none()
     return None if found is None else LastCommand.model_validate(found)
+
+
+async def lock_campaigns(tx: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, CampaignRow]:
+    """Read and lock the campaigns with these ids, tombstones too."""
+    matches = campaigns.c.id == any_(literal(sorted(ids), ARRAY(Uuid)))
+    query = SELECT_CAMPAIGN.where(matches).order_by(campaigns.c.id).with_for_update()
+    return {row.id: _to_row(row) for row in (await tx.execute(query)).all()}
+
+
+async def insert_campaigns(tx: AsyncConnection, rows: Sequence[CampaignRow]) -> set[UUID]:
+    """Insert campaigns and return the inserted ids; skips ids that exist by now."""
+    if not rows:
+        return set()
+    return {row.id for row in await tx.execute(INSERT, {"rows": _to_records(rows)})}
+
+
+async def update_campaigns(tx: AsyncConnection, rows: Sequence[CampaignRow]) -> None:
+    """Update campaigns that this transaction has locked."""
+    if rows:
+        await tx.execute(UPDATE, {"rows": _to_records(rows)})
+
+
+def _to_row(row: Row[Any]) -> CampaignRow:
+    """Convert a row of ``SELECT_CAMPAIGN``."""
+    values = row._asdict()
+    values["targeting"] = Targeting.model_validate(row.targeting)
+    if row.last_command is not None:
+        values["last_command"] = LastCommand.model_validate(row.last_command)
+    return CampaignRow(**values)
+
+
+def _to_records(rows: Sequence[CampaignRow]) -> str:
+    ordered = sorted(rows, key=lambda row: row.id)
+    return to_json([{name: getattr(row, name) for name in INSERTED} for row in ordered]).decode()

@@ -10,12 +10,41 @@ import orjson
 from sqlalchemy import ColumnElement, RowMapping, func, literal, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.messaging.dead_letter import DeadLetter
 from infra.security.operation_id import is_shaped
 from infra.storage.tables import dead_letters
 from schemas.dead_letters import LetterEntry
 
-COLUMNS = tuple(field.name for field in fields(DeadLetter))
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeadLetterRow:
+    """A dead letter; ``id`` is the same when the same message fails again unchanged."""
+
+    id: UUID
+    queue: str
+    routing_key: str
+    message_id: str | None
+    type: str | None
+    source: str | None
+    event_id: str | None
+    body: bytes
+    properties: dict[str, Any]
+    reason: str
+    error_class: str
+    stage: str
+    worker: str
+    attempts: int
+    first_failed_at: datetime
+    last_failed_at: datetime
+    fingerprint: str
+    replays: int
+
+    @property
+    def time(self) -> datetime:
+        """Time of the last failure (UTC)."""
+        return self.last_failed_at
+
+
+COLUMNS = tuple(field.name for field in fields(DeadLetterRow))
 _PARAMETERS = (
     "cast(:properties as jsonb)" if name == "properties" else f":{name}" for name in COLUMNS
 )
@@ -71,7 +100,7 @@ SUMMARY_COLUMNS = (
 OLDEST_FIRST = (dead_letters.c.first_failed_at, dead_letters.c.id)
 
 
-async def put_dead_letters(tx: AsyncConnection, letters: Sequence[DeadLetter]) -> None:
+async def put_dead_letters(tx: AsyncConnection, letters: Sequence[DeadLetterRow]) -> None:
     """File letters; one that is filed already is opened again with its newest reason."""
     rows = sorted(({name: getattr(x, name) for name in COLUMNS} for x in letters), key=_by_id)
     for row in rows:
@@ -79,7 +108,7 @@ async def put_dead_letters(tx: AsyncConnection, letters: Sequence[DeadLetter]) -
     await tx.execute(PUT, rows)
 
 
-async def mark_operations_dead(tx: AsyncConnection, letters: Sequence[DeadLetter]) -> None:
+async def mark_operations_dead(tx: AsyncConnection, letters: Sequence[DeadLetterRow]) -> None:
     """Let the operations whose events died say so; what upstream systems publish is none."""
     errors = {
         letter.event_id: orjson.dumps({"code": letter.error_class, "message": letter.reason})

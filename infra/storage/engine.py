@@ -1,32 +1,67 @@
-"""The pool of database sessions: how a failed connect is raised, and when sessions are renewed.
+"""The pool of database sessions: timeouts, connect errors, replacement of unusable sessions.
 
-A session outlives what it was opened for: a primary that became a standby, a database that was
-read-only when the session began. Its errors say so (SQLSTATE), and then it is closed, and every
-other session that was opened before it is replaced before its next use.
+A session may outlive the state that it was opened in: its primary became a standby, or the database
+was read-only when the session began. The SQLSTATE of its next error says so; then the session is
+closed, and every session that was opened before it is replaced before its next use.
 """
 
 from typing import Any
 
 import asyncpg
 from sqlalchemy import event
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-# connection lost, read-only transaction, authorization, operator intervention, system error
+from infra.settings import Settings
+
+# Classes and codes after which a session is replaced: connection lost, read-only transaction,
+# authorization, operator intervention, system error
+# (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 DISCONNECT_STATES = ("08", "25006", "28", "57P", "58")
 CONNECT_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class DatabaseUnreachable(ConnectionError):
-    """No session could be opened, whatever the reason: no batch can be handled."""
+    """No session could be opened, so no batch can be processed."""
 
 
-async def connect(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - asyncpg's own
-    """Open a session as ``asyncpg.connect`` does; raises ``OSError`` when there is none.
+def open_engine(settings: Settings) -> AsyncEngine:
+    """Create the pool; it connects on first use.
 
-    The driver raises what the server said (a wrong password, an unknown database, too many
-    sessions, a server that starts), which SQLAlchemy hands on as it is. For all callers these
-    are one thing: the database is not there.
+    Connects, statements, locks and the wait for a free session time out after
+    ``statement_timeout`` seconds.
+    """
+    url = make_url(settings.database_url.get_secret_value())
+    limit_ms = str(int(settings.statement_timeout * 1000))
+    engine = create_async_engine(
+        url.set(drivername="postgresql+asyncpg"),
+        pool_size=settings.database_pool,
+        max_overflow=0,
+        pool_timeout=settings.statement_timeout,
+        hide_parameters=True,
+        connect_args={
+            "timeout": settings.statement_timeout,
+            "command_timeout": settings.statement_timeout + 1,
+            "server_settings": {
+                "application_name": "adrelay",
+                "statement_timeout": limit_ms,
+                "lock_timeout": limit_ms,
+                "idle_in_transaction_session_timeout": limit_ms,
+            },
+            "async_creator_fn": _connect,
+        },
+    )
+    event.listen(engine.sync_engine, "handle_error", _mark_disconnect)
+    return engine
+
+
+async def _connect(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - asyncpg's own
+    """Open a session as ``asyncpg.connect`` does.
+
+    Raises ``DatabaseUnreachable`` for whatever the server answers instead (a wrong password, an
+    unknown database, too many sessions, a server that starts): SQLAlchemy passes the driver's
+    errors on unchanged here, and callers treat all of them alike. Raises ``OSError`` without a
+    connection.
     """
     try:
         return await asyncpg.connect(*args, **options)
@@ -35,12 +70,8 @@ async def connect(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - asyncpg'
         raise DatabaseUnreachable(f"{type(error).__name__} (SQLSTATE {state})") from error
 
 
-def replace_broken_sessions(engine: AsyncEngine) -> None:
-    """Replace the sessions of ``engine`` after an error that says they are of no use."""
-    event.listen(engine.sync_engine, "handle_error", _renew)
-
-
-def _renew(context: ExceptionContext) -> None:
+def _mark_disconnect(context: ExceptionContext) -> None:
+    """Let SQLAlchemy replace sessions after an error that makes them unusable."""
     state = str(getattr(context.original_exception, "sqlstate", None) or "")
     if state.startswith(DISCONNECT_STATES):
         context.is_disconnect = True

@@ -13,10 +13,10 @@ from uuid import uuid4
 
 from events.envelope import encode
 from infra.amqp import topology
-from infra.resources import open_engine
 from infra.security.access_tokens import Signer
 from infra.security.hmac_signature import sign_body
 from infra.storage.api_keys import generate_api_key, insert_api_key
+from infra.storage.engine import open_engine
 from infra.storage.users import UserRow, insert_users
 from schemas.users import User
 from tests.bench.events import KEY, SOURCE, report, webhook

@@ -21,9 +21,9 @@ from infra.amqp import topology
 from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
 from infra.commands.migrate import connect
-from infra.resources import open_engine
 from infra.settings import Settings
 from infra.storage.api_keys import generate_api_key, insert_api_key
+from infra.storage.engine import open_engine
 from infra.storage.users import UserRow, insert_users
 from schemas.users import User
 from tests.chaos.history import Answer, History

@@ -21,8 +21,7 @@ from events import (
     CampaignUpdateRequested,
 )
 from events.envelope import now
-from infra.storage.campaign_changes import insert_campaigns, lock_campaigns
-from infra.storage.campaigns import CampaignRow
+from infra.storage.campaigns import CampaignRow, insert_campaigns, lock_campaigns
 from schemas.campaigns import Targeting
 
 API = "urn:adrelay:api"

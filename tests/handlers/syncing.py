@@ -11,8 +11,7 @@ from handlers.sync.handlers import push_campaigns, sync_campaigns
 from infra.errors import Failure
 from infra.platforms import Refused
 from infra.resources import Resources
-from infra.storage.campaign_changes import update_campaigns
-from infra.storage.campaigns import CampaignRow
+from infra.storage.campaigns import CampaignRow, update_campaigns
 from tests.handlers.processing import handled
 from tests.handlers.samples import START
 

@@ -18,8 +18,7 @@ from events.envelope import Event, decode, encode
 from infra.errors import Transient
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources
-from infra.storage.campaign_changes import lock_campaigns, update_campaigns
-from infra.storage.campaigns import CampaignRow
+from infra.storage.campaigns import CampaignRow, lock_campaigns, update_campaigns
 from infra.storage.metrics import list_daily_metrics
 from tests.handlers.processing import attempted
 from tests.handlers.samples import DAY, after, metrics, put, running, status, stored, synced

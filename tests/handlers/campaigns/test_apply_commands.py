@@ -16,8 +16,7 @@ from handlers.campaigns.handlers import apply_commands, apply_platform_updates
 from infra.errors import Permanent, Snooze, Transient
 from infra.resources import Resources
 from infra.storage.campaign_cache import get_campaign, put_campaigns
-from infra.storage.campaign_changes import insert_campaigns
-from infra.storage.campaigns import find_campaign
+from infra.storage.campaigns import find_campaign, insert_campaigns
 from infra.storage.operations import find_operation
 from schemas.campaigns import Campaign
 from schemas.operations import Operation

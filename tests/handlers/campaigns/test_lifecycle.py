@@ -25,8 +25,7 @@ from handlers.campaigns.handlers import apply_commands, apply_platform_updates
 from handlers.sync.handlers import push_campaigns, sync_campaigns
 from infra.errors import Failure
 from infra.resources import Resources
-from infra.storage.campaign_changes import lock_campaigns
-from infra.storage.campaigns import CampaignRow
+from infra.storage.campaigns import CampaignRow, lock_campaigns
 from tests.handlers.platform_state import Book, Frozen
 from tests.handlers.processing import handled
 from tests.handlers.samples import delete, put, saved, stored, update

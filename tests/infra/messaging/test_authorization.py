@@ -17,8 +17,9 @@ from infra.amqp.permissions import INGRESS_USER, OPS_USER, UPSTREAM_USER, WORKER
 from infra.errors import Outage, Permanent
 from infra.messaging.authorization import PublisherAuthorizer, PublisherRegistry, parse_broker_users
 from infra.messaging.delivery import KEY, USER, DecodedDelivery, Delivery, decode_delivery
-from infra.resources import Resources, open_engine
+from infra.resources import Resources
 from infra.settings import Settings
+from infra.storage.engine import open_engine
 from infra.storage.tables import publishers
 from tests.handlers.samples import running, saved
 from tests.infra.ledger import report, until

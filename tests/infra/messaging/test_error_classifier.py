@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.errors import Outage, Permanent, PublishUnknown, Snooze, Transient
 from infra.messaging.error_classifier import ErrorKind, classify_error, to_failure
-from infra.resources import open_engine
 from infra.settings import Settings
+from infra.storage.engine import open_engine
 
 RAISE = "do $$ begin raise exception using errcode = '{}'; end $$"
 STATES = [

@@ -21,8 +21,8 @@ from infra.deploy.services.local_servers import (
     stop_local_servers,
 )
 from infra.ratelimit.limiter import Limiter
-from infra.resources import open_redis
 from infra.settings import Settings
+from infra.storage.redis import open_redis
 from tests.infra.ratelimit.test_limiter import API, EMAIL, KEY, LOGIN, granted, policy
 
 

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from infra.resources import open_redis
 from infra.settings import Settings
 from infra.storage.campaign_cache import get_campaign, put_campaigns
+from infra.storage.redis import open_redis
 from schemas.campaigns import Campaign, CampaignStatus, Targeting
 
 

@@ -3,8 +3,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.storage.campaign_changes import lock_campaigns
 from infra.storage.campaign_leases import Lease, release_leases, take_leases
+from infra.storage.campaigns import lock_campaigns
 from tests.handlers.samples import put, stored
 
 

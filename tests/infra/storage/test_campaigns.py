@@ -1,11 +1,21 @@
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.storage.campaign_changes import insert_campaigns, lock_campaigns, update_campaigns
-from infra.storage.campaigns import find_campaign, find_campaign_refs, list_campaigns
+from infra.storage.campaigns import (
+    find_campaign,
+    find_campaign_refs,
+    insert_campaigns,
+    list_campaigns,
+    lock_campaigns,
+    update_campaigns,
+)
 from schemas.types import Platform
 from tests.handlers.samples import OWNER, START, STRANGER, after, put, running, stored
 
@@ -95,3 +105,30 @@ async def test_campaigns_are_found_by_our_ids_and_by_the_platforms(engine: Async
         (known.id, "claude", "p-1"),
         (new.id, "claude", None),
     }
+
+
+async def test_batches_that_change_the_same_campaigns_take_turns(engine: AsyncEngine) -> None:
+    campaigns = [stored() for _ in range(30)]
+    await put(engine, *campaigns)
+    ids = [campaign.id for campaign in campaigns]
+
+    async def raise_budgets(wanted: list[UUID]) -> None:
+        async with engine.begin() as tx:
+            held = await lock_campaigns(tx, wanted)
+            await update_campaigns(
+                tx, [replace(c, budget_micros=c.budget_micros + 1) for c in held.values()]
+            )
+
+    await asyncio.gather(*(raise_budgets(ids if n % 2 else ids[::-1]) for n in range(8)))
+    async with engine.begin() as tx:
+        held = await lock_campaigns(tx, ids)
+    assert {campaign.budget_micros for campaign in held.values()} == {1_500_008}
+
+
+async def test_two_campaigns_cannot_have_one_id_at_a_platform(engine: AsyncEngine) -> None:
+    first, second = running(), stored()
+    await put(engine, first, second)
+    taken = replace(second, platform_campaign_id=first.platform_campaign_id)
+    with pytest.raises(DBAPIError, match="UniqueViolation"):
+        async with engine.begin() as tx:
+            await update_campaigns(tx, [taken])

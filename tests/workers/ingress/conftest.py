@@ -23,8 +23,7 @@ from infra.resources import open_resources
 from infra.security.access_tokens import Signer
 from infra.settings import Settings
 from infra.storage.api_keys import generate_api_key, insert_api_key
-from infra.storage.campaign_changes import insert_campaigns
-from infra.storage.campaigns import CampaignRow
+from infra.storage.campaigns import CampaignRow, insert_campaigns
 from infra.storage.users import UserRow, insert_users
 from schemas.campaigns import Targeting
 from schemas.users import Role, User

@@ -15,11 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp import topology
 from infra.amqp.permissions import INGRESS_USER
-from infra.messaging.dead_letter import DeadLetter
 from infra.messaging.outbox_relay import relay_once
 from infra.resources import Resources
 from infra.settings import Settings
-from infra.storage.dead_letters import put_dead_letters
+from infra.storage.dead_letters import DeadLetterRow, put_dead_letters
 from tests.infra.ledger import until
 from tests.workers.ingress.conftest import (
     MakeCampaign,
@@ -42,7 +41,7 @@ async def rows(engine: AsyncEngine, sql: str) -> list[Any]:
         return list((await connection.execute(text(sql))).all())
 
 
-def letter(number: int = 1, **changes: Any) -> DeadLetter:
+def letter(number: int = 1, **changes: Any) -> DeadLetterRow:
     event = {
         "specversion": "1.0",
         "id": f"e-{number}",
@@ -76,10 +75,10 @@ def letter(number: int = 1, **changes: Any) -> DeadLetter:
         "fingerprint": "f1",
         "replays": 0,
     }
-    return DeadLetter(**{**values, **changes})
+    return DeadLetterRow(**{**values, **changes})
 
 
-async def file(engine: AsyncEngine, *letters: DeadLetter) -> Sequence[str]:
+async def file(engine: AsyncEngine, *letters: DeadLetterRow) -> Sequence[str]:
     """File letters; gives their addresses."""
     async with engine.begin() as tx:
         await put_dead_letters(tx, letters)

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.campaigns import campaign_id_of
 from events.envelope import Event, encode
 from handlers.campaigns.handlers import apply_commands
-from infra.messaging.dead_letter import DeadLetter
 from infra.resources import Resources
 from infra.settings import Settings
+from infra.storage.dead_letters import DeadLetterRow
 from tests.handlers.processing import handled
 from tests.handlers.samples import create, delete, update
 from tests.infra.commands.test_dead_letters import dead
@@ -25,7 +25,9 @@ QUEUE = "campaigns.apply"
 SENT = "select count(*) from outbox where exchange = 'adrelay.back'"
 
 
-def dead_command(command: Event, number: int, died: datetime, *, timed: bool = True) -> DeadLetter:
+def dead_command(
+    command: Event, number: int, died: datetime, *, timed: bool = True
+) -> DeadLetterRow:
     return letter(
         number,
         queue=QUEUE,

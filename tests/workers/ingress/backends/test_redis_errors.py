@@ -11,10 +11,10 @@ import aiohttp
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.resources import open_redis
 from infra.settings import Settings
 from infra.storage.campaign_cache import put_campaigns
 from infra.storage.campaigns import find_campaign
+from infra.storage.redis import open_redis
 from infra.storage.tables import campaigns, dead_letters
 from tests.infra.refusing_redis import REFUSALS, Refusing, open_refusing
 from tests.workers.ingress.conftest import DRAFT, MakeCampaign, Person, body_of, serving, working
