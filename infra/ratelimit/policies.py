@@ -12,7 +12,7 @@ from infra.rate_limit_settings import RateSettings
 Unit = Literal["requests", "failures", "bytes"]
 
 # Which of them stay closed when nothing can be counted in common: those that stop guessing.
-GUARDS = {"registration", "login", "login-address", "refresh", "password"}
+FAIL_CLOSED = {"registration", "login", "login-address", "refresh", "password"}
 UNITS: Mapping[str, Unit] = {
     "api": "requests",
     "registration": "requests",
@@ -26,7 +26,7 @@ UNITS: Mapping[str, Unit] = {
     "event-bytes": "bytes",
 }
 # unchecked: let pass, since Redis was gone.
-METERS = {
+COUNTERS = {
     (name, outcome): metrics.RATE_LIMITS.labels(name, outcome)
     for name in UNITS
     for outcome in ("granted", "refused", "unchecked")
@@ -34,7 +34,7 @@ METERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RateLimitPolicy:
     """``amount`` units in ``seconds``, for each key."""
 
     name: str
@@ -52,31 +52,35 @@ class Policy:
         return self.item.get_expiry()
 
     @property
-    def guards(self) -> bool:
+    def fails_closed(self) -> bool:
         """Whether it stands between a stranger and a guess."""
-        return self.name in GUARDS
+        return self.name in FAIL_CLOSED
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RateLimitStatus:
     """What a policy says of a request: granted or not, how much is left, seconds until more is.
 
     ``shared`` tells whether all processes have counted together.
     """
 
-    policy: Policy
+    policy: RateLimitPolicy
     left: int
     wait: float
     granted: bool
     shared: bool = False
 
 
-def policies_of(settings: RateSettings) -> dict[str, Policy]:
+def load_policies(settings: RateSettings) -> dict[str, RateLimitPolicy]:
     """Give the policies by name, without those that are switched off."""
-    texts = {name: getattr(settings, setting_of(name)) for name in UNITS}
-    return {name: Policy(name, parse(text), UNITS[name]) for name, text in texts.items() if text}
+    texts = {name: getattr(settings, setting_name(name)) for name in UNITS}
+    return {
+        name: RateLimitPolicy(name, parse(text), UNITS[name])
+        for name, text in texts.items()
+        if text
+    }
 
 
-def setting_of(name: str) -> str:
+def setting_name(name: str) -> str:
     """Name the setting of a policy."""
     return f"limit_{name.replace('-', '_')}"

@@ -9,23 +9,23 @@ so a large body passes a small budget, and the next one waits for it.
 from collections.abc import Sequence
 from time import monotonic
 
-from infra.ratelimit.policies import Policy, Standing
+from infra.ratelimit.policies import RateLimitPolicy, RateLimitStatus
 
-EASE = 0.01  # parts of an interval that rounding may cost
+ROUNDING_TOLERANCE = 0.01  # parts of an interval that rounding may cost
 
 
-class Bucket:
+class TokenBucket:
     """What is left of a policy for one key."""
 
-    __slots__ = ("_burst", "_interval", "_paid", "_policy", "takes_bytes")
+    __slots__ = ("_burst", "_interval", "_paid", "_policy", "counts_bytes")
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: RateLimitPolicy) -> None:
         """Begin full."""
         self._policy = policy
         self._interval = policy.seconds / policy.amount
-        self._burst = policy.seconds - self._interval * (1 - EASE)
+        self._burst = policy.seconds - self._interval * (1 - ROUNDING_TOLERANCE)
         self._paid = 0.0
-        self.takes_bytes = policy.unit == "bytes"
+        self.counts_bytes = policy.unit == "bytes"
 
     def is_empty(self, now: float) -> bool:
         """Tell whether nothing is left at ``now`` (monotonic seconds)."""
@@ -39,29 +39,29 @@ class Bucket:
         """Take the last unit as not taken."""
         self._paid -= self._interval
 
-    def standing(self, now: float, *, granted: bool) -> Standing:
+    def status(self, now: float, *, granted: bool) -> RateLimitStatus:
         """Tell what is left and, where nothing is, how long that lasts."""
         owed = max(0.0, self._paid - now)
-        left = max(0, int((self._policy.seconds - owed) / self._interval + EASE))
+        left = max(0, int((self._policy.seconds - owed) / self._interval + ROUNDING_TOLERANCE))
         wait = self._interval if left else owed - self._burst
-        return Standing(self._policy, left, wait, granted=granted)
+        return RateLimitStatus(self._policy, left, wait, granted=granted)
 
 
-class Budget:
+class BucketSet:
     """The buckets of one sender: requests, bytes, or both."""
 
     __slots__ = ("_buckets",)
 
-    def __init__(self, policies: Sequence[Policy]) -> None:
+    def __init__(self, policies: Sequence[RateLimitPolicy]) -> None:
         """Begin full; without policies everything is granted."""
-        self._buckets = tuple(Bucket(policy) for policy in policies)
+        self._buckets = tuple(TokenBucket(policy) for policy in policies)
 
-    def take(self, size: int) -> Standing | None:
+    def take(self, size: int) -> RateLimitStatus | None:
         """Take a request of ``size`` bytes; None when it is granted, else which policy is spent."""
         now = monotonic()
         for bucket in self._buckets:
             if bucket.is_empty(now):
-                return bucket.standing(now, granted=False)
+                return bucket.status(now, granted=False)
         for bucket in self._buckets:
-            bucket.take(size if bucket.takes_bytes else 1, now)
+            bucket.take(size if bucket.counts_bytes else 1, now)
         return None

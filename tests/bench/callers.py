@@ -12,17 +12,17 @@ from infra import logs
 from infra.amqp.rpc import RpcClient
 from infra.resources import open_resources
 from infra.settings import load_settings
-from workers.ingress.app import open_gate
-from workers.ingress.http.endpoint import endpoint
-from workers.ingress.http.rate_limits import FREE
-from workers.ingress.http.request import Call
+from workers.ingress.app import build_state
+from workers.ingress.http.endpoint import wrap_handler
+from workers.ingress.http.rate_limits import UNLIMITED
+from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
-from workers.ingress.http.route import ANYONE, Answer, Route
+from workers.ingress.http.route import PUBLIC, Route, RouteResponse
 
 
-async def nothing(call: Call) -> web.Response:
+async def nothing(context: RequestContext) -> web.Response:
     """Answer as short as the envelope allows."""
-    return success(call.request_id, None)
+    return success(context.request_id, None)
 
 
 async def ready(_: web.Request) -> web.Response:
@@ -35,12 +35,12 @@ async def main() -> None:
     settings = load_settings()
     logs.configure_logging(settings.log_level)
     async with open_resources(settings, "bench") as resources, RpcClient(settings, "bench") as ask:
-        gate = open_gate(resources, ask)
+        state = build_state(resources, ask)
         app = web.Application()
         app.router.add_get("/readyz", ready)
-        for path, scope in (("/open", ANYONE), ("/token", "account"), ("/key", "campaigns:read")):
-            route = Route("GET", path, nothing, scope, (Answer(200),), limit=FREE)
-            app.router.add_get(path, endpoint(route, gate))
+        for path, scope in (("/open", PUBLIC), ("/token", "account"), ("/key", "campaigns:read")):
+            route = Route("GET", path, nothing, scope, (RouteResponse(200),), limit=UNLIMITED)
+            app.router.add_get(path, wrap_handler(route, state))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, settings.host, settings.port or 0).start()

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from infra.rate_limit_settings import RateSettings
-from infra.ratelimit.policies import UNITS, policies_of, setting_of
+from infra.ratelimit.policies import UNITS, load_policies, setting_name
 from infra.settings import Settings
 
 DEFAULTS = {
@@ -22,12 +22,12 @@ DEFAULTS = {
 
 
 def test_the_defaults_are_these() -> None:
-    found = policies_of(Settings())
+    found = load_policies(Settings())
     assert {name: (p.amount, p.seconds) for name, p in found.items()} == DEFAULTS
 
 
 def test_every_setting_is_a_policy() -> None:
-    assert {setting_of(name) for name in UNITS} == set(RateSettings.model_fields)
+    assert {setting_name(name) for name in UNITS} == set(RateSettings.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_every_setting_is_a_policy() -> None:
     ],
 )
 def test_a_rate_is_an_amount_in_a_time(text: str, amount: int, seconds: int) -> None:
-    policy = policies_of(Settings.model_validate({"limit_api": text}))["api"]
+    policy = load_policies(Settings.model_validate({"limit_api": text}))["api"]
     assert (policy.amount, policy.seconds) == (amount, seconds)
 
 
 def test_an_empty_rate_is_no_limit() -> None:
-    found = policies_of(Settings.model_validate({"limit_login": ""}))
+    found = load_policies(Settings.model_validate({"limit_login": ""}))
     assert "login" not in found
     assert found.keys() == DEFAULTS.keys() - {"login"}
 

@@ -8,7 +8,7 @@ from redis._parsers.base import BaseParser
 from redis.asyncio import Redis
 
 from infra.messaging.error_classifier import ErrorKind, classify_error
-from infra.ratelimit.limiter import Limiter
+from infra.ratelimit.limiter import SharedLimiter
 from infra.redis_errors import is_unavailable, is_wrong_value
 from infra.security.oauth_state import NotPending, begin, take
 from infra.security.refresh_tokens import SessionOver, Sessions, turns_of
@@ -92,7 +92,7 @@ async def test_a_spoiled_copy_is_replaced_and_its_neighbours_are_written(
 async def test_a_spoiled_counter_begins_again_and_others_stay_shared(
     redis: Redis, how: str
 ) -> None:
-    limiter = Limiter(redis, KEY, 1.0)
+    limiter = SharedLimiter(redis, KEY, 1.0)
     await limiter.take(API, "ada")
     (key,) = [key async for key in redis.scan_iter("limit:*")]
     await spoil(redis, key, how)

@@ -31,16 +31,16 @@ from workers.ingress.backends.outbox_writer import OutboxWriter
 from workers.ingress.backends.webhook_deliveries import WebhookDeliveries
 from workers.ingress.docs.asyncapi import build_asyncapi
 from workers.ingress.docs.openapi import build_openapi
-from workers.ingress.http.endpoint import endpoint
-from workers.ingress.http.rate_limits import Limits
-from workers.ingress.http.request import Gate
+from workers.ingress.http.endpoint import wrap_handler
+from workers.ingress.http.rate_limits import RateLimiter
+from workers.ingress.http.request import AppState
 from workers.ingress.http.responses import to_json
-from workers.ingress.http.server import Protocol, check_parser, drain
+from workers.ingress.http.server import RequestHandler, check_parser, drain
 from workers.ingress.routes import PROBES, ROUTES
 
 NAME = "web"
 BACKLOG = 1024
-CLOSING = 1.0  # seconds for what could not be finished to be cancelled
+CANCEL_TIMEOUT = 1.0  # seconds for what could not be finished to be cancelled
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +57,13 @@ async def open_ingress(
         open_resources(settings, NAME) as resources,
         RpcClient(settings, NAME) as requester,
     ):
-        gate = open_gate(resources, requester)
-        await gate.command_order.restore()
-        await gate.broken_paths.refresh()
+        state = build_state(resources, requester)
+        await state.command_order.restore()
+        await state.broken_paths.refresh()
         watching = resources.background.start(
-            gate.broken_paths.refresh_forever(), "watching the paths"
+            state.broken_paths.refresh_forever(), "watching the paths"
         )
-        runner = web.AppRunner(make_app(gate, draining), shutdown_timeout=CLOSING)
+        runner = web.AppRunner(make_app(state, draining), shutdown_timeout=CANCEL_TIMEOUT)
         await runner.setup()
         server = runner.server
         if server is None:
@@ -75,13 +75,13 @@ async def open_ingress(
             draining.set()
             listening.close()
             watching.cancel()
-            gate.operation_waiter.release_waiters()
+            state.operation_waiter.release_waiters()
             await drain(server, settings.shutdown_deadline)
-            await gate.authenticator.api_key_usage.close()
+            await state.authenticator.api_key_usage.close()
             await runner.cleanup()
 
 
-def open_gate(resources: Resources, requester: RpcClient) -> Gate:
+def build_state(resources: Resources, requester: RpcClient) -> AppState:
     """Build what handlers share; raises ``ValueError`` for an absent or malformed key."""
     settings = resources.settings
     operation_key = require_keys(settings).get_secret_value().encode()
@@ -91,7 +91,7 @@ def open_gate(resources: Resources, requester: RpcClient) -> Gate:
     order = CommandOrder(database, resources.redis, background)
     paths = BrokenPaths(database)
     verifier = Verifier(settings)
-    return Gate(
+    return AppState(
         resources=resources,
         database=database,
         durable_publisher=DurablePublisher(
@@ -103,7 +103,7 @@ def open_gate(resources: Resources, requester: RpcClient) -> Gate:
         verifier=verifier,
         authenticator=Authenticator(verifier, database, background),
         operation_waiter=OperationWaiter(database, background),
-        limits=Limits(settings, resources.redis, operation_key),
+        rate_limiter=RateLimiter(settings, resources.redis, operation_key),
         webhook_deliveries=WebhookDeliveries(),
         webhook_secrets={source: settings.secrets_of(source) for source in SOURCES},
         operation_key=operation_key,
@@ -125,16 +125,16 @@ def require_keys(settings: Settings) -> SecretStr:
     return cast("SecretStr", settings.operation_key)
 
 
-def make_app(gate: Gate, draining: asyncio.Event) -> web.Application:
+def make_app(state: AppState, draining: asyncio.Event) -> web.Application:
     """Put every route in its place, and the probes beside them."""
 
     async def checks() -> Mapping[str, bool]:
-        storing = gate.resources.publisher.connected or await gate.database.is_writable()
+        storing = state.resources.publisher.connected or await state.database.is_writable()
         return {"serving": not draining.is_set(), "broker or database": storing}
 
-    app = web.Application(client_max_size=gate.resources.settings.max_body_bytes)
+    app = web.Application(client_max_size=state.resources.settings.max_body_bytes)
     for route in ROUTES:
-        answer = endpoint(route, gate)
+        answer = wrap_handler(route, state)
         app.router.add_route(route.method, route.path, answer)
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, answer)
@@ -148,7 +148,7 @@ async def _listen(
     check_parser()
     loop = asyncio.get_running_loop()
     return await loop.create_server(
-        lambda: Protocol(server, loop, draining),
+        lambda: RequestHandler(server, loop, draining),
         settings.host,
         PORTS[NAME] if settings.port is None else settings.port,
         backlog=BACKLOG,

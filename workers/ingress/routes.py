@@ -38,7 +38,7 @@ from workers.ingress.api.event_results import EventResult
 from workers.ingress.api.users import UserQuery
 from workers.ingress.docs import routes
 from workers.ingress.http import route_templates
-from workers.ingress.http.cloudevents import BATCH, STRUCTURED, UPSTREAM
+from workers.ingress.http.cloudevents import BATCH, STRUCTURED, UPSTREAM_EVENT
 from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.rate_limits import (
     API,
@@ -50,7 +50,7 @@ from workers.ingress.http.rate_limits import (
     WEBHOOKS,
 )
 from workers.ingress.http.responses import JSON
-from workers.ingress.http.route import ANYONE, Answer, Route
+from workers.ingress.http.route import PUBLIC, Route, RouteResponse
 
 PROBES = ("/healthz", "/readyz", "/metrics")
 
@@ -71,13 +71,13 @@ PLATFORMS = "/api/v1/platforms"
 PLATFORM = f"{PLATFORMS}/{{platform}}"
 
 OBJECT = dict[str, Any]
-REGISTERED = (Answer(201, Tokens),)
-TOKENS = (Answer(200, Tokens),)
-VERDICTS = tuple(Answer(status, list[EventResult]) for status in (202, 207))
-MEDIA = {STRUCTURED: UPSTREAM, BATCH: list[UPSTREAM], JSON: OBJECT}
+REGISTERED = (RouteResponse(201, Tokens),)
+TOKENS = (RouteResponse(200, Tokens),)
+VERDICTS = tuple(RouteResponse(status, list[EventResult]) for status in (202, 207))
+MEDIA = {STRUCTURED: UPSTREAM_EVENT, BATCH: list[UPSTREAM_EVENT], JSON: OBJECT}
 
 ROUTES: tuple[Route, ...] = (
-    route_templates.login(
+    route_templates.credentials_route(
         f"{AUTH}/register",
         auth.register,
         Registration,
@@ -86,26 +86,37 @@ ROUTES: tuple[Route, ...] = (
         ("Idempotency-Key",),
         (409,),
     ),
-    route_templates.login(f"{AUTH}/login", auth.login, Login, TOKENS, LOGIN),
-    route_templates.login(f"{AUTH}/refresh", auth.refresh, Refresh, TOKENS, REFRESH),
-    route_templates.login(f"{AUTH}/logout", auth.logout, Refresh, (Answer(204),), API),
-    Route("POST", f"{AUTH}/validate", auth.validate, "account", (Answer(200, OBJECT),), limit=API),
-    route_templates.one(f"{AUTH}/me", auth.me, "account", User),
+    route_templates.credentials_route(f"{AUTH}/login", auth.login, Login, TOKENS, LOGIN),
+    route_templates.credentials_route(f"{AUTH}/refresh", auth.refresh, Refresh, TOKENS, REFRESH),
+    route_templates.credentials_route(
+        f"{AUTH}/logout", auth.logout, Refresh, (RouteResponse(204),), API
+    ),
+    Route(
+        "POST",
+        f"{AUTH}/validate",
+        auth.validate,
+        "account",
+        (RouteResponse(200, OBJECT),),
+        limit=API,
+    ),
+    route_templates.detail_route(f"{AUTH}/me", auth.me, "account", User),
     Route(
         "GET",
         SESSIONS,
         sessions.get_sessions,
         "account",
-        (Answer(200, list[LiveSession]),),
+        (RouteResponse(200, list[LiveSession]),),
         limit=API,
     ),
-    Route("DELETE", SESSIONS, sessions.delete_sessions, "account", (Answer(204),), limit=API),
+    Route(
+        "DELETE", SESSIONS, sessions.delete_sessions, "account", (RouteResponse(204),), limit=API
+    ),
     Route(
         "DELETE",
         f"{SESSIONS}/{{id}}",
         sessions.delete_session,
         "account",
-        (Answer(204),),
+        (RouteResponse(204),),
         limit=API,
     ),
     Route(
@@ -113,7 +124,7 @@ ROUTES: tuple[Route, ...] = (
         f"{AUTH}/password",
         sessions.post_password,
         "account",
-        (Answer(204),),
+        (RouteResponse(204),),
         {JSON: PasswordChange},
         limit=PASSWORD,
     ),
@@ -122,38 +133,40 @@ ROUTES: tuple[Route, ...] = (
         CAMPAIGNS,
         campaign_commands.post_campaign,
         WRITE,
-        (Answer(202, OperationAccepted), Answer(201, Campaign)),
+        (RouteResponse(202, OperationAccepted), RouteResponse(201, Campaign)),
         {JSON: CampaignDraft},
         headers=("Idempotency-Key", "Prefer"),
         limit=API,
     ),
-    route_templates.page(CAMPAIGNS, campaigns.get_campaigns, READ, Campaign, CampaignQuery),
+    route_templates.list_route(CAMPAIGNS, campaigns.get_campaigns, READ, Campaign, CampaignQuery),
     Route(
         "GET",
         CAMPAIGN,
         campaigns.get_campaign,
         READ,
-        (Answer(200, Campaign), Answer(304)),
+        (RouteResponse(200, Campaign), RouteResponse(304)),
         headers=("If-Match", "If-None-Match"),
         limit=API,
     ),
-    route_templates.wish(
+    route_templates.command_route(
         "PATCH", CAMPAIGN, campaign_commands.patch_campaign, {JSON: CampaignPatch}
     ),
-    route_templates.wish("DELETE", CAMPAIGN, campaign_commands.delete_campaign),
-    route_templates.wish("POST", f"{CAMPAIGN}/pause", campaign_commands.pause_campaign),
-    route_templates.wish("POST", f"{CAMPAIGN}/resume", campaign_commands.resume_campaign),
-    route_templates.wish("POST", f"{CAMPAIGN}/sync", campaign_commands.sync_campaign),
+    route_templates.command_route("DELETE", CAMPAIGN, campaign_commands.delete_campaign),
+    route_templates.command_route("POST", f"{CAMPAIGN}/pause", campaign_commands.pause_campaign),
+    route_templates.command_route("POST", f"{CAMPAIGN}/resume", campaign_commands.resume_campaign),
+    route_templates.command_route("POST", f"{CAMPAIGN}/sync", campaign_commands.sync_campaign),
     Route(
         "GET",
         f"{CAMPAIGN}/metrics",
         campaigns.get_metrics,
         READ,
-        (Answer(200, list[DailyMetrics]),),
+        (RouteResponse(200, list[DailyMetrics]),),
         query=MetricsQuery,
         limit=API,
     ),
-    route_templates.one("/api/v1/operations/{id}", operations.get_operation, READ, Operation),
+    route_templates.detail_route(
+        "/api/v1/operations/{id}", operations.get_operation, READ, Operation
+    ),
     Route(
         "POST",
         "/api/v1/events",
@@ -168,35 +181,43 @@ ROUTES: tuple[Route, ...] = (
         API_KEYS,
         api_keys.post_api_key,
         "keys",
-        (Answer(201, NewApiKey),),
+        (RouteResponse(201, NewApiKey),),
         {JSON: ApiKeyDraft},
         limit=API,
     ),
-    route_templates.page(API_KEYS, api_keys.get_api_keys, "keys", ApiKeyEntry, PageQuery),
-    route_templates.one(API_KEY, api_keys.get_api_key, "keys", ApiKeyEntry),
-    Route("DELETE", API_KEY, api_keys.delete_api_key, "keys", (Answer(204),), limit=API),
-    route_templates.page(USERS, users.get_users, "users", UserEntry, UserQuery),
-    route_templates.one(USER, users.get_user, "users", UserEntry),
-    route_templates.edit(USER, users.patch_user, "users", RoleDraft, UserEntry),
-    route_templates.page("/api/v1/audit", audit.get_audit, "audit", Act, AuditQuery),
-    route_templates.page(DEAD, dead_letters.get_dead_letters, "dead", LetterEntry, DeadLetterQuery),
-    route_templates.page(
+    route_templates.list_route(API_KEYS, api_keys.get_api_keys, "keys", ApiKeyEntry, PageQuery),
+    route_templates.detail_route(API_KEY, api_keys.get_api_key, "keys", ApiKeyEntry),
+    Route("DELETE", API_KEY, api_keys.delete_api_key, "keys", (RouteResponse(204),), limit=API),
+    route_templates.list_route(USERS, users.get_users, "users", UserEntry, UserQuery),
+    route_templates.detail_route(USER, users.get_user, "users", UserEntry),
+    route_templates.update_route(USER, users.patch_user, "users", RoleDraft, UserEntry),
+    route_templates.list_route("/api/v1/audit", audit.get_audit, "audit", Act, AuditQuery),
+    route_templates.list_route(
+        DEAD, dead_letters.get_dead_letters, "dead", LetterEntry, DeadLetterQuery
+    ),
+    route_templates.list_route(
         DEAD_QUEUE, dead_letters.get_dead_queue, "dead", LetterEntry, DeadLetterQuery
     ),
-    route_templates.one(DEAD_LETTER, dead_letters.get_dead_letter, "dead", DeadLetter),
-    route_templates.edit(DEAD_LETTER, dead_letters.patch_dead_letter, "dead", LetterPatch, Mended),
-    route_templates.deed(f"{DEAD_QUEUE}/replay", dead_letters.replay_dead_queue, ReplayQueueQuery),
-    route_templates.deed(
+    route_templates.detail_route(DEAD_LETTER, dead_letters.get_dead_letter, "dead", DeadLetter),
+    route_templates.update_route(
+        DEAD_LETTER, dead_letters.patch_dead_letter, "dead", LetterPatch, Mended
+    ),
+    route_templates.action_route(
+        f"{DEAD_QUEUE}/replay", dead_letters.replay_dead_queue, ReplayQueueQuery
+    ),
+    route_templates.action_route(
         f"{DEAD_QUEUE}/discard", dead_letters.discard_dead_queue, DiscardQueueQuery
     ),
-    route_templates.deed(f"{DEAD_LETTER}/replay", dead_letters.replay_dead_letter, ReplayOneQuery),
-    route_templates.deed(f"{DEAD_LETTER}/discard", dead_letters.discard_dead_letter),
+    route_templates.action_route(
+        f"{DEAD_LETTER}/replay", dead_letters.replay_dead_letter, ReplayOneQuery
+    ),
+    route_templates.action_route(f"{DEAD_LETTER}/discard", dead_letters.discard_dead_letter),
     Route(
         "GET",
         PLATFORMS,
         platform_accounts.get_platforms,
         "account",
-        (Answer(200, list[PlatformAccount]),),
+        (RouteResponse(200, list[PlatformAccount]),),
         limit=API,
     ),
     Route(
@@ -204,15 +225,15 @@ ROUTES: tuple[Route, ...] = (
         f"{PLATFORM}/connect",
         platform_accounts.connect_platform,
         "platforms",
-        (Answer(302), Answer(200, AuthorizeUrl)),
+        (RouteResponse(302), RouteResponse(200, AuthorizeUrl)),
         limit=API,
     ),
     Route(
         "GET",
         f"{PLATFORM}/callback",
         platform_accounts.finish_connecting,
-        ANYONE,
-        (Answer(200, Connection),),
+        PUBLIC,
+        (RouteResponse(200, Connection),),
         query=platform_accounts.CallbackQuery,
         errors=(401, 502),
         limit=API,
@@ -222,20 +243,20 @@ ROUTES: tuple[Route, ...] = (
         PLATFORM,
         platform_accounts.disconnect_platform,
         "platforms",
-        (Answer(202, Connection), Answer(204)),
+        (RouteResponse(202, Connection), RouteResponse(204)),
         limit=API,
     ),
     Route(
         "POST",
         "/webhooks/{source}",
         webhooks.post_webhook,
-        ANYONE,
-        (Answer(200, dict[str, bool], enveloped=False),),
+        PUBLIC,
+        (RouteResponse(200, dict[str, bool], enveloped=False),),
         {JSON: OBJECT},
         errors=(401,),
         limit=WEBHOOKS,
     ),
-    route_templates.document("/.well-known/jwks.json", routes.get_jwks),
-    route_templates.document("/openapi.json", routes.get_openapi),
-    route_templates.document("/asyncapi.json", routes.get_asyncapi),
+    route_templates.document_route("/.well-known/jwks.json", routes.get_jwks),
+    route_templates.document_route("/openapi.json", routes.get_openapi),
+    route_templates.document_route("/asyncapi.json", routes.get_asyncapi),
 )

@@ -6,42 +6,42 @@ import pytest
 from limits import parse
 from redis.asyncio import Redis
 
-from infra.ratelimit.limiter import REMEMBERED, Limiter, remember
-from infra.ratelimit.policies import UNITS, Policy, Standing
-from infra.ratelimit.token_bucket import Bucket
+from infra.ratelimit.limiter import MAX_KEYS, SharedLimiter, put_bounded
+from infra.ratelimit.policies import UNITS, RateLimitPolicy, RateLimitStatus
+from infra.ratelimit.token_bucket import TokenBucket
 
 KEY = b"a key of the server"
 EMAIL = "ada@example.com"
 
 
-def policy(name: str, rate: str) -> Policy:
-    return Policy(name, parse(rate), UNITS[name])
+def policy(name: str, rate: str) -> RateLimitPolicy:
+    return RateLimitPolicy(name, parse(rate), UNITS[name])
 
 
 API = policy("api", "3/hour")
 LOGIN = policy("login", "5/15 minutes")
 
 
-def granted(standing: Standing | None) -> bool:
-    assert standing is not None
-    return standing.granted
+def granted(status: RateLimitStatus | None) -> bool:
+    assert status is not None
+    return status.granted
 
 
 @pytest.fixture
-def limiter(redis: Redis) -> Limiter:
-    return Limiter(redis, KEY, 5)
+def limiter(redis: Redis) -> SharedLimiter:
+    return SharedLimiter(redis, KEY, 5)
 
 
-async def test_a_window_grants_its_amount_and_tells_what_is_left(limiter: Limiter) -> None:
-    standings = [await limiter.take(API, "ada") for _ in range(5)]
-    assert [granted(one) for one in standings] == [True, True, True, False, False]
-    assert [one.left for one in standings if one] == [2, 1, 0, 0, 0]
-    assert all(3590 < one.wait <= 3600 for one in standings if one)
+async def test_a_window_grants_its_amount_and_tells_what_is_left(limiter: SharedLimiter) -> None:
+    statuses = [await limiter.take(API, "ada") for _ in range(5)]
+    assert [granted(one) for one in statuses] == [True, True, True, False, False]
+    assert [one.left for one in statuses if one] == [2, 1, 0, 0, 0]
+    assert all(3590 < one.wait <= 3600 for one in statuses if one)
     assert granted(await limiter.take(API, "bob"))
 
 
 async def test_processes_share_a_window_and_agree_when_it_ends(redis: Redis) -> None:
-    processes = [Limiter(redis, KEY, 5) for _ in range(3)]
+    processes = [SharedLimiter(redis, KEY, 5) for _ in range(3)]
     assert [granted(await one.take(API, "ada")) for one in processes] == [True] * 3
     refused = await processes[0].take(API, "ada")
     other = await processes[1].take(API, "ada")
@@ -53,14 +53,14 @@ async def test_processes_share_a_window_and_agree_when_it_ends(redis: Redis) -> 
 
 
 async def test_many_at_once_are_granted_no_more_than_the_amount(redis: Redis) -> None:
-    processes = [Limiter(redis, KEY, 5) for _ in range(4)]
-    standings = await asyncio.gather(
+    processes = [SharedLimiter(redis, KEY, 5) for _ in range(4)]
+    statuses = await asyncio.gather(
         *(processes[number % 4].take(LOGIN, EMAIL) for number in range(60))
     )
-    assert sum(granted(one) for one in standings) == 5
+    assert sum(granted(one) for one in statuses) == 5
 
 
-async def test_a_window_begins_anew(limiter: Limiter) -> None:
+async def test_a_window_begins_anew(limiter: SharedLimiter) -> None:
     short = policy("api", "1/second")
     assert granted(await limiter.take(short, "ada"))
     refused = await limiter.take(short, "ada")
@@ -73,7 +73,7 @@ async def test_a_window_begins_anew(limiter: Limiter) -> None:
 
 
 async def test_a_caller_whose_window_is_spent_costs_redis_nothing(
-    limiter: Limiter, redis: Redis
+    limiter: SharedLimiter, redis: Redis
 ) -> None:
     for _ in range(4):
         await limiter.take(API, "ada")
@@ -83,17 +83,17 @@ async def test_a_caller_whose_window_is_spent_costs_redis_nothing(
     assert await redis.get(key) == b"4"
 
 
-async def test_what_is_given_back_does_not_count(limiter: Limiter) -> None:
+async def test_what_is_given_back_does_not_count(limiter: SharedLimiter) -> None:
     for _ in range(20):
-        standing = await limiter.take(LOGIN, EMAIL)
-        assert standing is not None
-        assert standing.granted
-        assert (await limiter.give_back(standing, EMAIL)).left == 5
+        status = await limiter.take(LOGIN, EMAIL)
+        assert status is not None
+        assert status.granted
+        assert (await limiter.give_back(status, EMAIL)).left == 5
     assert sum([granted(await limiter.take(LOGIN, EMAIL)) for _ in range(9)]) == 5
 
 
 async def test_a_refusal_that_is_given_back_leaves_the_failures_that_were(
-    limiter: Limiter,
+    limiter: SharedLimiter,
 ) -> None:
     for _ in range(5):
         await limiter.take(LOGIN, EMAIL)
@@ -102,13 +102,15 @@ async def test_a_refusal_that_is_given_back_leaves_the_failures_that_were(
         assert refused is not None
         assert not refused.granted
         assert (await limiter.give_back(refused, EMAIL)).left == 0
-    first = Standing(LOGIN, 0, 0, granted=True, shared=True)
+    first = RateLimitStatus(LOGIN, 0, 0, granted=True, shared=True)
     await limiter.give_back(first, EMAIL)
     assert granted(await limiter.take(LOGIN, EMAIL))
     assert not granted(await limiter.take(LOGIN, EMAIL))
 
 
-async def test_keys_expire_and_do_not_say_who_is_counted(limiter: Limiter, redis: Redis) -> None:
+async def test_keys_expire_and_do_not_say_who_is_counted(
+    limiter: SharedLimiter, redis: Redis
+) -> None:
     await limiter.take(LOGIN, f"address:203.0.113.9\0{EMAIL}")
     await limiter.take(API, "address:203.0.113.9")
     keys = await redis.keys("limit:*")
@@ -117,14 +119,14 @@ async def test_keys_expire_and_do_not_say_who_is_counted(limiter: Limiter, redis
         assert await redis.ttl(key) > 0
         for word in ("ada", "example", "@", "203.0"):
             assert word not in str(key)
-    other = Limiter(redis, b"another key", 5)
+    other = SharedLimiter(redis, b"another key", 5)
     await other.take(API, "address:203.0.113.9")
     assert len(await redis.keys()) == 3
 
 
 def test_of_too_many_the_oldest_is_forgotten() -> None:
-    known = {str(number): Bucket(API) for number in range(REMEMBERED)}
-    remember(known, "one more", Bucket(API))
-    assert len(known) == REMEMBERED
+    known = {str(number): TokenBucket(API) for number in range(MAX_KEYS)}
+    put_bounded(known, "one more", TokenBucket(API))
+    assert len(known) == MAX_KEYS
     assert "0" not in known
     assert "one more" in known

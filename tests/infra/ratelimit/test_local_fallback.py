@@ -20,7 +20,7 @@ from infra.deploy.services.local_servers import (
     start_local_servers,
     stop_local_servers,
 )
-from infra.ratelimit.limiter import Limiter
+from infra.ratelimit.limiter import SharedLimiter
 from infra.settings import Settings
 from infra.storage.redis import open_redis
 from tests.infra.ratelimit.test_limiter import API, EMAIL, KEY, LOGIN, granted, policy
@@ -54,7 +54,7 @@ def running(local_servers: LocalServers) -> psutil.Process | None:
 
 
 @asynccontextmanager
-async def limiting(local_servers: LocalServers) -> AsyncIterator[Limiter]:
+async def limiting(local_servers: LocalServers) -> AsyncIterator[SharedLimiter]:
     settings = Settings.model_validate(
         {
             "redis_url": server.url(local_servers.directory, local_servers.ports),
@@ -63,7 +63,7 @@ async def limiting(local_servers: LocalServers) -> AsyncIterator[Limiter]:
     )
     client = open_redis(settings)
     try:
-        yield Limiter(client, KEY, settings.redis_timeout)
+        yield SharedLimiter(client, KEY, settings.redis_timeout)
     finally:
         await client.aclose()
 
@@ -112,9 +112,9 @@ async def test_without_redis_requests_pass_and_guesses_are_counted_here(
             while is_alone():
                 await limiter.take(API, "bob")
                 await asyncio.sleep(0.05)
-        standing = await limiter.take(policy("api", "1000000/hour"), "cy")
-        assert standing is not None
-        assert standing.left == 999_999
+        status = await limiter.take(policy("api", "1000000/hour"), "cy")
+        assert status is not None
+        assert status.left == 999_999
         assert granted(await limiter.take(LOGIN, EMAIL))  # counted in common, from the beginning
 
 
@@ -143,9 +143,9 @@ async def test_many_at_once_wait_for_a_frozen_redis_no_longer_than_one(
         await limiter.take(API, "ada")
         freeze(local_servers)
         began = time.monotonic()
-        standings = await asyncio.gather(*(limiter.take(LOGIN, EMAIL) for _ in range(100)))
+        statuses = await asyncio.gather(*(limiter.take(LOGIN, EMAIL) for _ in range(100)))
         assert time.monotonic() - began < 10  # one after another would be 25 s
-        assert sum(granted(one) for one in standings) == 5
+        assert sum(granted(one) for one in statuses) == 5
 
 
 async def test_without_redis_a_guess_that_was_none_is_given_back_here(
@@ -154,10 +154,10 @@ async def test_without_redis_a_guess_that_was_none_is_given_back_here(
     kill(local_servers)
     async with limiting(local_servers) as limiter:
         for _ in range(20):
-            standing = await limiter.take(LOGIN, EMAIL)
-            assert standing is not None
-            assert standing.granted
-            assert (await limiter.give_back(standing, EMAIL)).left == 5
+            status = await limiter.take(LOGIN, EMAIL)
+            assert status is not None
+            assert status.granted
+            assert (await limiter.give_back(status, EMAIL)).left == 5
         assert sum([granted(await limiter.take(LOGIN, EMAIL)) for _ in range(9)]) == 5
 
 
@@ -165,8 +165,8 @@ async def test_a_redis_that_is_gone_meanwhile_keeps_what_was_counted(
     local_servers: LocalServers,
 ) -> None:
     async with limiting(local_servers) as limiter:
-        standing = await limiter.take(LOGIN, EMAIL)
-        assert standing is not None
+        status = await limiter.take(LOGIN, EMAIL)
+        assert status is not None
         kill(local_servers)
-        await limiter.give_back(standing, EMAIL)
+        await limiter.give_back(status, EMAIL)
         assert is_alone()

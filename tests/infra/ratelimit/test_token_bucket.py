@@ -2,17 +2,17 @@
 
 from limits import parse
 
-from infra.ratelimit.policies import Policy, Unit
-from infra.ratelimit.token_bucket import Bucket, Budget
+from infra.ratelimit.policies import RateLimitPolicy, Unit
+from infra.ratelimit.token_bucket import BucketSet, TokenBucket
 
 NOW = 1_000_000.0  # monotonic seconds
 
 
-def policy(rate: str, unit: Unit = "requests") -> Policy:
-    return Policy("webhook-requests", parse(rate), unit)
+def policy(rate: str, unit: Unit = "requests") -> RateLimitPolicy:
+    return RateLimitPolicy("webhook-requests", parse(rate), unit)
 
 
-def grants(bucket: Bucket, times: int, now: float) -> int:
+def grants(bucket: TokenBucket, times: int, now: float) -> int:
     """Ask many times at one moment; count how often something was left."""
     granted = 0
     for _ in range(times):
@@ -24,11 +24,11 @@ def grants(bucket: Bucket, times: int, now: float) -> int:
 
 def test_a_bucket_grants_its_amount_at_once_and_not_one_more() -> None:
     for rate, amount in (("1/hour", 1), ("3/second", 3), ("5000/second", 5000), ("7/3 days", 7)):
-        assert grants(Bucket(policy(rate)), amount * 2, NOW) == amount, rate
+        assert grants(TokenBucket(policy(rate)), amount * 2, NOW) == amount, rate
 
 
 def test_a_bucket_fills_evenly() -> None:
-    bucket = Bucket(policy("10/second"))
+    bucket = TokenBucket(policy("10/second"))
     assert grants(bucket, 20, NOW) == 10
     assert grants(bucket, 20, NOW + 0.05) == 0
     assert grants(bucket, 20, NOW + 0.1) == 1
@@ -37,14 +37,14 @@ def test_a_bucket_fills_evenly() -> None:
 
 
 def test_at_a_steady_pace_the_rate_is_granted_and_the_rest_is_not() -> None:
-    bucket = Bucket(policy("100/second"))
+    bucket = TokenBucket(policy("100/second"))
     assert grants(bucket, 200, NOW) == 100
     granted = sum(grants(bucket, 1, NOW + number / 400) for number in range(1, 4001))
     assert 999 <= granted <= 1000  # ten seconds
 
 
 def test_what_is_given_back_was_never_taken() -> None:
-    bucket = Bucket(policy("2/hour"))
+    bucket = TokenBucket(policy("2/hour"))
     for _ in range(10):
         assert grants(bucket, 1, NOW) == 1
         bucket.give_back()
@@ -52,7 +52,7 @@ def test_what_is_given_back_was_never_taken() -> None:
 
 
 def test_a_body_larger_than_the_budget_passes_and_the_next_one_waits_for_it() -> None:
-    bucket = Bucket(policy("1000/second", "bytes"))
+    bucket = TokenBucket(policy("1000/second", "bytes"))
     assert not bucket.is_empty(NOW)
     bucket.take(3000, NOW)
     assert bucket.is_empty(NOW + 1.9)
@@ -60,12 +60,12 @@ def test_a_body_larger_than_the_budget_passes_and_the_next_one_waits_for_it() ->
 
 
 def test_a_standing_tells_what_is_left_and_when_there_is_more() -> None:
-    bucket = Bucket(policy("10/second"))
-    assert bucket.standing(NOW, granted=True).left == 10
+    bucket = TokenBucket(policy("10/second"))
+    assert bucket.status(NOW, granted=True).left == 10
     grants(bucket, 4, NOW)
-    assert bucket.standing(NOW, granted=True).left == 6
+    assert bucket.status(NOW, granted=True).left == 6
     grants(bucket, 6, NOW)
-    spent = bucket.standing(NOW, granted=False)
+    spent = bucket.status(NOW, granted=False)
     assert spent.left == 0
     assert not bucket.is_empty(NOW + spent.wait + 0.001)
     assert bucket.is_empty(NOW + spent.wait - 0.01)
@@ -73,7 +73,7 @@ def test_a_standing_tells_what_is_left_and_when_there_is_more() -> None:
 
 def test_a_budget_counts_requests_and_bytes_and_names_which_is_spent() -> None:
     requests, size = policy("3/day"), policy("1000/day", "bytes")
-    many, large = Budget((requests, size)), Budget((requests, size))
+    many, large = BucketSet((requests, size)), BucketSet((requests, size))
     assert [many.take(10) is None for _ in range(4)] == [True, True, True, False]
     assert [large.take(600) is None for _ in range(3)] == [True, True, False]
     refused, oversized = many.take(10), large.take(1)
@@ -84,4 +84,4 @@ def test_a_budget_counts_requests_and_bytes_and_names_which_is_spent() -> None:
 
 
 def test_a_budget_without_policies_grants_everything() -> None:
-    assert {Budget(()).take(10**9) for _ in range(100)} == {None}
+    assert {BucketSet(()).take(10**9) for _ in range(100)} == {None}

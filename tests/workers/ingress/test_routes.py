@@ -16,7 +16,7 @@ from infra.ratelimit.policies import UNITS
 from infra.resources import Resources
 from infra.security.access_tokens import Verifier
 from tests.workers.ingress.conftest import body_of
-from workers.ingress.app import make_app, open_gate
+from workers.ingress.app import build_state, make_app
 from workers.ingress.http import rate_limits
 from workers.ingress.http.route import Route
 from workers.ingress.routes import PROBES, ROUTES
@@ -25,7 +25,7 @@ from workers.ingress.routes import PROBES, ROUTES
 @pytest.fixture
 async def app(resources: Resources) -> web.Application:
     async with RpcClient(resources.settings, "test") as requester:
-        return make_app(open_gate(resources, requester), asyncio.Event())
+        return make_app(build_state(resources, requester), asyncio.Event())
 
 
 async def test_the_router_has_the_routes_of_the_table_and_the_probes(
@@ -50,9 +50,9 @@ LIMITED = {
     "post_password": rate_limits.PASSWORD,
     "post_events": rate_limits.EVENTS,
     "post_webhook": rate_limits.WEBHOOKS,
-    "get_jwks": rate_limits.FREE,
-    "get_openapi": rate_limits.FREE,
-    "get_asyncapi": rate_limits.FREE,
+    "get_jwks": rate_limits.UNLIMITED,
+    "get_openapi": rate_limits.UNLIMITED,
+    "get_asyncapi": rate_limits.UNLIMITED,
 }
 
 

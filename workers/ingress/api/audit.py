@@ -12,9 +12,9 @@ from infra.storage.audit import list_audit_entries
 from schemas.audit import Act
 from schemas.times import Moment
 from schemas.types import Text
-from workers.ingress.http.pagination import PageQuery, answer_page
+from workers.ingress.http.pagination import PageQuery, page_response
 from workers.ingress.http.parsing import read_query
-from workers.ingress.http.request import Call
+from workers.ingress.http.request import RequestContext
 
 FilterText = Annotated[Text, Field(max_length=100)]
 
@@ -29,11 +29,11 @@ class AuditQuery(PageQuery):
     until: Annotated[Moment | None, Field(alias="to")] = None
 
 
-async def get_audit(call: Call) -> web.Response:
+async def get_audit(context: RequestContext) -> web.Response:
     """Answer a page of the audit log, the newest act first."""
-    query = read_query(call.request, AuditQuery)
+    query = read_query(context.request, AuditQuery)
 
     async def find(tx: AsyncConnection) -> tuple[Sequence[Act], int]:
         return await list_audit_entries(tx, **query.model_dump())
 
-    return await answer_page(call, query, find, "Acts")
+    return await page_response(context, query, find, "Acts")

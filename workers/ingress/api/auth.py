@@ -21,62 +21,66 @@ from workers.ingress.backends.auth_rpc import (
     to_response,
 )
 from workers.ingress.http.errors import invalid_token
-from workers.ingress.http.idempotency import registration_id_of
+from workers.ingress.http.idempotency import derive_registration_id
 from workers.ingress.http.parsing import read_model
-from workers.ingress.http.rate_limits import aim_at
-from workers.ingress.http.request import Call
+from workers.ingress.http.rate_limits import email_key
+from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 
-async def register(call: Call) -> web.Response:
+async def register(context: RequestContext) -> web.Response:
     """Make an account and log it in."""
-    body = await read_model(call.request, Registration)
-    registration_id = registration_id_of(call)
+    body = await read_model(context.request, Registration)
+    registration_id = derive_registration_id(context)
     keyed = KeyedRegistration(**dict(body), registration_id=registration_id)
-    event = encrypt_request(call, RegistrationRequested, keyed, REGISTRATION_LIFETIME)
+    event = encrypt_request(context, RegistrationRequested, keyed, REGISTRATION_LIFETIME)
     if registration_id is None:
-        return to_response(call, await send(call, build_message(event)))
-    async with call.visit.attempt(aim_at(body.email)):  # a wrong password here is a guess too
-        return to_response(call, await send(call, build_message(event)))
+        return to_response(context, await send(context, build_message(event)))
+    async with context.rate_limit.count_failure(
+        email_key(body.email)
+    ):  # a wrong password here is a guess too
+        return to_response(context, await send(context, build_message(event)))
 
 
-async def login(call: Call) -> web.Response:
+async def login(context: RequestContext) -> web.Response:
     """Begin a session."""
-    body = await read_model(call.request, Login)
-    async with call.visit.attempt(aim_at(body.email)):
-        return await call_and_respond(call, LoginRequested, body)
+    body = await read_model(context.request, Login)
+    async with context.rate_limit.count_failure(email_key(body.email)):
+        return await call_and_respond(context, LoginRequested, body)
 
 
-async def refresh(call: Call) -> web.Response:
+async def refresh(context: RequestContext) -> web.Response:
     """Change a refresh token for new tokens."""
-    body = await read_model(call.request, Refresh)
-    async with call.visit.attempt():
-        return await call_and_respond(call, RefreshRequested, body)
+    body = await read_model(context.request, Refresh)
+    async with context.rate_limit.count_failure():
+        return await call_and_respond(context, RefreshRequested, body)
 
 
-async def logout(call: Call) -> web.Response:
+async def logout(context: RequestContext) -> web.Response:
     """End the session that a refresh token belongs to."""
-    return await call_and_respond(call, LogoutRequested, await read_model(call.request, Refresh))
+    return await call_and_respond(
+        context, LogoutRequested, await read_model(context.request, Refresh)
+    )
 
 
-async def validate(call: Call) -> web.Response:
+async def validate(context: RequestContext) -> web.Response:
     """Tell whose the access token is that the request is made with."""
-    caller = call.caller
+    caller = context.principal
     data = {
         "valid": True,
         "user": {"id": str(caller.account), "role": caller.role},
         "session_id": caller.session_id,
     }
-    return success(call.request_id, data, headers=NO_STORE)
+    return success(context.request_id, data, headers=NO_STORE)
 
 
-async def me(call: Call) -> web.Response:
+async def me(context: RequestContext) -> web.Response:
     """Answer the caller's account."""
 
     async def find(tx: AsyncConnection) -> User | None:
-        return await find_user(tx, call.caller.account)
+        return await find_user(tx, context.principal.account)
 
-    user = await call.read(find, "Accounts")
+    user = await context.read(find, "Accounts")
     if user is None:
         raise invalid_token()
-    return success(call.request_id, user, headers=NO_STORE)
+    return success(context.request_id, user, headers=NO_STORE)

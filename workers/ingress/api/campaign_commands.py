@@ -28,12 +28,12 @@ from schemas.currencies import is_payable, objection
 from schemas.operations import Operation, OperationState
 from schemas.types import Frozen
 from workers.ingress.api.visible_campaign import get_campaign_for_update
-from workers.ingress.http.errors import Detail, Refusal, invalid, unavailable
-from workers.ingress.http.etags import Expectation, etag, expectation, stale
-from workers.ingress.http.idempotency import operation_of, remember, was_accepted
+from workers.ingress.http.errors import FieldError, HttpError, invalid, unavailable
+from workers.ingress.http.etags import IfMatch, etag, parse_if_match, precondition_failed
+from workers.ingress.http.idempotency import derive_operation_id, is_repeat, store_fingerprint
 from workers.ingress.http.parsing import read_id, read_model
-from workers.ingress.http.prefer import applied, wait_of
-from workers.ingress.http.request import Call
+from workers.ingress.http.prefer import parse_wait, preference_headers
+from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 SOURCE = "urn:adrelay:api"
@@ -55,167 +55,169 @@ class OperationAccepted(Frozen):
     state: OperationState = "pending"
 
 
-async def post_campaign(call: Call) -> web.Response:
+async def post_campaign(context: RequestContext) -> web.Response:
     """Ask for a new campaign, which belongs to the caller."""
-    draft = await read_model(call.request, CampaignDraft)
-    operation_id = operation_of(call)
+    draft = await read_model(context.request, CampaignDraft)
+    operation_id = derive_operation_id(context)
     campaign_id = campaign_id_of(operation_id)
     # The fields have the same types in both; only the id is new.
     creation = CampaignCreation.model_construct(campaign_id=campaign_id, **dict(draft))
     event = CampaignCreateRequested(
-        **_event_attributes(call, operation_id, campaign_id),
-        **_actor(call),
-        ownerid=str(call.caller.account),
+        **_event_attributes(context, operation_id, campaign_id),
+        **_actor(context),
+        ownerid=str(context.principal.account),
         data=creation,
     )
-    repeated = await was_accepted(call, event, COMMAND_QUEUE)
-    return await _publish_command(call, event, campaign_id, done=201, repeated=repeated)
+    repeated = await is_repeat(context, event, COMMAND_QUEUE)
+    return await _publish_command(context, event, campaign_id, done=201, repeated=repeated)
 
 
-async def patch_campaign(call: Call) -> web.Response:
+async def patch_campaign(context: RequestContext) -> web.Response:
     """Ask for a campaign to be changed."""
-    campaign_id = read_id(call.request, "campaign")
-    expected = expectation(call.request, required=True)
-    patch = await read_model(call.request, CampaignPatch)
+    campaign_id = read_id(context.request, "campaign")
+    expected = parse_if_match(context.request, required=True)
+    patch = await read_model(context.request, CampaignPatch)
     wanted = {name: value for name, value in patch if value is not None}
-    return await _request_update(call, campaign_id, expected, wanted)
+    return await _request_update(context, campaign_id, expected, wanted)
 
 
-async def pause_campaign(call: Call) -> web.Response:
+async def pause_campaign(context: RequestContext) -> web.Response:
     """Ask for a campaign to be paused."""
-    campaign_id = read_id(call.request, "campaign")
-    expected = expectation(call.request, required=False)
-    return await _request_update(call, campaign_id, expected, {"status": "paused"})
+    campaign_id = read_id(context.request, "campaign")
+    expected = parse_if_match(context.request, required=False)
+    return await _request_update(context, campaign_id, expected, {"status": "paused"})
 
 
-async def resume_campaign(call: Call) -> web.Response:
+async def resume_campaign(context: RequestContext) -> web.Response:
     """Ask for a paused campaign to run again."""
-    campaign_id = read_id(call.request, "campaign")
-    expected = expectation(call.request, required=False)
-    return await _request_update(call, campaign_id, expected, {"status": "active"})
+    campaign_id = read_id(context.request, "campaign")
+    expected = parse_if_match(context.request, required=False)
+    return await _request_update(context, campaign_id, expected, {"status": "active"})
 
 
-async def delete_campaign(call: Call) -> web.Response:
+async def delete_campaign(context: RequestContext) -> web.Response:
     """Ask for a campaign to be deleted, here and at its platform."""
-    campaign_id = read_id(call.request, "campaign")
-    expected = expectation(call.request, required=True)
+    campaign_id = read_id(context.request, "campaign")
+    expected = parse_if_match(context.request, required=True)
     event = CampaignDeleteRequested(
-        **_event_attributes(call, operation_of(call), campaign_id),
-        **_owner_and_actor(call),
+        **_event_attributes(context, derive_operation_id(context), campaign_id),
+        **_owner_and_actor(context),
         data=CampaignDeletion(campaign_id=campaign_id, **expected.versions),
     )
-    return await _check_and_publish(call, event, campaign_id, expected)
+    return await _check_and_publish(context, event, campaign_id, expected)
 
 
-async def sync_campaign(call: Call) -> web.Response:
+async def sync_campaign(context: RequestContext) -> web.Response:
     """Ask for a campaign to be pushed to its platform again."""
-    campaign_id = read_id(call.request, "campaign")
-    expected = expectation(call.request, required=False)
-    campaign = await get_campaign_for_update(call, campaign_id)
+    campaign_id = read_id(context.request, "campaign")
+    expected = parse_if_match(context.request, required=False)
+    campaign = await get_campaign_for_update(context, campaign_id)
     if campaign is None:  # its platform is not known
         raise unavailable("The campaign cannot be read right now.")
     event = CampaignSyncRequested(
-        **_event_attributes(call, operation_of(call), campaign_id),
-        **_owner_and_actor(call),
+        **_event_attributes(context, derive_operation_id(context), campaign_id),
+        **_owner_and_actor(context),
         data=CampaignToSync(campaign_id=campaign_id, platform=campaign.platform),
     )
-    repeated = await was_accepted(call, event, f"sync.{campaign.platform}")
+    repeated = await is_repeat(context, event, f"sync.{campaign.platform}")
     if not repeated and not expected.allows(campaign.version):
-        raise stale()
-    return await _publish_command(call, event, campaign_id, repeated=repeated)
+        raise precondition_failed()
+    return await _publish_command(context, event, campaign_id, repeated=repeated)
 
 
 async def _request_update(
-    call: Call, campaign_id: UUID, expected: Expectation, wanted: dict[str, Any]
+    context: RequestContext, campaign_id: UUID, expected: IfMatch, wanted: dict[str, Any]
 ) -> web.Response:
     event = CampaignUpdateRequested(
-        **_event_attributes(call, operation_of(call), campaign_id),
-        **_owner_and_actor(call),
+        **_event_attributes(context, derive_operation_id(context), campaign_id),
+        **_owner_and_actor(context),
         data=CampaignChange.model_construct(campaign_id=campaign_id, **expected.versions, **wanted),
     )
-    return await _check_and_publish(call, event, campaign_id, expected)
+    return await _check_and_publish(context, event, campaign_id, expected)
 
 
 async def _check_and_publish(
-    call: Call, event: Event, campaign_id: UUID, expected: Expectation
+    context: RequestContext, event: Event, campaign_id: UUID, expected: IfMatch
 ) -> web.Response:
     """Refuse early what is certain to be refused; a write sent again was not, and is not now."""
-    repeated = await was_accepted(call, event, COMMAND_QUEUE)
+    repeated = await is_repeat(context, event, COMMAND_QUEUE)
     if not repeated:
-        campaign = await get_campaign_for_update(call, campaign_id)
+        campaign = await get_campaign_for_update(context, campaign_id)
         if campaign is not None and not expected.allows(campaign.version):
-            raise stale()
+            raise precondition_failed()
         if campaign is not None and isinstance(event, CampaignUpdateRequested):
             _check_budget(event.data, campaign)
-    return await _publish_command(call, event, campaign_id, repeated=repeated)
+    return await _publish_command(context, event, campaign_id, repeated=repeated)
 
 
 def _check_budget(change: CampaignChange, campaign: Campaign) -> None:
     budget, currency = change.budget, campaign.currency
     if budget is not None and not is_payable(budget, currency):
-        raise invalid([Detail("budget", objection(currency))])
+        raise invalid([FieldError("budget", objection(currency))])
 
 
 async def _publish_command(
-    call: Call, event: Event, campaign_id: UUID, *, done: int = 200, repeated: bool
+    context: RequestContext, event: Event, campaign_id: UUID, *, done: int = 200, repeated: bool
 ) -> web.Response:
     """Make a command durable; answer 202, or what became of it for a client that waits.
 
     The 202 to a repeated one tells what has become of it so far.
     """
-    await call.gate.durable_publisher.publish(build_message(event))
-    await remember(call, event)
-    seconds = wait_of(call.request)
+    await context.state.durable_publisher.publish(build_message(event))
+    await store_fingerprint(context, event)
+    seconds = parse_wait(context.request)
     if repeated and not seconds:
-        operation = await _read_operation(call, event.id)
+        operation = await _read_operation(context, event.id)
     else:
-        operation = await call.gate.operation_waiter.wait_for(event.id, seconds)
-    headers = {"Location": f"/api/v1/campaigns/{campaign_id}", **applied(seconds)}
+        operation = await context.state.operation_waiter.wait_for(event.id, seconds)
+    headers = {"Location": f"/api/v1/campaigns/{campaign_id}", **preference_headers(seconds)}
     if operation is None or operation.state == "dead" or not seconds:
         state: OperationState = operation.state if operation else "pending"
         accepted = OperationAccepted(id=campaign_id, operation_id=event.id, state=state)
-        return success(call.request_id, accepted, status=202, headers=headers)
-    return await _final_response(call, operation, headers, done)
+        return success(context.request_id, accepted, status=202, headers=headers)
+    return await _final_response(context, operation, headers, done)
 
 
-async def _read_operation(call: Call, operation_id: str) -> Operation | None:
+async def _read_operation(context: RequestContext, operation_id: str) -> Operation | None:
     async def find(tx: AsyncConnection) -> Operation | None:
         return await find_operation(tx, operation_id)
 
     try:
-        return await call.gate.database.read(find)
+        return await context.state.database.read(find)
     except Outage:
         return None
 
 
 async def _final_response(
-    call: Call, operation: Operation, headers: dict[str, str], status: int
+    context: RequestContext, operation: Operation, headers: dict[str, str], status: int
 ) -> web.Response:
     if operation.error is not None:
         error = operation.error
-        raise Refusal(
+        raise HttpError(
             HTTP_STATUSES.get(error.code, 409), error.code, error.message, headers=headers
         )
     result = operation.result
     if result is not None and "version" in result:
         campaign = Campaign.model_validate(result)
-        await put_campaigns(call.gate.resources.redis, [campaign])
+        await put_campaigns(context.state.resources.redis, [campaign])
         headers["ETag"] = etag(campaign.version)
-    return success(call.request_id, result, status=status, headers=headers)
+    return success(context.request_id, result, status=status, headers=headers)
 
 
-def _event_attributes(call: Call, operation_id: str, campaign_id: UUID) -> dict[str, str]:
+def _event_attributes(
+    context: RequestContext, operation_id: str, campaign_id: UUID
+) -> dict[str, str]:
     named = {"id": operation_id, "source": SOURCE, "subject": str(campaign_id)}
-    return named | call.ids.marks
+    return named | context.ids.trace_attributes
 
 
-def _owner_and_actor(call: Call) -> dict[str, str]:
+def _owner_and_actor(context: RequestContext) -> dict[str, str]:
     """Tell whose campaigns the write may change (an admin's: any), and who asks for it."""
-    if call.caller.is_admin:
-        return _actor(call)
-    return {"ownerid": str(call.caller.account), **_actor(call)}
+    if context.principal.is_admin:
+        return _actor(context)
+    return {"ownerid": str(context.principal.account), **_actor(context)}
 
 
-def _actor(call: Call) -> dict[str, str]:
+def _actor(context: RequestContext) -> dict[str, str]:
     """Name the account behind an access token, which may be able to do less by now."""
-    return {} if call.caller.key else {"actorid": str(call.caller.account)}
+    return {} if context.principal.key else {"actorid": str(context.principal.account)}

@@ -14,10 +14,10 @@ from schemas.metrics import DailyMetrics
 from schemas.times import AnyDay
 from schemas.types import Frozen, Platform
 from workers.ingress.api.visible_campaign import get_visible_campaign
-from workers.ingress.http.etags import etag, expectation, is_unchanged, stale
-from workers.ingress.http.pagination import PageQuery, answer_page
+from workers.ingress.http.etags import etag, is_not_modified, parse_if_match, precondition_failed
+from workers.ingress.http.pagination import PageQuery, page_response
 from workers.ingress.http.parsing import read_id, read_query
-from workers.ingress.http.request import Call
+from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 # Whoever keeps a copy has to ask whether it is still the newest.
@@ -47,36 +47,36 @@ class MetricsQuery(Frozen):
         return until
 
 
-async def get_campaigns(call: Call) -> web.Response:
+async def get_campaigns(context: RequestContext) -> web.Response:
     """Answer a page of the caller's campaigns (an admin's: of all), the newest first."""
-    query = read_query(call.request, CampaignQuery)
-    owner = None if call.caller.is_admin else call.caller.account
+    query = read_query(context.request, CampaignQuery)
+    owner = None if context.principal.is_admin else context.principal.account
 
     async def find(tx: AsyncConnection) -> tuple[list[Campaign], int]:
         return await list_campaigns(tx, owner=owner, **query.model_dump())
 
-    return await answer_page(call, query, find, "Campaigns")
+    return await page_response(context, query, find, "Campaigns")
 
 
-async def get_campaign(call: Call) -> web.Response:
+async def get_campaign(context: RequestContext) -> web.Response:
     """Answer a campaign, or 304 when the client has this version."""
-    campaign_id = read_id(call.request, "campaign")
-    expected = expectation(call.request, required=False)
-    campaign = await get_visible_campaign(call, campaign_id)
+    campaign_id = read_id(context.request, "campaign")
+    expected = parse_if_match(context.request, required=False)
+    campaign = await get_visible_campaign(context, campaign_id)
     if not expected.match.allows(campaign.version):
-        raise stale()
+        raise precondition_failed()
     headers = {"ETag": etag(campaign.version), "Cache-Control": CACHE_CONTROL}
-    if is_unchanged(call.request, campaign.version):
+    if is_not_modified(context.request, campaign.version):
         return web.Response(status=304, headers=headers)
-    return success(call.request_id, campaign, headers=headers)
+    return success(context.request_id, campaign, headers=headers)
 
 
-async def get_metrics(call: Call) -> web.Response:
+async def get_metrics(context: RequestContext) -> web.Response:
     """Answer a campaign's figures by day."""
-    query = read_query(call.request, MetricsQuery)
-    campaign = await get_visible_campaign(call, read_id(call.request, "campaign"))
+    query = read_query(context.request, MetricsQuery)
+    campaign = await get_visible_campaign(context, read_id(context.request, "campaign"))
 
     async def find(tx: AsyncConnection) -> list[DailyMetrics]:
         return await list_daily_metrics(tx, campaign.id, query.since, query.until)
 
-    return success(call.request_id, await call.read(find, "Figures"))
+    return success(context.request_id, await context.read(find, "Figures"))

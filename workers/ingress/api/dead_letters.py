@@ -40,10 +40,10 @@ from schemas.dead_letters import (
 from schemas.escaping import escaped_json
 from schemas.types import Frozen, Text
 from workers.ingress.backends.audited_write import AdminAction, run_audited
-from workers.ingress.http.errors import Detail, Refusal, invalid, not_found, unavailable
-from workers.ingress.http.pagination import PageQuery, answer_page
+from workers.ingress.http.errors import FieldError, HttpError, invalid, not_found, unavailable
+from workers.ingress.http.pagination import PageQuery, page_response
 from workers.ingress.http.parsing import read_id, read_model, read_query
-from workers.ingress.http.request import Call
+from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 MAX_DEAD_LETTERS = 200  # letters in one request
@@ -89,20 +89,20 @@ class ReplayQueueQuery(ReplayOneQuery, DiscardQueueQuery):
     """Which letters of a queue to replay, and how."""
 
 
-async def get_dead_letters(call: Call) -> web.Response:
+async def get_dead_letters(context: RequestContext) -> web.Response:
     """Answer a page of the dead letters of all queues, the oldest first."""
-    return await _list(call, None)
+    return await _list(context, None)
 
 
-async def get_dead_queue(call: Call) -> web.Response:
+async def get_dead_queue(context: RequestContext) -> web.Response:
     """Answer a page of the dead letters of a queue, the oldest first."""
-    return await _list(call, _read_queue(call))
+    return await _list(context, _read_queue(context))
 
 
-async def get_dead_letter(call: Call) -> web.Response:
+async def get_dead_letter(context: RequestContext) -> web.Response:
     """Answer all that is known of a dead letter."""
-    queue, letter_id = _read_queue(call), read_id(call.request, RESOURCE)
-    most = call.gate.resources.settings.max_body_bytes
+    queue, letter_id = _read_queue(context), read_id(context.request, RESOURCE)
+    most = context.state.resources.settings.max_body_bytes
 
     async def find(tx: AsyncConnection) -> DeadLetter:
         head = await _lock_dead_letter(tx, queue, letter_id)
@@ -111,14 +111,14 @@ async def get_dead_letter(call: Call) -> web.Response:
         values = {name: head[name] for name in DeadLetter.model_fields if name != "body"}
         return DeadLetter.model_validate({**values, "body": text})
 
-    return _escape(success(call.request_id, await call.read(find, "Dead letters")))
+    return _escape(success(context.request_id, await context.read(find, "Dead letters")))
 
 
-async def patch_dead_letter(call: Call) -> web.Response:
+async def patch_dead_letter(context: RequestContext) -> web.Response:
     """Edit a dead letter; the answer says what is still wrong with it."""
-    queue, letter_id = _read_queue(call), read_id(call.request, RESOURCE)
-    patch = await read_model(call.request, LetterPatch)
-    settings = call.gate.resources.settings
+    queue, letter_id = _read_queue(context), read_id(context.request, RESOURCE)
+    patch = await read_model(context.request, LetterPatch)
+    settings = context.state.resources.settings
     changes = Changes(
         fields=patch.changes or {},
         body=None if patch.body is None else patch.body.encode(),
@@ -129,70 +129,74 @@ async def patch_dead_letter(call: Call) -> web.Response:
     async def edit(tx: AsyncConnection) -> Mended:
         head = await _lock_dead_letter(tx, queue, letter_id, lock=True)
         try:
-            wrong = await replay.edit(tx, head, changes, call.caller.name, settings)
+            wrong = await replay.edit(tx, head, changes, context.principal.name, settings)
         except CannotChange as error:
-            raise invalid([Detail(error.field, error.rule)]) from None
+            raise invalid([FieldError(error.field, error.rule)]) from None
         return Mended(id=letter_id, wrong=wrong)
 
-    return await _run_and_respond(call, "edit", str(letter_id), edit)
+    return await _run_and_respond(context, "edit", str(letter_id), edit)
 
 
-async def replay_dead_letter(call: Call) -> web.Response:
+async def replay_dead_letter(context: RequestContext) -> web.Response:
     """Send a dead letter to its own queue again."""
-    return await _replay(call, read_id(call.request, RESOURCE))
+    return await _replay(context, read_id(context.request, RESOURCE))
 
 
-async def replay_dead_queue(call: Call) -> web.Response:
+async def replay_dead_queue(context: RequestContext) -> web.Response:
     """Send the dead letters of a queue, or those of a fingerprint, to it again."""
-    return await _replay(call, None)
+    return await _replay(context, None)
 
 
-async def discard_dead_letter(call: Call) -> web.Response:
+async def discard_dead_letter(context: RequestContext) -> web.Response:
     """Give a dead letter up for good; it stays on file."""
-    return await _discard(call, read_id(call.request, RESOURCE))
+    return await _discard(context, read_id(context.request, RESOURCE))
 
 
-async def discard_dead_queue(call: Call) -> web.Response:
+async def discard_dead_queue(context: RequestContext) -> web.Response:
     """Give the dead letters of a queue, or those of a fingerprint, up for good."""
-    return await _discard(call, None)
+    return await _discard(context, None)
 
 
-async def _list(call: Call, queue: str | None) -> web.Response:
-    query = read_query(call.request, DeadLetterQuery)
+async def _list(context: RequestContext, queue: str | None) -> web.Response:
+    query = read_query(context.request, DeadLetterQuery)
     state = None if query.state == "all" else query.state
     wanted = DeadLetterFilter(state, queue, query.fingerprint)
 
     async def find(tx: AsyncConnection) -> tuple[Sequence[LetterEntry], int]:
         return await list_dead_letters(tx, wanted, page=query.page, per_page=query.per_page)
 
-    return _escape(await answer_page(call, query, find, "Dead letters"))
+    return _escape(await page_response(context, query, find, "Dead letters"))
 
 
-async def _replay(call: Call, letter_id: UUID | None) -> web.Response:
-    asked = read_query(call.request, ReplayQueueQuery)
+async def _replay(context: RequestContext, letter_id: UUID | None) -> web.Response:
+    asked = read_query(context.request, ReplayQueueQuery)
     how = How(new_id=asked.new_id, force=asked.force)
-    settings, by = call.gate.resources.settings, call.caller.name
+    settings, by = context.state.resources.settings, context.principal.name
 
     async def send(tx: AsyncConnection, heads: Sequence[RowMapping]) -> list[Objection]:
         return await replay.send_again(tx, heads, by, settings, how)
 
-    return await _apply(call, "replay", letter_id, asked, send)
+    return await _apply(context, "replay", letter_id, asked, send)
 
 
-async def _discard(call: Call, letter_id: UUID | None) -> web.Response:
-    asked = read_query(call.request, DiscardQueueQuery)
+async def _discard(context: RequestContext, letter_id: UUID | None) -> web.Response:
+    asked = read_query(context.request, DiscardQueueQuery)
 
     async def discard(tx: AsyncConnection, heads: Sequence[RowMapping]) -> list[Objection]:
-        return await replay.give_up(tx, heads, call.caller.name)
+        return await replay.give_up(tx, heads, context.principal.name)
 
-    return await _apply(call, "discard", letter_id, asked, discard)
+    return await _apply(context, "discard", letter_id, asked, discard)
 
 
 async def _apply(
-    call: Call, verb: str, letter_id: UUID | None, asked: DiscardQueueQuery, act: BulkAction
+    context: RequestContext,
+    verb: str,
+    letter_id: UUID | None,
+    asked: DiscardQueueQuery,
+    act: BulkAction,
 ) -> web.Response:
     """Act on a letter, or on the next open ones of a queue."""
-    queue = _read_queue(call)
+    queue = _read_queue(context)
     wanted, after = DeadLetterFilter("open", queue, asked.fingerprint), _parse_cursor(asked.after)
 
     async def run(tx: AsyncConnection) -> Handled:
@@ -203,7 +207,7 @@ async def _apply(
             raise ReplayError(objections[0].reason)
         return Handled(count=1, more=False)
 
-    return await _run_and_respond(call, verb, str(letter_id or queue), run)
+    return await _run_and_respond(context, verb, str(letter_id or queue), run)
 
 
 async def _apply_in_batches(
@@ -229,25 +233,25 @@ async def _apply_in_batches(
 
 
 async def _run_and_respond(
-    call: Call, verb: str, subject: str, deed: AdminAction[Frozen]
+    context: RequestContext, verb: str, subject: str, deed: AdminAction[Frozen]
 ) -> web.Response:
     async def run(tx: AsyncConnection) -> Frozen:
         try:
             return await deed(tx)
         except ReplayError as refused:
-            raise Refusal(409, "CONFLICT", f"It was not done: {refused}.") from None
+            raise HttpError(409, "CONFLICT", f"It was not done: {refused}.") from None
 
     try:
-        done = await run_audited(call, f"dead_letter.{verb}", subject, run)
+        done = await run_audited(context, f"dead_letter.{verb}", subject, run)
     except Outage:
         raise unavailable("Dead letters cannot be changed right now.") from None
-    return _escape(success(call.request_id, done))
+    return _escape(success(context.request_id, done))
 
 
 async def _lock_dead_letter(
     tx: AsyncConnection, queue: str, letter_id: UUID, *, lock: bool = False
 ) -> RowMapping:
-    """Find a letter of a queue, whatever its state; raises a ``Refusal`` (404)."""
+    """Find a letter of a queue, whatever its state; raises an ``HttpError`` (404)."""
     found = await find_dead_letters(tx, letter_id, letter_id, lock=lock)
     if not found or found[0]["queue"] != queue:
         raise not_found(RESOURCE)
@@ -255,7 +259,7 @@ async def _lock_dead_letter(
 
 
 def _parse_cursor(after: str | None) -> Cursor | None:
-    """Read where to go on; raises a ``Refusal`` (400)."""
+    """Read where to go on; raises an ``HttpError`` (400)."""
     if after is None:
         return None
     moment, _, letter = after.partition("_")
@@ -265,7 +269,7 @@ def _parse_cursor(after: str | None) -> Cursor | None:
             return found.astimezone(UTC), UUID(letter)
     except (ValueError, OverflowError):
         pass
-    raise invalid([Detail("after", "must be next of an earlier answer")])
+    raise invalid([FieldError("after", "must be next of an earlier answer")])
 
 
 def _escape(response: web.Response) -> web.Response:
@@ -275,8 +279,8 @@ def _escape(response: web.Response) -> web.Response:
     return response
 
 
-def _read_queue(call: Call) -> str:
-    name = call.request.match_info["queue"]
+def _read_queue(context: RequestContext) -> str:
+    name = context.request.match_info["queue"]
     if not QUEUE_NAME.fullmatch(name):
         raise not_found("queue")
     return name

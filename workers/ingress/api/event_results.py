@@ -14,8 +14,8 @@ from infra.storage.api_keys import ApiKey
 from schemas.api_keys import PUBLISH
 from schemas.sources import is_ours
 from schemas.types import Frozen
-from workers.ingress.http.errors import Detail, Refusal
-from workers.ingress.http.parsing import details_of
+from workers.ingress.http.errors import FieldError, HttpError
+from workers.ingress.http.parsing import to_field_errors
 
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 TYPES = ", ".join(event.event_type() for event in UPSTREAM_EVENTS)
@@ -51,7 +51,7 @@ class Rejection:
 
     code: str
     message: str
-    details: tuple[Detail, ...] = ()
+    details: tuple[FieldError, ...] = ()
 
     def to_result(self, event_id: str | None) -> EventResult:
         """Say it of one event among others."""
@@ -59,15 +59,15 @@ class Rejection:
         error = EventError(code=self.code, message=self.message, details=details or None)
         return EventResult(id=event_id, status="refused", error=error)
 
-    def to_error(self) -> Refusal:
+    def to_error(self) -> HttpError:
         """Say it of a request that is this one event."""
-        return Refusal(STATUS.get(self.code, 400), self.code, self.message, details=self.details)
+        return HttpError(STATUS.get(self.code, 400), self.code, self.message, details=self.details)
 
 
 UNKNOWN_TYPE = Rejection(
     "VALIDATION_ERROR",
     "The event has no type that may be published here.",
-    (Detail("type", f"must be one of {TYPES}"),),
+    (FieldError("type", f"must be one of {TYPES}"),),
 )
 NOT_STORED = Rejection("SERVICE_UNAVAILABLE", "The event could not be stored; send it again.")
 ID_REUSED = Rejection("ID_REUSED", "Another event of this request has the same source and id.")
@@ -78,7 +78,7 @@ def event_too_large(limit: int) -> Rejection:
     return Rejection("CONTENT_TOO_LARGE", f"An event may have at most {limit} bytes.")
 
 
-def invalid_event(details: Sequence[Detail]) -> Rejection:
+def invalid_event(details: Sequence[FieldError]) -> Rejection:
     """Say which fields of an event are wrong."""
     return Rejection("VALIDATION_ERROR", "The event is not valid.", tuple(details))
 
@@ -88,7 +88,7 @@ def parse_rejection(error: ValidationError, *, skip: int) -> Rejection:
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     if first["type"].startswith("union_tag"):  # its message quotes the type that was sent
         return UNKNOWN_TYPE
-    details = tuple(details_of(error, skip=skip))
+    details = tuple(to_field_errors(error, skip=skip))
     return Rejection("VALIDATION_ERROR", "The event is not valid.", details)
 
 
@@ -97,16 +97,16 @@ def check_permission(event: Event, key: ApiKey) -> Rejection | None:
     # A fresh id would make a repeated event another event.
     missing = sorted(REQUIRED - event.model_fields_set)
     if missing:
-        details = tuple(Detail(name, "Field required") for name in missing)
+        details = tuple(FieldError(name, "Field required") for name in missing)
         return Rejection("VALIDATION_ERROR", "The event is not valid.", details)
     if event.source not in key.sources or is_ours(event.source):
         return _foreign_source(event, key)
     if not _is_in_scope(event.type, key.scopes):
         held = ", ".join(scope for scope in key.scopes if scope.startswith(PUBLISH))
-        wrong = Detail("type", f"is not covered by the key's scopes: {held}")
+        wrong = FieldError("type", f"is not covered by the key's scopes: {held}")
         return Rejection("FORBIDDEN", f"This API key may not publish {event.type}.", (wrong,))
     if event.time - now() > MAX_CLOCK_SKEW:
-        late = Detail("time", "is more than 5 minutes ahead")
+        late = FieldError("time", "is more than 5 minutes ahead")
         return Rejection("VALIDATION_ERROR", "The event is not valid.", (late,))
     return None
 
@@ -114,7 +114,7 @@ def check_permission(event: Event, key: ApiKey) -> Rejection | None:
 def _foreign_source(event: Event, key: ApiKey) -> Rejection:
     """Name the source that is not the key's; it is the sender's own word, of checked form."""
     own = ", ".join(source for source in key.sources if not is_ours(source))
-    wrong = Detail("source", f"must be one of the key's sources: {own or 'it has none'}")
+    wrong = FieldError("source", f"must be one of the key's sources: {own or 'it has none'}")
     return Rejection("FORBIDDEN", f"This API key may not speak for {event.source}.", (wrong,))
 
 

@@ -16,56 +16,56 @@ from workers.ingress.api.event_results import (
     event_too_large,
 )
 from workers.ingress.http.cloudevents import (
+    ContentMode,
     Item,
-    Mode,
-    mode_of,
+    parse_mode,
     read_batch,
     read_binary,
     read_structured,
 )
-from workers.ingress.http.errors import Refusal, forbidden, unavailable
+from workers.ingress.http.errors import HttpError, forbidden, unavailable
 from workers.ingress.http.parsing import read_body
 from workers.ingress.http.quotas import check_budget
-from workers.ingress.http.request import Call
+from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 TOO_MANY_REQUESTS = 429
 
 
-async def post_events(call: Call) -> web.Response:
+async def post_events(context: RequestContext) -> web.Response:
     """Accept events: 202, or 207 for a batch of which not all are accepted.
 
     What is refused as a whole, before its events are known, counts as one that is refused.
     """
     try:
-        found = await _read(call)
-    except Refusal as refusal:
+        found = await _read(context)
+    except HttpError as refusal:
         metrics.INGESTED["limited" if refusal.status == TOO_MANY_REQUESTS else "refused"].inc()
         raise
     if isinstance(found, _Batch):
-        return await _publish_batch(call, found)
-    return await _publish_one(call, *found)
+        return await _publish_batch(context, found)
+    return await _publish_one(context, *found)
 
 
-async def _read(call: Call) -> "_Batch | tuple[Event, Message]":
-    """Read what may be published; raises a ``Refusal``."""
-    key = call.caller.key
+async def _read(context: RequestContext) -> "_Batch | tuple[Event, Message]":
+    """Read what may be published; raises an ``HttpError``."""
+    key = context.principal.key
     if key is None:
         raise forbidden("Events are published with an API key.")
-    mode = mode_of(call.request)
-    body = await read_body(call.request)
-    check_budget(call.gate.limits.events(key.id).take(len(body)))
-    settings = call.gate.resources.settings
-    if mode is Mode.BATCH:
-        batch = _Batch(call, key)
+    mode = parse_mode(context.request)
+    body = await read_body(context.request)
+    check_budget(context.state.rate_limiter.events(key.id).take(len(body)))
+    settings = context.state.resources.settings
+    if mode is ContentMode.BATCH:
+        batch = _Batch(context, key)
         for item in read_batch(body, settings.max_batch_events):
             batch.add(item)
         return batch
-    if mode is Mode.STRUCTURED:
+    if mode is ContentMode.STRUCTURED:
         event = read_structured(body)
     else:
-        event = read_binary(call.request.headers, body)
-    message = _build_message(call, key, event)
+        event = read_binary(context.request.headers, body)
+    message = _build_message(context, key, event)
     reason = check_permission(event, key)
     if reason is None and len(message.body) > settings.max_event_bytes:
         reason = event_too_large(settings.max_event_bytes)
@@ -74,18 +74,18 @@ async def _read(call: Call) -> "_Batch | tuple[Event, Message]":
     return event, message
 
 
-async def _publish_one(call: Call, event: Event, message: Message) -> web.Response:
+async def _publish_one(context: RequestContext, event: Event, message: Message) -> web.Response:
     try:
-        await call.gate.durable_publisher.publish(message)
-    except Refusal:
+        await context.state.durable_publisher.publish(message)
+    except HttpError:
         metrics.INGESTED["unavailable"].inc()
         raise
     metrics.INGESTED["accepted"].inc()
-    return success(call.request_id, [EventResult(id=event.id, status="accepted")], status=202)
+    return success(context.request_id, [EventResult(id=event.id, status="accepted")], status=202)
 
 
-async def _publish_batch(call: Call, batch: "_Batch") -> web.Response:
-    stored = await call.gate.durable_publisher.publish_all(batch.messages)
+async def _publish_batch(context: RequestContext, batch: "_Batch") -> web.Response:
+    stored = await context.state.durable_publisher.publish_all(batch.messages)
     if batch.messages and not any(stored):
         metrics.INGESTED["unavailable"].inc(len(batch.entries))
         raise unavailable("The events could not be stored.")
@@ -95,7 +95,7 @@ async def _publish_batch(call: Call, batch: "_Batch") -> web.Response:
         verdicts.append(verdict if kept else NOT_STORED.to_result(verdict.id))
         metrics.INGESTED[verdict.status if kept else "unavailable"].inc()
     fine = all(verdict.status != "refused" for verdict in verdicts)
-    return success(call.request_id, verdicts, status=202 if fine else 207)
+    return success(context.request_id, verdicts, status=202 if fine else 207)
 
 
 class _Batch:
@@ -105,8 +105,8 @@ class _Batch:
     ``messages`` becomes durable (None: it counts as it is).
     """
 
-    def __init__(self, call: Call, key: ApiKey) -> None:
-        self._call = call
+    def __init__(self, context: RequestContext, key: ApiKey) -> None:
+        self._context = context
         self._key = key
         self._seen: dict[tuple[str, str], tuple[Event, int]] = {}
         self.entries: list[tuple[EventResult, int | None]] = []
@@ -131,8 +131,8 @@ class _Batch:
         return EventResult(id=item.id, status="duplicate"), place
 
     def _add_message(self, item: Event) -> tuple[EventResult, int | None]:
-        message = _build_message(self._call, self._key, item)
-        limit = self._call.gate.resources.settings.max_event_bytes
+        message = _build_message(self._context, self._key, item)
+        limit = self._context.state.resources.settings.max_event_bytes
         if len(message.body) > limit:
             return event_too_large(limit).to_result(item.id), None
         self._seen[item.source, item.id] = item, len(self.messages)
@@ -140,9 +140,9 @@ class _Batch:
         return EventResult(id=item.id, status="accepted"), len(self.messages) - 1
 
 
-def _build_message(call: Call, key: ApiKey, event: Event) -> Message:
+def _build_message(context: RequestContext, key: ApiKey, event: Event) -> Message:
     """Write an event as its sender meant it, in the name of the key's owner."""
-    marks = call.ids.marks
+    marks = context.ids.trace_attributes
     update = {name: mark for name, mark in marks.items() if getattr(event, name) is None}
     if isinstance(event, CampaignRequest):
         update["ownerid"] = str(key.owner_id)

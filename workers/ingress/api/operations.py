@@ -7,23 +7,23 @@ from infra.security.operation_id import parse
 from infra.storage.operations import find_operation
 from schemas.operations import Operation
 from workers.ingress.http.errors import not_found
-from workers.ingress.http.request import Call
+from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 
-async def get_operation(call: Call) -> web.Response:
+async def get_operation(context: RequestContext) -> web.Response:
     """Answer an operation of the caller's; ``pending`` while no worker has written it.
 
     The id itself proves that it was given out and to whom, so there is no moment between
     the 202 and the row in which it would be unknown.
     """
-    known = parse(call.gate.operation_key, call.request.match_info["id"])
-    if known is None or not call.caller.may_see(known.owner):
+    known = parse(context.state.operation_key, context.request.match_info["id"])
+    if known is None or not context.principal.may_see(known.owner):
         raise not_found("operation")
 
     async def find(tx: AsyncConnection) -> Operation | None:
         return await find_operation(tx, known.text)
 
-    found = await call.read(find, "Operations")
+    found = await context.read(find, "Operations")
     operation = found or Operation(id=known.text, state="pending")
-    return success(call.request_id, operation, headers={"Cache-Control": "no-store"})
+    return success(context.request_id, operation, headers={"Cache-Control": "no-store"})

@@ -35,10 +35,10 @@ from schemas.platform_accounts import (
 )
 from schemas.types import Tolerant
 from workers.ingress.backends.auth_rpc import NO_STORE, call_and_respond, call_auth_worker
-from workers.ingress.http.errors import Refusal, not_found, unavailable
-from workers.ingress.http.html import page, wants_page
+from workers.ingress.http.errors import HttpError, not_found, unavailable
+from workers.ingress.http.html import accepts_html, html_page
 from workers.ingress.http.parsing import read_query
-from workers.ingress.http.request import Call
+from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import JSON, success
 
 COOKIE_NAME = "adrelay_consent"
@@ -60,25 +60,25 @@ class CallbackQuery(Tolerant):
     error_description: Annotated[str, Field(max_length=CODE_LENGTH)] | None = None
 
 
-async def get_platforms(call: Call) -> web.Response:
+async def get_platforms(context: RequestContext) -> web.Response:
     """List the caller's accounts at the platforms."""
 
     async def find(tx: AsyncConnection) -> list[PlatformAccount]:
-        return await list_accounts(tx, call.caller.account)
+        return await list_accounts(tx, context.principal.account)
 
-    found = await call.read(find, "Accounts")
-    return success(call.request_id, found, headers=NO_STORE)
+    found = await context.read(find, "Accounts")
+    return success(context.request_id, found, headers=NO_STORE)
 
 
-async def connect_platform(call: Call) -> web.Response:
+async def connect_platform(context: RequestContext) -> web.Response:
     """Begin to connect an account: send the browser to the platform.
 
     A client that asks for JSON is told the address, for it may have to send its access
     token by itself; the browser has to be led there.
     """
-    platform = _read_platform(call)
-    settings, redis = call.gate.resources.settings, call.gate.resources.redis
-    caller = call.caller
+    platform = _read_platform(context)
+    settings, redis = context.state.resources.settings, context.state.resources.redis
+    caller = context.principal
     try:
         begun = await begin(redis, platform, caller.account, caller.session_id or "")
     except REDIS_ERRORS:
@@ -87,52 +87,52 @@ async def connect_platform(call: Call) -> web.Response:
         settings, platform, PLATFORMS[platform], state=begun.state, verifier=begun.verifier
     )
     headers = {**NO_STORE, "Vary": "Accept"}
-    if JSON in call.request.headers.get("Accept", ""):
-        response = success(call.request_id, AuthorizeUrl(authorize_url=url), headers=headers)
+    if JSON in context.request.headers.get("Accept", ""):
+        response = success(context.request_id, AuthorizeUrl(authorize_url=url), headers=headers)
     else:
         response = web.Response(status=302, headers={**headers, "Location": url})
     _set_cookie(response, settings, platform, begun.cookie, LIFE)
     return response
 
 
-async def finish_connecting(call: Call) -> web.Response:
+async def finish_connecting(context: RequestContext) -> web.Response:
     """Connect the account whose owner the platform has sent back; a page for a browser."""
-    platform = _read_platform(call)
+    platform = _read_platform(context)
     try:
-        connection = await _connect(call, platform)
-    except Refusal as refusal:
-        if not wants_page(call.request):
+        connection = await _connect(context, platform)
+    except HttpError as refusal:
+        if not accepts_html(context.request):
             raise
-        details = {"code": refusal.code, "status": refusal.status, "request_id": call.request_id}
+        details = {"code": refusal.code, "status": refusal.status, "request_id": context.request_id}
         log.log(logging.WARNING, "an account was not connected", extra=details)
-        note = f"{refusal.code}. Request {call.request_id}"
-        response = page("Not connected", refusal.message, note, status=refusal.status)
+        note = f"{refusal.code}. Request {context.request_id}"
+        response = html_page("Not connected", refusal.message, note, status=refusal.status)
     else:
         title = PLATFORMS[platform].TITLE
         text = f"Adrelay now acts for you there: {', '.join(connection.scopes)}."
-        shown = success(call.request_id, connection, headers=NO_STORE)
-        wanted = wants_page(call.request)
-        response = page(f"{title} is connected", text, CLOSE_PAGE) if wanted else shown
-    _set_cookie(response, call.gate.resources.settings, platform, "", 0)
+        shown = success(context.request_id, connection, headers=NO_STORE)
+        wanted = accepts_html(context.request)
+        response = html_page(f"{title} is connected", text, CLOSE_PAGE) if wanted else shown
+    _set_cookie(response, context.state.resources.settings, platform, "", 0)
     return response
 
 
-async def disconnect_platform(call: Call) -> web.Response:
+async def disconnect_platform(context: RequestContext) -> web.Response:
     """Take the consent back: nothing is done in the owner's name from now on.
 
     The tokens are revoked at the platform as soon as it answers, and deleted here.
     """
-    wish = Disconnection(platform=_read_platform(call), user_id=call.caller.account)
-    return await call_and_respond(call, PlatformDisconnectRequested, wish)
+    wish = Disconnection(platform=_read_platform(context), user_id=context.principal.account)
+    return await call_and_respond(context, PlatformDisconnectRequested, wish)
 
 
-async def _connect(call: Call, platform: types.Platform) -> Connection:
-    returned = read_query(call.request, CallbackQuery)
-    cookie = call.request.cookies.get(COOKIE_NAME, "")
+async def _connect(context: RequestContext, platform: types.Platform) -> Connection:
+    returned = read_query(context.request, CallbackQuery)
+    cookie = context.request.cookies.get(COOKIE_NAME, "")
     try:
-        pending = await take(call.gate.resources.redis, platform, returned.state, cookie)
+        pending = await take(context.state.resources.redis, platform, returned.state, cookie)
     except NotPending:
-        raise Refusal(
+        raise HttpError(
             400,
             "INVALID_STATE",
             "This answer belongs to nothing that this browser has begun within the last ten"
@@ -140,14 +140,14 @@ async def _connect(call: Call, platform: types.Platform) -> Connection:
         ) from None
     except REDIS_ERRORS:
         raise unavailable("Nothing can be connected right now. Try again in a moment.") from None
-    _check_issuer(call.gate.resources.settings, platform, returned.iss)
+    _check_issuer(context.state.resources.settings, platform, returned.iss)
     if returned.error is not None or not returned.code:
         raise _to_error(platform, returned)
-    return await _exchange_code(call, pending, returned.code)
+    return await _exchange_code(context, pending, returned.code)
 
 
-async def _exchange_code(call: Call, pending: Pending, code: str) -> Connection:
-    settings = call.gate.resources.settings
+async def _exchange_code(context: RequestContext, pending: Pending, code: str) -> Connection:
+    settings = context.state.resources.settings
     consent = Consent(
         platform=pending.platform,
         user_id=pending.user_id,
@@ -157,7 +157,7 @@ async def _exchange_code(call: Call, pending: Pending, code: str) -> Connection:
     )
     # The auth worker waits for the platform in its turn.
     seconds = settings.platform_timeout + settings.reply_deadline
-    answer = await call_auth_worker(call, PlatformConnectRequested, consent, seconds)
+    answer = await call_auth_worker(context, PlatformConnectRequested, consent, seconds)
     return Connection.model_validate(answer["data"])
 
 
@@ -169,25 +169,25 @@ def _check_issuer(settings: Settings, platform: types.Platform, issuer: str | No
     named: str = getattr(settings, f"{platform}_issuer")
     if issuer != (named or settings.account_of(platform)[0]) and (issuer or named):
         title = PLATFORMS[platform].TITLE
-        raise Refusal(400, "WRONG_ISSUER", f"This answer does not come from {title}.")
+        raise HttpError(400, "WRONG_ISSUER", f"This answer does not come from {title}.")
 
 
-def _to_error(platform: types.Platform, returned: CallbackQuery) -> Refusal:
+def _to_error(platform: types.Platform, returned: CallbackQuery) -> HttpError:
     """Say in words what the platform says: no, not now, or that it does not know us."""
     title, error = PLATFORMS[platform].TITLE, printable(returned.error or "no code")
     said = (
         printable(returned.error_description or error)[:MAX_DESCRIPTION_LENGTH].strip().rstrip(".")
     )
     if error == ACCESS_DENIED:
-        return Refusal(400, "CONSENT_DENIED", f"You have not given your consent at {title}.")
+        return HttpError(400, "CONSENT_DENIED", f"You have not given your consent at {title}.")
     if error in TRANSIENT_ERRORS:
         message = f"{title} says: {said}. Connect the account once more in a moment."
-        return Refusal(503, "PLATFORM_UNAVAILABLE", message, headers={"Retry-After": "5"})
-    return Refusal(502, "PLATFORM_REFUSED", f"{title} does not accept us. It says: {said}.")
+        return HttpError(503, "PLATFORM_UNAVAILABLE", message, headers={"Retry-After": "5"})
+    return HttpError(502, "PLATFORM_REFUSED", f"{title} does not accept us. It says: {said}.")
 
 
-def _read_platform(call: Call) -> types.Platform:
-    name = call.request.match_info["platform"]
+def _read_platform(context: RequestContext) -> types.Platform:
+    name = context.request.match_info["platform"]
     if name not in PLATFORMS:
         raise not_found("platform")
     return cast("types.Platform", name)

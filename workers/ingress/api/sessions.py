@@ -15,29 +15,29 @@ from schemas.sessions import AccountPasswordChange, LiveSession, PasswordChange,
 from workers.ingress.backends.auth_rpc import NO_STORE, call_and_respond
 from workers.ingress.http.errors import not_found, unavailable
 from workers.ingress.http.parsing import read_model
-from workers.ingress.http.request import Call
+from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
 
-async def get_sessions(call: Call) -> web.Response:
+async def get_sessions(context: RequestContext) -> web.Response:
     """Answer the caller's sessions that can still be used, the last used first.
 
     At most 200. A session that Redis has lost, or knows in an older state, is over.
     """
-    resources = call.gate.resources
+    resources = context.state.resources
     since = expiry_cutoff(resources.settings, now())
 
     async def find(tx: AsyncConnection) -> list[SessionRow]:
-        return await list_sessions(tx, call.caller.account, since)
+        return await list_sessions(tx, context.principal.account, since)
 
     try:
-        rows = await call.gate.database.read(find)
+        rows = await context.state.database.read(find)
         turns = await turns_of(resources.redis, [row.id for row in rows])
     except (Outage, *REDIS_ERRORS):
         raise unavailable("Sessions cannot be listed right now.") from None
-    own = call.caller.session_id
+    own = context.principal.session_id
     live = [
         LiveSession(
             id=row.id,
@@ -50,25 +50,25 @@ async def get_sessions(call: Call) -> web.Response:
         for row in rows
         if turns.get(row.id, -1) >= row.turns
     ]
-    return success(call.request_id, live, headers=NO_STORE)
+    return success(context.request_id, live, headers=NO_STORE)
 
 
-async def delete_session(call: Call) -> web.Response:
+async def delete_session(context: RequestContext) -> web.Response:
     """End one of the caller's sessions; its access token is good until it expires."""
-    session_id = call.request.match_info["id"]
+    session_id = context.request.match_info["id"]
     if not SESSION_ID.fullmatch(session_id):
         raise not_found("session")
-    return await call_and_respond(call, SessionEndRequested, SessionEnd(session_id=session_id))
+    return await call_and_respond(context, SessionEndRequested, SessionEnd(session_id=session_id))
 
 
-async def delete_sessions(call: Call) -> web.Response:
+async def delete_sessions(context: RequestContext) -> web.Response:
     """End all of the caller's sessions but the one that the request is made in."""
-    return await call_and_respond(call, SessionEndRequested, SessionEnd())
+    return await call_and_respond(context, SessionEndRequested, SessionEnd())
 
 
-async def post_password(call: Call) -> web.Response:
+async def post_password(context: RequestContext) -> web.Response:
     """Change the caller's password, and end all other sessions."""
-    body = await read_model(call.request, PasswordChange)
-    wish = AccountPasswordChange(account=call.caller.account, **body.model_dump())
-    async with call.visit.attempt():
-        return await call_and_respond(call, PasswordChangeRequested, wish)
+    body = await read_model(context.request, PasswordChange)
+    wish = AccountPasswordChange(account=context.principal.account, **body.model_dump())
+    async with context.rate_limit.count_failure():
+        return await call_and_respond(context, PasswordChangeRequested, wish)

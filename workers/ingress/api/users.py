@@ -10,9 +10,9 @@ from infra.storage.users import list_users, read_user
 from schemas.users import Role, RoleDraft, UserEntry, UserRole
 from workers.ingress.backends.auth_rpc import call_and_respond
 from workers.ingress.http.errors import not_found
-from workers.ingress.http.pagination import PageQuery, answer_page
+from workers.ingress.http.pagination import PageQuery, page_response
 from workers.ingress.http.parsing import read_id, read_model, read_query
-from workers.ingress.http.request import Call
+from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 RESOURCE = "user"
@@ -24,33 +24,33 @@ class UserQuery(PageQuery):
     role: Role | None = None
 
 
-async def get_users(call: Call) -> web.Response:
+async def get_users(context: RequestContext) -> web.Response:
     """Answer a page of all accounts, the newest first."""
-    query = read_query(call.request, UserQuery)
+    query = read_query(context.request, UserQuery)
 
     async def find(tx: AsyncConnection) -> tuple[Sequence[UserEntry], int]:
         return await list_users(tx, **query.model_dump())
 
-    return await answer_page(call, query, find, "Users")
+    return await page_response(context, query, find, "Users")
 
 
-async def get_user(call: Call) -> web.Response:
+async def get_user(context: RequestContext) -> web.Response:
     """Answer an account."""
-    user_id = read_id(call.request, RESOURCE)
+    user_id = read_id(context.request, RESOURCE)
 
     async def find(tx: AsyncConnection) -> UserEntry | None:
         return await read_user(tx, user_id)
 
-    found = await call.read(find, "Users")
+    found = await context.read(find, "Users")
     if found is None:
         raise not_found(RESOURCE)
-    return success(call.request_id, found)
+    return success(context.request_id, found)
 
 
-async def patch_user(call: Call) -> web.Response:
+async def patch_user(context: RequestContext) -> web.Response:
     """Give an account another role; the last admin stays one."""
-    user_id = read_id(call.request, RESOURCE)
-    draft = await read_model(call.request, RoleDraft)
+    user_id = read_id(context.request, RESOURCE)
+    draft = await read_model(context.request, RoleDraft)
     return await call_and_respond(
-        call, UserRoleChangeRequested, UserRole(id=user_id, role=draft.role)
+        context, UserRoleChangeRequested, UserRole(id=user_id, role=draft.role)
     )

@@ -7,11 +7,11 @@ from events.envelope import Event, now
 from handlers.webhooks import SOURCES, BadSignature, Unrecognised, unrecognised
 from infra import metrics
 from infra.amqp.message import build_message
-from workers.ingress.http.errors import Refusal, not_found, unavailable
+from workers.ingress.http.errors import HttpError, not_found, unavailable
 from workers.ingress.http.parsing import read_body
 from workers.ingress.http.quotas import check_budget
-from workers.ingress.http.request import Call
-from workers.ingress.http.responses import bare
+from workers.ingress.http.request import RequestContext
+from workers.ingress.http.responses import raw_json
 
 RECEIVED_BODY = b'{"received": true}'
 COUNTERS = {
@@ -21,7 +21,7 @@ COUNTERS = {
 }
 
 
-async def post_webhook(call: Call) -> web.Response:
+async def post_webhook(context: RequestContext) -> web.Response:
     """Answer 200 when everything that a webhook says is durable.
 
     401 looks the same whatever is wrong with a signature. What is genuine but means nothing
@@ -32,52 +32,52 @@ async def post_webhook(call: Call) -> web.Response:
     sender. Nor is there a budget by address before it, which a stranger behind the same proxy
     could spend.
     """
-    name = call.request.match_info["source"]
+    name = context.request.match_info["source"]
     source = SOURCES.get(name)
     if source is None:
         raise not_found("webhook source")
     try:
-        body = await read_body(call.request)
-    except Refusal:
+        body = await read_body(context.request)
+    except HttpError:
         COUNTERS[name, "refused"].inc()
         raise
-    secrets, received = call.gate.webhook_secrets[name], now()
+    secrets, received = context.state.webhook_secrets[name], now()
     try:
-        delivery = source.verify(call.request.headers, body, secrets, received)
+        delivery = source.verify(context.request.headers, body, secrets, received)
     except BadSignature as error:
         COUNTERS[name, "bad_signature"].inc()
         raise _bad_signature(error.reason) from None
     try:
-        check_budget(call.gate.limits.webhooks[name].take(len(body)))
-    except Refusal:
+        check_budget(context.state.rate_limiter.webhooks[name].take(len(body)))
+    except HttpError:
         COUNTERS[name, "limited"].inc()
         raise
-    marks = call.ids.marks
+    marks = context.ids.trace_attributes
     try:
         events = source.events_of(body, delivery, received=received, **marks)
     except Unrecognised as error:
         events = [unrecognised(name, error.reason, body, delivery, received, **marks)]
     unclear = any(isinstance(event, WebhookUnrecognised) for event in events)
     try:
-        await _publish(call, events)
-    except Refusal:
+        await _publish(context, events)
+    except HttpError:
         COUNTERS[name, "unavailable"].inc()
         raise
     COUNTERS[name, "unrecognised" if unclear else "accepted"].inc()
-    return bare(RECEIVED_BODY)
+    return raw_json(RECEIVED_BODY)
 
 
-async def _publish(call: Call, events: list[Event]) -> None:
-    received = map(call.gate.webhook_deliveries.with_first_received_time, events)
+async def _publish(context: RequestContext, events: list[Event]) -> None:
+    received = map(context.state.webhook_deliveries.with_first_received_time, events)
     messages = [build_message(event, timed=event.timed) for event in received]
     if len(messages) == 1:
-        await call.gate.durable_publisher.publish(messages[0])
-    elif not all(await call.gate.durable_publisher.publish_all(messages)):
+        await context.state.durable_publisher.publish(messages[0])
+    elif not all(await context.state.durable_publisher.publish_all(messages)):
         raise unavailable("The webhook could not be stored.")
 
 
-def _bad_signature(reason: str) -> Refusal:
-    return Refusal(
+def _bad_signature(reason: str) -> HttpError:
+    return HttpError(
         401,
         "INVALID_SIGNATURE",
         "The signature is missing or not valid.",

@@ -17,55 +17,59 @@ from infra.messaging import outbox
 from infra.storage.audit import insert_audit_entries, is_recorded
 from infra.storage.users import lock_and_get_admin
 from workers.ingress.backends.auth_rpc import SOURCE
-from workers.ingress.http.errors import Refusal, forbidden
-from workers.ingress.http.request import Call
+from workers.ingress.http.errors import HttpError, forbidden
+from workers.ingress.http.request import RequestContext
 
 T = TypeVar("T")
 AdminAction = Callable[[AsyncConnection], Awaitable[T]]
 
 
-async def run_audited(call: Call, action: str, subject: str, deed: AdminAction[T]) -> T:
+async def run_audited(
+    context: RequestContext, action: str, subject: str, deed: AdminAction[T]
+) -> T:
     """Do it and note it, in one transaction; gives what the deed gives.
 
     A transaction whose commit got lost is tried again, and then finds in the audit log that it
     was done.
 
-    Raises the ``Refusal`` that the deed raises, which must come before its writes, or 403;
+    Raises the ``HttpError`` that the deed raises, which must come before its writes, or 403;
     ``Outage`` when Postgres is gone.
     """
     act_id = uuid4()
-    results: list[T | Refusal] = []
+    results: list[T | HttpError] = []
 
-    async def run(tx: AsyncConnection) -> T | Refusal:
+    async def run(tx: AsyncConnection) -> T | HttpError:
         if await is_recorded(tx, act_id):
             return results[-1]
         try:
-            if await lock_and_get_admin(tx, call.caller.account) is None:
+            if await lock_and_get_admin(tx, context.principal.account) is None:
                 raise forbidden("Your account may not do this.")
-            result: T | Refusal = await deed(tx)
-        except Refusal as refusal:
+            result: T | HttpError = await deed(tx)
+        except HttpError as refusal:
             result = refusal
         results.append(result)
-        act = _audit_event(call, action, subject, result)
+        act = _audit_event(context, action, subject, result)
         await insert_audit_entries(tx, [act], [act_id])
         await outbox.add(tx, [build_message(act)])
         return result
 
-    result = await call.gate.database.write(run)
-    await outbox.notify(call.gate.resources.redis)
-    if isinstance(result, Refusal):
+    result = await context.state.database.write(run)
+    await outbox.notify(context.state.resources.redis)
+    if isinstance(result, HttpError):
         raise result
     return result
 
 
-def _audit_event(call: Call, action: str, subject: str, result: object) -> AuditRecorded:
-    client = call.client
+def _audit_event(
+    context: RequestContext, action: str, subject: str, result: object
+) -> AuditRecorded:
+    client = context.client
     entry = AuditEntry(
         action=action,
-        outcome=result.code if isinstance(result, Refusal) else "ok",
+        outcome=result.code if isinstance(result, HttpError) else "ok",
         actor=client.account,
         subject=subject,
         address=client.address,
         device=client.device,
     )
-    return AuditRecorded(source=SOURCE, data=entry, **call.ids.marks)
+    return AuditRecorded(source=SOURCE, data=entry, **context.ids.trace_attributes)

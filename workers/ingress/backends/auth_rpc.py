@@ -16,8 +16,8 @@ from infra.amqp.message import Message, build_message
 from infra.errors import Outage
 from infra.security.sealed_box import REQUEST_LIFETIME, seal
 from schemas.users import Sealable
-from workers.ingress.http.errors import RETRY_AFTER, Detail, Refusal, unavailable
-from workers.ingress.http.request import Call
+from workers.ingress.http.errors import RETRY_AFTER, FieldError, HttpError, unavailable
+from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 SOURCE = "urn:adrelay:api"
@@ -26,32 +26,36 @@ NO_STORE = {"Cache-Control": "no-store"}
 E = TypeVar("E", bound=Event)
 
 
-async def call_and_respond(call: Call, kind: type[Event], body: BaseModel) -> web.Response:
+async def call_and_respond(
+    context: RequestContext, kind: type[Event], body: BaseModel
+) -> web.Response:
     """Ask, and answer what the auth worker answers.
 
-    Raises its refusal as a ``Refusal``, and 503 when no answer comes in time.
+    Raises its refusal as an ``HttpError``, and 503 when no answer comes in time.
     """
-    return to_response(call, await call_auth_worker(call, kind, body))
+    return to_response(context, await call_auth_worker(context, kind, body))
 
 
 async def call_auth_worker(
-    call: Call, kind: type[Event], body: BaseModel, seconds: float | None = None
+    context: RequestContext, kind: type[Event], body: BaseModel, seconds: float | None = None
 ) -> Mapping[str, Any]:
     """Ask, and give what the auth worker answers; raises as ``call_and_respond`` does.
 
     It is waited for ``seconds`` at most, without them as long as the settings say.
     """
-    event = encrypt_request(call, kind, body, REQUEST_LIFETIME)
+    event = encrypt_request(context, kind, body, REQUEST_LIFETIME)
     message = build_message(event, topology.REQUEST_EXCHANGE)
-    return await send(call, message, seconds)
+    return await send(context, message, seconds)
 
 
-def encrypt_request(call: Call, kind: type[E], body: BaseModel, lifetime: timedelta) -> E:
+def encrypt_request(
+    context: RequestContext, kind: type[E], body: BaseModel, lifetime: timedelta
+) -> E:
     """Make a request that only the auth worker can read, and only as this very message."""
     event_id = new_id()
     box = seal(
-        call.gate.resources.settings.seal_public_key or "",
-        Sealable(body=body.model_dump(mode="json"), client=call.client).model_dump(mode="json"),
+        context.state.resources.settings.seal_public_key or "",
+        Sealable(body=body.model_dump(mode="json"), client=context.client).model_dump(mode="json"),
         purpose=kind.event_type(),
         request_id=event_id,
         lifetime=lifetime,
@@ -61,16 +65,18 @@ def encrypt_request(call: Call, kind: type[E], body: BaseModel, lifetime: timede
         source=SOURCE,
         type=kind.event_type(),
         data={"sealed": box},
-        **call.ids.marks,
+        **context.ids.trace_attributes,
     )
 
 
-async def send(call: Call, message: Message, seconds: float | None = None) -> Mapping[str, Any]:
+async def send(
+    context: RequestContext, message: Message, seconds: float | None = None
+) -> Mapping[str, Any]:
     """Send a request and give its answer, as ``call_auth_worker`` does."""
-    gate = call.gate
-    deadline = seconds or gate.resources.settings.reply_deadline
+    state = context.state
+    deadline = seconds or state.resources.settings.reply_deadline
     try:
-        answer = await gate.requester.ask(message, deadline)
+        answer = await state.requester.ask(message, deadline)
     except Outage:
         raise unavailable("The auth service does not answer right now.") from None
     if "error" in answer:
@@ -78,19 +84,19 @@ async def send(call: Call, message: Message, seconds: float | None = None) -> Ma
     return answer
 
 
-def to_response(call: Call, answer: Mapping[str, Any]) -> web.Response:
+def to_response(context: RequestContext, answer: Mapping[str, Any]) -> web.Response:
     """Answer a request as the auth worker did."""
     status = int(answer["status"])
     if status == 204:  # noqa: PLR2004 - no content
         return web.Response(status=204, headers=NO_STORE)
-    return success(call.request_id, answer.get("data"), status=status, headers=NO_STORE)
+    return success(context.request_id, answer.get("data"), status=status, headers=NO_STORE)
 
 
-def _to_error(status: int, error: Mapping[str, Any]) -> Refusal:
-    details = [Detail(line["field"], line["message"]) for line in error.get("details", ())]
+def _to_error(status: int, error: Mapping[str, Any]) -> HttpError:
+    details = [FieldError(line["field"], line["message"]) for line in error.get("details", ())]
     headers = dict(NO_STORE)
     if status == 401:  # noqa: PLR2004 - RFC 9110, section 15.5.2
         headers["WWW-Authenticate"] = "Bearer"
     if status == 503:  # noqa: PLR2004 - a fault that passes
         headers["Retry-After"] = RETRY_AFTER
-    return Refusal(status, error["code"], error["message"], details=details, headers=headers)
+    return HttpError(status, error["code"], error["message"], details=details, headers=headers)

@@ -26,7 +26,7 @@ from schemas.users import Role
 from workers.ingress.backends.api_key_usage import ApiKeyUsage
 from workers.ingress.backends.database import Database
 from workers.ingress.http.errors import (
-    Detail,
+    FieldError,
     forbidden,
     invalid,
     invalid_token,
@@ -184,7 +184,7 @@ def _read_credential(headers: Mapping[str, str]) -> str | None:
         return api_key
     if api_key is not None:  # RFC 6750, section 2: one way to say who calls
         message = "must not be sent beside X-API-Key"
-        raise invalid([Detail("Authorization", message)])
+        raise invalid([FieldError("Authorization", message)])
     scheme, _, credential = authorization.partition(" ")
     if scheme.lower() != "bearer" or not credential.strip():
         raise invalid_token()

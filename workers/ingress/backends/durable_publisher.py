@@ -25,7 +25,7 @@ from infra.messaging.ordering_key import ordering_key
 from workers.ingress.backends.broken_paths import BrokenPaths
 from workers.ingress.backends.command_order import CommandOrder
 from workers.ingress.backends.outbox_writer import OutboxWriter
-from workers.ingress.http.errors import Refusal, unavailable
+from workers.ingress.http.errors import HttpError, unavailable
 
 BROKER_RETRY_INTERVAL = 1.0  # seconds between two tries of a broker that is in doubt
 
@@ -53,7 +53,7 @@ class DurablePublisher:
         self._next_try = 0.0
 
     async def publish(self, message: Message) -> None:
-        """Make a message durable; raises a ``Refusal`` (503) when nothing takes it."""
+        """Make a message durable; raises an ``HttpError`` (503) when nothing takes it."""
         if self._in_doubt and self._should_skip_broker() and await self._write_to_outbox([message]):
             return
         key = ordering_key(message)
@@ -178,6 +178,6 @@ def group_into_rounds(keys: Sequence[str | None]) -> list[list[int]]:
     return turns
 
 
-def _not_stored() -> Refusal:
+def _not_stored() -> HttpError:
     metrics.ACCEPTED["unavailable"].inc()
     return unavailable("The message could not be stored.")

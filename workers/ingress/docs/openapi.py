@@ -11,9 +11,9 @@ from pydantic.json_schema import JsonSchemaMode
 
 from schemas.api_keys import KEY_SCOPES
 from schemas.scopes import KNOWN
-from workers.ingress.http.rate_limits import FREE
+from workers.ingress.http.rate_limits import UNLIMITED
 from workers.ingress.http.responses import JSON
-from workers.ingress.http.route import Answer, Route
+from workers.ingress.http.route import Route, RouteResponse
 
 SCHEMA_REF = "#/components/schemas/{model}"
 PARAMETER = re.compile(r"\{(\w+)\}")
@@ -96,7 +96,7 @@ def build_openapi(routes: Sequence[Route], probes: Iterable[str]) -> dict[str, A
 def _schemas(routes: Sequence[Route]) -> tuple[Schemas, dict[str, Any]]:
     """Make the schema of every type that routes name, by the type's identity."""
     read = [shape for route in routes for shape in route.media.values()]
-    written = [answer.data for route in routes for answer in route.answers if answer.data]
+    written = [answer.data for route in routes for answer in route.responses if answer.data]
     wanted: dict[tuple[int, JsonSchemaMode], TypeAdapter[Any]] = {
         **{(id(shape), "validation"): TypeAdapter(shape) for shape in read},
         **{(id(shape), "serialization"): TypeAdapter(shape) for shape in written},
@@ -115,7 +115,7 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
         "security": _security(route.scope),
         "parameters": _parameters(route),
         "responses": {
-            **{str(a.status): _good(a, schemas) for a in route.answers},
+            **{str(a.status): _good(a, schemas) for a in route.responses},
             **{str(status): _bad(status) for status in _errors(route)},
         },
     }
@@ -154,7 +154,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     return path + query + headers
 
 
-def _good(answer: Answer, schemas: Schemas) -> dict[str, Any]:
+def _good(answer: RouteResponse, schemas: Schemas) -> dict[str, Any]:
     response: dict[str, Any] = {"description": HTTPStatus(answer.status).phrase}
     if answer.data is None:
         return response
@@ -190,7 +190,7 @@ def _errors(route: Route) -> list[int]:
         found.add(400)
     if route.scope is not None:
         found |= {401, 403}
-    if route.limit is not FREE:
+    if route.limit is not UNLIMITED:
         found.add(429)
     if "{" in route.path:
         found.add(404)

@@ -3,24 +3,24 @@
 from aiohttp import web
 
 from infra.security.access_tokens import JWKS_SECONDS
-from workers.ingress.http.request import Call
-from workers.ingress.http.responses import bare, to_json
+from workers.ingress.http.request import RequestContext
+from workers.ingress.http.responses import raw_json, to_json
 
 CACHE_HEADERS = {"Cache-Control": "public, max-age=300"}
 # A rotation lists a new key for longer than this before it signs with it.
 JWKS_CACHE_HEADERS = {"Cache-Control": f"public, max-age={JWKS_SECONDS}"}
 
 
-async def get_jwks(call: Call) -> web.Response:
+async def get_jwks(context: RequestContext) -> web.Response:
     """Answer the public keys that verify access tokens (RFC 7517)."""
-    return bare(to_json(call.gate.verifier.jwks()), headers=JWKS_CACHE_HEADERS)
+    return raw_json(to_json(context.state.verifier.jwks()), headers=JWKS_CACHE_HEADERS)
 
 
-async def get_openapi(call: Call) -> web.Response:
+async def get_openapi(context: RequestContext) -> web.Response:
     """Answer every route as OpenAPI 3.1."""
-    return bare(call.gate.openapi, headers=CACHE_HEADERS)
+    return raw_json(context.state.openapi, headers=CACHE_HEADERS)
 
 
-async def get_asyncapi(call: Call) -> web.Response:
+async def get_asyncapi(context: RequestContext) -> web.Response:
     """Answer every event as AsyncAPI 3.0."""
-    return bare(call.gate.asyncapi, headers=CACHE_HEADERS)
+    return raw_json(context.state.asyncapi, headers=CACHE_HEADERS)

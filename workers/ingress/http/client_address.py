@@ -18,10 +18,10 @@ from aiohttp import web
 
 from schemas.users import Client
 
-DEVICE_LENGTH = 200
-LOG_SECONDS = 10.0  # between two lines about a proxy that adds no address
+MAX_DEVICE_LENGTH = 200
+LOG_INTERVAL = 10.0  # between two lines about a proxy that adds no address
 # RFC 6052: an IPv4 client behind a translator (RFC 7755) has its own address in the last 32 bits.
-TRANSLATED = IPv6Network("64:ff9b::/96")
+NAT64_PREFIX = IPv6Network("64:ff9b::/96")
 # An address, and perhaps the port (RFC 7239, section 6: a number or an obfuscated one).
 BRACKETED = re.compile(r"\[([^\[\]]*)\](?::[A-Za-z0-9._-]{0,40})?")
 IPV4_PORT = re.compile(r"([0-9.]+):[A-Za-z0-9._-]{0,40}")
@@ -36,16 +36,16 @@ log = logging.getLogger(__name__)
 _log_after = 0.0
 
 
-def client_of(
+def get_client(
     request: web.BaseRequest, trusted: Sequence[Network], header: HeaderName = "X-Forwarded-For"
 ) -> Client:
     """Tell the address and the device (``User-Agent``) of a request's sender."""
     address = parse_address(request.remote or "")
     if address is not None and trusted:
-        address = _beyond_proxies(address, request.headers.getall(header, ()), trusted, header)
+        address = _resolve_forwarded(address, request.headers.getall(header, ()), trusted, header)
     agent = "".join(c for c in request.headers.get("User-Agent", "") if c.isprintable())
     return Client(
-        address=None if address is None else str(address), device=agent[:DEVICE_LENGTH] or None
+        address=None if address is None else str(address), device=agent[:MAX_DEVICE_LENGTH] or None
     )
 
 
@@ -59,29 +59,29 @@ def parse_address(text: str) -> Address | None:
         text = text[1:-1].strip()
     bracketed = BRACKETED.fullmatch(text)
     if bracketed:
-        return _bare(bracketed[1], IPv6Address)
+        return _parse_ip(bracketed[1], IPv6Address)
     with_port = IPV4_PORT.fullmatch(text)
     if with_port:
-        return _bare(with_port[1], IPv4Address)
-    address = _bare(text)
+        return _parse_ip(with_port[1], IPv4Address)
+    address = _parse_ip(text)
     if address is None and (with_port := IPV6_PORT.fullmatch(text)):
-        return _bare(with_port[1], IPv6Address)
+        return _parse_ip(with_port[1], IPv6Address)
     return address
 
 
-def _bare(text: str, kind: type[Address] | None = None) -> Address | None:
+def _parse_ip(text: str, kind: type[Address] | None = None) -> Address | None:
     try:
         address = (kind or ip_address)(text.partition("%")[0])
     except ValueError:
         return None
     if isinstance(address, IPv4Address):
         return address
-    if address in TRANSLATED:
+    if address in NAT64_PREFIX:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address
 
 
-def _beyond_proxies(
+def _resolve_forwarded(
     peer: Address, lines: Sequence[str], trusted: Sequence[Network], header: HeaderName
 ) -> Address:
     hops = _forwarded(lines) if header == "Forwarded" else _forwarded_for(lines)
@@ -143,7 +143,7 @@ def _log_unreadable(proxy: Address) -> None:
     global _log_after  # noqa: PLW0603 - one line in a while for the whole process
     now = monotonic()
     if now >= _log_after:
-        _log_after = now + LOG_SECONDS
+        _log_after = now + LOG_INTERVAL
         log.warning(
             "a trusted proxy adds no readable address: its clients share one limit",
             extra={"principal": str(proxy)},

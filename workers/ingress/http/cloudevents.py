@@ -24,29 +24,29 @@ from workers.ingress.api.event_results import (
     invalid_event,
     parse_rejection,
 )
-from workers.ingress.http.errors import Detail, invalid, too_large, unsupported
-from workers.ingress.http.parsing import details_of, media_type
+from workers.ingress.http.errors import FieldError, invalid, too_large, unsupported_media_type
+from workers.ingress.http.parsing import media_type, to_field_errors
 from workers.ingress.http.responses import JSON
-from workers.ingress.http.strict_json import TWICE, ambiguities, has_each_once
+from workers.ingress.http.strict_json import DUPLICATE_NAME, find_ambiguities, has_unique_names
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 FORMATS = "application/cloudevents"
-PREFIX = "ce-"
+HEADER_PREFIX = "ce-"
 QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 ESCAPED = re.compile(r"\\(.)")
 TYPES = {event.event_type(): event for event in UPSTREAM_EVENTS}
 
-UPSTREAM: Any = Annotated[
+UPSTREAM_EVENT: Any = Annotated[
     functools.reduce(operator.or_, UPSTREAM_EVENTS), Field(discriminator="type")
 ]
-EVENT: TypeAdapter[Event] = TypeAdapter(UPSTREAM)
+EVENT_ADAPTER: TypeAdapter[Event] = TypeAdapter(UPSTREAM_EVENT)
 
 # A decoded event, or the id (if it can be told) of what is none and why it is none.
 Item = Event | tuple[str | None, Rejection]
 
 
-class Mode(Enum):
+class ContentMode(Enum):
     """How events are written in a request."""
 
     STRUCTURED = auto()
@@ -54,19 +54,19 @@ class Mode(Enum):
     BINARY = auto()
 
 
-def mode_of(request: web.Request) -> Mode:
+def parse_mode(request: web.Request) -> ContentMode:
     """Tell the mode; raises a ``Refusal`` (415) for what is no CloudEvent in JSON."""
     kind = media_type(request)
     if kind == BATCH:
-        return Mode.BATCH
+        return ContentMode.BATCH
     if kind == STRUCTURED:
-        return Mode.STRUCTURED
+        return ContentMode.STRUCTURED
     if kind.startswith(FORMATS):  # another format than JSON
-        raise unsupported(STRUCTURED, BATCH)
+        raise unsupported_media_type(STRUCTURED, BATCH)
     json = not kind or kind == JSON or kind.endswith("+json")
-    if json and any(name.lower().startswith(PREFIX) for name in request.headers):
-        return Mode.BINARY
-    raise unsupported(STRUCTURED, BATCH)
+    if json and any(name.lower().startswith(HEADER_PREFIX) for name in request.headers):
+        return ContentMode.BINARY
+    raise unsupported_media_type(STRUCTURED, BATCH)
 
 
 def read_structured(body: bytes) -> Event:
@@ -75,9 +75,9 @@ def read_structured(body: bytes) -> Event:
         event = _event(body)
     except ValidationError as error:
         reason = parse_rejection(error, skip=1)
-        wrong = ambiguities(body) if reason is not UNKNOWN_TYPE else []
+        wrong = find_ambiguities(body) if reason is not UNKNOWN_TYPE else []
         raise (invalid_event(wrong) if wrong else reason).to_error() from None
-    if not has_each_once(body, event) and (wrong := ambiguities(body)):
+    if not has_unique_names(body, event) and (wrong := find_ambiguities(body)):
         raise invalid_event(wrong).to_error()
     return event
 
@@ -96,12 +96,12 @@ def read_batch(body: bytes, most: int) -> list[Item]:
         if any(line["type"] == "too_long" for line in whole):
             raise too_large(f"A batch may have at most {most} events.") from None
         if whole:
-            details = ambiguities(body) or details_of(error)
+            details = find_ambiguities(body) or to_field_errors(error)
             raise invalid(details, "The body is not an array of events.") from None
     else:
-        if has_each_once(body, *events):
+        if has_unique_names(body, *events):
             return list(events)
-    if wrong := [line for line in ambiguities(body) if line.message == TWICE]:
+    if wrong := [line for line in find_ambiguities(body) if line.message == DUPLICATE_NAME]:
         raise invalid(wrong, "The body can be read in more than one way.")
     return [_item(item) for item in from_json(body)]
 
@@ -109,25 +109,25 @@ def read_batch(body: bytes, most: int) -> list[Item]:
 def read_binary(headers: Mapping[str, str], body: bytes) -> Event:
     """Read an event whose attributes are headers; raises a ``Refusal`` (400)."""
     attributes = {
-        name[len(PREFIX) :].lower(): read_header(name, value)
+        name[len(HEADER_PREFIX) :].lower(): read_header(name, value)
         for name, value in headers.items()
-        if name.lower().startswith(PREFIX)
+        if name.lower().startswith(HEADER_PREFIX)
     }
     if "datacontenttype" in attributes:  # HTTP binding, section 3.1.3.1
         message = "must be sent as Content-Type"
-        raise invalid([Detail("ce-datacontenttype", message)])
+        raise invalid([FieldError("ce-datacontenttype", message)])
     kind = TYPES.get(attributes.get("type", ""))
     if kind is None:
         raise UNKNOWN_TYPE.to_error()
     try:
         data = from_json(body)
     except ValueError:
-        raise invalid(_in_data(body) or [Detail("data", "Invalid JSON")]) from None
+        raise invalid(_in_data(body) or [FieldError("data", "Invalid JSON")]) from None
     try:
         event = kind.model_validate({**attributes, "data": data})
     except ValidationError as error:
         raise parse_rejection(error, skip=0).to_error() from None
-    if not has_each_once(body, event.data) and (wrong := _in_data(body)):
+    if not has_unique_names(body, event.data) and (wrong := _in_data(body)):
         raise invalid_event(wrong).to_error()
     return event
 
@@ -141,34 +141,34 @@ def read_header(name: str, value: str) -> str:
     text = value.strip(" \t")
     if text.startswith('"'):
         if not QUOTED.fullmatch(text):
-            raise invalid([Detail(name.lower(), "has a double quote without its end")])
+            raise invalid([FieldError(name.lower(), "has a double quote without its end")])
         text = ESCAPED.sub(r"\1", text[1:-1])
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise invalid([Detail(name.lower(), "must be UTF-8, percent-encoded")]) from None
+        raise invalid([FieldError(name.lower(), "must be UTF-8, percent-encoded")]) from None
 
 
-def _in_data(body: bytes) -> list[Detail]:
+def _in_data(body: bytes) -> list[FieldError]:
     return [
-        Detail("data" if line.field == "body" else f"data.{line.field}", line.message)
-        for line in ambiguities(body)
+        FieldError("data" if line.field == "body" else f"data.{line.field}", line.message)
+        for line in find_ambiguities(body)
     ]
 
 
 def _event(body: bytes) -> Event:
     try:
-        return EVENT.validate_json(body)
+        return EVENT_ADAPTER.validate_json(body)
     except ValidationError:
         plain = plain_form(body)
         if plain is None:
             raise
-    return EVENT.validate_json(plain)
+    return EVENT_ADAPTER.validate_json(plain)
 
 
 @functools.cache
 def _batch(most: int) -> TypeAdapter[list[Event]]:
-    return TypeAdapter(Annotated[list[UPSTREAM], Field(max_length=most)])
+    return TypeAdapter(Annotated[list[UPSTREAM_EVENT], Field(max_length=most)])
 
 
 def _item(item: object) -> Item:

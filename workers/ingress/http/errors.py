@@ -11,14 +11,14 @@ RETRY_AFTER = "5"  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
+class FieldError:
     """What is wrong with one field; ``field`` is a dotted path such as ``targeting.age_range``."""
 
     field: str
     message: str
 
 
-class Refusal(Exception):
+class HttpError(Exception):
     """A request is answered with an error."""
 
     def __init__(
@@ -27,7 +27,7 @@ class Refusal(Exception):
         code: str,
         message: str,
         *,
-        details: Sequence[Detail] = (),
+        details: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
         reason: str | None = None,
     ) -> None:
@@ -41,14 +41,14 @@ class Refusal(Exception):
         self.reason = reason
 
 
-def invalid(details: Sequence[Detail], message: str = "The request is not valid.") -> Refusal:
+def invalid(details: Sequence[FieldError], message: str = "The request is not valid.") -> HttpError:
     """Refuse with 400 and one detail for each field that is wrong."""
-    return Refusal(400, "VALIDATION_ERROR", message, details=details)
+    return HttpError(400, "VALIDATION_ERROR", message, details=details)
 
 
-def unauthenticated() -> Refusal:
+def unauthenticated() -> HttpError:
     """Refuse with 401: nobody says who calls (RFC 6750, section 3.1: no error word then)."""
-    return Refusal(
+    return HttpError(
         401,
         "UNAUTHENTICATED",
         "This needs an access token or an API key.",
@@ -56,9 +56,9 @@ def unauthenticated() -> Refusal:
     )
 
 
-def invalid_token() -> Refusal:
+def invalid_token() -> HttpError:
     """Refuse with 401: the token or key is none of ours, or not valid now."""
-    return Refusal(
+    return HttpError(
         401,
         "INVALID_TOKEN",
         "The access token or API key is not valid.",
@@ -66,25 +66,25 @@ def invalid_token() -> Refusal:
     )
 
 
-def forbidden(message: str) -> Refusal:
+def forbidden(message: str) -> HttpError:
     """Refuse with 403: the caller is known and may not."""
-    return Refusal(403, "FORBIDDEN", message)
+    return HttpError(403, "FORBIDDEN", message)
 
 
-def not_found(what: str) -> Refusal:
+def not_found(what: str) -> HttpError:
     """Refuse with 404; another's campaign is as unknown as one that never was."""
-    return Refusal(404, "NOT_FOUND", f"There is no such {what}.")
+    return HttpError(404, "NOT_FOUND", f"There is no such {what}.")
 
 
-def too_large(message: str) -> Refusal:
+def too_large(message: str) -> HttpError:
     """Refuse with 413."""
-    return Refusal(413, "CONTENT_TOO_LARGE", message)
+    return HttpError(413, "CONTENT_TOO_LARGE", message)
 
 
-def unsupported(*accepted: str) -> Refusal:
+def unsupported_media_type(*accepted: str) -> HttpError:
     """Refuse with 415 and the media types that would do (RFC 9110, section 15.5.16)."""
     types = ", ".join(accepted)
-    return Refusal(
+    return HttpError(
         415,
         "UNSUPPORTED_MEDIA_TYPE",
         f"The body must be one of: {types}.",
@@ -92,6 +92,6 @@ def unsupported(*accepted: str) -> Refusal:
     )
 
 
-def unavailable(message: str = "The service cannot do this right now.") -> Refusal:
+def unavailable(message: str = "The service cannot do this right now.") -> HttpError:
     """Refuse with 503: a fault of ours that passes."""
-    return Refusal(503, "SERVICE_UNAVAILABLE", message, headers={"Retry-After": RETRY_AFTER})
+    return HttpError(503, "SERVICE_UNAVAILABLE", message, headers={"Retry-After": RETRY_AFTER})

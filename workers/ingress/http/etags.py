@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from workers.ingress.http.errors import Refusal
+from workers.ingress.http.errors import HttpError
 
 # Empty elements of a list count as none (RFC 9110, section 5.6.1.2).
 TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
@@ -28,7 +28,7 @@ class Tags:
 
 
 @dataclass(frozen=True, slots=True)
-class Expectation:
+class IfMatch:
     """What ``If-Match`` and ``If-None-Match`` demand of the campaign that is to change."""
 
     match: Tags
@@ -54,30 +54,30 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def is_unchanged(request: web.Request, version: int) -> bool:
+def is_not_modified(request: web.Request, version: int) -> bool:
     """Tell whether ``If-None-Match`` names this version (weak comparison) or anything."""
     return _is_named(version, _read(request, "If-None-Match") or Tags())
 
 
-def expectation(request: web.Request, *, required: bool) -> Expectation:
+def parse_if_match(request: web.Request, *, required: bool) -> IfMatch:
     """Read ``If-Match`` (strong comparison: a weak tag matches nothing) and ``If-None-Match``.
 
-    Raises a ``Refusal``: 428 when ``If-Match`` is required and missing (RFC 6585, section 3),
+    Raises an ``HttpError``: 428 when ``If-Match`` is required and missing (RFC 6585, section 3),
     412 when it names nothing that a campaign's tag could be.
     """
     match = _read(request, "If-Match")
     if match is None and required:
-        raise Refusal(
+        raise HttpError(
             428, "PRECONDITION_REQUIRED", "If-Match must name the version that you have seen."
         )
     if match is not None and not match.any and not match.strong:
-        raise stale()
-    return Expectation(match or Tags(any=True), _read(request, "If-None-Match") or Tags())
+        raise precondition_failed()
+    return IfMatch(match or Tags(any=True), _read(request, "If-None-Match") or Tags())
 
 
-def stale() -> Refusal:
+def precondition_failed() -> HttpError:
     """Refuse with 412: the campaign is not what the client has seen."""
-    return Refusal(412, "VERSION_CONFLICT", "The campaign has changed since you have read it.")
+    return HttpError(412, "VERSION_CONFLICT", "The campaign has changed since you have read it.")
 
 
 def _is_named(version: int, tags: Tags) -> bool:

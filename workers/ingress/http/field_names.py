@@ -7,7 +7,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 UPPER = re.compile(r"(?<=[a-z0-9])([A-Z])")
 
 
-def field_of(place: Sequence[str | int]) -> str:
+def field_path(place: Sequence[str | int]) -> str:
     """Name a field by its dotted path in snake case, up to the list that holds it.
 
     A name that does not look like one is the client's own text and is not repeated.

@@ -19,12 +19,12 @@ STYLE = (
     "margin-right:.6rem;background:#b3261e}body.good h1::before{background:#1a7f4b}"
     "small{color:#5a6472}"
 )
-POLICY = (
+CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src 'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS: Mapping[str, str] = {
-    "Content-Security-Policy": POLICY,
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -32,13 +32,13 @@ HEADERS: Mapping[str, str] = {
 }
 
 
-def wants_page(request: web.Request) -> bool:
+def accepts_html(request: web.Request) -> bool:
     """Tell whether a browser shows the answer to a person (``Accept`` names HTML)."""
     accepted = ",".join(request.headers.getall("Accept", ())).lower()
     return any(part.partition(";")[0].strip() == HTML for part in accepted.split(","))
 
 
-def page(title: str, text: str, note: str, *, status: int = 200) -> web.Response:
+def html_page(title: str, text: str, note: str, *, status: int = 200) -> web.Response:
     """Make a page: a headline, a sentence, and a note in small print."""
     good = ' class="good"' if status < 400 else ""  # noqa: PLR2004 - the first error
     body = (

@@ -23,96 +23,98 @@ from infra.messaging.digest import content_digest
 from infra.messaging.inbox import find_digest
 from infra.redis_errors import REDIS_ERRORS
 from infra.security.operation_id import mint, seed_of
-from workers.ingress.http.errors import Detail, Refusal, invalid
-from workers.ingress.http.request import Call
+from workers.ingress.http.errors import FieldError, HttpError, invalid
+from workers.ingress.http.request import RequestContext
 
-LIFE = 86_400  # seconds
+FINGERPRINT_LIFETIME = 86_400  # seconds
 # A quoted string (draft-ietf-httpapi-idempotency-key-header) or the same without quotes.
-KEY = re.compile(r'"[\x20\x21\x23-\x5b\x5d-\x7e]{1,255}"|[\x21\x23-\x5b\x5d-\x7e]{1,255}')
+KEY_PATTERN = re.compile(r'"[\x20\x21\x23-\x5b\x5d-\x7e]{1,255}"|[\x21\x23-\x5b\x5d-\x7e]{1,255}')
 
 log = logging.getLogger(__name__)
 
 
-def operation_of(call: Call) -> str:
+def derive_operation_id(context: RequestContext) -> str:
     """Make the operation id of a write, from its ``Idempotency-Key`` if it has one.
 
-    Raises a ``Refusal`` (400) for a malformed key.
+    Raises an ``HttpError`` (400) for a malformed key.
     """
-    key = _key_of(call.request)
-    seed = seed_of(call.request.method, call.request.path, key) if key else None
-    return mint(call.gate.operation_key, call.caller.account, seed)
+    key = _parse_key(context.request)
+    seed = seed_of(context.request.method, context.request.path, key) if key else None
+    return mint(context.state.operation_key, context.principal.account, seed)
 
 
-def registration_id_of(call: Call) -> UUID | None:
+def derive_registration_id(context: RequestContext) -> UUID | None:
     """Hash the ``Idempotency-Key`` of a registration, under our key; None without one.
 
-    Raises a ``Refusal`` (400) for a malformed key.
+    Raises an ``HttpError`` (400) for a malformed key.
     """
-    key = _key_of(call.request)
+    key = _parse_key(context.request)
     if key is None:
         return None
-    seed = seed_of(call.request.method, call.request.path, key)
-    secret = call.gate.operation_key[:64]
+    seed = seed_of(context.request.method, context.request.path, key)
+    secret = context.state.operation_key[:64]
     return UUID(bytes=blake2b(seed, key=secret, digest_size=16, person=b"registration").digest())
 
 
-async def was_accepted(call: Call, event: Event, consumer: str) -> bool:
+async def is_repeat(context: RequestContext, event: Event, consumer: str) -> bool:
     """Tell whether this write, which ``consumer`` handles, was accepted before.
 
-    Raises a ``Refusal`` (422) when its key was used for something else.
+    Raises an ``HttpError`` (422) when its key was used for something else.
     """
-    if "Idempotency-Key" not in call.request.headers:
+    if "Idempotency-Key" not in context.request.headers:
         return False
     first: Any = None
     try:
-        first = await call.gate.resources.redis.get(_name(event))
+        first = await context.state.resources.redis.get(_redis_key(event))
     except REDIS_ERRORS:
         log.warning("an Idempotency-Key is left to the inbox", extra={"event_id": event.id})
     if first is None:
-        first = await _handled(call, event, consumer)
-    if first is not None and first != _said(event):
-        raise Refusal(
+        first = await _find_fingerprint(context, event, consumer)
+    if first is not None and first != _fingerprint(event):
+        raise HttpError(
             422, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was used for another request."
         )
     return first is not None
 
 
-async def remember(call: Call, event: Event) -> None:
+async def store_fingerprint(context: RequestContext, event: Event) -> None:
     """Keep what a key was used for, once that is accepted; never raises."""
-    if "Idempotency-Key" not in call.request.headers:
+    if "Idempotency-Key" not in context.request.headers:
         return
     try:
-        await call.gate.resources.redis.set(_name(event), _said(event), nx=True, ex=LIFE)
+        await context.state.resources.redis.set(
+            _redis_key(event), _fingerprint(event), nx=True, ex=FINGERPRINT_LIFETIME
+        )
     except REDIS_ERRORS:
         log.warning("an Idempotency-Key is left to the inbox", extra={"event_id": event.id})
 
 
-async def _handled(call: Call, event: Event, consumer: str) -> bytes | None:
+async def _find_fingerprint(context: RequestContext, event: Event, consumer: str) -> bytes | None:
     """Give the digest of what ``consumer`` has handled under the event's id, if it has."""
 
     async def find(tx: AsyncConnection) -> UUID | None:
         return await find_digest(tx, consumer, event_key(event))
 
     try:
-        found = await call.gate.database.read(find)
+        found = await context.state.database.read(find)
     except Outage:
         return None
     return None if found is None else found.bytes
 
 
-def _key_of(request: web.Request) -> str | None:
+def _parse_key(request: web.Request) -> str | None:
     values = request.headers.getall("Idempotency-Key", ())
     if not values:
         return None
-    if len(values) > 1 or not KEY.fullmatch(values[0]):
+    if len(values) > 1 or not KEY_PATTERN.fullmatch(values[0]):
         message = "must be one key of 1 to 255 printable characters"
-        raise invalid([Detail("Idempotency-Key", message)])
+        raise invalid([FieldError("Idempotency-Key", message)])
     return values[0].strip('"')
 
 
-def _name(event: Event) -> str:
+def _redis_key(event: Event) -> str:
     return f"idempotency:{event.id}"
 
 
-def _said(event: Event) -> bytes:
+def _fingerprint(event: Event) -> bytes:
     return content_digest(event).bytes

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.types import Frozen
-from workers.ingress.http.request import Call
+from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 # Reads a page, and tells how many there are on all pages.
@@ -22,11 +22,13 @@ class PageQuery(Frozen):
     per_page: Annotated[int, Field(ge=1, le=100)] = 20
 
 
-async def answer_page(call: Call, query: PageQuery, listing: Listing, what: str) -> web.Response:
+async def page_response(
+    context: RequestContext, query: PageQuery, listing: Listing, what: str
+) -> web.Response:
     """Answer a page of what the database lists; raises a ``Refusal`` (503) without it."""
-    found, total = await call.read(listing, what)
+    found, total = await context.read(listing, what)
     pages = pagination(total, query.page, query.per_page)
-    return success(call.request_id, found, pagination=pages)
+    return success(context.request_id, found, pagination=pages)
 
 
 def pagination(total: int, page: int, per_page: int) -> dict[str, object]:

@@ -14,90 +14,97 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from workers.ingress.http.errors import Detail, Refusal, invalid, not_found, too_large, unsupported
-from workers.ingress.http.field_names import field_of
+from workers.ingress.http.errors import (
+    FieldError,
+    HttpError,
+    invalid,
+    not_found,
+    too_large,
+    unsupported_media_type,
+)
+from workers.ingress.http.field_names import field_path
 from workers.ingress.http.responses import JSON
-from workers.ingress.http.strict_json import ambiguities
+from workers.ingress.http.strict_json import find_ambiguities
 
 M = TypeVar("M", bound=BaseModel)
 
-BODY_LIMIT = 30.0  # seconds for a client to send its body
-ENCODINGS = {"", "identity", "gzip", "deflate"}
-MOST_DETAILS = 50
+BODY_TIMEOUT = 30.0  # seconds for a client to send its body
+CONTENT_ENCODINGS = {"", "identity", "gzip", "deflate"}
+MAX_FIELD_ERRORS = 50
 UUID_LENGTH = 36
-CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
-UTF8 = {"utf-8", "utf8", "us-ascii"}
+CHARSET_PATTERN = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
+UTF8_CHARSETS = {"utf-8", "utf8", "us-ascii"}
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Read the whole body; raises a ``Refusal``: 400, 408, 413 or 415 (content coding)."""
-    if request.headers.get("Content-Encoding", "").strip().lower() not in ENCODINGS:
-        raise Refusal(
+    """Read the whole body; raises an ``HttpError``: 400, 408, 413 or 415 (content coding)."""
+    if request.headers.get("Content-Encoding", "").strip().lower() not in CONTENT_ENCODINGS:
+        raise HttpError(
             415,
             "UNSUPPORTED_CONTENT_ENCODING",
             "The body may be compressed with gzip or deflate.",
             headers={"Accept-Encoding": "gzip, deflate"},
         )
     if (request.content_length or 0) > request.client_max_size:
-        raise _oversized(request)
+        raise _too_large(request)
     try:
         if request.content.is_eof():  # it came with the headers
             return _within(request, request.content.read_nowait())
-        async with asyncio.timeout(BODY_LIMIT):
+        async with asyncio.timeout(BODY_TIMEOUT):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise _oversized(request) from None
+        raise _too_large(request) from None
     except TimeoutError:
-        raise Refusal(408, "REQUEST_TIMEOUT", "The body did not come in time.") from None
+        raise HttpError(408, "REQUEST_TIMEOUT", "The body did not come in time.") from None
     except web.RequestPayloadError:
-        raise Refusal(400, "MALFORMED_REQUEST", "The body cannot be read.") from None
+        raise HttpError(400, "MALFORMED_REQUEST", "The body cannot be read.") from None
     except ConnectionResetError:  # nobody is there to read the answer
-        raise Refusal(400, "MALFORMED_REQUEST", "The body ended early.") from None
+        raise HttpError(400, "MALFORMED_REQUEST", "The body ended early.") from None
 
 
 def _within(request: web.Request, body: bytes) -> bytes:
     if len(body) > request.client_max_size:
-        raise _oversized(request)
+        raise _too_large(request)
     return body
 
 
 def media_type(request: web.Request) -> str:
     """Tell the media type of the body in lower case, without parameters.
 
-    Raises a ``Refusal`` (415) for text in another encoding than UTF-8 (RFC 8259, section 8.1).
+    Raises an ``HttpError`` (415) for text in another encoding than UTF-8 (RFC 8259, section 8.1).
     """
     kind, _, parameters = request.headers.get("Content-Type", "").partition(";")
-    charset = CHARSET.search(f";{parameters}") if parameters else None
-    if charset is not None and charset[1].lower() not in UTF8:
-        raise Refusal(415, "UNSUPPORTED_CHARSET", "The body must be UTF-8.")
+    charset = CHARSET_PATTERN.search(f";{parameters}") if parameters else None
+    if charset is not None and charset[1].lower() not in UTF8_CHARSETS:
+        raise HttpError(415, "UNSUPPORTED_CHARSET", "The body must be UTF-8.")
     return kind.strip().lower()
 
 
 async def read_model(request: web.Request, shape: type[M]) -> M:
-    """Read a JSON body of a given shape; raises a ``Refusal``: 400, 408, 413 or 415."""
+    """Read a JSON body of a given shape; raises an ``HttpError``: 400, 408, 413 or 415."""
     if media_type(request) != JSON:
-        raise unsupported(JSON)
+        raise unsupported_media_type(JSON)
     body = await read_body(request)
     try:
         model = shape.model_validate_json(body)
     except ValidationError as error:
-        raise invalid(json_details(error, body)) from None
-    if wrong := ambiguities(body):
+        raise invalid(json_field_errors(error, body)) from None
+    if wrong := find_ambiguities(body):
         raise invalid(wrong)
     return model
 
 
 def read_query(request: web.Request, shape: type[M]) -> M:
-    """Read the query string; raises a ``Refusal`` (400). Unknown parameters are ignored."""
+    """Read the query string; raises an ``HttpError`` (400). Unknown parameters are ignored."""
     known = {name: value for name, value in request.query.items() if name in _names(shape)}
     try:
         return shape.model_validate_strings(known)
     except ValidationError as error:
-        raise invalid(details_of(error)) from None
+        raise invalid(to_field_errors(error)) from None
 
 
 def read_id(request: web.Request, what: str) -> UUID:
-    """Read the UUID in the path; raises a ``Refusal`` (404), for no other text names anything."""
+    """Read the UUID in the path; raises an ``HttpError`` (404) for any other text."""
     text = request.match_info["id"]
     try:
         if len(text) == UUID_LENGTH:
@@ -107,21 +114,21 @@ def read_id(request: web.Request, what: str) -> UUID:
     raise not_found(what)
 
 
-def json_details(error: ValidationError, body: bytes) -> list[Detail]:
+def json_field_errors(error: ValidationError, body: bytes) -> list[FieldError]:
     """Tell what is wrong with a body, with the field's name for what breaks the whole of it."""
     whole = all(line["type"] == "json_invalid" for line in error.errors(include_input=False))
-    return (ambiguities(body) if whole else []) or details_of(error)
+    return (find_ambiguities(body) if whole else []) or to_field_errors(error)
 
 
-def details_of(error: ValidationError, *, skip: int = 0) -> list[Detail]:
+def to_field_errors(error: ValidationError, *, skip: int = 0) -> list[FieldError]:
     """Tell what is wrong, one detail for each field; ``skip`` parts of each place are ours."""
     found: dict[str, str] = {}
     lines: Iterable[Mapping[str, Any]] = error.errors(
         include_input=False, include_url=False, include_context=False
     )
     for line in lines:
-        found.setdefault(field_of(line["loc"][skip:]), _message(line))
-    return [Detail(field, message) for field, message in list(found.items())[:MOST_DETAILS]]
+        found.setdefault(field_path(line["loc"][skip:]), _message(line))
+    return [FieldError(field, message) for field, message in list(found.items())[:MAX_FIELD_ERRORS]]
 
 
 def _message(line: Mapping[str, Any]) -> str:
@@ -132,5 +139,5 @@ def _names(shape: type[BaseModel]) -> set[str]:
     return {field.alias or name for name, field in shape.model_fields.items()}
 
 
-def _oversized(request: web.Request) -> Refusal:
+def _too_large(request: web.Request) -> HttpError:
     return too_large(f"The body may have at most {request.client_max_size} bytes.")

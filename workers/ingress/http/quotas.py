@@ -8,38 +8,38 @@ is never earlier than ``t``.
 import math
 from collections.abc import Sequence
 
-from infra.ratelimit.policies import METERS, Standing
-from workers.ingress.http.errors import Refusal
+from infra.ratelimit.policies import COUNTERS, RateLimitStatus
+from workers.ingress.http.errors import HttpError
 
 
-def check_budget(standing: Standing | None) -> None:
-    """Raise a ``Refusal`` (429) when a budget is spent."""
-    if standing is not None:
-        METERS[standing.policy.name, "refused"].inc()
-        raise too_many(standing)
+def check_budget(status: RateLimitStatus | None) -> None:
+    """Raise an ``HttpError`` (429) when a budget is spent."""
+    if status is not None:
+        COUNTERS[status.policy.name, "refused"].inc()
+        raise too_many_requests(status)
 
 
-def too_many(standing: Standing) -> Refusal:
+def too_many_requests(status: RateLimitStatus) -> HttpError:
     """Refuse with 429 (RFC 6585, section 4)."""
-    seconds = _seconds(standing)
-    return Refusal(
+    seconds = _seconds(status)
+    return HttpError(
         429,
         "RATE_LIMITED",
         f"Too many requests; try again in {seconds} s.",
-        headers={"Retry-After": str(seconds), **fields((standing,))},
+        headers={"Retry-After": str(seconds), **rate_limit_headers((status,))},
     )
 
 
-def fields(standings: Sequence[Standing]) -> dict[str, str]:
+def rate_limit_headers(statuses: Sequence[RateLimitStatus]) -> dict[str, str]:
     """Write both fields, with an entry for each policy."""
     policies, limits = [], []
-    for standing in standings:
-        policy = standing.policy
+    for status in statuses:
+        policy = status.policy
         unit = ';qu="content-bytes"' if policy.unit == "bytes" else ""
         policies.append(f'"{policy.name}";q={policy.amount};w={policy.seconds}{unit}')
-        limits.append(f'"{policy.name}";r={standing.left};t={_seconds(standing)}')
+        limits.append(f'"{policy.name}";r={status.left};t={_seconds(status)}')
     return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(limits)}
 
 
-def _seconds(standing: Standing) -> int:
-    return max(1, math.ceil(standing.wait))
+def _seconds(status: RateLimitStatus) -> int:
+    return max(1, math.ceil(status.wait))

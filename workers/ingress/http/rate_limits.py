@@ -32,24 +32,24 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from handlers.webhooks import SOURCES
-from infra.ratelimit.limiter import Limiter, remember
-from infra.ratelimit.policies import Policy, Standing, policies_of
-from infra.ratelimit.token_bucket import Budget
+from infra.ratelimit.limiter import SharedLimiter, put_bounded
+from infra.ratelimit.policies import RateLimitPolicy, RateLimitStatus, load_policies
+from infra.ratelimit.token_bucket import BucketSet
 from infra.security.email_address import InvalidEmail, normalise_email
 from infra.settings import Settings
-from workers.ingress.http.errors import Refusal
-from workers.ingress.http.quotas import fields, too_many
+from workers.ingress.http.errors import HttpError
+from workers.ingress.http.quotas import rate_limit_headers, too_many_requests
 
-SUBSCRIBER = 64  # bits of an IPv6 address that tell one subscriber from another
-TELLING = 10.0  # seconds between two lines in the log about one policy
+IPV6_PREFIX_LENGTH = 64  # bits of an IPv6 address that tell one subscriber from another
+LOG_INTERVAL = 10.0  # seconds between two lines in the log about one policy
 # What a refusal says when the request was a guess that failed.
-FAILURES = {"INVALID_CREDENTIALS", "INVALID_TOKEN", "TOKEN_REUSED", "EMAIL_TAKEN"}
+FAILURE_CODES = {"INVALID_CREDENTIALS", "INVALID_TOKEN", "TOKEN_REUSED", "EMAIL_TAKEN"}
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class RateLimitRule:
     """Names of policies, by what they count.
 
     ``requests`` count all requests of a caller, ``failures`` those that fail, ``aimed`` those
@@ -62,80 +62,84 @@ class Limit:
     budget: tuple[str, ...] = ()
 
 
-API = Limit(("api",))
-LOGIN = Limit(("api",), failures=("login-address",), aimed=("login",))
-REGISTRATION = Limit(("api", "registration"), failures=LOGIN.failures, aimed=LOGIN.aimed)
-REFRESH = Limit(("api",), failures=("refresh",))
-PASSWORD = Limit(("api",), failures=("password",))
-WEBHOOKS = Limit(budget=("webhook-requests", "webhook-bytes"))
-EVENTS = Limit(budget=("event-requests", "event-bytes"))
-FREE = Limit()
+API = RateLimitRule(("api",))
+LOGIN = RateLimitRule(("api",), failures=("login-address",), aimed=("login",))
+REGISTRATION = RateLimitRule(("api", "registration"), failures=LOGIN.failures, aimed=LOGIN.aimed)
+REFRESH = RateLimitRule(("api",), failures=("refresh",))
+PASSWORD = RateLimitRule(("api",), failures=("password",))
+WEBHOOKS = RateLimitRule(budget=("webhook-requests", "webhook-bytes"))
+EVENTS = RateLimitRule(budget=("event-requests", "event-bytes"))
+UNLIMITED = RateLimitRule()
 
 
-class Limits:
+class RateLimiter:
     """What the ingress process counts with."""
 
     def __init__(self, settings: Settings, redis: Redis, key: bytes) -> None:
         """Begin with nothing counted here; raises ``ValueError`` for a rate that is none."""
-        self._policies = policies_of(settings)
-        self._limiter = Limiter(redis, key, settings.redis_timeout)
-        self.webhooks: Mapping[str, Budget] = {source: self._budget(WEBHOOKS) for source in SOURCES}
-        self._events: dict[str, Budget] = {}
+        self._policies = load_policies(settings)
+        self._limiter = SharedLimiter(redis, key, settings.redis_timeout)
+        self.webhooks: Mapping[str, BucketSet] = {
+            source: self._budget(WEBHOOKS) for source in SOURCES
+        }
+        self._events: dict[str, BucketSet] = {}
         self._told: dict[str, float] = {}
 
-    def events(self, key_id: UUID) -> Budget:
+    def events(self, key_id: UUID) -> BucketSet:
         """Give the budget of an API key."""
         name = key_id.hex
         budget = self._events.get(name)
         if budget is None:
             budget = self._budget(EVENTS)
-            remember(self._events, name, budget)
+            put_bounded(self._events, name, budget)
         return budget
 
-    def visit(self, limit: Limit, who: str) -> "Visit":
+    def scope(self, limit: RateLimitRule, who: str) -> "RateLimitScope":
         """Begin to count a request of ``who``."""
-        return Visit(self, self._limiter, limit, who)
+        return RateLimitScope(self, self._limiter, limit, who)
 
-    def named(self, names: Sequence[str]) -> list[Policy]:
+    def named(self, names: Sequence[str]) -> list[RateLimitPolicy]:
         """Give those of the policies that are not switched off."""
         return [self._policies[name] for name in names if name in self._policies]
 
-    def refuse(self, standing: Standing, who: str) -> Refusal:
+    def refuse(self, status: RateLimitStatus, who: str) -> HttpError:
         """Make a refusal of it, and say so in the log now and then."""
-        name, now = standing.policy.name, monotonic()
+        name, now = status.policy.name, monotonic()
         if now >= self._told.get(name, 0.0):
-            self._told[name] = now + TELLING
+            self._told[name] = now + LOG_INTERVAL
             log.warning("a rate limit is reached", extra={"code": name, "principal": who})
-        return too_many(standing)
+        return too_many_requests(status)
 
-    def _budget(self, limit: Limit) -> Budget:
-        return Budget(self.named(limit.budget))
+    def _budget(self, limit: RateLimitRule) -> BucketSet:
+        return BucketSet(self.named(limit.budget))
 
 
-class Visit:
+class RateLimitScope:
     """One request: what it has counted for, and what is left."""
 
-    def __init__(self, limits: Limits, limiter: Limiter, limit: Limit, who: str) -> None:
+    def __init__(
+        self, limits: RateLimiter, limiter: SharedLimiter, limit: RateLimitRule, who: str
+    ) -> None:
         """Begin with nothing counted."""
         self._limits = limits
         self._limiter = limiter
         self._limit = limit
         self._who = who
-        self._standings: dict[str, Standing] = {}
+        self._statuses: dict[str, RateLimitStatus] = {}
 
-    async def enter(self) -> None:
-        """Count the request; raises a ``Refusal`` (429)."""
+    async def count_request(self) -> None:
+        """Count the request; raises an ``HttpError`` (429)."""
         for policy in self._limits.named(self._limit.requests):
             await self._take(policy, self._who)
 
     @asynccontextmanager
-    async def attempt(self, aim: str = "") -> AsyncIterator[None]:
+    async def count_failure(self, aim: str = "") -> AsyncIterator[None]:
         """Let a guess through unless too many have failed; only its failure stays counted.
 
-        Raises a ``Refusal`` (429) before the block. A failure is a ``Refusal`` of the block
-        with a code of ``FAILURES``.
+        Raises an ``HttpError`` (429) before the block. A failure is an ``HttpError`` of the block
+        with a code of ``FAILURE_CODES``.
         """
-        counted: list[tuple[Policy, str]] = []
+        counted: list[tuple[RateLimitPolicy, str]] = []
         keys = ((self._limit.failures, self._who), (self._limit.aimed, f"{self._who}\0{aim}"))
         failed = False
         try:
@@ -144,44 +148,44 @@ class Visit:
                     counted.append((policy, who))
                     await self._take(policy, who)
             yield
-        except Refusal as refusal:
-            failed = refusal.code in FAILURES
+        except HttpError as refusal:
+            failed = refusal.code in FAILURE_CODES
             raise
         finally:
             if not failed:
                 for policy, who in counted:
                     await self._give_back(policy, who)
 
-    def stamp(self, response: web.StreamResponse) -> None:
+    def add_headers(self, response: web.StreamResponse) -> None:
         """Tell in an answer's headers what is left."""
-        if self._standings:
-            response.headers.update(fields(tuple(self._standings.values())))
+        if self._statuses:
+            response.headers.update(rate_limit_headers(tuple(self._statuses.values())))
 
-    async def _take(self, policy: Policy, who: str) -> None:
-        standing = await self._limiter.take(policy, who)
-        if standing is None:
+    async def _take(self, policy: RateLimitPolicy, who: str) -> None:
+        status = await self._limiter.take(policy, who)
+        if status is None:
             return
-        self._standings[policy.name] = standing
-        if not standing.granted:
-            raise self._limits.refuse(standing, who.partition("\0")[0])
+        self._statuses[policy.name] = status
+        if not status.granted:
+            raise self._limits.refuse(status, who.partition("\0")[0])
 
-    async def _give_back(self, policy: Policy, who: str) -> None:
-        standing = self._standings.get(policy.name)
-        if standing is not None:
-            self._standings[policy.name] = await self._limiter.give_back(standing, who)
+    async def _give_back(self, policy: RateLimitPolicy, who: str) -> None:
+        status = self._statuses.get(policy.name)
+        if status is not None:
+            self._statuses[policy.name] = await self._limiter.give_back(status, who)
 
 
-def stranger(address: str | None) -> str:
+def address_key(address: str | None) -> str:
     """Name whoever is at an address."""
     if address is None:
         return "address:unknown"
     found = ip_address(address)
     if isinstance(found, IPv6Address):
-        return f"address:{ip_network((found, SUBSCRIBER), strict=False)}"
+        return f"address:{ip_network((found, IPV6_PREFIX_LENGTH), strict=False)}"
     return f"address:{found}"
 
 
-def aim_at(email: str) -> str:
+def email_key(email: str) -> str:
     """Give one spelling for all that may mean the same mailbox."""
     try:
         email = normalise_email(email)

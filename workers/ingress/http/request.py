@@ -21,9 +21,9 @@ from workers.ingress.backends.database import Database, Query
 from workers.ingress.backends.durable_publisher import DurablePublisher
 from workers.ingress.backends.operation_waiter import OperationWaiter
 from workers.ingress.backends.webhook_deliveries import WebhookDeliveries
-from workers.ingress.http.client_address import client_of
+from workers.ingress.http.client_address import get_client
 from workers.ingress.http.errors import unauthenticated, unavailable
-from workers.ingress.http.rate_limits import Limits, Visit
+from workers.ingress.http.rate_limits import RateLimiter, RateLimitScope
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class AppState:
     """Built once, when the process starts."""
 
     resources: Resources
@@ -45,7 +45,7 @@ class Gate:
     verifier: Verifier
     authenticator: Authenticator
     operation_waiter: OperationWaiter
-    limits: Limits
+    rate_limiter: RateLimiter
     webhook_deliveries: WebhookDeliveries
     webhook_secrets: Mapping[str, tuple[str, ...]]
     operation_key: bytes
@@ -54,7 +54,7 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Ids:
+class RequestIds:
     """By what names a request is known in answers, events, logs and traces."""
 
     request_id: str
@@ -62,7 +62,7 @@ class Ids:
     traceparent: str | None
 
     @property
-    def marks(self) -> dict[str, str]:
+    def trace_attributes(self) -> dict[str, str]:
         """The attributes that an event of this request carries."""
         if self.traceparent is None:
             return {"correlationid": self.correlation_id}
@@ -70,28 +70,28 @@ class Ids:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RequestContext:
     """A request that may pass, and who makes it (nobody on routes that are open to all)."""
 
     request: web.Request
-    gate: Gate
-    ids: Ids
-    known_caller: Principal | None
-    visit: Visit
+    state: AppState
+    ids: RequestIds
+    optional_principal: Principal | None
+    rate_limit: RateLimitScope
 
     @property
-    def caller(self) -> Principal:
+    def principal(self) -> Principal:
         """Who calls; raises a ``Refusal`` (401) on a route that is open to all."""
-        if self.known_caller is None:
+        if self.optional_principal is None:
             raise unauthenticated()
-        return self.known_caller
+        return self.optional_principal
 
     @property
     def client(self) -> Client:
         """Who is at the other end, and who has logged in there."""
-        settings = self.gate.resources.settings
-        client = client_of(self.request, settings.trusted_proxies, settings.forwarded_header)
-        caller = self.known_caller
+        settings = self.state.resources.settings
+        client = get_client(self.request, settings.trusted_proxies, settings.forwarded_header)
+        caller = self.optional_principal
         if caller is None:
             return client
         known = {"account": caller.account, "session_id": caller.session_id}
@@ -100,7 +100,7 @@ class Call:
     async def read(self, query: Query[T], what: str) -> T:
         """Run a query that changes nothing; raises a ``Refusal`` (503) without a database."""
         try:
-            return await self.gate.database.read(query)
+            return await self.state.database.read(query)
         except Outage:
             raise unavailable(f"{what} cannot be read right now.") from None
 
@@ -110,7 +110,7 @@ class Call:
         return self.ids.request_id
 
 
-def ids_of(headers: CIMultiDictProxy[str]) -> Ids:
+def parse_request_ids(headers: CIMultiDictProxy[str]) -> RequestIds:
     """Take a request's ids from its headers where they are valid and sent once, else make them."""
     request_id = _only(headers, "X-Request-ID")
     if request_id is None or not REQUEST_ID.fullmatch(request_id):
@@ -121,7 +121,7 @@ def ids_of(headers: CIMultiDictProxy[str]) -> Ids:
     traceparent = _only(headers, "traceparent")
     if traceparent is not None and not TRACEPARENT.fullmatch(traceparent):
         traceparent = None
-    return Ids(request_id, correlation_id, traceparent)
+    return RequestIds(request_id, correlation_id, traceparent)
 
 
 def _only(headers: CIMultiDictProxy[str], name: str) -> str | None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from events.envelope import now
-from workers.ingress.http.errors import Refusal
+from workers.ingress.http.errors import HttpError
 
 JSON = "application/json"
 OPTIONS = orjson.OPT_UTC_Z
@@ -31,7 +31,7 @@ def success(
     return _answer(request_id, body, status, headers)
 
 
-def failure(request_id: str, refusal: Refusal) -> web.Response:
+def failure(request_id: str, refusal: HttpError) -> web.Response:
     """Answer with an error."""
     error: dict[str, object] = {"code": refusal.code, "message": refusal.message}
     if refusal.details:
@@ -40,12 +40,12 @@ def failure(request_id: str, refusal: Refusal) -> web.Response:
     return _answer(request_id, body, refusal.status, refusal.headers)
 
 
-def bare(body: bytes, *, headers: Mapping[str, str] | None = None) -> web.Response:
+def raw_json(body: bytes, *, headers: Mapping[str, str] | None = None) -> web.Response:
     """Answer with JSON outside the envelope."""
     return web.Response(body=body, headers={"Content-Type": JSON, **(headers or {})})
 
 
-def stamp(response: web.StreamResponse, request_id: str) -> None:
+def add_standard_headers(response: web.StreamResponse, request_id: str) -> None:
     """Put the request's id into an answer's headers."""
     response.headers["X-Request-ID"] = request_id
     response.headers["Server"] = "adrelay"

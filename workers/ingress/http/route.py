@@ -7,16 +7,16 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel
 
-from workers.ingress.http.rate_limits import Limit
-from workers.ingress.http.request import Call
+from workers.ingress.http.rate_limits import RateLimitRule
+from workers.ingress.http.request import RequestContext
 
-Handler = Callable[[Call], Awaitable[web.Response]]
+Handler = Callable[[RequestContext], Awaitable[web.Response]]
 
-ANYONE = None  # the scope of a route that is open to all
+PUBLIC = None  # the scope of a route that is open to all
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RouteResponse:
     """A good answer: its status and the type of its ``data``.
 
     ``enveloped`` tells whether ``data`` stands in the envelope or is the whole body;
@@ -40,12 +40,12 @@ class Route:
     path: str
     handler: Handler
     scope: str | None
-    answers: tuple[Answer, ...]
+    responses: tuple[RouteResponse, ...]
     media: Mapping[str, Any] = field(default_factory=dict)  # media type -> shape of the body
     query: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()  # request headers with a meaning
     errors: tuple[int, ...] = ()  # beside those that follow from the rest
-    limit: Limit = field(kw_only=True)  # how much a caller may ask of it
+    limit: RateLimitRule = field(kw_only=True)  # how much a caller may ask of it
 
     @property
     def name(self) -> str:

@@ -14,19 +14,19 @@ from aiohttp import http_parser, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from infra import metrics
-from workers.ingress.http.endpoint import unrouted
-from workers.ingress.http.errors import Refusal
-from workers.ingress.http.request import ids_of
-from workers.ingress.http.responses import failure, stamp
+from workers.ingress.http.endpoint import unmatched_route
+from workers.ingress.http.errors import HttpError
+from workers.ingress.http.request import parse_request_ids
+from workers.ingress.http.responses import add_standard_headers, failure
 
-IDLE = 75.0  # seconds until a connection without a request is closed
-PAUSE = 0.02  # seconds between two looks at what is still in flight
-LINGER = 2.0  # seconds to read on after an answer, for a client that is still sending
+KEEPALIVE_TIMEOUT = 75.0  # seconds until a connection without a request is closed
+POLL_INTERVAL = 0.02  # seconds between two looks at what is still in flight
+LINGER_TIMEOUT = 2.0  # seconds to read on after an answer, for a client that is still sending
 
 log = logging.getLogger(__name__)
 
 
-class Protocol(web.RequestHandler):
+class RequestHandler(web.RequestHandler):
     """aiohttp's connection, except for how it speaks of errors and how it ends.
 
     aiohttp would stop reading the bodies of requests in flight as soon as it is told to end.
@@ -43,8 +43,8 @@ class Protocol(web.RequestHandler):
             server,
             loop=loop,
             access_log=None,  # type: ignore[arg-type]  # as AppRunner passes it on
-            keepalive_timeout=IDLE,
-            lingering_time=LINGER,
+            keepalive_timeout=KEEPALIVE_TIMEOUT,
+            lingering_time=LINGER_TIMEOUT,
         )
 
     @property
@@ -57,7 +57,7 @@ class Protocol(web.RequestHandler):
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """Write an answer; aiohttp's own refusals are put into the envelope."""
         if isinstance(resp, web.HTTPException):
-            resp = unrouted(request, resp)
+            resp = unmatched_route(request, resp)
         if self._draining.is_set():
             resp.force_close()
         return super().finish_response(request, resp, start_time)
@@ -70,11 +70,13 @@ class Protocol(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - quotes the client's bytes
     ) -> web.StreamResponse:
         """Answer what did not reach a route, and close the connection."""
-        ids = ids_of(CIMultiDictProxy(CIMultiDict(request.headers)))  # a dict, when none was read
+        ids = parse_request_ids(
+            CIMultiDictProxy(CIMultiDict(request.headers))
+        )  # a dict, when none was read
         if status < 500:  # noqa: PLR2004 - the client's fault
-            refusal = Refusal(status, "MALFORMED_REQUEST", "This is not a valid HTTP request.")
+            refusal = HttpError(status, "MALFORMED_REQUEST", "This is not a valid HTTP request.")
         else:
-            refusal = Refusal(status, "INTERNAL_ERROR", "Something went wrong here.")
+            refusal = HttpError(status, "INTERNAL_ERROR", "Something went wrong here.")
         log.warning(
             "not a valid request" if status < 500 else "a request failed",  # noqa: PLR2004 - as above
             extra={
@@ -86,7 +88,7 @@ class Protocol(web.RequestHandler):
         )
         metrics.HTTP_REQUESTS.labels("unknown", "unknown", status).inc()
         response = failure(ids.request_id, refusal)
-        stamp(response, ids.request_id)
+        add_standard_headers(response, ids.request_id)
         response.force_close()
         return response
 
@@ -106,7 +108,7 @@ async def drain(server: web.Server, deadline: float) -> None:
     until = time.monotonic() + deadline
     busy = _busy(server)
     while busy and time.monotonic() < until:
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(POLL_INTERVAL)
         busy = _busy(server)
     if busy:
         log.warning("giving up requests in flight", extra={"count": busy})
@@ -115,7 +117,7 @@ async def drain(server: web.Server, deadline: float) -> None:
 def _busy(server: web.Server) -> int:
     busy = 0
     for connection in server.connections:
-        if isinstance(connection, Protocol) and connection.is_busy:
+        if isinstance(connection, RequestHandler) and connection.is_busy:
             busy += 1
         else:
             connection.force_close()

@@ -8,7 +8,7 @@ headers that are lists (``If-Match``, ``Prefer``, ``X-Forwarded-For``) are combi
 from collections import Counter
 from collections.abc import Mapping
 
-from workers.ingress.http.errors import Detail, Refusal, invalid
+from workers.ingress.http.errors import FieldError, HttpError, invalid
 
 SINGLE = frozenset(
     {
@@ -22,7 +22,7 @@ SINGLE = frozenset(
 PREFIXES = ("ce-", "webhook-")
 
 
-def repeated(headers: Mapping[str, str]) -> Refusal | None:
+def find_repeated_headers(headers: Mapping[str, str]) -> HttpError | None:
     """Refuse with 400 headers that may stand once and do not; None when all is well."""
     if len(set(headers)) == len(headers):  # iterating gives each name once, whatever its case
         return None
@@ -31,4 +31,4 @@ def repeated(headers: Mapping[str, str]) -> Refusal | None:
     wrong = [name for name in twice if name in SINGLE or name.startswith(PREFIXES)]
     if not wrong:
         return None
-    return invalid([Detail(name, "must be sent once") for name in sorted(wrong)[:50]])
+    return invalid([FieldError(name, "must be sent once") for name in sorted(wrong)[:50]])

@@ -16,13 +16,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from workers.ingress.http.errors import Detail
-from workers.ingress.http.field_names import field_of
+from workers.ingress.http.errors import FieldError
+from workers.ingress.http.field_names import field_path
 
-LARGEST = 2**63  # of an integer, without its sign
-DIGITS = 19  # that such an integer has at most
-MOST = 50  # details
-TWICE = "must be sent once"
+INTEGER_LIMIT = 2**63  # of an integer, without its sign
+MAX_DIGITS = 19  # that such an integer has at most
+MAX_FIELD_ERRORS = 50  # details
+DUPLICATE_NAME = "must be sent once"
 MEMBER = b'":'
 
 
@@ -37,7 +37,7 @@ class _Members(list[tuple[str, Any]]):
     """The members of an object as they were sent."""
 
 
-def ambiguities(body: bytes) -> list[Detail]:
+def find_ambiguities(body: bytes) -> list[FieldError]:
     """Name every field of which readers disagree; none for what is no JSON at all."""
     try:
         found = json.loads(
@@ -49,10 +49,10 @@ def ambiguities(body: bytes) -> list[Detail]:
         )
     except (ValueError, RecursionError):
         return []
-    return list(dict.fromkeys(_walk(found)))[:MOST]
+    return list(dict.fromkeys(_walk(found)))[:MAX_FIELD_ERRORS]
 
 
-def has_each_once(body: bytes, *read: BaseModel) -> bool:
+def has_unique_names(body: bytes, *read: BaseModel) -> bool:
     """Tell whether ``body``, read as these models, is sure to have no member twice.
 
     A colon after a quote ends the name of a member: where there are as many as there are
@@ -88,7 +88,7 @@ def _parts(cls: type[BaseModel]) -> tuple[str, ...]:
 
 
 def _integer(text: str) -> int | _Wrong:
-    if len(text.lstrip("-")) > DIGITS or not -LARGEST <= int(text) < LARGEST:
+    if len(text.lstrip("-")) > MAX_DIGITS or not -INTEGER_LIMIT <= int(text) < INTEGER_LIMIT:
         return _Wrong("must have at most 64 bits")
     return int(text)
 
@@ -98,23 +98,23 @@ def _float(text: str) -> float | _Wrong:
     return value if math.isfinite(value) else _Wrong("must be a finite number")
 
 
-def _walk(found: Any) -> Iterator[Detail]:  # noqa: ANN401 - what JSON can hold
+def _walk(found: Any) -> Iterator[FieldError]:  # noqa: ANN401 - what JSON can hold
     waiting: list[tuple[tuple[str, ...], Any]] = [((), found)]
     while waiting:
         place, value = waiting.pop()
         if isinstance(value, _Members):
             for name, times in Counter(name for name, _ in value).items():
                 if times > 1:
-                    yield Detail(field_of((*place, name)), TWICE)
+                    yield FieldError(field_path((*place, name)), DUPLICATE_NAME)
                 if _is_broken(name):
-                    yield Detail(field_of(place), "has a name with a lone surrogate")
+                    yield FieldError(field_path(place), "has a name with a lone surrogate")
             waiting += [((*place, name), inner) for name, inner in value]
         elif isinstance(value, list):
             waiting += [(place, inner) for inner in value]
         elif isinstance(value, _Wrong):
-            yield Detail(field_of(place), value.message)
+            yield FieldError(field_path(place), value.message)
         elif isinstance(value, str) and _is_broken(value):
-            yield Detail(field_of(place), "must be text without lone surrogates")
+            yield FieldError(field_path(place), "must be text without lone surrogates")
 
 
 def _is_broken(text: str) -> bool:

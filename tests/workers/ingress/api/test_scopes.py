@@ -17,7 +17,7 @@ from schemas.api_keys import KEY_SCOPES
 from schemas.scopes import KNOWN, SCOPES
 from schemas.users import Role
 from tests.workers.ingress.conftest import MakeKey, MakePerson, Person, error_of
-from workers.ingress.app import make_app, open_gate
+from workers.ingress.app import build_state, make_app
 from workers.ingress.http.route import Route
 from workers.ingress.routes import PROBES, ROUTES
 
@@ -74,7 +74,7 @@ TABLE: Mapping[str, str | None] = {
 @pytest.fixture
 async def app(resources: Resources) -> web.Application:
     async with RpcClient(resources.settings, "test") as requester:
-        return make_app(open_gate(resources, requester), asyncio.Event())
+        return make_app(build_state(resources, requester), asyncio.Event())
 
 
 async def test_every_route_of_the_router_has_its_entry(app: web.Application) -> None:

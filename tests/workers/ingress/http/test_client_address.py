@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from workers.ingress.http.client_address import client_of
+from workers.ingress.http.client_address import get_client
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 CASES = [
@@ -78,7 +78,7 @@ def test_only_what_proxies_of_ours_have_added_is_believed(
     headers.append(("Forwarded", "for=198.51.100.99"))
     request = make_mocked_request("GET", "/", transport=Transport(peer))
     request = request.clone(headers=headers)
-    assert client_of(request, PROXIES).address == address
+    assert get_client(request, PROXIES).address == address
 
 
 @pytest.mark.parametrize(("peer", "lines", "address"), FORWARDED)
@@ -89,18 +89,18 @@ def test_forwarded_is_read_where_the_proxies_write_it(
     headers.append(("X-Forwarded-For", "198.51.100.99"))
     request = make_mocked_request("GET", "/", transport=Transport(peer))
     request = request.clone(headers=headers)
-    assert client_of(request, PROXIES, "Forwarded").address == address
+    assert get_client(request, PROXIES, "Forwarded").address == address
 
 
 def test_without_proxies_only_the_connection_counts() -> None:
     request = make_mocked_request("GET", "/", transport=Transport("10.0.0.1"))
     request = request.clone(headers={"X-Forwarded-For": "198.51.100.1"})
-    assert client_of(request, ()).address == "10.0.0.1"
+    assert get_client(request, ()).address == "10.0.0.1"
 
 
 def test_a_device_is_short_and_printable() -> None:
     request = make_mocked_request("GET", "/", headers={"User-Agent": "curl/8\x00" + "x" * 500})
-    device = client_of(request, ()).device
+    device = get_client(request, ()).device
     assert device is not None
     assert device.startswith("curl/8x")
     assert len(device) == 200

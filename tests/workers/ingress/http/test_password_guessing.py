@@ -28,9 +28,9 @@ from tests.workers.ingress.http.test_rate_limits import (
     told,
 )
 from workers import auth
-from workers.ingress.http.errors import Refusal
+from workers.ingress.http.errors import HttpError
 from workers.ingress.http.rate_limits import PASSWORD as PASSWORD_CHANGE
-from workers.ingress.http.rate_limits import Limits, aim_at, stranger
+from workers.ingress.http.rate_limits import RateLimiter, address_key, email_key
 
 WAYS = pytest.mark.parametrize("gone", [Proxy.cut, Proxy.freeze], ids=["cut", "frozen"])
 
@@ -164,19 +164,19 @@ async def test_a_wrong_current_password_is_an_attempt_of_the_account(
     settings: Settings, redis: Redis
 ) -> None:
     own = {**DEFAULTS, "redis_timeout": 5.0}
-    limits = Limits(settings.model_copy(update=own), redis, b"key")
+    limits = RateLimiter(settings.model_copy(update=own), redis, b"key")
 
     async def change(who: str, code: str) -> None:
-        async with limits.visit(PASSWORD_CHANGE, who).attempt():
-            raise Refusal(400, code, "for a test")
+        async with limits.scope(PASSWORD_CHANGE, who).count_failure():
+            raise HttpError(400, code, "for a test")
 
     codes = []
     for code in ("VALIDATION_ERROR", *["INVALID_CREDENTIALS"] * 6):
-        with pytest.raises(Refusal) as refusal:
+        with pytest.raises(HttpError) as refusal:
             await change("user:1", code)
         codes.append(refusal.value.code)
     assert codes == ["VALIDATION_ERROR", *["INVALID_CREDENTIALS"] * 5, "RATE_LIMITED"]
-    with pytest.raises(Refusal, match="INVALID_CREDENTIALS"):
+    with pytest.raises(HttpError, match="INVALID_CREDENTIALS"):
         await change("user:2", "INVALID_CREDENTIALS")
 
 
@@ -226,7 +226,7 @@ async def test_without_redis_reads_pass_and_guesses_are_still_counted(
     ],
 )
 def test_an_aim_has_one_spelling(one: str, other: str, same: bool) -> None:  # noqa: FBT001 - a case
-    assert (aim_at(one) == aim_at(other)) is same
+    assert (email_key(one) == email_key(other)) is same
 
 
 @pytest.mark.parametrize(
@@ -240,4 +240,4 @@ def test_an_aim_has_one_spelling(one: str, other: str, same: bool) -> None:  # n
 def test_a_stranger_is_an_address_or_the_network_of_a_subscriber(
     address: str | None, name: str
 ) -> None:
-    assert stranger(address) == name
+    assert address_key(address) == name
