@@ -42,8 +42,8 @@ from events.webhooks import WebhookUnrecognised
 
 __all__ = [
     "AUTH_REQUESTS",
-    "CATALOGUE",
     "EVENTS",
+    "EVENT_TYPES",
     "INGRESS_EVENTS",
     "UPSTREAM_EVENTS",
     "ApiKeyCreateRequested",
@@ -120,7 +120,7 @@ EVENTS: tuple[type[Event], ...] = (
     WebhookUnrecognised,
 )
 
-CATALOGUE: dict[str, type[Event]] = {event.event_type(): event for event in EVENTS}
+EVENT_TYPES: dict[str, type[Event]] = {event.event_type(): event for event in EVENTS}
 
 # What upstream systems may publish themselves, over AMQP or POST /api/v1/events.
 UPSTREAM_EVENTS: tuple[type[Event], ...] = (

@@ -5,10 +5,10 @@ from uuid import UUID
 
 from pydantic import Field
 
-from events.envelope import Data, Event
+from events.envelope import Event, EventData
 
 
-class AuditEntry(Data):
+class AuditRecordedData(EventData):
     """One act: ``action`` such as ``login``, ``outcome`` is ``ok`` or the refusal's code.
 
     ``actor`` is the account that acted, where it is known; ``subject`` names what it acted
@@ -27,4 +27,4 @@ class AuditRecorded(Event):
     """A security-relevant act stands in the audit log."""
 
     type: Literal["audit.recorded.v1"] = "audit.recorded.v1"
-    data: AuditEntry
+    data: AuditRecordedData

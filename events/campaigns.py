@@ -5,7 +5,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import Field
 
-from events.envelope import Attribute, Data, Event
+from events.envelope import CloudEventAttribute, Event, EventData
 from schemas.campaigns import Budget, CampaignStatus, Name, ReportedStatus, Targeting
 from schemas.currencies import Currency
 from schemas.times import Time
@@ -23,11 +23,11 @@ class CampaignRequest(Event):
     The ingress sets it; it counts in events from ``urn:adrelay:api`` alone.
     """
 
-    ownerid: Attribute | None = None
-    actorid: Attribute | None = None
+    ownerid: CloudEventAttribute | None = None
+    actorid: CloudEventAttribute | None = None
 
 
-class CampaignCreation(Data):
+class CampaignCreateRequestedData(EventData):
     """A wanted campaign; ``budget`` in currency units; a missing id follows from the event's."""
 
     campaign_id: UUID | None = None
@@ -42,15 +42,15 @@ class CampaignCreateRequested(CampaignRequest):
     """An upstream system or a user wants a campaign."""
 
     type: Literal["campaign.create_requested.v1"] = "campaign.create_requested.v1"
-    data: CampaignCreation
+    data: CampaignCreateRequestedData
 
 
-Version = Annotated[int, Field(ge=1, le=INT64_MAX)]
+CampaignVersion = Annotated[int, Field(ge=1, le=INT64_MAX)]
 # A header of HTTP holds no more of them.
-Versions = Annotated[tuple[Version, ...], Field(min_length=1, max_length=3000)]
+ExpectedVersions = Annotated[tuple[CampaignVersion, ...], Field(min_length=1, max_length=3000)]
 
 
-class CampaignChange(Data):
+class CampaignUpdateRequestedData(EventData):
     """What is to change; ``expected_version`` refuses the change if another came first.
 
     ``expected_versions`` allows one of several (``If-Match: "2", "9"``).
@@ -58,7 +58,7 @@ class CampaignChange(Data):
 
     campaign_id: UUID
     expected_version: int | None = Field(default=None, ge=1, le=INT64_MAX)
-    expected_versions: Versions | None = None
+    expected_versions: ExpectedVersions | None = None
     name: Name | None = None
     budget: Budget | None = None
     targeting: Targeting | None = None
@@ -69,28 +69,28 @@ class CampaignUpdateRequested(CampaignRequest):
     """An upstream system or a user wants a campaign changed, paused or resumed."""
 
     type: Literal["campaign.update_requested.v1"] = "campaign.update_requested.v1"
-    data: CampaignChange
+    data: CampaignUpdateRequestedData
 
 
-class CampaignDeletion(Data):
+class CampaignDeleteRequestedData(EventData):
     """Which campaign is to go."""
 
     campaign_id: UUID
     expected_version: int | None = Field(default=None, ge=1, le=INT64_MAX)
-    expected_versions: Versions | None = None
+    expected_versions: ExpectedVersions | None = None
 
 
 class CampaignDeleteRequested(CampaignRequest):
     """An upstream system or a user wants a campaign deleted."""
 
     type: Literal["campaign.delete_requested.v1"] = "campaign.delete_requested.v1"
-    data: CampaignDeletion
+    data: CampaignDeleteRequestedData
 
 
 CampaignCommand = CampaignCreateRequested | CampaignUpdateRequested | CampaignDeleteRequested
 
 
-def campaign_id_of(command: CampaignCommand) -> UUID:
+def get_campaign_id(command: CampaignCommand) -> UUID:
     """Tell which campaign a command is about; without an id it follows from source and id.
 
     The separator is a control character, which neither of them may hold.
@@ -99,7 +99,7 @@ def campaign_id_of(command: CampaignCommand) -> UUID:
     return named or uuid5(NAMESPACE_URL, f"{command.source}\n{command.id}")
 
 
-class SavedCampaign(Data):
+class CampaignSavedData(EventData):
     """A campaign as saved; ``status`` is what its owner wants the platform to do."""
 
     campaign_id: UUID
@@ -118,10 +118,10 @@ class CampaignSaved(Event):
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.saved.v1"] = "campaign.saved.v1"
-    data: SavedCampaign
+    data: CampaignSavedData
 
 
-class DeletedCampaign(Data):
+class CampaignDeletedData(EventData):
     """A campaign that is gone here and has to go there."""
 
     campaign_id: UUID
@@ -135,10 +135,10 @@ class CampaignDeleted(Event):
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.deleted.v1"] = "campaign.deleted.v1"
-    data: DeletedCampaign
+    data: CampaignDeletedData
 
 
-class CampaignCommandRejectedData(Data):
+class CampaignCommandRejectedData(EventData):
     """Why a wish was not granted."""
 
     campaign_id: UUID
@@ -153,7 +153,7 @@ class CampaignCommandRejected(Event):
     data: CampaignCommandRejectedData
 
 
-class CampaignToSync(Data):
+class CampaignSyncRequestedData(EventData):
     """A campaign that is to be pushed to its platform again."""
 
     campaign_id: UUID
@@ -165,10 +165,10 @@ class CampaignSyncRequested(CampaignRequest):
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.sync_requested.v1"] = "campaign.sync_requested.v1"
-    data: CampaignToSync
+    data: CampaignSyncRequestedData
 
 
-class SyncedCampaign(Data):
+class CampaignSyncedData(EventData):
     """A version of a campaign that its platform holds."""
 
     campaign_id: UUID
@@ -182,10 +182,10 @@ class CampaignSynced(Event):
     """The platform took a version of a campaign."""
 
     type: Literal["campaign.synced.v1"] = "campaign.synced.v1"
-    data: SyncedCampaign
+    data: CampaignSyncedData
 
 
-class CampaignSyncRejectedData(Data):
+class CampaignSyncRejectedData(EventData):
     """Why the platform did not take a version of a campaign."""
 
     campaign_id: UUID
@@ -202,11 +202,11 @@ class CampaignSyncRejected(Event):
     data: CampaignSyncRejectedData
 
 
-class ReportedCampaignStatus(Data):
+class CampaignStatusReportedData(EventData):
     """A status in the platform's name; ``occurred_at`` is the platform's clock, UTC."""
 
     platform: Platform
-    platform_campaign_id: Attribute
+    platform_campaign_id: CloudEventAttribute
     status: ReportedStatus
     occurred_at: Time | None = None
 
@@ -216,14 +216,14 @@ class CampaignStatusReported(Event):
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.status_reported.v1"] = "campaign.status_reported.v1"
-    data: ReportedCampaignStatus
+    data: CampaignStatusReportedData
 
 
-class CampaignToCheck(Data):
+class CampaignStatusCheckRequestedData(EventData):
     """A campaign whose platform is to be asked for its status, by the platform's id."""
 
     platform: Platform
-    platform_campaign_id: Attribute
+    platform_campaign_id: CloudEventAttribute
 
 
 class CampaignStatusCheckRequested(Event):
@@ -231,10 +231,10 @@ class CampaignStatusCheckRequested(Event):
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.status_check_requested.v1"] = "campaign.status_check_requested.v1"
-    data: CampaignToCheck
+    data: CampaignStatusCheckRequestedData
 
 
-class ChangedCampaignStatus(Data):
+class CampaignStatusChangedData(EventData):
     """A change of status that took effect here."""
 
     campaign_id: UUID
@@ -248,4 +248,4 @@ class CampaignStatusChanged(Event):
     """A campaign's status changed."""
 
     type: Literal["campaign.status_changed.v1"] = "campaign.status_changed.v1"
-    data: ChangedCampaignStatus
+    data: CampaignStatusChangedData

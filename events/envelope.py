@@ -28,15 +28,15 @@ from schemas.types import Frozen
 CONTENT_TYPE = "application/cloudevents+json"
 
 # CloudEvents 1.0, section 3.1: what every event on a wire must say itself.
-REQUIRED = frozenset({"specversion", "id", "source", "type"})
+REQUIRED_ATTRIBUTES = frozenset({"specversion", "id", "source", "type"})
 
-UNTIMED = {"time"}
+_TIME_ATTRIBUTE = {"time"}
 
-FRESH = 64  # ids that are made at a time
-_fresh: list[str] = []
+ID_POOL_SIZE = 64  # ids that are made at a time
+_id_pool: list[str] = []
 
 # CloudEvents 1.0: id and source are non-empty strings; control characters are refused.
-Attribute = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT)]
+CloudEventAttribute = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT)]
 JSON_TYPE = re.compile(
     r"[a-z0-9!#$&^_.+-]+/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL
 )
@@ -44,10 +44,10 @@ JSON_TYPE = re.compile(
 
 def new_id() -> str:
     """Make a fresh event id: 32 hexadecimal digits, at random from the kernel."""
-    if not _fresh:  # one call of the kernel for many ids
-        digits = urandom(16 * FRESH).hex()
-        _fresh.extend(digits[start : start + 32] for start in range(0, len(digits), 32))
-    return _fresh.pop()
+    if not _id_pool:  # one call of the kernel for many ids
+        digits = urandom(16 * ID_POOL_SIZE).hex()
+        _id_pool.extend(digits[start : start + 32] for start in range(0, len(digits), 32))
+    return _id_pool.pop()
 
 
 def now() -> datetime:
@@ -68,16 +68,16 @@ class Event(BaseModel):
     routed_by_platform: ClassVar[bool] = False
 
     specversion: Literal["1.0"] = "1.0"
-    id: Attribute = Field(default_factory=new_id)
-    source: Attribute = "urn:adrelay"
+    id: CloudEventAttribute = Field(default_factory=new_id)
+    source: CloudEventAttribute = "urn:adrelay"
     type: str
-    subject: Attribute | None = None
+    subject: CloudEventAttribute | None = None
     time: Time = Field(default_factory=now)
     datacontenttype: Literal["application/json"] = "application/json"
-    dataschema: Attribute | None = None
-    correlationid: Attribute | None = None
-    causationid: Attribute | None = None
-    traceparent: Attribute | None = None
+    dataschema: CloudEventAttribute | None = None
+    correlationid: CloudEventAttribute | None = None
+    causationid: CloudEventAttribute | None = None
+    traceparent: CloudEventAttribute | None = None
     data: Any
 
     __pydantic_extra__: dict[ExtensionName, ExtensionValue]
@@ -89,7 +89,7 @@ class Event(BaseModel):
         """Show in JSON schemas that what CloudEvents requires has no default on the wire."""
         written = handler(schema)
         target = handler.resolve_ref_schema(written)
-        target["required"] = sorted({*target.get("required", ()), *REQUIRED})
+        target["required"] = sorted({*target.get("required", ()), *REQUIRED_ATTRIBUTES})
         return written
 
     @classmethod
@@ -97,14 +97,8 @@ class Event(BaseModel):
         """Tell the type that this class stands for, such as ``campaign.saved.v1``."""
         return str(cls.model_fields["type"].default)
 
-    @classmethod
-    def patterns(cls) -> tuple[str, ...]:
-        """Tell the binding patterns that catch this event whatever its platform."""
-        kind = cls.event_type()
-        return (kind, f"{kind}.*") if cls.routed_by_platform else (kind,)
-
     @property
-    def timed(self) -> bool:
+    def has_time(self) -> bool:
         """Whether its sender said when it happened.
 
         Otherwise ``time`` is when the event was made or read, another one at each reading, and
@@ -129,9 +123,9 @@ class Event(BaseModel):
         )
 
 
-def encode(event: Event, *, timed: bool = True) -> bytes:
-    """Write an event as CloudEvents structured JSON (UTF-8); without ``time`` if not ``timed``."""
-    exclude = None if timed else UNTIMED
+def encode(event: Event, *, with_time: bool = True) -> bytes:
+    """Write an event as CloudEvents structured JSON (UTF-8), with or without its ``time``."""
+    exclude = None if with_time else _TIME_ATTRIBUTE
     return event.__pydantic_serializer__.to_json(event, exclude_none=True, exclude=exclude)
 
 
@@ -147,13 +141,13 @@ def decode(cls: type[Event], body: bytes) -> Event:
     try:
         return _complete(cls.model_validate_json(body))
     except ValidationError:
-        plain = plain_form(body)
+        plain = normalize_json(body)
         if plain is None:
             raise
     return _complete(cls.model_validate_json(plain))
 
 
-def plain_form(body: bytes) -> bytes | None:
+def normalize_json(body: bytes) -> bytes | None:
     """Write an event in our form of the JSON format; None where there is nothing to change.
 
     Its other forms (JSON format 1.0.2, sections 2.2 and 3.1) are seldom, so they are looked
@@ -214,11 +208,11 @@ def attribute_text(value: Any) -> Any:  # noqa: ANN401 - whatever a header holds
 
 def _complete(event: Event) -> Event:
     """Refuse an event whose sender left a required attribute to our defaults."""
-    missing = REQUIRED - event.model_fields_set
+    missing = REQUIRED_ATTRIBUTES - event.model_fields_set
     if missing:
         raise MissingAttributes("; ".join(f"{name}: Field required" for name in sorted(missing)))
     return event
 
 
-class Data(Frozen):
+class EventData(Frozen):
     """The base of what events carry; unknown fields are refused."""

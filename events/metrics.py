@@ -5,19 +5,19 @@ from uuid import UUID
 
 from pydantic import model_validator
 
-from events.envelope import Attribute, Data, Event
+from events.envelope import CloudEventAttribute, Event, EventData
 from schemas.times import Day
 from schemas.types import Count, Micros, Platform, Total, Units
 
 
-class ReportedMetrics(Data):
+class CampaignMetricsReportedData(EventData):
     """One campaign's figures of one day (UTC); ``spend`` in currency units.
 
     ``cumulative`` figures are the day's totals so far; ``delta`` figures are added.
     """
 
     platform: Platform
-    platform_campaign_id: Attribute | None = None
+    platform_campaign_id: CloudEventAttribute | None = None
     campaign_id: UUID | None = None
     date: Day
     impressions: Count
@@ -39,10 +39,10 @@ class CampaignMetricsReported(Event):
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.metrics_reported.v1"] = "campaign.metrics_reported.v1"
-    data: ReportedMetrics
+    data: CampaignMetricsReportedData
 
 
-class RecordedMetrics(Data):
+class CampaignMetricsRecordedData(EventData):
     """A day's totals after a batch; ``events`` names the reports that they came from."""
 
     campaign_id: UUID
@@ -60,4 +60,4 @@ class CampaignMetricsRecorded(Event):
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.metrics_recorded.v1"] = "campaign.metrics_recorded.v1"
-    data: RecordedMetrics
+    data: CampaignMetricsRecordedData

@@ -6,24 +6,24 @@ Codes travel sealed; tokens do not travel at all.
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from events.envelope import Data, Event
-from events.users import SealedEvent
+from events.envelope import Event, EventData
+from events.users import EncryptedRequest
 from schemas.types import Platform
 
 
-class PlatformConnectRequested(SealedEvent):
+class PlatformConnectRequested(EncryptedRequest):
     """An owner has consented at a platform."""
 
     type: Literal["platform.connect_requested.v1"] = "platform.connect_requested.v1"
 
 
-class PlatformDisconnectRequested(SealedEvent):
+class PlatformDisconnectRequested(EncryptedRequest):
     """An owner takes the consent back."""
 
     type: Literal["platform.disconnect_requested.v1"] = "platform.disconnect_requested.v1"
 
 
-class ConnectedAccount(Data):
+class PlatformAccountConnectedData(EventData):
     """Whose account it is, and what its owner allows us to do there."""
 
     platform: Platform
@@ -36,10 +36,10 @@ class PlatformAccountConnected(Event):
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["platform.account_connected.v1"] = "platform.account_connected.v1"
-    data: ConnectedAccount
+    data: PlatformAccountConnectedData
 
 
-class DisconnectedAccount(Data):
+class PlatformAccountDisconnectedData(EventData):
     """Whose account it was, and why it is none any more."""
 
     platform: Platform
@@ -52,4 +52,4 @@ class PlatformAccountDisconnected(Event):
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["platform.account_disconnected.v1"] = "platform.account_disconnected.v1"
-    data: DisconnectedAccount
+    data: PlatformAccountDisconnectedData

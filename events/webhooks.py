@@ -2,20 +2,20 @@
 
 from typing import Literal
 
-from events.envelope import Attribute, Data, Event
+from events.envelope import CloudEventAttribute, Event, EventData
 
 
-class UnrecognisedWebhook(Data):
+class WebhookUnrecognisedData(EventData):
     """A verified body, kept as text; bytes that are not UTF-8 are escaped in hex.
 
     ``delivery`` is the id that the sender gave outside the body, if any. Of a large body only
     the beginning is kept; then ``body_bytes`` says how many bytes it had.
     """
 
-    webhook: Attribute
+    webhook: CloudEventAttribute
     reason: str
     body: str
-    delivery: Attribute | None = None
+    delivery: CloudEventAttribute | None = None
     body_bytes: int | None = None
 
 
@@ -23,4 +23,4 @@ class WebhookUnrecognised(Event):
     """A verified webhook that means none of our events; kept, counted, never an error."""
 
     type: Literal["webhook.unrecognised.v1"] = "webhook.unrecognised.v1"
-    data: UnrecognisedWebhook
+    data: WebhookUnrecognisedData

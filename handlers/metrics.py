@@ -15,7 +15,7 @@ from uuid import UUID
 
 from events import CampaignMetricsRecorded, CampaignMetricsReported
 from events.envelope import Event
-from events.metrics import RecordedMetrics, ReportedMetrics
+from events.metrics import CampaignMetricsRecordedData, CampaignMetricsReportedData
 from infra.errors import Permanent, Transient
 from infra.messaging.context import Context
 from infra.storage.campaigns import find_campaign_refs
@@ -47,7 +47,7 @@ class DailyAggregate:
         self.events.append(event)
         if event.data.mode == "delta":
             self.added = Counters(*map(int.__add__, self.added, figures))
-        elif not event.timed:
+        elif not event.has_time:
             if self.reported_at is None:
                 self.reported = Counters(*map(max, self.reported, figures))
         elif self.reported_at is None or event.time > self.reported_at:
@@ -128,13 +128,13 @@ def _judge(
         raise Transient(reason, events=unknown, code="UNKNOWN_CAMPAIGN", within=UNKNOWN_WITHIN)
 
 
-def _name(data: ReportedMetrics) -> CampaignKey:
+def _name(data: CampaignMetricsReportedData) -> CampaignKey:
     if data.campaign_id is not None:
         return data.campaign_id
     return data.platform, data.platform_campaign_id or ""
 
 
-def _figures(data: ReportedMetrics) -> Counters:
+def _figures(data: CampaignMetricsReportedData) -> Counters:
     return Counters(data.impressions, data.clicks, data.conversions, micros_of(data.spend))
 
 
@@ -144,7 +144,7 @@ def _recorded(totals: DailyTotals, day: DailyAggregate) -> Event:
         last,
         source=SOURCE,
         subject=str(totals.campaign_id),
-        data=RecordedMetrics(
+        data=CampaignMetricsRecordedData(
             platform=last.data.platform,
             **totals._asdict(),
             events=tuple(event.id for event in day.events),

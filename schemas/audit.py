@@ -6,7 +6,7 @@ from uuid import UUID
 from schemas.types import Frozen
 
 
-class Act(Frozen):
+class AuditEntry(Frozen):
     """What was done, by whom, from where; ``outcome`` is ``ok`` or the refusal's code.
 
     ``actor`` is the account that acted, where it is known; ``subject`` names what it acted

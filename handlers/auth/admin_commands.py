@@ -19,7 +19,7 @@ from events import (
     UserRoleChangeRequested,
 )
 from events.envelope import Event
-from events.users import RoleChange
+from events.users import UserRoleChangedData
 from handlers.auth.requests import SOURCE, Answer, Sealed, invalid, refusal
 from handlers.auth.session_revocation import told
 from infra.messaging.context import Context
@@ -117,7 +117,7 @@ async def _change_role(answer: Answer, wanted: UserRole, ctx: Context) -> Answer
     news = UserRoleChanged.caused_by(
         answer.request,
         source=SOURCE,
-        data=RoleChange(user_id=user.id, role=changed.role, previous=user.role),
+        data=UserRoleChangedData(user_id=user.id, role=changed.role, previous=user.role),
     )
     answer = replace(answer, caused=(news,))
     return await _log_out(answer, user, ctx) if SCOPES[changed.role] < SCOPES[user.role] else answer

@@ -7,7 +7,7 @@ have clients throw it away. Its code is that of a failed login, for whoever coun
 from dataclasses import replace
 
 from events import UserPasswordChanged
-from events.users import UserRef
+from events.users import UserPasswordChangedData
 from handlers.auth.requests import (
     DONE,
     SOURCE,
@@ -59,7 +59,9 @@ def _changing(account: UserRow, fresh: str) -> Finish:
             ctx.tx, user.id, "password_changed", since=since, at=ctx.now, but=own
         )
         changed = UserPasswordChanged.caused_by(
-            answer.request, source=SOURCE, data=UserRef(user_id=user.id, role=user.role)
+            answer.request,
+            source=SOURCE,
+            data=UserPasswordChangedData(user_id=user.id, role=user.role),
         )
         return told(replace(answer, caused=(changed,)), others, "password_changed", ctx)
 

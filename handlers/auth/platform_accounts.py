@@ -16,7 +16,7 @@ from typing import Any
 
 from events import PlatformAccountConnected, PlatformAccountDisconnected
 from events.envelope import now
-from events.platform_accounts import ConnectedAccount, DisconnectedAccount
+from events.platform_accounts import PlatformAccountConnectedData, PlatformAccountDisconnectedData
 from handlers.auth.requests import DONE, SOURCE, Answer, Sealed, refusal
 from infra.http.client import NoAnswer
 from infra.messaging.context import Context
@@ -70,7 +70,7 @@ def _connected(
         await put_account(ctx.tx, user_id, platform, sealed, times, scopes)
         return answer
 
-    data = ConnectedAccount(platform=platform, user_id=user_id, scopes=scopes)
+    data = PlatformAccountConnectedData(platform=platform, user_id=user_id, scopes=scopes)
     connected = PlatformAccountConnected.caused_by(
         request, source=SOURCE, subject=str(user_id), data=data
     )
@@ -97,7 +97,9 @@ async def disconnect(request: Sealed, wish: Disconnection, _: Resources) -> Answ
 
 
 def _gone(request: Sealed, wish: Disconnection) -> PlatformAccountDisconnected:
-    data = DisconnectedAccount(platform=wish.platform, user_id=wish.user_id, reason=BY_OWNER)
+    data = PlatformAccountDisconnectedData(
+        platform=wish.platform, user_id=wish.user_id, reason=BY_OWNER
+    )
     return PlatformAccountDisconnected.caused_by(
         request, source=SOURCE, subject=str(wish.user_id), data=data
     )

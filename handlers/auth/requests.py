@@ -22,9 +22,9 @@ from events import (
     SessionStarted,
     UserRoleChangeRequested,
 )
-from events.audit import AuditEntry
+from events.audit import AuditRecordedData
 from events.envelope import Event, now
-from events.users import SessionRef
+from events.users import SessionStartedData
 from infra.messaging.context import Context
 from infra.resources import Resources
 from infra.security.access_tokens import Signer
@@ -114,7 +114,7 @@ def open_sealed(request: Sealed, shape: type[Body], settings: Settings) -> tuple
 
 def act_of(answer: Answer) -> AuditRecorded:
     """Tell what was done, by whom, from where, and what came of it."""
-    entry = AuditEntry(
+    entry = AuditRecordedData(
         action=answer.action,
         outcome=answer.outcome,
         actor=answer.actor or answer.client.account,
@@ -143,7 +143,7 @@ async def finish(answer: Answer, ctx: Context) -> Answer:
 
 def started(request: Event, session: Session) -> SessionStarted:
     """Tell that a session has begun."""
-    data = SessionRef(user_id=session.user_id, session_id=session.id)
+    data = SessionStartedData(user_id=session.user_id, session_id=session.id)
     return SessionStarted.caused_by(request, source=SOURCE, data=data)
 
 

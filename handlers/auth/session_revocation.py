@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from events import SessionRevoked
 from events.envelope import Event
-from events.users import EndedSession
+from events.users import SessionRevokedData
 from handlers.auth.requests import SOURCE, Answer, Finish, refusal, sessions_of
 from infra.messaging.context import Context
 from infra.security.refresh_tokens import Session
@@ -63,5 +63,5 @@ def told(answer: Answer, ended: Sequence[Session], reason: EndReason, ctx: Conte
 
 def _revoked(request: Event, session: Session, reason: EndReason) -> SessionRevoked:
     """Tell that a session has ended; it ends once, so the event has one id."""
-    data = EndedSession(user_id=session.user_id, session_id=session.id, reason=reason)
+    data = SessionRevokedData(user_id=session.user_id, session_id=session.id, reason=reason)
     return SessionRevoked.caused_by(request, id=f"revoked:{session.id}", source=SOURCE, data=data)

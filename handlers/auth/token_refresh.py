@@ -15,9 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import AuditRecorded, PlatformAccountDisconnected
-from events.audit import AuditEntry
+from events.audit import AuditRecordedData
 from events.envelope import now
-from events.platform_accounts import DisconnectedAccount
+from events.platform_accounts import PlatformAccountDisconnectedData
 from handlers.auth.requests import SOURCE
 from infra import metrics
 from infra.amqp.message import build_message
@@ -126,11 +126,13 @@ async def _revoke(
 
 
 async def _lapse(resources: Resources, account: PlatformAccountRow, reason: str) -> str:
-    data = DisconnectedAccount(platform=account.platform, user_id=account.user_id, reason=reason)
+    data = PlatformAccountDisconnectedData(
+        platform=account.platform, user_id=account.user_id, reason=reason
+    )
     gone = PlatformAccountDisconnected(source=SOURCE, subject=str(account.user_id), data=data)
     # Nobody here has acted: the platform, or its owner there, has.
     subject = f"{account.platform}/{account.user_id}"
-    entry = AuditEntry(action="platform.lapse", outcome="ok", subject=subject)
+    entry = AuditRecordedData(action="platform.lapse", outcome="ok", subject=subject)
     act = AuditRecorded.caused_by(gone, source=SOURCE, data=entry)
     async with resources.engine.begin() as tx:
         if not await store.mark_disconnected(tx, account, reason):

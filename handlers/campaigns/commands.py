@@ -21,8 +21,8 @@ from events import (
 from events.campaigns import (
     CampaignCommand,
     CampaignCommandRejectedData,
-    DeletedCampaign,
-    campaign_id_of,
+    CampaignDeletedData,
+    get_campaign_id,
 )
 from events.envelope import Event
 from infra.storage.campaigns import CampaignRow, LastCommand
@@ -30,7 +30,6 @@ from schemas.currencies import is_payable, objection
 from schemas.operations import Operation, OperationError
 from schemas.types import micros_of
 
-Wish = CampaignCommand
 CommandResult = CampaignRow | OperationError
 
 SOURCE = "urn:adrelay:campaigns"
@@ -41,13 +40,13 @@ NOT_FOUND = OperationError(code="NOT_FOUND", message="there is no such campaign"
 ID_TAKEN = OperationError(code="CONFLICT", message="this campaign id is taken")
 
 
-def parse_owner(wish: Wish) -> UUID | None:
+def parse_owner(wish: CampaignCommand) -> UUID | None:
     """Read in whose name a wish is made; raises ``ValueError`` when that is no UUID."""
     return None if wish.ownerid is None else UUID(wish.ownerid)
 
 
 def apply_command(
-    wish: Wish,
+    wish: CampaignCommand,
     campaign: CampaignRow | None,
     owner: UUID | None,
     now: datetime,
@@ -79,9 +78,9 @@ def apply_command(
     return _updated(wish, campaign, now)
 
 
-def to_event(wish: Wish, verdict: CommandResult) -> Event:
+def to_event(wish: CampaignCommand, verdict: CommandResult) -> Event:
     """Tell the world what became of a wish that changed something or was refused."""
-    campaign_id = campaign_id_of(wish)
+    campaign_id = get_campaign_id(wish)
     about = {"source": SOURCE, "subject": str(campaign_id)}
     if isinstance(verdict, OperationError):
         refusal = CampaignCommandRejectedData(
@@ -90,7 +89,7 @@ def to_event(wish: Wish, verdict: CommandResult) -> Event:
         return CampaignCommandRejected.caused_by(wish, **about, data=refusal)
     if verdict.deleted_at is None:
         return CampaignSaved.caused_by(wish, **about, data=verdict.desired_state())
-    deleted = DeletedCampaign(
+    deleted = CampaignDeletedData(
         campaign_id=campaign_id,
         version=verdict.desired_version,
         platform=verdict.platform,
@@ -99,7 +98,7 @@ def to_event(wish: Wish, verdict: CommandResult) -> Event:
     return CampaignDeleted.caused_by(wish, **about, data=deleted)
 
 
-def with_last_command(verdict: CampaignRow, wish: Wish, now: datetime) -> CampaignRow:
+def with_last_command(verdict: CampaignRow, wish: CampaignCommand, now: datetime) -> CampaignRow:
     """Note with a campaign that this wish about it was granted, the newest of all so far.
 
     So it is with a wish that changes nothing: its sender wants what is there.
@@ -108,14 +107,14 @@ def with_last_command(verdict: CampaignRow, wish: Wish, now: datetime) -> Campai
         id=wish.id,
         source=wish.source,
         type=wish.type,
-        time=wish.time if wish.timed else None,
+        time=wish.time if wish.has_time else None,
         at=now,
         version=verdict.version,
     )
     return replace(verdict, last_command=last)
 
 
-def to_operation(wish: Wish, verdict: CommandResult) -> Operation:
+def to_operation(wish: CampaignCommand, verdict: CommandResult) -> Operation:
     """Tell the wish's sender what became of it, as the API shows it."""
     if isinstance(verdict, OperationError):
         return Operation(id=wish.id, state="refused", error=verdict)
@@ -131,7 +130,7 @@ def _created(
 ) -> CommandResult:
     data = wish.data
     made = CampaignRow(
-        id=campaign_id_of(wish),
+        id=get_campaign_id(wish),
         owner_id=owner,
         platform=data.platform,
         name=data.name,

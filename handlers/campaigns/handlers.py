@@ -15,10 +15,12 @@ from itertools import chain
 from uuid import UUID
 
 from events import CampaignCreateRequested, CampaignStatusReported, CampaignUpdateRequested
-from events.campaigns import campaign_id_of
+from events.campaigns import CampaignCommand, get_campaign_id
 from events.envelope import Event
 from handlers.campaigns import commands, platform_updates
-from handlers.campaigns.commands import API, Wish
+from handlers.campaigns.commands import (
+    API,
+)
 from handlers.campaigns.permissions import Owner, resolve_owners
 from handlers.campaigns.platform_updates import PlatformUpdate, SyncResult
 from infra.errors import Permanent, Snooze, Transient
@@ -41,20 +43,20 @@ CREATION_WAIT = timedelta(seconds=5)
 # A report may overtake the push that gives its campaign a platform id.
 UNKNOWN_WITHIN = 600.0  # seconds
 
-OwnedCommand = tuple[Wish, Owner]
+OwnedCommand = tuple[CampaignCommand, Owner]
 Standing = dict[UUID, CampaignRow]
 PlatformId = tuple[Platform, str]
 
 
-async def apply_commands(events: list[Wish], ctx: Context) -> list[Event]:
+async def apply_commands(events: list[CampaignCommand], ctx: Context) -> list[Event]:
     """Grant or refuse wishes, several about one campaign in the order of their arrival."""
     _check_owners(events)
     owners = await resolve_owners(events, ctx.tx)
-    held = await lock_campaigns(ctx.tx, {campaign_id_of(wish) for wish in events})
+    held = await lock_campaigns(ctx.tx, {get_campaign_id(wish) for wish in events})
     _await_creations(events, held, ctx)
     standing, caused, operations = dict(held), [], []
     for wish, owner in _in_order(zip(events, owners, strict=True), held):
-        campaign_id = campaign_id_of(wish)
+        campaign_id = get_campaign_id(wish)
         before = standing.get(campaign_id)
         if isinstance(owner, OperationError):
             verdict: commands.CommandResult = owner
@@ -115,7 +117,7 @@ async def apply_platform_updates(events: list[PlatformUpdate], ctx: Context) -> 
     return [*platform_updates.status_changes(held, standing, causes), *again, *checks]
 
 
-def _check_owners(events: Sequence[Wish]) -> None:
+def _check_owners(events: Sequence[CampaignCommand]) -> None:
     wrong = []
     for wish in events:
         try:
@@ -126,14 +128,14 @@ def _check_owners(events: Sequence[Wish]) -> None:
         raise Permanent("ownerid is not the id of an account", events=wrong, code="INVALID_OWNER")
 
 
-def _await_creations(events: Sequence[Wish], held: Standing, ctx: Context) -> None:
+def _await_creations(events: Sequence[CampaignCommand], held: Standing, ctx: Context) -> None:
     """Give changes of unknown campaigns a second, for their creation to come."""
     known = set(held)
-    known.update(campaign_id_of(w) for w in events if isinstance(w, CampaignCreateRequested))
+    known.update(get_campaign_id(w) for w in events if isinstance(w, CampaignCreateRequested))
     early = [
         wish
         for wish in events
-        if campaign_id_of(wish) not in known and ctx.now - ctx.arrived(wish) < CREATION_WAIT
+        if get_campaign_id(wish) not in known and ctx.now - ctx.arrived(wish) < CREATION_WAIT
     ]
     if early:
         raise Snooze("there is no such campaign yet", 1, events=early)
@@ -145,7 +147,7 @@ def _in_order(owned: Iterable[OwnedCommand], held: Standing) -> list[OwnedComman
     ordered: list[OwnedCommand] = []
     early: dict[UUID, list[OwnedCommand]] = {}
     for one in owned:
-        wish, campaign_id = one[0], campaign_id_of(one[0])
+        wish, campaign_id = one[0], get_campaign_id(one[0])
         if isinstance(wish, CampaignCreateRequested):
             known.add(campaign_id)
             ordered += [one, *early.pop(campaign_id, ())]
@@ -156,11 +158,13 @@ def _in_order(owned: Iterable[OwnedCommand], held: Standing) -> list[OwnedComman
     return [*ordered, *chain.from_iterable(early.values())]
 
 
-async def _insert(events: Sequence[Wish], held: Standing, standing: Standing, ctx: Context) -> None:
+async def _insert(
+    events: Sequence[CampaignCommand], held: Standing, standing: Standing, ctx: Context
+) -> None:
     new = [campaign for campaign in standing.values() if campaign.id not in held]
     lost = {campaign.id for campaign in new} - await insert_campaigns(ctx.tx, new)
     if lost:
-        guilty = [wish for wish in events if campaign_id_of(wish) in lost]
+        guilty = [wish for wish in events if get_campaign_id(wish) in lost]
         raise Transient("another request has just made this campaign", events=guilty)
     _write_through(new, ctx)
 

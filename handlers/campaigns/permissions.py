@@ -13,8 +13,11 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import CampaignSyncRequested
-from events.campaigns import CampaignRequest
-from handlers.campaigns.commands import API, Wish, parse_owner
+from events.campaigns import CampaignCommand, CampaignRequest
+from handlers.campaigns.commands import (
+    API,
+    parse_owner,
+)
 from handlers.sync.decisions import Hint
 from infra.storage.users import find_roles
 from schemas.operations import OperationError
@@ -28,7 +31,7 @@ NO_OWNER = "nobody"  # the owner of no campaign
 Owner = UUID | None | OperationError
 
 
-async def resolve_owners(wishes: Sequence[Wish], tx: AsyncConnection) -> list[Owner]:
+async def resolve_owners(wishes: Sequence[CampaignCommand], tx: AsyncConnection) -> list[Owner]:
     """Tell whose campaigns each write may change (None: any), or why it may change none.
 
     Names of owners must have been checked (``parse_owner``).
@@ -62,7 +65,7 @@ def _may_write(role: Role | None) -> bool:
     return role is not None and WRITE in SCOPES[role]
 
 
-def _owner(wish: Wish, roles: Mapping[UUID, Role]) -> Owner:
+def _owner(wish: CampaignCommand, roles: Mapping[UUID, Role]) -> Owner:
     actor, owner = _actor(wish), parse_owner(wish)
     if actor is None:
         return owner

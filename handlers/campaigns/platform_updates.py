@@ -20,7 +20,11 @@ from events import (
     CampaignSyncRejected,
     CampaignSyncRequested,
 )
-from events.campaigns import CampaignToCheck, CampaignToSync, ChangedCampaignStatus
+from events.campaigns import (
+    CampaignStatusChangedData,
+    CampaignStatusCheckRequestedData,
+    CampaignSyncRequestedData,
+)
 from events.envelope import Event
 from infra.storage.campaigns import CampaignRow
 from schemas.campaigns import CampaignStatus
@@ -113,7 +117,7 @@ def status_changes(
             causes[campaign.id],
             source=SOURCE,
             subject=str(campaign.id),
-            data=ChangedCampaignStatus(
+            data=CampaignStatusChangedData(
                 campaign_id=campaign.id,
                 version=campaign.version,
                 platform=campaign.platform,
@@ -132,7 +136,7 @@ def request_resync(push: SyncResult) -> Event:
         push,
         source=SOURCE,
         subject=str(campaign_id),
-        data=CampaignToSync(campaign_id=campaign_id, platform=push.data.platform),
+        data=CampaignSyncRequestedData(campaign_id=campaign_id, platform=push.data.platform),
     )
 
 
@@ -143,7 +147,9 @@ def request_status_check(news: PlatformUpdate, campaign: CampaignRow) -> Event:
         news,
         source=SOURCE,
         subject=name,
-        data=CampaignToCheck(platform=campaign.platform, platform_campaign_id=name),
+        data=CampaignStatusCheckRequestedData(
+            platform=campaign.platform, platform_campaign_id=name
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import CampaignSyncRequested, PlatformAccountConnected, PlatformAccountDisconnected
-from events.campaigns import CampaignToSync
+from events.campaigns import CampaignSyncRequestedData
 from events.envelope import Event
 from infra.platforms.base import AccountStuck
 from infra.security.encryption import Vault, VaultLocked
@@ -93,6 +93,6 @@ def _bearer(vault: Vault, account: PlatformAccountRow) -> Bearer | AccountStuck:
 
 
 def _wish(hint: OwnerHint, campaign_id: UUID) -> Event:
-    wish = CampaignToSync(campaign_id=campaign_id, platform=hint.data.platform)
+    wish = CampaignSyncRequestedData(campaign_id=campaign_id, platform=hint.data.platform)
     subject = str(campaign_id)
     return CampaignSyncRequested.caused_by(hint, source=SOURCE, subject=subject, data=wish)

@@ -18,9 +18,9 @@ from events import (
 )
 from events.campaigns import (
     CampaignCommandRejectedData,
+    CampaignSyncedData,
     CampaignSyncRejectedData,
-    CampaignToSync,
-    SyncedCampaign,
+    CampaignSyncRequestedData,
 )
 from events.envelope import Event
 from handlers.campaigns.commands import API, NOT_FOUND
@@ -108,7 +108,7 @@ def fact(look: Answered) -> Event:
             message=answer.message,
         )
         return CampaignSyncRejected.caused_by(look.hint, **about, data=refused)
-    synced = SyncedCampaign(
+    synced = CampaignSyncedData(
         campaign_id=campaign.id,
         version=campaign.desired_version,
         platform=campaign.platform,
@@ -120,7 +120,7 @@ def fact(look: Answered) -> Event:
 
 def once_more(hint: Hint) -> Event:
     """Ask for another push of a campaign."""
-    wish = CampaignToSync(campaign_id=hint.data.campaign_id, platform=hint.data.platform)
+    wish = CampaignSyncRequestedData(campaign_id=hint.data.campaign_id, platform=hint.data.platform)
     subject = str(hint.data.campaign_id)
     return CampaignSyncRequested.caused_by(hint, source=SOURCE, subject=subject, data=wish)
 

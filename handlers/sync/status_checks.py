@@ -18,7 +18,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import CampaignStatusCheckRequested, CampaignStatusReported
-from events.campaigns import ReportedCampaignStatus
+from events.campaigns import CampaignStatusReportedData
 from events.envelope import Event
 from handlers.sync.access_tokens import Bearer, bearers_of, renew_refused
 from infra.errors import UNEXPECTED, Failure, Permanent, Snooze, Transient
@@ -199,7 +199,7 @@ def _report(check: Told, status: ReportedStatus) -> Event:
     """
     campaign = check.campaign
     at = max(check.asked, campaign.status_reported_at or check.asked)
-    data = ReportedCampaignStatus(
+    data = CampaignStatusReportedData(
         platform=campaign.platform,
         platform_campaign_id=campaign.platform_campaign_id or "",
         status=status,

@@ -1,12 +1,12 @@
 """What every webhook source is: two pure functions, and how news becomes events.
 
     verify(headers, body, secrets, now) -> the sender's delivery id, or None if it sends none
-    events_of(body, delivery, **marks)  -> the events that the delivery means
+    events_of(body, delivery, **trace_attributes)  -> the events that the delivery means
 
 ``verify`` raises ``BadSignature`` and nothing else, whatever it is fed; ``events_of`` raises
 ``Unrecognised`` and nothing else. An event's id is the sender's, so that a repeated delivery
-is one event; its data depends on the body alone, for the same reason. ``marks`` are attributes
-of the envelope that tie the events to the request (``correlationid``, ``traceparent``).
+is one event; its data depends on the body alone, for the same reason. ``trace_attributes`` are
+attributes of the envelope that tie the events to the request (``correlationid``, ``traceparent``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,10 @@ from events import (
     Event,
     WebhookUnrecognised,
 )
-from events.campaigns import CampaignToCheck, ReportedCampaignStatus
+from events.campaigns import CampaignStatusCheckRequestedData, CampaignStatusReportedData
 from events.envelope import now
-from events.metrics import ReportedMetrics
-from events.webhooks import UnrecognisedWebhook
+from events.metrics import CampaignMetricsReportedData
+from events.webhooks import WebhookUnrecognisedData
 from schemas.types import Platform
 from schemas.webhooks import MetricsUpdated, StatusChanged, in_words
 
@@ -55,7 +55,12 @@ class WebhookSource(Protocol):
         """Check who sent ``body``; ``now`` is aware. Raises ``BadSignature``."""
 
     def events_of(
-        self, body: bytes, delivery: str | None, *, received: datetime | None = None, **marks: str
+        self,
+        body: bytes,
+        delivery: str | None,
+        *,
+        received: datetime | None = None,
+        **trace_attributes: str,
     ) -> list[Event]:
         """Read a verified body, which came at ``received`` (None: now). Raises ``Unrecognised``."""
 
@@ -79,7 +84,7 @@ def event_of(
     news: Body,
     event_id: str | None,
     received: datetime | None = None,
-    **marks: str,
+    **trace_attributes: str,
 ) -> Event:
     """Turn news of a platform into an event; without an id it gets a fresh one.
 
@@ -89,19 +94,23 @@ def event_of(
     Raises ``Unrecognised`` for what no event can hold.
     """
     try:
-        return _event_of(platform, news, event_id, received or now(), marks)
+        return _event_of(platform, news, event_id, received or now(), trace_attributes)
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
         raise Unrecognised(in_words(found)) from None
 
 
 def _event_of(
-    platform: Platform, news: Body, event_id: str | None, at: datetime, marks: Mapping[str, str]
+    platform: Platform,
+    news: Body,
+    event_id: str | None,
+    at: datetime,
+    trace_attributes: Mapping[str, str],
 ) -> Event:
     envelope: dict[str, Any] = {
         "source": source_of(platform),
         "subject": news.data.campaign_id,
-        **marks,
+        **trace_attributes,
     }
     if event_id is not None:
         envelope["id"] = event_id
@@ -110,16 +119,18 @@ def _event_of(
         envelope["time"] = time
     if isinstance(news, StatusChanged):
         if time is None:
-            hint = CampaignToCheck(platform=platform, platform_campaign_id=news.data.campaign_id)
+            hint = CampaignStatusCheckRequestedData(
+                platform=platform, platform_campaign_id=news.data.campaign_id
+            )
             return CampaignStatusCheckRequested(data=hint, time=at, **envelope)
-        standing = ReportedCampaignStatus(
+        standing = CampaignStatusReportedData(
             platform=platform,
             platform_campaign_id=news.data.campaign_id,
             status=news.data.status,
             occurred_at=news.data.occurred_at,
         )
         return CampaignStatusReported(data=standing, **envelope)
-    figures = ReportedMetrics(
+    figures = CampaignMetricsReportedData(
         platform=platform,
         platform_campaign_id=news.data.campaign_id,
         date=news.data.date,
@@ -147,18 +158,18 @@ def unrecognised(
     body: bytes,
     delivery: str | None,
     received: datetime | None = None,
-    **marks: str,
+    **trace_attributes: str,
 ) -> WebhookUnrecognised:
     """Keep a genuine body that we do not understand, as text; of a large one the beginning."""
     text, cut = _kept(body)
-    data = UnrecognisedWebhook(
+    data = WebhookUnrecognisedData(
         webhook=source,
         reason=reason,
         body=text,
         delivery=delivery,
         body_bytes=len(body) if cut else None,
     )
-    named = marks if delivery is None else {"id": delivery, **marks}
+    named = trace_attributes if delivery is None else {"id": delivery, **trace_attributes}
     at = received or now()
     return WebhookUnrecognised(source=source_of(source), data=data, time=at, **named)
 

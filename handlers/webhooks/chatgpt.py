@@ -19,7 +19,7 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now:
 
 
 def events_of(
-    body: bytes, delivery: str | None, *, received: datetime | None = None, **marks: str
+    body: bytes, delivery: str | None, *, received: datetime | None = None, **trace_attributes: str
 ) -> list[Event]:
     """Read one event; raises ``Unrecognised``."""
-    return [event_of("chatgpt", read(WEBHOOK, body), delivery, received, **marks)]
+    return [event_of("chatgpt", read(WEBHOOK, body), delivery, received, **trace_attributes)]

@@ -30,8 +30,8 @@ def verify(
 
 
 def events_of(
-    body: bytes, delivery: str | None, *, received: datetime | None = None, **marks: str
+    body: bytes, delivery: str | None, *, received: datetime | None = None, **trace_attributes: str
 ) -> list[Event]:
     """Read one event; raises ``Unrecognised``."""
     news = read(WEBHOOK, body)
-    return [event_of("claude", news, delivery or news.id, received, **marks)]
+    return [event_of("claude", news, delivery or news.id, received, **trace_attributes)]

@@ -25,24 +25,29 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now:
 
 
 def events_of(
-    body: bytes, delivery: str | None, *, received: datetime | None = None, **marks: str
+    body: bytes, delivery: str | None, *, received: datetime | None = None, **trace_attributes: str
 ) -> list[Event]:
     """Read one event, or one for each piece of a batch; raises ``Unrecognised``."""
     news = read(DELIVERY, body)
     if not isinstance(news, gemini.Batch):
-        return [event_of("gemini", news, delivery, received, **marks)]
+        return [event_of("gemini", news, delivery, received, **trace_attributes)]
     if len(news.events) == 1:
-        return [_piece(to_json(news.events[0]), delivery, received, **marks)]
+        return [_piece(to_json(news.events[0]), delivery, received, **trace_attributes)]
     return [
         _piece(
-            to_json(piece), None if delivery is None else f"{delivery}/{index}", received, **marks
+            to_json(piece),
+            None if delivery is None else f"{delivery}/{index}",
+            received,
+            **trace_attributes,
         )
         for index, piece in enumerate(news.events)
     ]
 
 
-def _piece(body: bytes, event_id: str | None, received: datetime | None, **marks: str) -> Event:
+def _piece(
+    body: bytes, event_id: str | None, received: datetime | None, **trace_attributes: str
+) -> Event:
     try:
-        return event_of("gemini", read(WEBHOOK, body), event_id, received, **marks)
+        return event_of("gemini", read(WEBHOOK, body), event_id, received, **trace_attributes)
     except Unrecognised as refusal:
-        return unrecognised("gemini", refusal.reason, body, event_id, received, **marks)
+        return unrecognised("gemini", refusal.reason, body, event_id, received, **trace_attributes)

@@ -35,7 +35,7 @@ async def read_again(
 async def publish_events(found: list[list[Event]], ctx: Context) -> Sequence[Event]:
     """Publish what webhooks mean that are understood by now, without a time where it has none."""
     events = [event for events in found for event in events]
-    await outbox.add(ctx.tx, [build_message(event, timed=event.timed) for event in events])
+    await outbox.add(ctx.tx, [build_message(event, with_time=event.has_time) for event in events])
     ctx.after_commit(lambda: outbox.notify(ctx.resources.redis))
     return ()
 
@@ -49,11 +49,13 @@ def _events_of(event: WebhookUnrecognised) -> list[Event] | Unreadable:
         return Unreadable(
             f"{kept.reason}; only the beginning of its {kept.body_bytes} bytes is kept"
         )
-    marks: dict[str, str] = {}
+    trace_attributes: dict[str, str] = {}
     for name in ("correlationid", "traceparent"):
         if (mark := getattr(event, name)) is not None:
-            marks[name] = mark
+            trace_attributes[name] = mark
     try:
-        return source.events_of(kept.body.encode(), kept.delivery, received=event.time, **marks)
+        return source.events_of(
+            kept.body.encode(), kept.delivery, received=event.time, **trace_attributes
+        )
     except Unrecognised as refusal:
         return Unreadable(refusal.reason)

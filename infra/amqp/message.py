@@ -57,18 +57,18 @@ class Message(NamedTuple):
 
 
 def build_message(
-    event: Event, exchange: str = topology.EVENTS_EXCHANGE, *, timed: bool = True
+    event: Event, exchange: str = topology.EVENTS_EXCHANGE, *, with_time: bool = True
 ) -> Message:
     """Write an event as a message for ``exchange``, keyed by its type and platform.
 
-    ``timed`` is off where we pass on an event whose sender told no time.
+    ``with_time`` is off where we pass on an event whose sender told no time.
 
     A request (``adrelay.requests``) is worthless after a restart, so it is not persistent.
     """
     return Message(
         exchange=exchange,
         routing_key=event.routing_key,
-        body=encode(event, timed=timed),
+        body=encode(event, with_time=with_time),
         message_id=fit(event.id),
         type=event.type,
         correlation_id=fit(event.correlationid or event.id),

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from events import CATALOGUE, INGRESS_EVENTS, UPSTREAM_EVENTS
+from events import EVENT_TYPES, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.envelope import Event
 from infra.amqp import declare, topology
 from infra.env_file import read_env_file
@@ -71,7 +71,7 @@ def broker_users() -> tuple[BrokerUser, ...]:
     """List the users; each has the least that its work needs."""
     work, requests = topology.WORK_QUEUE_NAMES, topology.REQUEST_QUEUES
     asked = [event for queue in requests for event in queue.events]
-    carried = [event for event in CATALOGUE.values() if event not in asked]
+    carried = [event for event in EVENT_TYPES.values() if event not in asked]
     tiers = map(topology.retry_exchange, topology.RETRY_TIERS)
     answers = (
         topology.EVENTS_EXCHANGE,

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from events import CATALOGUE
+from events import EVENT_TYPES
 from infra.amqp import declare, topology
 from infra.messaging.outbox import BlockedPaths
 
@@ -92,7 +92,7 @@ def blocked_by(broken: Collection[str]) -> BlockedPaths:
     queues = [queue for queue in topology.WORK_QUEUES if queue.name in broken]
     types = {event.event_type() for queue in queues for event in queue.events}
     if topology.EVENT_LOG in broken:
-        types = set(CATALOGUE)
+        types = set(EVENT_TYPES)
     return BlockedPaths(tuple(sorted(types)), tuple(queue.name for queue in queues))
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from events import CampaignCreateRequested
-from events.campaigns import CampaignCreation
+from events.campaigns import CampaignCreateRequestedData
 from events.envelope import now
 from infra.amqp.message import build_message
 from infra.messaging import outbox
@@ -152,7 +152,7 @@ async def _missing(
 def _wish(platform: Platform, number: int, owner_id: UUID) -> CampaignCreateRequested:
     name, budget, targeting = PLANS[number]
     event_id = f"{platform}-{number + 1}"
-    creation = CampaignCreation(
+    creation = CampaignCreateRequestedData(
         campaign_id=uuid5(NAMESPACE_URL, f"{SOURCE}:{event_id}"),
         name=name,
         budget=budget,

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from events.envelope import CONTENT_TYPE, REQUIRED, attribute_text
+from events.envelope import CONTENT_TYPE, REQUIRED_ATTRIBUTES, attribute_text
 from infra.amqp.content_header import FLAGS, Undecodable
 from schemas.escaping import NAME_LENGTH, escaped
 
 PREFIXES = ("cloudEvents_", "cloudEvents:")  # both have the same length
 RABBITMQ_PREFIXES = ("ce-",)
-RABBITMQ_MARKS = frozenset(f"ce-{name}" for name in REQUIRED)
+RABBITMQ_MARKS = frozenset(f"ce-{name}" for name in REQUIRED_ATTRIBUTES)
 AMQP_BYTES, RABBITMQ_BYTES = b"cloudEvents", b"ce-"
 UNDERSCORE, COLON = (prefix.encode() for prefix in PREFIXES)
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import orjson
 
-from events import CATALOGUE
+from events import EVENT_TYPES
 from infra.amqp.message import LONGEST
 from infra.messaging.content_mode import PREFIXES, is_format, prefixes_of
 from infra.messaging.kept_headers import MAX_BYTES, MAX_HEADERS, MAX_VALUE_BYTES
 
 HEADER = re.compile(r"((cloudEvents[_:]|ce-)[a-z0-9]{1,40}|traceparent)", re.ASCII)
 PROPERTIES = ("content_type", "type", "correlation_id", "routing_key")
-ATTRIBUTES = frozenset(name for event in CATALOGUE.values() for name in event.model_fields) - {
+ATTRIBUTES = frozenset(name for event in EVENT_TYPES.values() for name in event.model_fields) - {
     "data"
 }
 TRUNCATED = ("body_truncated", "body_length", "body_sha256")  # of a body that was filed in part

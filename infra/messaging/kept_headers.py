@@ -8,7 +8,7 @@ in number and bytes, and what does not fit is counted. Required attributes come 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from events.envelope import REQUIRED, Event
+from events.envelope import REQUIRED_ATTRIBUTES, Event
 from infra.amqp.content_header import Undecodable
 from infra.messaging.content_mode import canonical, prefixes_of
 from infra.messaging.delivery import Delivery
@@ -18,7 +18,7 @@ MAX_BYTES = 24 * 1024  # of all names and values
 MAX_VALUE_BYTES = 1000
 MAX_NAME_BYTES = 128
 TRACE = "traceparent"
-ENVELOPE = REQUIRED | set(Event.model_fields)
+ENVELOPE = REQUIRED_ATTRIBUTES | set(Event.model_fields)
 
 
 class KeptHeaders(NamedTuple):

@@ -16,7 +16,7 @@ from aiormq.channel import Channel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from events import CATALOGUE
+from events import EVENT_TYPES
 from events.envelope import now
 from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection, with_broker_timeout
@@ -142,7 +142,7 @@ async def _missed(
 def _read(delivery: Delivery, settings: Settings) -> DecodedDelivery | None:
     """Read an event; None for what its queue files as a dead letter."""
     try:
-        return decode_delivery(delivery, CATALOGUE, settings.max_event_bytes)
+        return decode_delivery(delivery, EVENT_TYPES, settings.max_event_bytes)
     except Permanent:
         return None
 

@@ -14,7 +14,7 @@ from pamqp.commands import Basic
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from events import CATALOGUE, Event
+from events import EVENT_TYPES, Event
 from events.envelope import new_id as make_id
 from events.envelope import now
 from infra.amqp import topology
@@ -207,7 +207,7 @@ def _read_event(queue: str, content: Content, limit: int) -> Event:
     delivery = Delivery(
         0, queue, topology.RETURN_EXCHANGE, queue, content.body, header, redelivered=False
     )
-    event: Event = decode_delivery(delivery, CATALOGUE, limit).event
+    event: Event = decode_delivery(delivery, EVENT_TYPES, limit).event
     return event
 
 

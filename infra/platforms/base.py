@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote, urlencode
 
-from events.campaigns import SavedCampaign
+from events.campaigns import CampaignSavedData
 from infra.errors import Snooze, Transient
 from infra.http.client import Call
 from schemas.campaigns import ReportedStatus
@@ -69,7 +69,7 @@ class Platform(Protocol):
     """
 
     async def push(
-        self, campaign: SavedCampaign, idempotency_key: str, bearer: str | None = None
+        self, campaign: CampaignSavedData, idempotency_key: str, bearer: str | None = None
     ) -> Pushed:
         """Make the platform hold this version: create the campaign there or update it.
 
@@ -103,11 +103,11 @@ class Dialect(Protocol):
     def revocation(self, client_id: str, client_secret: str, token: str) -> Call:
         """Ask for a token to be revoked, and all that came of the same consent (RFC 7009)."""
 
-    def create(self, campaign: SavedCampaign, idempotency_key: str) -> Call:
+    def create(self, campaign: CampaignSavedData, idempotency_key: str) -> Call:
         """Create a campaign; raises ``Refused`` if it cannot be said in these words."""
 
     def update(
-        self, platform_campaign_id: str, campaign: SavedCampaign, idempotency_key: str
+        self, platform_campaign_id: str, campaign: CampaignSavedData, idempotency_key: str
     ) -> Call:
         """Replace a campaign, its status included; raises ``Refused``, as ``create`` does."""
 

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections.abc import Mapping
 
-from events.campaigns import SavedCampaign
+from events.campaigns import CampaignSavedData
 from infra.http.client import Call
 from infra.platforms.base import Held, Refused, form_call, json_call, segment
 from schemas.chatgpt import Audience, Campaign, Metadata, Refusal, Wish
@@ -28,12 +28,12 @@ def revocation(client_id: str, client_secret: str, token: str) -> Call:
     return form_call("/oauth2/revoke", {"token": token}, _basic(client_id, client_secret))
 
 
-def create(campaign: SavedCampaign, idempotency_key: str) -> Call:
+def create(campaign: CampaignSavedData, idempotency_key: str) -> Call:
     """POST the wish; raises ``Refused`` for a budget that is no whole hundredth."""
     return json_call("POST", CAMPAIGNS, _wish(campaign), _key(idempotency_key))
 
 
-def update(platform_campaign_id: str, campaign: SavedCampaign, idempotency_key: str) -> Call:
+def update(platform_campaign_id: str, campaign: CampaignSavedData, idempotency_key: str) -> Call:
     """POST the wish to the campaign; raises ``Refused``, as ``create`` does."""
     path = f"{CAMPAIGNS}/{segment(platform_campaign_id)}"
     return json_call("POST", path, _wish(campaign), _key(idempotency_key))
@@ -63,7 +63,7 @@ def refusal(body: bytes) -> Refused:
     return Refused(error.type, error.message)
 
 
-def _wish(campaign: SavedCampaign) -> bytes:
+def _wish(campaign: CampaignSavedData) -> bytes:
     cents, rest = divmod(campaign.budget_micros, MICROS_PER_CENT)
     if rest:
         raise Refused("budget_precision", "ChatGPT Ads takes budgets in whole hundredths only")

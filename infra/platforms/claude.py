@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from events.campaigns import SavedCampaign
+from events.campaigns import CampaignSavedData
 from infra.http.client import Call
 from infra.platforms.base import Held, Refused, form_call, json_call, segment
 from schemas.claude import Campaign, Refusal, Targeting, Wish
@@ -27,12 +27,12 @@ def revocation(client_id: str, client_secret: str, token: str) -> Call:
     return form_call("/oauth/revoke", {"token": token, **fields})
 
 
-def create(campaign: SavedCampaign, idempotency_key: str) -> Call:
+def create(campaign: CampaignSavedData, idempotency_key: str) -> Call:
     """POST the wish."""
     return json_call("POST", CAMPAIGNS, _wish(campaign), _key(idempotency_key))
 
 
-def update(platform_campaign_id: str, campaign: SavedCampaign, idempotency_key: str) -> Call:
+def update(platform_campaign_id: str, campaign: CampaignSavedData, idempotency_key: str) -> Call:
     """PUT the wish."""
     path = f"{CAMPAIGNS}/{segment(platform_campaign_id)}"
     return json_call("PUT", path, _wish(campaign), _key(idempotency_key))
@@ -61,7 +61,7 @@ def refusal(body: bytes) -> Refused:
     return Refused(error.code, error.message)
 
 
-def _wish(campaign: SavedCampaign) -> bytes:
+def _wish(campaign: CampaignSavedData) -> bytes:
     wish = Wish(
         name=campaign.name,
         budget=units_of(campaign.budget_micros),

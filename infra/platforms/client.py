@@ -6,7 +6,7 @@ version an update follows. A campaign that the platform no longer knows is creat
 new key, made of the id that is gone, so that repeating it still makes only one.
 """
 
-from events.campaigns import SavedCampaign
+from events.campaigns import CampaignSavedData
 from infra.errors import Transient
 from infra.platforms.base import Dialect, Held, Pushed
 from infra.platforms.responses import Gone
@@ -25,7 +25,7 @@ class PlatformClient:
         self._line = line
 
     async def push(
-        self, campaign: SavedCampaign, idempotency_key: str, bearer: str | None = None
+        self, campaign: CampaignSavedData, idempotency_key: str, bearer: str | None = None
     ) -> Pushed:
         """Create or update; see ``Platform.push``."""
         gone: str | None = None
@@ -66,7 +66,9 @@ class PlatformClient:
         except Gone:
             return None
 
-    async def _create(self, campaign: SavedCampaign, gone: str | None, bearer: str | None) -> Held:
+    async def _create(
+        self, campaign: CampaignSavedData, gone: str | None, bearer: str | None
+    ) -> Held:
         key = f"create-{campaign.campaign_id}" + (f"-after-{gone}" if gone else "")
         call = self._dialect.create(campaign, key)
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from events.campaigns import SavedCampaign
+from events.campaigns import CampaignSavedData
 from infra.http.client import Call
 from infra.platforms.base import Held, Refused, form_call, json_call, segment
 from schemas.gemini import AgeRange, Campaign, Labels, Mutation, Refusal, Targeting, Wish
@@ -27,13 +27,13 @@ def revocation(client_id: str, client_secret: str, token: str) -> Call:
     return form_call("/revoke", {"token": token, **fields})
 
 
-def create(campaign: SavedCampaign, idempotency_key: str) -> Call:
+def create(campaign: CampaignSavedData, idempotency_key: str) -> Call:
     """POST the mutation."""
     path = f"{CAMPAIGNS}?requestId={segment(idempotency_key)}"
     return json_call("POST", path, _mutation(campaign))
 
 
-def update(platform_campaign_id: str, campaign: SavedCampaign, idempotency_key: str) -> Call:
+def update(platform_campaign_id: str, campaign: CampaignSavedData, idempotency_key: str) -> Call:
     """PATCH the whole campaign."""
     return json_call("PATCH", _path(platform_campaign_id, idempotency_key), _mutation(campaign))
 
@@ -62,7 +62,7 @@ def refusal(body: bytes) -> Refused:
     return Refused(error.status, error.message)
 
 
-def _mutation(campaign: SavedCampaign) -> bytes:
+def _mutation(campaign: CampaignSavedData) -> bytes:
     low, high = campaign.targeting.age_range
     wish = Wish(
         display_name=campaign.name,

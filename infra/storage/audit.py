@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.audit import AuditRecorded
 from infra.storage.tables import audit
-from schemas.audit import Act
+from schemas.audit import AuditEntry
 
 # A transaction whose end nobody knows holds the lock until it has ended, one way or the other.
 LOCK = text("select pg_advisory_xact_lock(hashtextextended(cast(:id as text), 0))")
@@ -60,7 +60,7 @@ async def list_audit_entries(
     until: datetime | None = None,
     page: int,
     per_page: int,
-) -> tuple[list[Act], int]:
+) -> tuple[list[AuditEntry], int]:
     """Read a page (counted from 1) of acts, the newest first, and how many there are.
 
     ``since`` is included, ``until`` is not.
@@ -80,7 +80,9 @@ async def list_audit_entries(
         .offset((page - 1) * per_page)
     )
     rows = await tx.execute(query)
-    return [Act.model_validate(row, from_attributes=True) for row in rows], total.scalar_one()
+    return [
+        AuditEntry.model_validate(row, from_attributes=True) for row in rows
+    ], total.scalar_one()
 
 
 async def delete_old_audit_entries(tx: AsyncConnection, days: int, most: int = 10_000) -> int:

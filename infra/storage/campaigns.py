@@ -18,7 +18,7 @@ from sqlalchemy import ARRAY, Row, Uuid, any_, func, literal, select, text
 from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from events.campaigns import DesiredStatus, SavedCampaign
+from events.campaigns import CampaignSavedData, DesiredStatus
 from infra.storage.tables import campaigns
 from schemas.campaigns import Campaign, CampaignStatus, Targeting
 from schemas.types import Frozen, Platform, units_of
@@ -87,9 +87,9 @@ class CampaignRow:
             synced_at=self.synced_at,
         )
 
-    def desired_state(self) -> SavedCampaign:
+    def desired_state(self) -> CampaignSavedData:
         """Build the state that the platform is to hold."""
-        return SavedCampaign(
+        return CampaignSavedData(
             campaign_id=self.id,
             version=self.desired_version,
             platform=self.platform,

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from events.campaigns import CampaignCommand, campaign_id_of
+from events.campaigns import CampaignCommand, get_campaign_id
 from events.envelope import Event
 from infra.storage.campaigns import LastCommand, read_last_command
 
@@ -24,10 +24,10 @@ async def find_newer_change(
     """
     if not isinstance(event, CampaignCommand):
         return None
-    last = await read_last_command(tx, campaign_id_of(event))
+    last = await read_last_command(tx, get_campaign_id(event))
     if last is None or (last.source, last.id) == (event.source, event.id):
         return None
-    is_later = event.timed and last.time is not None and last.time > event.time
+    is_later = event.has_time and last.time is not None and last.time > event.time
     return last if is_later or last.at > first_failed_at else None
 
 

@@ -7,7 +7,7 @@ none ever changes; examples that are new are added (``python -m tests.events.sna
 import json
 from pathlib import Path
 
-from events import CATALOGUE
+from events import EVENT_TYPES
 from events.envelope import decode
 from infra.messaging.digest import content_digest
 
@@ -25,7 +25,7 @@ def current() -> dict[str, str]:
     """Take the digests of all examples as this release does."""
     return {
         f"{path.stem} {name}": content_digest(
-            decode(CATALOGUE[path.stem], json.dumps(example).encode())
+            decode(EVENT_TYPES[path.stem], json.dumps(example).encode())
         ).hex
         for path in sorted(FIXTURES.glob("*.json"))
         for name, example in json.loads(path.read_text()).items()

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from events import CATALOGUE
+from events import EVENT_TYPES
 from events.envelope import Event
 from tests.events import digests
 from tests.events.compatibility import breaks
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     """Record the schemas; tells the exit status."""
     parser = argparse.ArgumentParser("python -m tests.events.snapshots", description=__doc__)
     parser.add_argument("--unshipped", nargs="*", default=(), metavar="TYPE")
-    lost = record(CATALOGUE, unshipped=parser.parse_args(arguments).unshipped)
+    lost = record(EVENT_TYPES, unshipped=parser.parse_args(arguments).unshipped)
     for kind, sentences in lost.items():
         for sentence in sentences:
             sys.stderr.write(f"{kind}: {sentence}\n")

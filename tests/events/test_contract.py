@@ -11,8 +11,8 @@ from typing import Any, Literal
 import pytest
 from pydantic import create_model
 
-from events import CATALOGUE, EVENTS, CampaignSaved
-from events.envelope import REQUIRED, Data, Event, decode, encode
+from events import EVENT_TYPES, EVENTS, CampaignSaved
+from events.envelope import REQUIRED_ATTRIBUTES, Event, EventData, decode, encode
 from infra.amqp import declare, topology
 from schemas.types import PLATFORMS
 from tests.events import snapshots
@@ -36,7 +36,7 @@ def examples(name: str = "") -> list[Any]:
 
 
 def read(kind: str, example: Example) -> Event:
-    return decode(CATALOGUE[kind], json.dumps(example).encode())
+    return decode(EVENT_TYPES[kind], json.dumps(example).encode())
 
 
 def is_event(kind: str, example: Example) -> bool:
@@ -48,8 +48,8 @@ def is_event(kind: str, example: Example) -> bool:
 
 
 def test_every_event_type_has_its_examples_and_no_example_is_without_a_type() -> None:
-    assert {path.stem for path in FIXTURES.iterdir()} == set(CATALOGUE)
-    for kind in CATALOGUE:
+    assert {path.stem for path in FIXTURES.iterdir()} == set(EVENT_TYPES)
+    for kind in EVENT_TYPES:
         assert {"full", "minimal"} <= examples_of(kind).keys()
 
 
@@ -58,23 +58,23 @@ def test_an_example_decodes_and_encodes_to_the_same_data(kind: str, example: Exa
     event = read(kind, example)
     written = json.loads(encode(event))
 
-    assert type(event) is CATALOGUE[kind]
+    assert type(event) is EVENT_TYPES[kind]
     assert {name: written[name] for name in example if name != "data"} == {
         name: value for name, value in example.items() if name != "data"
     }
     assert {name: written["data"][name] for name in example["data"]} == example["data"]
-    assert decode(CATALOGUE[kind], encode(event)) == event
+    assert decode(EVENT_TYPES[kind], encode(event)) == event
 
 
 @pytest.mark.parametrize(("kind", "example"), examples("full"))
 def test_the_full_example_is_written_as_it_was_read(kind: str, example: Example) -> None:
-    assert set(example) == set(CATALOGUE[kind].model_fields)
+    assert set(example) == set(EVENT_TYPES[kind].model_fields)
     assert json.loads(encode(read(kind, example))) == example
 
 
 @pytest.mark.parametrize(("kind", "example"), examples("minimal"))
 def test_the_minimal_example_has_nothing_to_spare(kind: str, example: Example) -> None:
-    assert set(example) == {*REQUIRED, "data"}
+    assert set(example) == {*REQUIRED_ATTRIBUTES, "data"}
     for name in example["data"]:
         data = {other: value for other, value in example["data"].items() if other != name}
         assert not is_event(kind, {**example, "data": data}), name
@@ -83,11 +83,11 @@ def test_the_minimal_example_has_nothing_to_spare(kind: str, example: Example) -
         assert not is_event(kind, rest), name
 
 
-@pytest.mark.parametrize("kind", CATALOGUE)
+@pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_the_examples_of_a_type_show_all_of_its_data(kind: str) -> None:
     shown = {name for example in examples_of(kind).values() for name in example["data"]}
 
-    assert shown == set(CATALOGUE[kind].model_fields["data"].annotation.model_fields)  # type: ignore[union-attr]
+    assert shown == set(EVENT_TYPES[kind].model_fields["data"].annotation.model_fields)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("kind", "example"), examples("full"))
@@ -99,31 +99,31 @@ def test_unknown_data_is_refused_and_extensions_are_kept(kind: str, example: Exa
     assert json.loads(encode(read(kind, extended))) == extended
 
 
-@pytest.mark.parametrize("kind", CATALOGUE)
+@pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_a_shipped_version_is_not_broken(kind: str) -> None:
     old = {name: schema for name, schema in snapshots.recorded().items() if name == kind}
 
-    assert snapshots.broken(old, {kind: snapshots.schema_of(CATALOGUE[kind])}) == {}
+    assert snapshots.broken(old, {kind: snapshots.schema_of(EVENT_TYPES[kind])}) == {}
 
 
 def test_the_recorded_schemas_are_those_of_the_catalogue() -> None:
-    current = {kind: snapshots.schema_of(cls) for kind, cls in CATALOGUE.items()}
+    current = {kind: snapshots.schema_of(cls) for kind, cls in EVENT_TYPES.items()}
 
     assert snapshots.recorded() == current, "run: python -m tests.events.snapshots"
 
 
 def test_a_breaking_edit_is_not_recorded_and_an_additive_one_is(tmp_path: Path) -> None:
-    class Old(Data):
+    class Old(EventData):
         name: str
 
-    class Extended(Data):
+    class Extended(EventData):
         name: str
         note: str = ""
 
-    class Renamed(Data):
+    class Renamed(EventData):
         title: str
 
-    def of(data: type[Data]) -> dict[str, type[Event]]:
+    def of(data: type[EventData]) -> dict[str, type[Event]]:
         kind = "it.happened.v1"
         fields: Any = {"type": (Literal["it.happened.v1"], kind), "data": (data, ...)}
         return {kind: create_model("Happened", __base__=Event, **fields)}
@@ -150,7 +150,7 @@ def test_every_event_type_is_in_a_queue_or_a_fact_without_a_worker_by_design() -
 
 @pytest.mark.parametrize(("kind", "example"), examples("full"))
 def test_the_routing_key_of_an_example_reaches_a_queue(kind: str, example: Example) -> None:
-    cls = CATALOGUE[kind]
+    cls = EVENT_TYPES[kind]
     platforms = PLATFORMS if cls.routed_by_platform else (None,)
     for platform in platforms:
         data = example["data"] if platform is None else {**example["data"], "platform": platform}

@@ -9,8 +9,8 @@ from typing import Any, Literal, cast
 import pytest
 from pydantic import BaseModel, create_model
 
-from events import CATALOGUE
-from events.envelope import Data, Event, decode, decode_binary
+from events import EVENT_TYPES
+from events.envelope import Event, EventData, decode, decode_binary
 from infra.messaging.digest import content_digest, plan_of
 from tests.events import digests
 
@@ -35,8 +35,8 @@ def models(cls: Any) -> Iterator[type[BaseModel]]:
         yield from models(part)
 
 
-def data_of(kind: str) -> type[Data]:
-    found: type[Data] = CATALOGUE[kind].model_fields["data"].annotation  # type: ignore[assignment]
+def data_of(kind: str) -> type[EventData]:
+    found: type[EventData] = EVENT_TYPES[kind].model_fields["data"].annotation  # type: ignore[assignment]
     return found
 
 
@@ -56,16 +56,16 @@ def test_no_recorded_digest_has_changed() -> None:
 
 @pytest.mark.parametrize(("kind", "example"), examples())
 def test_order_space_and_spelling_do_not_count(kind: str, example: Example) -> None:
-    first = content_digest(decode(CATALOGUE[kind], json.dumps(example).encode()))
+    first = content_digest(decode(EVENT_TYPES[kind], json.dumps(example).encode()))
     loose = json.dumps(respelled(example), indent=3, ensure_ascii=False).encode()
     attributes = {
         name: value
         for name, value in example.items()
         if name not in ("data", "datacontenttype") and isinstance(value, str)
     }
-    binary = decode_binary(CATALOGUE[kind], attributes, json.dumps(example["data"]).encode())
+    binary = decode_binary(EVENT_TYPES[kind], attributes, json.dumps(example["data"]).encode())
 
-    assert content_digest(decode(CATALOGUE[kind], loose)) == first
+    assert content_digest(decode(EVENT_TYPES[kind], loose)) == first
     assert content_digest(binary) == first
 
 
@@ -75,12 +75,12 @@ def test_a_field_that_a_release_adds_changes_nothing(kind: str, example: Example
     fields: dict[str, Any] = dict.fromkeys(("aaa_first", "mmm", "zzz_last"), (int | None, None))
     fields["flag"] = (Literal["old", "new"], "old")
     more = create_model("More", __base__=data_of(kind), **fields)
-    later = cast("type[Event]", create_model("Later", __base__=CATALOGUE[kind], data=(more, ...)))
+    later = cast("type[Event]", create_model("Later", __base__=EVENT_TYPES[kind], data=(more, ...)))
 
-    assert content_digest(decode(later, body)) == content_digest(decode(CATALOGUE[kind], body))
+    assert content_digest(decode(later, body)) == content_digest(decode(EVENT_TYPES[kind], body))
 
 
-@pytest.mark.parametrize("kind", CATALOGUE)
+@pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_every_default_is_recorded_with_the_schema(kind: str) -> None:
     for model in models(data_of(kind)):
         for name, field in model.model_fields.items():
@@ -121,11 +121,11 @@ def test_another_value_is_another_digest(change: dict[str, str]) -> None:
 
 
 def test_a_value_of_every_kind_has_one_form() -> None:
-    class Inner(Data):
+    class Inner(EventData):
         at: dt.datetime
         amounts: tuple[Decimal, ...] = ()
 
-    class Outer(Data):
+    class Outer(EventData):
         inner: Inner | None = None
         words: frozenset[str] = frozenset()
         large: int = 0
@@ -172,4 +172,4 @@ def report(**changes: str) -> Event:
         '{"specversion":"1.0","id":"e-1","source":"urn:test",'
         f'"type":"campaign.metrics_reported.v1","data":{{{fields}}}}}'
     )
-    return decode(CATALOGUE["campaign.metrics_reported.v1"], body.encode())
+    return decode(EVENT_TYPES["campaign.metrics_reported.v1"], body.encode())

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from events.campaigns import SavedCampaign
+from events.campaigns import CampaignSavedData
 from infra.platforms import Pushed
 from schemas.campaigns import ReportedStatus
 
-Fault = Callable[[SavedCampaign], Awaitable[None]]
+Fault = Callable[[CampaignSavedData], Awaitable[None]]
 
 
-async def nothing(_: SavedCampaign) -> None:
+async def nothing(_: CampaignSavedData) -> None:
     """Let a call pass."""
 
 
@@ -25,8 +25,8 @@ async def nothing(_: SavedCampaign) -> None:
 class Book:
     """What the platform holds, and the calls that it was sent."""
 
-    campaigns: dict[str, SavedCampaign] = field(default_factory=dict)
-    pushes: list[tuple[SavedCampaign, str]] = field(default_factory=list)
+    campaigns: dict[str, CampaignSavedData] = field(default_factory=dict)
+    pushes: list[tuple[CampaignSavedData, str]] = field(default_factory=list)
     deletions: list[tuple[str, str]] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     bearers: list[str | None] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Book:
     most_at_a_time: int = 0
 
     async def push(
-        self, campaign: SavedCampaign, idempotency_key: str, bearer: str | None = None
+        self, campaign: CampaignSavedData, idempotency_key: str, bearer: str | None = None
     ) -> Pushed:
         """Create or update."""
         self.bearers.append(bearer)
@@ -88,7 +88,7 @@ class Frozen:
     thawed: asyncio.Event
 
     async def push(
-        self, campaign: SavedCampaign, idempotency_key: str, bearer: str | None = None
+        self, campaign: CampaignSavedData, idempotency_key: str, bearer: str | None = None
     ) -> Pushed:
         """Push once the worker is itself again."""
         self.book.waiting += 1

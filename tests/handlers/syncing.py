@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events.campaigns import SavedCampaign
+from events.campaigns import CampaignSavedData
 from handlers.sync.handlers import push_campaigns, sync_campaigns
 from infra.errors import Failure
 from infra.platforms import Refused
@@ -53,7 +53,7 @@ async def outbox(engine: AsyncEngine) -> list[str]:
 def refusing(code: str) -> Any:
     """Make a platform refuse every push."""
 
-    async def fault(_: SavedCampaign) -> None:
+    async def fault(_: CampaignSavedData) -> None:
         raise Refused(code, "not allowed here")
 
     return fault
@@ -63,7 +63,7 @@ def failing(error: Exception, *guilty: CampaignRow) -> Any:
     """Make pushes fail: of the guilty campaigns, or all."""
     ids = {campaign.id for campaign in guilty}
 
-    async def fault(campaign: SavedCampaign) -> None:
+    async def fault(campaign: CampaignSavedData) -> None:
         if not ids or campaign.campaign_id in ids:
             raise error
 

@@ -158,7 +158,7 @@ async def test_a_recorded_event_survives_the_wire(
 
 def untimed(report: CampaignMetricsReported) -> CampaignMetricsReported:
     """Read a report back whose sender told no time."""
-    read = decode(CampaignMetricsReported, encode(report, timed=False))
+    read = decode(CampaignMetricsReported, encode(report, with_time=False))
     assert isinstance(read, CampaignMetricsReported)
     return read
 

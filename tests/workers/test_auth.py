@@ -23,7 +23,7 @@ from events import (
     RegistrationRequested,
 )
 from events.envelope import new_id
-from events.users import SealedRequest
+from events.users import EncryptedRequestData
 from handlers.auth.requests import API, Sealed
 from infra.amqp import topology
 from infra.amqp.message import Message, build_message
@@ -63,7 +63,7 @@ class Client:
             request_id=event_id,
             lifetime=timedelta(minutes=5),
         )
-        return kind(id=event_id, source=API, data=SealedRequest(sealed=box))
+        return kind(id=event_id, source=API, data=EncryptedRequestData(sealed=box))
 
 
 def message(event: Sealed) -> Message:

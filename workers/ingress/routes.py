@@ -3,7 +3,7 @@
 from typing import Any
 
 from schemas.api_keys import ApiKeyDraft, ApiKeyEntry, NewApiKey
-from schemas.audit import Act
+from schemas.audit import AuditEntry
 from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
 from schemas.dead_letters import DeadLetter, LetterEntry, LetterPatch, Mended
 from schemas.metrics import DailyMetrics
@@ -191,7 +191,7 @@ ROUTES: tuple[Route, ...] = (
     route_templates.list_route(USERS, users.get_users, "users", UserEntry, UserQuery),
     route_templates.detail_route(USER, users.get_user, "users", UserEntry),
     route_templates.update_route(USER, users.patch_user, "users", RoleDraft, UserEntry),
-    route_templates.list_route("/api/v1/audit", audit.get_audit, "audit", Act, AuditQuery),
+    route_templates.list_route("/api/v1/audit", audit.get_audit, "audit", AuditEntry, AuditQuery),
     route_templates.list_route(
         DEAD, dead_letters.get_dead_letters, "dead", LetterEntry, DeadLetterQuery
     ),

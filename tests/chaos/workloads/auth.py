@@ -2,7 +2,7 @@
 
 from events import RegistrationRequested
 from events.envelope import Event, new_id
-from events.users import SealedRequest
+from events.users import EncryptedRequestData
 from handlers.auth.requests import API
 from infra.security.sealed_box import seal
 from tests.chaos.stage import Stage
@@ -29,4 +29,4 @@ class Register(Queued):
         account = {"email": f"{number}@example.com", "password": "plain but long enough"}
         key = stage.settings.seal_public_key or ""
         box = seal(key, {"body": account}, purpose=purpose, request_id=event_id)
-        return RegistrationRequested(id=event_id, source=API, data=SealedRequest(sealed=box))
+        return RegistrationRequested(id=event_id, source=API, data=EncryptedRequestData(sealed=box))

@@ -23,7 +23,7 @@ from events import (
     UserPasswordChanged,
 )
 from events.envelope import Event, new_id, now
-from events.users import SealedRequest
+from events.users import EncryptedRequestData
 from handlers.auth.handlers import open_sessions
 from handlers.auth.requests import API
 from infra.errors import Transient
@@ -104,7 +104,9 @@ def sealed(settings: Settings, kind: type[Event], body: dict[str, Any], **client
         purpose=kind.event_type(),
         request_id=event_id,
     )
-    return kind(id=event_id, source=API, type=kind.event_type(), data=SealedRequest(sealed=box))
+    return kind(
+        id=event_id, source=API, type=kind.event_type(), data=EncryptedRequestData(sealed=box)
+    )
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from events import (
     SessionStarted,
     UserRegistered,
 )
-from events.audit import AuditEntry
+from events.audit import AuditRecordedData
 from events.envelope import Event, now
-from events.users import SealedRequest
+from events.users import EncryptedRequestData
 from handlers.auth.handlers import (
     handle_sessions,
     open_registrations,
@@ -105,7 +105,7 @@ class Worker:
     def caused_types(self) -> list[str]:
         return [event.type for event in self.caused]
 
-    def acts(self) -> list[AuditEntry]:
+    def acts(self) -> list[AuditRecordedData]:
         return [event.data for event in self.told if isinstance(event, AuditRecorded)]
 
 
@@ -119,7 +119,7 @@ def request_of(settings: Settings) -> Any:
     """Make a request as the ingress does; ``changes`` are those of an attacker."""
 
     def make(cls: type[Event], payload: dict[str, Any], **changes: Any) -> Any:
-        event = cls(source=API, type=cls.event_type(), data=SealedRequest(sealed="x"))
+        event = cls(source=API, type=cls.event_type(), data=EncryptedRequestData(sealed="x"))
         box = seal(
             settings.seal_public_key or "",
             {"body": payload, "client": CLIENT},
@@ -127,7 +127,7 @@ def request_of(settings: Settings) -> Any:
             request_id=event.id,
             lifetime=changes.pop("lifetime", timedelta(seconds=30)),
         )
-        return event.model_copy(update={"data": SealedRequest(sealed=box), **changes})
+        return event.model_copy(update={"data": EncryptedRequestData(sealed=box), **changes})
 
     return make
 

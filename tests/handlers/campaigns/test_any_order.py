@@ -88,15 +88,15 @@ def metric_reports(draw: st.DrawFn) -> tuple[CampaignRow, list[CampaignMetricsRe
                 at=after(draw(moments)),
                 date=DAY + dt.timedelta(days=draw(st.integers(0, 1))),
             ),
-            timed=draw(st.sampled_from([True, True, False])),
+            with_time=draw(st.sampled_from([True, True, False])),
         )
         for _ in range(draw(st.integers(1, 8)))
     ]
     return campaign, reports
 
 
-def as_read(report: CampaignMetricsReported, *, timed: bool) -> CampaignMetricsReported:
-    read = decode(CampaignMetricsReported, encode(report, timed=timed))
+def as_read(report: CampaignMetricsReported, *, with_time: bool) -> CampaignMetricsReported:
+    read = decode(CampaignMetricsReported, encode(report, with_time=with_time))
     assert isinstance(read, CampaignMetricsReported)
     return read
 
@@ -106,8 +106,8 @@ def expected_metrics(reports: Sequence[CampaignMetricsReported]) -> dict[dt.date
     for day in {report.data.date for report in reports}:
         told = [report for report in reports if report.data.date == day]
         cumulative = [report for report in told if report.data.mode == "cumulative"]
-        newest = max((report.time for report in cumulative if report.timed), default=None)
-        counted = [r for r in cumulative if newest is None or (r.timed and r.time == newest)]
+        newest = max((report.time for report in cumulative if report.has_time), default=None)
+        counted = [r for r in cumulative if newest is None or (r.has_time and r.time == newest)]
         for n, name in enumerate(("impressions", "clicks", "spend")):
             totals[day][n] = max((getattr(r.data, name) for r in counted), default=0) + sum(
                 getattr(r.data, name) for r in told if r.data.mode == "delta"

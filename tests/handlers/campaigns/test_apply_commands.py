@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events.campaigns import campaign_id_of
+from events.campaigns import get_campaign_id
 from events.envelope import now
 from handlers.campaigns.handlers import apply_commands, apply_platform_updates
 from infra.errors import Permanent, Snooze, Transient
@@ -73,7 +73,7 @@ async def test_a_created_campaign_is_saved_and_its_operation_done(
         "active",
         1500000,
     )
-    campaign_id = campaign_id_of(wish)
+    campaign_id = get_campaign_id(wish)
     async with engine.connect() as tx:
         campaign = await find_campaign(tx, campaign_id)
     assert campaign == Campaign(
@@ -101,7 +101,7 @@ async def test_a_saved_campaign_is_written_through_to_the_cache(
 ) -> None:
     wish = create(uuid4())
     await handled(resources, apply_commands, [wish])
-    cached = await get_campaign(redis, campaign_id_of(wish))
+    cached = await get_campaign(redis, get_campaign_id(wish))
     assert cached is not None
     assert cached.version == 1
     await handled(resources, apply_commands, [delete(cached.id)])
@@ -123,8 +123,8 @@ async def test_a_creation_without_an_id_makes_the_same_campaign_when_it_is_repea
     wish = create(source="urn:upstream:shop", id="order-1")
     [event] = await handled(resources, apply_commands, [wish])
     assert await handled(resources, apply_commands, [wish, wish]) == []
-    assert event.data.campaign_id == campaign_id_of(wish)
-    assert campaign_id_of(wish) != campaign_id_of(create(source="urn:upstream:b", id="order-1"))
+    assert event.data.campaign_id == get_campaign_id(wish)
+    assert get_campaign_id(wish) != get_campaign_id(create(source="urn:upstream:b", id="order-1"))
     assert (await row(engine, event.data.campaign_id)).version == 1
 
 

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from events import CampaignCreateRequested
-from events.campaigns import campaign_id_of
+from events.campaigns import get_campaign_id
 from handlers.campaigns.commands import ID_TAKEN, NOT_FOUND, apply_command, parse_owner
 from infra.storage.campaigns import CampaignRow
 from schemas.operations import OperationError
@@ -82,14 +82,14 @@ def test_a_stale_version_is_a_conflict_and_says_which_version_there_is() -> None
 
 def test_a_repeated_creation_is_granted_only_if_it_asks_for_what_is_there() -> None:
     wish = create(uuid4())
-    campaign = stored(id=campaign_id_of(wish))
+    campaign = stored(id=get_campaign_id(wish))
     assert apply_command(wish, campaign, OWNER, NOW, NOW) is campaign
     assert apply_command(wish, replace(campaign, currency="EUR"), OWNER, NOW, NOW) == ID_TAKEN
     assert apply_command(wish, campaign, STRANGER, NOW, NOW) == ID_TAKEN
 
 
 def test_a_campaign_id_follows_from_source_and_id_and_both_matter() -> None:
-    ids = {campaign_id_of(create(source=s, id=i)) for s in ("urn:a", "urn:b") for i in ("1", "2")}
+    ids = {get_campaign_id(create(source=s, id=i)) for s in ("urn:a", "urn:b") for i in ("1", "2")}
     assert len(ids) == 4
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from events import CampaignSynced, PlatformAccountConnected, PlatformAccountDisconnected
-from events.platform_accounts import ConnectedAccount, DisconnectedAccount
+from events.platform_accounts import PlatformAccountConnectedData, PlatformAccountDisconnectedData
 from handlers.auth.token_refresh import keep_once
 from handlers.sync.handlers import push_campaigns, sync_campaigns
 from infra.errors import Snooze
@@ -51,7 +51,9 @@ async def sql(stage: Stage, statement: str) -> None:
 
 
 def connected(owner: Owner) -> PlatformAccountConnected:
-    return PlatformAccountConnected(data=ConnectedAccount(platform="claude", user_id=owner.id))
+    return PlatformAccountConnected(
+        data=PlatformAccountConnectedData(platform="claude", user_id=owner.id)
+    )
 
 
 async def test_a_campaign_is_pushed_in_the_name_of_its_owner_where_the_account_is_connected(
@@ -89,7 +91,9 @@ async def test_news_of_an_account_that_is_connected_no_more_cause_nothing(
 ) -> None:
     campaign = stored(owner_id=owner.id)
     await put(stage.resources.engine, campaign)
-    reason = DisconnectedAccount(platform="claude", user_id=owner.id, reason="it is over")
+    reason = PlatformAccountDisconnectedData(
+        platform="claude", user_id=owner.id, reason="it is over"
+    )
     news = [connected(owner), PlatformAccountDisconnected(data=reason)]
     assert await synced(stage.resources, *news) == ([], [])
 

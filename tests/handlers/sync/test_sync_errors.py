@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events.campaigns import SavedCampaign
+from events.campaigns import CampaignSavedData
 from handlers.sync.decisions import Answered, Idle
 from handlers.sync.handlers import push_campaigns
 from handlers.sync.pusher import AT_A_TIME, Push, push_all
@@ -72,7 +72,7 @@ async def test_when_the_platform_asks_for_patience_the_rest_of_the_batch_waits_w
     await put(engine, *campaigns)
     asked = 0
 
-    async def fault(_: SavedCampaign) -> None:
+    async def fault(_: CampaignSavedData) -> None:
         nonlocal asked
         asked += 1
         await asyncio.sleep(0)
@@ -92,7 +92,7 @@ async def test_only_some_pushes_are_under_way_at_a_time(
     campaigns = [stored() for _ in range(20)]
     await put(engine, *campaigns)
 
-    async def fault(_: SavedCampaign) -> None:
+    async def fault(_: CampaignSavedData) -> None:
         await asyncio.sleep(0.01)
 
     book.fault = fault
@@ -104,7 +104,7 @@ async def test_only_some_pushes_are_under_way_at_a_time(
 async def test_pushes_that_take_too_long_are_cut_off_and_wait(book: Book) -> None:
     slow, quick = stored(), stored()
 
-    async def fault(campaign: SavedCampaign) -> None:
+    async def fault(campaign: CampaignSavedData) -> None:
         if campaign.campaign_id == slow.id:
             await asyncio.Event().wait()
 
@@ -132,7 +132,7 @@ async def test_a_worker_that_is_frozen_while_it_waits_to_send_does_not_send_when
     with ours, theirs:
         ours.setblocking(False)  # noqa: FBT003 - as the socket has it
 
-        async def fault(_: SavedCampaign) -> None:
+        async def fault(_: CampaignSavedData) -> None:
             # The answer that it waits for comes while it is frozen.
             loop.call_soon(theirs.send, b"go")
             loop.call_soon(time.sleep, 0.1)

@@ -176,7 +176,7 @@ def test_figures_have_a_time_only_if_they_are_no_repetition_for_sure(
     data = {**FIGURES, "date": day, "occurredAt": occurred_at}
     body = json.dumps({"event": "campaign.metrics_updated", "data": data}).encode()
     [event] = SOURCES[source].events_of(body, delivery)
-    assert event.timed is timed
+    assert event.has_time is timed
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -187,7 +187,7 @@ def test_a_state_without_id_and_time_is_a_hint_and_says_no_state(source: str) ->
     assert hint.routing_key == f"campaign.status_check_requested.v1.{source}"
     assert hint.data.model_dump() == {"platform": source, "platform_campaign_id": "1"}
     [report] = SOURCES[source].events_of(body, "evt_1")
-    assert (report.type, report.timed) == ("campaign.status_reported.v1", True)
+    assert (report.type, report.has_time) == ("campaign.status_reported.v1", True)
 
 
 def test_a_body_that_is_not_understood_is_kept_whole() -> None:

@@ -6,7 +6,7 @@ import pytest
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aio_pika.exceptions import ChannelPreconditionFailed
 
-from events import CATALOGUE, INGRESS_EVENTS, UPSTREAM_EVENTS
+from events import EVENT_TYPES, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.envelope import Event
 from infra.amqp import declare, topology
 from infra.amqp.permissions import INGRESS_USER, OPS_USER, UPSTREAM_USER, WORKERS_USER, broker_users
@@ -27,7 +27,7 @@ def keys_of(event: type[Event]) -> list[str]:
     return [kind, *(f"{kind}.{platform}" for platform in platforms)]
 
 
-ALL_KEYS = {key for event in CATALOGUE.values() for key in keys_of(event)}
+ALL_KEYS = {key for event in EVENT_TYPES.values() for key in keys_of(event)}
 UPSTREAM_KEYS = {key for event in UPSTREAM_EVENTS for key in keys_of(event)}
 INGRESS_KEYS = {key for event in INGRESS_EVENTS for key in keys_of(event)}
 REQUEST_KEYS = {key for event in REQUESTED for key in keys_of(event)}

@@ -14,7 +14,7 @@ import pytest
 from aio_pika.exceptions import ProbableAuthenticationError
 from yarl import URL
 
-from events import CATALOGUE, INGRESS_EVENTS, UPSTREAM_EVENTS
+from events import EVENT_TYPES, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.envelope import Event
 from infra.amqp import topology
 from infra.amqp.management_api import ManagementApiError
@@ -134,11 +134,11 @@ async def test_a_user_of_the_definitions_logs_in_with_its_password_and_no_other(
         services.operator.call("DELETE", "users", name)
 
 
-@pytest.mark.parametrize("events", [UPSTREAM_EVENTS, INGRESS_EVENTS, tuple(CATALOGUE.values())])
+@pytest.mark.parametrize("events", [UPSTREAM_EVENTS, INGRESS_EVENTS, tuple(EVENT_TYPES.values())])
 def test_topics_are_the_keys_of_the_events_and_no_others(events: tuple[type[Event], ...]) -> None:
     # Python calls the end of the text \Z, the broker \z.
     pattern = re.compile(topic_pattern(events).replace(r"\z", r"\Z"))
-    for kind, event in CATALOGUE.items():
+    for kind, event in EVENT_TYPES.items():
         assert bool(pattern.search(kind)) == (event in events)
         for platform in PLATFORMS:
             allowed = event in events and event.routed_by_platform

@@ -10,7 +10,7 @@ from pamqp.common import FieldTable
 from sqlalchemy import delete, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events import CATALOGUE, CampaignCreateRequested, CampaignSaved, LoginRequested
+from events import EVENT_TYPES, CampaignCreateRequested, CampaignSaved, LoginRequested
 from events.envelope import Event, encode
 from infra.amqp import topology
 from infra.amqp.permissions import INGRESS_USER, OPS_USER, UPSTREAM_USER, WORKERS_USER
@@ -48,7 +48,7 @@ def received(
     delivery = Delivery(
         1, queue, exchange, event.routing_key, encode(event), properties, redelivered=False
     )
-    return decode_delivery(delivery, CATALOGUE, 10_000)
+    return decode_delivery(delivery, EVENT_TYPES, 10_000)
 
 
 async def verdict(resources: Resources, item: DecodedDelivery) -> Event | tuple[str, str]:

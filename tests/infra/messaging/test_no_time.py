@@ -17,8 +17,8 @@ from aio_pika.abc import AbstractConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported
+from events.campaigns import CampaignCommand
 from events.envelope import Event, encode, now
-from handlers.campaigns.commands import Wish
 from handlers.campaigns.handlers import apply_commands
 from handlers.metrics import record_metrics
 from infra.amqp import topology
@@ -101,7 +101,7 @@ async def test_figures_without_a_time_take_nothing_back_after_a_retry(
         arrivals.extend(events)
         return await record_metrics(events, ctx)
 
-    await publish(broker, encode(old, timed=False))
+    await publish(broker, encode(old, with_time=False))
     async with consuming(resources, handle):
         await until(lambda: _is(arrivals))
         await put(engine, campaign)
@@ -114,7 +114,7 @@ async def test_a_change_of_an_unknown_campaign_without_a_time_is_refused_in_the_
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
     wish = update(uuid4(), source="urn:upstream:shop", owner=None, name="Winter")
-    await publish(broker, encode(wish, timed=False), key=wish.type)
+    await publish(broker, encode(wish, with_time=False), key=wish.type)
     async with consuming(resources, apply_commands, queue=APPLY, events=COMMANDS):
         refused = "select count(*) from outbox where routing_key = 'campaign.command_rejected.v1'"
         await until(lambda: _counts(engine, refused, 1))
@@ -125,9 +125,9 @@ async def test_a_change_with_an_old_time_waits_for_the_creation_that_it_overtook
 ) -> None:
     campaign_id = uuid4()
     old = update(campaign_id, name="Winter", time=now() - timedelta(days=1))
-    arrivals: list[type[Wish]] = []
+    arrivals: list[type[CampaignCommand]] = []
 
-    async def handle(events: list[Wish], ctx: Context) -> Sequence[Event]:
+    async def handle(events: list[CampaignCommand], ctx: Context) -> Sequence[Event]:
         arrivals.extend(map(type, events))
         return await apply_commands(events, ctx)
 
@@ -145,16 +145,16 @@ async def test_a_deletion_that_was_confirmed_before_the_creation_does_not_end_it
 ) -> None:
     campaign_id = uuid4()
     deletion, creation = delete(campaign_id), create(campaign_id)
-    arrivals: list[type[Wish]] = []
+    arrivals: list[type[CampaignCommand]] = []
 
-    async def handle(events: list[Wish], ctx: Context) -> Sequence[Event]:
+    async def handle(events: list[CampaignCommand], ctx: Context) -> Sequence[Event]:
         arrivals.extend(map(type, events))
         return await apply_commands(events, ctx)
 
-    await publish(broker, encode(deletion, timed=False), key=deletion.type)
+    await publish(broker, encode(deletion, with_time=False), key=deletion.type)
     async with consuming(resources, handle, queue=APPLY, events=COMMANDS):
         await until(lambda: _is(arrivals))
-        await publish(broker, encode(creation, timed=False), key=creation.type)
+        await publish(broker, encode(creation, with_time=False), key=creation.type)
         await until(lambda: _counts(engine, "select count(*) from inbox", 2))
     assert await count(engine, "select count(*) from campaigns where deleted_at is null") == 1
 

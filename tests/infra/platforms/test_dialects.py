@@ -4,15 +4,15 @@ from uuid import uuid4
 
 import pytest
 
-from events.campaigns import SavedCampaign
+from events.campaigns import CampaignSavedData
 from infra.platforms import PLATFORMS, Refused
 from schemas.campaigns import Targeting
 from schemas.types import Platform
 
 
-def campaign(budget_micros: int) -> SavedCampaign:
+def campaign(budget_micros: int) -> CampaignSavedData:
     targeting = Targeting(interests=("ski",), age_range=(18, 65))
-    return SavedCampaign(
+    return CampaignSavedData(
         campaign_id=uuid4(),
         version=1,
         platform="chatgpt",
@@ -43,7 +43,7 @@ def test_a_budget_that_has_no_cents_is_refused_and_not_rounded() -> None:
             change(campaign(10_500_001), "key")
 
 
-def _update(wanted: SavedCampaign, key: str) -> object:
+def _update(wanted: CampaignSavedData, key: str) -> object:
     return PLATFORMS["chatgpt"].update("cmp_1", wanted, key)
 
 

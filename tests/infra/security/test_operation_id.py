@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from events.envelope import Attribute
+from events.envelope import CloudEventAttribute
 from infra.security.operation_id import LENGTH, campaign_id_of, mint, parse, seed_of
 
 KEY = b"a key of the tests, 32 bytes long"
@@ -27,7 +27,7 @@ def test_an_operation_of_nobody_has_no_owner() -> None:
 
 
 def test_an_operation_id_is_a_valid_event_id() -> None:
-    assert TypeAdapter(Attribute).validate_python(mint(KEY, OWNER))
+    assert TypeAdapter(CloudEventAttribute).validate_python(mint(KEY, OWNER))
 
 
 def test_operation_ids_without_a_seed_differ() -> None:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.web_urldispatcher import SystemRoute
 
-from events import CATALOGUE
+from events import EVENT_TYPES
 from infra.amqp import topology
 from infra.amqp.rpc import RpcClient
 from infra.ratelimit.policies import UNITS
@@ -134,10 +134,10 @@ async def test_every_event_and_queue_is_in_the_asyncapi_document(
 ) -> None:
     document = await body_of(await client.get("/asyncapi.json"), 200)
     assert document["asyncapi"] == "3.0.0"
-    assert document["components"]["messages"].keys() == CATALOGUE.keys()
+    assert document["components"]["messages"].keys() == EVENT_TYPES.keys()
     queues = {queue.name for queue in topology.WORK_QUEUES}
     queues |= {queue.name for queue in topology.REQUEST_QUEUES}
-    assert document["channels"].keys() == CATALOGUE.keys() | queues
+    assert document["channels"].keys() == EVENT_TYPES.keys() | queues
     for reference in references(document):
         assert resolve(document, reference)
     login = document["channels"]["login.requested.v1"]

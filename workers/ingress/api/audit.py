@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.storage.audit import list_audit_entries
-from schemas.audit import Act
+from schemas.audit import AuditEntry
 from schemas.times import Moment
 from schemas.types import Text
 from workers.ingress.http.pagination import PageQuery, page_response
@@ -33,7 +33,7 @@ async def get_audit(context: RequestContext) -> web.Response:
     """Answer a page of the audit log, the newest act first."""
     query = read_query(context.request, AuditQuery)
 
-    async def find(tx: AsyncConnection) -> tuple[Sequence[Act], int]:
+    async def find(tx: AsyncConnection) -> tuple[Sequence[AuditEntry], int]:
         return await list_audit_entries(tx, **query.model_dump())
 
     return await page_response(context, query, find, "Acts")

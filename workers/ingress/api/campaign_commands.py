@@ -16,7 +16,12 @@ from events import (
     CampaignSyncRequested,
     CampaignUpdateRequested,
 )
-from events.campaigns import CampaignChange, CampaignCreation, CampaignDeletion, CampaignToSync
+from events.campaigns import (
+    CampaignCreateRequestedData,
+    CampaignDeleteRequestedData,
+    CampaignSyncRequestedData,
+    CampaignUpdateRequestedData,
+)
 from events.envelope import Event
 from infra.amqp.message import build_message
 from infra.errors import Outage
@@ -61,7 +66,7 @@ async def post_campaign(context: RequestContext) -> web.Response:
     operation_id = derive_operation_id(context)
     campaign_id = campaign_id_of(operation_id)
     # The fields have the same types in both; only the id is new.
-    creation = CampaignCreation.model_construct(campaign_id=campaign_id, **dict(draft))
+    creation = CampaignCreateRequestedData.model_construct(campaign_id=campaign_id, **dict(draft))
     event = CampaignCreateRequested(
         **_event_attributes(context, operation_id, campaign_id),
         **_actor(context),
@@ -102,7 +107,7 @@ async def delete_campaign(context: RequestContext) -> web.Response:
     event = CampaignDeleteRequested(
         **_event_attributes(context, derive_operation_id(context), campaign_id),
         **_owner_and_actor(context),
-        data=CampaignDeletion(campaign_id=campaign_id, **expected.versions),
+        data=CampaignDeleteRequestedData(campaign_id=campaign_id, **expected.versions),
     )
     return await _check_and_publish(context, event, campaign_id, expected)
 
@@ -117,7 +122,7 @@ async def sync_campaign(context: RequestContext) -> web.Response:
     event = CampaignSyncRequested(
         **_event_attributes(context, derive_operation_id(context), campaign_id),
         **_owner_and_actor(context),
-        data=CampaignToSync(campaign_id=campaign_id, platform=campaign.platform),
+        data=CampaignSyncRequestedData(campaign_id=campaign_id, platform=campaign.platform),
     )
     repeated = await is_repeat(context, event, f"sync.{campaign.platform}")
     if not repeated and not expected.allows(campaign.version):
@@ -131,7 +136,9 @@ async def _request_update(
     event = CampaignUpdateRequested(
         **_event_attributes(context, derive_operation_id(context), campaign_id),
         **_owner_and_actor(context),
-        data=CampaignChange.model_construct(campaign_id=campaign_id, **expected.versions, **wanted),
+        data=CampaignUpdateRequestedData.model_construct(
+            campaign_id=campaign_id, **expected.versions, **wanted
+        ),
     )
     return await _check_and_publish(context, event, campaign_id, expected)
 
@@ -150,7 +157,7 @@ async def _check_and_publish(
     return await _publish_command(context, event, campaign_id, repeated=repeated)
 
 
-def _check_budget(change: CampaignChange, campaign: Campaign) -> None:
+def _check_budget(change: CampaignUpdateRequestedData, campaign: Campaign) -> None:
     budget, currency = change.budget, campaign.currency
     if budget is not None and not is_payable(budget, currency):
         raise invalid([FieldError("budget", objection(currency))])

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from events import UPSTREAM_EVENTS
-from events.envelope import REQUIRED, Event, now
+from events.envelope import REQUIRED_ATTRIBUTES, Event, now
 from infra.storage.api_keys import ApiKey
 from schemas.api_keys import PUBLISH
 from schemas.sources import is_ours
@@ -95,7 +95,7 @@ def parse_rejection(error: ValidationError, *, skip: int) -> Rejection:
 def check_permission(event: Event, key: ApiKey) -> Rejection | None:
     """Say why this key may not publish this valid event; None when it may."""
     # A fresh id would make a repeated event another event.
-    missing = sorted(REQUIRED - event.model_fields_set)
+    missing = sorted(REQUIRED_ATTRIBUTES - event.model_fields_set)
     if missing:
         details = tuple(FieldError(name, "Field required") for name in missing)
         return Rejection("VALIDATION_ERROR", "The event is not valid.", details)

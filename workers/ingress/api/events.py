@@ -142,9 +142,9 @@ class _Batch:
 
 def _build_message(context: RequestContext, key: ApiKey, event: Event) -> Message:
     """Write an event as its sender meant it, in the name of the key's owner."""
-    marks = context.ids.trace_attributes
-    update = {name: mark for name, mark in marks.items() if getattr(event, name) is None}
+    trace_attributes = context.ids.trace_attributes
+    update = {name: mark for name, mark in trace_attributes.items() if getattr(event, name) is None}
     if isinstance(event, CampaignRequest):
         update["ownerid"] = str(key.owner_id)
     told = event.model_copy(update=update) if update else event
-    return build_message(told, timed=event.timed)
+    return build_message(told, with_time=event.has_time)

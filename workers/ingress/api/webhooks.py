@@ -52,11 +52,11 @@ async def post_webhook(context: RequestContext) -> web.Response:
     except HttpError:
         COUNTERS[name, "limited"].inc()
         raise
-    marks = context.ids.trace_attributes
+    trace_attributes = context.ids.trace_attributes
     try:
-        events = source.events_of(body, delivery, received=received, **marks)
+        events = source.events_of(body, delivery, received=received, **trace_attributes)
     except Unrecognised as error:
-        events = [unrecognised(name, error.reason, body, delivery, received, **marks)]
+        events = [unrecognised(name, error.reason, body, delivery, received, **trace_attributes)]
     unclear = any(isinstance(event, WebhookUnrecognised) for event in events)
     try:
         await _publish(context, events)
@@ -69,7 +69,7 @@ async def post_webhook(context: RequestContext) -> web.Response:
 
 async def _publish(context: RequestContext, events: list[Event]) -> None:
     received = map(context.state.webhook_deliveries.with_first_received_time, events)
-    messages = [build_message(event, timed=event.timed) for event in received]
+    messages = [build_message(event, with_time=event.has_time) for event in received]
     if len(messages) == 1:
         await context.state.durable_publisher.publish(messages[0])
     elif not all(await context.state.durable_publisher.publish_all(messages)):

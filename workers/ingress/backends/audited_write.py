@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import AuditRecorded
-from events.audit import AuditEntry
+from events.audit import AuditRecordedData
 from infra.amqp.message import build_message
 from infra.messaging import outbox
 from infra.storage.audit import insert_audit_entries, is_recorded
@@ -64,7 +64,7 @@ def _audit_event(
     context: RequestContext, action: str, subject: str, result: object
 ) -> AuditRecorded:
     client = context.client
-    entry = AuditEntry(
+    entry = AuditRecordedData(
         action=action,
         outcome=result.code if isinstance(result, HttpError) else "ok",
         actor=client.account,

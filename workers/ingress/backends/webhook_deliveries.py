@@ -25,7 +25,7 @@ class WebhookDeliveries:
 
     def with_first_received_time(self, event: Event) -> Event:
         """Give an event the time of its first attempt; one without a time has none to keep."""
-        if not event.timed:
+        if not event.has_time:
             return event
         first = self._first_received.setdefault((event.source, event.id), event.time)
         if first is not event.time:

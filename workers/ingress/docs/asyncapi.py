@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from events import CATALOGUE, UPSTREAM_EVENTS
+from events import EVENT_TYPES, UPSTREAM_EVENTS
 from events.envelope import CONTENT_TYPE, Event
 from infra.amqp import topology
 from infra.amqp.topology import RequestQueue, WorkQueue
@@ -41,11 +41,11 @@ def build_asyncapi() -> dict[str, Any]:
         },
         "defaultContentType": CONTENT_TYPE,
         "channels": {
-            **{kind: _event_channel(event) for kind, event in CATALOGUE.items()},
+            **{kind: _event_channel(event) for kind, event in EVENT_TYPES.items()},
             **{queue.name: _queue_channel(queue) for queue in queues},
         },
         "operations": {
-            **{f"send.{kind}": _send(kind) for kind in CATALOGUE},
+            **{f"send.{kind}": _send(kind) for kind in EVENT_TYPES},
             **{f"receive.{queue.name}": _receive(queue) for queue in queues},
         },
         "components": {"messages": messages, "schemas": schemas},
@@ -54,7 +54,7 @@ def build_asyncapi() -> dict[str, Any]:
 
 def _messages() -> tuple[dict[str, Any], dict[str, Any]]:
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
-        (kind, "validation", TypeAdapter(event)) for kind, event in CATALOGUE.items()
+        (kind, "validation", TypeAdapter(event)) for kind, event in EVENT_TYPES.items()
     ]
     made, definitions = TypeAdapter.json_schemas(inputs, by_alias=False, ref_template=SCHEMA_REF)
     messages = {
@@ -65,7 +65,7 @@ def _messages() -> tuple[dict[str, Any], dict[str, Any]]:
             "correlationId": {"location": "$message.payload#/correlationid"},
             "payload": made[kind, "validation"],
         }
-        for kind, event in CATALOGUE.items()
+        for kind, event in EVENT_TYPES.items()
     }
     return definitions["$defs"], messages
 

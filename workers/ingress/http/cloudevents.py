@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from events import UPSTREAM_EVENTS
-from events.envelope import Event, plain_form
+from events.envelope import Event, normalize_json
 from workers.ingress.api.event_results import (
     UNKNOWN_TYPE,
     Rejection,
@@ -160,7 +160,7 @@ def _event(body: bytes) -> Event:
     try:
         return EVENT_ADAPTER.validate_json(body)
     except ValidationError:
-        plain = plain_form(body)
+        plain = normalize_json(body)
         if plain is None:
             raise
     return EVENT_ADAPTER.validate_json(plain)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import AuditRecorded
-from events.audit import AuditEntry
+from events.audit import AuditRecordedData
 from infra.storage.audit import insert_audit_entries
 from tests.workers.ingress.conftest import Person, body_of, error_of
 
@@ -33,7 +33,7 @@ async def _acts(engine: AsyncEngine) -> None:
         AuditRecorded(
             time=NOON + timedelta(minutes=minutes),
             correlationid=f"r-{minutes}",
-            data=AuditEntry(
+            data=AuditRecordedData(
                 action=action,
                 outcome=outcome,
                 actor=actor,

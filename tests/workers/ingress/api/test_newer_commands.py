@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events.campaigns import campaign_id_of
+from events.campaigns import get_campaign_id
 from events.envelope import Event, encode
 from handlers.campaigns.handlers import apply_commands
 from infra.resources import Resources
@@ -26,7 +26,7 @@ SENT = "select count(*) from outbox where exchange = 'adrelay.back'"
 
 
 def dead_command(
-    command: Event, number: int, died: datetime, *, timed: bool = True
+    command: Event, number: int, died: datetime, *, with_time: bool = True
 ) -> DeadLetterRow:
     return letter(
         number,
@@ -35,7 +35,7 @@ def dead_command(
         type=command.type,
         source=command.source,
         event_id=command.id,
-        body=encode(command, timed=timed),
+        body=encode(command, with_time=with_time),
         first_failed_at=died,
     )
 
@@ -53,7 +53,7 @@ async def test_a_command_is_replayed_over_a_newer_change_only_by_force(
     kind: str,
 ) -> None:
     creation = create(None if "without" in kind else uuid4(), source="urn:acme:crm")
-    campaign_id = campaign_id_of(creation)
+    campaign_id = get_campaign_id(creation)
     old: dict[str, Any] = {
         "update": update(campaign_id, name="Old", time=ago(50)),
         "delete": delete(campaign_id),
@@ -77,12 +77,14 @@ async def test_the_command_line_names_the_newer_change_and_sends_the_others(
     changed, quiet = create(uuid4()), create(uuid4())
     await handled(resources, apply_commands, [changed, quiet], ago(100))
     # It changes nothing, but says that what is there is wanted.
-    newer = update(campaign_id_of(changed), status="active", time=ago(10))
+    newer = update(get_campaign_id(changed), status="active", time=ago(10))
     await handled(resources, apply_commands, [newer])
     await file(
         engine,
-        dead_command(update(campaign_id_of(changed), status="paused"), 1, ago(40), timed=False),
-        dead_command(update(campaign_id_of(quiet), status="paused"), 2, ago(40), timed=False),
+        dead_command(
+            update(get_campaign_id(changed), status="paused"), 1, ago(40), with_time=False
+        ),
+        dead_command(update(get_campaign_id(quiet), status="paused"), 2, ago(40), with_time=False),
         letter(3, queue=QUEUE),  # what cannot be read dies again and overrules nothing
     )
     status, lines = await dead(settings, "replay", "--queue", QUEUE)
@@ -98,7 +100,7 @@ async def test_a_change_of_the_same_moment_is_newer_if_its_sender_says_so(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine, resources: Resources
 ) -> None:
     creation = create(uuid4())
-    campaign_id = campaign_id_of(creation)
+    campaign_id = get_campaign_id(creation)
     newer = update(campaign_id, name="New", time=ago(10))
     await handled(resources, apply_commands, [creation, newer], ago(9))
     before, after = await file(
