@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from infra.base64url import decode_key
 from infra.security import standard_webhooks
-from infra.security.base64url import key_of
 
 DAY = 86_400  # seconds
 NEAR = 0.9  # of 1: names so much alike are one name and a misspelling of it
@@ -74,7 +74,7 @@ def _http_or_none(value: T) -> T:
 
 
 def _key(value: T) -> T:
-    key_of(text_of(value), "it")
+    decode_key(text_of(value), "it")
     return value
 
 
@@ -82,13 +82,13 @@ def _keys(value: T) -> T:
     if not text_of(value).split():
         raise ValueError("must be keys of 32 bytes in base64url, separated by spaces")
     for key in text_of(value).split():
-        key_of(key, "each of them")
+        decode_key(key, "each of them")
     return value
 
 
 def _public_keys(value: tuple[str, ...]) -> tuple[str, ...]:
     for key in value:
-        key_of(key, "each of them")
+        decode_key(key, "each of them")
     return value
 
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from infra.sandbox.app import TONGUES, World
 from infra.sandbox.server import open_sandbox
-from infra.security.standard_webhooks import V1, V1A, make_secret
+from infra.security.standard_webhooks import V1, V1A, make_webhook_secret
 from infra.settings import Settings
 
 
@@ -45,8 +45,8 @@ def sandbox_settings(**changes: Any) -> Settings:
         "chatgpt_client_secret": "chatgpt client:secret",
         "gemini_client_secret": "gemini-client-secret",
         "claude_webhook_secret": "claude-webhook-secret",
-        "chatgpt_webhook_secret": make_secret(V1),
-        "gemini_webhook_secret": make_secret(V1A),
+        "chatgpt_webhook_secret": make_webhook_secret(V1),
+        "gemini_webhook_secret": make_webhook_secret(V1A),
     }
     told = {
         **{name: SecretStr(secret) for name, secret in secrets.items()},

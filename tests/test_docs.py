@@ -16,7 +16,7 @@ from infra import metrics
 from infra.deploy import secrets
 from infra.deploy.procfile import read_procfile
 from infra.deploy.services.directories import CHECKOUT
-from infra.security.standard_webhooks import V1, V1A, make_secret
+from infra.security.standard_webhooks import V1, V1A, make_webhook_secret
 from infra.settings import Settings
 
 PAGES = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*.md")])
@@ -124,7 +124,7 @@ def test_webhooks_that_are_signed_as_the_page_says_are_genuine() -> None:
         exec(block, signing)  # noqa: S102 - our own page
     body, now = '{"news": "ü"}'.encode(), datetime.now(UTC)
     moment = int(now.timestamp())
-    shared, private = make_secret(V1), make_secret(V1A)
+    shared, private = make_webhook_secret(V1), make_webhook_secret(V1A)
 
     SOURCES["claude"].verify(signing["claude_headers"]("s3cret", body), body, ["s3cret"], now)
     for source, secret in (("chatgpt", shared), ("gemini", private)):

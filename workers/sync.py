@@ -11,7 +11,7 @@ from events import (
 from handlers.sync.handlers import push_campaigns, sync_campaigns
 from infra.messaging.subscription import Subscription
 from infra.process import main
-from infra.security.encryption import Vault
+from infra.security.encryption import Encryptor
 from infra.settings import load_settings, require
 from schemas.types import PLATFORMS
 
@@ -32,5 +32,5 @@ SUBSCRIPTIONS = tuple(
 )
 
 if __name__ == "__main__":
-    require(Vault, load_settings())
+    require(Encryptor, load_settings())
     main("sync", SUBSCRIPTIONS)

@@ -43,11 +43,11 @@ from infra.messaging.context import Context
 from infra.resources import Resources
 from infra.security.refresh_tokens import (
     InvalidRefreshToken,
-    Issued,
+    IssuedToken,
     RefreshTokenReused,
-    SessionOver,
+    SessionEnded,
 )
-from infra.security.sealed_box import SealBroken
+from infra.security.sealed_box import InvalidBox
 from infra.storage.sessions import find_session_state, record_refresh
 from schemas.api_keys import ApiKeyDraft, ApiKeyRef
 from schemas.platform_accounts import Consent, Disconnection
@@ -64,7 +64,7 @@ async def open_session(request: Sealed, resources: Resources) -> Answer:
     action = ACTIONS[type(request)]
     try:
         body, client = open_sealed(request, action.shape, resources.settings)
-    except SealBroken as broken:
+    except InvalidBox as broken:
         return Answer(request, refusal(400, "VALIDATION_ERROR", str(broken)))
     except ValidationError as error:
         return Answer(request, invalid(details_of(error)))
@@ -76,7 +76,7 @@ async def _act(action: "Action", request: Sealed, body: Frozen, resources: Resou
         return await action.run(request, body, resources)
     except InvalidRefreshToken:
         return Answer(request, INVALID)
-    except SessionOver as over:
+    except SessionEnded as over:
         # If its row does not say so yet, then Redis has lost it.
         lost = ending(over.session_id, "lost")
         return Answer(request, INVALID, finish=lost, subject=over.session_id)
@@ -91,15 +91,15 @@ async def _refresh(request: Sealed, body: Refresh, resources: Resources) -> Answ
     async with resources.engine.connect() as connection:
         standing = await find_session_state(connection, issued.session.id)
     if standing is None or not standing.allows(issued, resources.settings, now()):
-        await sessions_of(resources).forget([issued.session.id])
-        raise SessionOver(issued.session.id)
+        await sessions_of(resources).revoke([issued.session.id])
+        raise SessionEnded(issued.session.id)
     user = standing.user
     reply = tokens_reply(200, resources.settings, user, issued, with_user=False)
     go_on = _going_on(issued)
     return Answer(request, reply, finish=go_on, actor=user.id, subject=issued.session.id)
 
 
-def _going_on(issued: Issued) -> Finish:
+def _going_on(issued: IssuedToken) -> Finish:
     """Write the use of a session down; it may have ended since we looked."""
 
     async def go_on(answer: Answer, ctx: Context) -> Answer:
@@ -112,7 +112,7 @@ def _going_on(issued: Issued) -> Finish:
 
 async def _log_out(request: Sealed, body: Refresh, resources: Resources) -> Answer:
     """End a session; a spent token will do, for who holds it had the session."""
-    session_id = sessions_of(resources).id_of(body.refresh_token)
+    session_id = sessions_of(resources).parse_session_id(body.refresh_token)
     return Answer(request, DONE, finish=ending(session_id, "logout"), subject=session_id)
 
 

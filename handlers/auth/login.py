@@ -53,7 +53,7 @@ async def let_in(
 
     ``fresh`` is a hash of the same password with today's parameters, to be kept instead.
     """
-    issued = await sessions_of(resources).start(account.user.id)
+    issued = await sessions_of(resources).issue(account.user.id)
     reply = tokens_reply(status, resources.settings, account.user, issued)
     return Answer(
         request,

@@ -21,7 +21,7 @@ from handlers.auth.requests import (
 from handlers.auth.session_revocation import OVER, told
 from infra.messaging.context import Context
 from infra.resources import Resources
-from infra.security.passwords import weakness
+from infra.security.passwords import check_strength
 from infra.storage.sessions import end_sessions_of, expiry_cutoff, is_live
 from infra.storage.users import UserRow, replace_password_hash
 from schemas.sessions import AccountPasswordChange
@@ -33,7 +33,7 @@ async def change_password(
     request: Sealed, body: AccountPasswordChange, resources: Resources
 ) -> Answer:
     """Verify the current password and hash the new one; the transaction does the rest."""
-    weak = weakness(body.new_password)
+    weak = check_strength(body.new_password)
     if weak is not None:
         return Answer(request, invalid([{"field": "new_password", "message": weak}]))
     account = await account_of(resources, body.account)

@@ -23,8 +23,8 @@ from infra.messaging.context import Context
 from infra.platforms import PLATFORMS
 from infra.platforms.oauth import GrantRefused, redirect_uri
 from infra.resources import Resources
-from infra.security.encryption import Vault
-from infra.security.oauth_tokens import seal_tokens, times_of, tokens_of
+from infra.security.encryption import Encryptor
+from infra.security.oauth_tokens import build_tokens, encrypt_tokens, schedule_refresh
 from infra.storage.platform_accounts import delete_account, put_account, request_disconnect
 from infra.storage.sessions import expiry_cutoff, is_live
 from schemas.oauth import Grant
@@ -62,9 +62,9 @@ def _connected(
 ) -> Answer:
     """Encrypt the tokens; the transaction writes them and tells that the account is there."""
     user_id, platform = consent.user_id, consent.platform
-    tokens, scopes = tokens_of(grant), _scopes(grant, consent)
-    times = times_of(grant, tokens, began)
-    sealed = seal_tokens(Vault(resources.settings), user_id, platform, tokens)
+    tokens, scopes = build_tokens(grant), _scopes(grant, consent)
+    times = schedule_refresh(grant, tokens, began)
+    sealed = encrypt_tokens(Encryptor(resources.settings), user_id, platform, tokens)
 
     async def put(answer: Answer, ctx: Context) -> Answer:
         await put_account(ctx.tx, user_id, platform, sealed, times, scopes)

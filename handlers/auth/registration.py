@@ -29,9 +29,9 @@ from infra.errors import Failure, Permanent, Transient
 from infra.messaging.context import Context
 from infra.resources import Resources
 from infra.security.email_address import InvalidEmail, normalise_email
-from infra.security.passwords import weakness
-from infra.security.refresh_tokens import Issued
-from infra.security.sealed_box import SealBroken
+from infra.security.passwords import check_strength
+from infra.security.refresh_tokens import IssuedToken
+from infra.security.sealed_box import InvalidBox
 from infra.storage.users import UserRow, find_user_row
 from schemas.users import Client, KeyedRegistration, User
 
@@ -45,7 +45,7 @@ class Candidate:
     request: RegistrationRequested
     account: UserRow
     body: KeyedRegistration = field(repr=False)
-    issued: Issued
+    issued: IssuedToken
     client: Client
 
 
@@ -55,7 +55,7 @@ async def open_registration(
     """Check a registration and hash its password; what is not ours to open is dead."""
     try:
         body, client = open_sealed(request, KeyedRegistration, resources.settings)
-    except SealBroken as broken:
+    except InvalidBox as broken:
         return Permanent(str(broken), code="DECRYPTION_FAILED")
     except ValidationError as error:
         return Answer(request, invalid(details_of(error)))
@@ -70,7 +70,7 @@ async def _check(
         email = normalise_email(body.email)
     except InvalidEmail as error:
         return Answer(request, invalid([{"field": "email", "message": str(error)}]))
-    weak = weakness(body.password)
+    weak = check_strength(body.password)
     if weak is not None:
         return Answer(request, invalid([{"field": "password", "message": weak}]))
     account = await account_of(resources, email)
@@ -79,7 +79,7 @@ async def _check(
     hashed = await resources.passwords.hash(body.password)
     user = User(id=uuid4(), email=email, role="manager")
     account = UserRow(user, hashed, body.registration_id)
-    issued = await sessions_of(resources).start(account.user.id)
+    issued = await sessions_of(resources).issue(account.user.id)
     return Candidate(request, account, body, issued, client)
 
 
@@ -96,7 +96,7 @@ async def settle(candidate: Candidate, added: set[UUID], ctx: Context) -> Answer
         begin = beginning(session, candidate.account)
         return Answer(request, reply, caused, finish=begin, client=candidate.client, actor=user.id)
     # The race for the address is lost. It is rare enough to hash with the transaction open.
-    await sessions_of(ctx.resources).forget([candidate.issued.session.id])
+    await sessions_of(ctx.resources).revoke([candidate.issued.session.id])
     winner = await find_user_row(ctx.tx, user.email)
     if winner is None:
         raise Transient("the account was taken and is gone", events=[candidate])

@@ -25,13 +25,13 @@ from events import (
 from events.audit import AuditRecordedData
 from events.envelope import Event, now
 from events.users import SessionStartedData
+from infra.base64url import decode_key
 from infra.messaging.context import Context
 from infra.resources import Resources
-from infra.security.access_tokens import Signer
-from infra.security.base64url import key_of
-from infra.security.encryption import Vault
-from infra.security.refresh_tokens import Issued, Session, Sessions
-from infra.security.sealed_box import SealBroken, unseal
+from infra.security.access_tokens import TokenSigner
+from infra.security.encryption import Encryptor
+from infra.security.refresh_tokens import IssuedToken, RefreshTokenStore, Session
+from infra.security.sealed_box import InvalidBox, decrypt_payload
 from infra.settings import Settings
 from infra.storage.users import UserRow, find_user_row
 from schemas.types import Frozen
@@ -96,12 +96,12 @@ def open_sealed(request: Sealed, shape: type[Body], settings: Settings) -> tuple
     """Open a request: its body, and who is at the other end.
 
     Only the ingress is believed: a copy under another source would be another event to
-    the inbox. Raises ``SealBroken`` and ``pydantic.ValidationError``.
+    the inbox. Raises ``InvalidBox`` and ``pydantic.ValidationError``.
     """
     if request.source != API:
-        raise SealBroken(f"only {API} may ask for this")
+        raise InvalidBox(f"only {API} may ask for this")
     keys = settings.seal_private_key
-    payload = unseal(
+    payload = decrypt_payload(
         keys.get_secret_value() if keys else "",
         request.data.sealed,
         purpose=request.type,
@@ -125,9 +125,9 @@ def act_of(answer: Answer) -> AuditRecorded:
     return AuditRecorded.caused_by(answer.request, source=SOURCE, data=entry)
 
 
-def sessions_of(resources: Resources) -> Sessions:
+def sessions_of(resources: Resources) -> RefreshTokenStore:
     """Give the sessions in a process's Redis."""
-    return Sessions(resources.redis, resources.settings)
+    return RefreshTokenStore(resources.redis, resources.settings)
 
 
 async def account_of(resources: Resources, key: str | UUID) -> UserRow | None:
@@ -149,22 +149,22 @@ def started(request: Event, session: Session) -> SessionStarted:
 
 def check_keys(settings: Settings) -> None:
     """Raise ``ValueError``, naming the variable, unless every key of the auth worker is there."""
-    if Signer(settings).public not in settings.token_verify_keys:
+    if TokenSigner(settings).public not in settings.token_verify_keys:
         raise ValueError("TOKEN_SIGNING_KEY: its public key is not in TOKEN_VERIFY_KEYS")
-    Vault(settings)
+    Encryptor(settings)
     for name in ("seal_private_key", "refresh_key"):
         secret: SecretStr | None = getattr(settings, name)
         for key in (secret.get_secret_value() if secret else "").split() or [""]:
-            key_of(key, name.upper())
+            decode_key(key, name.upper())
 
 
 def tokens_reply(
-    status: int, settings: Settings, user: User, issued: Issued, *, with_user: bool = True
+    status: int, settings: Settings, user: User, issued: IssuedToken, *, with_user: bool = True
 ) -> dict[str, Any]:
     """Answer with an access token and a refresh token of a session."""
     tokens = Tokens(
         user=user if with_user else None,
-        access_token=Signer(settings).sign(user, issued.session.id),
+        access_token=TokenSigner(settings).sign(user, issued.session.id),
         refresh_token=issued.refresh_token,
         expires_in=settings.access_token_seconds,
     )

@@ -52,7 +52,7 @@ def told(answer: Answer, ended: Sequence[Session], reason: EndReason, ctx: Conte
     """
     if reason != "reuse":
         ids = [session.id for session in ended]
-        ctx.after_commit(lambda: sessions_of(ctx.resources).forget(ids))
+        ctx.after_commit(lambda: sessions_of(ctx.resources).revoke(ids))
     news = [_revoked(answer.request, session, reason) for session in ended]
     return replace(
         answer,

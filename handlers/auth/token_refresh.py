@@ -27,8 +27,14 @@ from infra.messaging import outbox
 from infra.platforms import PLATFORMS
 from infra.platforms.oauth import GrantRefused
 from infra.resources import Resources
-from infra.security.encryption import Vault, VaultLocked
-from infra.security.oauth_tokens import Tokens, open_tokens, seal_tokens, times_of, tokens_of
+from infra.security.encryption import DecryptionFailed, Encryptor
+from infra.security.oauth_tokens import (
+    OAuthTokens,
+    build_tokens,
+    decrypt_tokens,
+    encrypt_tokens,
+    schedule_refresh,
+)
 from infra.storage import platform_accounts as store
 from infra.storage.audit import insert_audit_entries
 from infra.storage.platform_accounts import PlatformAccountRow
@@ -42,13 +48,13 @@ log = logging.getLogger(__name__)
 
 async def keep_accounts(resources: Resources, stop: asyncio.Event) -> None:
     """Do what is due until ``stop`` is set."""
-    vault = Vault(resources.settings)
+    vault = Encryptor(resources.settings)
     backoff = Backoff(first=0.5, longest=10)
     while not stop.is_set():
         try:
             kept = await keep_once(resources, vault)
             backoff.reset()
-        except (SQLAlchemyError, OSError, VaultLocked) as error:
+        except (SQLAlchemyError, OSError, DecryptionFailed) as error:
             log.warning("token refresh failed", extra={"error": type(error).__name__})
             await backoff.sleep(stop)
             continue
@@ -58,7 +64,7 @@ async def keep_accounts(resources: Resources, stop: asyncio.Event) -> None:
             waiting.cancel()
 
 
-async def keep_once(resources: Resources, vault: Vault) -> int:
+async def keep_once(resources: Resources, vault: Encryptor) -> int:
     """Take what is due in hand, once; tells how many accounts that were."""
     lease = max(LEASE_SECONDS, 2 * resources.settings.platform_timeout)
     async with resources.engine.begin() as tx:
@@ -66,18 +72,18 @@ async def keep_once(resources: Resources, vault: Vault) -> int:
     async with asyncio.TaskGroup() as group:
         for account in due:
             group.create_task(_keep(resources, vault, account))
-    if vault.older:
+    if vault.retired_key_ids:
         await _reseal(resources, vault)
     return len(due)
 
 
-async def _keep(resources: Resources, vault: Vault, account: PlatformAccountRow) -> None:
+async def _keep(resources: Resources, vault: Encryptor, account: PlatformAccountRow) -> None:
     """Renew or revoke one account; what fails is counted, told and tried again later."""
     keep = _revoke if account.state == "disconnecting" else _renew
     try:
-        tokens = open_tokens(vault, account.user_id, account.platform, account.sealed)
+        tokens = decrypt_tokens(vault, account.user_id, account.platform, account.sealed)
         outcome = await keep(resources, vault, account, tokens)
-    except (NoAnswer, GrantRefused, VaultLocked, SQLAlchemyError, OSError) as error:
+    except (NoAnswer, GrantRefused, DecryptionFailed, SQLAlchemyError, OSError) as error:
         outcome = "failed"
         reason = type(error).__name__ if isinstance(error, SQLAlchemyError) else str(error)
         details = {"platform": account.platform, "reason": reason}
@@ -86,7 +92,7 @@ async def _keep(resources: Resources, vault: Vault, account: PlatformAccountRow)
 
 
 async def _renew(
-    resources: Resources, vault: Vault, account: PlatformAccountRow, tokens: Tokens
+    resources: Resources, vault: Encryptor, account: PlatformAccountRow, tokens: OAuthTokens
 ) -> str:
     title = PLATFORMS[account.platform].TITLE
     if tokens.refresh is None:
@@ -99,9 +105,9 @@ async def _renew(
             raise
         reason = f"{title} takes the consent no more: {refused.message or refused.code}"
         return await _lapse(resources, account, reason)
-    fresh = tokens_of(grant, before=tokens)
-    sealed = seal_tokens(vault, account.user_id, account.platform, fresh)
-    times = times_of(grant, fresh, began)
+    fresh = build_tokens(grant, before=tokens)
+    sealed = encrypt_tokens(vault, account.user_id, account.platform, fresh)
+    times = schedule_refresh(grant, fresh, began)
 
     async def write(tx: AsyncConnection) -> bool:
         return await store.store_refreshed_tokens(tx, account, sealed, times, _scopes(grant))
@@ -111,12 +117,12 @@ async def _renew(
 
 async def _revoke(
     resources: Resources,
-    vault: Vault,  # noqa: ARG001 - nothing is written
+    vault: Encryptor,  # noqa: ARG001 - nothing is written
     account: PlatformAccountRow,
-    tokens: Tokens,
+    tokens: OAuthTokens,
 ) -> str:
     try:
-        await resources.grants[account.platform].revoke(tokens.root)
+        await resources.grants[account.platform].revoke(tokens.revocation_token)
     except GrantRefused as refused:
         if not refused.ends_consent:  # it is over already
             raise
@@ -158,13 +164,13 @@ async def _write(resources: Resources, write: Callable[[AsyncConnection], Awaita
                 await backoff.sleep()
 
 
-async def _reseal(resources: Resources, vault: Vault) -> None:
+async def _reseal(resources: Resources, vault: Encryptor) -> None:
     """Seal with the newest key what an older one has sealed."""
     async with resources.engine.begin() as tx:
-        for account in await store.lock_accounts_with_key(tx, vault.older, MOST):
+        for account in await store.lock_accounts_with_key(tx, vault.retired_key_ids, MOST):
             owner = (account.user_id, account.platform)
-            tokens = open_tokens(vault, *owner, account.sealed)
-            await store.reencrypt(tx, account, seal_tokens(vault, *owner, tokens))
+            tokens = decrypt_tokens(vault, *owner, account.sealed)
+            await store.reencrypt(tx, account, encrypt_tokens(vault, *owner, tokens))
 
 
 def _scopes(grant: Grant) -> list[str] | None:

@@ -16,8 +16,8 @@ from events import CampaignSyncRequested, PlatformAccountConnected, PlatformAcco
 from events.campaigns import CampaignSyncRequestedData
 from events.envelope import Event
 from infra.platforms.base import AccountStuck
-from infra.security.encryption import Vault, VaultLocked
-from infra.security.oauth_tokens import open_tokens
+from infra.security.encryption import DecryptionFailed, Encryptor
+from infra.security.oauth_tokens import decrypt_tokens
 from infra.settings import Settings
 from infra.storage.campaigns import CampaignRow
 from infra.storage.platform_accounts import (
@@ -51,7 +51,7 @@ async def bearers_of(
     held = await find_connected_accounts(tx, owners)
     if not held:
         return {}
-    vault = Vault(settings)
+    vault = Encryptor(settings)
     found: dict[tuple[UUID | None, str], Bearer | AccountStuck] = {
         (account.user_id, account.platform): _bearer(vault, account) for account in held
     }
@@ -84,10 +84,10 @@ async def push_again(tx: AsyncConnection, hint: OwnerHint) -> list[Event]:
     return [_wish(hint, campaign_id) for (campaign_id,) in await tx.execute(query)]
 
 
-def _bearer(vault: Vault, account: PlatformAccountRow) -> Bearer | AccountStuck:
+def _bearer(vault: Encryptor, account: PlatformAccountRow) -> Bearer | AccountStuck:
     try:
-        tokens = open_tokens(vault, account.user_id, account.platform, account.sealed)
-    except VaultLocked as locked:
+        tokens = decrypt_tokens(vault, account.user_id, account.platform, account.sealed)
+    except DecryptionFailed as locked:
         return AccountStuck(f"the tokens of a connected account: {locked}", LOCKED_SECONDS)
     return Bearer(account, tokens.access)
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from handlers.webhooks import chatgpt, claude, gemini
 from handlers.webhooks.base import Unrecognised, WebhookSource, unrecognised
-from infra.security.hmac_signature import BadSignature
+from infra.security.hmac_signature import InvalidSignature
 
-__all__ = ["SOURCES", "BadSignature", "Unrecognised", "WebhookSource", "unrecognised"]
+__all__ = ["SOURCES", "InvalidSignature", "Unrecognised", "WebhookSource", "unrecognised"]
 
 SOURCES: Mapping[str, WebhookSource] = {
     "claude": claude,

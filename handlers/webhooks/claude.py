@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from events import Event
 from handlers.webhooks.base import event_of, read
-from infra.security.hmac_signature import read_headers, verify_body
+from infra.security.hmac_signature import read_signature_headers, verify_body
 from schemas import claude
 
 WEBHOOK: TypeAdapter[claude.Webhook] = TypeAdapter(claude.Webhook)
@@ -25,7 +25,7 @@ def verify(
     now: datetime,  # noqa: ARG001 - this scheme signs no time
 ) -> None:
     """Check the signature; the delivery id is in the body. Raises ``BadSignature``."""
-    (signature,) = read_headers(headers, "x-claude-signature")
+    (signature,) = read_signature_headers(headers, "x-claude-signature")
     verify_body(signature, body, secrets)
 
 

@@ -29,8 +29,17 @@ from infra.deploy.env_files import env_file
 from infra.deploy.process_status import read_status
 from infra.deploy.services.directories import RUN_DIRECTORY, ServerDirectory, write_private
 from infra.env_file import read_env_file
-from infra.security.access_tokens import make_keys
-from infra.security.key_rotation import MEANING, RESTART, Broken, Keys, NotYet, Turn, turn, waiting
+from infra.security.access_tokens import make_signing_keys
+from infra.security.key_rotation import (
+    RESTARTED_PROCESS,
+    STEP_DESCRIPTIONS,
+    InvalidKeySet,
+    KeySet,
+    RotationStep,
+    TooEarly,
+    apply_next_step,
+    next_step,
+)
 from infra.settings import Settings, rules_of
 
 # What a turn waits for: processes of the one before it that have not been restarted.
@@ -48,29 +57,31 @@ NEXT = {
 }
 
 
-class Refused(Exception):
+class RotationRefused(Exception):
     """Nothing was changed, and why, in words for a person."""
 
 
-def rotate(env: Path, auth_env: Path, at: datetime) -> Turn:
+def rotate(env: Path, auth_env: Path, at: datetime) -> RotationStep:
     """Make the next turn in the files, at the time ``at`` (UTC).
 
-    Raises ``Refused``, and ``NotYet`` when it is too early.
+    Raises ``RotationRefused``, and ``TooEarly`` when it is too early.
     """
     settings = _settings(env, auth_env)
     secret = settings.token_signing_key
-    keys = Keys(
+    keys = KeySet(
         tuple(secret.get_secret_value().split()) if secret else (),
         settings.token_verify_keys,
         settings.token_keys_since,
     )
     life = timedelta(seconds=settings.access_token_seconds)
     try:
-        since = _seen_since(ServerDirectory(env.parent), waiting(keys), keys.since)
-        made = turn(replace(keys, since=since), now=at, life=life, make=make_keys)
-    except (Broken, ValueError) as error:
-        raise Refused(str(error)) from None
-    except NotYet:
+        since = _seen_since(ServerDirectory(env.parent), next_step(keys), keys.since)
+        made = apply_next_step(
+            replace(keys, since=since), now=at, life=life, make=make_signing_keys
+        )
+    except (InvalidKeySet, ValueError) as error:
+        raise RotationRefused(str(error)) from None
+    except TooEarly:
         if keys.since is None:
             _write(auth_env, {"TOKEN_KEYS_SINCE": _stamp(at)})
         raise
@@ -78,23 +89,25 @@ def rotate(env: Path, auth_env: Path, at: datetime) -> Turn:
     after = made.keys
     told = {"TOKEN_SIGNING_KEY": " ".join(after.seeds), "TOKEN_KEYS_SINCE": _stamp(at)}
     _write(auth_env, told)
-    _write(env, {"TOKEN_VERIFY_KEYS": " ".join(after.listed)})
+    _write(env, {"TOKEN_VERIFY_KEYS": " ".join(after.public_keys)})
     return made
 
 
 def _settings(env: Path, auth_env: Path) -> Settings:
     for file in (env, auth_env):
         if not file.is_file():
-            raise Refused(f"there is no file {file}")
+            raise RotationRefused(f"there is no file {file}")
     found = {**os.environ, **read_env_file(env), **read_env_file(auth_env)}
     for name in OURS:
         if os.environ.get(name, found.get(name)) != found.get(name):
-            raise Refused(f"{name} is set in your environment too, to something else: unset it")
+            raise RotationRefused(
+                f"{name} is set in your environment too, to something else: unset it"
+            )
     known = {name: found[name.upper()] for name in Settings.model_fields if name.upper() in found}
     try:
         return Settings.model_validate(known)
     except ValidationError as error:
-        raise Refused(rules_of(error)) from None
+        raise RotationRefused(rules_of(error)) from None
 
 
 def _seen_since(directory: ServerDirectory, step: str, since: datetime | None) -> datetime | None:
@@ -107,7 +120,7 @@ def _seen_since(directory: ServerDirectory, step: str, since: datetime | None) -
         return since
     began = datetime.fromisoformat(status.since)
     if began < since:
-        raise Refused(
+        raise RotationRefused(
             f"{status.name} has not been restarted since the keys were changed: "
             f"kill {status.pid} (it is started again by itself), then run this again"
         )
@@ -142,22 +155,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         made = rotate(asked.env, asked.auth_env, now())
-    except NotYet as early:
-        words = f"Not yet: {MEANING[early.step]} at {_clock(early.at)} or later."
+    except TooEarly as early:
+        words = f"Not yet: {STEP_DESCRIPTIONS[early.step]} at {_clock(early.at)} or later."
         return _tell(asked.json, 1, words, next_step=early.step, next_at=early.at.isoformat())
-    except Refused as refusal:
+    except RotationRefused as refusal:
         return _tell(asked.json, 1, f"Refused: {refusal}.")
     return _tell(
         asked.json,
         0,
         _words(made),
         step=made.step,
-        restart=RESTART[made.step],
+        restart=RESTARTED_PROCESS[made.step],
         wait_seconds=int(made.wait.total_seconds()) if made.wait else None,
     )
 
 
-def _words(made: Turn) -> str:
+def _words(made: RotationStep) -> str:
     if made.wait is None:
         return f"{DONE[made.step]}\n{NEXT[made.step]}."
     minutes = math.ceil(made.wait.total_seconds() / 60)

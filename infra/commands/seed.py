@@ -30,7 +30,7 @@ from infra.amqp.message import build_message
 from infra.messaging import outbox
 from infra.messaging.authorization import parse_broker_users
 from infra.security.email_address import normalise_email
-from infra.security.passwords import Passwords, weakness
+from infra.security.passwords import Passwords, check_strength
 from infra.settings import Settings, load_settings
 from infra.storage.api_keys import ParsedApiKey, insert_api_key, parse_api_key
 from infra.storage.engine import open_engine
@@ -79,7 +79,7 @@ class Inhabitants:
 def wanted(settings: Settings) -> Inhabitants:
     """Read from the settings what is to be there; raises ``ValueError`` for what is wrong."""
     password = _given(settings.adrelay_admin_password, "ADRELAY_ADMIN_PASSWORD")
-    weak = weakness(password)
+    weak = check_strength(password)
     if weak is not None:
         raise ValueError(f"ADRELAY_ADMIN_PASSWORD {weak}")
     if not settings.adrelay_admin_email:

@@ -19,10 +19,10 @@ from urllib.parse import urlencode
 from aiohttp import ClientSession
 from pydantic import ValidationError
 
+from infra.base64url import encode_base64url
 from infra.http.client import Answer, Call, NoAnswer, fetch, open_session, retry_after
 from infra.platforms.base import Dialect, printable
 from infra.platforms.transport import Account
-from infra.security.base64url import text_of
 from infra.settings import Settings
 from schemas.oauth import Grant, TokenError
 from schemas.types import Platform
@@ -128,7 +128,7 @@ def redirect_uri(settings: Settings, platform: str) -> str:
 
 def challenge_of(verifier: str) -> str:
     """Hash a PKCE verifier (RFC 7636, section 4.2)."""
-    return text_of(sha256(verifier.encode()).digest())
+    return encode_base64url(sha256(verifier.encode()).digest())
 
 
 @asynccontextmanager

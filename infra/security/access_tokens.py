@@ -22,21 +22,21 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from infra import metrics
-from infra.security.base64url import KeyPair, key_of, text_of
+from infra.base64url import KeyPair, decode_key, encode_base64url
 from infra.settings import Settings
 from schemas.scopes import KNOWN, scope_of
 from schemas.users import Role, User
 
 ALGORITHM = "EdDSA"
-TYPE = "at+jwt"
-HEADER = {"alg", "kid", "typ"}
-REQUIRED = ["exp", "iat", "nbf", "aud", "iss", "sub", "jti", "scope"]
+JWT_TYPE = "at+jwt"
+HEADER_FIELDS = {"alg", "kid", "typ"}
+REQUIRED_CLAIMS = ["exp", "iat", "nbf", "aud", "iss", "sub", "jti", "scope"]
 ROLES: tuple[Role, ...] = get_args(Role)
-LEEWAY = 5  # seconds that two clocks of ours may differ
-MAX_LENGTH = 2048  # ours have about 650 characters
-COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
-JWKS_SECONDS = 300  # others may keep our public keys for so long
-REMEMBERED = 4096  # verified tokens; a client shows the same one for its whole life
+LEEWAY_SECONDS = 5  # seconds that two clocks of ours may differ
+MAX_TOKEN_LENGTH = 2048  # ours have about 650 characters
+COMPACT_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+JWKS_MAX_AGE_SECONDS = 300  # others may keep our public keys for so long
+CACHED_TOKENS = 4096  # verified tokens; a client shows the same one for its whole life
 
 
 class InvalidToken(Exception):
@@ -53,23 +53,24 @@ class Principal:
     scopes: frozenset[str]
 
 
-def make_keys() -> KeyPair:
+def make_signing_keys() -> KeyPair:
     """Make a signing key (Ed25519 seed) and its public key, as the settings want them."""
     private = Ed25519PrivateKey.generate()
     return KeyPair(
-        text_of(private.private_bytes_raw()), text_of(private.public_key().public_bytes_raw())
+        encode_base64url(private.private_bytes_raw()),
+        encode_base64url(private.public_key().public_bytes_raw()),
     )
 
 
 def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
     """Write a public key as a JWK (RFC 8037); its ``kid`` is its RFC 7638 thumbprint."""
-    members = {"crv": "Ed25519", "kty": "OKP", "x": text_of(key.public_bytes_raw())}
+    members = {"crv": "Ed25519", "kty": "OKP", "x": encode_base64url(key.public_bytes_raw())}
     canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
-    kid = text_of(sha256(canonical.encode()).digest())
+    kid = encode_base64url(sha256(canonical.encode()).digest())
     return {**members, "kid": kid, "alg": ALGORITHM, "use": "sig"}
 
 
-class Signer:
+class TokenSigner:
     """Signs access tokens; only the auth worker holds the private key.
 
     Of several keys the first one signs; the next waits for its turn. Raises ``ValueError``
@@ -80,11 +81,11 @@ class Signer:
         """Load the private key; ``public`` is its public key (base64url)."""
         secret = settings.token_signing_key
         texts = (secret.get_secret_value() if secret else "").split() or [""]
-        seed, *_ = [key_of(text, "TOKEN_SIGNING_KEY") for text in texts]
+        seed, *_ = [decode_key(text, "TOKEN_SIGNING_KEY") for text in texts]
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self._header = {"kid": public_jwk(self._key.public_key())["kid"], "typ": TYPE}
+        self._header = {"kid": public_jwk(self._key.public_key())["kid"], "typ": JWT_TYPE}
         self._settings = settings
-        self.public = text_of(self._key.public_key().public_bytes_raw())
+        self.public = encode_base64url(self._key.public_key().public_bytes_raw())
 
     def sign(self, user: User, session_id: str) -> str:
         """Write an access token for ``user``; it lives ``access_token_seconds``."""
@@ -104,17 +105,17 @@ class Signer:
         return jwt.encode(claims, self._key, ALGORITHM, headers=self._header)
 
 
-class Verifier:
+class TokenVerifier:
     """Verifies access tokens with the public keys of the settings, without asking anybody."""
 
     def __init__(self, settings: Settings) -> None:
         """Load the public keys; raises ``ValueError`` for a malformed one."""
-        raw = [key_of(text, "TOKEN_VERIFY_KEYS") for text in settings.token_verify_keys]
+        raw = [decode_key(text, "TOKEN_VERIFY_KEYS") for text in settings.token_verify_keys]
         keys = [Ed25519PublicKey.from_public_bytes(one) for one in raw]
         self._jwks = {jwk["kid"]: jwk for jwk in map(public_jwk, keys)}
         self._keys = {public_jwk(key)["kid"]: key for key in keys}
         self._settings = settings
-        self._remembered = lru_cache(REMEMBERED)(self._read)
+        self._read_cached = lru_cache(CACHED_TOKENS)(self._read)
 
     def jwks(self) -> dict[str, Any]:
         """Write the public keys as a JWK set (RFC 7517, section 5)."""
@@ -122,33 +123,36 @@ class Verifier:
 
     def verify(self, token: str) -> Principal:
         """Tell who holds a token; raises ``InvalidToken`` unless all of it is in order."""
-        if len(token) > MAX_LENGTH or not COMPACT.fullmatch(token):
+        if len(token) > MAX_TOKEN_LENGTH or not COMPACT_JWT.fullmatch(token):
             raise InvalidToken("not a compact JWT")
-        principal, expires_at = self._remembered(token)
-        if time.time() >= expires_at + LEEWAY:
+        principal, expires_at = self._read_cached(token)
+        if time.time() >= expires_at + LEEWAY_SECONDS:
             raise InvalidToken("the token has expired")
         return principal
 
     @metrics.TOKEN_SECONDS.time()
     def _read(self, token: str) -> tuple[Principal, int]:
         try:
-            key = self._key_of(jwt.get_unverified_header(token))
+            key = self._find_key(jwt.get_unverified_header(token))
             claims = jwt.decode(
                 token,
                 key,
                 algorithms=[ALGORITHM],
                 audience=self._settings.audience,
                 issuer=self._settings.issuer,
-                leeway=LEEWAY,
-                options={"require": REQUIRED, "strict_aud": True},
+                leeway=LEEWAY_SECONDS,
+                options={"require": REQUIRED_CLAIMS, "strict_aud": True},
             )
         except jwt.PyJWTError as error:
             raise InvalidToken(f"refused: {type(error).__name__}") from None
-        return _principal_of(claims), int(claims["exp"])
+        return _to_principal(claims), int(claims["exp"])
 
-    def _key_of(self, header: Mapping[str, Any]) -> Ed25519PublicKey:
+    def _find_key(self, header: Mapping[str, Any]) -> Ed25519PublicKey:
         """Find the key of a header that has exactly our three fields (RFC 8725, 3.1 and 3.10)."""
-        if header.keys() != HEADER or (header["alg"], header["typ"]) != (ALGORITHM, TYPE):
+        if header.keys() != HEADER_FIELDS or (header["alg"], header["typ"]) != (
+            ALGORITHM,
+            JWT_TYPE,
+        ):
             raise InvalidToken("the header is not that of an access token of ours")
         key = self._keys.get(header["kid"])
         if key is None:
@@ -156,13 +160,13 @@ class Verifier:
         return key
 
 
-def public_of(private: str) -> str:
+def derive_public_key(private: str) -> str:
     """Give the public key (base64url) of a seed; raises ``ValueError`` for a malformed one."""
-    key = Ed25519PrivateKey.from_private_bytes(key_of(private, "TOKEN_SIGNING_KEY"))
-    return text_of(key.public_key().public_bytes_raw())
+    key = Ed25519PrivateKey.from_private_bytes(decode_key(private, "TOKEN_SIGNING_KEY"))
+    return encode_base64url(key.public_key().public_bytes_raw())
 
 
-def _principal_of(claims: Mapping[str, Any]) -> Principal:
+def _to_principal(claims: Mapping[str, Any]) -> Principal:
     role, session_id, scope = claims.get("role"), claims.get("sid"), claims["scope"]
     if role not in ROLES or not isinstance(session_id, str) or not session_id:
         raise InvalidToken("role or session is missing")

@@ -2,7 +2,7 @@
 
 A signature covers the bytes as they were received; a body that was parsed and written again
 has other bytes. Everything compared here is compared in constant time, and a verifier never
-raises anything but ``BadSignature``, whatever an anonymous sender puts into its headers.
+raises anything but ``InvalidSignature``, whatever an anonymous sender puts into its headers.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 HEX_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class BadSignature(Exception):
+class InvalidSignature(Exception):
     """A webhook is not from whom it says; ``reason`` is for logs, never for the sender."""
 
     def __init__(self, reason: str) -> None:
@@ -22,11 +22,11 @@ class BadSignature(Exception):
         self.reason = reason
 
 
-def read_headers(headers: Mapping[str, str], *names: str) -> list[str]:
+def read_signature_headers(headers: Mapping[str, str], *names: str) -> list[str]:
     """Find the values of lower-case ``names``, each of which must be there exactly once.
 
     Names match whatever their case. Two values for one name are refused, because proxies
-    disagree on which of them counts. Raises ``BadSignature``.
+    disagree on which of them counts. Raises ``InvalidSignature``.
     """
     found: dict[str, list[str]] = {name: [] for name in names}
     for name, value in headers.items():
@@ -35,7 +35,7 @@ def read_headers(headers: Mapping[str, str], *names: str) -> list[str]:
             values.append(value)
     for name, values in found.items():
         if len(values) != 1:
-            raise BadSignature(f"{name} is {'missing' if not values else 'there twice'}")
+            raise InvalidSignature(f"{name} is {'missing' if not values else 'there twice'}")
     return [values[0] for values in found.values()]
 
 
@@ -53,10 +53,10 @@ def verify_body(signature: str, body: bytes, secrets: Sequence[str]) -> None:
     """Check a signature made by ``sign_body`` against all ``secrets``, of which one must fit.
 
     All are tried, so that the time taken does not tell which one fitted; an empty secret
-    never fits. Raises ``BadSignature``.
+    never fits. Raises ``InvalidSignature``.
     """
     if not HEX_SHA256.fullmatch(signature):
-        raise BadSignature("the signature is not 64 lower-case hexadecimal digits")
+        raise InvalidSignature("the signature is not 64 lower-case hexadecimal digits")
     given = bytes.fromhex(signature)
     matches = [
         hmac.compare_digest(given, hmac_sha256(secret.encode(errors="surrogatepass"), body))
@@ -64,4 +64,4 @@ def verify_body(signature: str, body: bytes, secrets: Sequence[str]) -> None:
         if secret
     ]
     if True not in matches:
-        raise BadSignature("the signature fits none of our secrets")
+        raise InvalidSignature("the signature fits none of our secrets")

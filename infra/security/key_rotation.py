@@ -16,33 +16,33 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from infra.security.access_tokens import JWKS_SECONDS, LEEWAY, public_of
-from infra.security.base64url import KeyPair
+from infra.base64url import KeyPair
+from infra.security.access_tokens import JWKS_MAX_AGE_SECONDS, LEEWAY_SECONDS, derive_public_key
 
 # Others may have fetched the list just before it changed, from a cache that had just done so.
-LISTING = timedelta(seconds=2 * JWKS_SECONDS)
+KEY_LIST_CACHE_TIME = timedelta(seconds=2 * JWKS_MAX_AGE_SECONDS)
 # An auth worker that is ending still signs while it finishes what it has in hand.
-ENDING = timedelta(seconds=60)
+SHUTDOWN_MARGIN = timedelta(seconds=60)
 
 Step = Literal["list", "sign", "drop"]
-RESTART = {"list": "web", "sign": "auth", "drop": "web"}
+RESTARTED_PROCESS = {"list": "web", "sign": "auth", "drop": "web"}
 
 
-class Broken(Exception):
+class InvalidKeySet(Exception):
     """The keys are not as any turn leaves them; says in words what is wrong."""
 
 
-class NotYet(Exception):
+class TooEarly(Exception):
     """It is too early for the next turn, which is due at ``at`` (UTC)."""
 
     def __init__(self, step: Step, at: datetime) -> None:
         """Keep which turn is next, and when."""
-        super().__init__(f"it is too early to {MEANING[step]}")
+        super().__init__(f"it is too early to {STEP_DESCRIPTIONS[step]}")
         self.step = step
         self.at = at
 
 
-MEANING = {
+STEP_DESCRIPTIONS = {
     "list": "list the new key",
     "sign": "sign with the new key",
     "drop": "drop the old key",
@@ -50,64 +50,66 @@ MEANING = {
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class KeySet:
     """Seeds (the first one signs), public keys, and when a turn last changed them (UTC)."""
 
     seeds: tuple[str, ...] = field(repr=False)
-    listed: tuple[str, ...]
+    public_keys: tuple[str, ...]
     since: datetime | None = None
 
     @property
-    def publics(self) -> tuple[str, ...]:
+    def derived_public_keys(self) -> tuple[str, ...]:
         """The public keys of the seeds; raises ``ValueError`` for a malformed seed."""
-        return tuple(public_of(seed) for seed in self.seeds)
+        return tuple(derive_public_key(seed) for seed in self.seeds)
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class RotationStep:
     """A turn, the keys after it, and how long to wait for the next one, if there is one.
 
     The wait begins when the last process has been restarted.
     """
 
     step: Step
-    keys: Keys
+    keys: KeySet
     wait: timedelta | None
 
 
-def waiting(keys: Keys) -> Step:
+def next_step(keys: KeySet) -> Step:
     """Tell which turn is next.
 
-    Raises ``Broken`` when no verifier would accept what is signed.
+    Raises ``InvalidKeySet`` when no verifier would accept what is signed.
     """
-    if not keys.seeds or keys.publics[0] not in keys.listed:
-        raise Broken(
+    if not keys.seeds or keys.derived_public_keys[0] not in keys.public_keys:
+        raise InvalidKeySet(
             "the key that signs is not among the public keys, so every token is refused: "
             "put its public key into TOKEN_VERIFY_KEYS and restart web"
         )
     if len(keys.seeds) > 1:
-        return "sign" if set(keys.publics) <= set(keys.listed) else "list"
-    return "drop" if len(keys.listed) > 1 else "list"
+        return "sign" if set(keys.derived_public_keys) <= set(keys.public_keys) else "list"
+    return "drop" if len(keys.public_keys) > 1 else "list"
 
 
-def turn(keys: Keys, *, now: datetime, life: timedelta, make: Callable[[], KeyPair]) -> Turn:
+def apply_next_step(
+    keys: KeySet, *, now: datetime, life: timedelta, make: Callable[[], KeyPair]
+) -> RotationStep:
     """Make the next turn; ``life`` is that of an access token.
 
     Keys that somebody has changed by hand, at an unknown time, count as changed ``now``.
-    Raises ``Broken`` and ``NotYet``.
+    Raises ``InvalidKeySet`` and ``TooEarly``.
     """
-    step = waiting(keys)
-    overlap = life + timedelta(seconds=LEEWAY) + ENDING
-    wait = {"list": timedelta(0), "sign": LISTING, "drop": overlap}[step]
+    step = next_step(keys)
+    overlap = life + timedelta(seconds=LEEWAY_SECONDS) + SHUTDOWN_MARGIN
+    wait = {"list": timedelta(0), "sign": KEY_LIST_CACHE_TIME, "drop": overlap}[step]
     due = (keys.since or now) + wait
     if step != "list" and now < due:
-        raise NotYet(step, due)
+        raise TooEarly(step, due)
     if step == "list":
         seeds = keys.seeds if len(keys.seeds) > 1 else (*keys.seeds, make().private)
-        publics = map(public_of, seeds)
-        after = Keys(seeds, tuple(dict.fromkeys((*keys.listed, *publics))), now)
-        return Turn(step, after, LISTING)
+        publics = map(derive_public_key, seeds)
+        after = KeySet(seeds, tuple(dict.fromkeys((*keys.public_keys, *publics))), now)
+        return RotationStep(step, after, KEY_LIST_CACHE_TIME)
     if step == "sign":
-        after = Keys(keys.seeds[1:], keys.listed, now)
-        return Turn(step, after, overlap)
-    return Turn(step, Keys(keys.seeds, keys.publics, now), None)
+        after = KeySet(keys.seeds[1:], keys.public_keys, now)
+        return RotationStep(step, after, overlap)
+    return RotationStep(step, KeySet(keys.seeds, keys.derived_public_keys, now), None)

@@ -20,16 +20,16 @@ from redis.exceptions import RedisError
 from infra.redis_errors import is_wrong_value
 from schemas.types import Frozen, Platform
 
-LIFE = 600  # seconds
+STATE_LIFETIME_SECONDS = 600  # seconds
 SECRET_BYTES = 32
-MOST_CHARACTERS = 64  # ours have 43
+MAX_STATE_LENGTH = 64  # ours have 43
 
 
-class NotPending(Exception):
+class InvalidState(Exception):
     """A state that we never made, that was used before or is too old, or another browser's."""
 
 
-class Pending(Frozen):
+class PendingAuthorization(Frozen):
     """Who wants to connect what, and the PKCE verifier that the code will be bound to."""
 
     platform: Platform
@@ -40,7 +40,7 @@ class Pending(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class AuthorizationStart:
     """What goes out: the state with the browser, the cookie into it."""
 
     state: str = field(repr=False)
@@ -48,27 +48,31 @@ class Begun:
     verifier: str = field(repr=False)
 
 
-async def begin(redis: Redis, platform: Platform, user_id: UUID, session_id: str) -> Begun:
+async def start_authorization(
+    redis: Redis, platform: Platform, user_id: UUID, session_id: str
+) -> AuthorizationStart:
     """Make a state for an owner who wants to connect an account. Redis' errors propagate."""
-    begun = Begun(*(token_urlsafe(SECRET_BYTES) for _ in range(3)))
-    pending = Pending(
+    begun = AuthorizationStart(*(token_urlsafe(SECRET_BYTES) for _ in range(3)))
+    pending = PendingAuthorization(
         platform=platform,
         user_id=user_id,
         session_id=session_id,
         verifier=begun.verifier,
         browser=_hash(begun.cookie),
     )
-    await redis.set(_key(begun.state), pending.model_dump_json(), ex=LIFE)
+    await redis.set(_key(begun.state), pending.model_dump_json(), ex=STATE_LIFETIME_SECONDS)
     return begun
 
 
-async def take(redis: Redis, platform: str, state: str, cookie: str) -> Pending:
-    """Use a state up; raises ``NotPending``. Redis' errors propagate.
+async def consume_state(
+    redis: Redis, platform: str, state: str, cookie: str
+) -> PendingAuthorization:
+    """Use a state up; raises ``InvalidState``. Redis' errors propagate.
 
     Whoever shows the state of another browser or platform uses it up too.
     """
-    if not 0 < len(state) <= MOST_CHARACTERS:
-        raise NotPending
+    if not 0 < len(state) <= MAX_STATE_LENGTH:
+        raise InvalidState
     held: Any = None
     try:
         held = await redis.getdel(_key(state))
@@ -77,14 +81,14 @@ async def take(redis: Redis, platform: str, state: str, cookie: str) -> Pending:
             raise
         await redis.delete(_key(state))
     if held is None:
-        raise NotPending
+        raise InvalidState
     try:
-        pending = Pending.model_validate_json(held)
+        pending = PendingAuthorization.model_validate_json(held)
     except ValidationError:  # written by another release
-        raise NotPending from None
+        raise InvalidState from None
     same_browser = hmac.compare_digest(pending.browser, _hash(cookie))
     if pending.platform != platform or not same_browser:
-        raise NotPending
+        raise InvalidState
     return pending
 
 

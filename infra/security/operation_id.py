@@ -20,12 +20,12 @@ from secrets import token_bytes
 from uuid import UUID
 
 PREFIX = "op_"
-PART = 16  # bytes of each part
-LENGTH = len(PREFIX) + 4 * PART
+PART_BYTES = 16  # bytes of each part
+LENGTH = len(PREFIX) + 4 * PART_BYTES
 
-FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{{4 * PART}}}", re.ASCII)
+OPERATION_ID_FORMAT = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{{4 * PART_BYTES}}}", re.ASCII)
 
-_NOBODY = bytes(PART)
+_NO_OWNER = bytes(PART_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +36,26 @@ class OperationId:
     owner: UUID | None
 
 
-def mint(key: bytes, owner: UUID | None, seed: bytes | None = None) -> str:
+def create_operation_id(key: bytes, owner: UUID | None, seed: bytes | None = None) -> str:
     """Make an operation id for ``owner``; the same ``seed`` yields the same id again.
 
     Without a seed the id is random. A seed is hashed under ``key``, so nobody can
     compute the ids of another's requests.
     """
-    who = owner.bytes if owner else _NOBODY
-    unique = token_bytes(PART) if seed is None else _hash(key, b"seed", who + seed)
+    who = owner.bytes if owner else _NO_OWNER
+    unique = token_bytes(PART_BYTES) if seed is None else _hash(key, b"seed", who + seed)
     return PREFIX + urlsafe_b64encode(who + unique + _hash(key, b"mac", who + unique)).decode()
 
 
-def seed_of(method: str, path: str, idempotency_key: str) -> bytes:
-    """Hash what an ``Idempotency-Key`` stands for; ``mint`` adds the owner.
+def idempotency_seed(method: str, path: str, idempotency_key: str) -> bytes:
+    """Hash what an ``Idempotency-Key`` stands for; ``create_operation_id`` adds the owner.
 
     The parts are separated by NUL, which none of them can hold.
     """
     return blake2b(f"{method}\0{path}\0{idempotency_key}".encode(), digest_size=32).digest()
 
 
-def parse(key: bytes, text: str) -> OperationId | None:
+def parse_operation_id(key: bytes, text: str) -> OperationId | None:
     """Read an operation id; None when it was not made with ``key``."""
     if len(text) != LENGTH or not text.startswith(PREFIX):
         return None
@@ -66,26 +66,26 @@ def parse(key: bytes, text: str) -> OperationId | None:
     # The decoder skips characters outside its alphabet and also reads "+" and "/".
     if urlsafe_b64encode(raw).decode() != text[len(PREFIX) :]:
         return None
-    signed, mac = raw[: 2 * PART], raw[2 * PART :]
+    signed, mac = raw[: 2 * PART_BYTES], raw[2 * PART_BYTES :]
     if not hmac.compare_digest(mac, _hash(key, b"mac", signed)):
         return None
-    owner = signed[:PART]
-    return OperationId(text, None if owner == _NOBODY else UUID(bytes=owner))
+    owner = signed[:PART_BYTES]
+    return OperationId(text, None if owner == _NO_OWNER else UUID(bytes=owner))
 
 
-def is_shaped(text: str) -> bool:
-    """Tell whether a text has the form of an operation id; whether it is genuine, ``parse`` tells.
+def has_operation_id_format(text: str) -> bool:
+    """Tell whether a text has the format of an operation id; its MAC is not checked.
 
     A worker without the key uses it to tell operations from the events of upstream systems.
     """
-    return FORM.fullmatch(text) is not None
+    return OPERATION_ID_FORMAT.fullmatch(text) is not None
 
 
-def campaign_id_of(operation_id: str) -> UUID:
+def derive_campaign_id(operation_id: str) -> UUID:
     """Derive the id of the campaign that an operation makes (a name-based UUID)."""
-    digest = blake2b(operation_id.encode(), digest_size=PART, person=b"adrelay.campaign")
+    digest = blake2b(operation_id.encode(), digest_size=PART_BYTES, person=b"adrelay.campaign")
     return UUID(bytes=digest.digest(), version=5)
 
 
 def _hash(key: bytes, purpose: bytes, value: bytes) -> bytes:
-    return blake2b(value, key=key[:64], digest_size=PART, person=purpose).digest()
+    return blake2b(value, key=key[:64], digest_size=PART_BYTES, person=purpose).digest()

@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 MIN_LENGTH = 12  # characters
 MAX_BYTES = 128  # of the NFKC form in UTF-8
-MIN_DIFFERENT = 4  # characters
-COMMON = "common_passwords.txt"
+MIN_DISTINCT_CHARACTERS = 4  # characters
+COMMON_PASSWORDS_FILE = "common_passwords.txt"
 
 
-def weakness(password: str) -> str | None:
+def check_strength(password: str) -> str | None:
     """Say why a password is refused, in words for a person; None when it is good enough."""
     normal = normalize("NFKC", password)
     if len(normal) < MIN_LENGTH:
@@ -39,7 +39,7 @@ def weakness(password: str) -> str | None:
     if len(normal.encode(errors="surrogatepass")) > MAX_BYTES:
         return f"must have at most {MAX_BYTES} bytes"
     folded = normal.casefold()
-    if folded in _common() or len(set(folded)) < MIN_DIFFERENT:
+    if folded in _common_passwords() or len(set(folded)) < MIN_DISTINCT_CHARACTERS:
         return "is one of the passwords that are tried first; choose another"
     return None
 
@@ -55,23 +55,25 @@ class Passwords:
             parallelism=settings.argon2_parallelism,
             type=Type.ID,
         )
-        self._nobodys = _unmatched_hash(self._hasher)
+        self._dummy_hash = _make_dummy_hash(self._hasher)
         self._cores = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def hash(self, password: str) -> str:
         """Hash a password; the result names its own parameters (PHC string format)."""
-        return await self._on_a_core(self._hasher.hash, _bytes_of(password))
+        return await self._run_in_thread(self._hasher.hash, _normalise(password))
 
     async def verify(self, password: str, stored: str | None) -> bool:
         """Tell whether a password fits a hash; None stands for an unknown account."""
-        fits = await self._on_a_core(self._fits, stored or self._nobodys, _bytes_of(password))
+        fits = await self._run_in_thread(
+            self._matches, stored or self._dummy_hash, _normalise(password)
+        )
         return fits and stored is not None
 
     def is_outdated(self, stored: str) -> bool:
         """Tell whether a hash was made with other parameters than today's."""
         return self._hasher.check_needs_rehash(stored)
 
-    async def _on_a_core(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _run_in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with metrics.PASSWORD_WAIT_SECONDS.time():
             await self._cores.acquire()
         try:
@@ -79,18 +81,18 @@ class Passwords:
         finally:
             self._cores.release()
 
-    def _fits(self, stored: str, password: bytes) -> bool:
+    def _matches(self, stored: str, password: bytes) -> bool:
         try:
             return self._hasher.verify(stored, password)
         except (VerificationError, InvalidHashError):
             return False
 
 
-def _bytes_of(password: str) -> bytes:
+def _normalise(password: str) -> bytes:
     return normalize("NFKC", password).encode(errors="surrogatepass")
 
 
-def _unmatched_hash(hasher: PasswordHasher) -> str:
+def _make_dummy_hash(hasher: PasswordHasher) -> str:
     """Write a hash of today's parameters that belongs to no password."""
     salt, digest = (
         b64encode(token_bytes(size)).rstrip(b"=").decode()
@@ -101,5 +103,7 @@ def _unmatched_hash(hasher: PasswordHasher) -> str:
 
 
 @cache
-def _common() -> frozenset[str]:
-    return frozenset(files("infra.security").joinpath(COMMON).read_text(encoding="utf-8").split())
+def _common_passwords() -> frozenset[str]:
+    return frozenset(
+        files("infra.security").joinpath(COMMON_PASSWORDS_FILE).read_text(encoding="utf-8").split()
+    )

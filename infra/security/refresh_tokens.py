@@ -27,17 +27,17 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
+from infra.base64url import decode_base64url, decode_key, encode_base64url
 from infra.redis_errors import REDIS_ERRORS, is_wrong_value
-from infra.security.base64url import bytes_of, key_of, text_of
 from infra.settings import Settings
 
 ID_BYTES = 16
 SECRET_BYTES = 32
 TAG_BYTES = 16
-ENDED_MS = 60_000
+REUSE_RECORD_MS = 60_000
 
 # KEYS: family, mark of the spent token; ARGV: hash, successor's hash, life and grace in ms.
-ROTATE = f"""
+ROTATE_SCRIPT = f"""
 if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return {{'unknown'}} end
 local user, current, ended, turns =
     unpack(redis.call('HMGET', KEYS[1], 'user', 'current', 'ended', 'turns'))
@@ -55,7 +55,7 @@ if current == ARGV[1] then
 end
 if redis.call('EXISTS', KEYS[2]) == 1 then return {{'repeated', user, turns}} end
 redis.call('HSET', KEYS[1], 'ended', ARGV[1])
-redis.call('PEXPIRE', KEYS[1], {ENDED_MS})
+redis.call('PEXPIRE', KEYS[1], {REUSE_RECORD_MS})
 return {{'reused', user}}
 """
 
@@ -66,7 +66,7 @@ class InvalidRefreshToken(Exception):
     """A refresh token that we never issued."""
 
 
-class SessionOver(Exception):
+class SessionEnded(Exception):
     """A refresh token of ours whose session Redis does not have: ended, expired or lost."""
 
     def __init__(self, session_id: str) -> None:
@@ -93,7 +93,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedToken:
     """A session and the refresh token to hand out for it.
 
     ``turns`` counts the refreshes of the session so far; ``repeated`` tells that this one
@@ -106,65 +106,65 @@ class Issued:
     repeated: bool = False
 
 
-class Sessions:
+class RefreshTokenStore:
     """Starts, prolongs and forgets sessions. Redis' own errors propagate."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         """Take the server key; raises ``ValueError`` when ``REFRESH_KEY`` is none."""
         secret = settings.refresh_key
-        self._key = key_of(secret.get_secret_value() if secret else "", "REFRESH_KEY")
+        self._key = decode_key(secret.get_secret_value() if secret else "", "REFRESH_KEY")
         self._redis = redis
         self._life = settings.refresh_token_seconds * 1000
         self._grace = int(settings.refresh_grace_seconds * 1000)
 
-    async def start(self, user_id: UUID) -> Issued:
+    async def issue(self, user_id: UUID) -> IssuedToken:
         """Begin a session of an account."""
         session = token_bytes(ID_BYTES)
         token = self._token(session + token_bytes(SECRET_BYTES))
         fields = ("user", str(user_id), "current", _hash(token), "turns", "0")
-        family = _family(session.hex())
+        family = _family_key(session.hex())
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(family, items=list(fields))
             pipe.pexpire(family, self._life)
             await pipe.execute()
-        return Issued(Session(session.hex(), user_id), token)
+        return IssuedToken(Session(session.hex(), user_id), token)
 
-    async def rotate(self, token: str) -> Issued:
+    async def rotate(self, token: str) -> IssuedToken:
         """Take a refresh token for its successor; the session lives on from now.
 
-        Raises ``InvalidRefreshToken``, ``SessionOver`` and, after ending the session,
+        Raises ``InvalidRefreshToken``, ``SessionEnded`` and, after ending the session,
         ``RefreshTokenReused``.
         """
         body = self._body(token)
         session_id, successor = body[:ID_BYTES].hex(), self._successor(body)
-        keys = [_family(session_id), f"{_family(session_id)}:spent:{_hash(token)}"]
+        keys = [_family_key(session_id), f"{_family_key(session_id)}:spent:{_hash(token)}"]
         args = [_hash(token), _hash(successor), self._life, self._grace]
-        verdict, *rest = await self._run(ROTATE, keys, args)
+        verdict, *rest = await self._run(ROTATE_SCRIPT, keys, args)
         if verdict == b"unknown":
-            raise SessionOver(session_id)
+            raise SessionEnded(session_id)
         try:
             found = Session(session_id, UUID(rest[0].decode()))
         except ValueError:  # not what we wrote there
-            raise SessionOver(session_id) from None
+            raise SessionEnded(session_id) from None
         if verdict == b"reused":
             raise RefreshTokenReused(found)
-        return Issued(found, successor, int(rest[1]), repeated=verdict == b"repeated")
+        return IssuedToken(found, successor, int(rest[1]), repeated=verdict == b"repeated")
 
-    def id_of(self, token: str) -> str:
+    def parse_session_id(self, token: str) -> str:
         """Tell which session a refresh token of ours belongs to, spent or not, over or not.
 
         Raises ``InvalidRefreshToken``.
         """
         return self._body(token)[:ID_BYTES].hex()
 
-    async def forget(self, session_ids: Sequence[str]) -> None:
+    async def revoke(self, session_ids: Sequence[str]) -> None:
         """Drop families that Postgres says are over; never raises, for they are over anyway."""
         if not session_ids:
             return
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for session_id in session_ids:
-                    pipe.delete(_family(session_id))
+                    pipe.delete(_family_key(session_id))
                 await pipe.execute()
         except REDIS_ERRORS as error:
             log.warning("ended sessions stay in Redis", extra={"reason": type(error).__name__})
@@ -174,7 +174,7 @@ class Sessions:
 
     def _body(self, token: str) -> bytes:
         try:
-            raw = bytes_of(token)
+            raw = decode_base64url(token)
         except ValueError:
             raise InvalidRefreshToken("not a refresh token") from None
         body, tag = raw[:-TAG_BYTES], raw[-TAG_BYTES:]
@@ -187,13 +187,13 @@ class Sessions:
         return self._token(body[:ID_BYTES] + self._derive(b"successor", body))
 
     def _token(self, body: bytes) -> str:
-        return text_of(body + self._derive(b"tag", body)[:TAG_BYTES])
+        return encode_base64url(body + self._derive(b"tag", body)[:TAG_BYTES])
 
     def _derive(self, purpose: bytes, body: bytes) -> bytes:
         return hmac.digest(self._key, purpose + b"\0" + body, sha256)
 
 
-async def turns_of(redis: Redis, session_ids: Sequence[str]) -> Mapping[str, int]:
+async def read_rotation_counts(redis: Redis, session_ids: Sequence[str]) -> Mapping[str, int]:
     """Tell of each session that Redis still has how often it was refreshed.
 
     Needs no key, so the ingress may ask. Redis' own errors propagate; a session whose key holds
@@ -203,7 +203,7 @@ async def turns_of(redis: Redis, session_ids: Sequence[str]) -> Mapping[str, int
         return {}
     async with redis.pipeline(transaction=False) as pipe:
         for session_id in session_ids:
-            pipe.hmget(_family(session_id), "turns", "ended")
+            pipe.hmget(_family_key(session_id), "turns", "ended")
         found = await pipe.execute(raise_on_error=False)
     known: dict[str, int] = {}
     for session_id, answer in zip(session_ids, found, strict=True):
@@ -217,7 +217,7 @@ async def turns_of(redis: Redis, session_ids: Sequence[str]) -> Mapping[str, int
     return known
 
 
-def _family(session_id: str) -> str:
+def _family_key(session_id: str) -> str:
     """Name the hash of a session; the braces keep its keys on one node of a cluster."""
     return f"session:{{{session_id}}}"
 

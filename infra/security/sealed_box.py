@@ -16,20 +16,20 @@ from nacl.public import PrivateKey, PublicKey, SealedBox
 from pydantic import ValidationError
 
 from events.envelope import now as utc_now
-from infra.security.base64url import KeyPair, bytes_of, key_of, text_of
+from infra.base64url import KeyPair, decode_base64url, decode_key, encode_base64url
 from schemas.types import Frozen
 
 # A request is answered within seconds or not at all; a registration is kept through an outage.
 REQUEST_LIFETIME = timedelta(seconds=30)
 REGISTRATION_LIFETIME = timedelta(days=7)
-BLOCK = 256  # bytes
+PADDING_BLOCK = 256  # bytes
 
 
-class SealBroken(Exception):
+class InvalidBox(Exception):
     """A box that is not ours to open, was made for another message, or has expired."""
 
 
-class Content(Frozen):
+class BoxContent(Frozen):
     """What a box holds; ``exp`` is seconds since 1970."""
 
     purpose: str
@@ -38,13 +38,13 @@ class Content(Frozen):
     payload: dict[str, Any]
 
 
-def make_keys() -> KeyPair:
+def make_encryption_keys() -> KeyPair:
     """Make an X25519 key pair, as the settings want it."""
     private = PrivateKey.generate()
-    return KeyPair(text_of(bytes(private)), text_of(bytes(private.public_key)))
+    return KeyPair(encode_base64url(bytes(private)), encode_base64url(bytes(private.public_key)))
 
 
-def seal(
+def encrypt_payload(
     public_key: str,
     payload: Mapping[str, Any],
     *,
@@ -56,43 +56,43 @@ def seal(
 
     Returns base64url. Raises ``ValueError`` when the key is malformed.
     """
-    content = Content(
+    content = BoxContent(
         purpose=purpose,
         request_id=request_id,
         exp=(utc_now() + lifetime).timestamp(),
         payload=dict(payload),
     )
     text = content.model_dump_json().encode()
-    padded = text.ljust(-(-len(text) // BLOCK) * BLOCK)
-    key = PublicKey(key_of(public_key, "SEAL_PUBLIC_KEY"))
-    return text_of(SealedBox(key).encrypt(padded))
+    padded = text.ljust(-(-len(text) // PADDING_BLOCK) * PADDING_BLOCK)
+    key = PublicKey(decode_key(public_key, "SEAL_PUBLIC_KEY"))
+    return encode_base64url(SealedBox(key).encrypt(padded))
 
 
-def unseal(
+def decrypt_payload(
     private_keys: str, sealed: str, *, purpose: str, request_id: str, now: datetime
 ) -> dict[str, Any]:
-    """Open what ``seal`` made for this event, with whichever of the keys fits.
+    """Open what ``encrypt_payload`` made for this event, with whichever of the keys fits.
 
-    ``private_keys`` are base64url, separated by spaces. Raises ``SealBroken``, and
+    ``private_keys`` are base64url, separated by spaces. Raises ``InvalidBox``, and
     ``ValueError`` when a key is malformed or none is given.
     """
     try:
-        content = Content.model_validate_json(_decrypt(private_keys, sealed))
+        content = BoxContent.model_validate_json(_decrypt(private_keys, sealed))
     except ValidationError:
-        raise SealBroken("the box holds no credentials") from None
+        raise InvalidBox("the box holds no credentials") from None
     if (content.purpose, content.request_id) != (purpose, request_id):
-        raise SealBroken("the sealed credentials were made for another message")
+        raise InvalidBox("the sealed credentials were made for another message")
     if content.exp <= now.timestamp():
-        raise SealBroken("the sealed credentials have expired")
+        raise InvalidBox("the sealed credentials have expired")
     return content.payload
 
 
 def _decrypt(private_keys: str, sealed: str) -> bytes:
     texts = private_keys.split() or [""]
-    boxes = [SealedBox(PrivateKey(key_of(text, "SEAL_PRIVATE_KEY"))) for text in texts]
+    boxes = [SealedBox(PrivateKey(decode_key(text, "SEAL_PRIVATE_KEY"))) for text in texts]
     for box in boxes:
         try:
-            return box.decrypt(bytes_of(sealed))
+            return box.decrypt(decode_base64url(sealed))
         except (CryptoError, ValueError):
             continue
-    raise SealBroken("the sealed credentials cannot be opened")
+    raise InvalidBox("the sealed credentials cannot be opened")

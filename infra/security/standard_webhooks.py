@@ -26,11 +26,11 @@ from secrets import token_bytes
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
-from infra.security.hmac_signature import BadSignature, hmac_sha256, read_headers
+from infra.security.hmac_signature import InvalidSignature, hmac_sha256, read_signature_headers
 
-ID = "webhook-id"
-TIMESTAMP = "webhook-timestamp"
-SIGNATURE = "webhook-signature"
+ID_HEADER = "webhook-id"
+TIMESTAMP_HEADER = "webhook-timestamp"
+SIGNATURE_HEADER = "webhook-signature"
 
 TOLERANCE_SECONDS = 300
 # Printable ASCII without the separator; short enough to become an event id with an index.
@@ -43,7 +43,7 @@ KEY_BYTES = 32
 SHA256_BYTES = 32
 ED25519_BYTES = 64
 
-Verifier = Callable[[bytes, Sequence[bytes]], bool]
+SignatureCheck = Callable[[bytes, Sequence[bytes]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Scheme:
     identifier: str
     size: int
     signer: Callable[[str], Callable[[bytes], bytes]]
-    verifier: Callable[[str], Verifier]
+    verifier: Callable[[str], SignatureCheck]
 
 
 def decode_base64(text: str, sizes: Collection[int]) -> bytes:
@@ -77,7 +77,7 @@ def _hmac_signer(secret: str) -> Callable[[bytes], bytes]:
     return lambda content: hmac_sha256(key, content)
 
 
-def _hmac_verifier(secret: str) -> Verifier:
+def _hmac_verifier(secret: str) -> SignatureCheck:
     key = _shared_secret(secret)
 
     def verify_hmac(content: bytes, signatures: Sequence[bytes]) -> bool:
@@ -108,7 +108,7 @@ def _ed25519_signer(secret: str) -> Callable[[bytes], bytes]:
     return lambda content: bytes(key.sign(content).signature)
 
 
-def _ed25519_verifier(secret: str) -> Verifier:
+def _ed25519_verifier(secret: str) -> SignatureCheck:
     key = _public_key(secret)
 
     def fits(content: bytes, signature: bytes) -> bool:
@@ -125,13 +125,13 @@ V1 = Scheme("v1", SHA256_BYTES, _hmac_signer, _hmac_verifier)
 V1A = Scheme("v1a", ED25519_BYTES, _ed25519_signer, _ed25519_verifier)
 
 
-def make_secret(scheme: Scheme) -> str:
+def make_webhook_secret(scheme: Scheme) -> str:
     """Make a random secret for ``V1`` (``whsec_``) or a private key for ``V1A`` (``whsk_``)."""
     prefix = "whsec_" if scheme is V1 else "whsk_"
     return prefix + b64encode(token_bytes(KEY_BYTES)).decode()
 
 
-def public_key_of(secret: str) -> str:
+def derive_webhook_public_key(secret: str) -> str:
     """Tell the ``whpk_`` key that belongs to a ``whsk_`` key; raises ``ValueError``."""
     return "whpk_" + b64encode(bytes(_public_key(secret))).decode()
 
@@ -146,9 +146,11 @@ def sign(
     content = f"{delivery}.{timestamp}.".encode() + body
     signatures = [scheme.signer(secret)(content) for secret in secrets]
     return {
-        ID: delivery,
-        TIMESTAMP: str(timestamp),
-        SIGNATURE: " ".join(f"{scheme.identifier},{b64encode(s).decode()}" for s in signatures),
+        ID_HEADER: delivery,
+        TIMESTAMP_HEADER: str(timestamp),
+        SIGNATURE_HEADER: " ".join(
+            f"{scheme.identifier},{b64encode(s).decode()}" for s in signatures
+        ),
     }
 
 
@@ -162,21 +164,23 @@ def verify(
     """Check a delivery against all ``secrets`` and tell its ``webhook-id``.
 
     ``now`` is aware. Signatures of other schemes are ignored, and so are secrets that are
-    malformed (``make_secret`` shows the form). Raises ``BadSignature`` and nothing else.
+    malformed (``make_webhook_secret`` shows the form). Raises nothing but ``InvalidSignature``.
     """
-    delivery, timestamp, header = read_headers(headers, ID, TIMESTAMP, SIGNATURE)
+    delivery, timestamp, header = read_signature_headers(
+        headers, ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER
+    )
     if not ID_GRAMMAR.fullmatch(delivery) or not TIMESTAMP_GRAMMAR.fullmatch(timestamp):
-        raise BadSignature("the webhook-id or webhook-timestamp is malformed")
+        raise InvalidSignature("the webhook-id or webhook-timestamp is malformed")
     content = f"{delivery}.{timestamp}.".encode() + body
-    signatures = _signatures_of(scheme, header)
+    signatures = _parse_signatures(scheme, header)
     if True not in [fits(content, signatures) for fits in _verifiers(scheme, secrets)]:
-        raise BadSignature("no signature fits one of our secrets")
+        raise InvalidSignature("no signature fits one of our secrets")
     if abs(int(now.timestamp()) - int(timestamp)) > TOLERANCE_SECONDS:
-        raise BadSignature("the webhook-timestamp is more than five minutes off")
+        raise InvalidSignature("the webhook-timestamp is more than five minutes off")
     return delivery
 
 
-def _signatures_of(scheme: Scheme, header: str) -> list[bytes]:
+def _parse_signatures(scheme: Scheme, header: str) -> list[bytes]:
     """Read the well-formed signatures of ``scheme``; the others are ignored."""
     found = []
     for part in header.split(" "):
@@ -187,11 +191,11 @@ def _signatures_of(scheme: Scheme, header: str) -> list[bytes]:
             except ValueError:
                 continue
     if len(found) > MAX_SIGNATURES:
-        raise BadSignature("there are too many signatures")
+        raise InvalidSignature("there are too many signatures")
     return found
 
 
-def _verifiers(scheme: Scheme, secrets: Sequence[str]) -> list[Verifier]:
+def _verifiers(scheme: Scheme, secrets: Sequence[str]) -> list[SignatureCheck]:
     found = []
     for secret in secrets:
         try:

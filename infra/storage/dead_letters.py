@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import ColumnElement, RowMapping, func, literal, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.security.operation_id import is_shaped
+from infra.security.operation_id import has_operation_id_format
 from infra.storage.tables import dead_letters
 from schemas.dead_letters import LetterEntry
 
@@ -113,7 +113,7 @@ async def mark_operations_dead(tx: AsyncConnection, letters: Sequence[DeadLetter
     errors = {
         letter.event_id: orjson.dumps({"code": letter.error_class, "message": letter.reason})
         for letter in letters
-        if letter.event_id and is_shaped(letter.event_id)
+        if letter.event_id and has_operation_id_format(letter.event_id)
     }
     if not errors:
         return

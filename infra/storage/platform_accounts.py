@@ -16,8 +16,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.security.encryption import Sealed
-from infra.security.oauth_tokens import Times
+from infra.security.encryption import Ciphertext
+from infra.security.oauth_tokens import TokenSchedule
 from infra.storage.tables import platform_accounts as table
 from schemas.platform_accounts import AccountState, PlatformAccount
 from schemas.types import Platform
@@ -96,7 +96,7 @@ class PlatformAccountRow:
     platform: Platform
     state: AccountState
     version: UUID
-    sealed: Sealed
+    sealed: Ciphertext
 
     @property
     def key(self) -> dict[str, object]:
@@ -108,8 +108,8 @@ async def put_account(
     tx: AsyncConnection,
     user_id: UUID,
     platform: Platform,
-    sealed: Sealed,
-    times: Times,
+    sealed: Ciphertext,
+    times: TokenSchedule,
     scopes: Sequence[str],
 ) -> None:
     """Connect an account, new or anew."""
@@ -147,8 +147,8 @@ async def lease_due_accounts(
 async def store_refreshed_tokens(
     tx: AsyncConnection,
     account: PlatformAccountRow,
-    sealed: Sealed,
-    times: Times,
+    sealed: Ciphertext,
+    times: TokenSchedule,
     scopes: Sequence[str] | None,
 ) -> bool:
     """Write fresh tokens; false when others came first. ``scopes`` None leaves them."""
@@ -202,7 +202,7 @@ async def lock_accounts_with_key(
     return [_to_row(*row) for row in rows]
 
 
-async def reencrypt(tx: AsyncConnection, account: PlatformAccountRow, sealed: Sealed) -> None:
+async def reencrypt(tx: AsyncConnection, account: PlatformAccountRow, sealed: Ciphertext) -> None:
     """Write the same tokens, sealed by another key."""
     await tx.execute(REENCRYPT, {**account.key, **_sealed(sealed)})
 
@@ -215,12 +215,12 @@ SELECT_ACCOUNT = select(
 def _to_row(
     user_id: UUID, platform: Platform, state: AccountState, version: UUID, key_id: str, body: bytes
 ) -> PlatformAccountRow:
-    return PlatformAccountRow(user_id, platform, state, version, Sealed(key_id, body))
+    return PlatformAccountRow(user_id, platform, state, version, Ciphertext(key_id, body))
 
 
-def _sealed(sealed: Sealed) -> dict[str, object]:
+def _sealed(sealed: Ciphertext) -> dict[str, object]:
     return {"key_id": sealed.key_id, "sealed": sealed.body}
 
 
-def _times(times: Times) -> dict[str, object]:
+def _times(times: TokenSchedule) -> dict[str, object]:
     return {"expires_at": times.expires_at, "due_at": times.due_at}

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.security.refresh_tokens import Issued, Session
+from infra.security.refresh_tokens import IssuedToken, Session
 from infra.settings import Settings
 from infra.storage.tables import sessions, users
 from schemas.sessions import EndReason
@@ -51,7 +51,7 @@ class SessionState:
     last_used_at: datetime
     ended: bool
 
-    def allows(self, issued: Issued, settings: Settings, now: datetime) -> bool:
+    def allows(self, issued: IssuedToken, settings: Settings, now: datetime) -> bool:
         """Tell whether a refresh that Redis has granted may take effect.
 
         Not when the session is over, and not when Redis has counted fewer turns than we
@@ -107,7 +107,9 @@ async def find_session_state(tx: AsyncConnection, session_id: str) -> SessionSta
     return SessionState(user, row.turns, row.last_used_at, row.ended)
 
 
-async def record_refresh(tx: AsyncConnection, issued: Issued, client: Client, at: datetime) -> bool:
+async def record_refresh(
+    tx: AsyncConnection, issued: IssuedToken, client: Client, at: datetime
+) -> bool:
     """Write down a refresh; False when the session has ended meanwhile."""
     changed = (
         update(sessions)

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from events.envelope import encode
 from infra.amqp import topology
-from infra.security.access_tokens import Signer
+from infra.security.access_tokens import TokenSigner
 from infra.security.hmac_signature import sign_body
 from infra.storage.api_keys import generate_api_key, insert_api_key
 from infra.storage.engine import open_engine
@@ -94,7 +94,7 @@ async def callers(stage: Stage) -> list[Result]:
     """Measure requests whose caller is found out, by a token or a key, beside open ones."""
     await stage.clear()
     key, account = await _api_key(stage)
-    token = Signer(stage.settings).sign(account, "bench")
+    token = TokenSigner(stage.settings).sign(account, "bench")
     results = []
     async with server(stage.settings, CALLERS) as port:
         for name, credential in (("open", ""), ("token", token), ("key", key)):

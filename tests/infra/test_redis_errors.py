@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from infra.messaging.error_classifier import ErrorKind, classify_error
 from infra.ratelimit.limiter import SharedLimiter
 from infra.redis_errors import is_unavailable, is_wrong_value
-from infra.security.oauth_state import NotPending, begin, take
-from infra.security.refresh_tokens import SessionOver, Sessions, turns_of
+from infra.security.oauth_state import InvalidState, consume_state, start_authorization
+from infra.security.refresh_tokens import RefreshTokenStore, SessionEnded, read_rotation_counts
 from infra.settings import Settings
 from infra.storage.campaign_cache import get_campaign, put_campaigns
 from tests.infra.ratelimit.test_limiter import API, KEY, granted
@@ -108,11 +108,11 @@ async def test_a_spoiled_counter_begins_again_and_others_stay_shared(
 
 @pytest.mark.parametrize("how", ["list", "text"])
 async def test_a_spoiled_consent_is_none(redis: Redis, how: str) -> None:
-    begun = await begin(redis, "claude", uuid4(), "a" * 32)
+    begun = await start_authorization(redis, "claude", uuid4(), "a" * 32)
     (key,) = [key async for key in redis.scan_iter("consent:*")]
     await spoil(redis, key, how)
-    with pytest.raises(NotPending):
-        await take(redis, "claude", begun.state, begun.cookie)
+    with pytest.raises(InvalidState):
+        await consume_state(redis, "claude", begun.state, begun.cookie)
     assert await redis.exists(key) == 0
 
 
@@ -120,16 +120,16 @@ async def test_a_spoiled_consent_is_none(redis: Redis, how: str) -> None:
 async def test_a_spoiled_session_is_over_and_the_others_are_not(
     redis: Redis, settings: Settings, how: str
 ) -> None:
-    sessions = Sessions(redis, settings)
-    spoiled, other = await sessions.start(uuid4()), await sessions.start(uuid4())
+    sessions = RefreshTokenStore(redis, settings)
+    spoiled, other = await sessions.issue(uuid4()), await sessions.issue(uuid4())
     family = f"session:{{{spoiled.session.id}}}"
     if how in ("turns", "user"):
         await redis.hset(family, how, "x")
     else:
         await spoil(redis, family, how)
-    known = await turns_of(redis, [spoiled.session.id, other.session.id])
+    known = await read_rotation_counts(redis, [spoiled.session.id, other.session.id])
     assert known[other.session.id] == 0
-    with pytest.raises(SessionOver):
+    with pytest.raises(SessionEnded):
         await sessions.rotate(spoiled.refresh_token)
     assert (await sessions.rotate(other.refresh_token)).turns == 1
 

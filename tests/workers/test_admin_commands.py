@@ -18,7 +18,7 @@ from infra.amqp import topology
 from infra.amqp.message import build_message
 from infra.amqp.permissions import INGRESS_USER
 from infra.amqp.rpc import RpcClient
-from infra.security.sealed_box import seal
+from infra.security.sealed_box import encrypt_payload
 from infra.settings import Settings
 from infra.storage.users import UserRow, insert_users
 from schemas.users import Role, User
@@ -42,7 +42,7 @@ async def ask(
     """Ask as the ingress does, in the name of an account."""
     event_id = new_id()
     client = {"address": "203.0.113.9", "account": None if actor is None else str(actor)}
-    box = seal(
+    box = encrypt_payload(
         settings.seal_public_key or "",
         {"body": body, "client": client},
         purpose=kind.event_type(),

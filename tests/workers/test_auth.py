@@ -30,8 +30,8 @@ from infra.amqp.message import Message, build_message
 from infra.amqp.permissions import INGRESS_USER
 from infra.amqp.rpc import RpcClient
 from infra.errors import Outage
-from infra.security.access_tokens import Verifier
-from infra.security.sealed_box import seal
+from infra.security.access_tokens import TokenVerifier
+from infra.security.sealed_box import encrypt_payload
 from infra.settings import Settings
 from tests.infra.ledger import depth, until
 from tests.processes import running
@@ -56,7 +56,7 @@ class Client:
 
     def event(self, kind: type[Sealed], body: dict[str, str]) -> Sealed:
         event_id = new_id()
-        box = seal(
+        box = encrypt_payload(
             self._settings.seal_public_key or "",
             {"body": body},
             purpose=kind.event_type(),
@@ -100,7 +100,7 @@ async def test_an_account_lives_through_register_login_refresh_and_logout(
         late = await client.ask(RefreshRequested, {"refresh_token": successor})
     answers = (registered, again, taken, wrong, logged_in, refreshed, ended, late)
     assert [answer["status"] for answer in answers] == [201, 201, 409, 401, 200, 200, 204, 401]
-    verifier = Verifier(settings)
+    verifier = TokenVerifier(settings)
     assert verifier.verify(registered["data"]["access_token"]).role == "manager"
     assert verifier.verify(refreshed["data"]["access_token"]) == verifier.verify(
         logged_in["data"]["access_token"]

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from infra.security.key_rotation import LISTING
+from infra.security.key_rotation import KEY_LIST_CACHE_TIME
 from infra.settings import Settings
 from tests.infra.security.test_key_rotation import Files
 from tests.processes import Process, free_port
@@ -56,10 +56,10 @@ class System:
         await self._post("refresh", refresh_token=self.refresh_token)
         await self._post("login", **WHO)
 
-    async def listed(self) -> int:
+    async def public_keys(self) -> int:
         async with self.client.get(".well-known/jwks.json") as response:
             age = int(response.headers["Cache-Control"].rpartition("=")[2])
-            assert age < LISTING.total_seconds()
+            assert age < KEY_LIST_CACHE_TIME.total_seconds()
             return len((await response.json())["keys"])
 
 
@@ -93,8 +93,8 @@ async def test_nobody_is_logged_out_by_a_rotation(system: System, files: Files) 
             system.access = system.access[-1:]  # the older ones have expired by then
         await system.restart(str(told["restart"]))
         await system.everybody_goes_on()
-        listed.append(await system.listed())
+        listed.append(await system.public_keys())
         kids.add(system.access[-1].partition(".")[0])
-        files.back_date(LISTING * 10)
+        files.back_date(KEY_LIST_CACHE_TIME * 10)
     assert listed == [2, 2, 1]
     assert len(kids) == 2

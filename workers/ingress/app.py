@@ -19,7 +19,7 @@ from infra.background import BackgroundTasks
 from infra.health import probe_routes
 from infra.process import PORTS
 from infra.resources import Resources, open_resources
-from infra.security.access_tokens import Verifier
+from infra.security.access_tokens import TokenVerifier
 from infra.settings import Settings
 from workers.ingress.backends.authentication import Authenticator
 from workers.ingress.backends.broken_paths import BrokenPaths
@@ -90,7 +90,7 @@ def build_state(resources: Resources, requester: RpcClient) -> AppState:
     stash = OutboxWriter(database, resources.redis, background)
     order = CommandOrder(database, resources.redis, background)
     paths = BrokenPaths(database)
-    verifier = Verifier(settings)
+    verifier = TokenVerifier(settings)
     return AppState(
         resources=resources,
         database=database,

@@ -4,7 +4,7 @@ from events import RegistrationRequested
 from events.envelope import Event, new_id
 from events.users import EncryptedRequestData
 from handlers.auth.requests import API
-from infra.security.sealed_box import seal
+from infra.security.sealed_box import encrypt_payload
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
 
@@ -28,5 +28,5 @@ class Register(Queued):
         event_id, purpose = new_id(), RegistrationRequested.event_type()
         account = {"email": f"{number}@example.com", "password": "plain but long enough"}
         key = stage.settings.seal_public_key or ""
-        box = seal(key, {"body": account}, purpose=purpose, request_id=event_id)
+        box = encrypt_payload(key, {"body": account}, purpose=purpose, request_id=event_id)
         return RegistrationRequested(id=event_id, source=API, data=EncryptedRequestData(sealed=box))

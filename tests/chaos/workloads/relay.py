@@ -7,7 +7,7 @@ from infra.amqp import topology
 from infra.amqp.message import Message, build_message
 from infra.messaging import outbox
 from infra.messaging.republish import ERROR_CLASS, LAST_FAILED, REASON, STAGE
-from infra.security.operation_id import mint
+from infra.security.operation_id import create_operation_id
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
 from tests.chaos.workloads.metrics import check_sum, deltas
@@ -51,7 +51,9 @@ class Office(Queued):
 
     async def send(self, stage: Stage) -> None:
         # Only what the API was asked for is an operation, and has an id of that form.
-        stage.sent += [create(uuid4(), id=mint(bytes(32), None)) for _ in range(COUNT)]
+        stage.sent += [
+            create(uuid4(), id=create_operation_id(bytes(32), None)) for _ in range(COUNT)
+        ]
         at = now().isoformat()
         died = {REASON: "poison", ERROR_CLASS: "POISON", STAGE: "handler", LAST_FAILED: at}
         letters = [

@@ -28,8 +28,8 @@ from handlers.auth.handlers import open_sessions
 from handlers.auth.requests import API
 from infra.errors import Transient
 from infra.resources import Resources
-from infra.security.access_tokens import Verifier
-from infra.security.sealed_box import seal
+from infra.security.access_tokens import TokenVerifier
+from infra.security.sealed_box import encrypt_payload
 from infra.settings import Settings
 from tests.handlers.auth.test_handlers import Worker, code
 
@@ -50,11 +50,11 @@ class Browser:
 
     @property
     def account(self) -> UUID:
-        return Verifier(self.settings).verify(self.tokens["access_token"]).user_id
+        return TokenVerifier(self.settings).verify(self.tokens["access_token"]).user_id
 
     @property
     def session(self) -> str:
-        return Verifier(self.settings).verify(self.tokens["access_token"]).session_id
+        return TokenVerifier(self.settings).verify(self.tokens["access_token"]).session_id
 
     def request(self, kind: type[Any], body: dict[str, Any], **client: Any) -> Any:
         return sealed(self.settings, kind, body, device=self.device, **client)
@@ -98,7 +98,7 @@ class Browser:
 
 def sealed(settings: Settings, kind: type[Event], body: dict[str, Any], **client: Any) -> Any:
     event_id = new_id()
-    box = seal(
+    box = encrypt_payload(
         settings.seal_public_key or "",
         {"body": body, "client": {"address": "203.0.113.9", **client}},
         purpose=kind.event_type(),

@@ -34,9 +34,9 @@ from handlers.auth.requests import API, Answer, Sealed, check_keys
 from infra.errors import Permanent
 from infra.messaging.context import Context
 from infra.resources import Resources
-from infra.security.access_tokens import Verifier, make_keys
+from infra.security.access_tokens import TokenVerifier, make_signing_keys
 from infra.security.passwords import Passwords
-from infra.security.sealed_box import seal
+from infra.security.sealed_box import encrypt_payload
 from infra.settings import Settings
 from infra.storage.users import UserRow, put_admin
 from schemas.users import User
@@ -120,7 +120,7 @@ def request_of(settings: Settings) -> Any:
 
     def make(cls: type[Event], payload: dict[str, Any], **changes: Any) -> Any:
         event = cls(source=API, type=cls.event_type(), data=EncryptedRequestData(sealed="x"))
-        box = seal(
+        box = encrypt_payload(
             settings.seal_public_key or "",
             {"body": payload, "client": CLIENT},
             purpose=event.type,
@@ -185,7 +185,7 @@ async def test_a_registration_makes_a_manager_who_is_logged_in(
     assert (data["user"]["email"], data["user"]["role"]) == (EMAIL, "manager")
     assert data.keys() == {"user", "access_token", "refresh_token", "token_type", "expires_in"}
     assert (data["token_type"], data["expires_in"]) == ("Bearer", 900)
-    principal = Verifier(settings).verify(data["access_token"])
+    principal = TokenVerifier(settings).verify(data["access_token"])
     assert (principal.user_id, principal.role) == (UUID(data["user"]["id"]), "manager")
     registered, started = worker.caused
     assert isinstance(registered, UserRegistered)
@@ -333,7 +333,7 @@ async def test_a_login_is_answered_with_tokens_of_a_new_session(
     (one, two) = await worker.ask(login(), login("ADA@example.com"))
     assert (one["status"], one["data"]["user"]) == (200, registered["data"]["user"])
     sessions = {
-        Verifier(settings).verify(reply["data"]["access_token"]).session_id
+        TokenVerifier(settings).verify(reply["data"]["access_token"]).session_id
         for reply in (registered, one, two)
     }
     assert len(sessions) == 3
@@ -375,7 +375,7 @@ async def test_a_refresh_is_answered_with_tokens_and_without_the_user(
     assert data.keys() == {"access_token", "refresh_token", "token_type", "expires_in"}
     assert data["refresh_token"] != reply["data"]["refresh_token"]
     before, after = (
-        Verifier(settings).verify(one["data"]["access_token"]) for one in (reply, refreshed)
+        TokenVerifier(settings).verify(one["data"]["access_token"]) for one in (reply, refreshed)
     )
     assert before == after
 
@@ -387,7 +387,7 @@ async def test_a_refresh_carries_the_role_of_today(
     async with worker.resources.engine.begin() as tx:
         await tx.execute(text("update users set role = 'viewer'"))
     (refreshed,) = await worker.ask(refresh(reply["data"]["refresh_token"]))
-    assert Verifier(settings).verify(refreshed["data"]["access_token"]).role == "viewer"
+    assert TokenVerifier(settings).verify(refreshed["data"]["access_token"]).role == "viewer"
 
 
 async def test_a_refresh_of_an_account_that_is_gone_is_refused_and_ends_the_session(
@@ -497,7 +497,7 @@ def test_a_worker_without_its_keys_says_which_one_is_missing(
 
 
 def test_a_worker_whose_tokens_nobody_would_accept_does_not_start(settings: Settings) -> None:
-    foreign = settings.model_copy(update={"token_verify_keys": (make_keys().public,)})
+    foreign = settings.model_copy(update={"token_verify_keys": (make_signing_keys().public,)})
     with pytest.raises(ValueError, match="TOKEN_VERIFY_KEYS"):
         check_keys(foreign)
 

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from handlers.auth.token_refresh import keep_once
 from infra.deploy.secrets import make_secrets
 from infra.resources import Resources
-from infra.security.encryption import Vault
-from infra.security.oauth_tokens import open_tokens
+from infra.security.encryption import Encryptor
+from infra.security.oauth_tokens import decrypt_tokens
 from infra.settings import Settings
 from infra.storage.platform_accounts import (
     PlatformAccountRow,
@@ -62,13 +62,13 @@ async def held(stage: Stage, owner: Owner, platform: Platform = "claude") -> Pla
 
 
 def opened(stage: Stage, account: PlatformAccountRow) -> Any:
-    vault = Vault(stage.settings)
-    return open_tokens(vault, account.user_id, account.platform, account.sealed)
+    vault = Encryptor(stage.settings)
+    return decrypt_tokens(vault, account.user_id, account.platform, account.sealed)
 
 
 async def keep(stage: Stage, resources: Resources | None = None) -> int:
     worker = resources or stage.resources
-    return await keep_once(worker, Vault(worker.settings))
+    return await keep_once(worker, Encryptor(worker.settings))
 
 
 async def keep_slowly(stage: Stage, latency_ms: int) -> "asyncio.Task[int]":

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from events import CampaignMetricsReported, Event, WebhookUnrecognised
 from events.envelope import encode, now
-from handlers.webhooks import SOURCES, BadSignature, Unrecognised, unrecognised
+from handlers.webhooks import SOURCES, InvalidSignature, Unrecognised, unrecognised
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 PAYLOADS = sorted((Path(__file__).parent / "payloads").glob("*/*.json"))
@@ -53,14 +53,14 @@ def test_a_recorded_payload_is_genuine_and_means_its_events(path: Path) -> None:
 @pytest.mark.parametrize("path", PAYLOADS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_recorded_payload_with_a_changed_byte_is_refused(path: Path) -> None:
     payload = json.loads(path.read_text())
-    with pytest.raises(BadSignature):
+    with pytest.raises(InvalidSignature):
         verified(path.parent.name, payload, body=payload["body"].encode() + b"\n")
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_secret_means_no_webhook(source: str) -> None:
     payload = {**GENUINE[source], "secrets": []}
-    with pytest.raises(BadSignature):
+    with pytest.raises(InvalidSignature):
         verified(source, payload)
 
 
@@ -220,7 +220,7 @@ names = st.sampled_from(
 def test_only_bad_signature_ever_leaves_verify(
     source: str, headers: dict[str, str], body: bytes, secrets: list[str]
 ) -> None:
-    with pytest.raises(BadSignature):
+    with pytest.raises(InvalidSignature):
         SOURCES[source].verify(headers, body, secrets, NOW)
 
 
@@ -232,7 +232,7 @@ def test_only_bad_signature_leaves_verify_when_all_but_one_thing_is_genuine(
     for changed in ({**payload, "headers": {**payload["headers"], name: value}}, payload):
         try:
             verified(source, changed, body=body)
-        except BadSignature:
+        except InvalidSignature:
             continue
         assert body == payload["body"].encode()
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from events import CampaignMetricsReported, CampaignStatusReported, Event
-from handlers.webhooks import SOURCES, BadSignature
+from handlers.webhooks import SOURCES, InvalidSignature
 from infra.sandbox import webhook_sender
 from infra.sandbox.campaigns import Campaign, Wished
 from tests.sandbox import Playground, open_playground
@@ -37,7 +37,7 @@ class Receiver:
             delivery = SOURCES[source].verify(request.headers, body, secrets, datetime.now(UTC))
             found = SOURCES[source].events_of(body, delivery)
             status = self.answers.pop(0) if self.answers else 200
-        except BadSignature:
+        except InvalidSignature:
             self.got.append((source, None, 401))
             return web.Response(status=401)
         self.got.append((source, found[0].id, status))

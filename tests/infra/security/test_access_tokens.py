@@ -17,16 +17,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from prometheus_client import REGISTRY
 
-from infra.security.access_tokens import InvalidToken, Signer, Verifier, make_keys, public_jwk
-from infra.security.base64url import bytes_of, text_of
+from infra.base64url import decode_base64url, encode_base64url
+from infra.security.access_tokens import (
+    InvalidToken,
+    TokenSigner,
+    TokenVerifier,
+    make_signing_keys,
+    public_jwk,
+)
 from infra.settings import Settings
 from schemas.scopes import KNOWN, SCOPES
 from schemas.users import Role, User
 
-PAIR = make_keys()
-OTHER = make_keys()
-KEY = Ed25519PrivateKey.from_private_bytes(bytes_of(PAIR.private))
-FOREIGN = Ed25519PrivateKey.from_private_bytes(bytes_of(OTHER.private))
+PAIR = make_signing_keys()
+OTHER = make_signing_keys()
+KEY = Ed25519PrivateKey.from_private_bytes(decode_base64url(PAIR.private))
+FOREIGN = Ed25519PrivateKey.from_private_bytes(decode_base64url(OTHER.private))
 KID = public_jwk(KEY.public_key())["kid"]
 SETTINGS = Settings.model_validate(
     {"token_signing_key": PAIR.private, "token_verify_keys": (PAIR.public,)}
@@ -61,9 +67,9 @@ def token(
 
 
 def by_hand(header: dict[str, Any], sign: Callable[[bytes], bytes]) -> str:
-    parts = [text_of(json.dumps(part).encode()) for part in (header, claims())]
+    parts = [encode_base64url(json.dumps(part).encode()) for part in (header, claims())]
     signed = ".".join(parts).encode()
-    return f"{signed.decode()}.{text_of(sign(signed)) or 'AA'}"
+    return f"{signed.decode()}.{encode_base64url(sign(signed)) or 'AA'}"
 
 
 def hs256(secret: bytes) -> str:
@@ -79,7 +85,7 @@ def flipped(part: int, bit: int) -> str:
     parts = token().split(".")
     raw = bytearray(base64.urlsafe_b64decode(parts[part] + "=="))
     raw[bit // 8] ^= 1 << bit % 8
-    parts[part] = text_of(bytes(raw))
+    parts[part] = encode_base64url(bytes(raw))
     return ".".join(parts)
 
 
@@ -95,7 +101,7 @@ ATTACKS = {
     "another spelling of the algorithm": by_hand(
         {"alg": "eddsa", "kid": KID, "typ": "at+jwt"}, KEY.sign
     ),
-    "HMAC keyed with the raw public key": hs256(bytes_of(PAIR.public)),
+    "HMAC keyed with the raw public key": hs256(decode_base64url(PAIR.public)),
     "HMAC keyed with the public key's text": hs256(PAIR.public.encode()),
     "HMAC keyed with the public key's PEM": hs256(PEM),
     "HMAC keyed with the public key's JWK": hs256(JWK),
@@ -162,36 +168,36 @@ ATTACKS = {
     "a padded signature": token() + "==",
     "a line end after the signature": token() + "\n",
     "claims that are no JSON": ".".join(
-        [token().split(".")[0], text_of(b"\xff"), token().split(".")[2]]
+        [token().split(".")[0], encode_base64url(b"\xff"), token().split(".")[2]]
     ),
     "empty": "",
     "dots": "..",
     "five parts, as an encrypted token has": token() + ".AA.AA",
-    "an opaque refresh token": text_of(bytes(64)),
-    "a refresh token with dots": f"{text_of(bytes(21))}.{text_of(bytes(21))}.{text_of(bytes(21))}",
+    "an opaque refresh token": encode_base64url(bytes(64)),
+    "a refresh token with dots": ".".join([encode_base64url(bytes(21))] * 3),
     "an ID token of ours": token(header={"typ": "id+jwt"}),
     "the type with its prefix": token(header={"typ": "application/at+jwt"}),
     "not ASCII": "é" * 40,
     "oversized": token(padding="x" * 5000),
-    "deeply nested": text_of(b"[" * 1000) + ".e30.AA",
+    "deeply nested": encode_base64url(b"[" * 1000) + ".e30.AA",
 }
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 def test_an_attack_is_refused(attack: str) -> None:
     with pytest.raises(InvalidToken) as refusal:
-        Verifier(SETTINGS).verify(attack)
+        TokenVerifier(SETTINGS).verify(attack)
     assert not attack or attack not in str(refusal.value)
 
 
 def test_the_table_starts_from_a_token_that_is_accepted() -> None:
-    principal = Verifier(SETTINGS).verify(token())
+    principal = TokenVerifier(SETTINGS).verify(token())
     assert (principal.user_id, principal.role, principal.session_id) == (USER.id, "manager", "s1")
     assert principal.scopes == {"account", "campaigns:read"}
 
 
 def test_every_single_bit_counts() -> None:
-    verifier = Verifier(SETTINGS)
+    verifier = TokenVerifier(SETTINGS)
     genuine = token()
     for place, char in enumerate(genuine):
         changed = genuine[:place] + ("A" if char != "A" else "B") + genuine[place + 1 :]
@@ -200,14 +206,14 @@ def test_every_single_bit_counts() -> None:
 
 
 def test_what_the_signer_signs_the_verifier_accepts() -> None:
-    principal = Verifier(SETTINGS).verify(Signer(SETTINGS).sign(USER, "session-1"))
+    principal = TokenVerifier(SETTINGS).verify(TokenSigner(SETTINGS).sign(USER, "session-1"))
     assert (principal.user_id, principal.session_id) == (USER.id, "session-1")
 
 
 @pytest.mark.parametrize("role", get_args(Role))
 def test_a_token_carries_the_scopes_of_its_role(role: Role) -> None:
-    signed = Signer(SETTINGS).sign(USER.model_copy(update={"role": role}), "s")
-    assert Verifier(SETTINGS).verify(signed).scopes == SCOPES[role]
+    signed = TokenSigner(SETTINGS).sign(USER.model_copy(update={"role": role}), "s")
+    assert TokenVerifier(SETTINGS).verify(signed).scopes == SCOPES[role]
     text = jwt.decode(signed, options={"verify_signature": False})["scope"]
     assert text.split(" ") == sorted(SCOPES[role])
 
@@ -221,19 +227,19 @@ def test_the_time_of_a_verification_is_measured_once_for_each_token() -> None:
     def measured() -> float:
         return REGISTRY.get_sample_value("adrelay_token_verification_seconds_count") or 0.0
 
-    verifier, shown, before = Verifier(SETTINGS), token(), measured()
+    verifier, shown, before = TokenVerifier(SETTINGS), token(), measured()
     for _ in range(3):
         verifier.verify(shown)
     assert measured() == before + 1
 
 
 def test_two_tokens_of_one_moment_differ() -> None:
-    signer = Signer(SETTINGS)
+    signer = TokenSigner(SETTINGS)
     assert signer.sign(USER, "s") != signer.sign(USER, "s")
 
 
 def test_a_token_that_was_accepted_before_expires_all_the_same() -> None:
-    verifier = Verifier(SETTINGS)
+    verifier = TokenVerifier(SETTINGS)
     short = token(iat=NOW - 100, nbf=NOW - 100, exp=int(time.time()) - 3)
     verifier.verify(short)  # within the leeway
     deadline = time.monotonic() + 10
@@ -248,26 +254,26 @@ def test_a_token_that_was_accepted_before_expires_all_the_same() -> None:
 
 def test_keys_rotate_without_logging_anyone_out() -> None:
     both = SETTINGS.model_copy(update={"token_verify_keys": (OTHER.public, PAIR.public)})
-    verifier = Verifier(both)
+    verifier = TokenVerifier(both)
     successor = Settings.model_validate({"token_signing_key": OTHER.private})
-    for signer in (Signer(SETTINGS), Signer(successor)):
+    for signer in (TokenSigner(SETTINGS), TokenSigner(successor)):
         assert verifier.verify(signer.sign(USER, "s")).user_id == USER.id
 
 
 def test_the_key_id_is_the_thumbprint_of_rfc_8037() -> None:
-    raw = bytes_of("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
+    raw = decode_base64url("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
     jwk = public_jwk(Ed25519PublicKey.from_public_bytes(raw))
     assert jwk["kid"] == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 
 
 def test_another_library_verifies_our_tokens_with_the_published_keys() -> None:
-    published = jwt.PyJWKSet.from_dict(Verifier(SETTINGS).jwks())
-    read = jwt.decode(Signer(SETTINGS).sign(USER, "s"), published[KID], audience="adrelay")
+    published = jwt.PyJWKSet.from_dict(TokenVerifier(SETTINGS).jwks())
+    read = jwt.decode(TokenSigner(SETTINGS).sign(USER, "s"), published[KID], audience="adrelay")
     assert read["sub"] == str(USER.id)
 
 
 def test_the_published_keys_hold_nothing_private() -> None:
-    (jwk,) = Verifier(SETTINGS).jwks()["keys"]
+    (jwk,) = TokenVerifier(SETTINGS).jwks()["keys"]
     assert jwk.keys() == {"kty", "crv", "x", "kid", "alg", "use"}
 
 
@@ -279,7 +285,7 @@ def test_keys_are_read_from_the_environments_words() -> None:
 @pytest.mark.parametrize("bad", ["", "short", "!" * 43, PAIR.private + "AAAA"])
 def test_a_malformed_signing_key_is_named_but_not_shown(bad: str) -> None:
     with pytest.raises(ValueError, match="token_signing_key") as refusal:
-        Signer(Settings.model_validate({"token_signing_key": bad}))
+        TokenSigner(Settings.model_validate({"token_signing_key": bad}))
     assert not bad or bad not in str(refusal.value)
 
 

@@ -4,9 +4,9 @@ import pytest
 from multidict import CIMultiDict
 
 from infra.security.hmac_signature import (
-    BadSignature,
+    InvalidSignature,
     hmac_sha256,
-    read_headers,
+    read_signature_headers,
     sign_body,
     verify_body,
 )
@@ -44,14 +44,14 @@ def test_any_of_our_secrets_may_fit(secrets: list[str]) -> None:
     ],
 )
 def test_a_signature_that_does_not_fit_is_refused(signature: str, secrets: list[str]) -> None:
-    with pytest.raises(BadSignature) as refusal:
+    with pytest.raises(InvalidSignature) as refusal:
         verify_body(signature, b"what do ya want for nothing?", secrets)
     assert "Jefe" not in str(refusal.value)
 
 
 def test_headers_are_found_whatever_their_case_and_only_once() -> None:
     headers = CIMultiDict([("X-One", "1"), ("x-two", "2"), ("X-Twice", "3"), ("x-twice", "4")])
-    assert read_headers(headers, "x-two", "x-one") == ["2", "1"]
+    assert read_signature_headers(headers, "x-two", "x-one") == ["2", "1"]
     for name in ("x-twice", "x-none"):
-        with pytest.raises(BadSignature, match=name):
-            read_headers(headers, "x-one", name)
+        with pytest.raises(InvalidSignature, match=name):
+            read_signature_headers(headers, "x-one", name)

@@ -14,22 +14,36 @@ from uuid import uuid4
 
 import pytest
 
-from infra.commands.rotate_keys import Refused, main, rotate
+from infra.commands.rotate_keys import RotationRefused, main, rotate
 from infra.deploy.process_status import ProcessStatus, write_status
 from infra.deploy.secrets import make_secrets
 from infra.deploy.services.daemon import process_start_time
 from infra.deploy.services.directories import ServerDirectory
 from infra.env_file import read_env_file
-from infra.security.access_tokens import JWKS_SECONDS, InvalidToken, Signer, Verifier, make_keys
-from infra.security.access_tokens import LEEWAY as LEEWAY_SECONDS
-from infra.security.key_rotation import LISTING, RESTART, Broken, Keys, NotYet, turn, waiting
+from infra.security.access_tokens import (
+    JWKS_MAX_AGE_SECONDS,
+    LEEWAY_SECONDS,
+    InvalidToken,
+    TokenSigner,
+    TokenVerifier,
+    make_signing_keys,
+)
+from infra.security.key_rotation import (
+    KEY_LIST_CACHE_TIME,
+    RESTARTED_PROCESS,
+    InvalidKeySet,
+    KeySet,
+    TooEarly,
+    apply_next_step,
+    next_step,
+)
 from infra.settings import Settings
 from schemas.users import User
 
 USER = User(id=uuid4(), email="ada@example.com", role="manager")
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 LIFE, LEEWAY = timedelta(seconds=900), timedelta(seconds=LEEWAY_SECONDS)
-OLD, NEW = make_keys(), make_keys()
+OLD, NEW = make_signing_keys(), make_signing_keys()
 
 
 class Files:
@@ -100,15 +114,15 @@ class World:
 
     files: Files
     at: datetime = NOW
-    signers: list[Signer] = field(default_factory=list)
-    verifiers: list[Verifier] = field(default_factory=list)
+    signers: list[TokenSigner] = field(default_factory=list)
+    verifiers: list[TokenVerifier] = field(default_factory=list)
     tokens: list[tuple[datetime, str]] = field(default_factory=list)
     copies: list[Settings] = field(default_factory=list)
     checked: int = 0
 
     def start(self) -> None:
-        self.signers.append(Signer(self.files.settings()))
-        self.verifiers.append(Verifier(self.files.settings()))
+        self.signers.append(TokenSigner(self.files.settings()))
+        self.verifiers.append(TokenVerifier(self.files.settings()))
         self.copies = [self.files.settings()] * 11
 
     def minute(self) -> None:
@@ -120,7 +134,7 @@ class World:
         self.tokens += [(self.at, signer.sign(USER, "s")) for signer in self.signers]
         self.tokens = [one for one in self.tokens if self.at - one[0] < LIFE + LEEWAY]
         for (_, token), verifier in itertools.product(
-            self.tokens, [*self.verifiers, Verifier(self.copies[0])]
+            self.tokens, [*self.verifiers, TokenVerifier(self.copies[0])]
         ):
             assert verifier.verify(token).user_id == USER.id
             self.checked += 1
@@ -129,7 +143,7 @@ class World:
         """Start a new process, run both for three minutes, and end the old one."""
         settings = self.files.settings()
         running: list[Any] = self.signers if name == "auth" else self.verifiers
-        running.append(Signer(settings) if name == "auth" else Verifier(settings))
+        running.append(TokenSigner(settings) if name == "auth" else TokenVerifier(settings))
         for _ in range(3):
             self.minute()
         running.pop(0)
@@ -139,7 +153,7 @@ class World:
         made = rotate(self.files.env, self.files.auth_env, self.at)
         for _ in range(2):  # nobody is at hand at once
             self.minute()
-        self.restart(RESTART[made.step])
+        self.restart(RESTARTED_PROCESS[made.step])
         return made.wait
 
 
@@ -166,21 +180,21 @@ def test_the_world_of_that_test_notices_a_turn_that_comes_too_early(files: Files
     for _ in range(20):
         world.minute()
     world.turn()
-    files.back_date(LISTING)
+    files.back_date(KEY_LIST_CACHE_TIME)
     with pytest.raises(InvalidToken):
         world.turn()
 
 
 def test_the_turns_come_one_after_the_other_and_never_too_early() -> None:
-    keys, at, steps = Keys((OLD.private,), (OLD.public,), NOW), NOW, []
+    keys, at, steps = KeySet((OLD.private,), (OLD.public,), NOW), NOW, []
     for _ in range(3):
-        made = turn(keys, now=at, life=LIFE, make=lambda: NEW)
-        steps.append((made.step, made.keys.seeds, made.keys.listed))
+        made = apply_next_step(keys, now=at, life=LIFE, make=lambda: NEW)
+        steps.append((made.step, made.keys.seeds, made.keys.public_keys))
         keys = made.keys
         if made.wait is not None:
             for early in (timedelta(0), made.wait - timedelta(seconds=1)):
-                with pytest.raises(NotYet) as refusal:
-                    turn(keys, now=at + early, life=LIFE, make=make_keys)
+                with pytest.raises(TooEarly) as refusal:
+                    apply_next_step(keys, now=at + early, life=LIFE, make=make_signing_keys)
                 assert refusal.value.at == at + made.wait
             at += made.wait
     assert steps == [
@@ -188,15 +202,15 @@ def test_the_turns_come_one_after_the_other_and_never_too_early() -> None:
         ("sign", (NEW.private,), (OLD.public, NEW.public)),
         ("drop", (NEW.private,), (NEW.public,)),
     ]
-    assert turn(keys, now=at, life=LIFE, make=make_keys).step == "list"
+    assert apply_next_step(keys, now=at, life=LIFE, make=make_signing_keys).step == "list"
 
 
 def test_the_overlap_is_longer_than_any_token_and_any_copy_of_the_list() -> None:
-    both = Keys((NEW.private,), (OLD.public, NEW.public), NOW)
-    with pytest.raises(NotYet) as refusal:
-        turn(both, now=NOW, life=LIFE, make=make_keys)
+    both = KeySet((NEW.private,), (OLD.public, NEW.public), NOW)
+    with pytest.raises(TooEarly) as refusal:
+        apply_next_step(both, now=NOW, life=LIFE, make=make_signing_keys)
     assert refusal.value.at - NOW > LIFE + LEEWAY
-    assert LISTING.total_seconds() > JWKS_SECONDS
+    assert KEY_LIST_CACHE_TIME.total_seconds() > JWKS_MAX_AGE_SECONDS
 
 
 def test_a_turn_that_was_interrupted_between_the_files_is_finished(files: Files) -> None:
@@ -204,7 +218,7 @@ def test_a_turn_that_was_interrupted_between_the_files_is_finished(files: Files)
     rotate(files.env, files.auth_env, NOW)
     second = files.settings().token_verify_keys[1]
     files.env.write_text(listed)
-    assert Verifier(files.settings()).verify(Signer(files.settings()).sign(USER, "s"))
+    assert TokenVerifier(files.settings()).verify(TokenSigner(files.settings()).sign(USER, "s"))
     assert rotate(files.env, files.auth_env, NOW).step == "list"
     assert files.settings().token_verify_keys[1] == second
 
@@ -213,24 +227,24 @@ def test_keys_without_a_time_are_waited_for_from_now_on(files: Files) -> None:
     rotate(files.env, files.auth_env, NOW)
     lines = [line for line in files.auth_env.read_text().splitlines() if "SINCE" not in line]
     files.auth_env.write_text("\n".join(lines) + "\n")
-    for later in (NOW, NOW + LISTING - timedelta(seconds=1)):
-        with pytest.raises(NotYet) as early:
+    for later in (NOW, NOW + KEY_LIST_CACHE_TIME - timedelta(seconds=1)):
+        with pytest.raises(TooEarly) as early:
             rotate(files.env, files.auth_env, later)
-        assert early.value.at == NOW + LISTING
-    assert rotate(files.env, files.auth_env, NOW + LISTING).step == "sign"
+        assert early.value.at == NOW + KEY_LIST_CACHE_TIME
+    assert rotate(files.env, files.auth_env, NOW + KEY_LIST_CACHE_TIME).step == "sign"
 
 
 def test_keys_with_which_every_token_is_refused_are_not_turned(files: Files) -> None:
-    with pytest.raises(Broken):
-        waiting(Keys((OLD.private,), (NEW.public,)))
+    with pytest.raises(InvalidKeySet):
+        next_step(KeySet((OLD.private,), (NEW.public,)))
     files.set("TOKEN_VERIFY_KEYS", NEW.public)
-    with pytest.raises(Refused, match="TOKEN_VERIFY_KEYS"):
+    with pytest.raises(RotationRefused, match="TOKEN_VERIFY_KEYS"):
         rotate(files.env, files.auth_env, NOW)
 
 
 def test_a_malformed_key_is_named_and_not_shown(files: Files) -> None:
     files.set("TOKEN_SIGNING_KEY", "bogus")
-    with pytest.raises(Refused, match="TOKEN_SIGNING_KEY") as refusal:
+    with pytest.raises(RotationRefused, match="TOKEN_SIGNING_KEY") as refusal:
         rotate(files.env, files.auth_env, NOW)
     assert "bogus" not in str(refusal.value)
 
@@ -257,11 +271,11 @@ def test_a_process_that_has_not_been_restarted_holds_up_the_next_turn(
         at += day
         rotate(files.env, files.auth_env, at)
     files.runs(name, at - day)
-    with pytest.raises(Refused, match=f"{name} has not been restarted") as refusal:
+    with pytest.raises(RotationRefused, match=f"{name} has not been restarted") as refusal:
         rotate(files.env, files.auth_env, at + day)
     assert f"kill {os.getpid()}" in str(refusal.value)
     files.runs(name, at + day)
-    with pytest.raises(NotYet):
+    with pytest.raises(TooEarly):
         rotate(files.env, files.auth_env, at + day)
     assert rotate(files.env, files.auth_env, at + day + day).step == step
 
@@ -270,7 +284,7 @@ def test_a_key_in_the_environment_that_would_win_later_is_refused(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOKEN_VERIFY_KEYS", NEW.public)
-    with pytest.raises(Refused, match="TOKEN_VERIFY_KEYS is set in your environment"):
+    with pytest.raises(RotationRefused, match="TOKEN_VERIFY_KEYS is set in your environment"):
         rotate(files.env, files.auth_env, NOW)
 
 
@@ -280,7 +294,7 @@ def test_the_command_says_what_to_restart_and_when_to_come_again(files: Files) -
     status, told = files.command()
     assert (status, told["done"], told["next_step"]) == (1, False, "sign")
     assert datetime.fromisoformat(str(told["next_at"])) > datetime.now(UTC)
-    files.back_date(LISTING)
+    files.back_date(KEY_LIST_CACHE_TIME)
     status, told = files.command()
     assert (status, told["step"], told["restart"], told["wait_seconds"]) == (0, "sign", "auth", 965)
     files.back_date(timedelta(seconds=965))

@@ -5,8 +5,14 @@ from uuid import uuid4
 
 import pytest
 
-from infra.security.encryption import Vault, VaultLocked
-from infra.security.oauth_tokens import Tokens, open_tokens, seal_tokens, times_of, tokens_of
+from infra.security.encryption import DecryptionFailed, Encryptor
+from infra.security.oauth_tokens import (
+    OAuthTokens,
+    build_tokens,
+    decrypt_tokens,
+    encrypt_tokens,
+    schedule_refresh,
+)
 from infra.settings import Settings
 from schemas.oauth import Grant
 
@@ -32,34 +38,37 @@ def grant(**fields: object) -> Grant:
 def test_a_token_is_due_ahead_of_its_end(
     life: int | None, refresh: str | None, expires: int | None, due: int | None
 ) -> None:
-    times = times_of(grant(expires_in=life), Tokens("a", refresh), BEGAN)
+    times = schedule_refresh(grant(expires_in=life), OAuthTokens("a", refresh), BEGAN)
     wanted = [None if s is None else BEGAN + timedelta(seconds=s) for s in (expires, due)]
     assert [times.expires_at, times.due_at] == wanted
 
 
 def test_a_refresh_token_stays_until_there_is_another() -> None:
-    first = tokens_of(grant(refresh_token="r1"))
-    assert tokens_of(grant(), before=first).refresh == "r1"
-    assert tokens_of(grant(refresh_token="r2"), before=first).refresh == "r2"
-    assert tokens_of(grant()).refresh is None
+    first = build_tokens(grant(refresh_token="r1"))
+    assert build_tokens(grant(), before=first).refresh == "r1"
+    assert build_tokens(grant(refresh_token="r2"), before=first).refresh == "r2"
+    assert build_tokens(grant()).refresh is None
 
 
 def test_what_is_revoked_is_the_refresh_token_where_there_is_one() -> None:
-    assert (Tokens("a", "r").root, Tokens("a", None).root) == ("r", "a")
+    assert (OAuthTokens("a", "r").revocation_token, OAuthTokens("a", None).revocation_token) == (
+        "r",
+        "a",
+    )
 
 
 def test_tokens_open_only_for_their_owner_and_platform(settings: Settings) -> None:
-    vault, user_id = Vault(settings), uuid4()
-    tokens = Tokens("access", "refresh")
-    sealed = seal_tokens(vault, user_id, "claude", tokens)
-    assert open_tokens(vault, user_id, "claude", sealed) == tokens
+    vault, user_id = Encryptor(settings), uuid4()
+    tokens = OAuthTokens("access", "refresh")
+    sealed = encrypt_tokens(vault, user_id, "claude", tokens)
+    assert decrypt_tokens(vault, user_id, "claude", sealed) == tokens
     for owner, platform in ((uuid4(), "claude"), (user_id, "gemini")):
-        with pytest.raises(VaultLocked):
-            open_tokens(vault, owner, platform, sealed)
+        with pytest.raises(DecryptionFailed):
+            decrypt_tokens(vault, owner, platform, sealed)
     for text in (b"", b"[]", b"{}", b'{"access": "a"}', b"\xff"):
-        odd = vault.seal(text, f"platform_accounts {user_id} claude")
-        with pytest.raises(VaultLocked):
-            open_tokens(vault, user_id, "claude", odd)
+        odd = vault.encrypt(text, f"platform_accounts {user_id} claude")
+        with pytest.raises(DecryptionFailed):
+            decrypt_tokens(vault, user_id, "claude", odd)
     assert "access" not in repr(tokens).replace("access=", "")
 
 

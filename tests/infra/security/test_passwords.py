@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from infra.security.passwords import Passwords, weakness
+from infra.security.passwords import Passwords, check_strength
 from infra.settings import Settings
 
 # The shape of the real thing at a price that a test can pay often.
@@ -31,15 +31,15 @@ GOOD = "plain but long enough"
     ],
 )
 def test_a_weak_password_is_refused_with_the_reason(password: str, reason: str) -> None:
-    assert reason in (weakness(password) or "")
-    assert not password or password not in (weakness(password) or "")
+    assert reason in (check_strength(password) or "")
+    assert not password or password not in (check_strength(password) or "")
 
 
 @pytest.mark.parametrize(
     "password", [GOOD, "a1b2" * 32, "\U0001f511" * 28 + "abcdefghij", "ab1!" * 3]
 )
 def test_a_password_of_the_right_length_is_accepted(password: str) -> None:
-    assert weakness(password) is None
+    assert check_strength(password) is None
 
 
 async def test_only_the_right_password_fits_its_hash() -> None:

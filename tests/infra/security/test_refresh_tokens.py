@@ -9,28 +9,28 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from infra.security.base64url import text_of
+from infra.base64url import encode_base64url
 from infra.security.refresh_tokens import (
     InvalidRefreshToken,
     RefreshTokenReused,
-    SessionOver,
-    Sessions,
-    turns_of,
+    RefreshTokenStore,
+    SessionEnded,
+    read_rotation_counts,
 )
 from infra.settings import Settings
 
 ADA = uuid4()
-KEY = text_of(b"k" * 32)
+KEY = encode_base64url(b"k" * 32)
 
 
 @pytest.fixture
-def patient(redis: Redis, settings: Settings) -> Sessions:
-    return Sessions(redis, settings.model_copy(update={"refresh_grace_seconds": 600.0}))
+def patient(redis: Redis, settings: Settings) -> RefreshTokenStore:
+    return RefreshTokenStore(redis, settings.model_copy(update={"refresh_grace_seconds": 600.0}))
 
 
 @pytest.fixture
-def strict(redis: Redis, settings: Settings) -> Sessions:
-    return Sessions(redis, settings.model_copy(update={"refresh_grace_seconds": 0.001}))
+def strict(redis: Redis, settings: Settings) -> RefreshTokenStore:
+    return RefreshTokenStore(redis, settings.model_copy(update={"refresh_grace_seconds": 0.001}))
 
 
 async def refused(call: Callable[[], Awaitable[object]], error: type[Exception]) -> None:
@@ -45,8 +45,8 @@ async def refused(call: Callable[[], Awaitable[object]], error: type[Exception])
     pytest.fail(f"{error.__name__} was not raised")
 
 
-async def test_each_token_yields_the_next_of_the_same_session(patient: Sessions) -> None:
-    issued = await patient.start(ADA)
+async def test_each_token_yields_the_next_of_the_same_session(patient: RefreshTokenStore) -> None:
+    issued = await patient.issue(ADA)
     tokens = [issued.refresh_token]
     for _ in range(5):
         following = await patient.rotate(tokens[-1])
@@ -55,8 +55,10 @@ async def test_each_token_yields_the_next_of_the_same_session(patient: Sessions)
     assert len(set(tokens)) == 6
 
 
-async def test_within_the_grace_a_spent_token_yields_the_same_successor(patient: Sessions) -> None:
-    issued = await patient.start(ADA)
+async def test_within_the_grace_a_spent_token_yields_the_same_successor(
+    patient: RefreshTokenStore,
+) -> None:
+    issued = await patient.issue(ADA)
     first = await patient.rotate(issued.refresh_token)
     again = await patient.rotate(issued.refresh_token)
     assert (first.repeated, first.turns) == (False, 1)
@@ -66,23 +68,27 @@ async def test_within_the_grace_a_spent_token_yields_the_same_successor(patient:
     assert late == replace(first, repeated=True, turns=2)
 
 
-async def test_two_tabs_that_refresh_at_once_get_the_same_successor(patient: Sessions) -> None:
-    issued = await patient.start(ADA)
+async def test_two_tabs_that_refresh_at_once_get_the_same_successor(
+    patient: RefreshTokenStore,
+) -> None:
+    issued = await patient.issue(ADA)
     both = await asyncio.gather(*(patient.rotate(issued.refresh_token) for _ in range(10)))
     assert len({one.refresh_token for one in both}) == 1
 
 
-async def test_after_the_grace_a_spent_token_ends_the_session(strict: Sessions) -> None:
-    issued = await strict.start(ADA)
+async def test_after_the_grace_a_spent_token_ends_the_session(strict: RefreshTokenStore) -> None:
+    issued = await strict.issue(ADA)
     stolen = await strict.rotate(issued.refresh_token)
     await refused(lambda: strict.rotate(issued.refresh_token), RefreshTokenReused)
-    with pytest.raises(SessionOver) as over:
+    with pytest.raises(SessionEnded) as over:
         await strict.rotate(stolen.refresh_token)
     assert over.value.session_id == issued.session.id
 
 
-async def test_reuse_tells_whose_session_it_was_and_does_so_again(strict: Sessions) -> None:
-    issued = await strict.start(ADA)
+async def test_reuse_tells_whose_session_it_was_and_does_so_again(
+    strict: RefreshTokenStore,
+) -> None:
+    issued = await strict.issue(ADA)
     await strict.rotate(issued.refresh_token)
     await refused(lambda: strict.rotate(issued.refresh_token), RefreshTokenReused)
     with pytest.raises(RefreshTokenReused) as reuse:
@@ -90,65 +96,67 @@ async def test_reuse_tells_whose_session_it_was_and_does_so_again(strict: Sessio
     assert reuse.value.session == issued.session
 
 
-async def test_one_session_ends_alone(strict: Sessions) -> None:
-    one, other = await strict.start(ADA), await strict.start(ADA)
+async def test_one_session_ends_alone(strict: RefreshTokenStore) -> None:
+    one, other = await strict.issue(ADA), await strict.issue(ADA)
     await strict.rotate(one.refresh_token)
     await refused(lambda: strict.rotate(one.refresh_token), RefreshTokenReused)
     await strict.rotate(other.refresh_token)
 
 
-async def test_a_forgotten_session_is_over_for_all_its_tokens(patient: Sessions) -> None:
-    issued = await patient.start(ADA)
+async def test_a_forgotten_session_is_over_for_all_its_tokens(patient: RefreshTokenStore) -> None:
+    issued = await patient.issue(ADA)
     following = await patient.rotate(issued.refresh_token)
-    await patient.forget([issued.session.id])
+    await patient.revoke([issued.session.id])
     for token in (issued.refresh_token, following.refresh_token):
-        with pytest.raises(SessionOver):
+        with pytest.raises(SessionEnded):
             await patient.rotate(token)
 
 
-async def test_every_token_tells_its_session_whatever_became_of_it(patient: Sessions) -> None:
-    issued = await patient.start(ADA)
+async def test_every_token_tells_its_session_whatever_became_of_it(
+    patient: RefreshTokenStore,
+) -> None:
+    issued = await patient.issue(ADA)
     following = await patient.rotate(issued.refresh_token)
-    await patient.forget([issued.session.id])
+    await patient.revoke([issued.session.id])
     for token in (issued.refresh_token, following.refresh_token):
-        assert patient.id_of(token) == issued.session.id
+        assert patient.parse_session_id(token) == issued.session.id
 
 
 async def test_redis_tells_how_often_each_of_its_live_sessions_was_refreshed(
-    patient: Sessions, strict: Sessions, redis: Redis
+    patient: RefreshTokenStore, strict: RefreshTokenStore, redis: Redis
 ) -> None:
-    new, used, stolen = [await patient.start(ADA) for _ in range(3)]
+    new, used, stolen = [await patient.issue(ADA) for _ in range(3)]
     await patient.rotate((await patient.rotate(used.refresh_token)).refresh_token)
     await strict.rotate(stolen.refresh_token)
     await refused(lambda: strict.rotate(stolen.refresh_token), RefreshTokenReused)
     ids = [new.session.id, used.session.id, stolen.session.id, "0" * 32]
-    assert await turns_of(redis, ids) == {new.session.id: 0, used.session.id: 2}
-    assert await turns_of(redis, []) == {}
+    assert await read_rotation_counts(redis, ids) == {new.session.id: 0, used.session.id: 2}
+    assert await read_rotation_counts(redis, []) == {}
 
 
 async def test_ended_sessions_are_forgotten_later_when_redis_is_gone(settings: Settings) -> None:
     nowhere = Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=0.5)
-    await Sessions(nowhere, settings).forget(["0" * 32])
+    await RefreshTokenStore(nowhere, settings).revoke(["0" * 32])
     await nowhere.aclose()
 
 
 async def test_a_token_that_we_never_issued_is_refused_and_ends_nothing(
-    patient: Sessions, redis: Redis, settings: Settings
+    patient: RefreshTokenStore, redis: Redis, settings: Settings
 ) -> None:
-    issued = await patient.start(ADA)
-    forger = Sessions(redis, settings.model_copy(update={"refresh_key": _secret(KEY)}))
+    issued = await patient.issue(ADA)
+    forger = RefreshTokenStore(redis, settings.model_copy(update={"refresh_key": _secret(KEY)}))
     forged = forger._token(bytes.fromhex(issued.session.id) + b"s" * 32)
     short = patient._token(bytes.fromhex(issued.session.id))
     for token in ("", "A", "é", forged, short, issued.refresh_token[:-1] + "_", "A" * 86):
         with pytest.raises(InvalidRefreshToken):
             await patient.rotate(token)
         with pytest.raises(InvalidRefreshToken):
-            patient.id_of(token)
+            patient.parse_session_id(token)
     await patient.rotate(issued.refresh_token)
 
 
-async def test_nothing_but_hashes_is_stored(patient: Sessions, redis: Redis) -> None:
-    issued = await patient.start(ADA)
+async def test_nothing_but_hashes_is_stored(patient: RefreshTokenStore, redis: Redis) -> None:
+    issued = await patient.issue(ADA)
     following = await patient.rotate(issued.refresh_token)
     stored = ""
     async for key in redis.scan_iter("session:*"):
@@ -162,9 +170,9 @@ async def test_nothing_but_hashes_is_stored(patient: Sessions, redis: Redis) -> 
 
 
 async def test_a_session_ends_by_itself_after_the_life_of_its_last_token(
-    patient: Sessions, redis: Redis, settings: Settings
+    patient: RefreshTokenStore, redis: Redis, settings: Settings
 ) -> None:
-    issued = await patient.start(ADA)
+    issued = await patient.issue(ADA)
     await patient.rotate(issued.refresh_token)
     async for key in redis.scan_iter("session:*"):
         assert 0 < await redis.pttl(key) <= settings.refresh_token_seconds * 1000
@@ -172,7 +180,7 @@ async def test_a_session_ends_by_itself_after_the_life_of_its_last_token(
 
 async def test_without_its_key_the_worker_says_which_variable_is_missing(redis: Redis) -> None:
     with pytest.raises(ValueError, match="REFRESH_KEY"):
-        Sessions(redis, Settings(refresh_key=None))
+        RefreshTokenStore(redis, Settings(refresh_key=None))
 
 
 def _secret(text: str) -> object:

@@ -6,16 +6,22 @@ from typing import Any
 import pytest
 from nacl.public import PublicKey, SealedBox
 
-from infra.security.base64url import bytes_of, text_of
-from infra.security.sealed_box import BLOCK, SealBroken, make_keys, seal, unseal
+from infra.base64url import decode_base64url, encode_base64url
+from infra.security.sealed_box import (
+    PADDING_BLOCK,
+    InvalidBox,
+    decrypt_payload,
+    encrypt_payload,
+    make_encryption_keys,
+)
 
-KEYS = make_keys()
-OLD = make_keys()
+KEYS = make_encryption_keys()
+OLD = make_encryption_keys()
 SECRET = {"email": "ada@example.com", "password": "a sealed password"}
 
 
 def sealed(payload: dict[str, Any] | None = None, **changes: Any) -> str:
-    return seal(
+    return encrypt_payload(
         KEYS.public,
         SECRET if payload is None else payload,
         **{"purpose": "login.requested.v1", "request_id": "r1", **changes},
@@ -24,7 +30,7 @@ def sealed(payload: dict[str, Any] | None = None, **changes: Any) -> str:
 
 def opened(box: str, private_keys: str = KEYS.private, **changes: Any) -> dict[str, Any]:
     expected = {"purpose": "login.requested.v1", "request_id": "r1", "now": datetime.now(UTC)}
-    return unseal(private_keys, box, **{**expected, **changes})
+    return decrypt_payload(private_keys, box, **{**expected, **changes})
 
 
 def test_what_was_sealed_for_a_message_opens_with_that_message() -> None:
@@ -42,37 +48,37 @@ def test_what_was_sealed_for_a_message_opens_with_that_message() -> None:
     ids=["another message", "another event type", "too late", "another key"],
 )
 def test_a_copied_box_does_not_open(changes: dict[str, Any]) -> None:
-    with pytest.raises(SealBroken):
+    with pytest.raises(InvalidBox):
         opened(sealed(), **changes)
 
 
 def test_the_public_key_opens_nothing() -> None:
-    with pytest.raises(SealBroken):
+    with pytest.raises(InvalidBox):
         opened(sealed(), private_keys=KEYS.public)
 
 
-@pytest.mark.parametrize("box", ["", "AAAA", "not base64!", text_of(bytes(300)), "é"])
+@pytest.mark.parametrize("box", ["", "AAAA", "not base64!", encode_base64url(bytes(300)), "é"])
 def test_garbage_does_not_open(box: str) -> None:
-    with pytest.raises(SealBroken):
+    with pytest.raises(InvalidBox):
         opened(box)
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"[" * 5000, b"\xff"])
 def test_a_box_that_holds_something_else_is_refused(text: bytes) -> None:
-    box = SealedBox(PublicKey(bytes_of(KEYS.public))).encrypt(text)
-    with pytest.raises(SealBroken):
-        opened(text_of(box))
+    box = SealedBox(PublicKey(decode_base64url(KEYS.public))).encrypt(text)
+    with pytest.raises(InvalidBox):
+        opened(encode_base64url(box))
 
 
 def test_a_changed_box_does_not_open() -> None:
-    raw = bytearray(bytes_of(sealed()))
+    raw = bytearray(decode_base64url(sealed()))
     raw[-1] ^= 1
-    with pytest.raises(SealBroken):
-        opened(text_of(bytes(raw)))
+    with pytest.raises(InvalidBox):
+        opened(encode_base64url(bytes(raw)))
 
 
 def test_a_box_for_the_previous_key_opens_while_that_key_is_kept() -> None:
-    box = seal(OLD.public, SECRET, purpose="login.requested.v1", request_id="r1")
+    box = encrypt_payload(OLD.public, SECRET, purpose="login.requested.v1", request_id="r1")
     assert opened(box, private_keys=f"{KEYS.private} {OLD.private}") == SECRET
 
 
@@ -83,13 +89,13 @@ def test_the_length_of_a_box_does_not_tell_the_passwords_length() -> None:
 def test_two_boxes_of_the_same_secret_have_nothing_in_common() -> None:
     one, two = sealed(), sealed()
     assert one[:20] != two[:20]
-    assert "sealed" not in bytes_of(one).decode("latin-1")
+    assert "sealed" not in decode_base64url(one).decode("latin-1")
 
 
 def test_the_largest_credentials_fit_into_an_event() -> None:
     box = sealed({"email": "e" * 254, "password": "\U0001f511" * 128})
     assert len(box) <= 4096
-    assert (len(bytes_of(box)) - 48) % BLOCK == 0
+    assert (len(decode_base64url(box)) - 48) % PADDING_BLOCK == 0
 
 
 @pytest.mark.parametrize("key", ["", "short", "é" * 43])
@@ -98,4 +104,4 @@ def test_a_malformed_key_is_named_but_not_shown(key: str) -> None:
         opened(sealed(), private_keys=key)
     assert not key or key not in str(refusal.value)
     with pytest.raises(ValueError, match="SEAL_PUBLIC_KEY"):
-        seal(key, SECRET, purpose="login.requested.v1", request_id="r1")
+        encrypt_payload(key, SECRET, purpose="login.requested.v1", request_id="r1")

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.security.hmac_signature import BadSignature
+from infra.security.hmac_signature import InvalidSignature
 from infra.security.standard_webhooks import (
     V1,
     V1A,
     Scheme,
-    make_secret,
-    public_key_of,
+    derive_webhook_public_key,
+    make_webhook_secret,
     sign,
     verify,
 )
@@ -47,7 +47,7 @@ def is_accepted(
 ) -> bool:
     try:
         return verify(scheme, headers, body, secrets, now) == headers["webhook-id"]
-    except BadSignature:
+    except InvalidSignature:
         return False
 
 
@@ -111,7 +111,7 @@ def test_five_minutes_are_tolerated_both_ways(seconds: int) -> None:
 
 @pytest.mark.parametrize("seconds", [-301, 301])
 def test_more_than_five_minutes_are_refused_both_ways(seconds: int) -> None:
-    for scheme, key in ((V1, SECRET), (V1A, make_secret(V1A))):
+    for scheme, key in ((V1, SECRET), (V1A, make_webhook_secret(V1A))):
         headers = sign(scheme, [key], DELIVERY, TIMESTAMP + seconds, BODY)
         assert not is_accepted(headers, key, scheme=scheme)
         later = NOW + timedelta(seconds=seconds)
@@ -119,8 +119,8 @@ def test_more_than_five_minutes_are_refused_both_ways(seconds: int) -> None:
 
 
 def test_the_mac_is_checked_before_the_timestamp() -> None:
-    old = sign(V1, [make_secret(V1)], DELIVERY, TIMESTAMP - 9999, BODY)
-    with pytest.raises(BadSignature, match="no signature fits"):
+    old = sign(V1, [make_webhook_secret(V1)], DELIVERY, TIMESTAMP - 9999, BODY)
+    with pytest.raises(InvalidSignature, match="no signature fits"):
         verify(V1, old, BODY, [SECRET], NOW)
 
 
@@ -152,8 +152,8 @@ def test_a_null_public_key_does_not_let_a_null_signature_through() -> None:
 
 
 def test_private_and_public_keys_of_either_length_verify() -> None:
-    private = make_secret(V1A)
-    public = public_key_of(private)
+    private = make_webhook_secret(V1A)
+    public = derive_webhook_public_key(private)
     halves = b64decode_key(private) + b64decode_key(public)
     long = f"whsk_{b64encode(halves).decode()}"
     for signer in (private, long):
@@ -168,7 +168,7 @@ def b64decode_key(key: str) -> bytes:
 
 @pytest.mark.parametrize("scheme", [V1, V1A])
 def test_old_and_new_secrets_work_while_they_are_exchanged(scheme: Scheme) -> None:
-    old, new, other = (make_secret(scheme) for _ in range(3))
+    old, new, other = (make_webhook_secret(scheme) for _ in range(3))
     both = sign(scheme, [new, old], DELIVERY, TIMESTAMP, BODY)
     assert is_accepted(both, old, scheme=scheme)
     assert is_accepted(both, other, new, scheme=scheme)
@@ -193,7 +193,7 @@ def test_a_missing_or_doubled_header_is_refused(name: str) -> None:
     headers = signed_with(GOOD)
     assert not is_accepted({**headers, name.title(): headers[name]}, SECRET)
     value = headers.pop(name)
-    with pytest.raises(BadSignature):
+    with pytest.raises(InvalidSignature):
         verify(V1, headers, BODY, [SECRET], NOW)
     assert verify(V1, {**headers, name.title(): value}, BODY, [SECRET], NOW) == DELIVERY
 
@@ -202,7 +202,7 @@ def test_a_missing_or_doubled_header_is_refused(name: str) -> None:
 def test_what_is_signed_verifies_and_a_changed_byte_does_not(
     body: bytes, scheme: Scheme, flip: int
 ) -> None:
-    key = make_secret(scheme)
+    key = make_webhook_secret(scheme)
     headers = sign(scheme, [key], DELIVERY, TIMESTAMP, body)
     assert is_accepted(headers, key, scheme=scheme, body=body)
     changed = bytearray(body or b"\0")

@@ -5,7 +5,7 @@ from uuid import uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.security.operation_id import mint
+from infra.security.operation_id import create_operation_id
 from infra.storage.dead_letters import (
     DeadLetterFilter,
     find_dead_letters,
@@ -26,7 +26,7 @@ SCANS = text("select seq_scan from pg_stat_xact_user_tables where relname = 'dea
 
 
 async def test_an_upstream_event_that_died_is_no_operation(engine: AsyncEngine) -> None:
-    operation = mint(KEY, uuid4())
+    operation = create_operation_id(KEY, uuid4())
     letters = [letter(1, event_id="w-1"), letter(2, event_id=operation), letter(3, event_id=None)]
     async with engine.begin() as tx:
         await mark_operations_dead(tx, letters)

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from infra.security.refresh_tokens import Issued, Session
+from infra.security.refresh_tokens import IssuedToken, Session
 from infra.settings import Settings
 from infra.storage.sessions import (
     SessionState,
@@ -37,8 +37,8 @@ async def add(tx: AsyncConnection, user: User = ADA, at: datetime = NOW) -> Sess
     return session
 
 
-def use(session: Session, turns: int = 1) -> Issued:
-    return Issued(session, "a token", turns)
+def use(session: Session, turns: int = 1) -> IssuedToken:
+    return IssuedToken(session, "a token", turns)
 
 
 async def test_a_session_is_listed_with_what_is_known_of_it(engine: AsyncEngine) -> None:
@@ -161,7 +161,7 @@ def test_a_refresh_takes_effect_unless_the_session_is_over_or_redis_is_behind(
     may: bool,  # noqa: FBT001 - the same
 ) -> None:
     standing = SessionState(ADA, turns, NOW, ended)
-    issued = Issued(Session("0" * 32, UUID(int=1)), "a token", counted, repeated)
+    issued = IssuedToken(Session("0" * 32, UUID(int=1)), "a token", counted, repeated)
     assert standing.allows(issued, SETTINGS, at) == may
 
 

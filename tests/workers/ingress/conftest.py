@@ -20,7 +20,7 @@ from infra.amqp.permissions import INGRESS_USER
 from infra.messaging.consumer import Consumer
 from infra.messaging.subscription import Subscription
 from infra.resources import open_resources
-from infra.security.access_tokens import Signer
+from infra.security.access_tokens import TokenSigner
 from infra.settings import Settings
 from infra.storage.api_keys import generate_api_key, insert_api_key
 from infra.storage.campaigns import CampaignRow, insert_campaigns
@@ -104,7 +104,7 @@ async def make_person(settings: Settings, engine: AsyncEngine) -> MakePerson:
         user = User(id=uuid4(), email=f"{uuid4().hex}@example.com", role=role)
         async with engine.begin() as tx:
             await insert_users(tx, [UserRow(user, "no password")])
-        token = Signer(settings).sign(user, "session")
+        token = TokenSigner(settings).sign(user, "session")
         return Person(user.id, user.email, {"Authorization": f"Bearer {token}"})
 
     return make

@@ -14,7 +14,7 @@ from infra.amqp import topology
 from infra.amqp.rpc import RpcClient
 from infra.ratelimit.policies import UNITS
 from infra.resources import Resources
-from infra.security.access_tokens import Verifier
+from infra.security.access_tokens import TokenVerifier
 from tests.workers.ingress.conftest import body_of
 from workers.ingress.app import build_state, make_app
 from workers.ingress.http import rate_limits
@@ -152,5 +152,5 @@ async def test_the_public_keys_verify_tokens_elsewhere(
     client: aiohttp.ClientSession, resources: Resources
 ) -> None:
     response = await client.get("/.well-known/jwks.json")
-    assert await body_of(response, 200) == Verifier(resources.settings).jwks()
+    assert await body_of(response, 200) == TokenVerifier(resources.settings).jwks()
     assert response.headers["Cache-Control"] == "public, max-age=300"

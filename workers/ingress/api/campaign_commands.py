@@ -25,7 +25,7 @@ from events.campaigns import (
 from events.envelope import Event
 from infra.amqp.message import build_message
 from infra.errors import Outage
-from infra.security.operation_id import campaign_id_of
+from infra.security.operation_id import derive_campaign_id
 from infra.storage.campaign_cache import put_campaigns
 from infra.storage.operations import find_operation
 from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
@@ -64,7 +64,7 @@ async def post_campaign(context: RequestContext) -> web.Response:
     """Ask for a new campaign, which belongs to the caller."""
     draft = await read_model(context.request, CampaignDraft)
     operation_id = derive_operation_id(context)
-    campaign_id = campaign_id_of(operation_id)
+    campaign_id = derive_campaign_id(operation_id)
     # The fields have the same types in both; only the id is new.
     creation = CampaignCreateRequestedData.model_construct(campaign_id=campaign_id, **dict(draft))
     event = CampaignCreateRequested(

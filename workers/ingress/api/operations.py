@@ -3,7 +3,7 @@
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.security.operation_id import parse
+from infra.security.operation_id import parse_operation_id
 from infra.storage.operations import find_operation
 from schemas.operations import Operation
 from workers.ingress.http.errors import not_found
@@ -17,7 +17,7 @@ async def get_operation(context: RequestContext) -> web.Response:
     The id itself proves that it was given out and to whom, so there is no moment between
     the 202 and the row in which it would be unknown.
     """
-    known = parse(context.state.operation_key, context.request.match_info["id"])
+    known = parse_operation_id(context.state.operation_key, context.request.match_info["id"])
     if known is None or not context.principal.may_see(known.owner):
         raise not_found("operation")
 

@@ -21,7 +21,13 @@ from infra.platforms import PLATFORMS
 from infra.platforms.base import printable
 from infra.platforms.oauth import authorize_url, redirect_uri
 from infra.redis_errors import REDIS_ERRORS
-from infra.security.oauth_state import LIFE, NotPending, Pending, begin, take
+from infra.security.oauth_state import (
+    STATE_LIFETIME_SECONDS,
+    InvalidState,
+    PendingAuthorization,
+    consume_state,
+    start_authorization,
+)
 from infra.settings import Settings
 from infra.storage.platform_accounts import list_accounts
 from schemas import types
@@ -80,7 +86,7 @@ async def connect_platform(context: RequestContext) -> web.Response:
     settings, redis = context.state.resources.settings, context.state.resources.redis
     caller = context.principal
     try:
-        begun = await begin(redis, platform, caller.account, caller.session_id or "")
+        begun = await start_authorization(redis, platform, caller.account, caller.session_id or "")
     except REDIS_ERRORS:
         raise unavailable("Nothing can be connected right now.") from None
     url = authorize_url(
@@ -91,7 +97,7 @@ async def connect_platform(context: RequestContext) -> web.Response:
         response = success(context.request_id, AuthorizeUrl(authorize_url=url), headers=headers)
     else:
         response = web.Response(status=302, headers={**headers, "Location": url})
-    _set_cookie(response, settings, platform, begun.cookie, LIFE)
+    _set_cookie(response, settings, platform, begun.cookie, STATE_LIFETIME_SECONDS)
     return response
 
 
@@ -130,8 +136,10 @@ async def _connect(context: RequestContext, platform: types.Platform) -> Connect
     returned = read_query(context.request, CallbackQuery)
     cookie = context.request.cookies.get(COOKIE_NAME, "")
     try:
-        pending = await take(context.state.resources.redis, platform, returned.state, cookie)
-    except NotPending:
+        pending = await consume_state(
+            context.state.resources.redis, platform, returned.state, cookie
+        )
+    except InvalidState:
         raise HttpError(
             400,
             "INVALID_STATE",
@@ -146,7 +154,9 @@ async def _connect(context: RequestContext, platform: types.Platform) -> Connect
     return await _exchange_code(context, pending, returned.code)
 
 
-async def _exchange_code(context: RequestContext, pending: Pending, code: str) -> Connection:
+async def _exchange_code(
+    context: RequestContext, pending: PendingAuthorization, code: str
+) -> Connection:
     settings = context.state.resources.settings
     consent = Consent(
         platform=pending.platform,

@@ -9,7 +9,7 @@ from events import PasswordChangeRequested, SessionEndRequested
 from events.envelope import now
 from infra.errors import Outage
 from infra.redis_errors import REDIS_ERRORS
-from infra.security.refresh_tokens import turns_of
+from infra.security.refresh_tokens import read_rotation_counts
 from infra.storage.sessions import SessionRow, expiry_cutoff, list_sessions
 from schemas.sessions import AccountPasswordChange, LiveSession, PasswordChange, SessionEnd
 from workers.ingress.backends.auth_rpc import NO_STORE, call_and_respond
@@ -34,7 +34,7 @@ async def get_sessions(context: RequestContext) -> web.Response:
 
     try:
         rows = await context.state.database.read(find)
-        turns = await turns_of(resources.redis, [row.id for row in rows])
+        turns = await read_rotation_counts(resources.redis, [row.id for row in rows])
     except (Outage, *REDIS_ERRORS):
         raise unavailable("Sessions cannot be listed right now.") from None
     own = context.principal.session_id

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from events import WebhookUnrecognised
 from events.envelope import Event, now
-from handlers.webhooks import SOURCES, BadSignature, Unrecognised, unrecognised
+from handlers.webhooks import SOURCES, InvalidSignature, Unrecognised, unrecognised
 from infra import metrics
 from infra.amqp.message import build_message
 from workers.ingress.http.errors import HttpError, not_found, unavailable
@@ -44,7 +44,7 @@ async def post_webhook(context: RequestContext) -> web.Response:
     secrets, received = context.state.webhook_secrets[name], now()
     try:
         delivery = source.verify(context.request.headers, body, secrets, received)
-    except BadSignature as error:
+    except InvalidSignature as error:
         COUNTERS[name, "bad_signature"].inc()
         raise _bad_signature(error.reason) from None
     try:

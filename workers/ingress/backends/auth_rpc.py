@@ -14,7 +14,7 @@ from events.envelope import Event, new_id
 from infra.amqp import topology
 from infra.amqp.message import Message, build_message
 from infra.errors import Outage
-from infra.security.sealed_box import REQUEST_LIFETIME, seal
+from infra.security.sealed_box import REQUEST_LIFETIME, encrypt_payload
 from schemas.users import Sealable
 from workers.ingress.http.errors import RETRY_AFTER, FieldError, HttpError, unavailable
 from workers.ingress.http.request import RequestContext
@@ -53,7 +53,7 @@ def encrypt_request(
 ) -> E:
     """Make a request that only the auth worker can read, and only as this very message."""
     event_id = new_id()
-    box = seal(
+    box = encrypt_payload(
         context.state.resources.settings.seal_public_key or "",
         Sealable(body=body.model_dump(mode="json"), client=context.client).model_dump(mode="json"),
         purpose=kind.event_type(),

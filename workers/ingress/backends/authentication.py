@@ -19,7 +19,7 @@ from events.envelope import now
 from infra.background import BackgroundTasks
 from infra.errors import Outage
 from infra.metrics import KEY_USES
-from infra.security.access_tokens import InvalidToken, Verifier
+from infra.security.access_tokens import InvalidToken, TokenVerifier
 from infra.storage.api_keys import ApiKey, ParsedApiKey, find_api_key, parse_api_key
 from schemas.api_keys import KEY_SCOPES
 from schemas.users import Role
@@ -93,7 +93,9 @@ class _CachedKey:
 class Authenticator:
     """Finds out who calls."""
 
-    def __init__(self, verifier: Verifier, database: Database, background: BackgroundTasks) -> None:
+    def __init__(
+        self, verifier: TokenVerifier, database: Database, background: BackgroundTasks
+    ) -> None:
         """Begin without any memory."""
         self._verifier = verifier
         self._database = database

@@ -2,13 +2,13 @@
 
 from aiohttp import web
 
-from infra.security.access_tokens import JWKS_SECONDS
+from infra.security.access_tokens import JWKS_MAX_AGE_SECONDS
 from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import raw_json, to_json
 
 CACHE_HEADERS = {"Cache-Control": "public, max-age=300"}
 # A rotation lists a new key for longer than this before it signs with it.
-JWKS_CACHE_HEADERS = {"Cache-Control": f"public, max-age={JWKS_SECONDS}"}
+JWKS_CACHE_HEADERS = {"Cache-Control": f"public, max-age={JWKS_MAX_AGE_SECONDS}"}
 
 
 async def get_jwks(context: RequestContext) -> web.Response:

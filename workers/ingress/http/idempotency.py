@@ -22,7 +22,7 @@ from infra.messaging.delivery import event_key
 from infra.messaging.digest import content_digest
 from infra.messaging.inbox import find_digest
 from infra.redis_errors import REDIS_ERRORS
-from infra.security.operation_id import mint, seed_of
+from infra.security.operation_id import create_operation_id, idempotency_seed
 from workers.ingress.http.errors import FieldError, HttpError, invalid
 from workers.ingress.http.request import RequestContext
 
@@ -39,8 +39,8 @@ def derive_operation_id(context: RequestContext) -> str:
     Raises an ``HttpError`` (400) for a malformed key.
     """
     key = _parse_key(context.request)
-    seed = seed_of(context.request.method, context.request.path, key) if key else None
-    return mint(context.state.operation_key, context.principal.account, seed)
+    seed = idempotency_seed(context.request.method, context.request.path, key) if key else None
+    return create_operation_id(context.state.operation_key, context.principal.account, seed)
 
 
 def derive_registration_id(context: RequestContext) -> UUID | None:
@@ -51,7 +51,7 @@ def derive_registration_id(context: RequestContext) -> UUID | None:
     key = _parse_key(context.request)
     if key is None:
         return None
-    seed = seed_of(context.request.method, context.request.path, key)
+    seed = idempotency_seed(context.request.method, context.request.path, key)
     secret = context.state.operation_key[:64]
     return UUID(bytes=blake2b(seed, key=secret, digest_size=16, person=b"registration").digest())
 

@@ -12,7 +12,7 @@ from events.envelope import new_id
 from infra.amqp.rpc import RpcClient
 from infra.errors import Outage
 from infra.resources import Resources
-from infra.security.access_tokens import Verifier
+from infra.security.access_tokens import TokenVerifier
 from schemas.users import Client
 from workers.ingress.backends.authentication import Authenticator, Principal
 from workers.ingress.backends.broken_paths import BrokenPaths
@@ -42,7 +42,7 @@ class AppState:
     command_order: CommandOrder
     broken_paths: BrokenPaths
     requester: RpcClient
-    verifier: Verifier
+    verifier: TokenVerifier
     authenticator: Authenticator
     operation_waiter: OperationWaiter
     rate_limiter: RateLimiter

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from infra.security.operation_id import campaign_id_of, parse
+from infra.security.operation_id import derive_campaign_id, parse_operation_id
 from infra.settings import Settings
 from tests.workers.ingress.conftest import (
     DRAFT,
@@ -37,10 +37,12 @@ async def test_a_created_campaign_is_accepted_with_an_operation(
     assert response.headers["Location"] == f"{PATH}/{data['id']}"
     assert response.headers["Vary"] == "Prefer"
     assert settings.operation_key is not None
-    known = parse(settings.operation_key.get_secret_value().encode(), data["operation_id"])
+    known = parse_operation_id(
+        settings.operation_key.get_secret_value().encode(), data["operation_id"]
+    )
     assert known is not None
     assert known.owner == manager.id
-    assert data["id"] == str(campaign_id_of(data["operation_id"]))
+    assert data["id"] == str(derive_campaign_id(data["operation_id"]))
     message = await spy.message()
     assert message.routing_key == "campaign.create_requested.v1"
     assert message.delivery_mode == 2

@@ -2,15 +2,15 @@
 
 import pytest
 
-from infra.security.base64url import KEY_BYTES, bytes_of, key_of, text_of
+from infra.base64url import KEY_BYTES, decode_base64url, decode_key, encode_base64url
 
 RAW = bytes(range(KEY_BYTES))
-TEXT = text_of(RAW)
+TEXT = encode_base64url(RAW)
 
 
 def test_bytes_survive_being_text() -> None:
-    assert bytes_of(TEXT) == RAW
-    assert bytes_of(text_of(b"")) == b""
+    assert decode_base64url(TEXT) == RAW
+    assert decode_base64url(encode_base64url(b"")) == b""
     assert len(TEXT) == 43
 
 
@@ -28,11 +28,11 @@ def test_bytes_survive_being_text() -> None:
 )
 def test_another_spelling_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not base64url"):
-        bytes_of(text)
+        decode_base64url(text)
 
 
 def test_a_key_may_be_padded_but_not_shorter_or_longer() -> None:
-    assert key_of(TEXT + "=", "SOME_KEY") == RAW
-    for wrong in ("", TEXT[:-4], TEXT + "AAAA", text_of(RAW + b"x")):
+    assert decode_key(TEXT + "=", "SOME_KEY") == RAW
+    for wrong in ("", TEXT[:-4], TEXT + "AAAA", encode_base64url(RAW + b"x")):
         with pytest.raises(ValueError, match="SOME_KEY must be 32 bytes"):
-            key_of(wrong, "SOME_KEY")
+            decode_key(wrong, "SOME_KEY")

@@ -15,12 +15,12 @@ class KeyPair:
     public: str
 
 
-def text_of(raw: bytes) -> str:
+def encode_base64url(raw: bytes) -> str:
     """Write bytes as base64url without padding."""
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def bytes_of(text: str) -> bytes:
+def decode_base64url(text: str) -> bytes:
     """Read base64url without padding; raises ``ValueError`` for anything but its one spelling.
 
     One spelling: what differs in unused bits, padding or foreign characters is refused, so
@@ -30,15 +30,15 @@ def bytes_of(text: str) -> bytes:
         raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (Error, ValueError):
         raise ValueError("not base64url") from None
-    if text_of(raw) != text:
+    if encode_base64url(raw) != text:
         raise ValueError("not base64url in its one spelling")
     return raw
 
 
-def key_of(text: str, variable: str) -> bytes:
+def decode_key(text: str, variable: str) -> bytes:
     """Read a key of 32 bytes; raises ``ValueError`` that names the variable, never the key."""
     try:
-        raw = bytes_of(text.rstrip("="))
+        raw = decode_base64url(text.rstrip("="))
     except ValueError:
         raw = b""
     if len(raw) != KEY_BYTES:
