@@ -19,10 +19,10 @@ from aiohttp import web
 from infra import logs, metrics
 from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection
-from infra.amqp.topology_check import read_broken_paths
 from infra.background import BackgroundTasks
 from infra.health import Checks, probe_routes
 from infra.messaging.consumer import Consumer
+from infra.messaging.routing_state import read_broken_paths
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources, find_trouble, open_resources
 from infra.settings import Settings, load_settings

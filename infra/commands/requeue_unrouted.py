@@ -17,15 +17,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.envelope import now
-from infra.amqp import topology, topology_check
+from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection, with_broker_timeout
-from infra.amqp.topology_check import LOG_START, RoutingState
 from infra.errors import Outage
 from infra.messaging import outbox
 from infra.messaging.destination_queues import destination_queues
 from infra.messaging.log_recovery import recover
 from infra.messaging.queue_drain import read_until_empty
 from infra.messaging.republish import requeue_message
+from infra.messaging.routing_state import LOG_START, RoutingState, clear_lost, get_routing_state
 from infra.messaging.topology_monitor import look
 from infra.settings import Settings, load_settings
 from infra.storage.engine import open_engine
@@ -70,14 +70,14 @@ async def send_again_from_log(settings: Settings, engine: AsyncEngine) -> tuple[
     """
     await look(settings, engine)  # what is repaired a moment ago counts
     async with engine.connect() as connection:
-        known = await topology_check.get_routing_state(connection)
+        known = await get_routing_state(connection)
     if known.lost_since is None:
         return 0, known
     if known.broken & known.lost_paths:
         raise NotWhole(f"still missing: {'; '.join(known.missing)}. Run the release step first")
     went = await recover(settings, engine, known)
     async with engine.begin() as tx:
-        await topology_check.clear_lost(tx, known)
+        await clear_lost(tx, known)
     return went, known
 
 

@@ -26,7 +26,6 @@ from infra import metrics
 from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection
 from infra.amqp.message import Message
-from infra.amqp.topology_check import read_broken_paths
 from infra.backoff import Backoff
 from infra.errors import Outage, Permanent, Snooze, Unwritable, drop_frames
 from infra.messaging.authorization import PublisherAuthorizer
@@ -53,6 +52,7 @@ from infra.messaging.republish import (
     retry_message,
 )
 from infra.messaging.retry_policy import DeadLetterDecision, decide
+from infra.messaging.routing_state import read_broken_paths
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources
 

@@ -21,13 +21,13 @@ from events.envelope import now
 from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.amqp.message import Message
-from infra.amqp.topology_check import LOG_START, RoutingState
 from infra.errors import Permanent
 from infra.messaging import outbox
 from infra.messaging.delivery import DecodedDelivery, Delivery, decode_delivery
 from infra.messaging.destination_queues import destination_queues
 from infra.messaging.queue_drain import read_until_empty
 from infra.messaging.republish import requeue_message
+from infra.messaging.routing_state import LOG_START, RoutingState
 from infra.settings import Settings
 
 MARGIN = timedelta(minutes=1)  # clocks differ, and the log knows the time of its chunks alone

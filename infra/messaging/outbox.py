@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.amqp import topology
 from infra.amqp.message import Message
+from infra.amqp.topology_check import NOTHING_BLOCKED, BlockedPaths
 from infra.messaging.ordering_key import ordering_key
 from infra.redis_errors import REDIS_ERRORS
 
@@ -80,17 +81,6 @@ class Row:
     attempts: int
     ordering_key: str | None
     message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class BlockedPaths:
-    """What is not to be published now: event types, and queues that are addressed alone."""
-
-    types: tuple[str, ...] = ()
-    queues: tuple[str, ...] = ()
-
-
-NOTHING_BLOCKED = BlockedPaths()
 
 
 async def add(tx: AsyncConnection, messages: Sequence[Message]) -> None:

@@ -20,11 +20,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra import metrics
-from infra.amqp import topology_check
+from infra.amqp.topology_check import blocked_by
 from infra.backoff import Backoff
 from infra.errors import PublishFailed, Unroutable, Unwritable
 from infra.messaging import outbox, outbox_keys
 from infra.messaging.outbox import Row
+from infra.messaging.routing_state import get_broken_paths
 from infra.redis_errors import REDIS_ERRORS
 from infra.resources import Resources
 
@@ -75,7 +76,7 @@ async def relay_once(resources: Resources) -> int:
         return 0
     lasts = asyncio.get_running_loop().time() + resources.settings.outbox_lease / 2
     async with resources.engine.begin() as tx:
-        blocked = topology_check.blocked_by(await topology_check.get_broken_paths(tx))
+        blocked = blocked_by(await get_broken_paths(tx))
         rows = await outbox.lease(tx, MOST, resources.settings.outbox_lease, blocked)
     if not rows:
         return 0

@@ -11,8 +11,9 @@ from events.envelope import now
 from infra import metrics
 from infra.amqp import topology_check
 from infra.amqp.management_api import ManagementApi
-from infra.amqp.topology_check import RoutingState, TopologyPart
+from infra.amqp.topology_check import TopologyPart
 from infra.errors import Outage
+from infra.messaging.routing_state import RoutingState, record_check
 from infra.resources import Resources
 from infra.settings import Settings
 
@@ -54,7 +55,7 @@ async def look(settings: Settings, engine: AsyncEngine) -> RoutingState | None:
     if missing is None:
         return None
     async with engine.begin() as tx:
-        return await topology_check.record_check(tx, missing, at)
+        return await record_check(tx, missing, at)
 
 
 async def monitor_topology(resources: Resources, stop: asyncio.Event) -> None:

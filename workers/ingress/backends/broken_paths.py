@@ -9,10 +9,10 @@ import logging
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.amqp import topology_check
 from infra.amqp.message import Message
+from infra.amqp.topology_check import BlockedPaths, blocked_by
 from infra.errors import Outage
-from infra.messaging.outbox import BlockedPaths
+from infra.messaging.routing_state import get_broken_paths
 from workers.ingress.backends.database import Database
 
 REFRESH_INTERVAL = 2.0  # seconds
@@ -51,4 +51,4 @@ class BrokenPaths:
 
 
 async def _find_blocked(tx: AsyncConnection) -> BlockedPaths:
-    return topology_check.blocked_by(await topology_check.get_broken_paths(tx))
+    return blocked_by(await get_broken_paths(tx))
