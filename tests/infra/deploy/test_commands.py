@@ -30,7 +30,7 @@ with command_lock(ServerDirectory(Path(sys.argv[1])), "up", print):
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[ServerDirectory]:
+def directory(tmp_path: Path) -> Iterator[ServerDirectory]:
     directory = ServerDirectory(tmp_path / "state", durable=False)
     directory.prepare()
     yield directory

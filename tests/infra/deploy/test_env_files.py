@@ -37,7 +37,7 @@ AWKWARD = "postgresql://a:p%27w$(x)@h/d?x=1&y=2"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[ServerDirectory]:
+def directory(tmp_path: Path) -> Iterator[ServerDirectory]:
     directory = ServerDirectory(tmp_path / "state")
     directory.prepare()
     yield directory

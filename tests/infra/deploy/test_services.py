@@ -25,7 +25,7 @@ OURSELVES = SystemUser(os.geteuid(), os.getegid(), switches=False)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[ServerDirectory]:
+def directory(tmp_path: Path) -> Iterator[ServerDirectory]:
     directory = ServerDirectory(tmp_path / "state")
     directory.prepare()
     yield directory

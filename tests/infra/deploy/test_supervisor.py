@@ -22,7 +22,7 @@ FOREVER = "import time\nwhile True: time.sleep(1)"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[ServerDirectory]:
+def directory(tmp_path: Path) -> Iterator[ServerDirectory]:
     directory = ServerDirectory(tmp_path / "state")
     directory.prepare()
     yield directory

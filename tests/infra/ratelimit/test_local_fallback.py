@@ -36,7 +36,7 @@ def is_alone() -> bool:
 
 
 @pytest.fixture
-def private(tmp_path: Path) -> Iterator[LocalServers]:
+def local_servers(tmp_path: Path) -> Iterator[LocalServers]:
     """A Redis of this test's own, which may be killed and frozen."""
     directory = ServerDirectory(tmp_path / "redis", durable=False)
     local_servers = start_local_servers(directory, ("REDIS_URL",))
