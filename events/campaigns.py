@@ -6,9 +6,15 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from pydantic import Field
 
 from events.envelope import CloudEventAttribute, Event, EventData
-from schemas.campaigns import Budget, CampaignStatus, Name, ReportedStatus, Targeting
+from schemas.campaigns import (
+    CampaignBudget,
+    CampaignName,
+    CampaignStatus,
+    ReportedStatus,
+    Targeting,
+)
 from schemas.currencies import Currency
-from schemas.times import Time
+from schemas.times import OffsetDatetime
 from schemas.types import INT64_MAX, Micros, Platform
 
 DesiredStatus = Literal["active", "paused"]
@@ -31,9 +37,9 @@ class CampaignCreateRequestedData(EventData):
     """A wanted campaign; ``budget`` in currency units; a missing id follows from the event's."""
 
     campaign_id: UUID | None = None
-    name: Name
+    name: CampaignName
     currency: Currency = "USD"
-    budget: Budget
+    budget: CampaignBudget
     platform: Platform
     targeting: Targeting
 
@@ -59,8 +65,8 @@ class CampaignUpdateRequestedData(EventData):
     campaign_id: UUID
     expected_version: int | None = Field(default=None, ge=1, le=INT64_MAX)
     expected_versions: ExpectedVersions | None = None
-    name: Name | None = None
-    budget: Budget | None = None
+    name: CampaignName | None = None
+    budget: CampaignBudget | None = None
     targeting: Targeting | None = None
     status: DesiredStatus | None = None
 
@@ -208,7 +214,7 @@ class CampaignStatusReportedData(EventData):
     platform: Platform
     platform_campaign_id: CloudEventAttribute
     status: ReportedStatus
-    occurred_at: Time | None = None
+    occurred_at: OffsetDatetime | None = None
 
 
 class CampaignStatusReported(Event):

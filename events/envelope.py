@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, Validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, from_json, to_json
 
-from schemas.attributes import TEXT, ExtensionName, ExtensionValue
-from schemas.times import Time
-from schemas.types import Frozen
+from schemas.attributes import TEXT_PATTERN, ExtensionName, ExtensionValue
+from schemas.times import OffsetDatetime
+from schemas.types import FrozenModel
 
 CONTENT_TYPE = "application/cloudevents+json"
 
@@ -36,7 +36,7 @@ ID_POOL_SIZE = 64  # ids that are made at a time
 _id_pool: list[str] = []
 
 # CloudEvents 1.0: id and source are non-empty strings; control characters are refused.
-CloudEventAttribute = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT)]
+CloudEventAttribute = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT_PATTERN)]
 JSON_TYPE = re.compile(
     r"[a-z0-9!#$&^_.+-]+/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL
 )
@@ -72,7 +72,7 @@ class Event(BaseModel):
     source: CloudEventAttribute = "urn:adrelay"
     type: str
     subject: CloudEventAttribute | None = None
-    time: Time = Field(default_factory=now)
+    time: OffsetDatetime = Field(default_factory=now)
     datacontenttype: Literal["application/json"] = "application/json"
     dataschema: CloudEventAttribute | None = None
     correlationid: CloudEventAttribute | None = None
@@ -214,5 +214,5 @@ def _complete(event: Event) -> Event:
     return event
 
 
-class EventData(Frozen):
+class EventData(FrozenModel):
     """The base of what events carry; unknown fields are refused."""

@@ -7,7 +7,7 @@ from pydantic import model_validator
 
 from events.envelope import CloudEventAttribute, Event, EventData
 from schemas.times import Day
-from schemas.types import Count, Micros, Platform, Total, Units
+from schemas.types import Count, CurrencyAmount, Micros, Platform, TotalCount
 
 
 class CampaignMetricsReportedData(EventData):
@@ -23,7 +23,7 @@ class CampaignMetricsReportedData(EventData):
     impressions: Count
     clicks: Count
     conversions: Count
-    spend: Units
+    spend: CurrencyAmount
     mode: Literal["cumulative", "delta"] = "cumulative"
 
     @model_validator(mode="after")
@@ -48,9 +48,9 @@ class CampaignMetricsRecordedData(EventData):
     campaign_id: UUID
     platform: Platform
     date: Day
-    impressions: Total
-    clicks: Total
-    conversions: Total
+    impressions: TotalCount
+    clicks: TotalCount
+    conversions: TotalCount
     spend_micros: Micros
     events: tuple[str, ...]
 

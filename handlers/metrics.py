@@ -20,7 +20,7 @@ from infra.errors import Permanent, Transient
 from infra.messaging.context import Context
 from infra.storage.campaigns import find_campaign_refs
 from infra.storage.metrics import ZERO, Counters, DailyReport, DailyTotals, merge_metrics
-from schemas.types import Platform, micros_of
+from schemas.types import Platform, to_micros
 
 SOURCE = "urn:adrelay:metrics"
 
@@ -135,7 +135,7 @@ def _name(data: CampaignMetricsReportedData) -> CampaignKey:
 
 
 def _figures(data: CampaignMetricsReportedData) -> Counters:
-    return Counters(data.impressions, data.clicks, data.conversions, micros_of(data.spend))
+    return Counters(data.impressions, data.clicks, data.conversions, to_micros(data.spend))
 
 
 def _recorded(totals: DailyTotals, day: DailyAggregate) -> Event:

@@ -17,7 +17,7 @@ Anything else that a handler raises is a bug and counts as transient.
 from collections.abc import Sequence
 from typing import Any
 
-from schemas.escaping import REASON_LENGTH, escaped
+from schemas.escaping import REASON_LENGTH, escape
 
 # The code of a failure that stands for an exception nobody expected.
 UNEXPECTED = "UNEXPECTED"
@@ -39,7 +39,7 @@ class Failure(Exception):
         It may quote what a publisher wrote, so it is escaped and bounded here, for all who
         read it: dead letters, logs, operations.
         """
-        self.reason = escaped(reason, REASON_LENGTH)
+        self.reason = escape(reason, REASON_LENGTH)
         super().__init__(self.reason)
         self.events = tuple(events)
         self.guilty: Sequence[Any] = ()  # their deliveries, which the consumer finds

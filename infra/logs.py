@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from infra.log_deduplication import RepeatedLines
-from schemas.escaping import escaped
+from schemas.escaping import escape
 
 FIELDS = (
     "queue",
@@ -58,12 +58,12 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname,
             "logger": record.name,
-            "message": escaped(record.getMessage(), FIELD_LENGTH),
+            "message": escape(record.getMessage(), FIELD_LENGTH),
         }
         for name in FIELDS:
             value = record.__dict__.get(name)
             if value is not None:
-                line[name] = escaped(value, FIELD_LENGTH) if isinstance(value, str) else value
+                line[name] = escape(value, FIELD_LENGTH) if isinstance(value, str) else value
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__name__
             frames = traceback.extract_tb(record.exc_info[2])[-8:]

@@ -7,25 +7,25 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-from schemas.sources import OURS, is_ours
-from schemas.times import Moment
-from schemas.types import Frozen, Lenient
+from schemas.sources import RESERVED_SOURCE_PREFIX, is_reserved_source
+from schemas.times import UtcDatetime
+from schemas.types import CamelCaseModel, FrozenModel
 
-PUBLISH = "events:publish"
-KEY_SCOPES: tuple[str, ...] = ("campaigns:read", "campaigns:write", PUBLISH)
-MOST = 20  # scopes, and sources, of one key
-NARROWED = re.compile(rf"{PUBLISH}:[a-z0-9_.*]+", re.ASCII)
+PUBLISH_SCOPE = "events:publish"
+KEY_SCOPES: tuple[str, ...] = ("campaigns:read", "campaigns:write", PUBLISH_SCOPE)
+MAX_ITEMS = 20  # scopes, and sources, of one key
+SCOPED_PUBLISH = re.compile(rf"{PUBLISH_SCOPE}:[a-z0-9_.*]+", re.ASCII)
 
 # No control characters: NUL is no text for Postgres, and the rest has no place in a name.
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
-Name = Annotated[
+ApiKeyName = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_PLAIN)
 ]
-Scope = Annotated[str, Field(max_length=120)]
-Source = Annotated[str, Field(min_length=1, max_length=200, pattern=_PLAIN)]
+ApiKeyScope = Annotated[str, Field(max_length=120)]
+ApiKeySource = Annotated[str, Field(min_length=1, max_length=200, pattern=_PLAIN)]
 
 
-class ApiKeyDraft(Lenient):
+class ApiKeyCreate(CamelCaseModel):
     """The body of ``POST /api/v1/api-keys``; without ``owner_id`` the key is its maker's own.
 
     ``events:publish:campaign.*`` covers the event types that the pattern after the last colon
@@ -33,11 +33,13 @@ class ApiKeyDraft(Lenient):
     the key may speak for.
     """
 
-    name: Name
-    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=MOST)]
-    sources: Annotated[tuple[Source, ...], Field(max_length=MOST, validate_default=True)] = ()
+    name: ApiKeyName
+    scopes: Annotated[tuple[ApiKeyScope, ...], Field(min_length=1, max_length=MAX_ITEMS)]
+    sources: Annotated[
+        tuple[ApiKeySource, ...], Field(max_length=MAX_ITEMS, validate_default=True)
+    ] = ()
     owner_id: UUID | None = None
-    expires_at: Moment | None = None
+    expires_at: UtcDatetime | None = None
 
     @field_validator("scopes", "sources")
     @classmethod
@@ -47,31 +49,31 @@ class ApiKeyDraft(Lenient):
     @field_validator("scopes")
     @classmethod
     def _known(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(scope in KEY_SCOPES or NARROWED.fullmatch(scope) for scope in scopes):
-            message = f"must each be one of {', '.join(KEY_SCOPES)}, {PUBLISH}:<pattern>"
+        if not all(scope in KEY_SCOPES or SCOPED_PUBLISH.fullmatch(scope) for scope in scopes):
+            message = f"must each be one of {', '.join(KEY_SCOPES)}, {PUBLISH_SCOPE}:<pattern>"
             raise ValueError(message)
         return scopes
 
     @field_validator("sources")
     @classmethod
     def _may_be_spoken_for(cls, sources: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if any(map(is_ours, sources)):
-            message = f"must not begin with {OURS}, in any spelling"
+        if any(map(is_reserved_source, sources)):
+            message = f"must not begin with {RESERVED_SOURCE_PREFIX}, in any spelling"
             raise ValueError(message)
-        publishes = any(scope.startswith(PUBLISH) for scope in info.data.get("scopes", ()))
+        publishes = any(scope.startswith(PUBLISH_SCOPE) for scope in info.data.get("scopes", ()))
         if publishes and not sources:
-            message = f"must name a source at least, for a key that holds {PUBLISH}"
+            message = f"must name a source at least, for a key that holds {PUBLISH_SCOPE}"
             raise ValueError(message)
         return sources
 
 
-class ApiKeyRef(Frozen):
+class ApiKeyRef(FrozenModel):
     """Which key an admin means."""
 
     id: UUID
 
 
-class ApiKeyEntry(Frozen):
+class ApiKeySummary(FrozenModel):
     """A key as it is listed; ``last_used_at`` is exact to a minute."""
 
     id: UUID
@@ -86,7 +88,7 @@ class ApiKeyEntry(Frozen):
     last_used_at: datetime | None = None
 
 
-class NewApiKey(ApiKeyEntry):
+class NewApiKey(ApiKeySummary):
     """The answer to who has made a key: the one time that the key is shown."""
 
     key: Annotated[str, Field(repr=False)]

@@ -13,13 +13,13 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-BEYOND = 2**63  # the first integer that 64 bits do not hold
+INT64_LIMIT = 2**63  # the first integer that 64 bits do not hold
 # Control characters, and what Unicode calls noncharacters: no text may hold them (section
 # "Type System", String). Surrogates cannot come so far.
 _LAST = "".join(rf"\x{{{plane:X}FFFE}}-\x{{{plane:X}FFFF}}" for plane in range(1, 17))
-TEXT = rf"^[^\x00-\x1f\x7f-\x9f\x{{FDD0}}-\x{{FDEF}}\x{{FFFE}}\x{{FFFF}}{_LAST}]*$"
-NAME = "^[a-z0-9]+$"
-MESSAGE = (
+TEXT_PATTERN = rf"^[^\x00-\x1f\x7f-\x9f\x{{FDD0}}-\x{{FDEF}}\x{{FFFE}}\x{{FFFF}}{_LAST}]*$"
+NAME_PATTERN = "^[a-z0-9]+$"
+VALUE_MESSAGE = (
     "must be text without control characters, true, false, or a finite number"
     " (an integer of at most 64 bits)"
 )
@@ -31,16 +31,18 @@ class _Value:
 
     def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401 - pydantic's signature
         """Build a validator that runs without a call into Python."""
-        whole = core_schema.int_schema(strict=True, ge=-BEYOND, le=BEYOND - 1)
+        whole = core_schema.int_schema(strict=True, ge=-INT64_LIMIT, le=INT64_LIMIT - 1)
         # A larger integer would be read as the nearest number that a double holds.
-        number = core_schema.float_schema(strict=True, allow_inf_nan=False, gt=-BEYOND, lt=BEYOND)
-        text = core_schema.str_schema(strict=True, pattern=TEXT)
+        number = core_schema.float_schema(
+            strict=True, allow_inf_nan=False, gt=-INT64_LIMIT, lt=INT64_LIMIT
+        )
+        text = core_schema.str_schema(strict=True, pattern=TEXT_PATTERN)
         truth = core_schema.bool_schema(strict=True)
         either = core_schema.union_schema([text, truth, whole, number], mode="left_to_right")
         return core_schema.custom_error_schema(
             core_schema.nullable_schema(either),
             custom_error_type="attribute_value",
-            custom_error_message=MESSAGE,
+            custom_error_message=VALUE_MESSAGE,
         )
 
     def __get_pydantic_json_schema__(
@@ -50,5 +52,5 @@ class _Value:
         return {"anyOf": [{"type": kind} for kind in ("string", "boolean", "number", "null")]}
 
 
-ExtensionName = Annotated[str, Field(pattern=NAME, max_length=100)]
+ExtensionName = Annotated[str, Field(pattern=NAME_PATTERN, max_length=100)]
 ExtensionValue = Annotated[Any, _Value()]

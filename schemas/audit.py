@@ -3,10 +3,10 @@
 from datetime import datetime
 from uuid import UUID
 
-from schemas.types import Frozen
+from schemas.types import FrozenModel
 
 
-class AuditEntry(Frozen):
+class AuditEntry(FrozenModel):
     """What was done, by whom, from where; ``outcome`` is ``ok`` or the refusal's code.
 
     ``actor`` is the account that acted, where it is known; ``subject`` names what it acted

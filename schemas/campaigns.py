@@ -7,14 +7,14 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from schemas.currencies import Currency, is_payable, objection
-from schemas.types import Frozen, Lenient, Platform, Text, Units
+from schemas.currencies import Currency, describe_decimals, is_payable
+from schemas.types import CamelCaseModel, CurrencyAmount, FrozenModel, Platform, Text
 
 CampaignStatus = Literal["pending", "active", "paused", "completed", "rejected", "deleted"]
 # What a platform may report; the other two are ours alone.
 ReportedStatus = Literal["active", "paused", "completed", "rejected"]
 
-Name = Annotated[Text, Field(min_length=1, max_length=100)]
+CampaignName = Annotated[Text, Field(min_length=1, max_length=100)]
 Interest = Annotated[Text, Field(min_length=1, max_length=100)]
 Age = Annotated[int, Field(ge=13, le=120)]
 
@@ -23,11 +23,11 @@ def _payable(budget: Decimal, info: ValidationInfo) -> Decimal:
     """Refuse decimals that the currency does not have, where a field before tells it."""
     currency = info.data.get("currency")
     if currency is not None and not is_payable(budget, currency):
-        raise ValueError(objection(currency))
+        raise ValueError(describe_decimals(currency))
     return budget
 
 
-Budget = Annotated[Units, Field(gt=Decimal(0)), AfterValidator(_payable)]
+CampaignBudget = Annotated[CurrencyAmount, Field(gt=Decimal(0)), AfterValidator(_payable)]
 
 
 def _ascending(ages: tuple[int, int]) -> tuple[int, int]:
@@ -40,28 +40,28 @@ def _ascending(ages: tuple[int, int]) -> tuple[int, int]:
 AgeRange = Annotated[tuple[Age, Age], AfterValidator(_ascending)]
 
 
-class Targeting(Lenient):
+class Targeting(CamelCaseModel):
     """Whom a campaign addresses: interests and an inclusive range of ages in years."""
 
     interests: Annotated[tuple[Interest, ...], Field(max_length=100)]
     age_range: AgeRange
 
 
-class CampaignDraft(Lenient):
+class CampaignCreate(CamelCaseModel):
     """The body of ``POST /api/v1/campaigns``."""
 
-    name: Name
+    name: CampaignName
     currency: Currency = "USD"
-    budget: Budget
+    budget: CampaignBudget
     platform: Platform
     targeting: Targeting
 
 
-class CampaignPatch(Lenient):
+class CampaignUpdate(CamelCaseModel):
     """The body of ``PATCH /api/v1/campaigns/{id}``: only what is to change."""
 
-    name: Name | None = None
-    budget: Budget | None = None
+    name: CampaignName | None = None
+    budget: CampaignBudget | None = None
     targeting: Targeting | None = None
     status: Literal["active", "paused"] | None = None
 
@@ -73,14 +73,14 @@ class CampaignPatch(Lenient):
         return self
 
 
-class Campaign(Frozen):
+class Campaign(FrozenModel):
     """A campaign as the API answers it; ``budget`` in currency units, times in UTC."""
 
     id: UUID
     name: str
     platform: Platform
     status: CampaignStatus
-    budget: Units
+    budget: CurrencyAmount
     currency: str
     targeting: Targeting
     platform_campaign_id: str | None

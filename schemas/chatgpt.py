@@ -7,18 +7,18 @@ from pydantic import Field
 
 from schemas import webhooks
 from schemas.campaigns import ReportedStatus
-from schemas.types import Tolerant
+from schemas.types import ExternalModel
 
-STATES: Mapping[str, ReportedStatus] = {
+STATUSES: Mapping[str, ReportedStatus] = {
     "live": "active",
     "paused": "paused",
     "ended": "completed",
     "disapproved": "rejected",
 }
-State = Annotated[ReportedStatus, webhooks.spoken(STATES)]
+ChatGptStatus = Annotated[ReportedStatus, webhooks.map_status(STATUSES)]
 
 
-class Audience(Tolerant):
+class ChatGptAudience(ExternalModel):
     """Whom a campaign addresses; ages in years, inclusive."""
 
     topics: tuple[str, ...]
@@ -26,55 +26,57 @@ class Audience(Tolerant):
     age_max: int
 
 
-class Metadata(Tolerant):
+class ChatGptMetadata(ExternalModel):
     """Whatever the client wants to find again; all values are text."""
 
     reference: str = ""
     version: str = ""
 
 
-class Wish(Tolerant):
+class ChatGptCampaignPayload(ExternalModel):
     """The body of a create or an update."""
 
     title: str
     budget_cents: int
     currency: str
     state: Literal["live", "paused"]
-    audience: Audience
-    metadata: Metadata
+    audience: ChatGptAudience
+    metadata: ChatGptMetadata
 
 
-class Campaign(Tolerant):
+class ChatGptCampaign(ExternalModel):
     """A campaign as ChatGPT Ads holds it, as far as we read it."""
 
-    id: webhooks.CampaignRef
-    state: State
-    metadata: Metadata = Metadata()
+    id: webhooks.PathSafeCampaignId
+    state: ChatGptStatus
+    metadata: ChatGptMetadata = ChatGptMetadata()
 
 
-class Fault(Tolerant):
+class ChatGptApiErrorDetail(ExternalModel):
     """What is wrong with a request."""
 
     type: str
     message: str
 
 
-class Refusal(Tolerant):
+class ChatGptApiError(ExternalModel):
     """The body of a 4xx answer."""
 
-    error: Fault
+    error: ChatGptApiErrorDetail
 
 
-class CampaignStanding(webhooks.CampaignStanding):
+class ChatGptCampaignStatusPayload(webhooks.CampaignStatusPayload):
     """A state in ChatGPT Ads' words or in ours."""
 
-    status: State
+    status: ChatGptStatus
 
 
-class StatusChanged(webhooks.StatusChanged):
+class ChatGptStatusChanged(webhooks.StatusChanged):
     """News of a state."""
 
-    data: CampaignStanding
+    data: ChatGptCampaignStatusPayload
 
 
-Webhook = Annotated[StatusChanged | webhooks.MetricsUpdated, Field(discriminator="event")]
+ChatGptWebhook = Annotated[
+    ChatGptStatusChanged | webhooks.MetricsUpdated, Field(discriminator="event")
+]

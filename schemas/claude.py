@@ -6,47 +6,49 @@ from pydantic import Field
 
 from schemas import webhooks
 from schemas.campaigns import ReportedStatus
-from schemas.types import TolerantCamel, Units
+from schemas.types import CurrencyAmount, ExternalCamelCaseModel
 
 
-class Targeting(TolerantCamel):
+class ClaudeTargeting(ExternalCamelCaseModel):
     """Whom a campaign addresses."""
 
     interests: tuple[str, ...]
     age_range: tuple[int, int]
 
 
-class Wish(TolerantCamel):
+class ClaudeCampaignPayload(ExternalCamelCaseModel):
     """The body of a create or an update; ``external_id`` and ``external_version`` are ours."""
 
     name: str
-    budget: Units
+    budget: CurrencyAmount
     currency: str
     status: Literal["active", "paused"]
-    targeting: Targeting
+    targeting: ClaudeTargeting
     external_id: str
     external_version: int
 
 
-class Campaign(TolerantCamel):
+class ClaudeCampaign(ExternalCamelCaseModel):
     """A campaign as Claude Ads holds it, as far as we read it."""
 
-    id: webhooks.CampaignRef
+    id: webhooks.PathSafeCampaignId
     status: ReportedStatus
     external_version: int | None = None
 
 
-class Fault(TolerantCamel):
+class ClaudeApiErrorDetail(ExternalCamelCaseModel):
     """What is wrong with a request."""
 
     code: str
     message: str
 
 
-class Refusal(TolerantCamel):
+class ClaudeApiError(ExternalCamelCaseModel):
     """The body of a 4xx answer."""
 
-    error: Fault
+    error: ClaudeApiErrorDetail
 
 
-Webhook = Annotated[webhooks.StatusChanged | webhooks.MetricsUpdated, Field(discriminator="event")]
+ClaudeWebhook = Annotated[
+    webhooks.StatusChanged | webhooks.MetricsUpdated, Field(discriminator="event")
+]

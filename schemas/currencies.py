@@ -29,7 +29,7 @@ def is_payable(amount: Decimal, currency: str) -> bool:
     return exponent is None or amount == round(amount, exponent)
 
 
-def objection(currency: str) -> str:
+def describe_decimals(currency: str) -> str:
     """Say what is wrong with an amount that is not payable."""
     exponent = EXPONENTS[currency]
     decimals = f"at most {exponent} decimals" if exponent else "no decimals"

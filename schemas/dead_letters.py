@@ -6,12 +6,12 @@ from uuid import UUID
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from schemas.types import Frozen, Lenient
+from schemas.types import CamelCaseModel, FrozenModel
 
-LetterState = Literal["open", "replayed", "discarded"]
+DeadLetterState = Literal["open", "replayed", "discarded"]
 
 
-class LetterEntry(Frozen):
+class DeadLetterSummary(FrozenModel):
     """A letter as it is listed; the same error at the same stage has the same fingerprint."""
 
     id: UUID
@@ -25,10 +25,10 @@ class LetterEntry(Frozen):
     first_failed_at: datetime
     last_failed_at: datetime
     fingerprint: str
-    state: LetterState
+    state: DeadLetterState
 
 
-class DeadLetter(LetterEntry):
+class DeadLetterDetail(DeadLetterSummary):
     """All that is known of a letter; ``body`` is None when it is too large to be shown."""
 
     routing_key: str
@@ -43,10 +43,10 @@ class DeadLetter(LetterEntry):
     body: str | None
 
 
-Texts = Annotated[dict[str, str | None], Field(min_length=1, max_length=100)]
+PropertyChanges = Annotated[dict[str, str | None], Field(min_length=1, max_length=100)]
 
 
-class LetterPatch(Lenient):
+class DeadLetterUpdate(CamelCaseModel):
     """The body of ``PATCH``: fields of the event by their dotted paths, or the body as text.
 
     ``headers`` and ``properties`` of the message may be given alone or beside them; one that is
@@ -55,8 +55,8 @@ class LetterPatch(Lenient):
 
     changes: Annotated[dict[str, Any] | None, Field(min_length=1, max_length=100)] = None
     body: str | None = None
-    headers: Texts | None = None
-    properties: Texts | None = None
+    headers: PropertyChanges | None = None
+    properties: PropertyChanges | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -69,21 +69,21 @@ class LetterPatch(Lenient):
         return self
 
 
-class Mended(Frozen):
+class DeadLetterValidation(FrozenModel):
     """What is still wrong with an edited letter, in words; None when it would be decoded."""
 
     id: UUID
     wrong: str | None
 
 
-class LeftOut(Frozen):
+class SkippedDeadLetter(FrozenModel):
     """A letter that was left as it is, and why."""
 
     id: UUID
     reason: str
 
 
-class Handled(Frozen):
+class BulkResult(FrozenModel):
     """How many letters were replayed or discarded, and which were left as they are.
 
     ``more`` tells whether letters are left that were not looked at; ``next`` is then the value
@@ -92,7 +92,7 @@ class Handled(Frozen):
 
     count: int
     more: bool
-    refused: tuple[LeftOut, ...] = ()
+    refused: tuple[SkippedDeadLetter, ...] = ()
     next: str | None = None
 
     @model_serializer(mode="wrap")

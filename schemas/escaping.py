@@ -14,7 +14,7 @@ BMP = 0xFFFF
 WHITE_SPACE = " \t\r\n"  # RFC 8259, section 2
 
 
-def escaped(text: str, most: int | None = None) -> str:
+def escape(text: str, most: int | None = None) -> str:
     """Escape what is not printable; what comes out has at most ``most`` characters.
 
     A text that is longer ends in its length. Escaping again changes nothing.
@@ -28,12 +28,12 @@ def escaped(text: str, most: int | None = None) -> str:
     return found[: max(0, most - len(end))] + end
 
 
-def escaped_lines(text: str) -> str:
+def escape_lines(text: str) -> str:
     """Escape a text of several lines; line ends and tabs stay as they are."""
-    return "\n".join("\t".join(map(escaped, line.split("\t"))) for line in text.split("\n"))
+    return "\n".join("\t".join(map(escape, line.split("\t"))) for line in text.split("\n"))
 
 
-def escaped_json(document: bytes) -> bytes:
+def escape_json(document: bytes) -> bytes:
     """Escape what is not printable in a JSON document, which stays the same to its readers."""
     text = document.decode()
     if _is_printable(text):

@@ -7,93 +7,95 @@ from pydantic import Discriminator, Field, Tag
 
 from schemas import webhooks
 from schemas.campaigns import ReportedStatus
-from schemas.types import TolerantCamel
+from schemas.types import ExternalCamelCaseModel
 
-STATES: Mapping[str, ReportedStatus] = {
+STATUSES: Mapping[str, ReportedStatus] = {
     "ENABLED": "active",
     "PAUSED": "paused",
     "ENDED": "completed",
     "DISAPPROVED": "rejected",
 }
-State = Annotated[ReportedStatus, webhooks.spoken(STATES)]
-ResourceName = Annotated[str, Field(pattern=r"^campaigns/[A-Za-z0-9_-]{1,100}$")]
+GeminiStatus = Annotated[ReportedStatus, webhooks.map_status(STATUSES)]
+GeminiResourceName = Annotated[str, Field(pattern=r"^campaigns/[A-Za-z0-9_-]{1,100}$")]
 
 
-class AgeRange(TolerantCamel):
+class GeminiAgeRange(ExternalCamelCaseModel):
     """Ages in years, inclusive."""
 
     min: int
     max: int
 
 
-class Targeting(TolerantCamel):
+class GeminiTargeting(ExternalCamelCaseModel):
     """Whom a campaign addresses."""
 
     interest_categories: tuple[str, ...]
-    age_range: AgeRange
+    age_range: GeminiAgeRange
 
 
-class Labels(TolerantCamel):
+class GeminiLabels(ExternalCamelCaseModel):
     """Whatever the client wants to find again; all values are text."""
 
     reference: str = ""
     version: str = ""
 
 
-class Wish(TolerantCamel):
+class GeminiCampaignPayload(ExternalCamelCaseModel):
     """A campaign as it is wanted."""
 
     display_name: str
     budget_micros: Annotated[str, Field(pattern=r"^[0-9]{1,19}$")]
     currency_code: str
     serving_state: Literal["ENABLED", "PAUSED"]
-    targeting: Targeting
-    labels: Labels
+    targeting: GeminiTargeting
+    labels: GeminiLabels
 
 
-class Mutation(TolerantCamel):
+class GeminiCampaignMutation(ExternalCamelCaseModel):
     """The body of a create or an update."""
 
-    campaign: Wish
+    campaign: GeminiCampaignPayload
 
 
-class Campaign(TolerantCamel):
+class GeminiCampaign(ExternalCamelCaseModel):
     """A campaign as Gemini Ads holds it, as far as we read it."""
 
-    resource_name: ResourceName
-    serving_state: State
-    labels: Labels = Labels()
+    resource_name: GeminiResourceName
+    serving_state: GeminiStatus
+    labels: GeminiLabels = GeminiLabels()
 
 
-class Fault(TolerantCamel):
+class GeminiApiErrorDetail(ExternalCamelCaseModel):
     """What is wrong with a request (google.rpc.Status)."""
 
     status: str
     message: str
 
 
-class Refusal(TolerantCamel):
+class GeminiApiError(ExternalCamelCaseModel):
     """The body of a 4xx answer."""
 
-    error: Fault
+    error: GeminiApiErrorDetail
 
 
-class CampaignStanding(webhooks.CampaignStanding):
+class GeminiCampaignStatusPayload(webhooks.CampaignStatusPayload):
     """A state in Gemini Ads' words or in ours."""
 
-    status: State
+    status: GeminiStatus
 
 
-class StatusChanged(webhooks.StatusChanged):
+class GeminiStatusChanged(webhooks.StatusChanged):
     """News of a state."""
 
-    data: CampaignStanding
+    data: GeminiCampaignStatusPayload
 
 
-Webhook = Annotated[StatusChanged | webhooks.MetricsUpdated, Field(discriminator="event")]
+GeminiWebhook = Annotated[
+    GeminiStatusChanged | webhooks.MetricsUpdated, Field(discriminator="event")
+]
 
 
-class Batch(TolerantCamel):
+class GeminiWebhookBatch(ExternalCamelCaseModel):
     """Several pieces of news in one delivery; each is read by itself."""
 
     events: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, max_length=500)]
@@ -103,6 +105,7 @@ def _kind(body: object) -> str:
     return "batch" if isinstance(body, dict) and "events" in body else "single"
 
 
-Delivery = Annotated[
-    Annotated[Batch, Tag("batch")] | Annotated[Webhook, Tag("single")], Discriminator(_kind)
+GeminiWebhookDelivery = Annotated[
+    Annotated[GeminiWebhookBatch, Tag("batch")] | Annotated[GeminiWebhook, Tag("single")],
+    Discriminator(_kind),
 ]

@@ -2,14 +2,14 @@
 
 from datetime import date
 
-from schemas.types import Frozen, Sum, Total
+from schemas.types import Amount, FrozenModel, TotalCount
 
 
-class DailyMetrics(Frozen):
+class DailyMetrics(FrozenModel):
     """One line of ``GET /api/v1/campaigns/{id}/metrics``; ``spend`` in currency units."""
 
     date: date
-    impressions: Total
-    clicks: Total
-    conversions: Total
-    spend: Sum
+    impressions: TotalCount
+    clicks: TotalCount
+    conversions: TotalCount
+    spend: Amount

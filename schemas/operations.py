@@ -2,19 +2,19 @@
 
 from typing import Any, Literal
 
-from schemas.types import Frozen
+from schemas.types import FrozenModel
 
 OperationState = Literal["pending", "done", "refused", "dead"]
 
 
-class OperationError(Frozen):
+class OperationError(FrozenModel):
     """Why an operation was refused or stands in a dead-letter queue."""
 
     code: str
     message: str
 
 
-class Operation(Frozen):
+class Operation(FrozenModel):
     """The answer of ``GET /api/v1/operations/{id}``."""
 
     id: str

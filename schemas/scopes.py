@@ -12,14 +12,14 @@ _VIEWER = frozenset({"account", "campaigns:read"})
 _MANAGER = _VIEWER | {"campaigns:write", "platforms"}
 _ADMIN = _MANAGER | {"keys", "users", "audit", "dead"}
 
-SCOPES: Mapping[Role, frozenset[str]] = {
+ROLE_SCOPES: Mapping[Role, frozenset[str]] = {
     "admin": _ADMIN,
     "manager": _MANAGER,
     "viewer": _VIEWER,
 }
-KNOWN: frozenset[str] = frozenset().union(*SCOPES.values())
+ALL_SCOPES: frozenset[str] = frozenset().union(*ROLE_SCOPES.values())
 
 
-def scope_of(role: Role) -> str:
+def format_scopes(role: Role) -> str:
     """Write the scopes of a role as one text, separated by spaces."""
-    return " ".join(sorted(SCOPES[role]))
+    return " ".join(sorted(ROLE_SCOPES[role]))

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from schemas.types import Frozen, Lenient
+from schemas.types import CamelCaseModel, FrozenModel
 from schemas.users import Password
 
 # Its owner logged out; its owner ended it from another session; a spent refresh token was
@@ -17,7 +17,7 @@ EndReason = Literal[
 ]
 
 
-class LiveSession(Frozen):
+class ActiveSession(FrozenModel):
     """A session that can still be used. ``current`` is the one that the request was made in."""
 
     id: str
@@ -28,13 +28,13 @@ class LiveSession(Frozen):
     current: bool
 
 
-class SessionEnd(Frozen):
+class SessionSelection(FrozenModel):
     """Which of the caller's sessions to end; without an id all but the caller's own."""
 
     session_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
 
 
-class PasswordChange(Lenient):
+class PasswordChange(CamelCaseModel):
     """The body of ``POST /api/v1/auth/password``; the password is that of the caller's account."""
 
     current_password: Annotated[str, Field(min_length=1, max_length=128, repr=False)]

@@ -9,21 +9,21 @@ import re
 import unicodedata
 from urllib.parse import unquote
 
-OURS = "urn:adrelay:"
+RESERVED_SOURCE_PREFIX = "urn:adrelay:"
 # The namespace, and then its end: "urn:adrelays:x" is somebody else's.
-NAMESPACE = re.compile(r"urn:adrelay(?![a-z0-9-])")
-ROUNDS = 5  # of decoding; what is encoded more often is read by nobody
+RESERVED_NAMESPACE = re.compile(r"urn:adrelay(?![a-z0-9-])")
+MAX_DECODING_ROUNDS = 5  # of decoding; what is encoded more often is read by nobody
 
 
-def is_ours(source: str) -> bool:
+def is_reserved_source(source: str) -> bool:
     """Tell whether a source lies in our namespace, however it is written."""
     if source.isascii() and "%" not in source:
-        return NAMESPACE.match(source.strip().lower()) is not None
-    return NAMESPACE.match(_folded(source)) is not None
+        return RESERVED_NAMESPACE.match(source.strip().lower()) is not None
+    return RESERVED_NAMESPACE.match(_folded(source)) is not None
 
 
 def _folded(source: str) -> str:
-    for _ in range(ROUNDS):
+    for _ in range(MAX_DECODING_ROUNDS):
         decoded = unquote(source)
         if decoded == source:
             break

@@ -13,10 +13,12 @@ from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-BEGIN = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-END = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
-DAY = "must be a day in ISO 8601 (YYYY-MM-DD), from 1970-01-01 to 2099-12-31"
-TIME = "must be a time in ISO 8601 with its offset (or Z), in the years 1970 to 2099 (UTC)"
+MIN_DATETIME = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+DATETIME_LIMIT = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+DAY_MESSAGE = "must be a day in ISO 8601 (YYYY-MM-DD), from 1970-01-01 to 2099-12-31"
+DATETIME_MESSAGE = (
+    "must be a time in ISO 8601 with its offset (or Z), in the years 1970 to 2099 (UTC)"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,12 +52,14 @@ ISO_DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
 
 def _day(*, strict: bool) -> CoreSchema:
-    last = END.date() - dt.timedelta(days=1)
-    return core_schema.date_schema(strict=strict, ge=BEGIN.date(), le=last)
+    last = DATETIME_LIMIT.date() - dt.timedelta(days=1)
+    return core_schema.date_schema(strict=strict, ge=MIN_DATETIME.date(), le=last)
 
 
 def _time(*, strict: bool) -> CoreSchema:
-    return core_schema.datetime_schema(strict=strict, ge=BEGIN, lt=END, tz_constraint="aware")
+    return core_schema.datetime_schema(
+        strict=strict, ge=MIN_DATETIME, lt=DATETIME_LIMIT, tz_constraint="aware"
+    )
 
 
 def _in_utc(moment: dt.datetime) -> dt.datetime:
@@ -64,7 +68,7 @@ def _in_utc(moment: dt.datetime) -> dt.datetime:
 
 Day = Annotated[
     dt.date,
-    IsoText(ISO_DAY, _day(strict=True), _day(strict=False), "date", DAY),
+    IsoText(ISO_DAY, _day(strict=True), _day(strict=False), "date", DAY_MESSAGE),
 ]
 # The end of a range to look at, which no column holds.
 AnyDay = Annotated[
@@ -78,15 +82,15 @@ AnyDay = Annotated[
     ),
 ]
 # It keeps the offset that it was sent with.
-Time = Annotated[
+OffsetDatetime = Annotated[
     dt.datetime,
     IsoText(
         r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:",
         _time(strict=True),
         _time(strict=False),
         "date-time",
-        TIME,
+        DATETIME_MESSAGE,
     ),
 ]
 # The same in UTC.
-Moment = Annotated[Time, AfterValidator(_in_utc)]
+UtcDatetime = Annotated[OffsetDatetime, AfterValidator(_in_utc)]

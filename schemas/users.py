@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from schemas.types import Frozen, Lenient
+from schemas.types import CamelCaseModel, FrozenModel
 
 Role = Literal["admin", "manager", "viewer"]
 
@@ -14,7 +14,7 @@ Email = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, ma
 Password = Annotated[str, Field(min_length=12, max_length=128, repr=False)]
 
 
-class Client(Frozen):
+class ClientInfo(FrozenModel):
     """Who is at the other end of a request, and who has logged in there if anybody."""
 
     address: str | None = None
@@ -23,14 +23,14 @@ class Client(Frozen):
     session_id: str | None = None
 
 
-class Sealable(Frozen):
+class AuthRequestPayload(FrozenModel):
     """What the ingress seals to the auth worker: a request's body, and who sent it."""
 
     body: dict[str, Any]
-    client: Client = Client()
+    client: ClientInfo = ClientInfo()
 
 
-class Registration(Lenient):
+class Registration(CamelCaseModel):
     """The body of ``POST /api/v1/auth/register``."""
 
     email: Email
@@ -46,20 +46,20 @@ class KeyedRegistration(Registration):
     registration_id: UUID | None = None
 
 
-class Login(Lenient):
+class Login(CamelCaseModel):
     """The body of ``POST /api/v1/auth/login``."""
 
     email: Email
     password: Annotated[str, Field(min_length=1, max_length=128, repr=False)]
 
 
-class Refresh(Lenient):
+class Refresh(CamelCaseModel):
     """The body of ``POST /api/v1/auth/refresh`` and ``logout``."""
 
     refresh_token: Annotated[str, Field(min_length=1, max_length=512, repr=False)]
 
 
-class User(Frozen):
+class User(FrozenModel):
     """An account without its secrets."""
 
     id: UUID
@@ -67,26 +67,26 @@ class User(Frozen):
     role: Role
 
 
-class UserEntry(User):
+class UserSummary(User):
     """An account as it is listed."""
 
     created_at: datetime
 
 
-class RoleDraft(Lenient):
+class RoleUpdate(CamelCaseModel):
     """The body of ``PATCH /api/v1/users/{id}``."""
 
     role: Role
 
 
-class UserRole(Frozen):
+class RoleAssignment(FrozenModel):
     """Which account an admin means, and the role that it is to have."""
 
     id: UUID
     role: Role
 
 
-class Tokens(Frozen):
+class SessionTokens(FrozenModel):
     """What a login yields; ``expires_in`` is the access token's life in seconds."""
 
     user: User | None = None

@@ -13,16 +13,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from schemas.campaigns import ReportedStatus
-from schemas.escaping import escaped
-from schemas.times import Day, Moment
-from schemas.types import LARGEST_COUNT, Count, TolerantCamel
+from schemas.escaping import escape
+from schemas.times import Day, UtcDatetime
+from schemas.types import MAX_COUNT, Count, ExternalCamelCaseModel
 
 MICRO = Decimal("0.000001")
 NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
 
-def spoken(words: Mapping[str, ReportedStatus]) -> BeforeValidator:
+def map_status(words: Mapping[str, ReportedStatus]) -> BeforeValidator:
     """Make the validator that reads a platform's own status words; ours pass as they are."""
 
     def translate(word: object) -> object:
@@ -42,7 +42,7 @@ def _counted(value: object) -> object:
         return value
     if isinstance(value, str) and NUMBER.fullmatch(value):
         value = Decimal(value)
-    if isinstance(value, float | Decimal) and 0 <= value <= LARGEST_COUNT and value == int(value):
+    if isinstance(value, float | Decimal) and 0 <= value <= MAX_COUNT and value == int(value):
         return int(value)
     return value
 
@@ -52,57 +52,57 @@ def _rounded(value: Decimal) -> Decimal:
 
 
 # Event ids have 200 characters; "/<index>" may follow a sender's.
-DeliveryId = Annotated[
+WebhookDeliveryId = Annotated[
     str, BeforeValidator(_named), Field(min_length=1, max_length=180, pattern=PRINTABLE)
 ]
 PlatformCampaignId = Annotated[
     str, BeforeValidator(_named), Field(min_length=1, max_length=200, pattern=PRINTABLE)
 ]
 # In a platform's own answers, stricter: it becomes a part of paths.
-CampaignRef = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
-Figure = Annotated[Count, BeforeValidator(_counted)]
-Spend = Annotated[
+PathSafeCampaignId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+ReportedCount = Annotated[Count, BeforeValidator(_counted)]
+ReportedSpend = Annotated[
     Decimal, Field(ge=0, le=999_999_999, allow_inf_nan=False), AfterValidator(_rounded)
 ]
 
 
-class CampaignStanding(TolerantCamel):
+class CampaignStatusPayload(ExternalCamelCaseModel):
     """In what state a campaign is; ``occurred_at`` is the platform's clock."""
 
     campaign_id: PlatformCampaignId
     status: ReportedStatus
-    occurred_at: Moment | None = None
+    occurred_at: UtcDatetime | None = None
 
 
-class CampaignFigures(TolerantCamel):
+class CampaignMetricsPayload(ExternalCamelCaseModel):
     """A campaign's totals of one day (UTC) so far; ``spend`` in currency units."""
 
     campaign_id: PlatformCampaignId
     date: Day
-    impressions: Figure
-    clicks: Figure
-    conversions: Figure
-    spend: Spend
-    occurred_at: Moment | None = None
+    impressions: ReportedCount
+    clicks: ReportedCount
+    conversions: ReportedCount
+    spend: ReportedSpend
+    occurred_at: UtcDatetime | None = None
 
 
-class StatusChanged(TolerantCamel):
+class StatusChanged(ExternalCamelCaseModel):
     """``{"id"?, "event": "campaign.status_changed", "data": ..}``."""
 
-    id: DeliveryId | None = None
+    id: WebhookDeliveryId | None = None
     event: Literal["campaign.status_changed"]
-    data: CampaignStanding
+    data: CampaignStatusPayload
 
 
-class MetricsUpdated(TolerantCamel):
+class MetricsUpdated(ExternalCamelCaseModel):
     """``{"id"?, "event": "campaign.metrics_updated", "data": ..}``."""
 
-    id: DeliveryId | None = None
+    id: WebhookDeliveryId | None = None
     event: Literal["campaign.metrics_updated"]
-    data: CampaignFigures
+    data: CampaignMetricsPayload
 
 
-def in_words(errors: list[Any]) -> str:
+def describe_errors(errors: list[Any]) -> str:
     """Say in one line what pydantic found (``ValidationError.errors(include_input=False)``)."""
     found = (f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in errors[:5])
-    return escaped("; ".join(found), 500)
+    return escape("; ".join(found), 500)

@@ -49,11 +49,11 @@ from infra.security.refresh_tokens import (
 )
 from infra.security.sealed_box import InvalidBox
 from infra.storage.sessions import find_session_state, record_refresh
-from schemas.api_keys import ApiKeyDraft, ApiKeyRef
-from schemas.platform_accounts import Consent, Disconnection
-from schemas.sessions import AccountPasswordChange, SessionEnd
-from schemas.types import Frozen
-from schemas.users import Login, Refresh, UserRole
+from schemas.api_keys import ApiKeyCreate, ApiKeyRef
+from schemas.platform_accounts import AuthorizationCodeGrant, PlatformAccountRef
+from schemas.sessions import AccountPasswordChange, SessionSelection
+from schemas.types import FrozenModel
+from schemas.users import Login, Refresh, RoleAssignment
 
 INVALID = refusal(401, "INVALID_TOKEN", "The refresh token is not valid.")
 REUSED = refusal(401, "TOKEN_REUSED", "The refresh token was used before; log in again.")
@@ -71,7 +71,9 @@ async def open_session(request: Sealed, resources: Resources) -> Answer:
     return replace(await _act(action, request, body, resources), client=client)
 
 
-async def _act(action: "Action", request: Sealed, body: Frozen, resources: Resources) -> Answer:
+async def _act(
+    action: "Action", request: Sealed, body: FrozenModel, resources: Resources
+) -> Answer:
     try:
         return await action.run(request, body, resources)
     except InvalidRefreshToken:
@@ -116,7 +118,7 @@ async def _log_out(request: Sealed, body: Refresh, resources: Resources) -> Answ
     return Answer(request, DONE, finish=ending(session_id, "logout"), subject=session_id)
 
 
-async def _end(request: Sealed, body: SessionEnd, _: Resources) -> Answer:
+async def _end(request: Sealed, body: SessionSelection, _: Resources) -> Answer:
     return Answer(request, DONE, finish=ending_own(body), subject=body.session_id)
 
 
@@ -124,7 +126,7 @@ async def _end(request: Sealed, body: SessionEnd, _: Resources) -> Answer:
 class Action:
     """What a request asks for: the shape of its body, and who does it."""
 
-    shape: type[Frozen]
+    shape: type[FrozenModel]
     run: Callable[[Sealed, Any, Resources], Awaitable[Answer]]
 
 
@@ -132,11 +134,11 @@ ACTIONS: Mapping[type[Event], Action] = {
     LoginRequested: Action(Login, log_in),
     RefreshRequested: Action(Refresh, _refresh),
     LogoutRequested: Action(Refresh, _log_out),
-    SessionEndRequested: Action(SessionEnd, _end),
+    SessionEndRequested: Action(SessionSelection, _end),
     PasswordChangeRequested: Action(AccountPasswordChange, change_password),
-    ApiKeyCreateRequested: Action(ApiKeyDraft, take_order),
+    ApiKeyCreateRequested: Action(ApiKeyCreate, take_order),
     ApiKeyRevokeRequested: Action(ApiKeyRef, take_order),
-    UserRoleChangeRequested: Action(UserRole, take_order),
-    PlatformConnectRequested: Action(Consent, connect),
-    PlatformDisconnectRequested: Action(Disconnection, disconnect),
+    UserRoleChangeRequested: Action(RoleAssignment, take_order),
+    PlatformConnectRequested: Action(AuthorizationCodeGrant, connect),
+    PlatformDisconnectRequested: Action(PlatformAccountRef, disconnect),
 }

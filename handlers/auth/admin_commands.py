@@ -33,10 +33,10 @@ from infra.storage.users import (
     read_user,
     set_role,
 )
-from schemas.api_keys import PUBLISH, ApiKeyDraft, ApiKeyRef, NewApiKey
-from schemas.scopes import SCOPES
-from schemas.types import Frozen
-from schemas.users import User, UserRole
+from schemas.api_keys import PUBLISH_SCOPE, ApiKeyCreate, ApiKeyRef, NewApiKey
+from schemas.scopes import ROLE_SCOPES
+from schemas.types import FrozenModel
+from schemas.users import RoleAssignment, User
 
 FORBIDDEN = refusal(403, "FORBIDDEN", "Your account may not do this.")
 NO_KEY = refusal(404, "NOT_FOUND", "There is no such API key.")
@@ -45,7 +45,7 @@ LAST_ADMIN = refusal(409, "LAST_ADMIN", "The last admin has to stay one.")
 LONGEST = timedelta(days=3660)  # of a key's life
 
 
-async def take_order(request: Sealed, body: Frozen, _: Resources) -> Answer:
+async def take_order(request: Sealed, body: FrozenModel, _: Resources) -> Answer:
     """Keep an order for the transaction, where it is found out whether an admin gives it."""
 
     async def carry_out(answer: Answer, ctx: Context) -> Answer:
@@ -55,11 +55,11 @@ async def take_order(request: Sealed, body: Frozen, _: Resources) -> Answer:
         deed = DEEDS[type(request)]
         return await deed(replace(answer, actor=actor.id), body, ctx)
 
-    subject = str(body.id) if isinstance(body, ApiKeyRef | UserRole) else None
+    subject = str(body.id) if isinstance(body, ApiKeyRef | RoleAssignment) else None
     return Answer(request, FORBIDDEN, finish=carry_out, subject=subject)
 
 
-async def _create_key(answer: Answer, draft: ApiKeyDraft, ctx: Context) -> Answer:
+async def _create_key(answer: Answer, draft: ApiKeyCreate, ctx: Context) -> Answer:
     owner_id = draft.owner_id or answer.actor
     wrong = _objections(draft, ctx)
     if owner_id is None or await find_user(ctx.tx, owner_id) is None:
@@ -83,11 +83,15 @@ async def _create_key(answer: Answer, draft: ApiKeyDraft, ctx: Context) -> Answe
     return replace(answer, reply=reply, subject=str(entry.id))
 
 
-def _objections(draft: ApiKeyDraft, ctx: Context) -> list[dict[str, str]]:
+def _objections(draft: ApiKeyCreate, ctx: Context) -> list[dict[str, str]]:
     """Say what is wrong with a draft beyond its form."""
     found = []
     types = [event.event_type() for event in UPSTREAM_EVENTS]
-    patterns = [s.removeprefix(f"{PUBLISH}:") for s in draft.scopes if s.startswith(f"{PUBLISH}:")]
+    patterns = [
+        s.removeprefix(f"{PUBLISH_SCOPE}:")
+        for s in draft.scopes
+        if s.startswith(f"{PUBLISH_SCOPE}:")
+    ]
     if not all(any(fnmatchcase(kind, pattern) for kind in types) for pattern in patterns):
         message = f"each pattern must cover at least one of {', '.join(types)}"
         found.append({"field": "scopes", "message": message})
@@ -103,7 +107,7 @@ async def _revoke_key(answer: Answer, ref: ApiKeyRef, ctx: Context) -> Answer:
     return replace(answer, reply={"status": 204, "data": None} if there else NO_KEY)
 
 
-async def _change_role(answer: Answer, wanted: UserRole, ctx: Context) -> Answer:
+async def _change_role(answer: Answer, wanted: RoleAssignment, ctx: Context) -> Answer:
     user = await read_user(ctx.tx, wanted.id)
     if user is None:
         return replace(answer, reply=NO_USER)
@@ -120,7 +124,11 @@ async def _change_role(answer: Answer, wanted: UserRole, ctx: Context) -> Answer
         data=UserRoleChangedData(user_id=user.id, role=changed.role, previous=user.role),
     )
     answer = replace(answer, caused=(news,))
-    return await _log_out(answer, user, ctx) if SCOPES[changed.role] < SCOPES[user.role] else answer
+    return (
+        await _log_out(answer, user, ctx)
+        if ROLE_SCOPES[changed.role] < ROLE_SCOPES[user.role]
+        else answer
+    )
 
 
 async def _log_out(answer: Answer, user: User, ctx: Context) -> Answer:

@@ -27,8 +27,8 @@ from infra.security.encryption import Encryptor
 from infra.security.oauth_tokens import build_tokens, encrypt_tokens, schedule_refresh
 from infra.storage.platform_accounts import delete_account, put_account, request_disconnect
 from infra.storage.sessions import expiry_cutoff, is_live
-from schemas.oauth import Grant
-from schemas.platform_accounts import Connection, Consent, Disconnection
+from schemas.oauth import TokenResponse
+from schemas.platform_accounts import AuthorizationCodeGrant, PlatformAccountRef, PlatformConnection
 
 SESSION_OVER = refusal(
     401, "INVALID_TOKEN", "The session that began this is over; log in and connect again."
@@ -37,7 +37,7 @@ NOT_CONNECTED = refusal(404, "NOT_FOUND", "No account at this platform is connec
 BY_OWNER = "its owner has disconnected it"
 
 
-async def connect(request: Sealed, consent: Consent, resources: Resources) -> Answer:
+async def connect(request: Sealed, consent: AuthorizationCodeGrant, resources: Resources) -> Answer:
     """Turn a code into tokens, or answer in words why not."""
     began = now()
     since = expiry_cutoff(resources.settings, began)
@@ -58,7 +58,11 @@ async def connect(request: Sealed, consent: Consent, resources: Resources) -> An
 
 
 def _connected(
-    request: Sealed, consent: Consent, grant: Grant, began: datetime, resources: Resources
+    request: Sealed,
+    consent: AuthorizationCodeGrant,
+    grant: TokenResponse,
+    began: datetime,
+    resources: Resources,
 ) -> Answer:
     """Encrypt the tokens; the transaction writes them and tells that the account is there."""
     user_id, platform = consent.user_id, consent.platform
@@ -74,12 +78,12 @@ def _connected(
     connected = PlatformAccountConnected.caused_by(
         request, source=SOURCE, subject=str(user_id), data=data
     )
-    shown = Connection(platform=platform, state="connected", scopes=scopes)
+    shown = PlatformConnection(platform=platform, state="connected", scopes=scopes)
     reply = {"status": 200, "data": shown.model_dump(mode="json")}
     return Answer(request, reply, (connected,), put, actor=user_id, subject=platform)
 
 
-async def disconnect(request: Sealed, wish: Disconnection, _: Resources) -> Answer:
+async def disconnect(request: Sealed, wish: PlatformAccountRef, _: Resources) -> Answer:
     """Stop using an account from the transaction on; tell it once."""
     user_id, platform = wish.user_id, wish.platform
 
@@ -88,7 +92,7 @@ async def disconnect(request: Sealed, wish: Disconnection, _: Resources) -> Answ
         if before is None:
             gone = await delete_account(ctx.tx, user_id, platform)
             return replace(answer, reply=DONE) if gone else answer
-        shown = Connection(platform=platform, state="disconnecting")
+        shown = PlatformConnection(platform=platform, state="disconnecting")
         reply = {"status": 202, "data": shown.model_dump(mode="json")}
         caused = (_gone(request, wish),) if before == "connected" else ()
         return replace(answer, reply=reply, caused=caused)
@@ -96,7 +100,7 @@ async def disconnect(request: Sealed, wish: Disconnection, _: Resources) -> Answ
     return Answer(request, NOT_CONNECTED, finish=end, actor=user_id, subject=platform)
 
 
-def _gone(request: Sealed, wish: Disconnection) -> PlatformAccountDisconnected:
+def _gone(request: Sealed, wish: PlatformAccountRef) -> PlatformAccountDisconnected:
     data = PlatformAccountDisconnectedData(
         platform=wish.platform, user_id=wish.user_id, reason=BY_OWNER
     )
@@ -105,11 +109,11 @@ def _gone(request: Sealed, wish: Disconnection) -> PlatformAccountDisconnected:
     )
 
 
-def _refused(request: Sealed, consent: Consent, reply: dict[str, Any]) -> Answer:
+def _refused(request: Sealed, consent: AuthorizationCodeGrant, reply: dict[str, Any]) -> Answer:
     return Answer(request, reply, actor=consent.user_id, subject=consent.platform)
 
 
-def _in_words(consent: Consent, refused: GrantRefused) -> dict[str, Any]:
+def _in_words(consent: AuthorizationCodeGrant, refused: GrantRefused) -> dict[str, Any]:
     said = f"{_title(consent)} says: {refused.message or refused.code}."
     if refused.ends_consent:
         message = f"The consent was not taken. {said} Connect the account once more."
@@ -117,10 +121,10 @@ def _in_words(consent: Consent, refused: GrantRefused) -> dict[str, Any]:
     return refusal(502, "PLATFORM_REFUSED", f"The platform does not accept us. {said}")
 
 
-def _title(consent: Consent) -> str:
+def _title(consent: AuthorizationCodeGrant) -> str:
     return PLATFORMS[consent.platform].TITLE
 
 
-def _scopes(grant: Grant, consent: Consent) -> tuple[str, ...]:
+def _scopes(grant: TokenResponse, consent: AuthorizationCodeGrant) -> tuple[str, ...]:
     """Tell what was granted; what the platform does not say is what we asked for."""
     return tuple((grant.scope or " ".join(PLATFORMS[consent.platform].SCOPES)).split())

@@ -33,7 +33,7 @@ from infra.security.passwords import check_strength
 from infra.security.refresh_tokens import IssuedToken
 from infra.security.sealed_box import InvalidBox
 from infra.storage.users import UserRow, find_user_row
-from schemas.users import Client, KeyedRegistration, User
+from schemas.users import ClientInfo, KeyedRegistration, User
 
 TAKEN = refusal(409, "EMAIL_TAKEN", "There is an account with this e-mail address.")
 
@@ -46,7 +46,7 @@ class Candidate:
     account: UserRow
     body: KeyedRegistration = field(repr=False)
     issued: IssuedToken
-    client: Client
+    client: ClientInfo
 
 
 async def open_registration(
@@ -64,7 +64,10 @@ async def open_registration(
 
 
 async def _check(
-    request: RegistrationRequested, body: KeyedRegistration, client: Client, resources: Resources
+    request: RegistrationRequested,
+    body: KeyedRegistration,
+    client: ClientInfo,
+    resources: Resources,
 ) -> Candidate | Answer:
     try:
         email = normalise_email(body.email)

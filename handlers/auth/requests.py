@@ -34,10 +34,10 @@ from infra.security.refresh_tokens import IssuedToken, RefreshTokenStore, Sessio
 from infra.security.sealed_box import InvalidBox, decrypt_payload
 from infra.settings import Settings
 from infra.storage.users import UserRow, find_user_row
-from schemas.types import Frozen
-from schemas.users import Client, Sealable, Tokens, User
+from schemas.types import FrozenModel
+from schemas.users import AuthRequestPayload, ClientInfo, SessionTokens, User
 
-Body = TypeVar("Body", bound=Frozen)
+Body = TypeVar("Body", bound=FrozenModel)
 Sealed = (
     RegistrationRequested
     | LoginRequested
@@ -56,7 +56,7 @@ Finish = Callable[["Answer", Context], Awaitable["Answer"]]
 
 API = "urn:adrelay:api"  # the ingress; nobody else may ask for a session
 SOURCE = "urn:adrelay:auth"
-NOBODY = Client()
+NOBODY = ClientInfo()
 DONE = {"status": 204, "data": None}
 
 
@@ -71,7 +71,7 @@ class Answer:
     reply: dict[str, Any] = field(repr=False)
     caused: tuple[Event, ...] = ()
     finish: Finish | None = field(default=None, repr=False)
-    client: Client = NOBODY
+    client: ClientInfo = NOBODY
     actor: UUID | None = None
     subject: str | None = None
 
@@ -92,7 +92,7 @@ class Answer:
         return str(self.reply["error"]["code"]) if "error" in self.reply else "ok"
 
 
-def open_sealed(request: Sealed, shape: type[Body], settings: Settings) -> tuple[Body, Client]:
+def open_sealed(request: Sealed, shape: type[Body], settings: Settings) -> tuple[Body, ClientInfo]:
     """Open a request: its body, and who is at the other end.
 
     Only the ingress is believed: a copy under another source would be another event to
@@ -108,7 +108,7 @@ def open_sealed(request: Sealed, shape: type[Body], settings: Settings) -> tuple
         request_id=request.id,
         now=now(),
     )
-    opened = Sealable.model_validate(payload)
+    opened = AuthRequestPayload.model_validate(payload)
     return shape.model_validate(opened.body), opened.client
 
 
@@ -162,7 +162,7 @@ def tokens_reply(
     status: int, settings: Settings, user: User, issued: IssuedToken, *, with_user: bool = True
 ) -> dict[str, Any]:
     """Answer with an access token and a refresh token of a session."""
-    tokens = Tokens(
+    tokens = SessionTokens(
         user=user if with_user else None,
         access_token=TokenSigner(settings).sign(user, issued.session.id),
         refresh_token=issued.refresh_token,

@@ -10,7 +10,7 @@ from handlers.auth.requests import SOURCE, Answer, Finish, refusal, sessions_of
 from infra.messaging.context import Context
 from infra.security.refresh_tokens import Session
 from infra.storage.sessions import end_session, end_sessions_of, expiry_cutoff, is_live
-from schemas.sessions import EndReason, SessionEnd
+from schemas.sessions import EndReason, SessionSelection
 
 OVER = refusal(401, "INVALID_TOKEN", "The session of this access token is over.")
 UNKNOWN = refusal(404, "NOT_FOUND", "There is no such session.")
@@ -27,7 +27,7 @@ def ending(session_id: str, reason: EndReason) -> Finish:
     return end
 
 
-def ending_own(wish: SessionEnd) -> Finish:
+def ending_own(wish: SessionSelection) -> Finish:
     """End a session of the caller's account, or all but the caller's own."""
 
     async def end(answer: Answer, ctx: Context) -> Answer:

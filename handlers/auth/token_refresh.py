@@ -38,7 +38,7 @@ from infra.security.oauth_tokens import (
 from infra.storage import platform_accounts as store
 from infra.storage.audit import insert_audit_entries
 from infra.storage.platform_accounts import PlatformAccountRow
-from schemas.oauth import Grant
+from schemas.oauth import TokenResponse
 
 MOST = 16  # accounts a lease, all asked about at once
 LEASE_SECONDS = 30.0  # longer than a platform may take
@@ -173,5 +173,5 @@ async def _reseal(resources: Resources, vault: Encryptor) -> None:
             await store.reencrypt(tx, account, encrypt_tokens(vault, *owner, tokens))
 
 
-def _scopes(grant: Grant) -> list[str] | None:
+def _scopes(grant: TokenResponse) -> list[str] | None:
     return None if grant.scope is None else grant.scope.split()

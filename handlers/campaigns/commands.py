@@ -26,9 +26,9 @@ from events.campaigns import (
 )
 from events.envelope import Event
 from infra.storage.campaigns import CampaignRow, LastCommand
-from schemas.currencies import is_payable, objection
+from schemas.currencies import describe_decimals, is_payable
 from schemas.operations import Operation, OperationError
-from schemas.types import micros_of
+from schemas.types import to_micros
 
 CommandResult = CampaignRow | OperationError
 
@@ -136,7 +136,7 @@ def _created(
         name=data.name,
         status="pending",
         desired_status="active",
-        budget_micros=micros_of(data.budget),
+        budget_micros=to_micros(data.budget),
         currency=data.currency,
         targeting=data.targeting,
         created_at=arrived,
@@ -181,13 +181,13 @@ def _same(made: CampaignRow, held: CampaignRow) -> bool:
 def _updated(wish: CampaignUpdateRequested, campaign: CampaignRow, now: datetime) -> CommandResult:
     data = wish.data
     if data.budget is not None and not is_payable(data.budget, campaign.currency):
-        message = f"budget: {objection(campaign.currency)}"
+        message = f"budget: {describe_decimals(campaign.currency)}"
         return OperationError(code="VALIDATION_ERROR", message=message)
     actual = _as_it_runs(campaign)
     wanted = replace(
         actual,
         name=actual.name if data.name is None else data.name,
-        budget_micros=actual.budget_micros if data.budget is None else micros_of(data.budget),
+        budget_micros=actual.budget_micros if data.budget is None else to_micros(data.budget),
         targeting=data.targeting or actual.targeting,
         desired_status=data.status or actual.desired_status,
     )

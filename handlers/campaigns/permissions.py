@@ -21,7 +21,7 @@ from handlers.campaigns.commands import (
 from handlers.sync.decisions import Hint
 from infra.storage.users import find_roles
 from schemas.operations import OperationError
-from schemas.scopes import SCOPES
+from schemas.scopes import ROLE_SCOPES
 from schemas.users import Role
 
 WRITE = "campaigns:write"
@@ -62,7 +62,7 @@ def _actor(request: CampaignRequest) -> UUID | None:
 
 
 def _may_write(role: Role | None) -> bool:
-    return role is not None and WRITE in SCOPES[role]
+    return role is not None and WRITE in ROLE_SCOPES[role]
 
 
 def _owner(wish: CampaignCommand, roles: Mapping[UUID, Role]) -> Owner:

@@ -28,7 +28,7 @@ from events.envelope import now
 from events.metrics import CampaignMetricsReportedData
 from events.webhooks import WebhookUnrecognisedData
 from schemas.types import Platform
-from schemas.webhooks import MetricsUpdated, StatusChanged, in_words
+from schemas.webhooks import MetricsUpdated, StatusChanged, describe_errors
 
 Body = StatusChanged | MetricsUpdated
 MOST_KEPT = 100 * 1024  # bytes of a body in an event, as JSON writes them
@@ -76,7 +76,7 @@ def read(shape: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 - the ada
         return shape.validate_json(body)
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
-        raise Unrecognised(in_words(found)) from None
+        raise Unrecognised(describe_errors(found)) from None
 
 
 def event_of(
@@ -97,7 +97,7 @@ def event_of(
         return _event_of(platform, news, event_id, received or now(), trace_attributes)
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
-        raise Unrecognised(in_words(found)) from None
+        raise Unrecognised(describe_errors(found)) from None
 
 
 def _event_of(

@@ -10,7 +10,7 @@ from handlers.webhooks.base import event_of, read
 from infra.security import standard_webhooks
 from schemas import chatgpt
 
-WEBHOOK: TypeAdapter[chatgpt.Webhook] = TypeAdapter(chatgpt.Webhook)
+WEBHOOK: TypeAdapter[chatgpt.ChatGptWebhook] = TypeAdapter(chatgpt.ChatGptWebhook)
 
 
 def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> str:

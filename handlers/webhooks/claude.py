@@ -15,7 +15,7 @@ from handlers.webhooks.base import event_of, read
 from infra.security.hmac_signature import read_signature_headers, verify_body
 from schemas import claude
 
-WEBHOOK: TypeAdapter[claude.Webhook] = TypeAdapter(claude.Webhook)
+WEBHOOK: TypeAdapter[claude.ClaudeWebhook] = TypeAdapter(claude.ClaudeWebhook)
 
 
 def verify(

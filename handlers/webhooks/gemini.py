@@ -15,8 +15,8 @@ from handlers.webhooks.base import Unrecognised, event_of, read, unrecognised
 from infra.security import standard_webhooks
 from schemas import gemini
 
-WEBHOOK: TypeAdapter[gemini.Webhook] = TypeAdapter(gemini.Webhook)
-DELIVERY: TypeAdapter[gemini.Delivery] = TypeAdapter(gemini.Delivery)
+WEBHOOK: TypeAdapter[gemini.GeminiWebhook] = TypeAdapter(gemini.GeminiWebhook)
+DELIVERY: TypeAdapter[gemini.GeminiWebhookDelivery] = TypeAdapter(gemini.GeminiWebhookDelivery)
 
 
 def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> str:
@@ -29,7 +29,7 @@ def events_of(
 ) -> list[Event]:
     """Read one event, or one for each piece of a batch; raises ``Unrecognised``."""
     news = read(DELIVERY, body)
-    if not isinstance(news, gemini.Batch):
+    if not isinstance(news, gemini.GeminiWebhookBatch):
         return [event_of("gemini", news, delivery, received, **trace_attributes)]
     if len(news.events) == 1:
         return [_piece(to_json(news.events[0]), delivery, received, **trace_attributes)]

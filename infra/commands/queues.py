@@ -22,7 +22,7 @@ from infra.amqp.topology import WORK_QUEUE_NAMES
 from infra.settings import load_settings
 from infra.storage.engine import DatabaseUnreachable, open_engine
 from infra.storage.stopped_queues import StoppedQueue, list_stopped_queues, resume_queue
-from schemas.escaping import escaped, escaped_json
+from schemas.escaping import escape, escape_json
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -59,7 +59,7 @@ async def run(arguments: Sequence[str]) -> int:
 async def _list(tx: AsyncConnection, asked: argparse.Namespace) -> int:
     stops = await list_stopped_queues(tx)
     for stop in stops:
-        print(escaped_json(orjson.dumps(asdict(stop))).decode() if asked.json else _line(stop))
+        print(escape_json(orjson.dumps(asdict(stop))).decode() if asked.json else _line(stop))
     if not stops and not asked.json:
         print("no queue is stopped")
     return 0
@@ -89,7 +89,7 @@ def _why(error: Exception) -> str:
 def _line(stop: StoppedQueue) -> str:
     since = f"{stop.stopped_at:%Y-%m-%d %H:%M:%S} UTC"
     told = f"{stop.queue}  stopped {since} by {stop.worker} (code {stop.version})"
-    return f"{told}: {escaped(stop.reason)}"
+    return f"{told}: {escape(stop.reason)}"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from infra.errors import Outage, Permanent
 from infra.messaging.delivery import DecodedDelivery, Delivery, to_permanent
 from infra.settings import Settings
 from infra.storage.publishers import RegisteredPublisher, list_publishers
-from schemas.sources import is_ours
+from schemas.sources import is_reserved_source
 
 FRESH = 1.0  # seconds that a look at the table counts
 SHOWN = 200  # characters of a name in a reason
@@ -119,7 +119,7 @@ class PublisherAuthorizer:
         event: Event = item.event
         if not isinstance(event, UPSTREAM_EVENTS):
             raise _unverified(f"the user {_shown(user)} of the broker may not publish {event.type}")
-        if event.source not in publisher.sources or is_ours(event.source):
+        if event.source not in publisher.sources or is_reserved_source(event.source):
             source = _shown(event.source)
             raise _unverified(f"the user {_shown(user)} of the broker may not speak for {source}")
         if isinstance(event, CampaignRequest):

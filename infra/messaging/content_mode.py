@@ -13,7 +13,7 @@ from typing import Any
 
 from events.envelope import CONTENT_TYPE, REQUIRED_ATTRIBUTES, attribute_text
 from infra.amqp.content_header import FLAGS, Undecodable
-from schemas.escaping import NAME_LENGTH, escaped
+from schemas.escaping import NAME_LENGTH, escape
 
 PREFIXES = ("cloudEvents_", "cloudEvents:")  # both have the same length
 RABBITMQ_PREFIXES = ("ce-",)
@@ -62,7 +62,7 @@ def wrong_format(content_type: str | None) -> str | None:
     kind = media_type(content_type)
     if not kind.startswith(FORMATS) or kind in JSON_FORMATS:
         return None
-    shown = escaped(kind, NAME_LENGTH)
+    shown = escape(kind, NAME_LENGTH)
     if kind.startswith(BATCH):
         return (
             f"the content type is {shown}: a batch is no event over AMQP,"

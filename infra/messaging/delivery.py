@@ -24,7 +24,7 @@ from infra.amqp.partial_delivery import DeliveryCallback, WholeBody
 from infra.errors import Permanent, drop_frames
 from infra.messaging import content_mode
 from infra.messaging.digest import content_digest
-from schemas.escaping import NAME_LENGTH, escaped
+from schemas.escaping import NAME_LENGTH, escape
 
 KEY = "x-adrelay-key"  # the routing key of the first publish
 ATTEMPT = "x-adrelay-attempt"  # failed attempts so far
@@ -292,18 +292,18 @@ def _check_attributes(attributes: Mapping[str, Any], delivery: Delivery) -> None
     alike = len(attributes) < len(delivery.headers)
     if alike and (twice := content_mode.contradiction(delivery.header, delivery.headers)):
         raise Permanent(
-            f"{escaped(twice, NAME_LENGTH)}: given twice, with different values",
+            f"{escape(twice, NAME_LENGTH)}: given twice, with different values",
             code="INVALID_EVENT",
         )
     for name, value in attributes.items():
         if isinstance(value, Undecodable):
             raise Permanent(
-                f"{escaped(name, NAME_LENGTH)}: its text is not UTF-8", code="INVALID_EVENT"
+                f"{escape(name, NAME_LENGTH)}: its text is not UTF-8", code="INVALID_EVENT"
             )
         if not isinstance(value, str | None):
             kind = type(value).__name__
             reason = (
-                f"{escaped(name, NAME_LENGTH)}: CloudEvents has no attributes of the type {kind}"
+                f"{escape(name, NAME_LENGTH)}: CloudEvents has no attributes of the type {kind}"
             )
             raise Permanent(reason, code="INVALID_EVENT")
 
@@ -333,8 +333,8 @@ def to_permanent(error: Exception) -> Permanent:
 def describe_errors(error: ValidationError) -> str:
     """Tell what is wrong with an event, field by field, without quoting its values."""
     lines = [
-        f"{'.'.join(escaped(str(part), NAME_LENGTH) for part in line['loc']) or 'event'}: "
-        f"{escaped(line['msg'], MESSAGE_LENGTH)}"
+        f"{'.'.join(escape(str(part), NAME_LENGTH) for part in line['loc']) or 'event'}: "
+        f"{escape(line['msg'], MESSAGE_LENGTH)}"
         for line in error.errors(include_input=False, include_url=False, include_context=False)
     ]
     shown = lines[:20]

@@ -25,7 +25,7 @@ import orjson
 from pydantic import BaseModel
 
 from events.envelope import Event
-from schemas.types import MICROS
+from schemas.types import MICROS_PER_UNIT
 
 # Values of these types have one form, which orjson writes.
 PLAIN = frozenset({str, int, bool, UUID, dt.date, NoneType})
@@ -91,7 +91,7 @@ def _is_plain(annotation: Any) -> bool:  # noqa: ANN401 - whatever may stand in 
 
 def _canonical(value: Any) -> Any:  # noqa: ANN401, PLR0911 - one line for each kind of value
     if isinstance(value, Decimal):
-        return _number(value * MICROS)
+        return _number(value * MICROS_PER_UNIT)
     if isinstance(value, BaseModel):
         return plan_of(type(value)).canonical(value)
     if isinstance(value, dt.datetime):

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from events.campaigns import CampaignSavedData
 from infra.http.client import Call
 from infra.platforms.base import Held, Refused, form_call, json_call, segment
-from schemas.chatgpt import Audience, Campaign, Metadata, Refusal, Wish
-from schemas.types import MICROS
+from schemas.chatgpt import (
+    ChatGptApiError,
+    ChatGptAudience,
+    ChatGptCampaign,
+    ChatGptCampaignPayload,
+    ChatGptMetadata,
+)
+from schemas.types import MICROS_PER_UNIT
 
 TITLE = "ChatGPT Ads"
 CAMPAIGNS = "/ads/v1/campaigns"
-MICROS_PER_CENT = MICROS // 100
+MICROS_PER_CENT = MICROS_PER_UNIT // 100
 AUTHORIZE_PATH = "/oauth2/authorize"
 # The last one asks for a refresh token (OpenID Connect Core, section 11).
 SCOPES: tuple[str, ...] = ("ads.campaigns", "ads.reports", "offline_access")
@@ -52,14 +58,14 @@ def show(platform_campaign_id: str) -> Call:
 
 def held(body: bytes) -> Held:
     """Read a campaign; the version that it echoes is text."""
-    campaign = Campaign.model_validate_json(body)
+    campaign = ChatGptCampaign.model_validate_json(body)
     version = campaign.metadata.version
     return Held(campaign.id, campaign.state, int(version) if version else None)
 
 
 def refusal(body: bytes) -> Refused:
     """Read an error."""
-    error = Refusal.model_validate_json(body).error
+    error = ChatGptApiError.model_validate_json(body).error
     return Refused(error.type, error.message)
 
 
@@ -67,17 +73,19 @@ def _wish(campaign: CampaignSavedData) -> bytes:
     cents, rest = divmod(campaign.budget_micros, MICROS_PER_CENT)
     if rest:
         raise Refused("budget_precision", "ChatGPT Ads takes budgets in whole hundredths only")
-    wish = Wish(
+    wish = ChatGptCampaignPayload(
         title=campaign.name,
         budget_cents=cents,
         currency=campaign.currency,
         state="live" if campaign.status == "active" else "paused",
-        audience=Audience(
+        audience=ChatGptAudience(
             topics=campaign.targeting.interests,
             age_min=campaign.targeting.age_range[0],
             age_max=campaign.targeting.age_range[1],
         ),
-        metadata=Metadata(reference=str(campaign.campaign_id), version=str(campaign.version)),
+        metadata=ChatGptMetadata(
+            reference=str(campaign.campaign_id), version=str(campaign.version)
+        ),
     )
     return wish.model_dump_json().encode()
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from events.campaigns import CampaignSavedData
 from infra.http.client import Call
 from infra.platforms.base import Held, Refused, form_call, json_call, segment
-from schemas.claude import Campaign, Refusal, Targeting, Wish
-from schemas.types import units_of
+from schemas.claude import ClaudeApiError, ClaudeCampaign, ClaudeCampaignPayload, ClaudeTargeting
+from schemas.types import from_micros
 
 TITLE = "Claude Ads"
 CAMPAIGNS = "/v1/campaigns"
@@ -51,23 +51,23 @@ def show(platform_campaign_id: str) -> Call:
 
 def held(body: bytes) -> Held:
     """Read a campaign."""
-    campaign = Campaign.model_validate_json(body)
+    campaign = ClaudeCampaign.model_validate_json(body)
     return Held(campaign.id, campaign.status, campaign.external_version)
 
 
 def refusal(body: bytes) -> Refused:
     """Read an error."""
-    error = Refusal.model_validate_json(body).error
+    error = ClaudeApiError.model_validate_json(body).error
     return Refused(error.code, error.message)
 
 
 def _wish(campaign: CampaignSavedData) -> bytes:
-    wish = Wish(
+    wish = ClaudeCampaignPayload(
         name=campaign.name,
-        budget=units_of(campaign.budget_micros),
+        budget=from_micros(campaign.budget_micros),
         currency=campaign.currency,
         status=campaign.status,
-        targeting=Targeting(
+        targeting=ClaudeTargeting(
             interests=campaign.targeting.interests, age_range=campaign.targeting.age_range
         ),
         external_id=str(campaign.campaign_id),

@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from events.campaigns import CampaignSavedData
 from infra.http.client import Call
 from infra.platforms.base import Held, Refused, form_call, json_call, segment
-from schemas.gemini import AgeRange, Campaign, Labels, Mutation, Refusal, Targeting, Wish
+from schemas.gemini import (
+    GeminiAgeRange,
+    GeminiApiError,
+    GeminiCampaign,
+    GeminiCampaignMutation,
+    GeminiCampaignPayload,
+    GeminiLabels,
+    GeminiTargeting,
+)
 
 TITLE = "Gemini Ads"
 CAMPAIGNS = "/v1/campaigns"
@@ -50,7 +58,7 @@ def show(platform_campaign_id: str) -> Call:
 
 def held(body: bytes) -> Held:
     """Read a campaign; its id is the last part of its resource name."""
-    campaign = Campaign.model_validate_json(body)
+    campaign = GeminiCampaign.model_validate_json(body)
     version = campaign.labels.version
     _, _, platform_campaign_id = campaign.resource_name.partition("/")
     return Held(platform_campaign_id, campaign.serving_state, int(version) if version else None)
@@ -58,24 +66,24 @@ def held(body: bytes) -> Held:
 
 def refusal(body: bytes) -> Refused:
     """Read an error."""
-    error = Refusal.model_validate_json(body).error
+    error = GeminiApiError.model_validate_json(body).error
     return Refused(error.status, error.message)
 
 
 def _mutation(campaign: CampaignSavedData) -> bytes:
     low, high = campaign.targeting.age_range
-    wish = Wish(
+    wish = GeminiCampaignPayload(
         display_name=campaign.name,
         budget_micros=str(campaign.budget_micros),
         currency_code=campaign.currency,
         serving_state="ENABLED" if campaign.status == "active" else "PAUSED",
-        targeting=Targeting(
+        targeting=GeminiTargeting(
             interest_categories=campaign.targeting.interests,
-            age_range=AgeRange(min=low, max=high),
+            age_range=GeminiAgeRange(min=low, max=high),
         ),
-        labels=Labels(reference=str(campaign.campaign_id), version=str(campaign.version)),
+        labels=GeminiLabels(reference=str(campaign.campaign_id), version=str(campaign.version)),
     )
-    return Mutation(campaign=wish).model_dump_json(by_alias=True).encode()
+    return GeminiCampaignMutation(campaign=wish).model_dump_json(by_alias=True).encode()
 
 
 def _path(platform_campaign_id: str, idempotency_key: str) -> str:

@@ -24,7 +24,7 @@ from infra.http.client import Answer, Call, NoAnswer, fetch, open_session, retry
 from infra.platforms.base import Dialect, printable
 from infra.platforms.transport import Account
 from infra.settings import Settings
-from schemas.oauth import Grant, TokenError
+from schemas.oauth import TokenError, TokenResponse
 from schemas.types import Platform
 
 CALLBACK = "/api/v1/platforms/{platform}/callback"
@@ -58,7 +58,7 @@ class Grants:
         self._session = session
         self._slots = asyncio.Semaphore(AT_ONCE)
 
-    async def exchange(self, code: str, verifier: str, redirect_uri: str) -> Grant:
+    async def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenResponse:
         """Turn a code into tokens. Raises ``GrantRefused`` and ``NoAnswer``."""
         asked = {"code": code, "code_verifier": verifier, "redirect_uri": redirect_uri}
         if self._slots.locked():
@@ -66,7 +66,7 @@ class Grants:
         async with self._slots:
             return await self._ask({"grant_type": "authorization_code", **asked})
 
-    async def refresh(self, refresh_token: str) -> Grant:
+    async def refresh(self, refresh_token: str) -> TokenResponse:
         """Turn a refresh token into new tokens. Raises ``GrantRefused`` and ``NoAnswer``."""
         return await self._ask({"grant_type": "refresh_token", "refresh_token": refresh_token})
 
@@ -78,11 +78,11 @@ class Grants:
         secret = self._account.client_secret.get_secret_value()
         await self._send(self._dialect.revocation(self._account.client_id, secret, token))
 
-    async def _ask(self, grant: Mapping[str, str]) -> Grant:
+    async def _ask(self, grant: Mapping[str, str]) -> TokenResponse:
         secret = self._account.client_secret.get_secret_value()
         answer = await self._send(self._dialect.token(self._account.client_id, secret, grant))
         try:
-            return Grant.model_validate_json(answer.body)
+            return TokenResponse.model_validate_json(answer.body)
         except ValidationError:
             raise NoAnswer("the answer is malformed") from None
 

@@ -10,7 +10,7 @@ from infra.sandbox.dialect import Routes
 from infra.security import standard_webhooks
 from schemas import chatgpt
 from schemas.campaigns import ReportedStatus
-from schemas.types import MICROS
+from schemas.types import MICROS_PER_UNIT
 
 ID_PREFIX = "cmp_"
 TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path
@@ -25,9 +25,9 @@ ROUTES: Routes = (
     ("POST", "/ads/v1/campaigns/{id}/pause", "pause"),
     ("POST", "/ads/v1/campaigns/{id}/start", "resume"),
 )
-STATES: Mapping[ReportedStatus, str] = {ours: word for word, ours in chatgpt.STATES.items()}
+STATES: Mapping[ReportedStatus, str] = {ours: word for word, ours in chatgpt.STATUSES.items()}
 BUNDLE = 1
-MICROS_PER_CENT = MICROS // 100
+MICROS_PER_CENT = MICROS_PER_UNIT // 100
 
 
 def credentials(headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[str, str]:  # noqa: ARG001
@@ -49,14 +49,14 @@ def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None: 
 
 def wished(body: bytes) -> Wished:
     """Read a wish."""
-    wish = chatgpt.Wish.model_validate_json(body)
+    wish = chatgpt.ChatGptCampaignPayload.model_validate_json(body)
     return Wished(
         name=wish.title,
         budget_micros=wish.budget_cents * MICROS_PER_CENT,
         currency=wish.currency,
         interests=wish.audience.topics,
         ages=(wish.audience.age_min, wish.audience.age_max),
-        status=chatgpt.STATES[wish.state],
+        status=chatgpt.STATUSES[wish.state],
         reference=wish.metadata.reference,
         version=wish.metadata.version,
     )

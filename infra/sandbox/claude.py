@@ -7,8 +7,8 @@ from infra.sandbox.campaigns import Campaign, Wished
 from infra.sandbox.dialect import Routes
 from infra.security.hmac_signature import sign_body
 from schemas.campaigns import ReportedStatus
-from schemas.claude import Wish
-from schemas.types import micros_of, units_of
+from schemas.claude import ClaudeCampaignPayload
+from schemas.types import from_micros, to_micros
 
 ID_PREFIX = "clm_"
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
@@ -44,10 +44,10 @@ def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None: 
 
 def wished(body: bytes) -> Wished:
     """Read a wish."""
-    wish = Wish.model_validate_json(body)
+    wish = ClaudeCampaignPayload.model_validate_json(body)
     return Wished(
         name=wish.name,
-        budget_micros=micros_of(wish.budget),
+        budget_micros=to_micros(wish.budget),
         currency=wish.currency,
         interests=wish.targeting.interests,
         ages=wish.targeting.age_range,
@@ -63,7 +63,7 @@ def campaign(campaign: Campaign) -> dict[str, Any]:
     return {
         "id": campaign.id,
         "name": held.name,
-        "budget": float(units_of(held.budget_micros)),
+        "budget": float(from_micros(held.budget_micros)),
         "currency": held.currency,
         "status": STATES[campaign.status],
         "targeting": {"interests": held.interests, "ageRange": held.ages},

@@ -30,7 +30,7 @@ from infra.sandbox.control_schemas import NewPace, Order
 from infra.sandbox.dialect import metrics_news, status_news
 from infra.sandbox.fault_injection import Faults
 from infra.sandbox.webhook_sender import Letter, Post
-from schemas.webhooks import in_words
+from schemas.webhooks import describe_errors
 
 PLATFORM = f"/_control/{{platform:{'|'.join(TONGUES)}}}"
 
@@ -187,7 +187,9 @@ async def _read(request: web.Request, shape: type[BaseModel]) -> Any:  # noqa: A
     try:
         return shape.model_validate_json(await request.read() or b"{}")
     except ValidationError as error:
-        raise _refusal(in_words(error.errors(include_input=False, include_url=False))) from None
+        raise _refusal(
+            describe_errors(error.errors(include_input=False, include_url=False))
+        ) from None
 
 
 def _refusal(reason: str) -> web.HTTPBadRequest:

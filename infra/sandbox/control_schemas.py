@@ -6,19 +6,19 @@ from pydantic import Field
 
 from infra.sandbox.campaigns import Figures, today
 from schemas.campaigns import ReportedStatus
-from schemas.types import Count, Frozen
+from schemas.types import Count, FrozenModel
 
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
 
-class NewPace(Frozen):
+class NewPace(FrozenModel):
     """Seconds between rounds; what is absent stays."""
 
     metrics_seconds: Seconds | None = None
     status_seconds: Seconds | None = None
 
 
-class Totals(Frozen):
+class Totals(FrozenModel):
     """Totals of a day; ``spend`` in currency units, ``date`` today (UTC) if absent."""
 
     date: str = Field(default_factory=today, max_length=40)
@@ -33,7 +33,7 @@ class Totals(Frozen):
         return Figures(self.date, *counts, round(self.spend * 1_000_000))
 
 
-class Order(Frozen):
+class Order(FrozenModel):
     """One webhook, sent ``times`` over under one id.
 
     ``status`` and ``metrics`` tell what the platform holds if they are not told what to say

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.types import Frozen
+from schemas.types import FrozenModel
 
 Rate = Annotated[float, Field(ge=0, le=1, description="Share of the calls, 0 to 1")]
 Phrase = Annotated[str, Field(min_length=1, max_length=100)]
@@ -12,7 +12,7 @@ Phrase = Annotated[str, Field(min_length=1, max_length=100)]
 MALFORMED = (b'{"id": ', b"<html>bad gateway</html>", b"[]", b'{"campaign": {}}', b"")
 
 
-class Faults(Frozen):
+class Faults(FrozenModel):
     """How a platform misbehaves. Without ``outage`` the token endpoint stays well.
 
     ``lost_rate`` and ``malformed`` hit after the call took effect: the client cannot know.

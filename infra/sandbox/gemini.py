@@ -22,7 +22,7 @@ ROUTES: Routes = (
     ("POST", "/v1/campaigns/{id}:pause", "pause"),
     ("POST", "/v1/campaigns/{id}:enable", "resume"),
 )
-STATES: Mapping[ReportedStatus, str] = {ours: word for word, ours in gemini.STATES.items()}
+STATES: Mapping[ReportedStatus, str] = {ours: word for word, ours in gemini.STATUSES.items()}
 BUNDLE = 50
 
 
@@ -38,14 +38,14 @@ def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None: 
 
 def wished(body: bytes) -> Wished:
     """Read a mutation."""
-    wish = gemini.Mutation.model_validate_json(body).campaign
+    wish = gemini.GeminiCampaignMutation.model_validate_json(body).campaign
     return Wished(
         name=wish.display_name,
         budget_micros=int(wish.budget_micros),
         currency=wish.currency_code,
         interests=wish.targeting.interest_categories,
         ages=(wish.targeting.age_range.min, wish.targeting.age_range.max),
-        status=gemini.STATES[wish.serving_state],
+        status=gemini.STATUSES[wish.serving_state],
         reference=wish.labels.reference,
         version=wish.labels.version,
     )

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from infra import metrics
 from infra.base64url import KeyPair, decode_key, encode_base64url
 from infra.settings import Settings
-from schemas.scopes import KNOWN, scope_of
+from schemas.scopes import ALL_SCOPES, format_scopes
 from schemas.users import Role, User
 
 ALGORITHM = "EdDSA"
@@ -95,7 +95,7 @@ class TokenSigner:
             "aud": self._settings.audience,
             "sub": str(user.id),
             "role": user.role,
-            "scope": scope_of(user.role),
+            "scope": format_scopes(user.role),
             "sid": session_id,
             "iat": now,
             "nbf": now,
@@ -170,7 +170,7 @@ def _to_principal(claims: Mapping[str, Any]) -> Principal:
     role, session_id, scope = claims.get("role"), claims.get("sid"), claims["scope"]
     if role not in ROLES or not isinstance(session_id, str) or not session_id:
         raise InvalidToken("role or session is missing")
-    if not isinstance(scope, str) or not KNOWN.issuperset(scope.split(" ")):
+    if not isinstance(scope, str) or not ALL_SCOPES.issuperset(scope.split(" ")):
         raise InvalidToken("the scope is none that we give")
     try:
         return Principal(UUID(claims["sub"]), role, session_id, frozenset(scope.split(" ")))

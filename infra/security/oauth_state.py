@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from infra.redis_errors import is_wrong_value
-from schemas.types import Frozen, Platform
+from schemas.types import FrozenModel, Platform
 
 STATE_LIFETIME_SECONDS = 600  # seconds
 SECRET_BYTES = 32
@@ -29,7 +29,7 @@ class InvalidState(Exception):
     """A state that we never made, that was used before or is too old, or another browser's."""
 
 
-class PendingAuthorization(Frozen):
+class PendingAuthorization(FrozenModel):
     """Who wants to connect what, and the PKCE verifier that the code will be bound to."""
 
     platform: Platform

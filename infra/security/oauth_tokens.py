@@ -7,7 +7,7 @@ from uuid import UUID
 import orjson
 
 from infra.security.encryption import Ciphertext, DecryptionFailed, Encryptor
-from schemas.oauth import Grant
+from schemas.oauth import TokenResponse
 
 # Renewed so many seconds ahead of their end, or after four fifths of a short life.
 REFRESH_AHEAD_SECONDS = 300.0
@@ -36,14 +36,14 @@ class TokenSchedule:
     due_at: datetime | None
 
 
-def build_tokens(grant: Grant, before: OAuthTokens | None = None) -> OAuthTokens:
+def build_tokens(grant: TokenResponse, before: OAuthTokens | None = None) -> OAuthTokens:
     """Take the tokens out of a grant; without a new refresh token the one before stays."""
     refresh = grant.refresh_token.get_secret_value() if grant.refresh_token else None
     kept = before.refresh if before else None
     return OAuthTokens(grant.access_token.get_secret_value(), refresh or kept)
 
 
-def schedule_refresh(grant: Grant, tokens: OAuthTokens, began: datetime) -> TokenSchedule:
+def schedule_refresh(grant: TokenResponse, tokens: OAuthTokens, began: datetime) -> TokenSchedule:
     """Tell when tokens that were asked for at ``began`` (UTC) end and are to be renewed.
 
     What cannot be renewed is due when it ends.

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from events.envelope import now as utc_now
 from infra.base64url import KeyPair, decode_base64url, decode_key, encode_base64url
-from schemas.types import Frozen
+from schemas.types import FrozenModel
 
 # A request is answered within seconds or not at all; a registration is kept through an outage.
 REQUEST_LIFETIME = timedelta(seconds=30)
@@ -29,7 +29,7 @@ class InvalidBox(Exception):
     """A box that is not ours to open, was made for another message, or has expired."""
 
 
-class BoxContent(Frozen):
+class BoxContent(FrozenModel):
     """What a box holds; ``exp`` is seconds since 1970."""
 
     purpose: str

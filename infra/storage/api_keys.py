@@ -21,12 +21,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.storage.tables import api_keys
-from schemas.api_keys import ApiKeyEntry
+from schemas.api_keys import ApiKeySummary
 
 KEY_FORMAT = re.compile(r"(adr_[a-z0-9]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
 PREFIX_LENGTH = 8
 ALPHABET = string.ascii_lowercase + string.digits
-SUMMARY_COLUMNS = tuple(api_keys.c[name] for name in ApiKeyEntry.model_fields)
+SUMMARY_COLUMNS = tuple(api_keys.c[name] for name in ApiKeySummary.model_fields)
 # Rows that somebody else is writing are being written: nobody waits, and nobody for each other.
 UPDATE_LAST_USED = text("""
     update api_keys set last_used_at = used.at
@@ -91,7 +91,7 @@ async def insert_api_key(
     scopes: Sequence[str],
     sources: Sequence[str],
     expires_at: datetime | None = None,
-) -> ApiKeyEntry | None:
+) -> ApiKeySummary | None:
     """Store what is to be stored of a key; gives it as it is listed, None if it was there."""
     adding = (
         insert(api_keys)
@@ -131,7 +131,7 @@ async def find_api_key(tx: AsyncConnection, key: str) -> ApiKey | None:
     return ApiKey(**{**found, "scopes": tuple(row.scopes), "sources": tuple(row.sources)})
 
 
-async def read_api_key(tx: AsyncConnection, key_id: UUID) -> ApiKeyEntry | None:
+async def read_api_key(tx: AsyncConnection, key_id: UUID) -> ApiKeySummary | None:
     """Read a key as it is listed, valid or not."""
     row = (await tx.execute(select(*SUMMARY_COLUMNS).where(api_keys.c.id == key_id))).one_or_none()
     return _entry(row) if row else None
@@ -139,7 +139,7 @@ async def read_api_key(tx: AsyncConnection, key_id: UUID) -> ApiKeyEntry | None:
 
 async def list_api_keys(
     tx: AsyncConnection, *, page: int, per_page: int
-) -> tuple[list[ApiKeyEntry], int]:
+) -> tuple[list[ApiKeySummary], int]:
     """Read a page (counted from 1) of all keys, the newest first, and how many there are."""
     total = await tx.execute(select(func.count()).select_from(api_keys))
     query = (
@@ -166,5 +166,5 @@ async def revoke_api_key(tx: AsyncConnection, key_id: UUID) -> bool:
     return (await tx.execute(revoking)).rowcount == 1
 
 
-def _entry(row: Row[Any]) -> ApiKeyEntry:
-    return ApiKeyEntry.model_validate(row, from_attributes=True)
+def _entry(row: Row[Any]) -> ApiKeySummary:
+    return ApiKeySummary.model_validate(row, from_attributes=True)

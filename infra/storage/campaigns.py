@@ -21,10 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events.campaigns import CampaignSavedData, DesiredStatus
 from infra.storage.tables import campaigns
 from schemas.campaigns import Campaign, CampaignStatus, Targeting
-from schemas.types import Frozen, Platform, units_of
+from schemas.types import FrozenModel, Platform, from_micros
 
 
-class LastCommand(Frozen):
+class LastCommand(FrozenModel):
     """The newest accepted command for a campaign and the version that it led to.
 
     ``time`` is the event time that its sender set, None where the sender set none; ``at`` is when
@@ -76,7 +76,7 @@ class CampaignRow:
             name=self.name,
             platform=self.platform,
             status=self.status,
-            budget=units_of(self.budget_micros),
+            budget=from_micros(self.budget_micros),
             currency=self.currency,
             targeting=self.targeting,
             platform_campaign_id=self.platform_campaign_id,

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.security.operation_id import has_operation_id_format
 from infra.storage.tables import dead_letters
-from schemas.dead_letters import LetterEntry
+from schemas.dead_letters import DeadLetterSummary
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,12 +175,12 @@ async def list_next_dead_letters(
 
 async def list_dead_letters(
     tx: AsyncConnection, wanted: DeadLetterFilter, *, page: int, per_page: int
-) -> tuple[list[LetterEntry], int]:
+) -> tuple[list[DeadLetterSummary], int]:
     """Read a page (counted from 1) without bodies, the oldest first, and how many there are."""
     conditions = wanted.conditions()
     counting = select(func.count()).select_from(dead_letters).where(*conditions)
     query = (
-        select(*(dead_letters.c[name] for name in LetterEntry.model_fields))
+        select(*(dead_letters.c[name] for name in DeadLetterSummary.model_fields))
         .where(*conditions)
         .order_by(*OLDEST_FIRST)
         .limit(per_page)
@@ -188,7 +188,7 @@ async def list_dead_letters(
     )
     total: int = (await tx.execute(counting)).scalar_one()
     rows = await tx.execute(query)
-    return [LetterEntry.model_validate(row, from_attributes=True) for row in rows], total
+    return [DeadLetterSummary.model_validate(row, from_attributes=True) for row in rows], total
 
 
 async def read_body(tx: AsyncConnection, letter: UUID) -> bytes:

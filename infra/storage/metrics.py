@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.storage.tables import campaign_metrics
 from schemas.metrics import DailyMetrics
-from schemas.types import units_of
+from schemas.types import from_micros
 
 COUNTERS = ("impressions", "clicks", "conversions", "spend_micros")
 
@@ -131,7 +131,7 @@ async def list_daily_metrics(
             impressions=row.impressions,
             clicks=row.clicks,
             conversions=row.conversions,
-            spend=units_of(row.spend_micros),
+            spend=from_micros(row.spend_micros),
         )
         for row in await tx.execute(query)
     ]

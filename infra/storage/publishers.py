@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.storage.tables import publishers
-from schemas.sources import is_ours
+from schemas.sources import is_reserved_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class RegisteredPublisher:
 
     def __post_init__(self) -> None:
         """Refuse sources of ours."""
-        if ours := sorted(filter(is_ours, self.sources)):
+        if ours := sorted(filter(is_reserved_source, self.sources)):
             raise ValueError(f"no publisher may speak for {ours[0]!r}: it is a source of Adrelay")
 
 
@@ -43,7 +43,7 @@ async def put_publisher(tx: AsyncConnection, publisher: RegisteredPublisher) -> 
 
 def _foreign(sources: Iterable[str]) -> frozenset[str]:
     """Leave out what a publisher was given before the rule, or by hand."""
-    return frozenset(source for source in sources if not is_ours(source))
+    return frozenset(source for source in sources if not is_reserved_source(source))
 
 
 async def list_publishers(tx: AsyncConnection) -> dict[str, RegisteredPublisher]:

@@ -16,7 +16,7 @@ from infra.security.refresh_tokens import IssuedToken, Session
 from infra.settings import Settings
 from infra.storage.tables import sessions, users
 from schemas.sessions import EndReason
-from schemas.users import Client, User
+from schemas.users import ClientInfo, User
 
 # Share-locks the account: a change of its password that is under way comes first, and then
 # the old hash fits no more.
@@ -72,7 +72,7 @@ def expiry_cutoff(settings: Settings, now: datetime) -> datetime:
 
 
 async def insert_session(
-    tx: AsyncConnection, session: Session, password_hash: str, client: Client, at: datetime
+    tx: AsyncConnection, session: Session, password_hash: str, client: ClientInfo, at: datetime
 ) -> bool:
     """Add a session that this hash has let in; False when the account has another by now."""
     values = {
@@ -108,7 +108,7 @@ async def find_session_state(tx: AsyncConnection, session_id: str) -> SessionSta
 
 
 async def record_refresh(
-    tx: AsyncConnection, issued: IssuedToken, client: Client, at: datetime
+    tx: AsyncConnection, issued: IssuedToken, client: ClientInfo, at: datetime
 ) -> bool:
     """Write down a refresh; False when the session has ended meanwhile."""
     changed = (

@@ -8,7 +8,7 @@ from sqlalchemy import ARRAY, Uuid, any_, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.storage.tables import users
-from schemas.users import Role, User, UserEntry
+from schemas.users import Role, User, UserSummary
 
 # In the order of the addresses, so that two batches cannot wait for each other.
 INSERT = text("""
@@ -32,7 +32,7 @@ PUT_ADMIN = text("""
 """)
 
 
-SELECT_SUMMARY = select(*(users.c[name] for name in UserEntry.model_fields))
+SELECT_SUMMARY = select(*(users.c[name] for name in UserSummary.model_fields))
 ADVISORY_LOCK = text("select pg_advisory_xact_lock(:line)")
 ADMIN_LOCK_KEY = 0x6164_7265_6C61_79  # the name of the line; Postgres knows such locks by number
 
@@ -84,15 +84,15 @@ async def find_user(tx: AsyncConnection, user_id: UUID) -> User | None:
     return User.model_validate(row, from_attributes=True) if row else None
 
 
-async def read_user(tx: AsyncConnection, user_id: UUID) -> UserEntry | None:
+async def read_user(tx: AsyncConnection, user_id: UUID) -> UserSummary | None:
     """Read an account as it is listed."""
     row = (await tx.execute(SELECT_SUMMARY.where(users.c.id == user_id))).one_or_none()
-    return UserEntry.model_validate(row, from_attributes=True) if row else None
+    return UserSummary.model_validate(row, from_attributes=True) if row else None
 
 
 async def list_users(
     tx: AsyncConnection, *, role: Role | None = None, page: int, per_page: int
-) -> tuple[list[UserEntry], int]:
+) -> tuple[list[UserSummary], int]:
     """Read a page (counted from 1) of accounts, the newest first, and how many there are."""
     conditions = [] if role is None else [users.c.role == role]
     total = await tx.execute(select(func.count()).select_from(users).where(*conditions))
@@ -103,7 +103,9 @@ async def list_users(
         .offset((page - 1) * per_page)
     )
     rows = await tx.execute(query)
-    return [UserEntry.model_validate(row, from_attributes=True) for row in rows], total.scalar_one()
+    return [
+        UserSummary.model_validate(row, from_attributes=True) for row in rows
+    ], total.scalar_one()
 
 
 async def lock_and_get_admin(tx: AsyncConnection, user_id: UUID | None) -> User | None:

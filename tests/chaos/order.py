@@ -25,7 +25,7 @@ from events import (
 )
 from events.envelope import Event, now
 from infra.storage.campaigns import CampaignRow
-from schemas.types import micros_of
+from schemas.types import to_micros
 from tests.handlers.campaigns.test_any_order import newest_statuses
 from tests.handlers.samples import (
     STRANGER,
@@ -174,7 +174,7 @@ def _play(story: Story, facts: Sequence[Any]) -> Any:
     reported = {report.data.status for report in story.statuses}
     first = wishes[facts[0]["causationid"]]
     assert isinstance(first, CampaignCreateRequested)
-    name, budget, wanted = first.data.name, micros_of(first.data.budget), "active"
+    name, budget, wanted = first.data.name, to_micros(first.data.budget), "active"
     for fact in facts:
         wish, data = wishes[fact["causationid"]], fact["data"]
         if isinstance(wish, CampaignDeleteRequested):
@@ -183,7 +183,7 @@ def _play(story: Story, facts: Sequence[Any]) -> Any:
         if isinstance(wish, CampaignUpdateRequested):
             assert wish.data.expected_version in (None, data["version"] - 1)
             name = wish.data.name or name
-            budget = budget if wish.data.budget is None else micros_of(wish.data.budget)
+            budget = budget if wish.data.budget is None else to_micros(wish.data.budget)
         else:
             assert fact is facts[0], "created twice"
         assert (data["name"], data["budget_micros"]) == (name, budget)

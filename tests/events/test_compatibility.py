@@ -6,18 +6,18 @@ from uuid import UUID
 import pytest
 from pydantic import ConfigDict, Field, create_model
 
-from schemas.types import Frozen
+from schemas.types import FrozenModel
 from tests.events.compatibility import breaks
 
 Fields = dict[str, Any]
 
-Targeting = create_model("Targeting", __base__=Frozen, ages=(tuple[int, int], ...))
+Targeting = create_model("Targeting", __base__=FrozenModel, ages=(tuple[int, int], ...))
 Wider = create_model("Targeting", __base__=Targeting, region=(str, "all"))
 Narrower = create_model(
-    "Targeting", __base__=Frozen, ages=(Annotated[list[int], Field(max_length=2)], ...)
+    "Targeting", __base__=FrozenModel, ages=(Annotated[list[int], Field(max_length=2)], ...)
 )
 Elder = create_model(
-    "Targeting", __base__=Frozen, ages=(tuple[Annotated[int, Field(ge=18)], int], ...)
+    "Targeting", __base__=FrozenModel, ages=(tuple[Annotated[int, Field(ge=18)], int], ...)
 )
 
 REFUSED: list[tuple[str, Fields, Fields]] = [
@@ -100,7 +100,7 @@ ALLOWED: list[tuple[str, Fields, Fields]] = [
 
 def schema_of(fields: Fields) -> dict[str, Any]:
     made = {name: kind if isinstance(kind, tuple) else (kind, ...) for name, kind in fields.items()}
-    model: type[Frozen] = create_model("Data", __base__=Frozen, **made)  # type: ignore[call-overload]
+    model: type[FrozenModel] = create_model("Data", __base__=FrozenModel, **made)  # type: ignore[call-overload]
     return model.model_json_schema()
 
 
@@ -119,10 +119,10 @@ def test_an_additive_edit_is_allowed(_name: str, old: Fields, new: Fields) -> No
 
 
 def test_to_refuse_unknown_fields_is_a_break() -> None:
-    class Open(Frozen):
+    class Open(FrozenModel):
         model_config = ConfigDict(extra="allow")
 
-    class Closed(Frozen):
+    class Closed(FrozenModel):
         pass
 
     assert breaks(Open.model_json_schema(), Closed.model_json_schema()) == [

@@ -2,15 +2,20 @@
 
 from typing import Any
 
-from schemas.api_keys import ApiKeyDraft, ApiKeyEntry, NewApiKey
+from schemas.api_keys import ApiKeyCreate, ApiKeySummary, NewApiKey
 from schemas.audit import AuditEntry
-from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
-from schemas.dead_letters import DeadLetter, LetterEntry, LetterPatch, Mended
+from schemas.campaigns import Campaign, CampaignCreate, CampaignUpdate
+from schemas.dead_letters import (
+    DeadLetterDetail,
+    DeadLetterSummary,
+    DeadLetterUpdate,
+    DeadLetterValidation,
+)
 from schemas.metrics import DailyMetrics
 from schemas.operations import Operation
-from schemas.platform_accounts import AuthorizeUrl, Connection, PlatformAccount
-from schemas.sessions import LiveSession, PasswordChange
-from schemas.users import Login, Refresh, Registration, RoleDraft, Tokens, User, UserEntry
+from schemas.platform_accounts import AuthorizeUrl, PlatformAccount, PlatformConnection
+from schemas.sessions import ActiveSession, PasswordChange
+from schemas.users import Login, Refresh, Registration, RoleUpdate, SessionTokens, User, UserSummary
 from workers.ingress.api import (
     api_keys,
     audit,
@@ -71,8 +76,8 @@ PLATFORMS = "/api/v1/platforms"
 PLATFORM = f"{PLATFORMS}/{{platform}}"
 
 OBJECT = dict[str, Any]
-REGISTERED = (RouteResponse(201, Tokens),)
-TOKENS = (RouteResponse(200, Tokens),)
+REGISTERED = (RouteResponse(201, SessionTokens),)
+TOKENS = (RouteResponse(200, SessionTokens),)
 VERDICTS = tuple(RouteResponse(status, list[EventResult]) for status in (202, 207))
 MEDIA = {STRUCTURED: UPSTREAM_EVENT, BATCH: list[UPSTREAM_EVENT], JSON: OBJECT}
 
@@ -105,7 +110,7 @@ ROUTES: tuple[Route, ...] = (
         SESSIONS,
         sessions.get_sessions,
         "account",
-        (RouteResponse(200, list[LiveSession]),),
+        (RouteResponse(200, list[ActiveSession]),),
         limit=API,
     ),
     Route(
@@ -134,7 +139,7 @@ ROUTES: tuple[Route, ...] = (
         campaign_commands.post_campaign,
         WRITE,
         (RouteResponse(202, OperationAccepted), RouteResponse(201, Campaign)),
-        {JSON: CampaignDraft},
+        {JSON: CampaignCreate},
         headers=("Idempotency-Key", "Prefer"),
         limit=API,
     ),
@@ -149,7 +154,7 @@ ROUTES: tuple[Route, ...] = (
         limit=API,
     ),
     route_templates.command_route(
-        "PATCH", CAMPAIGN, campaign_commands.patch_campaign, {JSON: CampaignPatch}
+        "PATCH", CAMPAIGN, campaign_commands.patch_campaign, {JSON: CampaignUpdate}
     ),
     route_templates.command_route("DELETE", CAMPAIGN, campaign_commands.delete_campaign),
     route_templates.command_route("POST", f"{CAMPAIGN}/pause", campaign_commands.pause_campaign),
@@ -182,25 +187,27 @@ ROUTES: tuple[Route, ...] = (
         api_keys.post_api_key,
         "keys",
         (RouteResponse(201, NewApiKey),),
-        {JSON: ApiKeyDraft},
+        {JSON: ApiKeyCreate},
         limit=API,
     ),
-    route_templates.list_route(API_KEYS, api_keys.get_api_keys, "keys", ApiKeyEntry, PageQuery),
-    route_templates.detail_route(API_KEY, api_keys.get_api_key, "keys", ApiKeyEntry),
+    route_templates.list_route(API_KEYS, api_keys.get_api_keys, "keys", ApiKeySummary, PageQuery),
+    route_templates.detail_route(API_KEY, api_keys.get_api_key, "keys", ApiKeySummary),
     Route("DELETE", API_KEY, api_keys.delete_api_key, "keys", (RouteResponse(204),), limit=API),
-    route_templates.list_route(USERS, users.get_users, "users", UserEntry, UserQuery),
-    route_templates.detail_route(USER, users.get_user, "users", UserEntry),
-    route_templates.update_route(USER, users.patch_user, "users", RoleDraft, UserEntry),
+    route_templates.list_route(USERS, users.get_users, "users", UserSummary, UserQuery),
+    route_templates.detail_route(USER, users.get_user, "users", UserSummary),
+    route_templates.update_route(USER, users.patch_user, "users", RoleUpdate, UserSummary),
     route_templates.list_route("/api/v1/audit", audit.get_audit, "audit", AuditEntry, AuditQuery),
     route_templates.list_route(
-        DEAD, dead_letters.get_dead_letters, "dead", LetterEntry, DeadLetterQuery
+        DEAD, dead_letters.get_dead_letters, "dead", DeadLetterSummary, DeadLetterQuery
     ),
     route_templates.list_route(
-        DEAD_QUEUE, dead_letters.get_dead_queue, "dead", LetterEntry, DeadLetterQuery
+        DEAD_QUEUE, dead_letters.get_dead_queue, "dead", DeadLetterSummary, DeadLetterQuery
     ),
-    route_templates.detail_route(DEAD_LETTER, dead_letters.get_dead_letter, "dead", DeadLetter),
+    route_templates.detail_route(
+        DEAD_LETTER, dead_letters.get_dead_letter, "dead", DeadLetterDetail
+    ),
     route_templates.update_route(
-        DEAD_LETTER, dead_letters.patch_dead_letter, "dead", LetterPatch, Mended
+        DEAD_LETTER, dead_letters.patch_dead_letter, "dead", DeadLetterUpdate, DeadLetterValidation
     ),
     route_templates.action_route(
         f"{DEAD_QUEUE}/replay", dead_letters.replay_dead_queue, ReplayQueueQuery
@@ -233,7 +240,7 @@ ROUTES: tuple[Route, ...] = (
         f"{PLATFORM}/callback",
         platform_accounts.finish_connecting,
         PUBLIC,
-        (RouteResponse(200, Connection),),
+        (RouteResponse(200, PlatformConnection),),
         query=platform_accounts.CallbackQuery,
         errors=(401, 502),
         limit=API,
@@ -243,7 +250,7 @@ ROUTES: tuple[Route, ...] = (
         PLATFORM,
         platform_accounts.disconnect_platform,
         "platforms",
-        (RouteResponse(202, Connection), RouteResponse(204)),
+        (RouteResponse(202, PlatformConnection), RouteResponse(204)),
         limit=API,
     ),
     Route(

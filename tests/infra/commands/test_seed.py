@@ -21,7 +21,7 @@ from infra.storage.publishers import RegisteredPublisher, list_publishers
 from infra.storage.sessions import insert_session
 from infra.storage.users import UserRow, find_user_row
 from schemas.types import PLATFORMS
-from schemas.users import Client
+from schemas.users import ClientInfo
 from tests.services import environment
 
 KEY = generate_api_key()
@@ -66,7 +66,7 @@ async def test_only_another_password_ends_the_admins_sessions(
     found = await admin(engine)
     session = Session("0" * 32, found.user.id)
     async with engine.begin() as tx:
-        assert await insert_session(tx, session, found.password_hash, Client(), now())
+        assert await insert_session(tx, session, found.password_hash, ClientInfo(), now())
     changed = {"adrelay_admin_password": SecretStr(password)}
     await seed(seeding.model_copy(update=changed), engine)
     assert len(await rows(engine, "select 1 from sessions where ended_at is null")) == left

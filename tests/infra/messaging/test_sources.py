@@ -8,8 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.storage.publishers import RegisteredPublisher, list_publishers, put_publisher
-from schemas.api_keys import ApiKeyDraft
-from schemas.sources import is_ours
+from schemas.api_keys import ApiKeyCreate
+from schemas.sources import is_reserved_source
 
 OURS = [
     "urn:adrelay",
@@ -49,17 +49,17 @@ THEIRS = [
 
 @pytest.mark.parametrize("source", OURS)
 def test_nobody_else_may_be_given_a_source_of_ours(source: str) -> None:
-    assert is_ours(source)
+    assert is_reserved_source(source)
     with pytest.raises(ValidationError, match="must not begin with urn:adrelay:, in any spelling"):
-        ApiKeyDraft(name="crm", scopes=("events:publish",), sources=(source,))
+        ApiKeyCreate(name="crm", scopes=("events:publish",), sources=(source,))
     with pytest.raises(ValueError, match="it is a source of Adrelay"):
         RegisteredPublisher("crm", frozenset({"urn:acme:crm", source}), uuid4())
 
 
 @pytest.mark.parametrize("source", THEIRS)
 def test_other_sources_may_be_given(source: str) -> None:
-    assert not is_ours(source)
-    assert ApiKeyDraft(name="crm", scopes=("events:publish",), sources=(source,)).sources
+    assert not is_reserved_source(source)
+    assert ApiKeyCreate(name="crm", scopes=("events:publish",), sources=(source,)).sources
     assert RegisteredPublisher("crm", frozenset({source}), uuid4()).sources
 
 

@@ -26,7 +26,7 @@ from infra.security.access_tokens import (
     public_jwk,
 )
 from infra.settings import Settings
-from schemas.scopes import KNOWN, SCOPES
+from schemas.scopes import ALL_SCOPES, ROLE_SCOPES
 from schemas.users import Role, User
 
 PAIR = make_signing_keys()
@@ -213,14 +213,16 @@ def test_what_the_signer_signs_the_verifier_accepts() -> None:
 @pytest.mark.parametrize("role", get_args(Role))
 def test_a_token_carries_the_scopes_of_its_role(role: Role) -> None:
     signed = TokenSigner(SETTINGS).sign(USER.model_copy(update={"role": role}), "s")
-    assert TokenVerifier(SETTINGS).verify(signed).scopes == SCOPES[role]
+    assert TokenVerifier(SETTINGS).verify(signed).scopes == ROLE_SCOPES[role]
     text = jwt.decode(signed, options={"verify_signature": False})["scope"]
-    assert text.split(" ") == sorted(SCOPES[role])
+    assert text.split(" ") == sorted(ROLE_SCOPES[role])
 
 
 def test_each_role_may_do_what_the_lesser_one_may() -> None:
-    assert SCOPES["viewer"] < SCOPES["manager"] < SCOPES["admin"] == KNOWN
-    assert all(re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e]+", scope) for scope in KNOWN)  # RFC 6749
+    assert ROLE_SCOPES["viewer"] < ROLE_SCOPES["manager"] < ROLE_SCOPES["admin"] == ALL_SCOPES
+    assert all(
+        re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e]+", scope) for scope in ALL_SCOPES
+    )  # RFC 6749
 
 
 def test_the_time_of_a_verification_is_measured_once_for_each_token() -> None:

@@ -14,13 +14,13 @@ from infra.security.oauth_tokens import (
     schedule_refresh,
 )
 from infra.settings import Settings
-from schemas.oauth import Grant
+from schemas.oauth import TokenResponse
 
 BEGAN = datetime(2026, 11, 22, 8, tzinfo=UTC)
 
 
-def grant(**fields: object) -> Grant:
-    return Grant.model_validate({"access_token": "a", "token_type": "bearer", **fields})
+def grant(**fields: object) -> TokenResponse:
+    return TokenResponse.model_validate({"access_token": "a", "token_type": "bearer", **fields})
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ from infra.storage.sessions import (
     record_refresh,
 )
 from infra.storage.users import UserRow, insert_users
-from schemas.users import Client, User
+from schemas.users import ClientInfo, User
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 WEEK, SECOND = timedelta(days=7), timedelta(seconds=1)
 SINCE = NOW - WEEK
-LAPTOP = Client(address="203.0.113.9", device="a laptop")
+LAPTOP = ClientInfo(address="203.0.113.9", device="a laptop")
 ADA = User(id=uuid4(), email="ada@example.com", role="manager")
 
 
@@ -70,7 +70,7 @@ async def test_the_last_used_comes_first_and_what_is_over_is_left_out(engine: As
 
 
 async def test_a_use_moves_only_forward(engine: AsyncEngine) -> None:
-    phone = Client(address="198.51.100.1", device="a phone")
+    phone = ClientInfo(address="198.51.100.1", device="a phone")
     async with engine.begin() as tx:
         session = await add(tx)
         assert await record_refresh(tx, use(session, 3), phone, NOW + SECOND)

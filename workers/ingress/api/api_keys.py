@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import ApiKeyCreateRequested, ApiKeyRevokeRequested
 from infra.storage.api_keys import list_api_keys, read_api_key
-from schemas.api_keys import ApiKeyDraft, ApiKeyEntry, ApiKeyRef
+from schemas.api_keys import ApiKeyCreate, ApiKeyRef, ApiKeySummary
 from workers.ingress.backends.auth_rpc import call_and_respond
 from workers.ingress.http.errors import not_found
 from workers.ingress.http.pagination import PageQuery, page_response
@@ -24,7 +24,7 @@ async def post_api_key(context: RequestContext) -> web.Response:
     If no answer comes (503), the key may have been made: it is in the list then, and nobody
     knows it. Revoke it and make another one.
     """
-    draft = await read_model(context.request, ApiKeyDraft)
+    draft = await read_model(context.request, ApiKeyCreate)
     return await call_and_respond(context, ApiKeyCreateRequested, draft)
 
 
@@ -32,7 +32,7 @@ async def get_api_keys(context: RequestContext) -> web.Response:
     """Answer a page of all API keys, the newest first, revoked ones too."""
     query = read_query(context.request, PageQuery)
 
-    async def find(tx: AsyncConnection) -> tuple[Sequence[ApiKeyEntry], int]:
+    async def find(tx: AsyncConnection) -> tuple[Sequence[ApiKeySummary], int]:
         return await list_api_keys(tx, page=query.page, per_page=query.per_page)
 
     return await page_response(context, query, find, "API keys")
@@ -42,7 +42,7 @@ async def get_api_key(context: RequestContext) -> web.Response:
     """Answer what is known of an API key: all but the key itself."""
     key_id = read_id(context.request, RESOURCE)
 
-    async def find(tx: AsyncConnection) -> ApiKeyEntry | None:
+    async def find(tx: AsyncConnection) -> ApiKeySummary | None:
         return await read_api_key(tx, key_id)
 
     found = await context.read(find, "API keys")

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.storage.audit import list_audit_entries
 from schemas.audit import AuditEntry
-from schemas.times import Moment
+from schemas.times import UtcDatetime
 from schemas.types import Text
 from workers.ingress.http.pagination import PageQuery, page_response
 from workers.ingress.http.parsing import read_query
@@ -25,8 +25,8 @@ class AuditQuery(PageQuery):
     actor: UUID | None = None
     action: FilterText | None = None
     outcome: FilterText | None = None
-    since: Annotated[Moment | None, Field(alias="from")] = None
-    until: Annotated[Moment | None, Field(alias="to")] = None
+    since: Annotated[UtcDatetime | None, Field(alias="from")] = None
+    until: Annotated[UtcDatetime | None, Field(alias="to")] = None
 
 
 async def get_audit(context: RequestContext) -> web.Response:

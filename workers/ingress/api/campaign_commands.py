@@ -28,10 +28,10 @@ from infra.errors import Outage
 from infra.security.operation_id import derive_campaign_id
 from infra.storage.campaign_cache import put_campaigns
 from infra.storage.operations import find_operation
-from schemas.campaigns import Campaign, CampaignDraft, CampaignPatch
-from schemas.currencies import is_payable, objection
+from schemas.campaigns import Campaign, CampaignCreate, CampaignUpdate
+from schemas.currencies import describe_decimals, is_payable
 from schemas.operations import Operation, OperationState
-from schemas.types import Frozen
+from schemas.types import FrozenModel
 from workers.ingress.api.visible_campaign import get_campaign_for_update
 from workers.ingress.http.errors import FieldError, HttpError, invalid, unavailable
 from workers.ingress.http.etags import IfMatch, etag, parse_if_match, precondition_failed
@@ -52,7 +52,7 @@ HTTP_STATUSES = {
 }
 
 
-class OperationAccepted(Frozen):
+class OperationAccepted(FrozenModel):
     """The answer to a write that is on its way: 202."""
 
     id: UUID
@@ -62,7 +62,7 @@ class OperationAccepted(Frozen):
 
 async def post_campaign(context: RequestContext) -> web.Response:
     """Ask for a new campaign, which belongs to the caller."""
-    draft = await read_model(context.request, CampaignDraft)
+    draft = await read_model(context.request, CampaignCreate)
     operation_id = derive_operation_id(context)
     campaign_id = derive_campaign_id(operation_id)
     # The fields have the same types in both; only the id is new.
@@ -81,7 +81,7 @@ async def patch_campaign(context: RequestContext) -> web.Response:
     """Ask for a campaign to be changed."""
     campaign_id = read_id(context.request, "campaign")
     expected = parse_if_match(context.request, required=True)
-    patch = await read_model(context.request, CampaignPatch)
+    patch = await read_model(context.request, CampaignUpdate)
     wanted = {name: value for name, value in patch if value is not None}
     return await _request_update(context, campaign_id, expected, wanted)
 
@@ -160,7 +160,7 @@ async def _check_and_publish(
 def _check_budget(change: CampaignUpdateRequestedData, campaign: Campaign) -> None:
     budget, currency = change.budget, campaign.currency
     if budget is not None and not is_payable(budget, currency):
-        raise invalid([FieldError("budget", objection(currency))])
+        raise invalid([FieldError("budget", describe_decimals(currency))])
 
 
 async def _publish_command(

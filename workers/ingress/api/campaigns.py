@@ -12,7 +12,7 @@ from infra.storage.metrics import list_daily_metrics
 from schemas.campaigns import Campaign, CampaignStatus
 from schemas.metrics import DailyMetrics
 from schemas.times import AnyDay
-from schemas.types import Frozen, Platform
+from schemas.types import FrozenModel, Platform
 from workers.ingress.api.visible_campaign import get_visible_campaign
 from workers.ingress.http.etags import etag, is_not_modified, parse_if_match, precondition_failed
 from workers.ingress.http.pagination import PageQuery, page_response
@@ -31,7 +31,7 @@ class CampaignQuery(PageQuery):
     status: CampaignStatus | None = None
 
 
-class MetricsQuery(Frozen):
+class MetricsQuery(FrozenModel):
     """Which days (UTC), both included; without an end all before or after."""
 
     since: Annotated[AnyDay | None, Field(alias="from")] = None

@@ -29,16 +29,16 @@ from infra.storage.dead_letters import (
     read_body,
 )
 from schemas.dead_letters import (
-    DeadLetter,
-    Handled,
-    LeftOut,
-    LetterEntry,
-    LetterPatch,
-    LetterState,
-    Mended,
+    BulkResult,
+    DeadLetterDetail,
+    DeadLetterState,
+    DeadLetterSummary,
+    DeadLetterUpdate,
+    DeadLetterValidation,
+    SkippedDeadLetter,
 )
-from schemas.escaping import escaped_json
-from schemas.types import Frozen, Text
+from schemas.escaping import escape_json
+from schemas.types import FrozenModel, Text
 from workers.ingress.backends.audited_write import AdminAction, run_audited
 from workers.ingress.http.errors import FieldError, HttpError, invalid, not_found, unavailable
 from workers.ingress.http.pagination import PageQuery, page_response
@@ -61,11 +61,11 @@ Fingerprint = Annotated[Text, Field(max_length=100)]
 class DeadLetterQuery(PageQuery):
     """Which letters to list."""
 
-    state: LetterState | Literal["all"] = "open"
+    state: DeadLetterState | Literal["all"] = "open"
     fingerprint: Fingerprint | None = None
 
 
-class DiscardQueueQuery(Frozen):
+class DiscardQueueQuery(FrozenModel):
     """Which letters of a queue are meant: all open ones, or those of one fingerprint.
 
     ``after`` goes on where an earlier answer (``next``) has ended.
@@ -75,7 +75,7 @@ class DiscardQueueQuery(Frozen):
     after: Annotated[Text, Field(max_length=100)] | None = None
 
 
-class ReplayOneQuery(Frozen):
+class ReplayOneQuery(FrozenModel):
     """How to replay: under a fresh id.
 
     ``force``: even what the inbox may have forgotten, and over a newer change of the campaign.
@@ -104,12 +104,12 @@ async def get_dead_letter(context: RequestContext) -> web.Response:
     queue, letter_id = _read_queue(context), read_id(context.request, RESOURCE)
     most = context.state.resources.settings.max_body_bytes
 
-    async def find(tx: AsyncConnection) -> DeadLetter:
+    async def find(tx: AsyncConnection) -> DeadLetterDetail:
         head = await _lock_dead_letter(tx, queue, letter_id)
         body = await read_body(tx, letter_id) if head["body_bytes"] <= most else None
         text = None if body is None else body.decode(errors="backslashreplace")
-        values = {name: head[name] for name in DeadLetter.model_fields if name != "body"}
-        return DeadLetter.model_validate({**values, "body": text})
+        values = {name: head[name] for name in DeadLetterDetail.model_fields if name != "body"}
+        return DeadLetterDetail.model_validate({**values, "body": text})
 
     return _escape(success(context.request_id, await context.read(find, "Dead letters")))
 
@@ -117,7 +117,7 @@ async def get_dead_letter(context: RequestContext) -> web.Response:
 async def patch_dead_letter(context: RequestContext) -> web.Response:
     """Edit a dead letter; the answer says what is still wrong with it."""
     queue, letter_id = _read_queue(context), read_id(context.request, RESOURCE)
-    patch = await read_model(context.request, LetterPatch)
+    patch = await read_model(context.request, DeadLetterUpdate)
     settings = context.state.resources.settings
     changes = Changes(
         fields=patch.changes or {},
@@ -126,13 +126,13 @@ async def patch_dead_letter(context: RequestContext) -> web.Response:
         properties=patch.properties or {},
     )
 
-    async def edit(tx: AsyncConnection) -> Mended:
+    async def edit(tx: AsyncConnection) -> DeadLetterValidation:
         head = await _lock_dead_letter(tx, queue, letter_id, lock=True)
         try:
             wrong = await replay.edit(tx, head, changes, context.principal.name, settings)
         except CannotChange as error:
             raise invalid([FieldError(error.field, error.rule)]) from None
-        return Mended(id=letter_id, wrong=wrong)
+        return DeadLetterValidation(id=letter_id, wrong=wrong)
 
     return await _run_and_respond(context, "edit", str(letter_id), edit)
 
@@ -162,7 +162,7 @@ async def _list(context: RequestContext, queue: str | None) -> web.Response:
     state = None if query.state == "all" else query.state
     wanted = DeadLetterFilter(state, queue, query.fingerprint)
 
-    async def find(tx: AsyncConnection) -> tuple[Sequence[LetterEntry], int]:
+    async def find(tx: AsyncConnection) -> tuple[Sequence[DeadLetterSummary], int]:
         return await list_dead_letters(tx, wanted, page=query.page, per_page=query.per_page)
 
     return _escape(await page_response(context, query, find, "Dead letters"))
@@ -199,43 +199,43 @@ async def _apply(
     queue = _read_queue(context)
     wanted, after = DeadLetterFilter("open", queue, asked.fingerprint), _parse_cursor(asked.after)
 
-    async def run(tx: AsyncConnection) -> Handled:
+    async def run(tx: AsyncConnection) -> BulkResult:
         if letter_id is None:
             return await _apply_in_batches(tx, wanted, after, act)
         objections = await act(tx, [await _lock_dead_letter(tx, queue, letter_id, lock=True)])
         if objections:
             raise ReplayError(objections[0].reason)
-        return Handled(count=1, more=False)
+        return BulkResult(count=1, more=False)
 
     return await _run_and_respond(context, verb, str(letter_id or queue), run)
 
 
 async def _apply_in_batches(
     tx: AsyncConnection, wanted: DeadLetterFilter, after: Cursor | None, act: BulkAction
-) -> Handled:
+) -> BulkResult:
     """Act on letters page by page, until enough were looked at; names what is not done."""
     first, looked_at, size = after, 0, 0
-    refused: list[LeftOut] = []
+    refused: list[SkippedDeadLetter] = []
     more = True
     while more and looked_at < MAX_DEAD_LETTERS and size < MAX_BODY_BYTES:
         heads = await list_next_dead_letters(tx, wanted, after=after, most=BATCH_SIZE, lock=True)
         more = len(heads) == BATCH_SIZE
         if not heads:
             break
-        refused += [LeftOut(id=o.letter, reason=o.reason) for o in await act(tx, heads)]
+        refused += [SkippedDeadLetter(id=o.letter, reason=o.reason) for o in await act(tx, heads)]
         after = (heads[-1]["first_failed_at"], heads[-1]["id"])
         looked_at += len(heads)
         size += sum(head["body_bytes"] for head in heads)
     if not looked_at and first is None:
         raise not_found(RESOURCE)
     end = f"{after[0].isoformat()}_{after[1]}".replace("+00:00", "Z") if more and after else None
-    return Handled(count=looked_at - len(refused), more=more, refused=tuple(refused), next=end)
+    return BulkResult(count=looked_at - len(refused), more=more, refused=tuple(refused), next=end)
 
 
 async def _run_and_respond(
-    context: RequestContext, verb: str, subject: str, deed: AdminAction[Frozen]
+    context: RequestContext, verb: str, subject: str, deed: AdminAction[FrozenModel]
 ) -> web.Response:
-    async def run(tx: AsyncConnection) -> Frozen:
+    async def run(tx: AsyncConnection) -> FrozenModel:
         try:
             return await deed(tx)
         except ReplayError as refused:
@@ -275,7 +275,7 @@ def _parse_cursor(after: str | None) -> Cursor | None:
 def _escape(response: web.Response) -> web.Response:
     """Escape in an answer what has no place on a terminal; publishers have written some of it."""
     if isinstance(response.body, bytes):
-        response.body = escaped_json(response.body)
+        response.body = escape_json(response.body)
     return response
 
 

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from events import UPSTREAM_EVENTS
 from events.envelope import REQUIRED_ATTRIBUTES, Event, now
 from infra.storage.api_keys import ApiKey
-from schemas.api_keys import PUBLISH
-from schemas.sources import is_ours
-from schemas.types import Frozen
+from schemas.api_keys import PUBLISH_SCOPE
+from schemas.sources import is_reserved_source
+from schemas.types import FrozenModel
 from workers.ingress.http.errors import FieldError, HttpError
 from workers.ingress.http.parsing import to_field_errors
 
@@ -22,14 +22,14 @@ TYPES = ", ".join(event.event_type() for event in UPSTREAM_EVENTS)
 STATUS = {"FORBIDDEN": 403, "CONTENT_TOO_LARGE": 413}
 
 
-class EventFieldError(Frozen):
+class EventFieldError(FrozenModel):
     """What is wrong with one field of an event."""
 
     field: str
     message: str
 
 
-class EventError(Frozen):
+class EventError(FrozenModel):
     """Why an event was not accepted."""
 
     code: str
@@ -37,7 +37,7 @@ class EventError(Frozen):
     details: tuple[EventFieldError, ...] | None = None
 
 
-class EventResult(Frozen):
+class EventResult(FrozenModel):
     """What became of one event of a request, in the order of the events."""
 
     id: str | None
@@ -99,10 +99,10 @@ def check_permission(event: Event, key: ApiKey) -> Rejection | None:
     if missing:
         details = tuple(FieldError(name, "Field required") for name in missing)
         return Rejection("VALIDATION_ERROR", "The event is not valid.", details)
-    if event.source not in key.sources or is_ours(event.source):
+    if event.source not in key.sources or is_reserved_source(event.source):
         return _foreign_source(event, key)
     if not _is_in_scope(event.type, key.scopes):
-        held = ", ".join(scope for scope in key.scopes if scope.startswith(PUBLISH))
+        held = ", ".join(scope for scope in key.scopes if scope.startswith(PUBLISH_SCOPE))
         wrong = FieldError("type", f"is not covered by the key's scopes: {held}")
         return Rejection("FORBIDDEN", f"This API key may not publish {event.type}.", (wrong,))
     if event.time - now() > MAX_CLOCK_SKEW:
@@ -113,15 +113,17 @@ def check_permission(event: Event, key: ApiKey) -> Rejection | None:
 
 def _foreign_source(event: Event, key: ApiKey) -> Rejection:
     """Name the source that is not the key's; it is the sender's own word, of checked form."""
-    own = ", ".join(source for source in key.sources if not is_ours(source))
+    own = ", ".join(source for source in key.sources if not is_reserved_source(source))
     wrong = FieldError("source", f"must be one of the key's sources: {own or 'it has none'}")
     return Rejection("FORBIDDEN", f"This API key may not speak for {event.source}.", (wrong,))
 
 
 def _is_in_scope(kind: str, scopes: Sequence[str]) -> bool:
     for scope in scopes:
-        if scope == PUBLISH:
+        if scope == PUBLISH_SCOPE:
             return True
-        if scope.startswith(f"{PUBLISH}:") and fnmatchcase(kind, scope[len(PUBLISH) + 1 :]):
+        if scope.startswith(f"{PUBLISH_SCOPE}:") and fnmatchcase(
+            kind, scope[len(PUBLISH_SCOPE) + 1 :]
+        ):
             return True
     return False

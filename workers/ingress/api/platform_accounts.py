@@ -32,14 +32,14 @@ from infra.settings import Settings
 from infra.storage.platform_accounts import list_accounts
 from schemas import types
 from schemas.platform_accounts import (
-    CODE_LENGTH,
+    MAX_CODE_LENGTH,
+    AuthorizationCodeGrant,
     AuthorizeUrl,
-    Connection,
-    Consent,
-    Disconnection,
     PlatformAccount,
+    PlatformAccountRef,
+    PlatformConnection,
 )
-from schemas.types import Tolerant
+from schemas.types import ExternalModel
 from workers.ingress.backends.auth_rpc import NO_STORE, call_and_respond, call_auth_worker
 from workers.ingress.http.errors import HttpError, not_found, unavailable
 from workers.ingress.http.html import accepts_html, html_page
@@ -56,14 +56,14 @@ CLOSE_PAGE = "You may close this page."
 log = logging.getLogger(__name__)
 
 
-class CallbackQuery(Tolerant):
+class CallbackQuery(ExternalModel):
     """What a platform sends a browser back with (RFC 6749, section 4.1.2; RFC 9207)."""
 
     state: Annotated[str, Field(max_length=200, repr=False)] = ""
-    code: Annotated[str, Field(max_length=CODE_LENGTH, repr=False)] = ""
-    iss: Annotated[str, Field(max_length=CODE_LENGTH)] | None = None
-    error: Annotated[str, Field(max_length=CODE_LENGTH)] | None = None
-    error_description: Annotated[str, Field(max_length=CODE_LENGTH)] | None = None
+    code: Annotated[str, Field(max_length=MAX_CODE_LENGTH, repr=False)] = ""
+    iss: Annotated[str, Field(max_length=MAX_CODE_LENGTH)] | None = None
+    error: Annotated[str, Field(max_length=MAX_CODE_LENGTH)] | None = None
+    error_description: Annotated[str, Field(max_length=MAX_CODE_LENGTH)] | None = None
 
 
 async def get_platforms(context: RequestContext) -> web.Response:
@@ -128,11 +128,11 @@ async def disconnect_platform(context: RequestContext) -> web.Response:
 
     The tokens are revoked at the platform as soon as it answers, and deleted here.
     """
-    wish = Disconnection(platform=_read_platform(context), user_id=context.principal.account)
+    wish = PlatformAccountRef(platform=_read_platform(context), user_id=context.principal.account)
     return await call_and_respond(context, PlatformDisconnectRequested, wish)
 
 
-async def _connect(context: RequestContext, platform: types.Platform) -> Connection:
+async def _connect(context: RequestContext, platform: types.Platform) -> PlatformConnection:
     returned = read_query(context.request, CallbackQuery)
     cookie = context.request.cookies.get(COOKIE_NAME, "")
     try:
@@ -156,9 +156,9 @@ async def _connect(context: RequestContext, platform: types.Platform) -> Connect
 
 async def _exchange_code(
     context: RequestContext, pending: PendingAuthorization, code: str
-) -> Connection:
+) -> PlatformConnection:
     settings = context.state.resources.settings
-    consent = Consent(
+    consent = AuthorizationCodeGrant(
         platform=pending.platform,
         user_id=pending.user_id,
         session_id=pending.session_id,
@@ -168,7 +168,7 @@ async def _exchange_code(
     # The auth worker waits for the platform in its turn.
     seconds = settings.platform_timeout + settings.reply_deadline
     answer = await call_auth_worker(context, PlatformConnectRequested, consent, seconds)
-    return Connection.model_validate(answer["data"])
+    return PlatformConnection.model_validate(answer["data"])
 
 
 def _check_issuer(settings: Settings, platform: types.Platform, issuer: str | None) -> None:

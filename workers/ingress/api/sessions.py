@@ -11,7 +11,7 @@ from infra.errors import Outage
 from infra.redis_errors import REDIS_ERRORS
 from infra.security.refresh_tokens import read_rotation_counts
 from infra.storage.sessions import SessionRow, expiry_cutoff, list_sessions
-from schemas.sessions import AccountPasswordChange, LiveSession, PasswordChange, SessionEnd
+from schemas.sessions import AccountPasswordChange, ActiveSession, PasswordChange, SessionSelection
 from workers.ingress.backends.auth_rpc import NO_STORE, call_and_respond
 from workers.ingress.http.errors import not_found, unavailable
 from workers.ingress.http.parsing import read_model
@@ -39,7 +39,7 @@ async def get_sessions(context: RequestContext) -> web.Response:
         raise unavailable("Sessions cannot be listed right now.") from None
     own = context.principal.session_id
     live = [
-        LiveSession(
+        ActiveSession(
             id=row.id,
             device=row.device,
             address=row.address,
@@ -58,12 +58,14 @@ async def delete_session(context: RequestContext) -> web.Response:
     session_id = context.request.match_info["id"]
     if not SESSION_ID.fullmatch(session_id):
         raise not_found("session")
-    return await call_and_respond(context, SessionEndRequested, SessionEnd(session_id=session_id))
+    return await call_and_respond(
+        context, SessionEndRequested, SessionSelection(session_id=session_id)
+    )
 
 
 async def delete_sessions(context: RequestContext) -> web.Response:
     """End all of the caller's sessions but the one that the request is made in."""
-    return await call_and_respond(context, SessionEndRequested, SessionEnd())
+    return await call_and_respond(context, SessionEndRequested, SessionSelection())
 
 
 async def post_password(context: RequestContext) -> web.Response:

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import UserRoleChangeRequested
 from infra.storage.users import list_users, read_user
-from schemas.users import Role, RoleDraft, UserEntry, UserRole
+from schemas.users import Role, RoleAssignment, RoleUpdate, UserSummary
 from workers.ingress.backends.auth_rpc import call_and_respond
 from workers.ingress.http.errors import not_found
 from workers.ingress.http.pagination import PageQuery, page_response
@@ -28,7 +28,7 @@ async def get_users(context: RequestContext) -> web.Response:
     """Answer a page of all accounts, the newest first."""
     query = read_query(context.request, UserQuery)
 
-    async def find(tx: AsyncConnection) -> tuple[Sequence[UserEntry], int]:
+    async def find(tx: AsyncConnection) -> tuple[Sequence[UserSummary], int]:
         return await list_users(tx, **query.model_dump())
 
     return await page_response(context, query, find, "Users")
@@ -38,7 +38,7 @@ async def get_user(context: RequestContext) -> web.Response:
     """Answer an account."""
     user_id = read_id(context.request, RESOURCE)
 
-    async def find(tx: AsyncConnection) -> UserEntry | None:
+    async def find(tx: AsyncConnection) -> UserSummary | None:
         return await read_user(tx, user_id)
 
     found = await context.read(find, "Users")
@@ -50,7 +50,7 @@ async def get_user(context: RequestContext) -> web.Response:
 async def patch_user(context: RequestContext) -> web.Response:
     """Give an account another role; the last admin stays one."""
     user_id = read_id(context.request, RESOURCE)
-    draft = await read_model(context.request, RoleDraft)
+    draft = await read_model(context.request, RoleUpdate)
     return await call_and_respond(
-        context, UserRoleChangeRequested, UserRole(id=user_id, role=draft.role)
+        context, UserRoleChangeRequested, RoleAssignment(id=user_id, role=draft.role)
     )

@@ -15,7 +15,7 @@ from infra.amqp import topology
 from infra.amqp.message import Message, build_message
 from infra.errors import Outage
 from infra.security.sealed_box import REQUEST_LIFETIME, encrypt_payload
-from schemas.users import Sealable
+from schemas.users import AuthRequestPayload
 from workers.ingress.http.errors import RETRY_AFTER, FieldError, HttpError, unavailable
 from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
@@ -55,7 +55,9 @@ def encrypt_request(
     event_id = new_id()
     box = encrypt_payload(
         context.state.resources.settings.seal_public_key or "",
-        Sealable(body=body.model_dump(mode="json"), client=context.client).model_dump(mode="json"),
+        AuthRequestPayload(body=body.model_dump(mode="json"), client=context.client).model_dump(
+            mode="json"
+        ),
         purpose=kind.event_type(),
         request_id=event_id,
         lifetime=lifetime,

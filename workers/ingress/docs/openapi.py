@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from schemas.api_keys import KEY_SCOPES
-from schemas.scopes import KNOWN
+from schemas.scopes import ALL_SCOPES
 from workers.ingress.http.rate_limits import UNLIMITED
 from workers.ingress.http.responses import JSON
 from workers.ingress.http.route import Route, RouteResponse
@@ -134,7 +134,7 @@ def _security(scope: str | None) -> list[dict[str, list[str]]]:
     """Tell who may: accounts by token, API keys, with the scope that either needs."""
     if scope is None:
         return []
-    held = {"token": scope in KNOWN, "key": scope in KEY_SCOPES}
+    held = {"token": scope in ALL_SCOPES, "key": scope in KEY_SCOPES}
     return [{kind: [scope]} for kind, has in held.items() if has]
 
 

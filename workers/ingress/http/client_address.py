@@ -16,7 +16,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from schemas.users import Client
+from schemas.users import ClientInfo
 
 MAX_DEVICE_LENGTH = 200
 LOG_INTERVAL = 10.0  # between two lines about a proxy that adds no address
@@ -38,13 +38,13 @@ _log_after = 0.0
 
 def get_client(
     request: web.BaseRequest, trusted: Sequence[Network], header: HeaderName = "X-Forwarded-For"
-) -> Client:
+) -> ClientInfo:
     """Tell the address and the device (``User-Agent``) of a request's sender."""
     address = parse_address(request.remote or "")
     if address is not None and trusted:
         address = _resolve_forwarded(address, request.headers.getall(header, ()), trusted, header)
     agent = "".join(c for c in request.headers.get("User-Agent", "") if c.isprintable())
-    return Client(
+    return ClientInfo(
         address=None if address is None else str(address), device=agent[:MAX_DEVICE_LENGTH] or None
     )
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from schemas.types import Frozen
+from schemas.types import FrozenModel
 from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
@@ -15,7 +15,7 @@ from workers.ingress.http.responses import success
 Listing = Callable[[AsyncConnection], Awaitable[tuple[Sequence[BaseModel], int]]]
 
 
-class PageQuery(Frozen):
+class PageQuery(FrozenModel):
     """Which page of a list, and how long it is."""
 
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1

@@ -13,7 +13,7 @@ from infra.amqp.rpc import RpcClient
 from infra.errors import Outage
 from infra.resources import Resources
 from infra.security.access_tokens import TokenVerifier
-from schemas.users import Client
+from schemas.users import ClientInfo
 from workers.ingress.backends.authentication import Authenticator, Principal
 from workers.ingress.backends.broken_paths import BrokenPaths
 from workers.ingress.backends.command_order import CommandOrder
@@ -87,7 +87,7 @@ class RequestContext:
         return self.optional_principal
 
     @property
-    def client(self) -> Client:
+    def client(self) -> ClientInfo:
         """Who is at the other end, and who has logged in there."""
         settings = self.state.resources.settings
         client = get_client(self.request, settings.trusted_proxies, settings.forwarded_header)

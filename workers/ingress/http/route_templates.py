@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from schemas.campaigns import Campaign
-from schemas.dead_letters import Handled
+from schemas.dead_letters import BulkResult
 from workers.ingress.api.campaign_commands import OperationAccepted
 from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.rate_limits import API, UNLIMITED, RateLimitRule
@@ -62,7 +62,7 @@ def update_route(path: str, handler: Handler, scope: str, body: type, data: type
 
 def action_route(path: str, handler: Handler, query: type[BaseModel] | None = None) -> Route:
     """Do something about dead letters."""
-    responses = (RouteResponse(200, Handled),)
+    responses = (RouteResponse(200, BulkResult),)
     return Route("POST", path, handler, "dead", responses, query=query, errors=(409,), limit=API)
 
 

@@ -174,11 +174,11 @@ async def test_a_key_that_only_reads_needs_no_source(
 
 
 async def test_every_type_that_upstream_may_publish_can_be_a_scope_of_its_own() -> None:
-    from schemas.api_keys import ApiKeyDraft
+    from schemas.api_keys import ApiKeyCreate
 
     for event in UPSTREAM_EVENTS:
         scope = f"events:publish:{event.event_type()}"
-        assert ApiKeyDraft.model_validate(draft(scopes=[scope])).scopes == (scope,)
+        assert ApiKeyCreate.model_validate(draft(scopes=[scope])).scopes == (scope,)
 
 
 async def test_without_the_auth_worker_nothing_is_made_and_it_is_503(

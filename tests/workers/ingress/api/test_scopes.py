@@ -14,7 +14,7 @@ from aiohttp.web_urldispatcher import SystemRoute
 from infra.amqp.rpc import RpcClient
 from infra.resources import Resources
 from schemas.api_keys import KEY_SCOPES
-from schemas.scopes import KNOWN, SCOPES
+from schemas.scopes import ALL_SCOPES, ROLE_SCOPES
 from schemas.users import Role
 from tests.workers.ingress.conftest import MakeKey, MakePerson, Person, error_of
 from workers.ingress.app import build_state, make_app
@@ -91,12 +91,12 @@ async def test_every_route_of_the_router_has_its_entry(app: web.Application) -> 
 
 
 def test_every_scope_of_the_table_is_one_that_somebody_can_hold() -> None:
-    assert {scope for scope in TABLE.values() if scope} <= KNOWN | {*KEY_SCOPES}
+    assert {scope for scope in TABLE.values() if scope} <= ALL_SCOPES | {*KEY_SCOPES}
 
 
 def test_every_role_may_do_what_the_one_below_it_may() -> None:
-    assert SCOPES.keys() == {*get_args(Role)}
-    assert SCOPES["viewer"] < SCOPES["manager"] < SCOPES["admin"] == KNOWN
+    assert ROLE_SCOPES.keys() == {*get_args(Role)}
+    assert ROLE_SCOPES["viewer"] < ROLE_SCOPES["manager"] < ROLE_SCOPES["admin"] == ALL_SCOPES
 
 
 GUARDED = [route for route in ROUTES if route.scope is not None]
@@ -116,7 +116,7 @@ async def test_a_route_refuses_whoever_does_not_hold_its_scope(
     ask = partial(hasty.request, route.method, _place(route), allow_redirects=False)
     error = await error_of(await ask(), 401)
     assert error["code"] == "UNAUTHENTICATED"
-    for role, scopes in SCOPES.items():
+    for role, scopes in ROLE_SCOPES.items():
         person = await make_person(role)
         response = await ask(headers=person.headers)
         assert (response.status == 403) == (route.scope not in scopes), role
