@@ -1,7 +1,7 @@
-"""When API keys were last used: noted in memory, written to Postgres many at once.
+"""Records when API keys were last used: collected in memory, written to Postgres in batches.
 
-A key is written once a minute at most, however many requests and processes use it. What
-was not written yet is kept through an outage and lost with a process that is killed.
+A key's time is written at most once a minute, however many requests and processes use the key.
+Times that are not written yet are kept during an outage, and are lost if the process is killed.
 """
 
 import asyncio
@@ -9,32 +9,30 @@ import time
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from events.envelope import now
 from infra.background import BackgroundTasks
 from infra.errors import Outage
 from infra.storage.api_keys import update_last_used
 from workers.ingress.backends.database import Database
 
-WRITE_INTERVAL = 1.0  # seconds in which uses come together
-SECONDS_PER_MINUTE = 60  # seconds
+WRITE_INTERVAL = 1.0  # seconds between two writes
+SECONDS_PER_MINUTE = 60
 MAX_REMEMBERED_KEYS = 10_000  # keys
 
 
 class ApiKeyUsage:
-    """Keeps the latest use of each key until it is written."""
+    """Collects the last use of each API key and writes it to Postgres in the background."""
 
     def __init__(self, database: Database, background: BackgroundTasks) -> None:
-        """Begin with nothing to write."""
+        """Start without unwritten uses."""
         self._database = database
         self._background = background
-        self._last_minutes: dict[UUID, int] = {}  # in which minute since 1970
+        self._last_minutes: dict[UUID, int] = {}  # minutes since 1970
         self._unwritten: dict[UUID, datetime] = {}
         self._writing: asyncio.Task[None] | None = None
 
     def record(self, key_id: UUID) -> None:
-        """Note that a key is used now."""
+        """Record that a key is used now."""
         minute = int(time.time()) // SECONDS_PER_MINUTE
         if self._last_minutes.get(key_id) == minute:
             return
@@ -46,7 +44,7 @@ class ApiKeyUsage:
             self._writing = self._background.start(self._write_repeatedly(), "uses of API keys")
 
     async def close(self) -> None:
-        """Write what waits; the process is about to end."""
+        """Write what is left, before the process ends."""
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait({self._writing})
@@ -61,12 +59,8 @@ class ApiKeyUsage:
         uses = dict(self._unwritten)
         if not uses:
             return
-
-        async def write(tx: AsyncConnection) -> None:
-            await update_last_used(tx, uses)
-
         try:
-            await self._database.write(write)
+            await self._database.write(update_last_used, uses)
         except Outage:
             return
         for key_id, moment in uses.items():

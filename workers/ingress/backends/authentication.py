@@ -1,10 +1,9 @@
-"""Who calls: an access token's account, or an API key and the account that it acts for.
+"""Authenticates requests: an access token for a user, or an API key for its owner.
 
-An access token is verified with public keys alone. An API key is looked up in Postgres and
-remembered for a second from before the look, so that a revocation takes effect within a
-second; while Postgres is gone, and no revocation can be written either, a key that was good
-when it was last seen stays good for an hour. Keys and tokens are never kept, only a key's
-hash.
+An access token is verified with public keys alone. An API key is looked up in Postgres, and the
+result is cached for one second from before the query, so that a revocation takes effect within a
+second. While Postgres is down, when no revocation can be written either, a key that was valid at
+the last query stays valid for an hour. Keys and tokens are never stored, only the key's hash.
 """
 
 import asyncio
@@ -12,8 +11,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.envelope import now
 from infra.background import BackgroundTasks
@@ -35,7 +32,7 @@ from workers.ingress.http.errors import (
 )
 
 CACHE_LIFETIME = 1.0  # seconds
-OUTAGE_CACHE_LIFETIME = 3600.0  # seconds, while Postgres is gone
+OUTAGE_CACHE_LIFETIME = 3600.0  # seconds, while Postgres is down
 MAX_CACHED_KEYS = 10_000  # keys
 MAX_CREDENTIAL_LENGTH = 4096  # characters of a token or key
 
@@ -65,13 +62,13 @@ class Principal:
         return self.is_admin or owner == self.account
 
 
-def require_scope(caller: Principal | None, scope: str) -> None:
-    """Raise a ``Refusal`` unless the caller holds a scope: 401 without one, 403 with another."""
-    if caller is None:
+def require_scope(principal: Principal | None, scope: str) -> None:
+    """Raise 401 without a principal, and 403 when it does not hold the scope."""
+    if principal is None:
         raise unauthenticated()
-    if scope in caller.scopes:
+    if scope in principal.scopes:
         return
-    if caller.key is None:
+    if principal.key is None:
         raise forbidden("Your account may not do this.")
     KEY_USES["out_of_scope"].inc()
     if scope not in KEY_SCOPES:
@@ -81,7 +78,7 @@ def require_scope(caller: Principal | None, scope: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _CachedKey:
-    """What was found for a key at a time; the caller is None when the key is not valid."""
+    """The result of a key's lookup and its time; no principal when the key is not valid."""
 
     principal: Principal | None
     at: float
@@ -91,12 +88,12 @@ class _CachedKey:
 
 
 class Authenticator:
-    """Finds out who calls."""
+    """Finds the principal of a request."""
 
     def __init__(
         self, verifier: TokenVerifier, database: Database, background: BackgroundTasks
     ) -> None:
-        """Begin without any memory."""
+        """Start with an empty cache of API keys."""
         self._verifier = verifier
         self._database = database
         self._cached: dict[bytes, _CachedKey] = {}
@@ -104,10 +101,9 @@ class Authenticator:
         self.api_key_usage = ApiKeyUsage(database, background)
 
     async def authenticate(self, headers: Mapping[str, str]) -> Principal | None:
-        """Tell who sends these headers; None when they do not say.
+        """Return the principal of a request, None when it carries no credential.
 
-        Raises a ``Refusal``: 401 for a token or key that is not valid, 503 when that
-        cannot be found out.
+        Raises 401 for a token or key that is not valid, and 503 when a key cannot be checked.
         """
         credential = _read_credential(headers)
         if credential is None:
@@ -133,16 +129,16 @@ class Authenticator:
 
     async def _verify_key(self, shown: ParsedApiKey) -> Principal:
         seen, outcome = await self._look_up(shown)
-        caller = seen.principal
-        if caller is None or caller.key is None or caller.key.has_expired(now()):
+        principal = seen.principal
+        if principal is None or principal.key is None or principal.key.has_expired(now()):
             KEY_USES["invalid"].inc()
             raise invalid_token()
         KEY_USES[outcome].inc()
-        self.api_key_usage.record(caller.key.id)
-        return caller
+        self.api_key_usage.record(principal.key.id)
+        return principal
 
     async def _look_up(self, shown: ParsedApiKey) -> tuple[_CachedKey, str]:
-        """Find a key in the memory or the database; also tell how: ``valid`` or ``stale``."""
+        """Find a key in the cache or the database; the outcome is ``valid`` or ``stale``."""
         seen = self._cached.get(shown.hash)
         if seen is not None and seen.is_within(CACHE_LIFETIME):
             return seen, "valid"
@@ -158,12 +154,9 @@ class Authenticator:
             raise unavailable("API keys cannot be checked right now.") from None
 
     async def _query(self, shown: ParsedApiKey) -> _CachedKey:
-        async def find(tx: AsyncConnection) -> ApiKey | None:
-            return await find_api_key(tx, shown.key)
-
         began = time.monotonic()
         try:
-            key = await self._database.read(find)
+            key = await self._database.read(find_api_key, shown.key)
         finally:
             del self._lookups[shown.hash]
         seen = _CachedKey(None if key is None else _to_principal(key), began)
@@ -180,11 +173,11 @@ def _to_principal(key: ApiKey) -> Principal:
 
 
 def _read_credential(headers: Mapping[str, str]) -> str | None:
-    """Find the token or key (RFC 6750, section 2.1; ``X-API-Key`` for clients that prefer it)."""
+    """Read the token or key (RFC 6750, section 2.1; ``X-API-Key`` for clients that prefer it)."""
     authorization, api_key = headers.get("Authorization"), headers.get("X-API-Key")
     if authorization is None:
         return api_key
-    if api_key is not None:  # RFC 6750, section 2: one way to say who calls
+    if api_key is not None:  # RFC 6750, section 2: one method per request
         message = "must not be sent beside X-API-Key"
         raise invalid([FieldError("Authorization", message)])
     scheme, _, credential = authorization.partition(" ")

@@ -1,16 +1,15 @@
-"""Which paths are broken, as the relay saw it last: read from Postgres every few seconds.
+"""Holds the event types whose path to a work queue is broken, as the relay last recorded it.
 
-Events of a broken path are not published, where they would reach nobody, but kept in the outbox.
-While Postgres is gone, what was known last still counts.
+The result is read from Postgres every ``REFRESH_INTERVAL``. An event of a broken path would reach
+no queue, so it is written to the outbox instead of being published. While Postgres is down, the
+last known result applies.
 """
 
 import asyncio
 import logging
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from infra.amqp.message import Message
-from infra.amqp.topology_check import BlockedPaths, blocked_by
+from infra.amqp.topology_check import blocked_by
 from infra.errors import Outage
 from infra.messaging.routing_state import get_broken_paths
 from workers.ingress.backends.database import Database
@@ -21,34 +20,30 @@ log = logging.getLogger(__name__)
 
 
 class BrokenPaths:
-    """Tells which messages are not to be published now."""
+    """Tells which messages must go to the outbox instead of the broker."""
 
     def __init__(self, database: Database) -> None:
-        """Begin with all paths whole."""
+        """Start without broken paths."""
         self._database = database
         self._event_types: frozenset[str] = frozenset()
 
     def affects(self, message: Message) -> bool:
-        """Whether the path of a message is broken; this is asked of every message."""
+        """Whether the path of a message is broken. Called for every message."""
         return bool(self._event_types) and message.type in self._event_types
 
     async def refresh_forever(self) -> None:
-        """Look for ever."""
+        """Refresh every ``REFRESH_INTERVAL`` seconds, until cancelled."""
         while True:
             await self.refresh()
             await asyncio.sleep(REFRESH_INTERVAL)
 
     async def refresh(self) -> None:
-        """Look once; keeps what is known when Postgres does not answer."""
+        """Read the broken paths once; keeps the last result when Postgres does not answer."""
         try:
-            blocked = await self._database.read(_find_blocked)
+            broken = await self._database.read(get_broken_paths)
         except Outage:
             return
-        types = frozenset(blocked.types)
+        types = frozenset(blocked_by(broken).types)
         if types != self._event_types:
-            log.warning("event types go to the outbox", extra={"count": len(types)})
+            log.warning("events of broken paths go to the outbox", extra={"count": len(types)})
         self._event_types = types
-
-
-async def _find_blocked(tx: AsyncConnection) -> BlockedPaths:
-    return blocked_by(await get_broken_paths(tx))

@@ -1,6 +1,6 @@
-"""What has to wait its turn: a command behind earlier ones of its campaign in the outbox.
+"""Finds campaigns with commands in the outbox: later commands must not overtake those.
 
-Many requests share a look at the database, as they share its transactions.
+Requests that arrive while a query runs share the next query.
 """
 
 import asyncio
@@ -8,7 +8,6 @@ import logging
 from collections.abc import Collection
 
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.background import BackgroundTasks
 from infra.errors import Outage
@@ -21,10 +20,10 @@ log = logging.getLogger(__name__)
 
 
 class CommandOrder:
-    """Tells which ordering keys have rows in the outbox."""
+    """Finds the ordering keys that have rows in the outbox, for many requests in one query."""
 
     def __init__(self, database: Database, redis: Redis, background: BackgroundTasks) -> None:
-        """Begin with nobody asking."""
+        """Start without requests."""
         self._database = database
         self._redis = redis
         self._background = background
@@ -32,52 +31,45 @@ class CommandOrder:
         self._query_task: asyncio.Task[None] | None = None
 
     async def restore(self) -> None:
-        """Enter in Redis what waits in the outbox, if Redis does not know it; never raises."""
-
-        async def enter(tx: AsyncConnection) -> None:
-            await outbox_keys.restore(tx, self._redis)
-
+        """Copy the ordering keys of the outbox to Redis if they are not there; never raises."""
         try:
-            await self._database.read(enter)
+            await self._database.read(outbox_keys.restore, self._redis)
         except Outage:
-            log.warning("Redis is not told what waits in the outbox")
+            log.warning("the ordering keys of the outbox were not copied to Redis")
 
     async def find_queued(self, keys: Collection[str]) -> set[str]:
-        """Tell which of these keys have rows; raises ``Outage`` when nothing can tell.
+        """Return those of these ordering keys that have rows in the outbox.
 
-        Postgres is asked, which cannot be wrong; while it is gone Redis is, as long as it is
-        certain to know all of them.
+        Postgres is authoritative. While it is down, Redis is used, provided that it is known to
+        hold all keys. Raises ``Outage`` when neither can answer.
         """
-        looked: QueuedKeys = asyncio.get_running_loop().create_future()
-        self._requests.append((keys, looked))
+        waiter: QueuedKeys = asyncio.get_running_loop().create_future()
+        self._requests.append((keys, waiter))
         if self._query_task is None or self._query_task.done():
             self._query_task = self._background.start(
-                self._answer_requests(), "looking at the outbox"
+                self._answer_requests(), "find queued commands"
             )
-        return await looked
+        return await waiter
 
     async def _answer_requests(self) -> None:
         while self._requests:
-            asking, self._requests = self._requests, []
-            wanted = {key for keys, _ in asking for key in keys}
+            requests, self._requests = self._requests, []
+            all_keys = {key for keys, _ in requests for key in keys}
             found: set[str] | BaseException
             try:
-                found = await self._query(wanted)
-            except Exception as error:  # noqa: BLE001 - those who ask shall know
+                found = await self._query(all_keys)
+            except Exception as error:  # noqa: BLE001 - passed on to the requests
                 found = error
-            for keys, looked in asking:
-                if looked.done():
+            for keys, waiter in requests:
+                if waiter.done():
                     continue
                 if isinstance(found, BaseException):
-                    looked.set_exception(Outage(f"the outbox is not known: {found}"))
+                    waiter.set_exception(Outage(f"the outbox could not be read: {found}"))
                 else:
-                    looked.set_result(found.intersection(keys))
+                    waiter.set_result(found.intersection(keys))
 
     async def _query(self, keys: Collection[str]) -> set[str]:
-        async def look(tx: AsyncConnection) -> set[str]:
-            return await outbox.waiting(tx, keys)
-
         try:
-            return await self._database.read(look)
+            return await self._database.read(outbox.waiting, keys)
         except Outage:
             return await outbox_keys.noted(self._redis, keys)

@@ -1,16 +1,16 @@
-"""Postgres as the ingress sees it: useful, and allowed to be gone at any moment.
+"""Runs queries on Postgres for the ingress, which keeps working while Postgres is down.
 
-A caller waits for ``QUERY_TIMEOUT`` seconds at most, whatever state the server is in: a query that
-takes longer goes on being cancelled in the background. After a failure the database is left
-alone for a moment, so that an outage costs one request in a while the wait, and the others
-learn at once that they have to do without.
+A caller waits ``QUERY_TIMEOUT`` seconds at most, whatever state the server is in; a query that
+takes longer is cancelled in the background. After a failure no query starts for
+``RETRY_INTERVAL`` seconds: during an outage one request per interval waits for the timeout, and
+the others fail at once.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -18,67 +18,72 @@ from infra.errors import Outage
 from infra.messaging.error_classifier import ErrorKind, classify_error
 from infra.storage.write_probe import write_probe
 
+P = ParamSpec("P")
 T = TypeVar("T")
-Query = Callable[[AsyncConnection], Awaitable[T]]
+Query = Callable[Concatenate[AsyncConnection, P], Awaitable[T]]  # arguments after the connection
 
 QUERY_TIMEOUT = 2.0  # seconds
-RETRY_INTERVAL = 1.0  # seconds between tries during an outage
+RETRY_INTERVAL = 1.0  # seconds between attempts during an outage
 
 log = logging.getLogger(__name__)
 
 
 class Database:
-    """Runs queries, or says quickly that there is no database."""
+    """Runs queries with a time limit; fails fast during an outage."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        """Begin in good faith."""
+        """Use connections of ``engine``; reads run in autocommit mode."""
         self._engine = engine
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._resting_until = 0.0
         self._cancelled: set[asyncio.Task[object]] = set()
 
-    async def read(self, query: Query[T]) -> T:
-        """Run a query that changes nothing; raises ``Outage`` when Postgres is gone."""
-        return await self._run_with_retry(lambda: self._read(query))
+    async def read(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``query(connection, *args, **kwargs)``, which changes nothing.
 
-    async def write(self, query: Query[T]) -> T:
-        """Run a query in a transaction and commit; raises ``Outage`` when Postgres is gone.
-
-        Nobody knows then whether it took effect, and it may have been run twice.
+        Raises ``Outage`` when Postgres is down.
         """
-        return await self._run_with_retry(lambda: self._write(query))
+        return await self._run_with_retry(lambda: self._read(query, *args, **kwargs))
+
+    async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``query(connection, *args, **kwargs)`` in a transaction and commit it.
+
+        Raises ``Outage`` when Postgres is down; the transaction may have taken effect then. The
+        query may run twice.
+        """
+        return await self._run_with_retry(lambda: self._write(query, *args, **kwargs))
 
     async def is_writable(self) -> bool:
-        """Ask the database whether it takes a write: only then is it of use to store events."""
+        """Whether the database accepts writes, which the outbox needs."""
         try:
             await self._run_until(time.monotonic() + QUERY_TIMEOUT, self._write(write_probe))
         except Outage:
             return False
         return True
 
-    async def _read(self, query: Query[T]) -> T:
+    async def _read(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._reader.connect() as tx:
-            return await query(tx)
+            return await query(tx, *args, **kwargs)
 
-    async def _write(self, query: Query[T]) -> T:
+    async def _write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._engine.begin() as tx:
-            return await query(tx)
+            return await query(tx, *args, **kwargs)
 
     async def _run_with_retry(self, run: Callable[[], Awaitable[T]]) -> T:
-        """Try once more after a failure: an idle connection that died is found out by its use."""
+        """Run again after one failure: a dead idle connection is detected only by using it."""
         if time.monotonic() < self._resting_until:
-            raise Outage("Postgres was gone a moment ago")
+            raise Outage("Postgres was unavailable a moment ago")
         deadline = time.monotonic() + QUERY_TIMEOUT
-        again = True
+        retry = True
         while True:
             try:
                 return await self._run_until(deadline, run())
             except Outage:
-                if again and time.monotonic() < deadline:
-                    again = False
+                if retry and time.monotonic() < deadline:
+                    retry = False
                     continue
                 self._resting_until = time.monotonic() + RETRY_INTERVAL
-                log.warning("Postgres does not answer")
+                log.warning("Postgres is unavailable")
                 raise
 
     async def _run_until(self, deadline: float, running: Awaitable[T]) -> T:
@@ -89,12 +94,12 @@ class Database:
             if not task.done():
                 self._cancel(task)
         if not task.done():
-            raise Outage("Postgres does not answer in time")
+            raise Outage("Postgres did not answer in time")
         try:
             return task.result()
         except Exception as error:
             if classify_error(error) in (ErrorKind.OUTAGE, ErrorKind.SUSPECTED_OUTAGE):
-                raise Outage(f"Postgres is gone: {type(error).__name__}") from None
+                raise Outage(f"Postgres is unavailable: {type(error).__name__}") from None
             raise
 
     def _cancel(self, task: "asyncio.Future[T]") -> None:

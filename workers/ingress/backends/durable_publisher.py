@@ -1,15 +1,16 @@
-"""Taking responsibility for messages: the broker, else the outbox in Postgres, else nobody.
+"""Makes messages durable: publishes them, else writes them to the outbox, else rejects with 503.
 
-    publish, confirmed and routed, within CONFIRM_DEADLINE ── else ──> outbox row, committed
-                                                              ── else ──> 503, try again
+    publish: confirmed and routed within CONFIRM_DEADLINE
+      else   outbox row: committed in Postgres
+      else   503: the client tries again
 
-A message whose confirm did not come may be on the bus already; its outbox row carries the
-same id, so it takes effect once all the same. After an unanswered publish the broker is in
-doubt: one message in a while tries it, and the others spare themselves the wait.
+A message whose confirm did not arrive may have been published; its outbox row carries the same
+id, so it takes effect once. After an unconfirmed publish the broker is suspect: one message per
+``BROKER_RETRY_INTERVAL`` tries it, and the others go to the outbox without the wait.
 
-A command about a campaign that has commands in the outbox goes there too, behind them: a
-resume never overtakes a pause. Where nobody can say whether it has, it is not accepted.
-So does what would go over a broken path, where it would reach nobody.
+A command about a campaign that has commands in the outbox follows them there, so that a resume
+never overtakes a pause; when nothing can tell whether it has, the command is rejected. A message
+whose path is broken goes to the outbox too, because it would reach no queue.
 """
 
 import logging
@@ -27,34 +28,34 @@ from workers.ingress.backends.command_order import CommandOrder
 from workers.ingress.backends.outbox_writer import OutboxWriter
 from workers.ingress.http.errors import HttpError, unavailable
 
-BROKER_RETRY_INTERVAL = 1.0  # seconds between two tries of a broker that is in doubt
+BROKER_RETRY_INTERVAL = 1.0  # seconds between attempts while the broker is suspect
 
 log = logging.getLogger(__name__)
 
 
 class DurablePublisher:
-    """Makes messages durable, or refuses them."""
+    """Publishes messages or writes them to the outbox; rejects them when both fail."""
 
     def __init__(
         self,
         publisher: Publisher,
-        stash: OutboxWriter,
-        order: CommandOrder,
-        paths: BrokenPaths,
+        outbox_writer: OutboxWriter,
+        command_order: CommandOrder,
+        broken_paths: BrokenPaths,
         deadline: float,
     ) -> None:
-        """Give the broker ``deadline`` seconds for a confirm; ``stash`` is the second choice."""
+        """Wait up to ``deadline`` seconds for the broker's confirm."""
         self._publisher = publisher
-        self._outbox_writer = stash
-        self._command_order = order
-        self._broken_paths = paths
+        self._outbox_writer = outbox_writer
+        self._command_order = command_order
+        self._broken_paths = broken_paths
         self._deadline = deadline
-        self._in_doubt = False
-        self._next_try = 0.0
+        self._is_suspect = False
+        self._next_attempt = 0.0
 
     async def publish(self, message: Message) -> None:
-        """Make a message durable; raises an ``HttpError`` (503) when nothing takes it."""
-        if self._in_doubt and self._should_skip_broker() and await self._write_to_outbox([message]):
+        """Make a message durable; raises 503 when neither broker nor outbox accepts it."""
+        if self._is_suspect and self._skips_broker() and await self._write_to_outbox([message]):
             return
         key = ordering_key(message)
         if self._broken_paths.affects(message) or (key is not None and await self._is_queued(key)):
@@ -68,114 +69,115 @@ class DurablePublisher:
             if isinstance(error, Unroutable) or not await self._write_to_outbox([message]):
                 raise _not_stored() from None
         else:
-            self._in_doubt = False
+            self._is_suspect = False
             metrics.ACCEPTED["confirmed"].inc()
 
     async def publish_all(self, messages: Sequence[Message]) -> list[bool]:
-        """Make messages durable; tells for each, in their order, whether it is.
+        """Make messages durable; returns for each, in their order, whether it is.
 
-        Commands about one campaign are published one after the other, each once the one
-        before it is confirmed: the first that is not takes those after it along.
+        Commands about one campaign are published one after the other, each after the confirm of
+        the one before it. When one is not durable, those after it are not published either.
         """
-        if self._in_doubt and self._should_skip_broker() and await self._write_to_outbox(messages):
+        if self._is_suspect and self._skips_broker() and await self._write_to_outbox(messages):
             return [True] * len(messages)
         keys = [ordering_key(message) for message in messages]
-        stored: set[int] = set()
-        refused: set[str | None] = set()
+        durable: set[int] = set()
+        rejected: set[str | None] = set()
         try:
-            behind = await self._command_order.find_queued({key for key in keys if key is not None})
+            queued = await self._command_order.find_queued({key for key in keys if key is not None})
         except Outage as error:
-            log.warning("commands are not accepted", extra={"reason": str(error)})
-            behind, refused = set(), {key for key in keys if key is not None}
-        for turn in group_into_rounds(keys):
-            left = [place for place in turn if keys[place] not in refused]
-            stored |= await self._publish_round(messages, keys, left, behind)
-            refused |= {keys[place] for place in left if place not in stored} - {None}
-        metrics.ACCEPTED["unavailable"].inc(len(messages) - len(stored))
-        return [place in stored for place in range(len(messages))]
+            log.warning("commands are rejected", extra={"reason": str(error)})
+            queued, rejected = set(), {key for key in keys if key is not None}
+        for positions in group_into_rounds(keys):
+            left = [index for index in positions if keys[index] not in rejected]
+            durable |= await self._publish_round(messages, keys, left, queued)
+            rejected |= {keys[index] for index in left if index not in durable} - {None}
+        metrics.ACCEPTED["unavailable"].inc(len(messages) - len(durable))
+        return [index in durable for index in range(len(messages))]
 
     async def _publish_round(
         self,
         messages: Sequence[Message],
         keys: Sequence[str | None],
-        places: Sequence[int],
-        behind: set[str],
+        positions: Sequence[int],
+        queued: set[str],
     ) -> set[int]:
-        """Publish what is at these places, or write it to the outbox; tells which are durable.
+        """Publish the messages at these positions, or write them to the outbox.
 
-        ``find_queued`` are the ordering keys with rows in the outbox; those written here join them.
+        Returns the positions of the durable ones. ``queued`` holds the ordering keys with rows
+        in the outbox and is extended by the keys that are written here.
         """
         direct = [
-            place
-            for place in places
-            if keys[place] not in behind and not self._broken_paths.affects(messages[place])
+            index
+            for index in positions
+            if keys[index] not in queued and not self._broken_paths.affects(messages[index])
         ]
-        errors = await self._publish_confirmed([messages[place] for place in direct])
-        verdicts = dict(zip(direct, errors, strict=True))
-        waiting = [p for p in places if p not in verdicts or may_retry(verdicts[p])]
-        kept = not waiting or await self._write_to_outbox([messages[place] for place in waiting])
-        behind |= {key for place in waiting if (key := keys[place]) is not None}
-        confirmed = {place for place, error in verdicts.items() if error is None}
-        return confirmed | set(waiting) if kept else confirmed
+        results = await self._publish_confirmed([messages[index] for index in direct])
+        errors = dict(zip(direct, results, strict=True))
+        deferred = [i for i in positions if i not in errors or may_publish_later(errors[i])]
+        written = not deferred or await self._write_to_outbox([messages[i] for i in deferred])
+        queued |= {key for index in deferred if (key := keys[index]) is not None}
+        confirmed = {index for index, error in errors.items() if error is None}
+        return confirmed | set(deferred) if written else confirmed
 
     async def _publish_confirmed(self, messages: Sequence[Message]) -> list[PublishFailed | None]:
         if not messages:
             return []
-        verdicts = await self._publisher.publish_all(messages, timeout=self._deadline)
-        if None in verdicts:
-            self._in_doubt = False
-        for error in filter(None, verdicts):
+        results = await self._publisher.publish_all(messages, timeout=self._deadline)
+        if None in results:
+            self._is_suspect = False
+        for error in filter(None, results):
             self._record_failure(error)
-        metrics.ACCEPTED["confirmed"].inc(verdicts.count(None))
-        return verdicts
+        metrics.ACCEPTED["confirmed"].inc(results.count(None))
+        return results
 
     async def _is_queued(self, key: str) -> bool:
         try:
             return bool(await self._command_order.find_queued([key]))
         except Outage as error:
-            log.warning("a command is not accepted", extra={"reason": str(error)})
+            log.warning("a command is rejected", extra={"reason": str(error)})
             raise _not_stored() from None
 
-    def _should_skip_broker(self) -> bool:
-        """Tell whether another message has tried the broker a moment ago; if not, this one does."""
+    def _skips_broker(self) -> bool:
+        """Whether a message has tried the broker within the interval; if not, this one does."""
         now = time.monotonic()
-        if now < self._next_try:
+        if now < self._next_attempt:
             return True
-        self._next_try = now + BROKER_RETRY_INTERVAL
+        self._next_attempt = now + BROKER_RETRY_INTERVAL
         return False
 
     def _record_failure(self, error: PublishFailed) -> None:
         if isinstance(error, PublishUnknown):
-            self._in_doubt = True
-            self._next_try = time.monotonic() + BROKER_RETRY_INTERVAL
-        elif isinstance(error, Unroutable):  # has to be seen, not stored
-            log.error("the topology is not complete", extra={"reason": str(error)})
+            self._is_suspect = True
+            self._next_attempt = time.monotonic() + BROKER_RETRY_INTERVAL
+        elif isinstance(error, Unroutable):  # an error of the deployment: reported, not stored
+            log.error("the topology is incomplete", extra={"reason": str(error)})
 
     async def _write_to_outbox(self, messages: Sequence[Message]) -> bool:
-        kept = await self._outbox_writer.write(messages)
-        if kept:
+        written = await self._outbox_writer.write(messages)
+        if written:
             metrics.ACCEPTED["outbox"].inc(len(messages))
-        return kept
+        return written
 
 
-def may_retry(error: PublishFailed | None) -> bool:
-    """Whether a message that was not confirmed may be published later."""
+def may_publish_later(error: PublishFailed | None) -> bool:
+    """Whether an unconfirmed message may be published later, from the outbox."""
     return error is not None and not isinstance(error, Unroutable)
 
 
 def group_into_rounds(keys: Sequence[str | None]) -> list[list[int]]:
-    """Divide the places of a batch: a turn has one message of an ordering key at most."""
+    """Group the positions of a batch into rounds, with one message of an ordering key in each."""
     seen: Counter[str] = Counter()
-    turns: list[list[int]] = []
-    for place, key in enumerate(keys):
-        turn = 0
+    rounds: list[list[int]] = []
+    for index, key in enumerate(keys):
+        number = 0
         if key is not None:
-            turn = seen[key]
+            number = seen[key]
             seen[key] += 1
-        if turn == len(turns):
-            turns.append([])
-        turns[turn].append(place)
-    return turns
+        if number == len(rounds):
+            rounds.append([])
+        rounds[number].append(index)
+    return rounds
 
 
 def _not_stored() -> HttpError:

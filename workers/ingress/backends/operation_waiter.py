@@ -1,11 +1,9 @@
-"""Waiting for what becomes of a write, for clients that prefer to (``Prefer: wait=N``).
+"""Waits for the outcome of a write, for clients that ask for it (``Prefer: wait=N``).
 
-All waiters share one query at a time, so a hundred of them cost Postgres no more than one.
+All waiting requests share one query at a time: a hundred of them cost Postgres as much as one.
 """
 
 import asyncio
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.background import BackgroundTasks
 from infra.errors import Outage
@@ -15,29 +13,29 @@ from workers.ingress.backends.database import Database
 
 Waiter = asyncio.Future[Operation | None]
 
-POLL_INTERVAL = 0.015  # seconds between two looks
-OUTAGE_POLL_INTERVAL = 0.5
-MAX_WAITERS = 1000  # waiters; more are answered at once with 202
+POLL_INTERVAL = 0.015  # seconds between two queries
+OUTAGE_POLL_INTERVAL = 0.5  # seconds, while Postgres is down
+MAX_WAITERS = 1000  # operations that are waited for; further requests get 202 at once
 
 
 class OperationWaiter:
-    """Looks for the operations that somebody waits for."""
+    """Polls Postgres for the operations that requests wait for."""
 
     def __init__(self, database: Database, background: BackgroundTasks) -> None:
-        """Begin with nobody waiting."""
+        """Start without waiters."""
         self._database = database
         self._background = background
         self._waiting: dict[str, set[Waiter]] = {}
         self._polling: asyncio.Task[None] | None = None
 
     async def wait_for(self, operation_id: str, seconds: float) -> Operation | None:
-        """Give an operation once it is no longer pending; None when that takes too long."""
+        """Return an operation once it is finished, or None after ``seconds``."""
         if seconds <= 0 or len(self._waiting) >= MAX_WAITERS:
             return None
         waiter: Waiter = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(operation_id, set()).add(waiter)
         if self._polling is None or self._polling.done():
-            self._polling = self._background.start(self._poll(), "waiting for operations")
+            self._polling = self._background.start(self._poll(), "wait for operations")
         try:
             async with asyncio.timeout(seconds):
                 return await waiter
@@ -47,7 +45,7 @@ class OperationWaiter:
             self._remove_waiter(operation_id, waiter)
 
     def release_waiters(self) -> None:
-        """Let everybody go who waits: the process is about to end."""
+        """End all waiting with None, because the process is about to end."""
         for waiter in {waiter for waiters in self._waiting.values() for waiter in waiters}:
             if not waiter.done():
                 waiter.set_result(None)
@@ -61,16 +59,14 @@ class OperationWaiter:
     async def _poll(self) -> None:
         while self._waiting:
             try:
-                found = await self._database.read(self._find_finished)
+                found = await self._database.read(find_operations, list(self._waiting))
             except Outage:
                 await asyncio.sleep(OUTAGE_POLL_INTERVAL)
                 continue
             for operation in found:
+                if operation.state == "pending":
+                    continue
                 for waiter in self._waiting.pop(operation.id, set()):
                     if not waiter.done():
                         waiter.set_result(operation)
             await asyncio.sleep(POLL_INTERVAL)
-
-    async def _find_finished(self, tx: AsyncConnection) -> list[Operation]:
-        found = await find_operations(tx, list(self._waiting))
-        return [operation for operation in found if operation.state != "pending"]

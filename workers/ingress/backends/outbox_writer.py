@@ -1,7 +1,7 @@
-"""The outbox as the ingress fills it: whatever arrives while one transaction runs shares the next.
+"""Writes messages to the outbox with group commit: requests share transactions.
 
-During an outage of the broker every accepted message comes here; a transaction for each
-would make Postgres the next to give in.
+During a broker outage every accepted message goes to the outbox. One transaction for each would
+overload Postgres, so all requests that arrive while a transaction runs share the next one.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from itertools import chain
 
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.amqp.message import Message
 from infra.background import BackgroundTasks
@@ -28,10 +27,10 @@ Committed = asyncio.Future[bool]
 
 
 class OutboxWriter:
-    """Writes messages to the outbox, many requests at a time."""
+    """Writes messages to the outbox, for many requests in one transaction."""
 
     def __init__(self, database: Database, redis: Redis, background: BackgroundTasks) -> None:
-        """Begin with nothing to write."""
+        """Start without queued messages."""
         self._database = database
         self._redis = redis
         self._background = background
@@ -39,33 +38,30 @@ class OutboxWriter:
         self._writing: asyncio.Task[None] | None = None
 
     async def write(self, messages: Sequence[Message]) -> bool:
-        """Write messages and commit; tells whether they are kept."""
-        kept: Committed = asyncio.get_running_loop().create_future()
-        self._waiting.append((messages, kept))
+        """Write messages and commit; returns whether they were committed."""
+        committed: Committed = asyncio.get_running_loop().create_future()
+        self._waiting.append((messages, committed))
         if self._writing is None or self._writing.done():
             self._writing = self._background.start(self._write_queued(), "outbox writer")
-        return await kept
+        return await committed
 
     async def _write_queued(self) -> None:
         while self._waiting:
             count = min(MAX_REQUESTS, len(self._waiting))
-            taken = [self._waiting.popleft() for _ in range(count)]
-            messages = list(chain.from_iterable(messages for messages, _ in taken))
-            kept = await self._commit(messages)
-            for _, waiter in taken:
+            batch = [self._waiting.popleft() for _ in range(count)]
+            messages = list(chain.from_iterable(messages for messages, _ in batch))
+            committed = await self._commit(messages)
+            for _, waiter in batch:
                 if not waiter.done():
-                    waiter.set_result(kept)
+                    waiter.set_result(committed)
 
     async def _commit(self, messages: Sequence[Message]) -> bool:
-        async def add(tx: AsyncConnection) -> None:
-            await outbox.add(tx, messages)
-
         try:
-            await self._database.write(add)
+            await self._database.write(outbox.add, messages)
         except Outage:
             return False
         except Exception:
-            log.exception("the outbox cannot be written")
+            log.exception("messages could not be written to the outbox")
             return False
         keys = {key for message in messages if (key := ordering_key(message)) is not None}
         await outbox_keys.note(self._redis, keys)

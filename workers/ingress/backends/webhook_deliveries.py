@@ -1,10 +1,10 @@
-"""When deliveries of webhooks were first received: a second attempt is no newer than the first.
+"""Remembers when webhook deliveries were first received: a retry is not newer than the original.
 
-A state with an id and no time of its own counts from then (ARCHITECTURE.md, "No time"). The
-first attempt may still wait in the outbox when the second, sent because the first was not
-answered in time, goes straight to the broker; whichever is handled, it must not count as news
-of the second's time. The memory is this process's own and bounded; what it has forgotten, or
-another process received, counts from this attempt.
+A state with an id but without a time of its own counts from its first reception. The first
+attempt may still be in the outbox when the sender's retry, sent because the first was not answered
+in time, goes directly to the broker; whichever is handled must carry the time of the first. The
+memory belongs to this process and is bounded: a delivery that it no longer holds, or that another
+process received first, counts from the present attempt.
 """
 
 from collections import OrderedDict
@@ -16,15 +16,15 @@ MAX_DELIVERIES = 20_000  # deliveries
 
 
 class WebhookDeliveries:
-    """Remembers the times of the newest deliveries, by source and id."""
+    """Holds the reception times of the latest deliveries, by source and id."""
 
     def __init__(self, max_deliveries: int = MAX_DELIVERIES) -> None:
-        """Begin with none."""
+        """Start without deliveries; keep ``max_deliveries`` of them."""
         self._max_deliveries = max_deliveries
         self._first_received: OrderedDict[tuple[str, str], datetime] = OrderedDict()
 
     def with_first_received_time(self, event: Event) -> Event:
-        """Give an event the time of its first attempt; one without a time has none to keep."""
+        """Return an event with the time of its first attempt; one without a time is unchanged."""
         if not event.has_time:
             return event
         first = self._first_received.setdefault((event.source, event.id), event.time)

@@ -97,7 +97,7 @@ class RequestContext:
         known = {"account": caller.account, "session_id": caller.session_id}
         return client.model_copy(update=known)
 
-    async def read(self, query: Query[T], what: str) -> T:
+    async def read(self, query: Query[[], T], what: str) -> T:
         """Run a query that changes nothing; raises a ``Refusal`` (503) without a database."""
         try:
             return await self.state.database.read(query)
