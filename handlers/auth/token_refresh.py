@@ -81,7 +81,7 @@ async def _keep(resources: Resources, vault: Encryptor, account: PlatformAccount
     """Renew or revoke one account; what fails is counted, told and tried again later."""
     keep = _revoke if account.state == "disconnecting" else _renew
     try:
-        tokens = decrypt_tokens(vault, account.user_id, account.platform, account.sealed)
+        tokens = decrypt_tokens(vault, account.user_id, account.platform, account.ciphertext)
         outcome = await keep(resources, vault, account, tokens)
     except (NoAnswer, GrantRefused, DecryptionFailed, SQLAlchemyError, OSError) as error:
         outcome = "failed"
@@ -169,7 +169,7 @@ async def _reseal(resources: Resources, vault: Encryptor) -> None:
     async with resources.engine.begin() as tx:
         for account in await store.lock_accounts_with_key(tx, vault.retired_key_ids, MOST):
             owner = (account.user_id, account.platform)
-            tokens = decrypt_tokens(vault, *owner, account.sealed)
+            tokens = decrypt_tokens(vault, *owner, account.ciphertext)
             await store.reencrypt(tx, account, encrypt_tokens(vault, *owner, tokens))
 
 

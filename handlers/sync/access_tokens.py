@@ -86,7 +86,7 @@ async def push_again(tx: AsyncConnection, hint: OwnerHint) -> list[Event]:
 
 def _bearer(vault: Encryptor, account: PlatformAccountRow) -> Bearer | AccountStuck:
     try:
-        tokens = decrypt_tokens(vault, account.user_id, account.platform, account.sealed)
+        tokens = decrypt_tokens(vault, account.user_id, account.platform, account.ciphertext)
     except DecryptionFailed as locked:
         return AccountStuck(f"the tokens of a connected account: {locked}", LOCKED_SECONDS)
     return Bearer(account, tokens.access)

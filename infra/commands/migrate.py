@@ -10,7 +10,6 @@ import contextlib
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import aio_pika
@@ -21,10 +20,7 @@ from aio_pika.exceptions import (
     ChannelPreconditionFailed,
 )
 from aiormq.exceptions import ConnectionInternalError
-from alembic import command
-from alembic.config import Config
 from pydantic import ValidationError
-from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -36,9 +32,8 @@ from infra.errors import Outage
 from infra.messaging.topology_monitor import look
 from infra.settings import Settings, load_settings
 from infra.storage.engine import open_engine
+from infra.storage.migrations import upgrade
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "storage" / "migrations"
-LOCK = 0x4144_5245  # "ADRE": one release at a time
 CONNECT_TIMEOUT = 5.0  # seconds
 PATIENCE = 60.0  # seconds that servers may take to start
 PAUSE = 0.5  # seconds between two tries
@@ -62,17 +57,9 @@ async def migrate_database(url: str) -> None:
     )
     try:
         async with engine.begin() as connection:
-            await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-            await connection.run_sync(_upgrade)
+            await upgrade(connection)
     finally:
         await engine.dispose()
-
-
-def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
 
 
 async def connect(urls: str) -> AbstractConnection:

@@ -23,14 +23,15 @@ from schemas.platform_accounts import AccountState, PlatformAccount
 from schemas.types import Platform
 
 PUT = text("""
-    insert into platform_accounts (user_id, platform, state, scopes, key_id, sealed, version,
+    insert into platform_accounts (user_id, platform, state, scopes, key_id, ciphertext, version,
                                    expires_at, due_at)
-    values (:user_id, :platform, 'connected', cast(:scopes as text[]), :key_id, :sealed, :version,
-            :expires_at, :due_at)
+    values (:user_id, :platform, 'connected', cast(:scopes as text[]), :key_id, :ciphertext,
+            :version, :expires_at, :due_at)
     on conflict (user_id, platform) do update
     set state = 'connected', reason = null, scopes = excluded.scopes, key_id = excluded.key_id,
-        sealed = excluded.sealed, version = excluded.version, expires_at = excluded.expires_at,
-        due_at = excluded.due_at, leased_until = null, connected_at = now(), updated_at = now()
+        ciphertext = excluded.ciphertext, version = excluded.version,
+        expires_at = excluded.expires_at, due_at = excluded.due_at, leased_until = null,
+        connected_at = now(), updated_at = now()
 """)
 LEASE = text("""
     update platform_accounts as a
@@ -42,18 +43,18 @@ LEASE = text("""
         order by due_at limit :most for update skip locked
     ) as due
     where a.user_id = due.user_id and a.platform = due.platform
-    returning a.user_id, a.platform, a.state, a.version, a.key_id, a.sealed
+    returning a.user_id, a.platform, a.state, a.version, a.key_id, a.ciphertext
 """)
 STORE_TOKENS = text("""
     update platform_accounts
-    set key_id = :key_id, sealed = :sealed, version = :fresh, expires_at = :expires_at,
+    set key_id = :key_id, ciphertext = :ciphertext, version = :fresh, expires_at = :expires_at,
         due_at = case when state = 'connected' then :due_at else due_at end,
         scopes = coalesce(cast(:scopes as text[]), scopes), leased_until = null, updated_at = now()
     where user_id = :user_id and platform = :platform and version = :version
 """)
 MARK_DISCONNECTED = text("""
     update platform_accounts
-    set state = 'disconnected', reason = :reason, sealed = '', key_id = '', version = :fresh,
+    set state = 'disconnected', reason = :reason, ciphertext = '', key_id = '', version = :fresh,
         expires_at = null, due_at = null, leased_until = null, updated_at = now()
     where user_id = :user_id and platform = :platform and version = :version
         and state = 'connected'
@@ -83,7 +84,7 @@ EXPEDITE_REFRESH = text("""
         and updated_at < clock_timestamp() - make_interval(secs => cast(:seconds as float))
 """)
 REENCRYPT = text("""
-    update platform_accounts set key_id = :key_id, sealed = :sealed
+    update platform_accounts set key_id = :key_id, ciphertext = :ciphertext
     where user_id = :user_id and platform = :platform and version = :version
 """)
 
@@ -96,7 +97,7 @@ class PlatformAccountRow:
     platform: Platform
     state: AccountState
     version: UUID
-    sealed: Ciphertext
+    ciphertext: Ciphertext
 
     @property
     def key(self) -> dict[str, object]:
@@ -208,7 +209,7 @@ async def reencrypt(tx: AsyncConnection, account: PlatformAccountRow, sealed: Ci
 
 
 SELECT_ACCOUNT = select(
-    *(table.c[n] for n in ("user_id", "platform", "state", "version", "key_id", "sealed"))
+    *(table.c[n] for n in ("user_id", "platform", "state", "version", "key_id", "ciphertext"))
 )
 
 
@@ -219,7 +220,7 @@ def _to_row(
 
 
 def _sealed(sealed: Ciphertext) -> dict[str, object]:
-    return {"key_id": sealed.key_id, "sealed": sealed.body}
+    return {"key_id": sealed.key_id, "ciphertext": sealed.body}
 
 
 def _times(times: TokenSchedule) -> dict[str, object]:

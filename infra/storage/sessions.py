@@ -37,7 +37,7 @@ class SessionRow:
     id: str
     started_at: datetime
     last_used_at: datetime
-    turns: int
+    rotation_count: int
     address: str | None
     device: str | None
 
@@ -47,7 +47,7 @@ class SessionState:
     """How a session stands in Postgres, and whose it is."""
 
     user: User
-    turns: int
+    rotation_count: int
     last_used_at: datetime
     ended: bool
 
@@ -62,8 +62,8 @@ class SessionState:
             return False
         grace = timedelta(seconds=settings.refresh_grace_seconds)
         if issued.repeated or now - self.last_used_at <= grace:
-            return issued.turns >= self.turns
-        return issued.turns > self.turns
+            return issued.turns >= self.rotation_count
+        return issued.turns > self.rotation_count
 
 
 def expiry_cutoff(settings: Settings, now: datetime) -> datetime:
@@ -93,7 +93,7 @@ async def find_session_state(tx: AsyncConnection, session_id: str) -> SessionSta
             users.c.id,
             users.c.email,
             users.c.role,
-            sessions.c.turns,
+            sessions.c.rotation_count,
             sessions.c.last_used_at,
             sessions.c.ended_at.is_not(None).label("ended"),
         )
@@ -104,7 +104,7 @@ async def find_session_state(tx: AsyncConnection, session_id: str) -> SessionSta
     if row is None:
         return None
     user = User(id=row.id, email=row.email, role=row.role)
-    return SessionState(user, row.turns, row.last_used_at, row.ended)
+    return SessionState(user, row.rotation_count, row.last_used_at, row.ended)
 
 
 async def record_refresh(
@@ -115,7 +115,7 @@ async def record_refresh(
         update(sessions)
         .where(sessions.c.id == issued.session.id, sessions.c.ended_at.is_(None))
         .values(
-            turns=func.greatest(sessions.c.turns, issued.turns),
+            rotation_count=func.greatest(sessions.c.rotation_count, issued.turns),
             last_used_at=func.greatest(sessions.c.last_used_at, at),
             address=client.address,
             device=client.device,

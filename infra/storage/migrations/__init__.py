@@ -1,8 +1,8 @@
-"""The history of the database schema: Alembic scripts, run on a connection of ours.
+"""Migrations of the database schema, run by Alembic on a connection of ours.
 
-There is no ``alembic.ini``: the release step hands over a connection, so that settings,
-timeouts and secrets have one source. A change of ``infra/tables`` comes with a new
-numbered script in ``versions/``; a test compares what the scripts make with the tables.
+There is no ``alembic.ini``: the caller passes the connection, so that settings, timeouts and
+secrets have one source. A change of ``infra/storage/tables`` needs a new numbered script in
+``versions/``; a test compares the migrated schema with the tables.
 """
 
 from pathlib import Path
@@ -12,25 +12,28 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-HERE = Path(__file__).resolve().parent
+SCRIPTS = Path(__file__).resolve().parent
+LOCK_KEY = 0x4144_5245  # "ADRE": of the advisory lock that lets one upgrade run at a time
+LOCK = text("select pg_advisory_xact_lock(:key)")
 
-# Two releases at once take turns; the number only has to be ours alone in this database.
-LOCK = 7_423_001
 
+async def upgrade(tx: AsyncConnection) -> None:
+    """Upgrade the schema to its newest revision in the transaction of ``tx``.
 
-def upgrade(connection: Connection) -> None:
-    """Bring the schema to its newest version, in the transaction of ``connection``.
-
-    With an async engine: ``await tx.run_sync(upgrade)``. Idempotent, and safe to run twice
-    at once. Raises ``sqlalchemy.exc.DBAPIError`` when a script fails; nothing of it stays.
+    Does nothing when the schema is up to date; concurrent upgrades wait for each other. Raises
+    ``sqlalchemy.exc.DBAPIError`` when a script fails; the transaction then has to be rolled back.
     """
-    connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-    command.upgrade(configuration(connection), "head")
+    await tx.execute(LOCK, {"key": LOCK_KEY})
+    await tx.run_sync(_upgrade)
 
 
-def configuration(connection: Connection | AsyncConnection) -> Config:
-    """Make the Alembic configuration that works on ``connection``."""
+def build_config(connection: Connection) -> Config:
+    """Build the Alembic configuration that runs the scripts on ``connection``."""
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def _upgrade(connection: Connection) -> None:
+    command.upgrade(build_config(connection), "head")

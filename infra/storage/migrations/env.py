@@ -1,19 +1,17 @@
-"""What Alembic runs for every command: the scripts, on the connection it was given.
+"""Runs the scripts of an Alembic command on the connection that the caller has passed.
 
-``config.attributes["connection"]`` is a ``sqlalchemy.Connection``, or the
-``AsyncConnection`` around one when the command runs inside its ``run_sync``.
+The asyncio recipe of Alembic's cookbook ("Programmatic API use with asyncio"): the caller is
+inside ``AsyncConnection.run_sync``, and ``attributes["connection"]`` is the ``Connection`` there.
 """
 
 from alembic import context
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.storage.tables import metadata
 
 
-def run(given: Connection | AsyncConnection) -> None:
-    """Run the command's scripts; the caller commits."""
-    connection = given.sync_connection if isinstance(given, AsyncConnection) else given
+def run_migrations(connection: Connection) -> None:
+    """Run the scripts; the caller commits."""
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -24,4 +22,4 @@ def run(given: Connection | AsyncConnection) -> None:
         context.run_migrations()
 
 
-run(context.config.attributes["connection"])
+run_migrations(context.config.attributes["connection"])

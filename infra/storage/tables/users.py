@@ -38,7 +38,7 @@ sessions = Table(
     Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("started_at", TIMESTAMPTZ, nullable=False),
     Column("last_used_at", TIMESTAMPTZ, nullable=False),
-    Column("turns", Integer, nullable=False, server_default=text("0")),  # refreshes so far
+    Column("rotation_count", Integer, nullable=False, server_default=text("0")),  # refreshes so far
     Column("address", Text),
     Column("device", Text),
     Column("ended_at", TIMESTAMPTZ),
@@ -101,7 +101,7 @@ platform_accounts = Table(
     Column("reason", Text),
     Column("scopes", ARRAY(Text), nullable=False),
     Column("key_id", Text, nullable=False),
-    Column("sealed", LargeBinary, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
     Column("version", Uuid, nullable=False),
     Column(
         "expires_at", TIMESTAMPTZ

@@ -183,7 +183,7 @@ async def test_a_login_is_written_down_with_where_it_came_from(ada: Browser) -> 
     assert {row.address for row in rows} == {"203.0.113.9"}
     for row in rows:
         assert row.started_at == row.last_used_at
-        assert (row.turns, row.ended_at, row.ended_by) == (0, None, None)
+        assert (row.rotation_count, row.ended_at, row.ended_by) == (0, None, None)
 
 
 async def test_a_refresh_is_written_down_with_where_it_came_from(ada: Browser) -> None:
@@ -194,7 +194,7 @@ async def test_a_refresh_is_written_down_with_where_it_came_from(ada: Browser) -
     after = await row_of(elsewhere)
     assert after.last_used_at > before.last_used_at
     assert (after.started_at, after.device) == (before.started_at, "the same browser, newer")
-    assert after.turns == 2
+    assert after.rotation_count == 2
 
 
 # --- a Redis that comes back with old data ------------------------------------------------------

@@ -63,7 +63,7 @@ async def held(stage: Stage, owner: Owner, platform: Platform = "claude") -> Pla
 
 def opened(stage: Stage, account: PlatformAccountRow) -> Any:
     vault = Encryptor(stage.settings)
-    return decrypt_tokens(vault, account.user_id, account.platform, account.sealed)
+    return decrypt_tokens(vault, account.user_id, account.platform, account.ciphertext)
 
 
 async def keep(stage: Stage, resources: Resources | None = None) -> int:
@@ -157,7 +157,7 @@ async def test_a_consent_that_was_withdrawn_there_disconnects_the_account_with_t
         "platform.account_connected.v1.claude",
         "platform.account_disconnected.v1.claude",
     ]
-    assert await sql(stage, "select length(sealed) from platform_accounts") == [(0,)]
+    assert await sql(stage, "select length(ciphertext) from platform_accounts") == [(0,)]
     acts = "select actor, subject from audit where action = 'platform.lapse'"
     assert await sql(stage, acts) == [(None, f"claude/{owner.id}")]
     assert (await browser.delete(f"{PLATFORM}/claude", headers=owner.headers)).status == 204
@@ -208,7 +208,7 @@ async def test_a_worker_that_was_frozen_beyond_its_lease_overwrites_nothing(
     newest = await held(stage, owner)
     async with stage.resources.engine.begin() as tx:
         times: Any = type("Times", (), {"expires_at": None, "due_at": None})
-        assert not await store_refreshed_tokens(tx, frozen, frozen.sealed, times, None)
+        assert not await store_refreshed_tokens(tx, frozen, frozen.ciphertext, times, None)
     assert await held(stage, owner) == newest
 
 
@@ -246,9 +246,9 @@ async def test_a_new_key_seals_anew_what_the_old_one_has_sealed(
     assert await keep(stage, worker(f"{fresh} {old}")) == 1  # the old key still opens
     await keep(stage, worker(f"{old} {fresh}"))  # and back, without a refresh
     after = await held(stage, owner)
-    assert after.sealed.key_id == before.sealed.key_id
+    assert after.ciphertext.key_id == before.ciphertext.key_id
     await keep(stage, worker(f"{fresh} {old}"))
-    assert (await held(stage, owner)).sealed.key_id != before.sealed.key_id
+    assert (await held(stage, owner)).ciphertext.key_id != before.ciphertext.key_id
     assert (await held(stage, owner)).version == after.version
     await make_due(stage)
     assert await keep(stage, worker(fresh)) == 1  # the old key may go
@@ -276,7 +276,7 @@ async def test_tokens_of_one_account_do_not_open_in_the_row_of_another(
     await stage.connect(browser, other)
     await sql(
         stage,
-        f"update platform_accounts a set sealed = b.sealed from platform_accounts b"  # noqa: S608
+        f"update platform_accounts a set ciphertext = b.ciphertext from platform_accounts b"  # noqa: S608
         f" where a.user_id = '{other.id}' and b.user_id = '{owner.id}'",
     )
     await make_due(stage)

@@ -170,7 +170,7 @@ async def test_tokens_that_do_not_open_hold_up_their_owner_alone(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     await stage.connect(browser, owner)
-    await sql(stage, "update platform_accounts set sealed = sealed || 'x'")
+    await sql(stage, "update platform_accounts set ciphertext = ciphertext || 'x'")
     mine, theirs = stored(owner_id=owner.id), stored()
     await put(stage.resources.engine, mine, theirs)
     events, [failure] = await synced(stage.resources, saved(mine), saved(theirs))

@@ -1,4 +1,4 @@
-"""The scripts make what the tables say, and running them again changes nothing."""
+"""The scripts create the tables of ``infra.storage.tables``; a second run changes nothing."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.storage.migrations import configuration, upgrade
+from infra.storage.migrations import build_config, upgrade
 from infra.storage.tables import metadata
 
 COLUMNS = text("""
@@ -58,7 +58,7 @@ async def test_the_scripts_leave_alembic_nothing_to_add(engine: AsyncEngine) -> 
         assert await connection.run_sync(_differences) == []
 
 
-async def test_the_scripts_make_the_same_catalogue_as_the_tables(engine: AsyncEngine) -> None:
+async def test_the_scripts_create_the_same_catalogue_as_the_tables(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         migrated = await connection.run_sync(_catalogue)
         expected = await connection.run_sync(_catalogue_of_tables)
@@ -69,14 +69,14 @@ async def test_the_scripts_make_the_same_catalogue_as_the_tables(engine: AsyncEn
 async def test_a_second_upgrade_changes_nothing(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         before = await connection.run_sync(_catalogue)
-        await connection.run_sync(upgrade)
+        await upgrade(connection)
         assert await connection.run_sync(_catalogue) == before
 
 
 async def test_two_upgrades_of_an_empty_database_take_turns(engine: AsyncEngine) -> None:
     async def migrate() -> list[Any]:
         async with engine.begin() as tx:
-            await tx.run_sync(upgrade)
+            await upgrade(tx)
             return await tx.run_sync(_differences)
 
     async with engine.begin() as tx:
@@ -85,9 +85,11 @@ async def test_two_upgrades_of_an_empty_database_take_turns(engine: AsyncEngine)
     assert list(await asyncio.gather(migrate(), migrate())) == [[], []]
 
 
-async def test_the_scripts_run_on_an_async_connection_too(engine: AsyncEngine) -> None:
+async def test_a_downgrade_drops_every_table_and_an_upgrade_creates_them_again(
+    engine: AsyncEngine,
+) -> None:
     async with engine.begin() as tx:
-        await tx.run_sync(lambda _: command.downgrade(configuration(tx), "base"))
+        await tx.run_sync(lambda sync: command.downgrade(build_config(sync), "base"))
         assert (await tx.execute(text("select to_regclass('users')"))).scalar_one() is None
-        await tx.run_sync(lambda _: command.upgrade(configuration(tx), "head"))
+        await upgrade(tx)
         assert await tx.run_sync(_differences) == []

@@ -46,7 +46,7 @@ async def test_a_session_is_listed_with_what_is_known_of_it(engine: AsyncEngine)
         session = await add(tx)
         (row,) = await list_sessions(tx, ADA.id, SINCE)
     assert (row.id, row.address, row.device) == (session.id, "203.0.113.9", "a laptop")
-    assert (row.started_at, row.last_used_at, row.turns) == (NOW, NOW, 0)
+    assert (row.started_at, row.last_used_at, row.rotation_count) == (NOW, NOW, 0)
 
 
 async def test_a_session_needs_the_hash_that_the_account_has(engine: AsyncEngine) -> None:

@@ -48,7 +48,7 @@ async def get_sessions(context: RequestContext) -> web.Response:
             current=row.id == own,
         )
         for row in rows
-        if turns.get(row.id, -1) >= row.turns
+        if turns.get(row.id, -1) >= row.rotation_count
     ]
     return success(context.request_id, live, headers=NO_STORE)
 

@@ -388,7 +388,7 @@ async def test_no_token_code_or_verifier_is_in_tables_or_events(
     async with engine.connect() as tx:
         rows = await tx.execute(
             text(
-                "select a::text || encode(sealed, 'escape') from platform_accounts a"
+                "select a::text || encode(ciphertext, 'escape') from platform_accounts a"
                 " union all select encode(body, 'escape') from outbox"
                 " union all select a::text from audit a"
             )
