@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, Validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, from_json, to_json
 
+from events.sources import DEFAULT_SOURCE
 from schemas.attributes import TEXT_PATTERN, ExtensionName, ExtensionValue
 from schemas.times import OffsetDatetime
 from schemas.types import FrozenModel
@@ -69,7 +70,7 @@ class Event(BaseModel):
 
     specversion: Literal["1.0"] = "1.0"
     id: CloudEventAttribute = Field(default_factory=new_id)
-    source: CloudEventAttribute = "urn:adrelay"
+    source: CloudEventAttribute = DEFAULT_SOURCE
     type: str
     subject: CloudEventAttribute | None = None
     time: OffsetDatetime = Field(default_factory=now)

@@ -16,13 +16,12 @@ from uuid import UUID
 from events import CampaignMetricsRecorded, CampaignMetricsReported
 from events.envelope import Event
 from events.metrics import CampaignMetricsRecordedData, CampaignMetricsReportedData
+from events.sources import METRICS_SOURCE
 from infra.errors import Permanent, Transient
 from infra.messaging.context import Context
 from infra.storage.campaigns import find_campaign_refs
 from infra.storage.metrics import ZERO, Counters, DailyReport, DailyTotals, merge_metrics
 from schemas.types import Platform, to_micros
-
-SOURCE = "urn:adrelay:metrics"
 
 # A report may overtake the push that gives its campaign a platform id.
 UNKNOWN_WITHIN = 600.0  # seconds
@@ -142,7 +141,7 @@ def _recorded(totals: DailyTotals, day: DailyAggregate) -> Event:
     last = day.events[-1]
     return CampaignMetricsRecorded.caused_by(
         last,
-        source=SOURCE,
+        source=METRICS_SOURCE,
         subject=str(totals.campaign_id),
         data=CampaignMetricsRecordedData(
             platform=last.data.platform,

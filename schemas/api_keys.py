@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-from schemas.sources import RESERVED_SOURCE_PREFIX, is_reserved_source
+from schemas.source_namespace import RESERVED_SOURCE_PREFIX, is_reserved_source
 from schemas.times import UtcDatetime
 from schemas.types import CamelCaseModel, FrozenModel
 

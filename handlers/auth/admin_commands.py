@@ -19,8 +19,9 @@ from events import (
     UserRoleChangeRequested,
 )
 from events.envelope import Event
+from events.sources import AUTH_SOURCE
 from events.users import UserRoleChangedData
-from handlers.auth.requests import SOURCE, Answer, Sealed, invalid, refusal
+from handlers.auth.requests import Answer, Sealed, invalid, refusal
 from handlers.auth.session_revocation import told
 from infra.messaging.context import Context
 from infra.resources import Resources
@@ -120,7 +121,7 @@ async def _change_role(answer: Answer, wanted: RoleAssignment, ctx: Context) -> 
     await set_role(ctx.tx, changed)
     news = UserRoleChanged.caused_by(
         answer.request,
-        source=SOURCE,
+        source=AUTH_SOURCE,
         data=UserRoleChangedData(user_id=user.id, role=changed.role, previous=user.role),
     )
     answer = replace(answer, caused=(news,))

@@ -7,17 +7,9 @@ have clients throw it away. Its code is that of a failed login, for whoever coun
 from dataclasses import replace
 
 from events import UserPasswordChanged
+from events.sources import AUTH_SOURCE
 from events.users import UserPasswordChangedData
-from handlers.auth.requests import (
-    DONE,
-    SOURCE,
-    Answer,
-    Finish,
-    Sealed,
-    account_of,
-    invalid,
-    refusal,
-)
+from handlers.auth.requests import DONE, Answer, Finish, Sealed, account_of, invalid, refusal
 from handlers.auth.session_revocation import OVER, told
 from infra.messaging.context import Context
 from infra.resources import Resources
@@ -60,7 +52,7 @@ def _changing(account: UserRow, fresh: str) -> Finish:
         )
         changed = UserPasswordChanged.caused_by(
             answer.request,
-            source=SOURCE,
+            source=AUTH_SOURCE,
             data=UserPasswordChangedData(user_id=user.id, role=user.role),
         )
         return told(replace(answer, caused=(changed,)), others, "password_changed", ctx)

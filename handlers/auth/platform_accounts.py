@@ -17,7 +17,8 @@ from typing import Any
 from events import PlatformAccountConnected, PlatformAccountDisconnected
 from events.envelope import now
 from events.platform_accounts import PlatformAccountConnectedData, PlatformAccountDisconnectedData
-from handlers.auth.requests import DONE, SOURCE, Answer, Sealed, refusal
+from events.sources import AUTH_SOURCE
+from handlers.auth.requests import DONE, Answer, Sealed, refusal
 from infra.http.client import NoAnswer
 from infra.messaging.context import Context
 from infra.platforms import PLATFORMS
@@ -76,7 +77,7 @@ def _connected(
 
     data = PlatformAccountConnectedData(platform=platform, user_id=user_id, scopes=scopes)
     connected = PlatformAccountConnected.caused_by(
-        request, source=SOURCE, subject=str(user_id), data=data
+        request, source=AUTH_SOURCE, subject=str(user_id), data=data
     )
     shown = PlatformConnection(platform=platform, state="connected", scopes=scopes)
     reply = {"status": 200, "data": shown.model_dump(mode="json")}
@@ -105,7 +106,7 @@ def _gone(request: Sealed, wish: PlatformAccountRef) -> PlatformAccountDisconnec
         platform=wish.platform, user_id=wish.user_id, reason=BY_OWNER
     )
     return PlatformAccountDisconnected.caused_by(
-        request, source=SOURCE, subject=str(wish.user_id), data=data
+        request, source=AUTH_SOURCE, subject=str(wish.user_id), data=data
     )
 
 

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 from pydantic import ValidationError
 
 from events import RegistrationRequested, UserRegistered
+from events.sources import AUTH_SOURCE
 from events.users import UserRegisteredData
 from handlers.auth.login import beginning, let_in
 from handlers.auth.requests import (
-    SOURCE,
     Answer,
     account_of,
     details_of,
@@ -91,7 +91,7 @@ async def settle(candidate: Candidate, added: set[UUID], ctx: Context) -> Answer
     request, user = candidate.request, candidate.account.user
     if user.id in added:
         registered = UserRegistered.caused_by(
-            request, source=SOURCE, data=UserRegisteredData(user_id=user.id, role=user.role)
+            request, source=AUTH_SOURCE, data=UserRegisteredData(user_id=user.id, role=user.role)
         )
         reply = tokens_reply(201, ctx.resources.settings, user, candidate.issued)
         session = candidate.issued.session

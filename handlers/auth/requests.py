@@ -24,6 +24,7 @@ from events import (
 )
 from events.audit import AuditRecordedData
 from events.envelope import Event, now
+from events.sources import API_SOURCE, AUTH_SOURCE
 from events.users import SessionStartedData
 from infra.base64url import decode_key
 from infra.messaging.context import Context
@@ -54,8 +55,6 @@ Sealed = (
 # What is left for the transaction: it writes, and gives the answer that came of it.
 Finish = Callable[["Answer", Context], Awaitable["Answer"]]
 
-API = "urn:adrelay:api"  # the ingress; nobody else may ask for a session
-SOURCE = "urn:adrelay:auth"
 NOBODY = ClientInfo()
 DONE = {"status": 204, "data": None}
 
@@ -98,8 +97,8 @@ def open_sealed(request: Sealed, shape: type[Body], settings: Settings) -> tuple
     Only the ingress is believed: a copy under another source would be another event to
     the inbox. Raises ``InvalidBox`` and ``pydantic.ValidationError``.
     """
-    if request.source != API:
-        raise InvalidBox(f"only {API} may ask for this")
+    if request.source != API_SOURCE:
+        raise InvalidBox(f"only {API_SOURCE} may ask for this")
     keys = settings.seal_private_key
     payload = decrypt_payload(
         keys.get_secret_value() if keys else "",
@@ -122,7 +121,7 @@ def act_of(answer: Answer) -> AuditRecorded:
         address=answer.client.address,
         device=answer.client.device,
     )
-    return AuditRecorded.caused_by(answer.request, source=SOURCE, data=entry)
+    return AuditRecorded.caused_by(answer.request, source=AUTH_SOURCE, data=entry)
 
 
 def sessions_of(resources: Resources) -> RefreshTokenStore:
@@ -144,7 +143,7 @@ async def finish(answer: Answer, ctx: Context) -> Answer:
 def started(request: Event, session: Session) -> SessionStarted:
     """Tell that a session has begun."""
     data = SessionStartedData(user_id=session.user_id, session_id=session.id)
-    return SessionStarted.caused_by(request, source=SOURCE, data=data)
+    return SessionStarted.caused_by(request, source=AUTH_SOURCE, data=data)
 
 
 def check_keys(settings: Settings) -> None:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from events import SessionRevoked
 from events.envelope import Event
+from events.sources import AUTH_SOURCE
 from events.users import SessionRevokedData
-from handlers.auth.requests import SOURCE, Answer, Finish, refusal, sessions_of
+from handlers.auth.requests import Answer, Finish, refusal, sessions_of
 from infra.messaging.context import Context
 from infra.security.refresh_tokens import Session
 from infra.storage.sessions import end_session, end_sessions_of, expiry_cutoff, is_live
@@ -64,4 +65,6 @@ def told(answer: Answer, ended: Sequence[Session], reason: EndReason, ctx: Conte
 def _revoked(request: Event, session: Session, reason: EndReason) -> SessionRevoked:
     """Tell that a session has ended; it ends once, so the event has one id."""
     data = SessionRevokedData(user_id=session.user_id, session_id=session.id, reason=reason)
-    return SessionRevoked.caused_by(request, id=f"revoked:{session.id}", source=SOURCE, data=data)
+    return SessionRevoked.caused_by(
+        request, id=f"revoked:{session.id}", source=AUTH_SOURCE, data=data
+    )

@@ -18,7 +18,7 @@ from events import AuditRecorded, PlatformAccountDisconnected
 from events.audit import AuditRecordedData
 from events.envelope import now
 from events.platform_accounts import PlatformAccountDisconnectedData
-from handlers.auth.requests import SOURCE
+from events.sources import AUTH_SOURCE
 from infra import metrics
 from infra.amqp.message import build_message
 from infra.backoff import Backoff
@@ -135,11 +135,11 @@ async def _lapse(resources: Resources, account: PlatformAccountRow, reason: str)
     data = PlatformAccountDisconnectedData(
         platform=account.platform, user_id=account.user_id, reason=reason
     )
-    gone = PlatformAccountDisconnected(source=SOURCE, subject=str(account.user_id), data=data)
+    gone = PlatformAccountDisconnected(source=AUTH_SOURCE, subject=str(account.user_id), data=data)
     # Nobody here has acted: the platform, or its owner there, has.
     subject = f"{account.platform}/{account.user_id}"
     entry = AuditRecordedData(action="platform.lapse", outcome="ok", subject=subject)
-    act = AuditRecorded.caused_by(gone, source=SOURCE, data=entry)
+    act = AuditRecorded.caused_by(gone, source=AUTH_SOURCE, data=entry)
     async with resources.engine.begin() as tx:
         if not await store.mark_disconnected(tx, account, reason):
             return "overtaken"

@@ -25,6 +25,7 @@ from events.campaigns import (
     get_campaign_id,
 )
 from events.envelope import Event
+from events.sources import CAMPAIGNS_SOURCE
 from infra.storage.campaigns import CampaignRow, LastCommand
 from schemas.currencies import describe_decimals, is_payable
 from schemas.operations import Operation, OperationError
@@ -32,8 +33,6 @@ from schemas.types import to_micros
 
 CommandResult = CampaignRow | OperationError
 
-SOURCE = "urn:adrelay:campaigns"
-API = "urn:adrelay:api"  # a wish from there has an operation that tells what became of it
 
 MAX_NAMED_VERSIONS = 10  # versions in a message
 NOT_FOUND = OperationError(code="NOT_FOUND", message="there is no such campaign")
@@ -81,7 +80,7 @@ def apply_command(
 def to_event(wish: CampaignCommand, verdict: CommandResult) -> Event:
     """Tell the world what became of a wish that changed something or was refused."""
     campaign_id = get_campaign_id(wish)
-    about = {"source": SOURCE, "subject": str(campaign_id)}
+    about = {"source": CAMPAIGNS_SOURCE, "subject": str(campaign_id)}
     if isinstance(verdict, OperationError):
         refusal = CampaignCommandRejectedData(
             campaign_id=campaign_id, code=verdict.code, message=verdict.message

@@ -17,10 +17,8 @@ from uuid import UUID
 from events import CampaignCreateRequested, CampaignStatusReported, CampaignUpdateRequested
 from events.campaigns import CampaignCommand, get_campaign_id
 from events.envelope import Event
+from events.sources import API_SOURCE
 from handlers.campaigns import commands, platform_updates
-from handlers.campaigns.commands import (
-    API,
-)
 from handlers.campaigns.permissions import Owner, resolve_owners
 from handlers.campaigns.platform_updates import PlatformUpdate, SyncResult
 from infra.errors import Permanent, Snooze, Transient
@@ -66,7 +64,7 @@ async def apply_commands(events: list[CampaignCommand], ctx: Context) -> list[Ev
             standing[campaign_id] = commands.with_last_command(verdict, wish, ctx.now)
         if verdict is not before:
             caused.append(commands.to_event(wish, verdict))
-        if wish.source == API:
+        if wish.source == API_SOURCE:
             operations.append(commands.to_operation(wish, verdict))
     await _insert(events, held, standing, ctx)
     await _update(held, standing, ctx)

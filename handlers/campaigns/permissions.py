@@ -14,10 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import CampaignSyncRequested
 from events.campaigns import CampaignCommand, CampaignRequest
-from handlers.campaigns.commands import (
-    API,
-    parse_owner,
-)
+from events.sources import API_SOURCE
+from handlers.campaigns.commands import parse_owner
 from handlers.sync.decisions import Hint
 from infra.storage.users import find_roles
 from schemas.operations import OperationError
@@ -56,7 +54,7 @@ async def _roles(requests: Iterable[CampaignRequest], tx: AsyncConnection) -> Ma
 
 
 def _actor(request: CampaignRequest) -> UUID | None:
-    if request.source != API or request.actorid is None:
+    if request.source != API_SOURCE or request.actorid is None:
         return None
     return UUID(request.actorid)
 

@@ -26,15 +26,13 @@ from events.campaigns import (
     CampaignSyncRequestedData,
 )
 from events.envelope import Event
+from events.sources import CAMPAIGNS_SOURCE, SYNC_SOURCE
 from infra.storage.campaigns import CampaignRow
 from schemas.campaigns import CampaignStatus
 
 SyncResult = CampaignSynced | CampaignSyncRejected
 PlatformUpdate = SyncResult | CampaignStatusReported
 Campaigns = Mapping[UUID, CampaignRow]
-
-SOURCE = "urn:adrelay:campaigns"
-ANSWERS = "urn:adrelay:sync"  # the source of reports that answer our question
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ def status_changes(
     return [
         CampaignStatusChanged.caused_by(
             causes[campaign.id],
-            source=SOURCE,
+            source=CAMPAIGNS_SOURCE,
             subject=str(campaign.id),
             data=CampaignStatusChangedData(
                 campaign_id=campaign.id,
@@ -134,7 +132,7 @@ def request_resync(push: SyncResult) -> Event:
     campaign_id = push.data.campaign_id
     return CampaignSyncRequested.caused_by(
         push,
-        source=SOURCE,
+        source=CAMPAIGNS_SOURCE,
         subject=str(campaign_id),
         data=CampaignSyncRequestedData(campaign_id=campaign_id, platform=push.data.platform),
     )
@@ -145,7 +143,7 @@ def request_status_check(news: PlatformUpdate, campaign: CampaignRow) -> Event:
     name = campaign.platform_campaign_id or ""
     return CampaignStatusCheckRequested.caused_by(
         news,
-        source=SOURCE,
+        source=CAMPAIGNS_SOURCE,
         subject=name,
         data=CampaignStatusCheckRequestedData(
             platform=campaign.platform, platform_campaign_id=name
@@ -159,7 +157,7 @@ def _status_of(held: CampaignRow, event: PlatformUpdate) -> StatusUpdate | None:
         return None
     if isinstance(event, CampaignStatusReported):
         at = event.data.occurred_at or event.time
-        return StatusUpdate(event.data.status, at, is_answer=event.source == ANSWERS)
+        return StatusUpdate(event.data.status, at, is_answer=event.source == SYNC_SOURCE)
     if isinstance(event, CampaignSyncRejected):
         # An older wish no longer matters.
         is_old = event.data.version < held.desired_version

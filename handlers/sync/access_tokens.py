@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events import CampaignSyncRequested, PlatformAccountConnected, PlatformAccountDisconnected
 from events.campaigns import CampaignSyncRequestedData
 from events.envelope import Event
+from events.sources import SYNC_SOURCE
 from infra.platforms.base import AccountStuck
 from infra.security.encryption import DecryptionFailed, Encryptor
 from infra.security.oauth_tokens import decrypt_tokens
@@ -27,7 +28,6 @@ from infra.storage.platform_accounts import (
 )
 from infra.storage.tables import campaigns
 
-SOURCE = "urn:adrelay:sync"
 LOCKED_SECONDS = 60.0
 # A fresh token that is refused was not refused for its age.
 REST_SECONDS = 60.0
@@ -95,4 +95,4 @@ def _bearer(vault: Encryptor, account: PlatformAccountRow) -> Bearer | AccountSt
 def _wish(hint: OwnerHint, campaign_id: UUID) -> Event:
     wish = CampaignSyncRequestedData(campaign_id=campaign_id, platform=hint.data.platform)
     subject = str(campaign_id)
-    return CampaignSyncRequested.caused_by(hint, source=SOURCE, subject=subject, data=wish)
+    return CampaignSyncRequested.caused_by(hint, source=SYNC_SOURCE, subject=subject, data=wish)

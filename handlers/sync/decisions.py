@@ -23,14 +23,13 @@ from events.campaigns import (
     CampaignSyncRequestedData,
 )
 from events.envelope import Event
-from handlers.campaigns.commands import API, NOT_FOUND
+from events.sources import API_SOURCE, SYNC_SOURCE
+from handlers.campaigns.commands import NOT_FOUND
 from handlers.sync.pusher import Taken
 from infra.messaging.delivery import event_key
 from infra.platforms import Refused
 from infra.storage.campaigns import CampaignRow
 from schemas.operations import Operation, OperationError
-
-SOURCE = "urn:adrelay:sync"
 
 Hint = CampaignSaved | CampaignDeleted | CampaignSyncRequested
 Campaigns = Mapping[UUID, CampaignRow]
@@ -71,7 +70,7 @@ def seen(hint: Hint, held: Campaigns) -> CampaignRow | None:
     if not isinstance(hint, CampaignSyncRequested):
         return campaign
     theirs = hint.ownerid in (None, str(campaign.owner_id))
-    gone = hint.source == API and campaign.deleted_at is not None
+    gone = hint.source == API_SOURCE and campaign.deleted_at is not None
     return campaign if theirs and not gone else None
 
 
@@ -98,7 +97,7 @@ def key(campaign: CampaignRow, reason: Hint) -> str:
 def fact(look: Answered) -> Event:
     """Tell the world what the platform said."""
     campaign, answer = look.campaign, look.answer
-    about = {"source": SOURCE, "subject": str(campaign.id)}
+    about = {"source": SYNC_SOURCE, "subject": str(campaign.id)}
     if isinstance(answer, Refused):
         refused = CampaignSyncRejectedData(
             campaign_id=campaign.id,
@@ -122,7 +121,7 @@ def once_more(hint: Hint) -> Event:
     """Ask for another push of a campaign."""
     wish = CampaignSyncRequestedData(campaign_id=hint.data.campaign_id, platform=hint.data.platform)
     subject = str(hint.data.campaign_id)
-    return CampaignSyncRequested.caused_by(hint, source=SOURCE, subject=subject, data=wish)
+    return CampaignSyncRequested.caused_by(hint, source=SYNC_SOURCE, subject=subject, data=wish)
 
 
 def refusal(look: Unseen) -> Event:
@@ -132,7 +131,7 @@ def refusal(look: Unseen) -> Event:
         campaign_id=campaign_id, code=NOT_FOUND.code, message=NOT_FOUND.message
     )
     return CampaignCommandRejected.caused_by(
-        look.hint, source=SOURCE, subject=str(campaign_id), data=refused
+        look.hint, source=SYNC_SOURCE, subject=str(campaign_id), data=refused
     )
 
 

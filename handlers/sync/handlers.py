@@ -24,7 +24,7 @@ from uuid import UUID
 
 from events import CampaignStatusCheckRequested, CampaignSyncRequested
 from events.envelope import Event
-from handlers.campaigns.commands import API
+from events.sources import API_SOURCE
 from handlers.campaigns.permissions import restrict_sync_requests
 from handlers.sync import decisions
 from handlers.sync.access_tokens import OwnerHint, bearers_of, push_again, renew_refused
@@ -98,7 +98,9 @@ async def sync_campaigns(given: list[Look | Check | OwnerHint], ctx: Context) ->
     answered = {v.campaign.id: v for v in reversed(values) if isinstance(v, Answered)}
     unseen = [value for value in values if isinstance(value, Unseen)]
     asked = [v for v in values if isinstance(v.hint, CampaignSyncRequested)]
-    await put_operations(ctx.tx, [decisions.operation(v) for v in asked if v.hint.source == API])
+    await put_operations(
+        ctx.tx, [decisions.operation(v) for v in asked if v.hint.source == API_SOURCE]
+    )
     again = [event for hint in owners for event in await push_again(ctx.tx, hint)]
     told = await report_statuses(checks, ctx.tx)
     return [*map(decisions.fact, answered.values()), *map(decisions.refusal, unseen), *again, *told]

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events import CampaignStatusCheckRequested, CampaignStatusReported
 from events.campaigns import CampaignStatusReportedData
 from events.envelope import Event
+from events.sources import SYNC_SOURCE
 from handlers.sync.access_tokens import Bearer, bearers_of, renew_refused
 from infra.errors import UNEXPECTED, Failure, Permanent, Snooze, Transient
 from infra.platforms import Platform, Refused
@@ -35,7 +36,6 @@ from infra.storage.status_checks import (
 from schemas.campaigns import ReportedStatus
 from schemas.types import Platform as PlatformName
 
-SOURCE = "urn:adrelay:sync"
 REST_SECONDS = 30.0
 # All questions of a batch have answers by then, or are asked another time.
 ASKING_SECONDS = 25.0
@@ -207,7 +207,7 @@ def _report(check: Told, status: ReportedStatus) -> Event:
     )
     subject = campaign.platform_campaign_id
     return CampaignStatusReported.caused_by(
-        check.hint, source=SOURCE, subject=subject, time=check.asked, data=data
+        check.hint, source=SYNC_SOURCE, subject=subject, time=check.asked, data=data
     )
 
 

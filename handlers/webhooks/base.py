@@ -26,6 +26,7 @@ from events import (
 from events.campaigns import CampaignStatusCheckRequestedData, CampaignStatusReportedData
 from events.envelope import now
 from events.metrics import CampaignMetricsReportedData
+from events.sources import webhook_source
 from events.webhooks import WebhookUnrecognisedData
 from schemas.types import Platform
 from schemas.webhooks import MetricsUpdated, StatusChanged, describe_errors
@@ -63,11 +64,6 @@ class WebhookSource(Protocol):
         **trace_attributes: str,
     ) -> list[Event]:
         """Read a verified body, which came at ``received`` (None: now). Raises ``Unrecognised``."""
-
-
-def source_of(source: str) -> str:
-    """Name the CloudEvents source of a webhook source's events."""
-    return f"urn:adrelay:webhook:{source}"
 
 
 def read(shape: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 - the adapter's type
@@ -108,7 +104,7 @@ def _event_of(
     trace_attributes: Mapping[str, str],
 ) -> Event:
     envelope: dict[str, Any] = {
-        "source": source_of(platform),
+        "source": webhook_source(platform),
         "subject": news.data.campaign_id,
         **trace_attributes,
     }
@@ -171,7 +167,7 @@ def unrecognised(
     )
     named = trace_attributes if delivery is None else {"id": delivery, **trace_attributes}
     at = received or now()
-    return WebhookUnrecognised(source=source_of(source), data=data, time=at, **named)
+    return WebhookUnrecognised(source=webhook_source(source), data=data, time=at, **named)
 
 
 def _kept(body: bytes) -> tuple[str, bool]:

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from events import CampaignCreateRequested
 from events.campaigns import CampaignCreateRequestedData
 from events.envelope import now
+from events.sources import SEED_SOURCE
 from infra.amqp.message import build_message
 from infra.messaging import outbox
 from infra.messaging.authorization import parse_broker_users
@@ -42,7 +43,6 @@ from schemas.campaigns import Targeting
 from schemas.types import PLATFORMS, Platform
 from schemas.users import User
 
-SOURCE = "urn:adrelay:seed"
 SCOPES = ("events:publish:*",)
 DEADLINE = 60.0  # seconds
 
@@ -153,13 +153,15 @@ def _wish(platform: Platform, number: int, owner_id: UUID) -> CampaignCreateRequ
     name, budget, targeting = PLANS[number]
     event_id = f"{platform}-{number + 1}"
     creation = CampaignCreateRequestedData(
-        campaign_id=uuid5(NAMESPACE_URL, f"{SOURCE}:{event_id}"),
+        campaign_id=uuid5(NAMESPACE_URL, f"{SEED_SOURCE}:{event_id}"),
         name=name,
         budget=budget,
         platform=platform,
         targeting=targeting,
     )
-    return CampaignCreateRequested(id=event_id, source=SOURCE, ownerid=str(owner_id), data=creation)
+    return CampaignCreateRequested(
+        id=event_id, source=SEED_SOURCE, ownerid=str(owner_id), data=creation
+    )
 
 
 def _given(secret: SecretStr | None, variable: str) -> str:

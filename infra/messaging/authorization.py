@@ -28,7 +28,7 @@ from infra.errors import Outage, Permanent
 from infra.messaging.delivery import DecodedDelivery, Delivery, to_permanent
 from infra.settings import Settings
 from infra.storage.publishers import RegisteredPublisher, list_publishers
-from schemas.sources import is_reserved_source
+from schemas.source_namespace import is_reserved_source
 
 FRESH = 1.0  # seconds that a look at the table counts
 SHOWN = 200  # characters of a name in a reason

@@ -13,9 +13,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from events.sources import WEBHOOK_SOURCE_PREFIX
 from infra.messaging.delivery import DecodedDelivery
-
-WEBHOOKS = "urn:adrelay:webhook:"  # the sources of what the ingress makes of webhooks
 
 CLAIM = text("""
     insert into inbox (consumer, key, digest)
@@ -111,4 +110,4 @@ def _is_webhook(item: DecodedDelivery) -> bool:
     Standard Webhooks, ``webhook-id``: "this identifier is unique across all messages, but will
     be the same when the same webhook is being resent".
     """
-    return str(item.event.source).startswith(WEBHOOKS)
+    return str(item.event.source).startswith(WEBHOOK_SOURCE_PREFIX)

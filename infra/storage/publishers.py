@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.storage.tables import publishers
-from schemas.sources import is_reserved_source
+from schemas.source_namespace import is_reserved_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import ApiKeyCreateRequested, ApiKeyRevokeRequested, UserRoleChangeRequested
 from events.envelope import Event, new_id
-from handlers.auth.requests import API
+from events.sources import API_SOURCE
 from infra.amqp import topology
 from infra.amqp.message import build_message
 from infra.amqp.permissions import INGRESS_USER
@@ -49,7 +49,7 @@ async def ask(
         request_id=event_id,
         lifetime=timedelta(seconds=30),
     )
-    event = kind(id=event_id, source=API, type=kind.event_type(), data={"sealed": box})
+    event = kind(id=event_id, source=API_SOURCE, type=kind.event_type(), data={"sealed": box})
     message = build_message(event, topology.REQUEST_EXCHANGE)
     return await requester.ask(message, 20)
 

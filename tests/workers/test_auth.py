@@ -23,8 +23,9 @@ from events import (
     RegistrationRequested,
 )
 from events.envelope import new_id
+from events.sources import API_SOURCE
 from events.users import EncryptedRequestData
-from handlers.auth.requests import API, Sealed
+from handlers.auth.requests import Sealed
 from infra.amqp import topology
 from infra.amqp.message import Message, build_message
 from infra.amqp.permissions import INGRESS_USER
@@ -63,7 +64,7 @@ class Client:
             request_id=event_id,
             lifetime=timedelta(minutes=5),
         )
-        return kind(id=event_id, source=API, data=EncryptedRequestData(sealed=box))
+        return kind(id=event_id, source=API_SOURCE, data=EncryptedRequestData(sealed=box))
 
 
 def message(event: Sealed) -> Message:

@@ -2,8 +2,8 @@
 
 from events import RegistrationRequested
 from events.envelope import Event, new_id
+from events.sources import API_SOURCE
 from events.users import EncryptedRequestData
-from handlers.auth.requests import API
 from infra.security.sealed_box import encrypt_payload
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued
@@ -29,4 +29,6 @@ class Register(Queued):
         account = {"email": f"{number}@example.com", "password": "plain but long enough"}
         key = stage.settings.seal_public_key or ""
         box = encrypt_payload(key, {"body": account}, purpose=purpose, request_id=event_id)
-        return RegistrationRequested(id=event_id, source=API, data=EncryptedRequestData(sealed=box))
+        return RegistrationRequested(
+            id=event_id, source=API_SOURCE, data=EncryptedRequestData(sealed=box)
+        )

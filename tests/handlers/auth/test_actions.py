@@ -23,9 +23,9 @@ from events import (
     UserPasswordChanged,
 )
 from events.envelope import Event, new_id, now
+from events.sources import API_SOURCE
 from events.users import EncryptedRequestData
 from handlers.auth.handlers import open_sessions
-from handlers.auth.requests import API
 from infra.errors import Transient
 from infra.resources import Resources
 from infra.security.access_tokens import TokenVerifier
@@ -105,7 +105,10 @@ def sealed(settings: Settings, kind: type[Event], body: dict[str, Any], **client
         request_id=event_id,
     )
     return kind(
-        id=event_id, source=API, type=kind.event_type(), data=EncryptedRequestData(sealed=box)
+        id=event_id,
+        source=API_SOURCE,
+        type=kind.event_type(),
+        data=EncryptedRequestData(sealed=box),
     )
 
 

@@ -23,6 +23,7 @@ from events import (
 )
 from events.audit import AuditRecordedData
 from events.envelope import Event, now
+from events.sources import API_SOURCE
 from events.users import EncryptedRequestData
 from handlers.auth.handlers import (
     handle_sessions,
@@ -30,7 +31,7 @@ from handlers.auth.handlers import (
     open_sessions,
     register_users,
 )
-from handlers.auth.requests import API, Answer, Sealed, check_keys
+from handlers.auth.requests import Answer, Sealed, check_keys
 from infra.errors import Permanent
 from infra.messaging.context import Context
 from infra.resources import Resources
@@ -119,7 +120,7 @@ def request_of(settings: Settings) -> Any:
     """Make a request as the ingress does; ``changes`` are those of an attacker."""
 
     def make(cls: type[Event], payload: dict[str, Any], **changes: Any) -> Any:
-        event = cls(source=API, type=cls.event_type(), data=EncryptedRequestData(sealed="x"))
+        event = cls(source=API_SOURCE, type=cls.event_type(), data=EncryptedRequestData(sealed="x"))
         box = encrypt_payload(
             settings.seal_public_key or "",
             {"body": payload, "client": CLIENT},
@@ -463,7 +464,7 @@ async def test_a_box_for_a_registration_does_not_open_as_a_login(
     worker: Worker, registration: Any
 ) -> None:
     genuine = registration()
-    (reply,) = await worker.ask(LoginRequested(id=genuine.id, source=API, data=genuine.data))
+    (reply,) = await worker.ask(LoginRequested(id=genuine.id, source=API_SOURCE, data=genuine.data))
     assert code(reply) == (400, "VALIDATION_ERROR")
 
 

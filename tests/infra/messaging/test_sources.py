@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.storage.publishers import RegisteredPublisher, list_publishers, put_publisher
 from schemas.api_keys import ApiKeyCreate
-from schemas.sources import is_reserved_source
+from schemas.source_namespace import is_reserved_source
 
 OURS = [
     "urn:adrelay",

@@ -23,6 +23,7 @@ from events.campaigns import (
     CampaignUpdateRequestedData,
 )
 from events.envelope import Event
+from events.sources import API_SOURCE
 from infra.amqp.message import build_message
 from infra.errors import Outage
 from infra.security.operation_id import derive_campaign_id
@@ -41,7 +42,6 @@ from workers.ingress.http.prefer import parse_wait, preference_headers
 from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
-SOURCE = "urn:adrelay:api"
 COMMAND_QUEUE = "campaigns.apply"  # the queue whose worker accepts or rejects these commands
 # What the campaigns worker's refusals mean in HTTP; any other is a conflict.
 HTTP_STATUSES = {
@@ -214,7 +214,7 @@ async def _final_response(
 def _event_attributes(
     context: RequestContext, operation_id: str, campaign_id: UUID
 ) -> dict[str, str]:
-    named = {"id": operation_id, "source": SOURCE, "subject": str(campaign_id)}
+    named = {"id": operation_id, "source": API_SOURCE, "subject": str(campaign_id)}
     return named | context.ids.trace_attributes
 
 

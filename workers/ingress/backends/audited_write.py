@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import AuditRecorded
 from events.audit import AuditRecordedData
+from events.sources import API_SOURCE
 from infra.amqp.message import build_message
 from infra.messaging import outbox
 from infra.storage.audit import insert_audit_entries, is_recorded
 from infra.storage.users import lock_and_get_admin
-from workers.ingress.backends.auth_rpc import SOURCE
 from workers.ingress.http.errors import HttpError, forbidden
 from workers.ingress.http.request import RequestContext
 
@@ -72,4 +72,4 @@ def _audit_event(
         address=client.address,
         device=client.device,
     )
-    return AuditRecorded(source=SOURCE, data=entry, **context.ids.trace_attributes)
+    return AuditRecorded(source=API_SOURCE, data=entry, **context.ids.trace_attributes)

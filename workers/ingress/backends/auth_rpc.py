@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from events.envelope import Event, new_id
+from events.sources import API_SOURCE
 from infra.amqp import topology
 from infra.amqp.message import Message, build_message
 from infra.errors import Outage
@@ -20,7 +21,6 @@ from workers.ingress.http.errors import RETRY_AFTER, FieldError, HttpError, unav
 from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
-SOURCE = "urn:adrelay:api"
 NO_STORE = {"Cache-Control": "no-store"}
 
 E = TypeVar("E", bound=Event)
@@ -64,7 +64,7 @@ def encrypt_request(
     )
     return kind(
         id=event_id,
-        source=SOURCE,
+        source=API_SOURCE,
         type=kind.event_type(),
         data={"sealed": box},
         **context.ids.trace_attributes,
