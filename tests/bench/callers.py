@@ -13,11 +13,11 @@ from infra.amqp.rpc import RpcClient
 from infra.resources import open_resources
 from infra.settings import load_settings
 from workers.ingress.app import build_state
-from workers.ingress.http.endpoint import wrap_handler
+from workers.ingress.context import RequestContext
+from workers.ingress.endpoint import wrap_handler
 from workers.ingress.http.rate_limits import UNLIMITED
-from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
-from workers.ingress.http.route import PUBLIC, Route, RouteResponse
+from workers.ingress.route import PUBLIC, Route, RouteResponse
 
 
 async def nothing(context: RequestContext) -> web.Response:

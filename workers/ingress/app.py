@@ -31,12 +31,12 @@ from workers.ingress.backends.outbox_writer import OutboxWriter
 from workers.ingress.backends.webhook_deliveries import WebhookDeliveries
 from workers.ingress.docs.asyncapi import build_asyncapi
 from workers.ingress.docs.openapi import build_openapi
-from workers.ingress.http.endpoint import wrap_handler
+from workers.ingress.endpoint import wrap_handler
 from workers.ingress.http.rate_limits import RateLimiter
-from workers.ingress.http.request import AppState
 from workers.ingress.http.responses import to_json
 from workers.ingress.http.server import RequestHandler, check_parser, drain
 from workers.ingress.routes import PROBES, ROUTES
+from workers.ingress.state import AppState
 
 NAME = "web"
 BACKLOG = 1024

@@ -16,6 +16,7 @@ from schemas.operations import Operation
 from schemas.platform_accounts import AuthorizeUrl, PlatformAccount, PlatformConnection
 from schemas.sessions import ActiveSession, PasswordChange
 from schemas.users import Login, Refresh, Registration, RoleUpdate, SessionTokens, User, UserSummary
+from workers.ingress import route_templates
 from workers.ingress.api import (
     api_keys,
     audit,
@@ -33,6 +34,7 @@ from workers.ingress.api import (
 from workers.ingress.api.audit import AuditQuery
 from workers.ingress.api.campaign_commands import OperationAccepted
 from workers.ingress.api.campaigns import CampaignQuery, MetricsQuery
+from workers.ingress.api.cloudevents import BATCH, STRUCTURED, UPSTREAM_EVENT
 from workers.ingress.api.dead_letters import (
     DeadLetterQuery,
     DiscardQueueQuery,
@@ -42,8 +44,6 @@ from workers.ingress.api.dead_letters import (
 from workers.ingress.api.event_results import EventResult
 from workers.ingress.api.users import UserQuery
 from workers.ingress.docs import routes
-from workers.ingress.http import route_templates
-from workers.ingress.http.cloudevents import BATCH, STRUCTURED, UPSTREAM_EVENT
 from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.rate_limits import (
     API,
@@ -55,7 +55,7 @@ from workers.ingress.http.rate_limits import (
     WEBHOOKS,
 )
 from workers.ingress.http.responses import JSON
-from workers.ingress.http.route import PUBLIC, Route, RouteResponse
+from workers.ingress.route import PUBLIC, Route, RouteResponse
 
 PROBES = ("/healthz", "/readyz", "/metrics")
 

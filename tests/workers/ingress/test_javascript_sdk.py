@@ -13,9 +13,9 @@ import orjson
 import pytest
 
 from infra.deploy.services.directories import CHECKOUT
+from tests.workers.ingress.api.test_cloudevents import TYPE, WRITTEN
 from tests.workers.ingress.api.test_events import BATCH, PATH, report
 from tests.workers.ingress.conftest import SOURCE, Spy
-from tests.workers.ingress.http.test_cloudevents import TYPE, WRITTEN
 
 SOURCES = Path(__file__).with_name("javascript")
 FILES = ("package.json", "package-lock.json", "post.js")

@@ -18,7 +18,7 @@ from infra.security.access_tokens import TokenVerifier
 from tests.workers.ingress.conftest import body_of
 from workers.ingress.app import build_state, make_app
 from workers.ingress.http import rate_limits
-from workers.ingress.http.route import Route
+from workers.ingress.route import Route
 from workers.ingress.routes import PROBES, ROUTES
 
 

@@ -12,9 +12,10 @@ from infra.storage.audit import list_audit_entries
 from schemas.audit import AuditEntry
 from schemas.times import UtcDatetime
 from schemas.types import Text
-from workers.ingress.http.pagination import PageQuery, page_response
+from workers.ingress.api.page_response import page_response
+from workers.ingress.context import RequestContext
+from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.parsing import read_query
-from workers.ingress.http.request import RequestContext
 
 FilterText = Annotated[Text, Field(max_length=100)]
 

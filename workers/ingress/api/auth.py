@@ -13,6 +13,7 @@ from infra.amqp.message import build_message
 from infra.security.sealed_box import REGISTRATION_LIFETIME
 from infra.storage.users import find_user
 from schemas.users import KeyedRegistration, Login, Refresh, Registration, User
+from workers.ingress.api.idempotency import derive_registration_id
 from workers.ingress.backends.auth_rpc import (
     NO_STORE,
     call_and_respond,
@@ -20,11 +21,10 @@ from workers.ingress.backends.auth_rpc import (
     send,
     to_response,
 )
+from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import invalid_token
-from workers.ingress.http.idempotency import derive_registration_id
 from workers.ingress.http.parsing import read_model
 from workers.ingress.http.rate_limits import email_key
-from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 

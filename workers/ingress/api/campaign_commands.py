@@ -33,13 +33,13 @@ from schemas.campaigns import Campaign, CampaignCreate, CampaignUpdate
 from schemas.currencies import describe_decimals, is_payable
 from schemas.operations import Operation, OperationState
 from schemas.types import FrozenModel
+from workers.ingress.api.idempotency import derive_operation_id, is_repeat, store_fingerprint
 from workers.ingress.api.visible_campaign import get_campaign_for_update
+from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import FieldError, HttpError, invalid, unavailable
 from workers.ingress.http.etags import IfMatch, etag, parse_if_match, precondition_failed
-from workers.ingress.http.idempotency import derive_operation_id, is_repeat, store_fingerprint
 from workers.ingress.http.parsing import read_id, read_model
 from workers.ingress.http.prefer import parse_wait, preference_headers
-from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 COMMAND_QUEUE = "campaigns.apply"  # the queue whose worker accepts or rejects these commands

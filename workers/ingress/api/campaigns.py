@@ -13,11 +13,12 @@ from schemas.campaigns import Campaign, CampaignStatus
 from schemas.metrics import DailyMetrics
 from schemas.times import AnyDay
 from schemas.types import FrozenModel, Platform
+from workers.ingress.api.page_response import page_response
 from workers.ingress.api.visible_campaign import get_visible_campaign
+from workers.ingress.context import RequestContext
 from workers.ingress.http.etags import etag, is_not_modified, parse_if_match, precondition_failed
-from workers.ingress.http.pagination import PageQuery, page_response
+from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.parsing import read_id, read_query
-from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 # Whoever keeps a copy has to ask whether it is still the newest.

@@ -39,11 +39,12 @@ from schemas.dead_letters import (
 )
 from schemas.escaping import escape_json
 from schemas.types import FrozenModel, Text
+from workers.ingress.api.page_response import page_response
 from workers.ingress.backends.audited_write import AdminAction, run_audited
+from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import FieldError, HttpError, invalid, not_found, unavailable
-from workers.ingress.http.pagination import PageQuery, page_response
+from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.parsing import read_id, read_model, read_query
-from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 MAX_DEAD_LETTERS = 200  # letters in one request

@@ -8,14 +8,7 @@ from infra import metrics
 from infra.amqp.message import Message, build_message
 from infra.messaging.digest import content_digest
 from infra.storage.api_keys import ApiKey
-from workers.ingress.api.event_results import (
-    ID_REUSED,
-    NOT_STORED,
-    EventResult,
-    check_permission,
-    event_too_large,
-)
-from workers.ingress.http.cloudevents import (
+from workers.ingress.api.cloudevents import (
     ContentMode,
     Item,
     parse_mode,
@@ -23,10 +16,17 @@ from workers.ingress.http.cloudevents import (
     read_binary,
     read_structured,
 )
+from workers.ingress.api.event_results import (
+    ID_REUSED,
+    NOT_STORED,
+    EventResult,
+    check_permission,
+    event_too_large,
+)
+from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import HttpError, forbidden, unavailable
 from workers.ingress.http.parsing import read_body
 from workers.ingress.http.quotas import check_budget
-from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 TOO_MANY_REQUESTS = 429

@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.security.operation_id import parse_operation_id
 from infra.storage.operations import find_operation
 from schemas.operations import Operation
+from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import not_found
-from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 

@@ -41,10 +41,10 @@ from schemas.platform_accounts import (
 )
 from schemas.types import ExternalModel
 from workers.ingress.backends.auth_rpc import NO_STORE, call_and_respond, call_auth_worker
+from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import HttpError, not_found, unavailable
 from workers.ingress.http.html import accepts_html, html_page
 from workers.ingress.http.parsing import read_query
-from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import JSON, success
 
 COOKIE_NAME = "adrelay_consent"

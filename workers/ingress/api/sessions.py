@@ -13,9 +13,9 @@ from infra.security.refresh_tokens import read_rotation_counts
 from infra.storage.sessions import SessionRow, expiry_cutoff, list_sessions
 from schemas.sessions import AccountPasswordChange, ActiveSession, PasswordChange, SessionSelection
 from workers.ingress.backends.auth_rpc import NO_STORE, call_and_respond
+from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import not_found, unavailable
 from workers.ingress.http.parsing import read_model
-from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 SESSION_ID = re.compile(r"[0-9a-f]{32}")

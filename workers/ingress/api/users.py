@@ -8,11 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events import UserRoleChangeRequested
 from infra.storage.users import list_users, read_user
 from schemas.users import Role, RoleAssignment, RoleUpdate, UserSummary
+from workers.ingress.api.page_response import page_response
 from workers.ingress.backends.auth_rpc import call_and_respond
+from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import not_found
-from workers.ingress.http.pagination import PageQuery, page_response
+from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.parsing import read_id, read_model, read_query
-from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 RESOURCE = "user"

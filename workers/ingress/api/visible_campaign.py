@@ -8,8 +8,8 @@ from infra.errors import Outage
 from infra.storage.campaign_cache import get_campaign, put_campaigns
 from infra.storage.campaigns import find_campaign
 from schemas.campaigns import Campaign
+from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import not_found, unavailable
-from workers.ingress.http.request import RequestContext
 
 
 async def get_visible_campaign(context: RequestContext, campaign_id: UUID) -> Campaign:

@@ -7,10 +7,10 @@ from events.envelope import Event, now
 from handlers.webhooks import SOURCES, InvalidSignature, Unrecognised, unrecognised
 from infra import metrics
 from infra.amqp.message import build_message
+from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import HttpError, not_found, unavailable
 from workers.ingress.http.parsing import read_body
 from workers.ingress.http.quotas import check_budget
-from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import raw_json
 
 RECEIVED_BODY = b'{"received": true}'

@@ -17,8 +17,8 @@ from infra.amqp.message import build_message
 from infra.messaging import outbox
 from infra.storage.audit import insert_audit_entries, is_recorded
 from infra.storage.users import lock_and_get_admin
+from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import HttpError, forbidden
-from workers.ingress.http.request import RequestContext
 
 T = TypeVar("T")
 AdminAction = Callable[[AsyncConnection], Awaitable[T]]

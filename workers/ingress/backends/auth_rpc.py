@@ -17,8 +17,8 @@ from infra.amqp.message import Message, build_message
 from infra.errors import Outage
 from infra.security.sealed_box import REQUEST_LIFETIME, encrypt_payload
 from schemas.users import AuthRequestPayload
+from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import RETRY_AFTER, FieldError, HttpError, unavailable
-from workers.ingress.http.request import RequestContext
 from workers.ingress.http.responses import success
 
 NO_STORE = {"Cache-Control": "no-store"}

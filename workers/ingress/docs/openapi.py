@@ -13,7 +13,7 @@ from schemas.api_keys import KEY_SCOPES
 from schemas.scopes import ALL_SCOPES
 from workers.ingress.http.rate_limits import UNLIMITED
 from workers.ingress.http.responses import JSON
-from workers.ingress.http.route import Route, RouteResponse
+from workers.ingress.route import Route, RouteResponse
 
 SCHEMA_REF = "#/components/schemas/{model}"
 PARAMETER = re.compile(r"\{(\w+)\}")

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from infra.security.access_tokens import JWKS_MAX_AGE_SECONDS
-from workers.ingress.http.request import RequestContext
+from workers.ingress.context import RequestContext
 from workers.ingress.http.responses import raw_json, to_json
 
 CACHE_HEADERS = {"Cache-Control": "public, max-age=300"}

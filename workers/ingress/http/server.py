@@ -14,7 +14,7 @@ from aiohttp import http_parser, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from infra import metrics
-from workers.ingress.http.endpoint import unmatched_route
+from workers.ingress.http.error_responses import unmatched_route
 from workers.ingress.http.errors import HttpError
 from workers.ingress.http.request import parse_request_ids
 from workers.ingress.http.responses import add_standard_headers, failure

@@ -18,7 +18,7 @@ from schemas.scopes import ALL_SCOPES, ROLE_SCOPES
 from schemas.users import Role
 from tests.workers.ingress.conftest import MakeKey, MakePerson, Person, error_of
 from workers.ingress.app import build_state, make_app
-from workers.ingress.http.route import Route
+from workers.ingress.route import Route
 from workers.ingress.routes import PROBES, ROUTES
 
 # Whoever adds a route decides here, a second time, who may use it; None: everybody.

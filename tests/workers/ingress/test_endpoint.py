@@ -248,7 +248,7 @@ async def test_trouble_is_one_line_with_method_route_principal_and_status(
     caplog.set_level(logging.INFO)
     headers = {**manager.headers, "X-Request-ID": "req-1"}
     await client.get(f"{CAMPAIGNS}/no-such-id?secret=s3cret", headers=headers)
-    (record,) = [record for record in caplog.records if record.getMessage() == "refused"]
+    (record,) = [record for record in caplog.records if record.getMessage() == "request failed"]
     line = JsonLines().format(record)
     for part in (
         '"method":"GET"',

@@ -7,8 +7,8 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel
 
+from workers.ingress.context import RequestContext
 from workers.ingress.http.rate_limits import RateLimitRule
-from workers.ingress.http.request import RequestContext
 
 Handler = Callable[[RequestContext], Awaitable[web.Response]]
 

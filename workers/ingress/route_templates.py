@@ -11,7 +11,7 @@ from workers.ingress.api.campaign_commands import OperationAccepted
 from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.rate_limits import API, UNLIMITED, RateLimitRule
 from workers.ingress.http.responses import JSON
-from workers.ingress.http.route import PUBLIC, Handler, Route, RouteResponse
+from workers.ingress.route import PUBLIC, Handler, Route, RouteResponse
 
 
 def credentials_route(

@@ -1,0 +1,62 @@
+"""The context of one request: what a route's handler receives."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from aiohttp import web
+
+from infra.errors import Outage
+from schemas.users import ClientInfo
+from workers.ingress.backends.authentication import Principal
+from workers.ingress.backends.database import Query
+from workers.ingress.http.client_address import get_client
+from workers.ingress.http.errors import unauthenticated, unavailable
+from workers.ingress.http.rate_limits import RateLimitScope
+from workers.ingress.http.request import RequestIds
+from workers.ingress.state import AppState
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """A request, its principal (None on public routes) and the state of the process."""
+
+    request: web.Request
+    state: AppState
+    ids: RequestIds
+    optional_principal: Principal | None
+    rate_limit: RateLimitScope
+
+    @property
+    def principal(self) -> Principal:
+        """The authenticated principal; raises an ``HttpError`` (401) on a public route."""
+        if self.optional_principal is None:
+            raise unauthenticated()
+        return self.optional_principal
+
+    @property
+    def client(self) -> ClientInfo:
+        """The client's address and device, with the account and session if authenticated."""
+        settings = self.state.resources.settings
+        client = get_client(self.request, settings.trusted_proxies, settings.forwarded_header)
+        principal = self.optional_principal
+        if principal is None:
+            return client
+        known = {"account": principal.account, "session_id": principal.session_id}
+        return client.model_copy(update=known)
+
+    async def read(self, query: Query[[], T], what: str) -> T:
+        """Run a read-only query; raises an ``HttpError`` (503) when Postgres is down.
+
+        ``what`` is the subject of the error message: "<what> cannot be read right now."
+        """
+        try:
+            return await self.state.database.read(query)
+        except Outage:
+            raise unavailable(f"{what} cannot be read right now.") from None
+
+    @property
+    def request_id(self) -> str:
+        """The id in the response's ``meta``."""
+        return self.ids.request_id

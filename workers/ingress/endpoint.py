@@ -1,0 +1,94 @@
+"""Wraps a route's handler: request ids, authentication, rate limit, errors, metrics."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from infra.metrics import HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS
+from workers.ingress.backends.authentication import Principal, require_scope
+from workers.ingress.context import RequestContext
+from workers.ingress.http.client_address import get_client
+from workers.ingress.http.error_responses import error_response
+from workers.ingress.http.errors import HttpError
+from workers.ingress.http.rate_limits import API, RateLimitScope, address_key
+from workers.ingress.http.request import parse_request_ids
+from workers.ingress.http.responses import add_standard_headers
+from workers.ingress.http.single_headers import find_repeated_headers
+from workers.ingress.route import Route
+from workers.ingress.state import AppState
+
+Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def wrap_handler(route: Route, state: AppState) -> Endpoint:
+    """Build the aiohttp handler of a route."""
+    observe = HTTP_SECONDS.labels(route.method, route.path).observe
+    counters = {
+        response.status: HTTP_REQUESTS.labels(route.method, route.path, response.status)
+        for response in route.responses
+    }
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        started = time.perf_counter()
+        HTTP_IN_FLIGHT.inc()
+        try:
+            response = await _respond(route, state, request)
+        finally:
+            HTTP_IN_FLIGHT.dec()
+        counter = counters.get(response.status)
+        if counter is None:
+            counter = HTTP_REQUESTS.labels(route.method, route.path, response.status)
+            counters[response.status] = counter
+        counter.inc()
+        observe(time.perf_counter() - started)
+        return response
+
+    return handle
+
+
+async def _respond(route: Route, state: AppState, request: web.Request) -> web.StreamResponse:
+    """Authenticate and count the request, then run the handler; every error has a response."""
+    ids = parse_request_ids(request.headers)
+    principal: Principal | None = None
+    rate_limit: RateLimitScope | None = None
+    error = find_repeated_headers(request.headers)
+    try:
+        if route.scope is not None and error is None:
+            principal, error = await _authenticate(route.scope, state, request)
+        rule = route.limit if route.scope is None or principal else API
+        key = _rate_limit_key(request, state, principal) if rule.requests else ""
+        rate_limit = state.rate_limiter.scope(rule, key)
+        await rate_limit.count_request()
+        if error is not None:
+            raise error  # noqa: TRY301 - handled below like any other error
+        context = RequestContext(request, state, ids, principal, rate_limit)
+        response = await route.handler(context)
+    except Exception as failed:  # noqa: BLE001 - every request gets a response
+        name = None if principal is None else principal.name
+        response = error_response(request, failed, ids, route.path, name)
+    add_standard_headers(response, ids.request_id)
+    if rate_limit is not None:
+        rate_limit.add_headers(response)
+    return response
+
+
+async def _authenticate(
+    scope: str, state: AppState, request: web.Request
+) -> tuple[Principal | None, HttpError | None]:
+    """Return the principal and the error, which is raised only after the request is counted."""
+    principal = None
+    try:
+        principal = await state.authenticator.authenticate(request.headers)
+        require_scope(principal, scope)
+    except HttpError as error:
+        return principal, error
+    return principal, None
+
+
+def _rate_limit_key(request: web.Request, state: AppState, principal: Principal | None) -> str:
+    if principal is not None:
+        return principal.name
+    settings = state.resources.settings
+    client = get_client(request, settings.trusted_proxies, settings.forwarded_header)
+    return address_key(client.address)
