@@ -14,8 +14,8 @@ from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
 from infra.messaging.authorization import PublisherRegistry
 from infra.messaging.error_classifier import describe_error
-from infra.platforms import PLATFORMS, Platform, open_platforms
-from infra.platforms.oauth import Grants, open_grants
+from infra.platforms import PLATFORMS, AdPlatform, open_platforms
+from infra.platforms.oauth import OAuthClient, open_oauth_clients
 from infra.security.passwords import Passwords
 from infra.settings import Settings
 from infra.storage.engine import open_engine
@@ -35,8 +35,8 @@ class Resources:
     engine: AsyncEngine
     redis: Redis
     publisher: Publisher
-    platforms: Mapping[str, Platform]
-    grants: Mapping[types.Platform, Grants]
+    platforms: Mapping[str, AdPlatform]
+    oauth_clients: Mapping[types.Platform, OAuthClient]
     passwords: Passwords
     publishers: PublisherRegistry
     background: BackgroundTasks
@@ -51,7 +51,7 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
     async with (
         Publisher(settings, name, background) as publisher,
         open_platforms(settings) as platforms,
-        open_grants(settings, PLATFORMS) as grants,
+        open_oauth_clients(settings, PLATFORMS) as grants,
     ):
         passwords = Passwords(settings)
         try:

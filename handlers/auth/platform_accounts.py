@@ -19,10 +19,10 @@ from events.envelope import now
 from events.platform_accounts import PlatformAccountConnectedData, PlatformAccountDisconnectedData
 from events.sources import AUTH_SOURCE
 from handlers.auth.requests import DONE, Answer, Sealed, refusal
-from infra.http.client import NoAnswer
+from infra.http.client import HttpFailure
 from infra.messaging.context import Context
 from infra.platforms import PLATFORMS
-from infra.platforms.oauth import GrantRefused, redirect_uri
+from infra.platforms.oauth import OAuthError, build_redirect_uri
 from infra.resources import Resources
 from infra.security.encryption import Encryptor
 from infra.security.oauth_tokens import build_tokens, encrypt_tokens, schedule_refresh
@@ -46,13 +46,13 @@ async def connect(request: Sealed, consent: AuthorizationCodeGrant, resources: R
         alive = await is_live(connection, consent.session_id, consent.user_id, since)
     if not alive:
         return _refused(request, consent, SESSION_OVER)
-    grants = resources.grants[consent.platform]
-    place = redirect_uri(resources.settings, consent.platform)
+    grants = resources.oauth_clients[consent.platform]
+    place = build_redirect_uri(resources.settings, consent.platform)
     try:
         grant = await grants.exchange(consent.code, consent.verifier, place)
-    except GrantRefused as refused:
+    except OAuthError as refused:
         return _refused(request, consent, _in_words(consent, refused))
-    except NoAnswer as failure:
+    except HttpFailure as failure:
         message = f"{_title(consent)}: {failure.reason}. Connect it once more in a moment."
         return _refused(request, consent, refusal(503, "PLATFORM_UNAVAILABLE", message))
     return _connected(request, consent, grant, began, resources)
@@ -114,9 +114,9 @@ def _refused(request: Sealed, consent: AuthorizationCodeGrant, reply: dict[str, 
     return Answer(request, reply, actor=consent.user_id, subject=consent.platform)
 
 
-def _in_words(consent: AuthorizationCodeGrant, refused: GrantRefused) -> dict[str, Any]:
+def _in_words(consent: AuthorizationCodeGrant, refused: OAuthError) -> dict[str, Any]:
     said = f"{_title(consent)} says: {refused.message or refused.code}."
-    if refused.ends_consent:
+    if refused.is_invalid_grant:
         message = f"The consent was not taken. {said} Connect the account once more."
         return refusal(400, "CODE_REFUSED", message)
     return refusal(502, "PLATFORM_REFUSED", f"The platform does not accept us. {said}")

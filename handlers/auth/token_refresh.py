@@ -22,10 +22,10 @@ from events.sources import AUTH_SOURCE
 from infra import metrics
 from infra.amqp.message import build_message
 from infra.backoff import Backoff
-from infra.http.client import NoAnswer
+from infra.http.client import HttpFailure
 from infra.messaging import outbox
 from infra.platforms import PLATFORMS
-from infra.platforms.oauth import GrantRefused
+from infra.platforms.oauth import OAuthError
 from infra.resources import Resources
 from infra.security.encryption import DecryptionFailed, Encryptor
 from infra.security.oauth_tokens import (
@@ -83,7 +83,7 @@ async def _keep(resources: Resources, vault: Encryptor, account: PlatformAccount
     try:
         tokens = decrypt_tokens(vault, account.user_id, account.platform, account.ciphertext)
         outcome = await keep(resources, vault, account, tokens)
-    except (NoAnswer, GrantRefused, DecryptionFailed, SQLAlchemyError, OSError) as error:
+    except (HttpFailure, OAuthError, DecryptionFailed, SQLAlchemyError, OSError) as error:
         outcome = "failed"
         reason = type(error).__name__ if isinstance(error, SQLAlchemyError) else str(error)
         details = {"platform": account.platform, "reason": reason}
@@ -99,9 +99,9 @@ async def _renew(
         return await _lapse(resources, account, f"{title} gave no token to renew its access with")
     began = now()
     try:
-        grant = await resources.grants[account.platform].refresh(tokens.refresh)
-    except GrantRefused as refused:
-        if not refused.ends_consent:
+        grant = await resources.oauth_clients[account.platform].refresh(tokens.refresh)
+    except OAuthError as refused:
+        if not refused.is_invalid_grant:
             raise
         reason = f"{title} takes the consent no more: {refused.message or refused.code}"
         return await _lapse(resources, account, reason)
@@ -122,9 +122,9 @@ async def _revoke(
     tokens: OAuthTokens,
 ) -> str:
     try:
-        await resources.grants[account.platform].revoke(tokens.revocation_token)
-    except GrantRefused as refused:
-        if not refused.ends_consent:  # it is over already
+        await resources.oauth_clients[account.platform].revoke(tokens.revocation_token)
+    except OAuthError as refused:
+        if not refused.is_invalid_grant:  # it is over already
             raise
     async with resources.engine.begin() as tx:
         await store.delete_account(tx, account.user_id, account.platform, account.version)

@@ -16,7 +16,7 @@ from events import CampaignSyncRequested, PlatformAccountConnected, PlatformAcco
 from events.campaigns import CampaignSyncRequestedData
 from events.envelope import Event
 from events.sources import SYNC_SOURCE
-from infra.platforms.base import AccountStuck
+from infra.platforms.base import AccountUnavailable
 from infra.security.encryption import DecryptionFailed, Encryptor
 from infra.security.oauth_tokens import decrypt_tokens
 from infra.settings import Settings
@@ -45,14 +45,14 @@ class Bearer:
 
 async def bearers_of(
     tx: AsyncConnection, pushed: Collection[CampaignRow], settings: Settings
-) -> Mapping[UUID, Bearer | AccountStuck]:
+) -> Mapping[UUID, Bearer | AccountUnavailable]:
     """Find the tokens of the owners of campaigns, by campaign; without an account none."""
     owners = {(campaign.owner_id, str(campaign.platform)) for campaign in pushed}
     held = await find_connected_accounts(tx, owners)
     if not held:
         return {}
     vault = Encryptor(settings)
-    found: dict[tuple[UUID | None, str], Bearer | AccountStuck] = {
+    found: dict[tuple[UUID | None, str], Bearer | AccountUnavailable] = {
         (account.user_id, account.platform): _bearer(vault, account) for account in held
     }
     keys = {campaign.id: (campaign.owner_id, campaign.platform) for campaign in pushed}
@@ -84,11 +84,11 @@ async def push_again(tx: AsyncConnection, hint: OwnerHint) -> list[Event]:
     return [_wish(hint, campaign_id) for (campaign_id,) in await tx.execute(query)]
 
 
-def _bearer(vault: Encryptor, account: PlatformAccountRow) -> Bearer | AccountStuck:
+def _bearer(vault: Encryptor, account: PlatformAccountRow) -> Bearer | AccountUnavailable:
     try:
         tokens = decrypt_tokens(vault, account.user_id, account.platform, account.ciphertext)
     except DecryptionFailed as locked:
-        return AccountStuck(f"the tokens of a connected account: {locked}", LOCKED_SECONDS)
+        return AccountUnavailable(f"the tokens of a connected account: {locked}", LOCKED_SECONDS)
     return Bearer(account, tokens.access)
 
 

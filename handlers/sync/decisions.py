@@ -27,7 +27,7 @@ from events.sources import API_SOURCE, SYNC_SOURCE
 from handlers.campaigns.commands import NOT_FOUND
 from handlers.sync.pusher import Taken
 from infra.messaging.delivery import event_key
-from infra.platforms import Refused
+from infra.platforms import Rejected
 from infra.storage.campaigns import CampaignRow
 from schemas.operations import Operation, OperationError
 
@@ -56,7 +56,7 @@ class Answered:
 
     hint: Hint
     campaign: CampaignRow
-    answer: Taken | Refused
+    answer: Taken | Rejected
 
 
 Look = Unseen | Idle | Answered
@@ -98,7 +98,7 @@ def fact(look: Answered) -> Event:
     """Tell the world what the platform said."""
     campaign, answer = look.campaign, look.answer
     about = {"source": SYNC_SOURCE, "subject": str(campaign.id)}
-    if isinstance(answer, Refused):
+    if isinstance(answer, Rejected):
         refused = CampaignSyncRejectedData(
             campaign_id=campaign.id,
             version=campaign.desired_version,
@@ -139,7 +139,7 @@ def operation(look: Look) -> Operation:
     """Tell the sender of a request what became of it."""
     if isinstance(look, Unseen):
         return Operation(id=look.hint.id, state="refused", error=NOT_FOUND)
-    if isinstance(look, Answered) and isinstance(look.answer, Refused):
+    if isinstance(look, Answered) and isinstance(look.answer, Rejected):
         error = OperationError(code=look.answer.code, message=look.answer.message)
         return Operation(id=look.hint.id, state="refused", error=error)
     campaign = look.campaign.to_api().model_dump(mode="json")

@@ -19,8 +19,8 @@ from uuid import UUID
 from events.envelope import now
 from handlers.sync.access_tokens import Bearer
 from infra.errors import UNEXPECTED, Failure, Snooze, Transient
-from infra.platforms import Platform, Refused
-from infra.platforms.base import AccountStuck, CallWaits
+from infra.platforms import AdPlatform, Rejected
+from infra.platforms.base import AccountUnavailable, RequestSnooze
 from infra.storage.campaigns import CampaignRow
 from schemas.campaigns import CampaignStatus
 
@@ -39,7 +39,7 @@ class Push:
 
     campaign: CampaignRow
     key: str
-    bearer: Bearer | AccountStuck | None = None
+    bearer: Bearer | AccountUnavailable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class Taken:
     began: datetime
 
 
-Answer = Taken | Refused | Failure
+Answer = Taken | Rejected | Failure
 
 
 async def push_all(
-    pushes: Sequence[Push], platforms: Mapping[str, Platform], until: float
+    pushes: Sequence[Push], platforms: Mapping[str, AdPlatform], until: float
 ) -> dict[UUID, Answer]:
     """Push campaigns of one platform; what came of each, by campaign. Raises nothing.
 
@@ -74,7 +74,7 @@ async def push_all(
                 answer = patience[0] if patience else await _answer(one, platforms)
         except TimeoutError:
             return LATE
-        if isinstance(answer, Snooze) and not isinstance(answer, CallWaits):
+        if isinstance(answer, Snooze) and not isinstance(answer, RequestSnooze):
             patience.append(answer)
         return answer
 
@@ -86,15 +86,15 @@ async def push_all(
 
 def refused_tokens(pushes: Sequence[Push], answers: Mapping[UUID, Answer]) -> list[Bearer]:
     """List the owners' tokens that the platform did not take."""
-    stuck = {i for i, answer in answers.items() if isinstance(answer, AccountStuck)}
+    stuck = {i for i, answer in answers.items() if isinstance(answer, AccountUnavailable)}
     return [p.bearer for p in pushes if p.campaign.id in stuck and isinstance(p.bearer, Bearer)]
 
 
-async def _answer(one: Push, platforms: Mapping[str, Platform]) -> Answer:
+async def _answer(one: Push, platforms: Mapping[str, AdPlatform]) -> Answer:
     """Push one campaign; every failure becomes a value, so that it cannot hit another."""
     try:
         return await _push(one, platforms[one.campaign.platform])
-    except (Refused, Failure) as answer:
+    except (Rejected, Failure) as answer:
         return answer
     except Exception as error:
         log.exception("a push failed in a way nobody thought of")
@@ -102,8 +102,8 @@ async def _answer(one: Push, platforms: Mapping[str, Platform]) -> Answer:
         return Transient(reason, code=UNEXPECTED)
 
 
-async def _push(one: Push, platform: Platform) -> Taken:
-    if isinstance(one.bearer, AccountStuck):
+async def _push(one: Push, platform: AdPlatform) -> Taken:
+    if isinstance(one.bearer, AccountUnavailable):
         raise one.bearer
     began = now()
     token = one.bearer.token if one.bearer else None

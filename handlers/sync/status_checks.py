@@ -23,8 +23,8 @@ from events.envelope import Event
 from events.sources import SYNC_SOURCE
 from handlers.sync.access_tokens import Bearer, bearers_of, renew_refused
 from infra.errors import UNEXPECTED, Failure, Permanent, Snooze, Transient
-from infra.platforms import Platform, Refused
-from infra.platforms.base import AccountStuck
+from infra.platforms import AdPlatform, Rejected
+from infra.platforms.base import AccountUnavailable
 from infra.resources import Resources
 from infra.storage.campaigns import CampaignRow, find_campaign_refs, lock_campaigns
 from infra.storage.status_checks import (
@@ -71,7 +71,7 @@ class Question:
 
     campaign: CampaignRow
     asked: datetime
-    bearer: Bearer | AccountStuck | None
+    bearer: Bearer | AccountUnavailable | None
 
 
 Check = Settled | Told
@@ -96,7 +96,7 @@ async def check_statuses(
     stuck = [
         question.bearer
         for question in questions
-        if isinstance(answers[question.campaign.id], AccountStuck)
+        if isinstance(answers[question.campaign.id], AccountUnavailable)
         and isinstance(question.bearer, Bearer)
     ]
     if stuck:
@@ -145,7 +145,7 @@ async def _questions(
 
 
 async def _ask_all(
-    questions: Sequence[Question], platforms: Mapping[str, Platform]
+    questions: Sequence[Question], platforms: Mapping[str, AdPlatform]
 ) -> dict[UUID, ReportedStatus | Failure | None]:
     """Ask some at a time; every failure is a value, so that it cannot hit another campaign."""
     slots = asyncio.Semaphore(AT_A_TIME)
@@ -157,7 +157,7 @@ async def _ask_all(
                 return await _ask(one, platforms[one.campaign.platform])
         except TimeoutError:
             return Snooze("the platform did not get to it in time", 1)
-        except Refused as refusal:
+        except Rejected as refusal:
             return Permanent(f"the platform refuses to tell: {refusal}", code=refusal.code)
         except Failure as failure:
             return failure
@@ -170,8 +170,8 @@ async def _ask_all(
     return {one.campaign.id: answer for one, answer in zip(questions, answers, strict=True)}
 
 
-async def _ask(one: Question, platform: Platform) -> ReportedStatus | None:
-    if isinstance(one.bearer, AccountStuck):
+async def _ask(one: Question, platform: AdPlatform) -> ReportedStatus | None:
+    if isinstance(one.bearer, AccountUnavailable):
         raise one.bearer
     token = one.bearer.token if one.bearer else None
     name = one.campaign.platform_campaign_id or ""

@@ -23,11 +23,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import pybreaker
 from pybreaker import (
     STATE_CLOSED,
     STATE_HALF_OPEN,
     STATE_OPEN,
-    CircuitBreaker,
     CircuitBreakerError,
     CircuitBreakerListener,
     CircuitMemoryStorage,
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
+class BreakerConfig:
     """When to open: ``rate`` of at least ``calls`` results within ``seconds`` are failures."""
 
     rate: float = 0.5
@@ -46,7 +46,7 @@ class Threshold:
     open_seconds: float = 15
 
 
-class Breaker:
+class CircuitBreaker:
     """One circuit; belongs to one event loop. ``clock`` tells monotonic seconds."""
 
     def __init__(
@@ -54,16 +54,16 @@ class Breaker:
         name: str,
         failures: tuple[type[Exception], ...],
         *,
-        threshold: Threshold | None = None,
+        config: BreakerConfig | None = None,
         listeners: Sequence[CircuitBreakerListener] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin closed; ``failures`` are the exceptions that speak against the other side."""
-        self._circuit = CircuitBreaker(
+        self._circuit = pybreaker.CircuitBreaker(
             name=name, listeners=listeners, state_storage=CircuitMemoryStorage(STATE_CLOSED)
         )
         self._failures = failures
-        self._threshold = threshold or Threshold()
+        self._config = config or BreakerConfig()
         self._clock = clock
         self._results: deque[tuple[float, bool]] = deque(maxlen=1000)
         self._generation = 0
@@ -80,9 +80,9 @@ class Breaker:
         """Seconds until a probe may be made; 0 unless open."""
         if self.state != STATE_OPEN:
             return 0.0
-        return max(0.0, self._opened_at + self._threshold.open_seconds - self._clock())
+        return max(0.0, self._opened_at + self._config.open_seconds - self._clock())
 
-    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, call: Callable[[], Awaitable[T]]) -> T:
         """Await ``call()`` if the circuit lets it through, and count what became of it.
 
         Raises ``pybreaker.CircuitBreakerError`` without calling when it does not.
@@ -94,20 +94,20 @@ class Breaker:
             self._failed(generation, error)
             raise
         except BaseException:
-            self._given_back(generation)
+            self._release_probe(generation)
             raise
         self._succeeded(generation)
         return value
 
     def _admit(self) -> int:
         if self.state == STATE_OPEN and self.wait <= 0:
-            self._turn(self._circuit.half_open)
+            self._transition(self._circuit.half_open)
         if self.state == STATE_OPEN or (self.state == STATE_HALF_OPEN and self._probing):
             raise CircuitBreakerError(f"the circuit of {self._circuit.name} is {self.state}")
         self._probing = self.state == STATE_HALF_OPEN
         return self._generation
 
-    def _given_back(self, generation: int) -> None:
+    def _release_probe(self, generation: int) -> None:
         if generation == self._generation:
             self._probing = False
 
@@ -117,7 +117,7 @@ class Breaker:
         for listener in self._circuit.listeners:
             listener.success(self._circuit)
         if self.state == STATE_HALF_OPEN:
-            self._turn(self._circuit.close)
+            self._transition(self._circuit.close)
         else:
             self._results.append((self._clock(), True))
 
@@ -129,18 +129,18 @@ class Breaker:
         self._results.append((self._clock(), False))
         if self.state == STATE_HALF_OPEN or self._too_many():
             self._opened_at = self._clock()
-            self._turn(self._circuit.open)
+            self._transition(self._circuit.open)
 
     def _too_many(self) -> bool:
-        since = self._clock() - self._threshold.seconds
+        since = self._clock() - self._config.seconds
         while self._results and self._results[0][0] < since:
             self._results.popleft()
         bad = sum(1 for _, good in self._results if not good)
-        return len(self._results) >= self._threshold.calls and (
-            bad >= self._threshold.rate * len(self._results)
+        return len(self._results) >= self._config.calls and (
+            bad >= self._config.rate * len(self._results)
         )
 
-    def _turn(self, transition: Callable[[], object]) -> None:
+    def _transition(self, transition: Callable[[], object]) -> None:
         self._generation += 1
         self._probing = False
         self._results.clear()

@@ -19,12 +19,12 @@ from aiohttp import (
 from multidict import CIMultiDict
 from yarl import URL
 
-MAX_ANSWER_BYTES = 1024 * 1024
+MAX_RESPONSE_BYTES = 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 CONNECTIONS_PER_HOST = 20
 
 
-class NoAnswer(Exception):
+class HttpFailure(Exception):
     """The other side gave no usable answer; ``reason`` says how, without URL or contents."""
 
     def __init__(self, reason: str) -> None:
@@ -34,7 +34,7 @@ class NoAnswer(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class HttpRequest:
     """A request: the path with its query, percent-encoded, and a body as it is sent."""
 
     method: str
@@ -44,7 +44,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """A whole answer; header names match whatever their case."""
 
     status: int
@@ -64,9 +64,9 @@ def open_session(timeout: float) -> ClientSession:
 
 
 async def fetch(
-    session: ClientSession, base_url: str, call: Call, *, budget: int = MAX_ANSWER_BYTES
-) -> Answer:
-    """Make a call and read its answer, up to ``budget`` bytes. Raises ``NoAnswer``."""
+    session: ClientSession, base_url: str, call: HttpRequest, *, max_bytes: int = MAX_RESPONSE_BYTES
+) -> HttpResponse:
+    """Make a call and read its answer, up to ``max_bytes`` bytes. Raises ``HttpFailure``."""
     url = URL(base_url.rstrip("/") + call.path, encoded=True)
     try:
         async with session.request(
@@ -77,20 +77,20 @@ async def fetch(
             allow_redirects=False,
         ) as response:
             if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise NoAnswer("the answer is compressed although we asked for none of it")
+                raise HttpFailure("the answer is compressed although we asked for none of it")
             body = bytearray()
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 body += chunk
-                if len(body) > budget:
-                    raise NoAnswer("the answer is too large")
-            return Answer(response.status, CIMultiDict(response.headers), bytes(body))
+                if len(body) > max_bytes:
+                    raise HttpFailure("the answer is too large")
+            return HttpResponse(response.status, CIMultiDict(response.headers), bytes(body))
     except TimeoutError:
-        raise NoAnswer("no answer in time") from None
+        raise HttpFailure("no answer in time") from None
     except (ClientError, OSError) as error:
-        raise NoAnswer(f"no answer ({type(error).__name__})") from None
+        raise HttpFailure(f"no answer ({type(error).__name__})") from None
 
 
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Read ``Retry-After`` (RFC 9110 section 10.2.3): seconds from ``now``, at least 0.
 
     ``now`` is aware. None if the header is missing or malformed.

@@ -3,17 +3,17 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from infra.http.circuit_breaker import Breaker, Threshold
-from infra.http.client import NoAnswer, open_session
+from infra.http.circuit_breaker import BreakerConfig, CircuitBreaker
+from infra.http.client import HttpFailure, open_session
 from infra.platforms import chatgpt, claude, gemini
-from infra.platforms.base import Dialect, Platform, Pushed, Refused
+from infra.platforms.base import AdPlatform, Dialect, PushResult, Rejected
 from infra.platforms.client import PlatformClient
-from infra.platforms.metrics import BreakerState, PlatformMeters
-from infra.platforms.transport import Account, Line
+from infra.platforms.metrics import CircuitBreakerGauge, PlatformMetrics
+from infra.platforms.transport import ClientRegistration, Transport
 from infra.settings import Settings
 from schemas import types
 
-__all__ = ["PLATFORMS", "Platform", "Pushed", "Refused", "open_platforms"]
+__all__ = ["PLATFORMS", "AdPlatform", "PushResult", "Rejected", "open_platforms"]
 
 PLATFORMS: Mapping[types.Platform, Dialect] = {
     "claude": claude,
@@ -23,19 +23,22 @@ PLATFORMS: Mapping[types.Platform, Dialect] = {
 
 
 @asynccontextmanager
-async def open_platforms(settings: Settings) -> AsyncIterator[Mapping[str, Platform]]:
+async def open_platforms(settings: Settings) -> AsyncIterator[Mapping[str, AdPlatform]]:
     """Make a client for every platform; nothing is connected before the first call."""
-    threshold = Threshold(open_seconds=settings.breaker_seconds)
+    config = BreakerConfig(open_seconds=settings.breaker_seconds)
     async with open_session(settings.platform_timeout) as session:
-        lines = {}
+        transports = {}
         for name, dialect in PLATFORMS.items():
-            breaker = Breaker(
-                name, (NoAnswer,), threshold=threshold, listeners=[BreakerState(name)]
+            breaker = CircuitBreaker(
+                name, (HttpFailure,), config=config, listeners=[CircuitBreakerGauge(name)]
             )
-            account = Account(*settings.account_of(name))
-            lines[name] = Line(dialect, account, session, breaker, PlatformMeters(name))
+            account = ClientRegistration(*settings.account_of(name))
+            transports[name] = Transport(dialect, account, session, breaker, PlatformMetrics(name))
         try:
-            yield {name: PlatformClient(PLATFORMS[name], line) for name, line in lines.items()}
+            yield {
+                name: PlatformClient(PLATFORMS[name], transport)
+                for name, transport in transports.items()
+            }
         finally:
-            for line in lines.values():
-                await line.aclose()
+            for transport in transports.values():
+                await transport.aclose()

@@ -4,8 +4,14 @@ from base64 import b64encode
 from collections.abc import Mapping
 
 from events.campaigns import CampaignSavedData
-from infra.http.client import Call
-from infra.platforms.base import Held, Refused, form_call, json_call, segment
+from infra.http.client import HttpRequest
+from infra.platforms.base import (
+    Rejected,
+    RemoteCampaign,
+    encode_segment,
+    form_request,
+    json_request,
+)
 from schemas.chatgpt import (
     ChatGptApiError,
     ChatGptAudience,
@@ -21,58 +27,60 @@ MICROS_PER_CENT = MICROS_PER_UNIT // 100
 AUTHORIZE_PATH = "/oauth2/authorize"
 # The last one asks for a refresh token (OpenID Connect Core, section 11).
 SCOPES: tuple[str, ...] = ("ads.campaigns", "ads.reports", "offline_access")
-CONSENT: Mapping[str, str] = {}
+CONSENT_PARAMETERS: Mapping[str, str] = {}
 
 
-def token(client_id: str, client_secret: str, grant: Mapping[str, str]) -> Call:
+def token_request(client_id: str, client_secret: str, grant: Mapping[str, str]) -> HttpRequest:
     """Send the credentials as HTTP Basic."""
-    return form_call("/oauth2/token", grant, _basic(client_id, client_secret))
+    return form_request("/oauth2/token", grant, _basic(client_id, client_secret))
 
 
-def revocation(client_id: str, client_secret: str, token: str) -> Call:
+def revoke_request(client_id: str, client_secret: str, token: str) -> HttpRequest:
     """Send the credentials as HTTP Basic."""
-    return form_call("/oauth2/revoke", {"token": token}, _basic(client_id, client_secret))
+    return form_request("/oauth2/revoke", {"token": token}, _basic(client_id, client_secret))
 
 
-def create(campaign: CampaignSavedData, idempotency_key: str) -> Call:
-    """POST the wish; raises ``Refused`` for a budget that is no whole hundredth."""
-    return json_call("POST", CAMPAIGNS, _wish(campaign), _key(idempotency_key))
+def create_request(campaign: CampaignSavedData, idempotency_key: str) -> HttpRequest:
+    """POST the wish; raises ``Rejected`` for a budget that is no whole hundredth."""
+    return json_request("POST", CAMPAIGNS, _wish(campaign), _key(idempotency_key))
 
 
-def update(platform_campaign_id: str, campaign: CampaignSavedData, idempotency_key: str) -> Call:
-    """POST the wish to the campaign; raises ``Refused``, as ``create`` does."""
-    path = f"{CAMPAIGNS}/{segment(platform_campaign_id)}"
-    return json_call("POST", path, _wish(campaign), _key(idempotency_key))
+def update_request(
+    platform_campaign_id: str, campaign: CampaignSavedData, idempotency_key: str
+) -> HttpRequest:
+    """POST the wish to the campaign; raises ``Rejected``, as ``create_request`` does."""
+    path = f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}"
+    return json_request("POST", path, _wish(campaign), _key(idempotency_key))
 
 
-def delete(platform_campaign_id: str, idempotency_key: str) -> Call:
+def delete_request(platform_campaign_id: str, idempotency_key: str) -> HttpRequest:
     """DELETE it."""
-    path = f"{CAMPAIGNS}/{segment(platform_campaign_id)}"
-    return json_call("DELETE", path, headers=_key(idempotency_key))
+    path = f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}"
+    return json_request("DELETE", path, headers=_key(idempotency_key))
 
 
-def show(platform_campaign_id: str) -> Call:
+def get_request(platform_campaign_id: str) -> HttpRequest:
     """GET it."""
-    return json_call("GET", f"{CAMPAIGNS}/{segment(platform_campaign_id)}")
+    return json_request("GET", f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}")
 
 
-def held(body: bytes) -> Held:
+def parse_campaign(body: bytes) -> RemoteCampaign:
     """Read a campaign; the version that it echoes is text."""
     campaign = ChatGptCampaign.model_validate_json(body)
     version = campaign.metadata.version
-    return Held(campaign.id, campaign.state, int(version) if version else None)
+    return RemoteCampaign(campaign.id, campaign.state, int(version) if version else None)
 
 
-def refusal(body: bytes) -> Refused:
+def parse_error(body: bytes) -> Rejected:
     """Read an error."""
     error = ChatGptApiError.model_validate_json(body).error
-    return Refused(error.type, error.message)
+    return Rejected(error.type, error.message)
 
 
 def _wish(campaign: CampaignSavedData) -> bytes:
     cents, rest = divmod(campaign.budget_micros, MICROS_PER_CENT)
     if rest:
-        raise Refused("budget_precision", "ChatGPT Ads takes budgets in whole hundredths only")
+        raise Rejected("budget_precision", "ChatGPT Ads takes budgets in whole hundredths only")
     wish = ChatGptCampaignPayload(
         title=campaign.name,
         budget_cents=cents,
@@ -92,7 +100,7 @@ def _wish(campaign: CampaignSavedData) -> bytes:
 
 def _basic(client_id: str, client_secret: str) -> dict[str, str]:
     """Write the credentials as RFC 6749, section 2.3.1, says: form-encoded first."""
-    pair = f"{segment(client_id)}:{segment(client_secret)}"
+    pair = f"{encode_segment(client_id)}:{encode_segment(client_secret)}"
     return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 
 

@@ -3,8 +3,14 @@
 from collections.abc import Mapping
 
 from events.campaigns import CampaignSavedData
-from infra.http.client import Call
-from infra.platforms.base import Held, Refused, form_call, json_call, segment
+from infra.http.client import HttpRequest
+from infra.platforms.base import (
+    Rejected,
+    RemoteCampaign,
+    encode_segment,
+    form_request,
+    json_request,
+)
 from schemas.claude import ClaudeApiError, ClaudeCampaign, ClaudeCampaignPayload, ClaudeTargeting
 from schemas.types import from_micros
 
@@ -12,53 +18,55 @@ TITLE = "Claude Ads"
 CAMPAIGNS = "/v1/campaigns"
 AUTHORIZE_PATH = "/oauth/authorize"
 SCOPES: tuple[str, ...] = ("campaigns:write", "metrics:read")
-CONSENT: Mapping[str, str] = {}
+CONSENT_PARAMETERS: Mapping[str, str] = {}
 
 
-def token(client_id: str, client_secret: str, grant: Mapping[str, str]) -> Call:
+def token_request(client_id: str, client_secret: str, grant: Mapping[str, str]) -> HttpRequest:
     """Send the credentials in the form."""
     fields = {"client_id": client_id, "client_secret": client_secret}
-    return form_call("/oauth/token", {**grant, **fields})
+    return form_request("/oauth/token", {**grant, **fields})
 
 
-def revocation(client_id: str, client_secret: str, token: str) -> Call:
+def revoke_request(client_id: str, client_secret: str, token: str) -> HttpRequest:
     """Send the credentials in the form."""
     fields = {"client_id": client_id, "client_secret": client_secret}
-    return form_call("/oauth/revoke", {"token": token, **fields})
+    return form_request("/oauth/revoke", {"token": token, **fields})
 
 
-def create(campaign: CampaignSavedData, idempotency_key: str) -> Call:
+def create_request(campaign: CampaignSavedData, idempotency_key: str) -> HttpRequest:
     """POST the wish."""
-    return json_call("POST", CAMPAIGNS, _wish(campaign), _key(idempotency_key))
+    return json_request("POST", CAMPAIGNS, _wish(campaign), _key(idempotency_key))
 
 
-def update(platform_campaign_id: str, campaign: CampaignSavedData, idempotency_key: str) -> Call:
+def update_request(
+    platform_campaign_id: str, campaign: CampaignSavedData, idempotency_key: str
+) -> HttpRequest:
     """PUT the wish."""
-    path = f"{CAMPAIGNS}/{segment(platform_campaign_id)}"
-    return json_call("PUT", path, _wish(campaign), _key(idempotency_key))
+    path = f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}"
+    return json_request("PUT", path, _wish(campaign), _key(idempotency_key))
 
 
-def delete(platform_campaign_id: str, idempotency_key: str) -> Call:
+def delete_request(platform_campaign_id: str, idempotency_key: str) -> HttpRequest:
     """DELETE it."""
-    path = f"{CAMPAIGNS}/{segment(platform_campaign_id)}"
-    return json_call("DELETE", path, headers=_key(idempotency_key))
+    path = f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}"
+    return json_request("DELETE", path, headers=_key(idempotency_key))
 
 
-def show(platform_campaign_id: str) -> Call:
+def get_request(platform_campaign_id: str) -> HttpRequest:
     """GET it."""
-    return json_call("GET", f"{CAMPAIGNS}/{segment(platform_campaign_id)}")
+    return json_request("GET", f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}")
 
 
-def held(body: bytes) -> Held:
+def parse_campaign(body: bytes) -> RemoteCampaign:
     """Read a campaign."""
     campaign = ClaudeCampaign.model_validate_json(body)
-    return Held(campaign.id, campaign.status, campaign.external_version)
+    return RemoteCampaign(campaign.id, campaign.status, campaign.external_version)
 
 
-def refusal(body: bytes) -> Refused:
+def parse_error(body: bytes) -> Rejected:
     """Read an error."""
     error = ClaudeApiError.model_validate_json(body).error
-    return Refused(error.code, error.message)
+    return Rejected(error.code, error.message)
 
 
 def _wish(campaign: CampaignSavedData) -> bytes:

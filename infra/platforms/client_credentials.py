@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from schemas.oauth import AccessToken
 
 # Renewed so many seconds early, or after four fifths of a short life.
-AHEAD_SECONDS = 60
-AHEAD_SHARE = 0.2
+MAX_REFRESH_AHEAD_SECONDS = 60
+REFRESH_AHEAD_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class _Token:
     renew_at: float
 
 
-class Credentials:
+class ClientCredentials:
     """The current token of one account; ``clock`` tells monotonic seconds."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Credentials:
     async def _renew(self) -> str:
         began = self._clock()
         answer = await self._fetch()
-        early = min(AHEAD_SECONDS, answer.expires_in * AHEAD_SHARE)
+        early = min(MAX_REFRESH_AHEAD_SECONDS, answer.expires_in * REFRESH_AHEAD_SHARE)
         value = answer.access_token.get_secret_value()
         self._token = _Token(value, began + answer.expires_in - early)
         return value

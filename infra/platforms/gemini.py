@@ -3,8 +3,14 @@
 from collections.abc import Mapping
 
 from events.campaigns import CampaignSavedData
-from infra.http.client import Call
-from infra.platforms.base import Held, Refused, form_call, json_call, segment
+from infra.http.client import HttpRequest
+from infra.platforms.base import (
+    Rejected,
+    RemoteCampaign,
+    encode_segment,
+    form_request,
+    json_request,
+)
 from schemas.gemini import (
     GeminiAgeRange,
     GeminiApiError,
@@ -20,54 +26,58 @@ CAMPAIGNS = "/v1/campaigns"
 AUTHORIZE_PATH = "/o/oauth2/auth"
 SCOPES: tuple[str, ...] = ("https://ads.gemini.example/auth/campaigns",)
 # Without them an owner who has consented before yields no refresh token.
-CONSENT: Mapping[str, str] = {"access_type": "offline", "prompt": "consent"}
+CONSENT_PARAMETERS: Mapping[str, str] = {"access_type": "offline", "prompt": "consent"}
 
 
-def token(client_id: str, client_secret: str, grant: Mapping[str, str]) -> Call:
+def token_request(client_id: str, client_secret: str, grant: Mapping[str, str]) -> HttpRequest:
     """Send the credentials in the form."""
     fields = {"client_id": client_id, "client_secret": client_secret}
-    return form_call("/token", {**grant, **fields})
+    return form_request("/token", {**grant, **fields})
 
 
-def revocation(client_id: str, client_secret: str, token: str) -> Call:
+def revoke_request(client_id: str, client_secret: str, token: str) -> HttpRequest:
     """Send the credentials in the form."""
     fields = {"client_id": client_id, "client_secret": client_secret}
-    return form_call("/revoke", {"token": token, **fields})
+    return form_request("/revoke", {"token": token, **fields})
 
 
-def create(campaign: CampaignSavedData, idempotency_key: str) -> Call:
+def create_request(campaign: CampaignSavedData, idempotency_key: str) -> HttpRequest:
     """POST the mutation."""
-    path = f"{CAMPAIGNS}?requestId={segment(idempotency_key)}"
-    return json_call("POST", path, _mutation(campaign))
+    path = f"{CAMPAIGNS}?requestId={encode_segment(idempotency_key)}"
+    return json_request("POST", path, _mutation(campaign))
 
 
-def update(platform_campaign_id: str, campaign: CampaignSavedData, idempotency_key: str) -> Call:
+def update_request(
+    platform_campaign_id: str, campaign: CampaignSavedData, idempotency_key: str
+) -> HttpRequest:
     """PATCH the whole campaign."""
-    return json_call("PATCH", _path(platform_campaign_id, idempotency_key), _mutation(campaign))
+    return json_request("PATCH", _path(platform_campaign_id, idempotency_key), _mutation(campaign))
 
 
-def delete(platform_campaign_id: str, idempotency_key: str) -> Call:
+def delete_request(platform_campaign_id: str, idempotency_key: str) -> HttpRequest:
     """DELETE it."""
-    return json_call("DELETE", _path(platform_campaign_id, idempotency_key))
+    return json_request("DELETE", _path(platform_campaign_id, idempotency_key))
 
 
-def show(platform_campaign_id: str) -> Call:
+def get_request(platform_campaign_id: str) -> HttpRequest:
     """GET it."""
-    return json_call("GET", f"{CAMPAIGNS}/{segment(platform_campaign_id)}")
+    return json_request("GET", f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}")
 
 
-def held(body: bytes) -> Held:
+def parse_campaign(body: bytes) -> RemoteCampaign:
     """Read a campaign; its id is the last part of its resource name."""
     campaign = GeminiCampaign.model_validate_json(body)
     version = campaign.labels.version
     _, _, platform_campaign_id = campaign.resource_name.partition("/")
-    return Held(platform_campaign_id, campaign.serving_state, int(version) if version else None)
+    return RemoteCampaign(
+        platform_campaign_id, campaign.serving_state, int(version) if version else None
+    )
 
 
-def refusal(body: bytes) -> Refused:
+def parse_error(body: bytes) -> Rejected:
     """Read an error."""
     error = GeminiApiError.model_validate_json(body).error
-    return Refused(error.status, error.message)
+    return Rejected(error.status, error.message)
 
 
 def _mutation(campaign: CampaignSavedData) -> bytes:
@@ -87,5 +97,5 @@ def _mutation(campaign: CampaignSavedData) -> bytes:
 
 
 def _path(platform_campaign_id: str, idempotency_key: str) -> str:
-    key = segment(idempotency_key)
-    return f"{CAMPAIGNS}/{segment(platform_campaign_id)}?requestId={key}"
+    key = encode_segment(idempotency_key)
+    return f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}?requestId={key}"

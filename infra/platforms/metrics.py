@@ -12,13 +12,13 @@ from pybreaker import (
 
 from infra.errors import Snooze
 from infra.metrics import BREAKER_STATE, PLATFORM_CALLS, PLATFORM_OUTCOMES, PLATFORM_SECONDS
-from infra.platforms.base import Refused, Unanswered
-from infra.platforms.responses import Gone
+from infra.platforms.base import Rejected, RequestUnanswered
+from infra.platforms.responses import NotFound
 
-LEVELS = {STATE_CLOSED: 0, STATE_HALF_OPEN: 1, STATE_OPEN: 2}
+STATE_VALUES = {STATE_CLOSED: 0, STATE_HALF_OPEN: 1, STATE_OPEN: 2}
 
 
-class PlatformMeters:
+class PlatformMetrics:
     """Counts the calls to a platform by what became of them."""
 
     def __init__(self, platform: str) -> None:
@@ -31,7 +31,7 @@ class PlatformMeters:
         self._outcomes[_outcome_of(error)].inc()
 
 
-class BreakerState(CircuitBreakerListener):
+class CircuitBreakerGauge(CircuitBreakerListener):
     """Shows a circuit's state as a gauge."""
 
     def __init__(self, platform: str) -> None:
@@ -41,18 +41,18 @@ class BreakerState(CircuitBreakerListener):
 
     def state_change(self, cb: CircuitBreaker, old_state: Any, new_state: Any) -> None:  # noqa: ANN401, ARG002 - the listener's signature
         """Follow the circuit."""
-        self._gauge.set(LEVELS[new_state.name])
+        self._gauge.set(STATE_VALUES[new_state.name])
 
 
 def _outcome_of(error: Exception | None) -> str:
     match error:
         case None:
             return "done"
-        case Refused():
+        case Rejected():
             return "refused"
-        case Gone():
+        case NotFound():
             return "gone"
-        case Unanswered():
+        case RequestUnanswered():
             return "failed"
         case Snooze():
             return "snoozed"

@@ -20,88 +20,99 @@ from aiohttp import ClientSession
 from pydantic import ValidationError
 
 from infra.base64url import encode_base64url
-from infra.http.client import Answer, Call, NoAnswer, fetch, open_session, retry_after
-from infra.platforms.base import Dialect, printable
-from infra.platforms.transport import Account
+from infra.http.client import (
+    HttpFailure,
+    HttpRequest,
+    HttpResponse,
+    fetch,
+    open_session,
+    parse_retry_after,
+)
+from infra.platforms.base import Dialect, replace_control_characters
+from infra.platforms.transport import ClientRegistration
 from infra.settings import Settings
 from schemas.oauth import TokenError, TokenResponse
 from schemas.types import Platform
 
 CALLBACK = "/api/v1/platforms/{platform}/callback"
-AT_ONCE = 4  # exchanges at a time, so that a slow platform holds up no login
+MAX_CONCURRENT_EXCHANGES = 4  # exchanges at a time, so that a slow platform holds up no login
 # Refusals that speak of the owner's consent; all others speak of us (RFC 6749, section 5.2).
-CONSENT_IS_OVER = "invalid_grant"
+INVALID_GRANT = "invalid_grant"
 
 
-class GrantRefused(Exception):
+class OAuthError(Exception):
     """The platform refuses; ``code`` is RFC 6749's, ``message`` the platform's words."""
 
     def __init__(self, code: str, message: str) -> None:
         """Keep code and words, printable and short."""
-        self.code = printable(code)[:100]
-        self.message = printable(message)[:300]
+        self.code = replace_control_characters(code)[:100]
+        self.message = replace_control_characters(message)[:300]
         super().__init__(f"{self.code}: {self.message}")
 
     @property
-    def ends_consent(self) -> bool:
+    def is_invalid_grant(self) -> bool:
         """Whether code or token are spent, expired or revoked: the owner has to consent anew."""
-        return self.code == CONSENT_IS_OVER
+        return self.code == INVALID_GRANT
 
 
-class Grants:
+class OAuthClient:
     """The token endpoint of one platform, for the accounts of others. Belongs to one loop."""
 
-    def __init__(self, dialect: Dialect, account: Account, session: ClientSession) -> None:
+    def __init__(
+        self, dialect: Dialect, account: ClientRegistration, session: ClientSession
+    ) -> None:
         """Make a client; nothing is sent yet."""
         self._dialect = dialect
         self._account = account
         self._session = session
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_EXCHANGES)
 
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenResponse:
-        """Turn a code into tokens. Raises ``GrantRefused`` and ``NoAnswer``."""
+        """Turn a code into tokens. Raises ``OAuthError`` and ``HttpFailure``."""
         asked = {"code": code, "code_verifier": verifier, "redirect_uri": redirect_uri}
         if self._slots.locked():
-            raise NoAnswer("too many are being connected at this moment")
+            raise HttpFailure("too many are being connected at this moment")
         async with self._slots:
             return await self._ask({"grant_type": "authorization_code", **asked})
 
     async def refresh(self, refresh_token: str) -> TokenResponse:
-        """Turn a refresh token into new tokens. Raises ``GrantRefused`` and ``NoAnswer``."""
+        """Turn a refresh token into new tokens. Raises ``OAuthError`` and ``HttpFailure``."""
         return await self._ask({"grant_type": "refresh_token", "refresh_token": refresh_token})
 
     async def revoke(self, token: str) -> None:
         """Revoke a token; one that the platform does not know is revoked.
 
-        Raises ``GrantRefused`` and ``NoAnswer``.
+        Raises ``OAuthError`` and ``HttpFailure``.
         """
         secret = self._account.client_secret.get_secret_value()
-        await self._send(self._dialect.revocation(self._account.client_id, secret, token))
+        await self._send(self._dialect.revoke_request(self._account.client_id, secret, token))
 
     async def _ask(self, grant: Mapping[str, str]) -> TokenResponse:
         secret = self._account.client_secret.get_secret_value()
-        answer = await self._send(self._dialect.token(self._account.client_id, secret, grant))
+        answer = await self._send(
+            self._dialect.token_request(self._account.client_id, secret, grant)
+        )
         try:
             return TokenResponse.model_validate_json(answer.body)
         except ValidationError:
-            raise NoAnswer("the answer is malformed") from None
+            raise HttpFailure("the answer is malformed") from None
 
-    async def _send(self, call: Call) -> Answer:
+    async def _send(self, call: HttpRequest) -> HttpResponse:
         answer = await fetch(self._session, self._account.url, call)
         if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return answer
         # A refusal that asks to come again is none.
-        asked = retry_after(answer.headers, datetime.now(UTC)) is not None
+        asked = parse_retry_after(answer.headers, datetime.now(UTC)) is not None
         if answer.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED) and not asked:
             try:
                 error = TokenError.model_validate_json(answer.body)
             except ValidationError:
-                raise NoAnswer(f"HTTP {answer.status}") from None
-            raise GrantRefused(error.error, error.error_description or "")
-        raise NoAnswer(f"HTTP {answer.status}")
+                raise HttpFailure(f"HTTP {answer.status}") from None
+            raise OAuthError(error.error, error.error_description or "")
+        raise HttpFailure(f"HTTP {answer.status}")
 
 
-def authorize_url(
+def build_authorize_url(
     settings: Settings, platform: str, dialect: Dialect, *, state: str, verifier: str
 ) -> str:
     """Say where an owner's browser has to go (RFC 6749, section 4.1.1; PKCE with S256)."""
@@ -110,34 +121,34 @@ def authorize_url(
     query = {
         "response_type": "code",
         "client_id": client_id,
-        "redirect_uri": redirect_uri(settings, platform),
+        "redirect_uri": build_redirect_uri(settings, platform),
         "scope": " ".join(dialect.SCOPES),
         "state": state,
-        "code_challenge": challenge_of(verifier),
+        "code_challenge": derive_code_challenge(verifier),
         "code_challenge_method": "S256",
-        **dialect.CONSENT,
+        **dialect.CONSENT_PARAMETERS,
     }
     place = given or url.rstrip("/") + dialect.AUTHORIZE_PATH
     return f"{place}{'&' if '?' in place else '?'}{urlencode(query)}"
 
 
-def redirect_uri(settings: Settings, platform: str) -> str:
+def build_redirect_uri(settings: Settings, platform: str) -> str:
     """Say where the platform sends the browser back to; registered there, letter by letter."""
     return settings.public_url.rstrip("/") + CALLBACK.format(platform=platform)
 
 
-def challenge_of(verifier: str) -> str:
+def derive_code_challenge(verifier: str) -> str:
     """Hash a PKCE verifier (RFC 7636, section 4.2)."""
     return encode_base64url(sha256(verifier.encode()).digest())
 
 
 @asynccontextmanager
-async def open_grants(
+async def open_oauth_clients(
     settings: Settings, platforms: Mapping[Platform, Dialect]
-) -> AsyncIterator[Mapping[Platform, Grants]]:
+) -> AsyncIterator[Mapping[Platform, OAuthClient]]:
     """Make a client for every platform; nothing is connected before the first call."""
     async with open_session(settings.platform_timeout) as session:
         yield {
-            name: Grants(dialect, Account(*settings.account_of(name)), session)
+            name: OAuthClient(dialect, ClientRegistration(*settings.account_of(name)), session)
             for name, dialect in platforms.items()
         }

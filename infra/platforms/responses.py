@@ -17,25 +17,25 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from infra.errors import Failure, Transient
-from infra.http.client import Answer, NoAnswer, retry_after
-from infra.platforms.base import CallWaits, Dialect
+from infra.http.client import HttpFailure, HttpResponse, parse_retry_after
+from infra.platforms.base import Dialect, RequestSnooze
 
 T = TypeVar("T")
 
 # Seconds to wait: after 429 without Retry-After, at most after one, for new credentials.
-PATIENCE_SECONDS = 5.0
-MAX_PATIENCE_SECONDS = 900.0
+DEFAULT_RETRY_SECONDS = 5.0
+MAX_RETRY_SECONDS = 900.0
 CREDENTIALS_SECONDS = 60.0
 
-GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
-AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY)
+NOT_FOUND_STATUSES = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+RETRYABLE_STATUSES = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY)
 
 
-class Gone(Exception):
+class NotFound(Exception):
     """The platform does not know what the call was about."""
 
 
-class Patience(Exception):
+class RetryLater(Exception):
     """The platform will not be spoken to for ``seconds``; ``reason`` is a predicate.
 
     ``refusal`` tells that a call was refused for now, which may be about its account alone.
@@ -46,52 +46,58 @@ class Patience(Exception):
         super().__init__(reason)
         self.refusal = refusal
         self.reason = reason
-        self.seconds = within_reason(seconds)
+        self.seconds = clamp_wait(seconds)
 
 
-def within_reason(seconds: float) -> float:
+def clamp_wait(seconds: float) -> float:
     """Give a wait that was asked for, 1 to 900 seconds whatever it was."""
-    return min(max(seconds, 1.0), MAX_PATIENCE_SECONDS)
+    return min(max(seconds, 1.0), MAX_RETRY_SECONDS)
 
 
-def understood(read: Callable[[bytes], T], answer: Answer) -> T:
-    """Read a body; raises ``NoAnswer`` if it makes no sense."""
+def parse_body(read: Callable[[bytes], T], answer: HttpResponse) -> T:
+    """Read a body; raises ``HttpFailure`` if it makes no sense."""
     try:
         return read(answer.body)
     except ValueError:
-        raise NoAnswer("the answer is malformed") from None
+        raise HttpFailure("the answer is malformed") from None
 
 
-def judge(dialect: Dialect, answer: Answer, now: datetime) -> Exception | None:
+def classify_response(dialect: Dialect, answer: HttpResponse, now: datetime) -> Exception | None:
     """Tell what an answer that is no success means; None for a success.
 
-    ``now`` is aware and measures a Retry-After that is a date. Raises ``NoAnswer`` for what
+    ``now`` is aware and measures a Retry-After that is a date. Raises ``HttpFailure`` for what
     speaks against the platform.
     """
     status = answer.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None
     if status == HTTPStatus.UNAUTHORIZED:
-        return Patience("refuses our credentials", CREDENTIALS_SECONDS)
-    wait = None if status in GONE else _wait(dialect, status, retry_after(answer.headers, now))
+        return RetryLater("refuses our credentials", CREDENTIALS_SECONDS)
+    wait = (
+        None
+        if status in NOT_FOUND_STATUSES
+        else _wait(dialect, status, parse_retry_after(answer.headers, now))
+    )
     if wait is not None:
         return wait
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        refusal = understood(dialect.refusal, answer)
-        return Gone() if status in GONE else refusal
-    raise NoAnswer(f"HTTP {status}")
+        refusal = parse_body(dialect.parse_error, answer)
+        return NotFound() if status in NOT_FOUND_STATUSES else refusal
+    raise HttpFailure(f"HTTP {status}")
 
 
-def _wait(dialect: Dialect, status: int, seconds: float | None) -> Patience | Failure | None:
+def _wait(dialect: Dialect, status: int, seconds: float | None) -> RetryLater | Failure | None:
     """Tell whether a status, with the seconds of its Retry-After, means to come again."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Patience("asks for patience", PATIENCE_SECONDS if seconds is None else seconds)
-    if status in AGAIN:
+        return RetryLater(
+            "asks for patience", DEFAULT_RETRY_SECONDS if seconds is None else seconds
+        )
+    if status in RETRYABLE_STATUSES:
         reason = f"{dialect.TITLE} answers {status}"
         if seconds is None:
             return Transient(reason, code="PLATFORM_BUSY")
-        return CallWaits(reason, within_reason(seconds))
+        return RequestSnooze(reason, clamp_wait(seconds))
     if seconds is None or status < HTTPStatus.MULTIPLE_CHOICES:
         return None
     refusal = status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return Patience("asks for patience", seconds, refusal=refusal)
+    return RetryLater("asks for patience", seconds, refusal=refusal)

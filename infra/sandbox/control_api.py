@@ -24,7 +24,7 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from infra.http.client import NoAnswer
+from infra.http.client import HttpFailure
 from infra.sandbox.app import TONGUES, WORLD, Stage
 from infra.sandbox.control_schemas import NewPace, Order
 from infra.sandbox.dialect import metrics_news, status_news
@@ -141,7 +141,7 @@ async def send_webhook(request: web.Request) -> web.Response:
 async def _status_of(post: Post, letter: Letter, *, forged: bool) -> int:
     try:
         return (await post.send(letter, forged=forged)).status
-    except NoAnswer:
+    except HttpFailure:
         return 0
     except ValueError as error:
         raise _refusal(str(error)) from None

@@ -20,7 +20,7 @@ import orjson
 from aiohttp import ClientSession
 
 from infra.backoff import Backoff
-from infra.http.client import Answer, Call, NoAnswer, fetch, retry_after
+from infra.http.client import HttpFailure, HttpRequest, HttpResponse, fetch, parse_retry_after
 from infra.sandbox.dialect import Tongue
 
 log = logging.getLogger(__name__)
@@ -91,12 +91,12 @@ class Post:
                 self.tally.dropped += 1
             self.waiting.put_nowait(letter)
 
-    async def send(self, letter: Letter, *, forged: bool = False) -> Answer:
-        """Make one attempt; ``forged`` signs another body. Raises ``NoAnswer``."""
+    async def send(self, letter: Letter, *, forged: bool = False) -> HttpResponse:
+        """Make one attempt; ``forged`` signs another body. Raises ``HttpFailure``."""
         signed = letter.body + b" " if forged else letter.body
         headers = self.tongue.sign(self.secrets, letter.delivery, int(time.time()), signed)
         kind = {"Content-Type": "application/json"}
-        call = Call("POST", f"/webhooks/{self.name}", letter.body, {**kind, **headers})
+        call = HttpRequest("POST", f"/webhooks/{self.name}", letter.body, {**kind, **headers})
         answer = await fetch(self.session, self.url, call)
         self.tally.last_status = answer.status
         return answer
@@ -124,12 +124,12 @@ class Post:
             wait = backoff.step()
             try:
                 answer = await self.send(letter)
-            except NoAnswer:
+            except HttpFailure:
                 pass
             else:
                 if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
                     return True
-                asked = retry_after(answer.headers, datetime.now(UTC))
+                asked = parse_retry_after(answer.headers, datetime.now(UTC))
                 wait = min(max(wait, asked or 0), LONGEST_WAIT)
             if attempt < self.attempts - 1:
                 await asyncio.sleep(wait)

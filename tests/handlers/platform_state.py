@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from events.campaigns import CampaignSavedData
-from infra.platforms import Pushed
+from infra.platforms import PushResult
 from schemas.campaigns import ReportedStatus
 
 Fault = Callable[[CampaignSavedData], Awaitable[None]]
@@ -39,7 +39,7 @@ class Book:
 
     async def push(
         self, campaign: CampaignSavedData, idempotency_key: str, bearer: str | None = None
-    ) -> Pushed:
+    ) -> PushResult:
         """Create or update."""
         self.bearers.append(bearer)
         with self._counted():
@@ -49,7 +49,7 @@ class Book:
         if idempotency_key not in self.seen:
             self.seen.add(idempotency_key)
             self.campaigns[name] = campaign
-        return Pushed(name, self.campaigns[name].status if name in self.campaigns else "active")
+        return PushResult(name, self.campaigns[name].status if name in self.campaigns else "active")
 
     async def delete(
         self, platform_campaign_id: str, idempotency_key: str, bearer: str | None = None
@@ -89,7 +89,7 @@ class Frozen:
 
     async def push(
         self, campaign: CampaignSavedData, idempotency_key: str, bearer: str | None = None
-    ) -> Pushed:
+    ) -> PushResult:
         """Push once the worker is itself again."""
         self.book.waiting += 1
         await self.thawed.wait()

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.campaigns import CampaignSavedData
 from handlers.sync.handlers import push_campaigns, sync_campaigns
 from infra.errors import Failure
-from infra.platforms import Refused
+from infra.platforms import Rejected
 from infra.resources import Resources
 from infra.storage.campaigns import CampaignRow, update_campaigns
 from tests.handlers.processing import handled
@@ -54,7 +54,7 @@ def refusing(code: str) -> Any:
     """Make a platform refuse every push."""
 
     async def fault(_: CampaignSavedData) -> None:
-        raise Refused(code, "not allowed here")
+        raise Rejected(code, "not allowed here")
 
     return fault
 

@@ -12,7 +12,7 @@ from events.platform_accounts import PlatformAccountConnectedData, PlatformAccou
 from handlers.auth.token_refresh import keep_once
 from handlers.sync.handlers import push_campaigns, sync_campaigns
 from infra.errors import Snooze
-from infra.platforms.base import AccountStuck
+from infra.platforms.base import AccountUnavailable
 from infra.security.encryption import Encryptor
 from infra.settings import Settings
 from infra.storage.campaigns import CampaignRow
@@ -127,7 +127,7 @@ async def test_a_refused_token_is_renewed_and_only_its_owners_campaigns_wait(
     await sql(stage, "update platform_accounts set updated_at = now() - interval '2 minutes'")
     events, [failure] = await synced(stage.resources, saved(mine), saved(theirs))
     assert [event.data.campaign_id for event in events] == [theirs.id]
-    assert isinstance(failure, AccountStuck)
+    assert isinstance(failure, AccountUnavailable)
     assert isinstance(failure, Snooze)  # it costs no attempt
     assert await keep_once(stage.resources, Encryptor(stage.settings)) == 1
     [event], failures = await synced(stage.resources, saved(mine))
@@ -143,7 +143,7 @@ async def test_a_fresh_token_that_is_refused_is_not_renewed_over_and_over(
     campaign = stored(owner_id=owner.id)
     await put(stage.resources.engine, campaign)
     _, [failure] = await synced(stage.resources, saved(campaign))
-    assert isinstance(failure, AccountStuck)
+    assert isinstance(failure, AccountUnavailable)
     assert await keep_once(stage.resources, Encryptor(stage.settings)) == 0
 
 
@@ -175,5 +175,5 @@ async def test_tokens_that_do_not_open_hold_up_their_owner_alone(
     await put(stage.resources.engine, mine, theirs)
     events, [failure] = await synced(stage.resources, saved(mine), saved(theirs))
     assert [event.data.campaign_id for event in events] == [theirs.id]
-    assert isinstance(failure, AccountStuck)
+    assert isinstance(failure, AccountUnavailable)
     assert await pushed_by(stage, mine) == []

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pybreaker
 import pytest
-from pybreaker import CircuitBreaker, CircuitBreakerError, CircuitBreakerListener
+from pybreaker import CircuitBreakerError, CircuitBreakerListener
 
-from infra.http.circuit_breaker import Breaker, Threshold
+from infra.http.circuit_breaker import BreakerConfig, CircuitBreaker
 
-THRESHOLD = Threshold(rate=0.5, calls=4, seconds=30, open_seconds=10)
+THRESHOLD = BreakerConfig(rate=0.5, calls=4, seconds=30, open_seconds=10)
 
 
 class Down(Exception):
@@ -27,10 +28,15 @@ class Listener(CircuitBreakerListener):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def state_change(self, cb: CircuitBreaker, old_state: object, new_state: object) -> None:  # noqa: ARG002 - the listener's signature
+    def state_change(
+        self,
+        cb: pybreaker.CircuitBreaker,  # noqa: ARG002 - the listener's signature
+        old_state: object,  # noqa: ARG002 - same
+        new_state: object,
+    ) -> None:
         self.seen.append(getattr(new_state, "name", ""))
 
-    def failure(self, cb: CircuitBreaker, exc: BaseException) -> None:  # noqa: ARG002 - same
+    def failure(self, cb: pybreaker.CircuitBreaker, exc: BaseException) -> None:  # noqa: ARG002 - same
         self.seen.append(type(exc).__name__)
 
 
@@ -48,19 +54,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> Breaker:
-    return Breaker("test", (Down,), threshold=THRESHOLD, clock=clock)
+def breaker(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker("test", (Down,), config=THRESHOLD, clock=clock)
 
 
-async def run(breaker: Breaker, call: Callable[[], Awaitable[str]], times: int = 1) -> None:
+async def run(breaker: CircuitBreaker, call: Callable[[], Awaitable[str]], times: int = 1) -> None:
     for _ in range(times):
         try:
-            await breaker.run(call)
+            await breaker.call(call)
         except Down:
             continue
 
 
-async def opened(breaker: Breaker) -> None:
+async def opened(breaker: CircuitBreaker) -> None:
     await run(breaker, fails, 4)
     assert breaker.state == "open"
 
@@ -68,10 +74,10 @@ async def opened(breaker: Breaker) -> None:
 class Held:
     """A call that is under way until the test lets it end."""
 
-    def __init__(self, breaker: Breaker, outcome: Callable[[], Awaitable[str]]) -> None:
+    def __init__(self, breaker: CircuitBreaker, outcome: Callable[[], Awaitable[str]]) -> None:
         self.go = asyncio.Event()
         self.began = asyncio.Event()
-        self.task = asyncio.create_task(breaker.run(self._call))
+        self.task = asyncio.create_task(breaker.call(self._call))
         self._outcome = outcome
 
     async def _call(self) -> str:
@@ -84,40 +90,42 @@ class Held:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
-async def under_way(breaker: Breaker, outcome: Callable[[], Awaitable[str]]) -> Held:
+async def under_way(breaker: CircuitBreaker, outcome: Callable[[], Awaitable[str]]) -> Held:
     held = Held(breaker, outcome)
     await held.began.wait()
     return held
 
 
-async def test_a_call_that_works_gives_its_value(breaker: Breaker) -> None:
-    assert await breaker.run(works) == "answer"
+async def test_a_call_that_works_gives_its_value(breaker: CircuitBreaker) -> None:
+    assert await breaker.call(works) == "answer"
     assert (breaker.state, breaker.wait) == ("closed", 0)
 
 
-async def test_the_error_that_opens_the_circuit_is_not_replaced(breaker: Breaker) -> None:
+async def test_the_error_that_opens_the_circuit_is_not_replaced(breaker: CircuitBreaker) -> None:
     await run(breaker, fails, 3)
     assert breaker.state == "closed"
     with pytest.raises(Down):
-        await breaker.run(fails)
+        await breaker.call(fails)
     assert breaker.state == "open"
 
 
-async def test_half_of_the_calls_failing_opens_though_never_two_in_a_row(breaker: Breaker) -> None:
+async def test_half_of_the_calls_failing_opens_though_never_two_in_a_row(
+    breaker: CircuitBreaker,
+) -> None:
     for _ in range(2):
         await run(breaker, works)
         await run(breaker, fails)
     assert breaker.state == "open"
 
 
-async def test_a_third_of_the_calls_failing_does_not_open(breaker: Breaker) -> None:
+async def test_a_third_of_the_calls_failing_does_not_open(breaker: CircuitBreaker) -> None:
     for _ in range(20):
         await run(breaker, works, 2)
         await run(breaker, fails)
     assert breaker.state == "closed"
 
 
-async def test_old_failures_are_forgotten(breaker: Breaker, clock: Clock) -> None:
+async def test_old_failures_are_forgotten(breaker: CircuitBreaker, clock: Clock) -> None:
     for _ in range(10):
         await run(breaker, fails)
         clock.now += 11
@@ -125,7 +133,7 @@ async def test_old_failures_are_forgotten(breaker: Breaker, clock: Clock) -> Non
 
 
 async def test_an_open_circuit_calls_nothing_and_says_how_long(
-    breaker: Breaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     await opened(breaker)
     clock.now += 4
@@ -135,11 +143,11 @@ async def test_an_open_circuit_calls_nothing_and_says_how_long(
         raise AssertionError
 
     with pytest.raises(CircuitBreakerError):
-        await breaker.run(never)
+        await breaker.call(never)
 
 
 async def test_half_open_admits_one_probe_and_its_success_closes(
-    breaker: Breaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     await opened(breaker)
     clock.now += 10
@@ -147,7 +155,7 @@ async def test_half_open_admits_one_probe_and_its_success_closes(
     assert breaker.state == "half-open"
     for _ in range(20):
         with pytest.raises(CircuitBreakerError):
-            await breaker.run(works)
+            await breaker.call(works)
     await probe.end()
     assert breaker.state == "closed"
     await run(breaker, fails, 3)
@@ -155,7 +163,7 @@ async def test_half_open_admits_one_probe_and_its_success_closes(
 
 
 async def test_a_failed_probe_opens_again_for_the_whole_time(
-    breaker: Breaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     await opened(breaker)
     clock.now += 10
@@ -164,7 +172,7 @@ async def test_a_failed_probe_opens_again_for_the_whole_time(
 
 
 async def test_a_cancelled_probe_gives_its_permit_back_and_stays_cancelled(
-    breaker: Breaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     await opened(breaker)
     clock.now += 10
@@ -173,11 +181,11 @@ async def test_a_cancelled_probe_gives_its_permit_back_and_stays_cancelled(
     await probe.end()
     assert probe.task.cancelled()
     assert breaker.state == "half-open"
-    assert await breaker.run(works) == "answer"
+    assert await breaker.call(works) == "answer"
     assert breaker.state == "closed"
 
 
-async def test_cancellation_and_other_errors_count_neither_way(breaker: Breaker) -> None:
+async def test_cancellation_and_other_errors_count_neither_way(breaker: CircuitBreaker) -> None:
     async def bug() -> str:
         raise KeyError
 
@@ -187,22 +195,22 @@ async def test_cancellation_and_other_errors_count_neither_way(breaker: Breaker)
         cancelled.task.cancel()
         await cancelled.end()
         with pytest.raises(KeyError):
-            await breaker.run(bug)
+            await breaker.call(bug)
     assert breaker.state == "closed"
     await run(breaker, fails)
     assert breaker.state == "open"
 
 
-async def test_a_timeout_around_a_call_stays_a_timeout(breaker: Breaker) -> None:
+async def test_a_timeout_around_a_call_stays_a_timeout(breaker: CircuitBreaker) -> None:
     await run(breaker, fails, 3)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await breaker.run(asyncio.Event().wait)
+            await breaker.call(asyncio.Event().wait)
     assert breaker.state == "closed"
 
 
 async def test_a_late_failure_does_not_reopen_a_circuit_that_recovered(
-    breaker: Breaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     late = [await under_way(breaker, fails) for _ in range(9)]
     await opened(breaker)
@@ -214,7 +222,7 @@ async def test_a_late_failure_does_not_reopen_a_circuit_that_recovered(
 
 
 async def test_a_late_success_does_not_close_a_circuit_that_opened(
-    breaker: Breaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     late = await under_way(breaker, works)
     await opened(breaker)
@@ -227,7 +235,7 @@ async def test_a_late_success_does_not_close_a_circuit_that_opened(
 
 
 async def test_a_late_end_does_not_give_away_the_permit_of_the_probe(
-    breaker: Breaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     late = await under_way(breaker, works)
     await opened(breaker)
@@ -236,13 +244,13 @@ async def test_a_late_end_does_not_give_away_the_permit_of_the_probe(
     late.task.cancel()
     await late.end()
     with pytest.raises(CircuitBreakerError):
-        await breaker.run(works)
+        await breaker.call(works)
     await probe.end()
 
 
 async def test_listeners_hear_failures_and_every_change(clock: Clock) -> None:
     listener = Listener()
-    breaker = Breaker("test", (Down,), threshold=THRESHOLD, listeners=[listener], clock=clock)
+    breaker = CircuitBreaker("test", (Down,), config=THRESHOLD, listeners=[listener], clock=clock)
     await opened(breaker)
     clock.now += 10
     await run(breaker, works)

@@ -9,10 +9,10 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from infra.http.client import Call, NoAnswer, fetch, open_session, retry_after
+from infra.http.client import HttpFailure, HttpRequest, fetch, open_session, parse_retry_after
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-BUDGET = 100_000
+MAX_BYTES = 100_000
 
 
 async def echo(request: web.Request) -> web.Response:
@@ -65,7 +65,7 @@ async def session() -> AsyncIterator[ClientSession]:
 
 async def test_an_answer_is_status_headers_and_body(session: ClientSession, url: str) -> None:
     for _ in range(2):
-        call = Call("PUT", "/echo/a%2Fb?c=%20d", b"hello", {"X-Word": "there"})
+        call = HttpRequest("PUT", "/echo/a%2Fb?c=%20d", b"hello", {"X-Word": "there"})
         answer = await fetch(session, url, call)
         assert (answer.status, answer.headers["x-word"]) == (207, "back")
         said = "{'X-Word': 'there', 'Accept-Encoding': 'identity', 'Cookie': None}"
@@ -73,7 +73,7 @@ async def test_an_answer_is_status_headers_and_body(session: ClientSession, url:
 
 
 async def test_a_redirect_is_not_followed(session: ClientSession, url: str) -> None:
-    assert (await fetch(session, url, Call("GET", "/redirect"))).status == 302
+    assert (await fetch(session, url, HttpRequest("GET", "/redirect"))).status == 302
 
 
 @pytest.mark.parametrize(
@@ -88,17 +88,17 @@ async def test_a_redirect_is_not_followed(session: ClientSession, url: str) -> N
 async def test_what_is_no_usable_answer_says_why(
     session: ClientSession, url: str, path: str, reason: str
 ) -> None:
-    with pytest.raises(NoAnswer, match=reason):
-        await fetch(session, url, Call("GET", path), budget=BUDGET)
+    with pytest.raises(HttpFailure, match=reason):
+        await fetch(session, url, HttpRequest("GET", path), max_bytes=MAX_BYTES)
 
 
 async def test_a_server_that_is_not_there_is_no_answer(session: ClientSession) -> None:
-    with pytest.raises(NoAnswer, match="ClientConnectorError"):
-        await fetch(session, "http://127.0.0.1:1", Call("GET", "/secret-path"))
+    with pytest.raises(HttpFailure, match="ClientConnectorError"):
+        await fetch(session, "http://127.0.0.1:1", HttpRequest("GET", "/secret-path"))
 
 
 def test_what_is_sent_does_not_show_in_a_repr() -> None:
-    call = Call("POST", "/", b"client_secret=hush", {"Authorization": "hush"})
+    call = HttpRequest("POST", "/", b"client_secret=hush", {"Authorization": "hush"})
     assert "hush" not in repr(call)
 
 
@@ -120,4 +120,4 @@ def test_what_is_sent_does_not_show_in_a_repr() -> None:
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
-    assert retry_after({"Retry-After": value}, NOW) == seconds
+    assert parse_retry_after({"Retry-After": value}, NOW) == seconds

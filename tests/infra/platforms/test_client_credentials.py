@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
-from infra.platforms.client_credentials import Credentials
+from infra.platforms.client_credentials import ClientCredentials
 from schemas.oauth import AccessToken
 
 
@@ -19,7 +19,7 @@ class Endpoint:
         self.error: Exception | None = None
         self.open = asyncio.Event()
         self.open.set()
-        self.credentials = Credentials(self.fetch, clock=lambda: self.now)
+        self.credentials = ClientCredentials(self.fetch, clock=lambda: self.now)
 
     async def fetch(self) -> AccessToken:
         self.calls += 1

@@ -10,7 +10,7 @@ import pytest
 from events.campaigns import CampaignSavedData
 from infra.errors import Failure, Snooze, Transient
 from infra.messaging.retry_policy import RetryDecision, decide
-from infra.platforms import PLATFORMS, Platform, Refused, open_platforms
+from infra.platforms import PLATFORMS, AdPlatform, Rejected, open_platforms
 from infra.sandbox.app import TONGUES
 from schemas import types
 from schemas.campaigns import Targeting
@@ -29,7 +29,7 @@ async def sandbox() -> AsyncIterator[Playground]:
 
 
 @pytest.fixture
-async def platform(sandbox: Playground, name: str) -> AsyncIterator[Platform]:
+async def platform(sandbox: Playground, name: str) -> AsyncIterator[AdPlatform]:
     async with open_platforms(sandbox.settings) as platforms:
         yield platforms[name]
 
@@ -58,7 +58,7 @@ def key_of(campaign: CampaignSavedData) -> str:
     return f"{campaign.campaign_id}/{campaign.version}"
 
 
-async def push(platform: Platform, campaign: CampaignSavedData) -> str:
+async def push(platform: AdPlatform, campaign: CampaignSavedData) -> str:
     return (await platform.push(campaign, key_of(campaign))).platform_campaign_id
 
 
@@ -71,7 +71,7 @@ def test_every_platform_has_a_client_and_a_sandbox() -> None:
 
 
 async def test_a_campaign_arrives_as_it_was_wished(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData
 ) -> None:
     pushed = await platform.push(campaign, "key")
     (found,) = await held(sandbox, campaign)
@@ -90,7 +90,7 @@ async def test_a_campaign_arrives_as_it_was_wished(
 
 
 async def test_a_change_and_a_pause_reach_the_campaign_that_is_there(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData
 ) -> None:
     there = await push(platform, campaign)
     second = changed(campaign, version=2, name="Spring", status="paused")
@@ -103,7 +103,7 @@ async def test_a_change_and_a_pause_reach_the_campaign_that_is_there(
 
 
 async def test_many_pushes_at_once_make_one_campaign_with_one_token(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str
 ) -> None:
     found = await asyncio.gather(*(push(platform, campaign) for _ in range(20)))
     assert len(set(found)) == 1
@@ -113,7 +113,7 @@ async def test_many_pushes_at_once_make_one_campaign_with_one_token(
 
 @pytest.mark.parametrize("fault", ["lost_rate", "malformed"])
 async def test_an_answer_that_is_lost_makes_no_second_campaign(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str, fault: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str, fault: str
 ) -> None:
     await sandbox.faults(name, **{fault: 1, "times": 1})
     with pytest.raises(Transient):
@@ -126,7 +126,7 @@ async def test_an_answer_that_is_lost_makes_no_second_campaign(
 
 
 async def test_a_newer_version_reaches_a_campaign_whose_create_was_lost(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str
 ) -> None:
     await sandbox.faults(name, lost_rate=1, times=1)
     with pytest.raises(Transient):
@@ -140,7 +140,7 @@ async def test_a_newer_version_reaches_a_campaign_whose_create_was_lost(
 
 @pytest.mark.parametrize("lost", ["everything", "the campaign"])
 async def test_a_campaign_that_the_platform_lost_is_created_once_more(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str, lost: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str, lost: str
 ) -> None:
     old = await push(platform, campaign)
     query = {"id": old} if lost == "the campaign" else {}
@@ -152,7 +152,7 @@ async def test_a_campaign_that_the_platform_lost_is_created_once_more(
 
 
 async def test_a_create_is_answered_alike_by_a_platform_that_lost_its_memory(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str
 ) -> None:
     old = await push(platform, campaign)
     await sandbox.control("DELETE", f"/{name}/campaigns")
@@ -160,7 +160,7 @@ async def test_a_create_is_answered_alike_by_a_platform_that_lost_its_memory(
 
 
 async def test_a_deleted_campaign_is_gone_and_may_be_deleted_again(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData
 ) -> None:
     there = await push(platform, campaign)
     for key in ("key", "key", "other"):
@@ -170,7 +170,7 @@ async def test_a_deleted_campaign_is_gone_and_may_be_deleted_again(
 
 
 async def test_a_status_is_told_as_the_platform_holds_it_now(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str
 ) -> None:
     there = await push(platform, campaign)
     for status in ("active", "paused", "completed", "rejected"):
@@ -183,7 +183,7 @@ async def test_a_status_is_told_as_the_platform_holds_it_now(
 
 
 async def test_a_question_waits_and_fails_as_a_push_does(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str
 ) -> None:
     there = await push(platform, campaign)
     await sandbox.faults(name, malformed=1, times=1)
@@ -196,11 +196,11 @@ async def test_a_question_waits_and_fails_as_a_push_does(
 
 
 async def test_a_business_rule_is_a_refusal_in_the_platforms_words(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str
 ) -> None:
     await sandbox.faults(name, refuse_names=["Winter"])
     for _ in range(12):
-        with pytest.raises(Refused) as refusal:
+        with pytest.raises(Rejected) as refusal:
             await push(platform, campaign)
     assert refusal.value.code.upper() == "POLICY_VIOLATION"
     assert refusal.value.message == "the name breaks the advertising policy"
@@ -208,7 +208,7 @@ async def test_a_business_rule_is_a_refusal_in_the_platforms_words(
 
 
 async def test_a_platform_that_asks_for_patience_is_left_alone(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str
 ) -> None:
     await sandbox.faults(name, rate_limit=0, retry_after=17)
     for _ in range(3):
@@ -219,7 +219,7 @@ async def test_a_platform_that_asks_for_patience_is_left_alone(
 
 
 async def test_errors_are_transient_until_the_breaker_opens_and_a_probe_closes_it(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str
 ) -> None:
     await sandbox.faults(name, error_rate=1)
     for _ in range(4):
@@ -233,7 +233,7 @@ async def test_errors_are_transient_until_the_breaker_opens_and_a_probe_closes_i
     assert await eventually(platform, campaign)
 
 
-async def eventually(platform: Platform, campaign: CampaignSavedData) -> str:
+async def eventually(platform: AdPlatform, campaign: CampaignSavedData) -> str:
     async with asyncio.timeout(5):
         while True:
             try:
@@ -244,7 +244,7 @@ async def eventually(platform: Platform, campaign: CampaignSavedData) -> str:
 
 @pytest.mark.parametrize("status", [400, 403, 503])
 async def test_a_platform_that_asks_to_come_again_is_left_alone_whatever_its_status(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str, status: int
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str, status: int
 ) -> None:
     await sandbox.faults(name, come_again=status, retry_after=17)
     for _ in range(3):
@@ -256,7 +256,7 @@ async def test_a_platform_that_asks_to_come_again_is_left_alone_whatever_its_sta
 
 @pytest.mark.parametrize("fault", ["error_rate", "outage", "malformed", "lost_rate"])
 async def test_an_outage_costs_a_lone_campaign_no_attempt(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str, fault: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str, fault: str
 ) -> None:
     await sandbox.faults(name, **{fault: 1})
     for _ in range(12):  # more than the attempts of the policy, and the breaker opens meanwhile
@@ -268,7 +268,7 @@ async def test_an_outage_costs_a_lone_campaign_no_attempt(
 
 
 async def test_a_campaign_that_alone_gets_no_answer_spends_attempts(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str
 ) -> None:
     costs = []
     for _ in range(4):
@@ -314,7 +314,7 @@ async def test_a_platform_that_is_not_there_is_transient(
 
 
 async def test_a_refused_token_is_renewed_once(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str
 ) -> None:
     there = await push(platform, campaign)
     await sandbox.control("DELETE", f"/{name}/tokens")
@@ -324,7 +324,7 @@ async def test_a_refused_token_is_renewed_once(
 
 
 async def test_refused_credentials_wait_for_a_person_and_say_no_secret(
-    sandbox: Playground, platform: Platform, campaign: CampaignSavedData, name: str
+    sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData, name: str
 ) -> None:
     await sandbox.faults(name, refuse_credentials=True)
     with pytest.raises(Snooze, match="refuses our credentials") as snooze:

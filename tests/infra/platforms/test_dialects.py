@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from events.campaigns import CampaignSavedData
-from infra.platforms import PLATFORMS, Refused
+from infra.platforms import PLATFORMS, Rejected
 from schemas.campaigns import Targeting
 from schemas.types import Platform
 
@@ -34,22 +34,22 @@ def campaign(budget_micros: int) -> CampaignSavedData:
     ],
 )
 def test_money_is_exact_in_every_unit(name: Platform, budget_micros: int, written: bytes) -> None:
-    assert written in PLATFORMS[name].create(campaign(budget_micros), "key").body
+    assert written in PLATFORMS[name].create_request(campaign(budget_micros), "key").body
 
 
 def test_a_budget_that_has_no_cents_is_refused_and_not_rounded() -> None:
-    for change in (PLATFORMS["chatgpt"].create, _update):
-        with pytest.raises(Refused, match="whole hundredths"):
+    for change in (PLATFORMS["chatgpt"].create_request, _update):
+        with pytest.raises(Rejected, match="whole hundredths"):
             change(campaign(10_500_001), "key")
 
 
 def _update(wanted: CampaignSavedData, key: str) -> object:
-    return PLATFORMS["chatgpt"].update("cmp_1", wanted, key)
+    return PLATFORMS["chatgpt"].update_request("cmp_1", wanted, key)
 
 
 @pytest.mark.parametrize("name", PLATFORMS)
 def test_an_id_cannot_leave_its_place_in_the_path(name: Platform) -> None:
-    path = PLATFORMS[name].delete("../x?y#z/w", "key&a=b").path
+    path = PLATFORMS[name].delete_request("../x?y#z/w", "key&a=b").path
     assert "..%2Fx%3Fy%23z%2Fw" in path
     assert "&a=b" not in path
 
@@ -57,6 +57,6 @@ def test_an_id_cannot_leave_its_place_in_the_path(name: Platform) -> None:
 @pytest.mark.parametrize("name", PLATFORMS)
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"id": "../x"}', b"\xff"])
 def test_an_answer_that_makes_no_sense_is_an_error(name: Platform, body: bytes) -> None:
-    for read in (PLATFORMS[name].held, PLATFORMS[name].refusal):
+    for read in (PLATFORMS[name].parse_campaign, PLATFORMS[name].parse_error):
         with pytest.raises(ValueError, match="validation error"):
             read(body)

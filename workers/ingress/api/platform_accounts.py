@@ -18,8 +18,8 @@ from yarl import URL
 
 from events import PlatformConnectRequested, PlatformDisconnectRequested
 from infra.platforms import PLATFORMS
-from infra.platforms.base import printable
-from infra.platforms.oauth import authorize_url, redirect_uri
+from infra.platforms.base import replace_control_characters
+from infra.platforms.oauth import build_authorize_url, build_redirect_uri
 from infra.redis_errors import REDIS_ERRORS
 from infra.security.oauth_state import (
     STATE_LIFETIME_SECONDS,
@@ -89,7 +89,7 @@ async def connect_platform(context: RequestContext) -> web.Response:
         begun = await start_authorization(redis, platform, caller.account, caller.session_id or "")
     except REDIS_ERRORS:
         raise unavailable("Nothing can be connected right now.") from None
-    url = authorize_url(
+    url = build_authorize_url(
         settings, platform, PLATFORMS[platform], state=begun.state, verifier=begun.verifier
     )
     headers = {**NO_STORE, "Vary": "Accept"}
@@ -184,9 +184,14 @@ def _check_issuer(settings: Settings, platform: types.Platform, issuer: str | No
 
 def _to_error(platform: types.Platform, returned: CallbackQuery) -> HttpError:
     """Say in words what the platform says: no, not now, or that it does not know us."""
-    title, error = PLATFORMS[platform].TITLE, printable(returned.error or "no code")
+    title, error = (
+        PLATFORMS[platform].TITLE,
+        replace_control_characters(returned.error or "no code"),
+    )
     said = (
-        printable(returned.error_description or error)[:MAX_DESCRIPTION_LENGTH].strip().rstrip(".")
+        replace_control_characters(returned.error_description or error)[:MAX_DESCRIPTION_LENGTH]
+        .strip()
+        .rstrip(".")
     )
     if error == ACCESS_DENIED:
         return HttpError(400, "CONSENT_DENIED", f"You have not given your consent at {title}.")
@@ -206,7 +211,7 @@ def _read_platform(context: RequestContext) -> types.Platform:
 def _set_cookie(
     response: web.Response, settings: Settings, platform: types.Platform, value: str, life: int
 ) -> None:
-    place = URL(redirect_uri(settings, platform))
+    place = URL(build_redirect_uri(settings, platform))
     response.set_cookie(
         COOKIE_NAME,
         value,
