@@ -20,7 +20,7 @@ from infra.http.circuit_breaker import CircuitBreaker
 from infra.http.client import HttpFailure, HttpRequest, HttpResponse, fetch
 from infra.platforms.base import AccountUnavailable, Dialect, RequestSnooze, RequestUnanswered
 from infra.platforms.client_credentials import ClientCredentials
-from infra.platforms.failure_tracker import Unheard
+from infra.platforms.failure_tracker import FailureTracker
 from infra.platforms.metrics import PlatformMetrics
 from infra.platforms.responses import (
     CREDENTIALS_SECONDS,
@@ -72,7 +72,7 @@ class Transport:
         self._credentials = ClientCredentials(self._fetch_token)
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._quiet_until = 0.0
-        self._failures = Unheard()
+        self._failures = FailureTracker()
 
     async def send(
         self, call: HttpRequest, read: Callable[[bytes], T], access_token: str | None = None
