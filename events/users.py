@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import Field
 
 from events.envelope import Event, EventData
-from schemas.sessions import EndReason
+from schemas.sessions import SessionEndReason
 from schemas.users import Role
 
 # Base64 of a sealed box; 4 KiB hold any credentials and refresh token with room to spare.
@@ -136,7 +136,7 @@ class SessionRevokedData(EventData):
 
     user_id: UUID
     session_id: str
-    reason: EndReason | None = None
+    reason: SessionEndReason | None = None
 
 
 class SessionRevoked(Event):

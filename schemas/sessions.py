@@ -12,8 +12,14 @@ from schemas.users import Password
 # Its owner logged out; its owner ended it from another session; a spent refresh token was
 # shown again; the password was changed; an admin took a role away; Redis has forgotten it;
 # the account was closed.
-EndReason = Literal[
-    "logout", "ended", "reuse", "password_changed", "demoted", "lost", "account_closed"
+SessionEndReason = Literal[
+    "logout",
+    "revoked_by_user",
+    "reuse",
+    "password_changed",
+    "role_reduced",
+    "redis_lost",
+    "account_closed",
 ]
 
 

@@ -80,7 +80,7 @@ async def _act(
         return Answer(request, INVALID)
     except SessionEnded as over:
         # If its row does not say so yet, then Redis has lost it.
-        lost = ending(over.session_id, "lost")
+        lost = ending(over.session_id, "redis_lost")
         return Answer(request, INVALID, finish=lost, subject=over.session_id)
     except RefreshTokenReused as reuse:
         ended = reuse.session

@@ -135,8 +135,8 @@ async def _change_role(answer: Answer, wanted: RoleAssignment, ctx: Context) -> 
 async def _log_out(answer: Answer, user: User, ctx: Context) -> Answer:
     """End the sessions of who may do less than before."""
     since = expiry_cutoff(ctx.resources.settings, ctx.now)
-    ended = await end_sessions_of(ctx.tx, user.id, "demoted", since=since, at=ctx.now)
-    return told(answer, ended, "demoted", ctx)
+    ended = await end_sessions_of(ctx.tx, user.id, "role_reduced", since=since, at=ctx.now)
+    return told(answer, ended, "role_reduced", ctx)
 
 
 Deed = Callable[[Answer, Any, Context], Awaitable[Answer]]

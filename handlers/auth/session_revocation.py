@@ -11,13 +11,13 @@ from handlers.auth.requests import Answer, Finish, refusal, sessions_of
 from infra.messaging.context import Context
 from infra.security.refresh_tokens import Session
 from infra.storage.sessions import end_session, end_sessions_of, expiry_cutoff, is_live
-from schemas.sessions import EndReason, SessionSelection
+from schemas.sessions import SessionEndReason, SessionSelection
 
 OVER = refusal(401, "INVALID_TOKEN", "The session of this access token is over.")
 UNKNOWN = refusal(404, "NOT_FOUND", "There is no such session.")
 
 
-def ending(session_id: str, reason: EndReason) -> Finish:
+def ending(session_id: str, reason: SessionEndReason) -> Finish:
     """End one session with the answer, unless it is over already."""
 
     async def end(answer: Answer, ctx: Context) -> Answer:
@@ -38,15 +38,21 @@ def ending_own(wish: SessionSelection) -> Finish:
             return replace(answer, reply=OVER)
         limits = {"since": since, "at": ctx.now}
         if wish.session_id is None:
-            others = await end_sessions_of(ctx.tx, account, "ended", but=own, **limits)
-            return told(answer, others, "ended", ctx)
-        ended = await end_session(ctx.tx, wish.session_id, "ended", user_id=account, **limits)
-        return told(answer, ended, "ended", ctx) if ended else replace(answer, reply=UNKNOWN)
+            others = await end_sessions_of(ctx.tx, account, "revoked_by_user", but=own, **limits)
+            return told(answer, others, "revoked_by_user", ctx)
+        ended = await end_session(
+            ctx.tx, wish.session_id, "revoked_by_user", user_id=account, **limits
+        )
+        return (
+            told(answer, ended, "revoked_by_user", ctx) if ended else replace(answer, reply=UNKNOWN)
+        )
 
     return end
 
 
-def told(answer: Answer, ended: Sequence[Session], reason: EndReason, ctx: Context) -> Answer:
+def told(
+    answer: Answer, ended: Sequence[Session], reason: SessionEndReason, ctx: Context
+) -> Answer:
     """Add what sessions ended to an answer, and have Redis forget them after the commit.
 
     A family that ended by theft stays there for a minute by itself.
@@ -62,7 +68,7 @@ def told(answer: Answer, ended: Sequence[Session], reason: EndReason, ctx: Conte
     )
 
 
-def _revoked(request: Event, session: Session, reason: EndReason) -> SessionRevoked:
+def _revoked(request: Event, session: Session, reason: SessionEndReason) -> SessionRevoked:
     """Tell that a session has ended; it ends once, so the event has one id."""
     data = SessionRevokedData(user_id=session.user_id, session_id=session.id, reason=reason)
     return SessionRevoked.caused_by(

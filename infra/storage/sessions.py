@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.security.refresh_tokens import IssuedToken, Session
 from infra.settings import Settings
 from infra.storage.tables import sessions, users
-from schemas.sessions import EndReason
+from schemas.sessions import SessionEndReason
 from schemas.users import ClientInfo, User
 
 # Share-locks the account: a change of its password that is under way comes first, and then
@@ -128,7 +128,7 @@ async def record_refresh(
 async def end_session(
     tx: AsyncConnection,
     session_id: str,
-    reason: EndReason,
+    reason: SessionEndReason,
     *,
     since: datetime,
     at: datetime,
@@ -144,7 +144,7 @@ async def end_session(
 async def end_sessions_of(
     tx: AsyncConnection,
     user_id: UUID,
-    reason: EndReason,
+    reason: SessionEndReason,
     *,
     since: datetime,
     at: datetime,
@@ -158,7 +158,7 @@ async def end_sessions_of(
 async def _end(
     tx: AsyncConnection,
     which: ColumnElement[bool],
-    reason: EndReason,
+    reason: SessionEndReason,
     since: datetime,
     at: datetime,
 ) -> list[Session]:

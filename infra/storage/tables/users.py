@@ -42,7 +42,7 @@ sessions = Table(
     Column("address", Text),
     Column("device", Text),
     Column("ended_at", TIMESTAMPTZ),
-    Column("ended_by", Text),  # why: logout, ended, reuse, password_changed, lost ...
+    Column("ended_by", Text),  # a schemas.sessions.SessionEndReason
     CheckConstraint("(ended_at is null) = (ended_by is null)", name="ended"),
     Index(None, "user_id", "last_used_at", postgresql_where=text("ended_at is null")),
     Index(None, "last_used_at"),

@@ -234,8 +234,8 @@ ENDINGS = {
     "logout": by_logout,
     "reuse": by_reuse,
     "password_changed": by_password_change,
-    "ended": by_another_session,
-    "ended with all others": by_all_others,
+    "revoked_by_user": by_another_session,
+    "revoked_by_user with all others": by_all_others,
 }
 
 
@@ -267,8 +267,8 @@ async def test_a_redis_with_old_data_makes_no_spent_token_good_again(
     await restore()
     assert code(await ada.show(spent)) == GONE
     assert code(await ada.refresh()) == GONE  # nobody can tell the thief from the owner
-    assert await ended_by(ada) == "lost"
-    assert revoked(ada.worker) == [(ada.session, "lost")]
+    assert await ended_by(ada) == "redis_lost"
+    assert revoked(ada.worker) == [(ada.session, "redis_lost")]
 
 
 async def test_the_last_spent_token_is_not_good_again_after_its_grace(
@@ -281,7 +281,7 @@ async def test_the_last_spent_token_is_not_good_again_after_its_grace(
     async with ada.worker.resources.engine.begin() as tx:
         await tx.execute(text("update sessions set last_used_at = now() - interval '1 minute'"))
     assert code(await ada.show(spent)) == GONE
-    assert await ended_by(ada) == "lost"
+    assert await ended_by(ada) == "redis_lost"
 
 
 async def test_a_redis_that_lost_one_turn_within_the_grace_loses_nobody(
@@ -303,9 +303,9 @@ async def test_a_redis_that_lost_everything_ends_sessions_and_the_row_says_so(
     await redis.flushdb()
     for _ in range(2):
         assert code(await ada.refresh()) == GONE
-    assert await ended_by(ada) == "lost"
+    assert await ended_by(ada) == "redis_lost"
     assert await ended_by(phone) is None  # nobody has asked for it yet
-    assert revoked(ada.worker) == [(ada.session, "lost")]
+    assert revoked(ada.worker) == [(ada.session, "redis_lost")]
     again = await ada.log_in()
     assert (await again.refresh())["status"] == 200
 
@@ -443,7 +443,7 @@ async def test_a_session_is_ended_by_its_owner_from_another_one(ada: Browser) ->
     assert (await ada.end(phone.session))["status"] == 204
     assert code(await phone.refresh()) == GONE
     assert (await ada.refresh())["status"] == 200
-    assert revoked(ada.worker) == [(phone.session, "ended")]
+    assert revoked(ada.worker) == [(phone.session, "revoked_by_user")]
     assert code(await ada.end(phone.session)) == (404, "NOT_FOUND")
     (*_, act) = [act for act in ada.worker.acts() if act.outcome == "ok"]
     assert (act.action, act.actor, act.subject) == ("session.end", ada.account, phone.session)

@@ -97,11 +97,13 @@ async def test_only_its_owner_ends_a_session(engine: AsyncEngine) -> None:
     async with engine.begin() as tx:
         session = await add(tx)
         by = {"since": SINCE, "at": NOW}
-        assert await end_session(tx, session.id, "ended", user_id=uuid4(), **by) == []
+        assert await end_session(tx, session.id, "revoked_by_user", user_id=uuid4(), **by) == []
         assert await is_live(tx, session.id, ADA.id, SINCE)
         assert not await is_live(tx, session.id, uuid4(), SINCE)
         assert not await is_live(tx, None, ADA.id, SINCE)
-        assert await end_session(tx, session.id, "ended", user_id=ADA.id, **by) == [session]
+        assert await end_session(tx, session.id, "revoked_by_user", user_id=ADA.id, **by) == [
+            session
+        ]
 
 
 async def test_all_sessions_of_an_account_end_or_all_but_one(engine: AsyncEngine) -> None:

@@ -121,7 +121,7 @@ async def test_who_may_do_less_has_to_log_in_again(
     error = await error_of(await client.post("/api/v1/auth/refresh", json=spent), 401)
     assert error["code"] == "INVALID_TOKEN"
     told = await rows(engine, "select body from outbox where routing_key = 'session.revoked.v1'")
-    assert [orjson.loads(row[0])["data"]["reason"] for row in told] == ["demoted"]
+    assert [orjson.loads(row[0])["data"]["reason"] for row in told] == ["role_reduced"]
     (act,) = await rows(engine, "select actor from audit where action = 'user.role_change'")
     assert act == (admin.id,)
 
