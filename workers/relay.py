@@ -5,7 +5,7 @@ It also reads again what webhooks said that nobody understood, before that is a 
 
 from events import WebhookUnrecognised
 from handlers.dead_letters import file_dead_letters
-from handlers.webhooks.unrecognised import publish_events, read_again
+from handlers.webhooks.unrecognised import parse_again, publish_events
 from infra.amqp.topology import WORK_QUEUE_NAMES, dead_queue
 from infra.messaging.dead_letter import make_dead_letter_decoder
 from infra.messaging.gauges import delete_expired, export_gauges
@@ -29,7 +29,7 @@ SUBSCRIPTIONS = (
         "webhooks.unrecognised",
         (WebhookUnrecognised,),
         publish_events,
-        prepare=read_again,
+        prepare=parse_again,
         batch=50,
     ),
 )

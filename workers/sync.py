@@ -15,7 +15,7 @@ from infra.security.encryption import Encryptor
 from infra.settings import load_settings, require
 from schemas.types import PLATFORMS
 
-HINTS = (
+SYNC_TRIGGERS = (
     CampaignSaved,
     CampaignDeleted,
     CampaignSyncRequested,
@@ -26,7 +26,12 @@ HINTS = (
 
 SUBSCRIPTIONS = tuple(
     Subscription(
-        f"sync.{platform}", HINTS, sync_campaigns, prepare=push_campaigns, batch=20, parallel=4
+        f"sync.{platform}",
+        SYNC_TRIGGERS,
+        sync_campaigns,
+        prepare=push_campaigns,
+        batch=20,
+        parallel=4,
     )
     for platform in PLATFORMS
 )

@@ -16,7 +16,7 @@ from events import CampaignSyncRequested
 from events.campaigns import CampaignCommand, CampaignRequest
 from events.sources import API_SOURCE
 from handlers.campaigns.commands import parse_owner
-from handlers.sync.decisions import Hint
+from handlers.sync.decisions import SyncTrigger
 from infra.storage.users import find_roles
 from schemas.operations import OperationError
 from schemas.scopes import ROLE_SCOPES
@@ -38,7 +38,9 @@ async def resolve_owners(wishes: Sequence[CampaignCommand], tx: AsyncConnection)
     return [_owner(wish, roles) for wish in wishes]
 
 
-async def restrict_sync_requests(hints: Sequence[Hint], tx: AsyncConnection) -> list[Hint]:
+async def restrict_sync_requests(
+    hints: Sequence[SyncTrigger], tx: AsyncConnection
+) -> list[SyncTrigger]:
     """Write into requests for a sync whose campaigns they may be about now."""
     asked = [hint for hint in hints if isinstance(hint, CampaignSyncRequested)]
     roles = await _roles(asked, tx)

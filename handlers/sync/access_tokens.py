@@ -28,44 +28,44 @@ from infra.storage.platform_accounts import (
 )
 from infra.storage.tables import campaigns
 
-LOCKED_SECONDS = 60.0
+DECRYPTION_RETRY_SECONDS = 60.0
 # A fresh token that is refused was not refused for its age.
-REST_SECONDS = 60.0
+MIN_TOKEN_AGE_SECONDS = 60.0
 
-OwnerHint = PlatformAccountConnected | PlatformAccountDisconnected
+AccountEvent = PlatformAccountConnected | PlatformAccountDisconnected
 
 
 @dataclass(frozen=True, slots=True)
-class Bearer:
+class OwnerToken:
     """An access token, and the account that it is of."""
 
     account: PlatformAccountRow
     token: str = field(repr=False)
 
 
-async def bearers_of(
+async def load_owner_tokens(
     tx: AsyncConnection, pushed: Collection[CampaignRow], settings: Settings
-) -> Mapping[UUID, Bearer | AccountUnavailable]:
+) -> Mapping[UUID, OwnerToken | AccountUnavailable]:
     """Find the tokens of the owners of campaigns, by campaign; without an account none."""
     owners = {(campaign.owner_id, str(campaign.platform)) for campaign in pushed}
     held = await find_connected_accounts(tx, owners)
     if not held:
         return {}
     vault = Encryptor(settings)
-    found: dict[tuple[UUID | None, str], Bearer | AccountUnavailable] = {
+    found: dict[tuple[UUID | None, str], OwnerToken | AccountUnavailable] = {
         (account.user_id, account.platform): _bearer(vault, account) for account in held
     }
     keys = {campaign.id: (campaign.owner_id, campaign.platform) for campaign in pushed}
     return {i: found[owner] for i, owner in keys.items() if owner in found}
 
 
-async def renew_refused(tx: AsyncConnection, refused: Sequence[Bearer]) -> None:
+async def refresh_rejected_tokens(tx: AsyncConnection, refused: Sequence[OwnerToken]) -> None:
     """Have tokens renewed that a platform has refused, unless they are fresh."""
-    accounts = {bearer.account.version: bearer.account for bearer in refused}
-    await expedite_refresh(tx, accounts.values(), REST_SECONDS)
+    accounts = {owner_token.account.version: owner_token.account for owner_token in refused}
+    await expedite_refresh(tx, accounts.values(), MIN_TOKEN_AGE_SECONDS)
 
 
-async def push_again(tx: AsyncConnection, hint: OwnerHint) -> list[Event]:
+async def request_resync_for_owner(tx: AsyncConnection, hint: AccountEvent) -> list[Event]:
     """Have the campaigns pushed of an owner who has connected an account.
 
     Where the account is connected no more, and after a disconnection, there is nothing to do:
@@ -84,15 +84,17 @@ async def push_again(tx: AsyncConnection, hint: OwnerHint) -> list[Event]:
     return [_wish(hint, campaign_id) for (campaign_id,) in await tx.execute(query)]
 
 
-def _bearer(vault: Encryptor, account: PlatformAccountRow) -> Bearer | AccountUnavailable:
+def _bearer(vault: Encryptor, account: PlatformAccountRow) -> OwnerToken | AccountUnavailable:
     try:
         tokens = decrypt_tokens(vault, account.user_id, account.platform, account.ciphertext)
     except DecryptionFailed as locked:
-        return AccountUnavailable(f"the tokens of a connected account: {locked}", LOCKED_SECONDS)
-    return Bearer(account, tokens.access)
+        return AccountUnavailable(
+            f"the tokens of a connected account: {locked}", DECRYPTION_RETRY_SECONDS
+        )
+    return OwnerToken(account, tokens.access)
 
 
-def _wish(hint: OwnerHint, campaign_id: UUID) -> Event:
+def _wish(hint: AccountEvent, campaign_id: UUID) -> Event:
     wish = CampaignSyncRequestedData(campaign_id=campaign_id, platform=hint.data.platform)
     subject = str(campaign_id)
     return CampaignSyncRequested.caused_by(hint, source=SYNC_SOURCE, subject=subject, data=wish)

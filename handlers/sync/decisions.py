@@ -1,7 +1,8 @@
 """What a sync worker makes of a hint that a campaign may have to be pushed: pure rules, no I/O.
 
 A look at a hint ends in one of three ways: there is nobody whom its sender may see
-(``Unseen``), there is nothing to do (``Idle``), or the platform has answered (``Answered``).
+(``CampaignNotFound``), there is nothing to do (``UpToDate``), or the platform has answered
+(``Pushed``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,44 +26,44 @@ from events.campaigns import (
 from events.envelope import Event
 from events.sources import API_SOURCE, SYNC_SOURCE
 from handlers.campaigns.commands import NOT_FOUND
-from handlers.sync.pusher import Taken
+from handlers.sync.pusher import PushAccepted
 from infra.messaging.delivery import event_key
 from infra.platforms import Rejected
 from infra.storage.campaigns import CampaignRow
 from schemas.operations import Operation, OperationError
 
-Hint = CampaignSaved | CampaignDeleted | CampaignSyncRequested
+SyncTrigger = CampaignSaved | CampaignDeleted | CampaignSyncRequested
 Campaigns = Mapping[UUID, CampaignRow]
 
 
 @dataclass(frozen=True, slots=True)
-class Unseen:
+class CampaignNotFound:
     """There is no such campaign, or none that the hint's sender may see."""
 
-    hint: Hint
+    hint: SyncTrigger
 
 
 @dataclass(frozen=True, slots=True)
-class Idle:
+class UpToDate:
     """The platform holds the campaign as it is, or another event will see to it."""
 
-    hint: Hint
+    hint: SyncTrigger
     campaign: CampaignRow
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Pushed:
     """The platform took or refused the campaign."""
 
-    hint: Hint
+    hint: SyncTrigger
     campaign: CampaignRow
-    answer: Taken | Rejected
+    answer: PushAccepted | Rejected
 
 
-Look = Unseen | Idle | Answered
+SyncDecision = CampaignNotFound | UpToDate | Pushed
 
 
-def seen(hint: Hint, held: Campaigns) -> CampaignRow | None:
+def find_visible_campaign(hint: SyncTrigger, held: Campaigns) -> CampaignRow | None:
     """Find the campaign of a hint, if its sender may see it."""
     campaign = held.get(hint.data.campaign_id)
     if campaign is None or campaign.platform != hint.data.platform:
@@ -74,11 +75,13 @@ def seen(hint: Hint, held: Campaigns) -> CampaignRow | None:
     return campaign if theirs and not gone else None
 
 
-def wanting(hints: Sequence[Hint], held: Campaigns) -> dict[UUID, Hint]:
+def find_campaigns_to_push(
+    hints: Sequence[SyncTrigger], held: Campaigns
+) -> dict[UUID, SyncTrigger]:
     """Find the campaigns to push, each with its reason: to do it again, or a new version."""
-    found: dict[UUID, Hint] = {}
+    found: dict[UUID, SyncTrigger] = {}
     for hint in hints:
-        campaign = seen(hint, held)
+        campaign = find_visible_campaign(hint, held)
         if campaign is None or _never_left(campaign):
             continue
         if isinstance(hint, CampaignSyncRequested):
@@ -88,13 +91,13 @@ def wanting(hints: Sequence[Hint], held: Campaigns) -> dict[UUID, Hint]:
     return found
 
 
-def key(campaign: CampaignRow, reason: Hint) -> str:
+def build_idempotency_key(campaign: CampaignRow, reason: SyncTrigger) -> str:
     """Name a push by campaign and version, and by the request where it is to be done again."""
     name = f"{campaign.id}-{campaign.desired_version}"
     return f"{name}-{event_key(reason)}" if isinstance(reason, CampaignSyncRequested) else name
 
 
-def fact(look: Answered) -> Event:
+def to_event(look: Pushed) -> Event:
     """Tell the world what the platform said."""
     campaign, answer = look.campaign, look.answer
     about = {"source": SYNC_SOURCE, "subject": str(campaign.id)}
@@ -117,14 +120,14 @@ def fact(look: Answered) -> Event:
     return CampaignSynced.caused_by(look.hint, **about, time=answer.began, data=synced)
 
 
-def once_more(hint: Hint) -> Event:
+def request_resync(hint: SyncTrigger) -> Event:
     """Ask for another push of a campaign."""
     wish = CampaignSyncRequestedData(campaign_id=hint.data.campaign_id, platform=hint.data.platform)
     subject = str(hint.data.campaign_id)
     return CampaignSyncRequested.caused_by(hint, source=SYNC_SOURCE, subject=subject, data=wish)
 
 
-def refusal(look: Unseen) -> Event:
+def to_rejection(look: CampaignNotFound) -> Event:
     """Tell that a request was about no campaign that its sender has."""
     campaign_id = look.hint.data.campaign_id
     refused = CampaignCommandRejectedData(
@@ -135,11 +138,11 @@ def refusal(look: Unseen) -> Event:
     )
 
 
-def operation(look: Look) -> Operation:
+def to_operation(look: SyncDecision) -> Operation:
     """Tell the sender of a request what became of it."""
-    if isinstance(look, Unseen):
+    if isinstance(look, CampaignNotFound):
         return Operation(id=look.hint.id, state="refused", error=NOT_FOUND)
-    if isinstance(look, Answered) and isinstance(look.answer, Rejected):
+    if isinstance(look, Pushed) and isinstance(look.answer, Rejected):
         error = OperationError(code=look.answer.code, message=look.answer.message)
         return Operation(id=look.hint.id, state="refused", error=error)
     campaign = look.campaign.to_api().model_dump(mode="json")

@@ -27,17 +27,22 @@ from events.envelope import Event
 from events.sources import API_SOURCE
 from handlers.campaigns.permissions import restrict_sync_requests
 from handlers.sync import decisions
-from handlers.sync.access_tokens import OwnerHint, bearers_of, push_again, renew_refused
-from handlers.sync.decisions import Answered, Hint, Idle, Look, Unseen
+from handlers.sync.access_tokens import (
+    AccountEvent,
+    load_owner_tokens,
+    refresh_rejected_tokens,
+    request_resync_for_owner,
+)
+from handlers.sync.decisions import CampaignNotFound, Pushed, SyncDecision, SyncTrigger, UpToDate
 from handlers.sync.pusher import (
     LEASE_SECONDS,
-    PUSH_SECONDS,
-    Answer,
-    Push,
+    PUSH_TIMEOUT_SECONDS,
+    PushOutcome,
+    PushRequest,
+    find_rejected_tokens,
     push_all,
-    refused_tokens,
 )
-from handlers.sync.status_checks import Check, check_statuses, report_statuses
+from handlers.sync.status_checks import StatusCheck, check_statuses, report_statuses
 from infra.amqp.message import build_message
 from infra.errors import Failure, Permanent, Snooze
 from infra.messaging import outbox
@@ -47,18 +52,18 @@ from infra.storage.campaign_leases import release_leases, take_leases
 from infra.storage.campaigns import lock_campaigns
 from infra.storage.operations import put_operations
 
-AnyHint = Hint | CampaignStatusCheckRequested | OwnerHint
+SyncEvent = SyncTrigger | CampaignStatusCheckRequested | AccountEvent
 
 
 async def push_campaigns(
-    given: list[AnyHint], resources: Resources, lease_seconds: float = LEASE_SECONDS
-) -> list[Look | Check | OwnerHint | Failure]:
+    given: list[SyncEvent], resources: Resources, lease_seconds: float = LEASE_SECONDS
+) -> list[SyncDecision | StatusCheck | AccountEvent | Failure]:
     """Push the campaigns that want it, each once; a value for every hint, in their order.
 
     Then platforms are asked for the statuses that are to be checked. News of owners' accounts
     are left to the handler.
     """
-    hints = [hint for hint in given if isinstance(hint, Hint)]
+    hints = [hint for hint in given if isinstance(hint, SyncTrigger)]
     looked = iter(await _push(hints, resources, lease_seconds) if hints else ())
     checks = [hint for hint in given if isinstance(hint, CampaignStatusCheckRequested)]
     checked = iter(await check_statuses(checks, resources))
@@ -66,67 +71,81 @@ async def push_campaigns(
 
 
 async def _push(
-    hints: list[Hint], resources: Resources, lease_seconds: float
-) -> list[Look | Failure]:
+    hints: list[SyncTrigger], resources: Resources, lease_seconds: float
+) -> list[SyncDecision | Failure]:
     async with resources.engine.begin() as tx:
         hints = await restrict_sync_requests(hints, tx)
         held = await lock_campaigns(tx, {hint.data.campaign_id for hint in hints})
-        wanting = decisions.wanting(hints, held)
-        until = asyncio.get_running_loop().time() + PUSH_SECONDS
+        wanting = decisions.find_campaigns_to_push(hints, held)
+        until = asyncio.get_running_loop().time() + PUSH_TIMEOUT_SECONDS
         leases = await take_leases(tx, wanting, lease_seconds)
-        bearers = await bearers_of(tx, [held[i] for i in leases], resources.settings)
-    pushes = [Push(held[i], decisions.key(held[i], wanting[i]), bearers.get(i)) for i in leases]
+        owner_tokens = await load_owner_tokens(tx, [held[i] for i in leases], resources.settings)
+    pushes = [
+        PushRequest(
+            held[i], decisions.build_idempotency_key(held[i], wanting[i]), owner_tokens.get(i)
+        )
+        for i in leases
+    ]
     answers = await push_all(pushes, resources.platforms, until)
     async with resources.engine.begin() as tx:
-        await renew_refused(tx, refused_tokens(pushes, answers))
+        await refresh_rejected_tokens(tx, find_rejected_tokens(pushes, answers))
         lost = leases.keys() - await release_leases(tx, list(leases.values()))
-        again = [decisions.once_more(wanting[i]) for i in lost]
+        again = [decisions.request_resync(wanting[i]) for i in lost]
         await outbox.add(tx, [build_message(event) for event in again])
     busy = wanting.keys() - leases.keys()
     kept = {i: answer for i, answer in answers.items() if i not in lost}
     return [_look(hint, held, busy, kept) for hint in hints]
 
 
-async def sync_campaigns(given: list[Look | Check | OwnerHint], ctx: Context) -> list[Event]:
+async def sync_campaigns(
+    given: list[SyncDecision | StatusCheck | AccountEvent], ctx: Context
+) -> list[Event]:
     """Tell what platforms took, refused or said, and what became of the operations that asked.
 
     An owner's new account has the owner's campaigns pushed again.
     """
-    values = [value for value in given if isinstance(value, Look)]
-    checks = [value for value in given if isinstance(value, Check)]
-    owners = [value for value in given if isinstance(value, OwnerHint)]
-    answered = {v.campaign.id: v for v in reversed(values) if isinstance(v, Answered)}
-    unseen = [value for value in values if isinstance(value, Unseen)]
+    values = [value for value in given if isinstance(value, SyncDecision)]
+    checks = [value for value in given if isinstance(value, StatusCheck)]
+    owners = [value for value in given if isinstance(value, AccountEvent)]
+    answered = {v.campaign.id: v for v in reversed(values) if isinstance(v, Pushed)}
+    unseen = [value for value in values if isinstance(value, CampaignNotFound)]
     asked = [v for v in values if isinstance(v.hint, CampaignSyncRequested)]
     await put_operations(
-        ctx.tx, [decisions.operation(v) for v in asked if v.hint.source == API_SOURCE]
+        ctx.tx, [decisions.to_operation(v) for v in asked if v.hint.source == API_SOURCE]
     )
-    again = [event for hint in owners for event in await push_again(ctx.tx, hint)]
+    again = [event for hint in owners for event in await request_resync_for_owner(ctx.tx, hint)]
     told = await report_statuses(checks, ctx.tx)
-    return [*map(decisions.fact, answered.values()), *map(decisions.refusal, unseen), *again, *told]
+    return [
+        *map(decisions.to_event, answered.values()),
+        *map(decisions.to_rejection, unseen),
+        *again,
+        *told,
+    ]
 
 
 def _next(
-    hint: AnyHint, looked: Iterator[Look | Failure], checked: Iterator[Check | Failure]
-) -> Look | Check | OwnerHint | Failure:
-    if isinstance(hint, OwnerHint):
+    hint: SyncEvent,
+    looked: Iterator[SyncDecision | Failure],
+    checked: Iterator[StatusCheck | Failure],
+) -> SyncDecision | StatusCheck | AccountEvent | Failure:
+    if isinstance(hint, AccountEvent):
         return hint
     return next(checked if isinstance(hint, CampaignStatusCheckRequested) else looked)
 
 
 def _look(
-    hint: Hint,
+    hint: SyncTrigger,
     held: decisions.Campaigns,
     busy: Collection[UUID],
-    answers: Mapping[UUID, Answer],
-) -> Look | Failure:
-    campaign = decisions.seen(hint, held)
+    answers: Mapping[UUID, PushOutcome],
+) -> SyncDecision | Failure:
+    campaign = decisions.find_visible_campaign(hint, held)
     if campaign is None:
         asked = isinstance(hint, CampaignSyncRequested)
-        return Unseen(hint) if asked else Permanent("no such campaign was ever saved")
+        return CampaignNotFound(hint) if asked else Permanent("no such campaign was ever saved")
     if campaign.id in busy:
         return Snooze("another worker is pushing this campaign", 1)
     answer = answers.get(campaign.id)
     if answer is None:
-        return Idle(hint, campaign)
-    return answer if isinstance(answer, Failure) else Answered(hint, campaign, answer)
+        return UpToDate(hint, campaign)
+    return answer if isinstance(answer, Failure) else Pushed(hint, campaign, answer)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from handlers.webhooks import chatgpt, claude, gemini
-from handlers.webhooks.base import Unrecognised, WebhookSource, unrecognised
+from handlers.webhooks.base import Unrecognised, WebhookSource, build_unrecognised
 from infra.security.hmac_signature import InvalidSignature
 
-__all__ = ["SOURCES", "InvalidSignature", "Unrecognised", "WebhookSource", "unrecognised"]
+__all__ = ["SOURCES", "InvalidSignature", "Unrecognised", "WebhookSource", "build_unrecognised"]
 
 SOURCES: Mapping[str, WebhookSource] = {
     "claude": claude,

@@ -3,7 +3,7 @@
     verify(headers, body, secrets, now) -> the sender's delivery id, or None if it sends none
     events_of(body, delivery, **trace_attributes)  -> the events that the delivery means
 
-``verify`` raises ``BadSignature`` and nothing else, whatever it is fed; ``events_of`` raises
+``verify`` raises ``BadSignature`` and nothing else, whatever it is fed; ``parse_events`` raises
 ``Unrecognised`` and nothing else. An event's id is the sender's, so that a repeated delivery
 is one event; its data depends on the body alone, for the same reason. ``trace_attributes`` are
 attributes of the envelope that tie the events to the request (``correlationid``, ``traceparent``).
@@ -31,11 +31,11 @@ from events.webhooks import WebhookUnrecognisedData
 from schemas.types import Platform
 from schemas.webhooks import MetricsUpdated, StatusChanged, describe_errors
 
-Body = StatusChanged | MetricsUpdated
-MOST_KEPT = 100 * 1024  # bytes of a body in an event, as JSON writes them
+WebhookBody = StatusChanged | MetricsUpdated
+MAX_KEPT_BYTES = 100 * 1024  # bytes of a body in an event, as JSON writes them
 
 # Younger ids are known to the inbox whatever INBOX_DAYS (30) is told within reason.
-REMEMBERED = timedelta(days=21)
+MAX_DEDUPLICATED_AGE = timedelta(days=21)
 
 
 class Unrecognised(Exception):
@@ -55,7 +55,7 @@ class WebhookSource(Protocol):
     ) -> str | None:
         """Check who sent ``body``; ``now`` is aware. Raises ``BadSignature``."""
 
-    def events_of(
+    def parse_events(
         self,
         body: bytes,
         delivery: str | None,
@@ -66,7 +66,7 @@ class WebhookSource(Protocol):
         """Read a verified body, which came at ``received`` (None: now). Raises ``Unrecognised``."""
 
 
-def read(shape: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 - the adapter's type
+def parse_json(shape: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 - the adapter's type
     """Read a JSON body in a given shape; raises ``Unrecognised``."""
     try:
         return shape.validate_json(body)
@@ -75,9 +75,9 @@ def read(shape: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 - the ada
         raise Unrecognised(describe_errors(found)) from None
 
 
-def event_of(
+def build_event(
     platform: Platform,
-    news: Body,
+    news: WebhookBody,
     event_id: str | None,
     received: datetime | None = None,
     **trace_attributes: str,
@@ -98,7 +98,7 @@ def event_of(
 
 def _event_of(
     platform: Platform,
-    news: Body,
+    news: WebhookBody,
     event_id: str | None,
     at: datetime,
     trace_attributes: Mapping[str, str],
@@ -138,17 +138,17 @@ def _event_of(
     return CampaignMetricsReported(data=figures, **envelope)
 
 
-def _may_be_repeated(news: Body, event_id: str | None, at: datetime) -> bool:
+def _may_be_repeated(news: WebhookBody, event_id: str | None, at: datetime) -> bool:
     """Tell whether the inbox would not notice that news without a time came before.
 
     It forgets an id after a month, so figures of an older day could be old news of it.
     """
     if event_id is None:
         return True
-    return isinstance(news, MetricsUpdated) and at.date() - news.data.date > REMEMBERED
+    return isinstance(news, MetricsUpdated) and at.date() - news.data.date > MAX_DEDUPLICATED_AGE
 
 
-def unrecognised(
+def build_unrecognised(
     source: str,
     reason: str,
     body: bytes,
@@ -171,11 +171,11 @@ def unrecognised(
 
 
 def _kept(body: bytes) -> tuple[str, bool]:
-    """Give a body as text that takes at most ``MOST_KEPT`` bytes in an event, and whether cut."""
-    size = min(len(body), MOST_KEPT)
+    """Return a body as text of at most ``MAX_KEPT_BYTES`` in an event, and whether it was cut."""
+    size = min(len(body), MAX_KEPT_BYTES)
     while True:
         text = body[:size].decode("utf-8", "backslashreplace")
         written = len(to_json(text))
-        if written <= MOST_KEPT:
+        if written <= MAX_KEPT_BYTES:
             return text, size < len(body)
-        size = size * MOST_KEPT // written
+        size = size * MAX_KEPT_BYTES // written

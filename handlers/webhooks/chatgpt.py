@@ -6,7 +6,7 @@ from datetime import datetime
 from pydantic import TypeAdapter
 
 from events import Event
-from handlers.webhooks.base import event_of, read
+from handlers.webhooks.base import build_event, parse_json
 from infra.security import standard_webhooks
 from schemas import chatgpt
 
@@ -18,8 +18,10 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now:
     return standard_webhooks.verify(standard_webhooks.V1, headers, body, secrets, now)
 
 
-def events_of(
+def parse_events(
     body: bytes, delivery: str | None, *, received: datetime | None = None, **trace_attributes: str
 ) -> list[Event]:
     """Read one event; raises ``Unrecognised``."""
-    return [event_of("chatgpt", read(WEBHOOK, body), delivery, received, **trace_attributes)]
+    return [
+        build_event("chatgpt", parse_json(WEBHOOK, body), delivery, received, **trace_attributes)
+    ]

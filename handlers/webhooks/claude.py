@@ -11,7 +11,7 @@ from datetime import datetime
 from pydantic import TypeAdapter
 
 from events import Event
-from handlers.webhooks.base import event_of, read
+from handlers.webhooks.base import build_event, parse_json
 from infra.security.hmac_signature import read_signature_headers, verify_body
 from schemas import claude
 
@@ -29,9 +29,9 @@ def verify(
     verify_body(signature, body, secrets)
 
 
-def events_of(
+def parse_events(
     body: bytes, delivery: str | None, *, received: datetime | None = None, **trace_attributes: str
 ) -> list[Event]:
     """Read one event; raises ``Unrecognised``."""
-    news = read(WEBHOOK, body)
-    return [event_of("claude", news, delivery or news.id, received, **trace_attributes)]
+    news = parse_json(WEBHOOK, body)
+    return [build_event("claude", news, delivery or news.id, received, **trace_attributes)]

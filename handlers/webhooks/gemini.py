@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from events import Event
-from handlers.webhooks.base import Unrecognised, event_of, read, unrecognised
+from handlers.webhooks.base import Unrecognised, build_event, build_unrecognised, parse_json
 from infra.security import standard_webhooks
 from schemas import gemini
 
@@ -24,13 +24,13 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now:
     return standard_webhooks.verify(standard_webhooks.V1A, headers, body, secrets, now)
 
 
-def events_of(
+def parse_events(
     body: bytes, delivery: str | None, *, received: datetime | None = None, **trace_attributes: str
 ) -> list[Event]:
     """Read one event, or one for each piece of a batch; raises ``Unrecognised``."""
-    news = read(DELIVERY, body)
+    news = parse_json(DELIVERY, body)
     if not isinstance(news, gemini.GeminiWebhookBatch):
-        return [event_of("gemini", news, delivery, received, **trace_attributes)]
+        return [build_event("gemini", news, delivery, received, **trace_attributes)]
     if len(news.events) == 1:
         return [_piece(to_json(news.events[0]), delivery, received, **trace_attributes)]
     return [
@@ -48,6 +48,10 @@ def _piece(
     body: bytes, event_id: str | None, received: datetime | None, **trace_attributes: str
 ) -> Event:
     try:
-        return event_of("gemini", read(WEBHOOK, body), event_id, received, **trace_attributes)
+        return build_event(
+            "gemini", parse_json(WEBHOOK, body), event_id, received, **trace_attributes
+        )
     except Unrecognised as refusal:
-        return unrecognised("gemini", refusal.reason, body, event_id, received, **trace_attributes)
+        return build_unrecognised(
+            "gemini", refusal.reason, body, event_id, received, **trace_attributes
+        )

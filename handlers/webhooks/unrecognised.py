@@ -18,16 +18,16 @@ from infra.messaging.context import Context
 from infra.resources import Resources
 
 
-class Unreadable(Permanent):
+class UnparsableWebhook(Permanent):
     """Neither the ingress nor a look at it now has found out what a webhook means."""
 
     code = "UNRECOGNISED"
     stage = "parse"
 
 
-async def read_again(
+async def parse_again(
     events: list[WebhookUnrecognised], _: Resources
-) -> Sequence[list[Event] | Unreadable]:
+) -> Sequence[list[Event] | UnparsableWebhook]:
     """Read the kept bodies; gives for each the events that it means, or why it means none."""
     return [_events_of(event) for event in events]
 
@@ -40,13 +40,13 @@ async def publish_events(found: list[list[Event]], ctx: Context) -> Sequence[Eve
     return ()
 
 
-def _events_of(event: WebhookUnrecognised) -> list[Event] | Unreadable:
+def _events_of(event: WebhookUnrecognised) -> list[Event] | UnparsableWebhook:
     kept = event.data
     source = SOURCES.get(kept.webhook)
     if source is None:
-        return Unreadable(f"webhook: {kept.webhook} is no source that we know")
+        return UnparsableWebhook(f"webhook: {kept.webhook} is no source that we know")
     if kept.body_bytes is not None:
-        return Unreadable(
+        return UnparsableWebhook(
             f"{kept.reason}; only the beginning of its {kept.body_bytes} bytes is kept"
         )
     trace_attributes: dict[str, str] = {}
@@ -54,8 +54,8 @@ def _events_of(event: WebhookUnrecognised) -> list[Event] | Unreadable:
         if (mark := getattr(event, name)) is not None:
             trace_attributes[name] = mark
     try:
-        return source.events_of(
+        return source.parse_events(
             kept.body.encode(), kept.delivery, received=event.time, **trace_attributes
         )
     except Unrecognised as refusal:
-        return Unreadable(refusal.reason)
+        return UnparsableWebhook(refusal.reason)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from handlers.campaigns.permissions import restrict_sync_requests
-from handlers.sync.decisions import Hint, seen
+from handlers.sync.decisions import SyncTrigger, find_visible_campaign
 from infra.storage.users import UserRow, insert_users
 from schemas.users import Role, User
 from tests.handlers.samples import OWNER, running, saved, sync_request
@@ -31,14 +31,14 @@ async def test_an_old_token_has_pushed_what_its_account_may_change_now(
     actor = uuid4()
     campaign = running(owner_id=actor if owns else OWNER)
     asked = sync_request(campaign, owner=None).model_copy(update={"actorid": str(actor)})
-    hints: list[Hint] = [saved(campaign), asked]
+    hints: list[SyncTrigger] = [saved(campaign), asked]
     async with engine.begin() as tx:
         if role is not None:
             user = User(id=actor, email="somebody@example.com", role=role)
             await insert_users(tx, [UserRow(user, "no password")])
         others, request = await restrict_sync_requests(hints, tx)
     assert others is hints[0]
-    assert (seen(request, {campaign.id: campaign}) is not None) == reached
+    assert (find_visible_campaign(request, {campaign.id: campaign}) is not None) == reached
 
 
 async def test_a_name_from_another_source_counts_for_nothing(engine: AsyncEngine) -> None:
@@ -47,4 +47,4 @@ async def test_a_name_from_another_source_counts_for_nothing(engine: AsyncEngine
     forged = asked.model_copy(update={"actorid": str(uuid4())})
     async with engine.begin() as tx:
         assert await restrict_sync_requests([forged], tx) == [forged]
-    assert seen(forged, {campaign.id: campaign}) is None
+    assert find_visible_campaign(forged, {campaign.id: campaign}) is None

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.campaigns import CampaignSavedData
-from handlers.sync.decisions import Answered, Idle
+from handlers.sync.decisions import Pushed, UpToDate
 from handlers.sync.handlers import push_campaigns
-from handlers.sync.pusher import AT_A_TIME, Push, push_all
+from handlers.sync.pusher import MAX_CONCURRENT_PUSHES, PushRequest, push_all
 from infra.errors import Failure, Snooze, Transient
 from infra.resources import Resources
 from tests.handlers.platform_state import Book, Frozen
@@ -46,7 +46,7 @@ async def test_a_campaign_that_another_worker_pushes_is_left_alone_for_a_second(
     assert isinstance(failure, Snooze)
     assert failure.seconds == 1
     assert [event.data.campaign_id for event in events] == [free.id]
-    assert isinstance(look, Answered)
+    assert isinstance(look, Pushed)
 
 
 @pytest.mark.parametrize("error", [Transient("timeout"), ValueError("bug")])
@@ -82,7 +82,7 @@ async def test_when_the_platform_asks_for_patience_the_rest_of_the_batch_waits_w
     events, failures = await synced(world, *map(saved, campaigns))
     assert events == []
     assert [isinstance(f, Snooze) and f.seconds for f in failures] == [30] * 20
-    assert asked <= AT_A_TIME
+    assert asked <= MAX_CONCURRENT_PUSHES
     assert await leased(engine) == 0
 
 
@@ -98,7 +98,7 @@ async def test_only_some_pushes_are_under_way_at_a_time(
     book.fault = fault
     events, _ = await synced(world, *map(saved, campaigns))
     assert len(events) == 20
-    assert book.most_at_a_time == AT_A_TIME
+    assert book.most_at_a_time == MAX_CONCURRENT_PUSHES
 
 
 async def test_pushes_that_take_too_long_are_cut_off_and_wait(book: Book) -> None:
@@ -109,7 +109,7 @@ async def test_pushes_that_take_too_long_are_cut_off_and_wait(book: Book) -> Non
             await asyncio.Event().wait()
 
     book.fault = fault
-    pushes = [Push(slow, "a"), Push(quick, "b")]
+    pushes = [PushRequest(slow, "a"), PushRequest(quick, "b")]
     soon = asyncio.get_running_loop().time() + 0.05
     answers = await push_all(pushes, {"claude": book}, soon)
     assert isinstance(answers[slow.id], Snooze)
@@ -117,8 +117,8 @@ async def test_pushes_that_take_too_long_are_cut_off_and_wait(book: Book) -> Non
 
 
 async def test_a_worker_that_wakes_when_its_time_is_over_begins_no_push(book: Book) -> None:
-    campaigns = [stored() for _ in range(AT_A_TIME + 1)]
-    pushes = [Push(campaign, "a") for campaign in campaigns]
+    campaigns = [stored() for _ in range(MAX_CONCURRENT_PUSHES + 1)]
+    pushes = [PushRequest(campaign, "a") for campaign in campaigns]
     answers = await push_all(pushes, {"claude": book}, asyncio.get_running_loop().time())
     assert [type(answers[campaign.id]) for campaign in campaigns] == [Snooze] * len(campaigns)
     assert book.pushes == []
@@ -139,7 +139,7 @@ async def test_a_worker_that_is_frozen_while_it_waits_to_send_does_not_send_when
             assert await loop.sock_recv(ours, 2) == b"go"
 
         book.fault = fault
-        one = Push(stored(), "a")
+        one = PushRequest(stored(), "a")
         answers = await push_all([one], {"claude": book}, loop.time() + 0.05)
     assert isinstance(answers[one.campaign.id], Snooze)
     assert book.pushes == []
@@ -193,7 +193,7 @@ async def test_a_worker_frozen_beyond_its_lease_causes_another_push_of_the_newes
         [look] = await frozen
     assert event.data.version == 2
     assert book.campaigns[f"p-{campaign.id}"].name == "Autumn", "the old version did not come late"
-    assert isinstance(look, Idle)
+    assert isinstance(look, UpToDate)
     assert await outbox(engine) == ["campaign.sync_requested.v1.claude"]
     again = sync_request(campaign, source="urn:adrelay:sync", owner=None)
     assert len((await synced(world, again))[0]) == 1

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from events import CampaignMetricsReported, Event, WebhookUnrecognised
 from events.envelope import encode, now
-from handlers.webhooks import SOURCES, InvalidSignature, Unrecognised, unrecognised
+from handlers.webhooks import SOURCES, InvalidSignature, Unrecognised, build_unrecognised
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 PAYLOADS = sorted((Path(__file__).parent / "payloads").glob("*/*.json"))
@@ -43,7 +43,7 @@ def test_a_recorded_payload_is_genuine_and_means_its_events(path: Path) -> None:
     source = path.parent.name
     delivery = verified(source, payload)
     assert delivery == payload["delivery"]
-    found = SOURCES[source].events_of(payload["body"].encode(), delivery)
+    found = SOURCES[source].parse_events(payload["body"].encode(), delivery)
     written = [json.loads(encode(event)) for event in found]
     assert len(written) == len(payload["events"])
     for event, expected in zip(written, payload["events"], strict=True):
@@ -79,7 +79,7 @@ def test_no_secret_means_no_webhook(source: str) -> None:
 )
 def test_a_body_that_means_nothing_says_why(source: str, body: bytes, reason: str) -> None:
     with pytest.raises(Unrecognised, match=reason):
-        SOURCES[source].events_of(body, None)
+        SOURCES[source].parse_events(body, None)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_figures_out_of_range_mean_nothing(source: str, change: dict[str, Any]) 
     figures = {**data, "conversions": 1, "spend": 1, **change}
     body = json.dumps({"event": "campaign.metrics_updated", "data": figures}).encode()
     with pytest.raises(Unrecognised):
-        SOURCES[source].events_of(body, "delivery")
+        SOURCES[source].parse_events(body, "delivery")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_whole_number_is_read_however_it_is_written(
     for whole in (body, b'{"events":[' + body + b"]}"):
         if source != "gemini" and whole != body:
             continue
-        (event,) = SOURCES[source].events_of(whole, "delivery-1")
+        (event,) = SOURCES[source].parse_events(whole, "delivery-1")
         assert isinstance(event, CampaignMetricsReported)
         assert getattr(event.data, name) == value
         assert event.data.platform_campaign_id == "12345678901234567890"
@@ -175,7 +175,7 @@ def test_figures_have_a_time_only_if_they_are_no_repetition_for_sure(
     day = (now() - timedelta(days=days_ago)).date().isoformat()
     data = {**FIGURES, "date": day, "occurredAt": occurred_at}
     body = json.dumps({"event": "campaign.metrics_updated", "data": data}).encode()
-    [event] = SOURCES[source].events_of(body, delivery)
+    [event] = SOURCES[source].parse_events(body, delivery)
     assert event.has_time is timed
 
 
@@ -183,18 +183,18 @@ def test_figures_have_a_time_only_if_they_are_no_repetition_for_sure(
 def test_a_state_without_id_and_time_is_a_hint_and_says_no_state(source: str) -> None:
     data = {"campaignId": "1", "status": "paused"}
     body = json.dumps({"event": "campaign.status_changed", "data": data}).encode()
-    [hint] = SOURCES[source].events_of(body, None)
+    [hint] = SOURCES[source].parse_events(body, None)
     assert hint.routing_key == f"campaign.status_check_requested.v1.{source}"
     assert hint.data.model_dump() == {"platform": source, "platform_campaign_id": "1"}
-    [report] = SOURCES[source].events_of(body, "evt_1")
+    [report] = SOURCES[source].parse_events(body, "evt_1")
     assert (report.type, report.has_time) == ("campaign.status_reported.v1", True)
 
 
 def test_a_body_that_is_not_understood_is_kept_whole() -> None:
-    kept = unrecognised("claude", "because", b'{"a": "\xff"}', "evt_9")
+    kept = build_unrecognised("claude", "because", b'{"a": "\xff"}', "evt_9")
     assert (kept.id, kept.source) == ("evt_9", "urn:adrelay:webhook:claude")
     assert (kept.data.body, kept.data.reason) == ('{"a": "\\xff"}', "because")
-    assert isinstance(unrecognised("claude", "because", b"", None), WebhookUnrecognised)
+    assert isinstance(build_unrecognised("claude", "because", b"", None), WebhookUnrecognised)
 
 
 anything = st.text(max_size=60) | st.sampled_from(["v1,a,b", "v1a,", " ", "v1,abc", "1795334400"])
@@ -272,9 +272,9 @@ def test_only_unrecognised_ever_leaves_events_of(
     source: str, body: bytes, delivery: str | None
 ) -> None:
     try:
-        found = SOURCES[source].events_of(body, delivery)
+        found = SOURCES[source].parse_events(body, delivery)
     except Unrecognised as refusal:
-        unrecognised(source, refusal.reason, body, delivery)
+        build_unrecognised(source, refusal.reason, body, delivery)
     else:
         assert all(isinstance(event, Event) and encode(event) for event in found)
 
@@ -296,7 +296,7 @@ def test_only_unrecognised_ever_leaves_events_of(
 def test_almost_good_figures_are_an_event_or_unrecognised(source: str, data: Any) -> None:
     body = json.dumps({"event": "campaign.metrics_updated", "data": data}).encode()
     try:
-        (event,) = SOURCES[source].events_of(body, "msg_1")
+        (event,) = SOURCES[source].parse_events(body, "msg_1")
     except Unrecognised:
         return
     assert encode(event)

@@ -35,7 +35,7 @@ class Receiver:
         secrets = self.playground.settings.secrets_of(source)
         try:
             delivery = SOURCES[source].verify(request.headers, body, secrets, datetime.now(UTC))
-            found = SOURCES[source].events_of(body, delivery)
+            found = SOURCES[source].parse_events(body, delivery)
             status = self.answers.pop(0) if self.answers else 200
         except InvalidSignature:
             self.got.append((source, None, 401))

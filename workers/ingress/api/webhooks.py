@@ -4,7 +4,7 @@ from aiohttp import web
 
 from events import WebhookUnrecognised
 from events.envelope import Event, now
-from handlers.webhooks import SOURCES, InvalidSignature, Unrecognised, unrecognised
+from handlers.webhooks import SOURCES, InvalidSignature, Unrecognised, build_unrecognised
 from infra import metrics
 from infra.amqp.message import build_message
 from workers.ingress.context import RequestContext
@@ -54,9 +54,11 @@ async def post_webhook(context: RequestContext) -> web.Response:
         raise
     trace_attributes = context.ids.trace_attributes
     try:
-        events = source.events_of(body, delivery, received=received, **trace_attributes)
+        events = source.parse_events(body, delivery, received=received, **trace_attributes)
     except Unrecognised as error:
-        events = [unrecognised(name, error.reason, body, delivery, received, **trace_attributes)]
+        events = [
+            build_unrecognised(name, error.reason, body, delivery, received, **trace_attributes)
+        ]
     unclear = any(isinstance(event, WebhookUnrecognised) for event in events)
     try:
         await _publish(context, events)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import WebhookUnrecognised
 from events.envelope import now
 from handlers.webhooks import gemini
-from handlers.webhooks.base import MOST_KEPT, unrecognised
+from handlers.webhooks.base import MAX_KEPT_BYTES, build_unrecognised
 from infra.amqp import topology
 from infra.amqp.message import build_message
 from infra.messaging.outbox_relay import relay_once
@@ -98,9 +98,9 @@ async def test_what_is_understood_by_now_takes_effect_under_the_senders_id(
     """As after a release that knows more than the one that the webhook came to."""
     batch = {"events": [METRICS, {**METRICS, "id": "evt_3"}]}
     kept = [
-        unrecognised("claude", "not known then", orjson.dumps(METRICS), None),
-        unrecognised("gemini", "not known then", orjson.dumps(batch), "msg_7"),
-        unrecognised("chatgpt", "not known then", orjson.dumps(METRICS), "msg_8"),
+        build_unrecognised("claude", "not known then", orjson.dumps(METRICS), None),
+        build_unrecognised("gemini", "not known then", orjson.dumps(batch), "msg_7"),
+        build_unrecognised("chatgpt", "not known then", orjson.dumps(METRICS), "msg_8"),
     ]
     async with working(settings, *SUBSCRIPTIONS):
         for event in kept:
@@ -138,7 +138,7 @@ async def test_of_a_large_body_the_beginning_is_kept_and_said_so(
         [letter] = await filed(engine)
     data = orjson.loads(letter["body"])["data"]
     assert data["body_bytes"] == 300_000
-    assert MOST_KEPT // 8 < len(letter["body"]) < 2 * MOST_KEPT
+    assert MAX_KEPT_BYTES // 8 < len(letter["body"]) < 2 * MAX_KEPT_BYTES
     assert letter["stage"] == "parse"
     assert "only the beginning of its 300000 bytes is kept" in letter["reason"]
     assert not spy.is_empty()
@@ -148,7 +148,7 @@ async def test_a_batch_of_which_a_part_is_understood_loses_nothing(
     settings: Settings, engine: AsyncEngine, resources: Resources
 ) -> None:
     body = orjson.dumps({"events": [METRICS, BROKEN]})
-    known, unknown = gemini.events_of(body, "msg_9")
+    known, unknown = gemini.parse_events(body, "msg_9")
     assert known.id == "msg_9/0"
     assert isinstance(unknown, WebhookUnrecognised)
     async with working(settings, *SUBSCRIPTIONS):
