@@ -1,12 +1,12 @@
-"""What an error of Redis means: it takes nothing from us now, or one value is not what we wrote.
+"""Classifies errors of Redis: the server is not available, or one key holds an unexpected value.
 
-A Redis that answers an error is as good as gone: a replica or a primary without its replicas
-(READONLY, NOREPLICAS, MASTERDOWN), a full one (OOM), one that cannot save (MISCONF), that
-loads, is busy or has no free connection (LOADING, BUSY), that does not know us any more
-(NOAUTH, NOPERM), a cluster in between (CLUSTERDOWN, TRYAGAIN, MOVED). Only what is wrong with a
-single key or command (WRONGTYPE, ERR) says nothing about the rest.
+Most error replies mean that the whole server is not usable: a replica, or a primary without its
+replicas (READONLY, NOREPLICAS, MASTERDOWN), out of memory (OOM), not able to save (MISCONF),
+loading or busy (LOADING, BUSY), rejecting our credentials (NOAUTH, NOPERM), or a cluster in
+transition (CLUSTERDOWN, TRYAGAIN, MOVED). Only an error of a single key or command (WRONGTYPE,
+ERR) says nothing about the others.
 
-Every use catches ``REDIS_ERRORS``. Codes: https://redis.io/docs/latest/develop/reference/protocol-spec/
+Every call to Redis catches ``REDIS_ERRORS``. Codes: https://redis.io/docs/latest/develop/reference/protocol-spec/
 """
 
 import re
@@ -25,7 +25,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-# What a use that can do without Redis catches.
+# What callers catch that can go on without Redis.
 REDIS_ERRORS = (RedisError, OSError)
 UNAVAILABLE_ERRORS = (
     AskError,
@@ -38,7 +38,7 @@ UNAVAILABLE_ERRORS = (
     TimeoutError,
     TryAgainError,
 )
-# Codes that the client has no class for, and all of them as scripts quote them (before Redis 7).
+# Codes without a class in the client, and all codes as scripts quote them before Redis 7.
 UNAVAILABLE_CODES = re.compile(
     r"(?:^|: -?)(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|OOM|READONLY"
     r"|TRYAGAIN|UNBLOCKED|UNKILLABLE)\b"
@@ -47,12 +47,12 @@ WRONG_VALUE = re.compile(r"WRONGTYPE|value is not an integer|not a valid float|w
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Tell whether Redis takes nothing from us now, whatever we ask."""
+    """Tell whether the error means that the server rejects every command at present."""
     if isinstance(error, UNAVAILABLE_ERRORS):
         return True
     return isinstance(error, ResponseError) and UNAVAILABLE_CODES.search(str(error)) is not None
 
 
 def is_wrong_value(error: BaseException) -> bool:
-    """Tell whether a key holds something else than we write there."""
+    """Tell whether the error means that a key holds a value of another type or format."""
     return isinstance(error, ResponseError) and WRONG_VALUE.search(str(error)) is not None

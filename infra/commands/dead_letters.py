@@ -73,7 +73,7 @@ async def list_letters(command: Command) -> bool:
     """Print the letters that are asked for, the oldest failure first."""
     total, after = 0, None
     async with command.engine.connect() as tx:
-        while rows := await list_next_dead_letters(tx, command.wanted, after=after, most=PAGE):
+        while rows := await list_next_dead_letters(tx, command.wanted, after=after, limit=PAGE):
             for row in rows:
                 print_entry(row, as_json=command.asked.json)
             total += len(rows)
@@ -147,7 +147,7 @@ async def _carry_out(command: Command, what: str, act: Act) -> bool:
     while True:
         async with command.engine.begin() as tx:
             rows = await list_next_dead_letters(
-                tx, command.wanted, after=after, filed_until=now, most=PAGE, lock=True
+                tx, command.wanted, after=after, filed_until=now, limit=PAGE, lock=True
             )
             objections = await act(tx, rows)
         if not rows:

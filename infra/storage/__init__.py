@@ -1,1 +1,5 @@
-"""SQL as plain async functions, one file for each noun, the transaction first."""
+"""Postgres and its campaign cache: one file of queries for each noun, the connection first.
+
+A query function takes the connection of the caller's transaction as its first argument; the caller
+commits. Rows go in and come out as frozen values.
+"""

@@ -1,9 +1,10 @@
-"""API keys of upstream systems: shown once, stored as a hash.
+"""Queries for the API keys of upstream systems, which are stored as hashes.
 
     adr_k3v9x2qa_<32 random bytes, base64url>
 
-The part after ``adr_`` is stored in clear, so that people can tell keys apart. A key is 256 random
-bits, so a plain SHA-256 protects it, and finding it by that hash tells nothing by its timing.
+The part after ``adr_`` is stored in clear, so that people can tell keys apart. The rest holds 256
+random bits, so an unsalted SHA-256 protects it, and the time of a lookup by that hash reveals
+nothing about the key.
 """
 
 import re
@@ -27,7 +28,7 @@ KEY_FORMAT = re.compile(r"(adr_[a-z0-9]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
 PREFIX_LENGTH = 8
 ALPHABET = string.ascii_lowercase + string.digits
 SUMMARY_COLUMNS = tuple(api_keys.c[name] for name in ApiKeySummary.model_fields)
-# Rows that somebody else is writing are being written: nobody waits, and nobody for each other.
+# Skips rows that another transaction has locked: it is writing the same, so neither waits.
 UPDATE_LAST_USED = text("""
     update api_keys set last_used_at = used.at
     from unnest(cast(:ids as uuid[]), cast(:moments as timestamptz[])) as used (id, at),
@@ -41,7 +42,7 @@ UPDATE_LAST_USED = text("""
 
 @dataclass(frozen=True, slots=True)
 class ParsedApiKey:
-    """A key to show once, and what of it is stored."""
+    """An API key in clear, which is displayed once, and the parts of it that are stored."""
 
     key: str = field(repr=False)
     prefix: str
@@ -50,10 +51,10 @@ class ParsedApiKey:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key that is valid now: whose it is and what it may do.
+    """A valid API key, with its owner and permissions.
 
-    ``scopes`` are such as ``events:publish:*``, ``sources`` the CloudEvents sources that
-    it may speak for.
+    ``scopes`` are such as ``events:publish:*``; ``sources`` are the CloudEvents sources that it
+    may publish.
     """
 
     id: UUID
@@ -64,18 +65,18 @@ class ApiKey:
     expires_at: datetime | None = None
 
     def has_expired(self, now: datetime) -> bool:
-        """Whether its time is over, for who has kept it a while."""
+        """Tell whether the key has expired, for callers that cache it."""
         return self.expires_at is not None and self.expires_at <= now
 
 
 def generate_api_key() -> ParsedApiKey:
-    """Make a key at random."""
+    """Generate a random key."""
     prefix = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LENGTH))
     return parse_api_key(f"adr_{prefix}_{secrets.token_urlsafe(32)}")
 
 
 def parse_api_key(key: str) -> ParsedApiKey:
-    """Take a key apart; raises ``ValueError``, which does not show it, for anything else."""
+    """Parse a key; raises ``ValueError``, without the text in its message, for anything else."""
     found = KEY_FORMAT.fullmatch(key)
     if found is None:
         raise ValueError("an API key looks like adr_<8 letters or digits>_<43 characters>")
@@ -92,7 +93,7 @@ async def insert_api_key(
     sources: Sequence[str],
     expires_at: datetime | None = None,
 ) -> ApiKeySummary | None:
-    """Store what is to be stored of a key; gives it as it is listed, None if it was there."""
+    """Insert a key and return its list item; None if the key exists."""
     adding = (
         insert(api_keys)
         .values(
@@ -113,14 +114,14 @@ async def insert_api_key(
 
 
 async def find_api_key(tx: AsyncConnection, key: str) -> ApiKey | None:
-    """Find a key as a caller shows it; None when it is unknown, revoked or expired."""
+    """Find a presented key; None when it is malformed, unknown, revoked or expired."""
     try:
-        shown = parse_api_key(key)
+        presented = parse_api_key(key)
     except ValueError:
         return None
     query = select(*(api_keys.c[field.name] for field in fields(ApiKey)))
     query = query.where(
-        api_keys.c.key_hash == shown.hash,
+        api_keys.c.key_hash == presented.hash,
         api_keys.c.revoked_at.is_(None),
         or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now()),
     )
@@ -132,7 +133,7 @@ async def find_api_key(tx: AsyncConnection, key: str) -> ApiKey | None:
 
 
 async def read_api_key(tx: AsyncConnection, key_id: UUID) -> ApiKeySummary | None:
-    """Read a key as it is listed, valid or not."""
+    """Read the list item of a key, valid or not; None without such a key."""
     row = (await tx.execute(select(*SUMMARY_COLUMNS).where(api_keys.c.id == key_id))).one_or_none()
     return _entry(row) if row else None
 
@@ -140,7 +141,7 @@ async def read_api_key(tx: AsyncConnection, key_id: UUID) -> ApiKeySummary | Non
 async def list_api_keys(
     tx: AsyncConnection, *, page: int, per_page: int
 ) -> tuple[list[ApiKeySummary], int]:
-    """Read a page (counted from 1) of all keys, the newest first, and how many there are."""
+    """Read a page (counted from 1) of all keys, the newest first, and their total number."""
     total = await tx.execute(select(func.count()).select_from(api_keys))
     query = (
         select(*SUMMARY_COLUMNS)
@@ -152,12 +153,12 @@ async def list_api_keys(
 
 
 async def update_last_used(tx: AsyncConnection, uses: Mapping[UUID, datetime]) -> None:
-    """Write when keys were used, each once a minute (UTC) at most, whoever writes it."""
+    """Write when keys were last used (UTC), each at most once a minute over all processes."""
     await tx.execute(UPDATE_LAST_USED, {"ids": list(uses), "moments": list(uses.values())})
 
 
 async def revoke_api_key(tx: AsyncConnection, key_id: UUID) -> bool:
-    """Make a key invalid from now on; tells whether it was not revoked before."""
+    """Revoke a key; False when it was revoked before or does not exist."""
     revoking = (
         update(api_keys)
         .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))

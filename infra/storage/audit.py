@@ -1,4 +1,4 @@
-"""The audit log in Postgres: rows are added and never changed, and deleted when they are old."""
+"""Queries for the audit log, whose rows are never changed, only deleted after a retention time."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,41 +11,41 @@ from events.audit import AuditRecorded
 from infra.storage.tables import audit
 from schemas.audit import AuditEntry
 
-# A transaction whose end nobody knows holds the lock until it has ended, one way or the other.
+# Held until the transaction ends: a retry waits for an attempt whose outcome is unknown.
 LOCK = text("select pg_advisory_xact_lock(hashtextextended(cast(:id as text), 0))")
 
 DELETE_OLD = text("""
     delete from audit where id in (
         select id from audit where at < now() - make_interval(days => :days)
-        order by at limit :most for update skip locked
+        order by at limit :limit for update skip locked
     )
 """)
 
 
-async def is_recorded(tx: AsyncConnection, act_id: UUID) -> bool:
-    """Tell whether an act was noted; a transaction that is about to note it is waited for.
+async def is_recorded(tx: AsyncConnection, entry_id: UUID) -> bool:
+    """Tell whether an entry was written, after locking its id until this transaction ends.
 
-    The caller has the act to itself until its own transaction ends.
+    So of two transactions for one id the second waits for the first and then finds its entry.
     """
-    await tx.execute(LOCK, {"id": str(act_id)})
-    found = await tx.execute(select(audit.c.id).where(audit.c.id == act_id))
+    await tx.execute(LOCK, {"id": str(entry_id)})
+    found = await tx.execute(select(audit.c.id).where(audit.c.id == entry_id))
     return found.first() is not None
 
 
 async def insert_audit_entries(
-    tx: AsyncConnection, acts: Sequence[AuditRecorded], ids: Sequence[UUID] = ()
+    tx: AsyncConnection, events: Sequence[AuditRecorded], ids: Sequence[UUID] = ()
 ) -> None:
-    """Add what was done, in the transaction that did it, under ``ids`` or fresh ones."""
-    if not acts:
+    """Insert audit events in the transaction of the action, under ``ids`` or random ids."""
+    if not events:
         return
     rows = [
         {
-            "id": act_id,
-            "at": act.time,
-            **act.data.model_dump(),
-            "correlation_id": act.correlationid,
+            "id": entry_id,
+            "at": event.time,
+            **event.data.model_dump(),
+            "correlation_id": event.correlationid,
         }
-        for act, act_id in zip(acts, ids or [uuid4() for _ in acts], strict=True)
+        for event, entry_id in zip(events, ids or [uuid4() for _ in events], strict=True)
     ]
     await tx.execute(insert(audit), rows)
 
@@ -61,12 +61,12 @@ async def list_audit_entries(
     page: int,
     per_page: int,
 ) -> tuple[list[AuditEntry], int]:
-    """Read a page (counted from 1) of acts, the newest first, and how many there are.
+    """Read a page (counted from 1) of entries, the newest first, and their total number.
 
-    ``since`` is included, ``until`` is not.
+    ``since`` is inclusive, ``until`` exclusive.
     """
-    wanted = {"actor": actor, "action": action, "outcome": outcome}
-    conditions = [audit.c[name] == value for name, value in wanted.items() if value is not None]
+    filters = {"actor": actor, "action": action, "outcome": outcome}
+    conditions = [audit.c[name] == value for name, value in filters.items() if value is not None]
     if since is not None:
         conditions.append(audit.c.at >= since)
     if until is not None:
@@ -85,6 +85,6 @@ async def list_audit_entries(
     ], total.scalar_one()
 
 
-async def delete_old_audit_entries(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
-    """Delete acts that were noted ``days`` ago; tells how many."""
-    return (await tx.execute(DELETE_OLD, {"days": days, "most": most})).rowcount
+async def delete_old_audit_entries(tx: AsyncConnection, days: int, limit: int = 10_000) -> int:
+    """Delete at most ``limit`` entries older than ``days`` days; returns the number deleted."""
+    return (await tx.execute(DELETE_OLD, {"days": days, "limit": limit})).rowcount

@@ -1,13 +1,12 @@
-"""Campaigns in Redis under ``campaign:{id}`` for an hour: a copy that may always be missing.
+"""The campaign cache: copies of campaigns in Redis under ``campaign:{id}``, for an hour.
 
-A value is the version, a space, and the campaign's JSON; a deleted campaign leaves the
-version alone, a tombstone that an older copy cannot overwrite. The comparison runs inside
-Redis, so writers in any order leave the newest. Every failure counts as a miss: Postgres
-has the truth.
+A value is the version, a space, and the campaign's JSON; for a deleted campaign it is the version
+alone, a tombstone that an older copy cannot overwrite. A script compares versions inside Redis, so
+concurrent writers leave the newest. Every failure counts as a miss: Postgres is authoritative.
 
-A Redis that takes no writes may hold copies that are older than the last write. Where it is
-full, the copy is deleted instead, which it allows; where it is a replica or cannot save, it is
-not read either: reading is asked for with a command that counts as a write (``GETEX``).
+A Redis that rejects writes may hold copies that are older than the last write. When it is out of
+memory, the script deletes the copy instead, which Redis allows. When it is a replica or cannot
+save, it is not read either, because reads use a command that counts as a write (``GETEX``).
 """
 
 import logging
@@ -24,13 +23,13 @@ from schemas.campaigns import Campaign
 
 TTL = 3600  # seconds
 
-# Gives how many copies could not be written. What holds another type is replaced.
+# Returns the number of copies that were not written. A key of another type is replaced.
 PUT = """
 local refused = 0
 for i, key in ipairs(KEYS) do
     local version, body = tonumber(ARGV[2 * i]), ARGV[2 * i + 1]
-    local held = redis.pcall('GET', key)
-    local newest = type(held) == 'string' and tonumber(string.match(held, '^%d+')) or -1
+    local value = redis.pcall('GET', key)
+    local newest = type(value) == 'string' and tonumber(string.match(value, '^%d+')) or -1
     if version >= newest then
         local done = redis.pcall('SET', key, ARGV[2 * i] .. ' ' .. body, 'EX', ARGV[1])
         if done.err then
@@ -46,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 async def put_campaigns(redis: Redis, campaigns: Sequence[Campaign]) -> None:
-    """Write campaigns through, each unless a newer version is there; never raises."""
+    """Write campaigns to the cache unless it holds a newer version of them; raises nothing."""
     if not campaigns:
         return
     keys = [_key(campaign.id) for campaign in campaigns]
@@ -55,21 +54,25 @@ async def put_campaigns(redis: Redis, campaigns: Sequence[Campaign]) -> None:
         refused = await redis.register_script(PUT)(keys=keys, args=[TTL, *values])
     except REDIS_ERRORS as error:
         metrics.CACHE["put_failed"].inc()
-        log.warning("the cache was not written", extra={"reason": type(error).__name__})
+        log.warning(
+            "the campaign cache could not be written", extra={"reason": type(error).__name__}
+        )
         return
     if refused:
         metrics.CACHE["put_failed"].inc()
-        log.warning("the cache takes no copies", extra={"reason": f"{refused} were refused"})
+        log.warning(
+            "Redis rejected copies of the campaign cache", extra={"reason": f"{refused} rejected"}
+        )
 
 
 async def get_campaign(redis: Redis, campaign_id: UUID) -> Campaign | None:
-    """Read a campaign; None when it is missing, deleted, unreadable or Redis is gone."""
+    """Read a campaign; None when it is missing, deleted, unreadable or Redis is not available."""
     try:
-        held: Any = await redis.getex(_key(campaign_id))
+        value: Any = await redis.getex(_key(campaign_id))
     except REDIS_ERRORS:
         metrics.CACHE["unavailable"].inc()
         return None
-    _, _, body = (held or b"").partition(b" ")
+    _, _, body = (value or b"").partition(b" ")
     if not body:
         metrics.CACHE["miss"].inc()
         return None

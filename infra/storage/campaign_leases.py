@@ -1,9 +1,9 @@
-"""Leases on campaigns: who pushes one to its platform, so that pushes do not cross.
+"""Leases on campaigns: at most one worker pushes a campaign to its platform at a time.
 
-A lease is taken and given back in short transactions, with none open while the platform is
-spoken to. Its end, by the database's clock, names it: a worker that was frozen beyond it
-finds out when it gives the lease back. A lease leaves its trace in ``leased_until`` for
-ever, because the platform may know the campaign since then.
+A lease is taken and released in short transactions; none is open during the calls to the platform.
+Its end, by the database's clock, identifies it, so a worker that was suspended beyond the end finds
+that its lease is lost when it releases it. ``leased_until`` stays set afterwards: from the first
+lease on, the platform may hold the campaign.
 """
 
 from collections.abc import Collection, Sequence
@@ -35,7 +35,7 @@ RELEASE = text("""
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to push a campaign until a time."""
+    """The right to push a campaign until ``until`` (UTC)."""
 
     campaign_id: UUID
     until: datetime
@@ -44,7 +44,7 @@ class Lease:
 async def take_leases(
     tx: AsyncConnection, ids: Collection[UUID], seconds: float
 ) -> dict[UUID, Lease]:
-    """Lease those campaigns that nobody holds; this transaction has locked their rows."""
+    """Lease those of these locked campaigns that no worker has leased, for ``seconds``."""
     if not ids:
         return {}
     rows = await tx.execute(TAKE, {"ids": list(ids), "seconds": seconds})
@@ -52,7 +52,7 @@ async def take_leases(
 
 
 async def release_leases(tx: AsyncConnection, leases: Sequence[Lease]) -> set[UUID]:
-    """Give leases back; tells the campaigns whose lease nobody else had taken over."""
+    """Release leases; returns the campaigns whose lease no other worker had taken."""
     if not leases:
         return set()
     ids, ends = [lease.campaign_id for lease in leases], [lease.until for lease in leases]

@@ -1,4 +1,4 @@
-"""The id of a dead letter as a person types it: whole, or its unique beginning."""
+"""Parses the id of a dead letter as an operator types it: the whole id or a prefix."""
 
 import re
 from uuid import UUID
@@ -8,10 +8,10 @@ ID = re.compile(r"[0-9a-f-]{1,36}", re.ASCII)
 
 
 def parse_id_prefix(typed: str) -> tuple[UUID, UUID] | None:
-    """Tell the first and the last id that begin with what was typed; None where none can.
+    """Return the first and the last UUID with this prefix; None for text that is no prefix.
 
-    Ids are UUIDs and sort as they are written, so a beginning is a range of the primary key.
-    Capital letters count as small ones; hyphens may be left out altogether.
+    UUIDs sort like their text, so a prefix is a range of the primary key. Upper case counts as
+    lower case; either all hyphens are typed or none.
     """
     text = typed.strip().lower()
     digits = text.replace("-", "")

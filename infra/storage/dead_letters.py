@@ -1,4 +1,4 @@
-"""Dead letters in Postgres: filed, looked at, mended, replayed, discarded."""
+"""Queries for dead letters: filing, listing, editing, changes of state, retention."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -49,7 +49,7 @@ _PARAMETERS = (
     "cast(:properties as jsonb)" if name == "properties" else f":{name}" for name in COLUMNS
 )
 
-# A message that dies again unchanged is the same letter, and open again.
+# A message that fails again unchanged has the same id: its dead letter is reopened.
 PUT = text(f"""
     insert into dead_letters ({", ".join(COLUMNS)})
     values ({", ".join(_PARAMETERS)})
@@ -86,12 +86,12 @@ DELETE_OLD = text("""
     delete from dead_letters where id in (
         select id from dead_letters
         where state <> 'open' and acted_at < now() - make_interval(days => :days)
-        limit :most for update skip locked
+        limit :limit for update skip locked
     )
 """)
 
 BODY_BYTES = func.octet_length(dead_letters.c.body).label("body_bytes")
-# All but the body, which may be larger than everything else together.
+# All columns but the body, which may be larger than all others together.
 SUMMARY_COLUMNS = (
     *(column for column in dead_letters.c if column.name not in ("body", "created_at")),
     dead_letters.c.created_at.label("filed_at"),
@@ -100,19 +100,19 @@ SUMMARY_COLUMNS = (
 OLDEST_FIRST = (dead_letters.c.first_failed_at, dead_letters.c.id)
 
 
-async def put_dead_letters(tx: AsyncConnection, letters: Sequence[DeadLetterRow]) -> None:
-    """File letters; one that is filed already is opened again with its newest reason."""
-    rows = sorted(({name: getattr(x, name) for name in COLUMNS} for x in letters), key=_by_id)
+async def put_dead_letters(tx: AsyncConnection, dead: Sequence[DeadLetterRow]) -> None:
+    """Insert dead letters; one that exists is reopened with its newest reason."""
+    rows = sorted(({name: getattr(x, name) for name in COLUMNS} for x in dead), key=_by_id)
     for row in rows:
         row["properties"] = orjson.dumps(row["properties"]).decode()
     await tx.execute(PUT, rows)
 
 
-async def mark_operations_dead(tx: AsyncConnection, letters: Sequence[DeadLetterRow]) -> None:
-    """Let the operations whose events died say so; what upstream systems publish is none."""
+async def mark_operations_dead(tx: AsyncConnection, dead: Sequence[DeadLetterRow]) -> None:
+    """Set the operations of dead commands to ``dead``; events of upstream systems have none."""
     errors = {
         letter.event_id: orjson.dumps({"code": letter.error_class, "message": letter.reason})
-        for letter in letters
+        for letter in dead
         if letter.event_id and has_operation_id_format(letter.event_id)
     }
     if not errors:
@@ -130,41 +130,44 @@ async def mark_operations_dead(tx: AsyncConnection, letters: Sequence[DeadLetter
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which letters are meant: those of a state, a queue, a fingerprint; None is any."""
+    """A filter by state, queue and fingerprint; None matches all."""
 
     state: str | None = None
     queue: str | None = None
     fingerprint: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Write it as conditions of a query."""
+        """Return the conditions of a query."""
         given = ((name, getattr(self, name)) for name in ("state", "queue", "fingerprint"))
         return [dead_letters.c[name] == value for name, value in given if value is not None]
 
 
 async def find_dead_letters(
-    tx: AsyncConnection, first: UUID, last: UUID, *, most: int = 2, lock: bool = False
+    tx: AsyncConnection, first: UUID, last: UUID, *, limit: int = 2, lock: bool = False
 ) -> list[RowMapping]:
-    """Find letters by a range of ids, without their bodies; ``lock`` keeps others from them."""
-    query = select(*SUMMARY_COLUMNS).where(dead_letters.c.id.between(first, last)).limit(most)
+    """Find dead letters in a range of ids, without their bodies; ``lock`` locks the rows."""
+    query = select(*SUMMARY_COLUMNS).where(dead_letters.c.id.between(first, last)).limit(limit)
     rows = await tx.execute(query.with_for_update() if lock else query)
     return list(rows.mappings())
 
 
 async def list_next_dead_letters(
     tx: AsyncConnection,
-    wanted: DeadLetterFilter,
+    matching: DeadLetterFilter,
     *,
     after: tuple[datetime, UUID] | None = None,
     filed_until: datetime | None = None,
-    most: int,
+    limit: int,
     lock: bool = False,
 ) -> list[RowMapping]:
-    """Read the next letters without their bodies, the oldest failure first.
+    """Read the next dead letters without their bodies, the oldest failure first.
 
-    ``after`` is the ``first_failed_at`` and ``id`` of the last one that was read.
+    ``after`` is the ``first_failed_at`` and ``id`` of the last one of the previous call; ``lock``
+    locks the rows.
     """
-    query = select(*SUMMARY_COLUMNS).where(*wanted.conditions()).order_by(*OLDEST_FIRST).limit(most)
+    query = (
+        select(*SUMMARY_COLUMNS).where(*matching.conditions()).order_by(*OLDEST_FIRST).limit(limit)
+    )
     if after is not None:
         query = query.where(tuple_(*OLDEST_FIRST) > tuple_(*map(literal, after)))
     if filed_until is not None:
@@ -174,10 +177,10 @@ async def list_next_dead_letters(
 
 
 async def list_dead_letters(
-    tx: AsyncConnection, wanted: DeadLetterFilter, *, page: int, per_page: int
+    tx: AsyncConnection, matching: DeadLetterFilter, *, page: int, per_page: int
 ) -> tuple[list[DeadLetterSummary], int]:
-    """Read a page (counted from 1) without bodies, the oldest first, and how many there are."""
-    conditions = wanted.conditions()
+    """Read a page (counted from 1) without bodies, the oldest first, and the total number."""
+    conditions = matching.conditions()
     counting = select(func.count()).select_from(dead_letters).where(*conditions)
     query = (
         select(*(dead_letters.c[name] for name in DeadLetterSummary.model_fields))
@@ -191,28 +194,28 @@ async def list_dead_letters(
     return [DeadLetterSummary.model_validate(row, from_attributes=True) for row in rows], total
 
 
-async def read_body(tx: AsyncConnection, letter: UUID) -> bytes:
-    """Read a letter's body."""
-    body: bytes = (await tx.execute(READ_BODY, {"id": letter})).scalar_one()
+async def read_body(tx: AsyncConnection, dead_letter_id: UUID) -> bytes:
+    """Read the body of a dead letter."""
+    body: bytes = (await tx.execute(READ_BODY, {"id": dead_letter_id})).scalar_one()
     return body
 
 
 async def set_state(tx: AsyncConnection, ids: Sequence[UUID], state: str, by: str) -> None:
-    """Note what a person has done with letters: ``replayed``, ``discarded``, ``open``."""
+    """Set the state (``replayed``, ``discarded`` or ``open``) and the operator who set it."""
     await tx.execute(SET_STATE, {"ids": list(ids), "state": state, "by": by})
 
 
 async def set_content(
     tx: AsyncConnection,
-    letter: UUID,
+    dead_letter_id: UUID,
     by: str,
     *,
     routing_key: str,
     properties: Mapping[str, Any],
     body: bytes | None,
 ) -> None:
-    """Replace what a letter says; its body stays as it is where ``body`` is None."""
-    values = {"id": letter, "by": by, "routing_key": routing_key}
+    """Replace routing key, properties and, unless it is None, the body of a dead letter."""
+    values = {"id": dead_letter_id, "by": by, "routing_key": routing_key}
     values["properties"] = orjson.dumps(properties).decode()
     if body is None:
         await tx.execute(SET_PROPERTIES, values)
@@ -220,13 +223,13 @@ async def set_content(
         await tx.execute(SET_CONTENT, {**values, "body": body})
 
 
-async def delete_old_dead_letters(tx: AsyncConnection, days: int, most: int = 1000) -> int:
-    """Delete letters that were replayed or discarded ``days`` ago; tells how many."""
-    return (await tx.execute(DELETE_OLD, {"days": days, "most": most})).rowcount
+async def delete_old_dead_letters(tx: AsyncConnection, days: int, limit: int = 1000) -> int:
+    """Delete at most ``limit`` replayed or discarded ``days`` days ago; returns the number."""
+    return (await tx.execute(DELETE_OLD, {"days": days, "limit": limit})).rowcount
 
 
 async def count_open(tx: AsyncConnection) -> dict[str, int]:
-    """Count the open letters of each queue."""
+    """Count the open dead letters of each queue."""
     return {row[0]: row[1] for row in await tx.execute(COUNT_OPEN)}
 
 

@@ -1,10 +1,9 @@
-"""Figures of campaigns by day: read for a range of days, and merged in one statement.
+"""Queries for the daily metrics of campaigns: reads for a range of days, and one merge statement.
 
-A row is made of two parts that never meet. The *reported* part is the newest cumulative
-report: a later time wins, at the same time the larger counters win; without any time the
-larger counters win too, until a report comes that has one. The *added* part is the sum of the
-deltas. The plain columns are both together. Merging is commutative, so reports
-give the same row in whatever order they come.
+A row has two independent parts. The *reported* part is the newest cumulative report: a later time
+wins, at equal times the larger counters win; among reports without a time the larger counters win,
+until one with a time replaces them. The *added* part is the sum of the deltas. The plain columns
+are the total of both. The merge is commutative: the order of the reports does not change the row.
 """
 
 import datetime as dt
@@ -24,7 +23,7 @@ COUNTERS = ("impressions", "clicks", "conversions", "spend_micros")
 
 
 class Counters(NamedTuple):
-    """Counters of a campaign and a day; money in micros."""
+    """The counters of a campaign's day; money in micros."""
 
     impressions: int
     clicks: int
@@ -33,15 +32,15 @@ class Counters(NamedTuple):
 
 
 ZERO = Counters(0, 0, 0, 0)
-# Where a sum of deltas stops growing, and the most that one batch adds: their sum with a report
-# still is a bigint. A thousand of the largest reports are no more than that.
+# Caps of a sum of deltas and of the amount that one batch adds: the sum of both and a report fits a
+# bigint. The cap of a batch is a thousand of the largest reports.
 MAX_ADDED = 8 * 10**18
 MAX_ADDED_PER_BATCH = 10**18
 
 
 @dataclass(frozen=True, slots=True)
 class DailyReport:
-    """What a batch says about a campaign's day: the newest report if any, and the deltas."""
+    """A batch's contribution to a campaign's day: the newest report (UTC) and the sum of deltas."""
 
     campaign_id: UUID
     date: dt.date
@@ -51,7 +50,7 @@ class DailyReport:
 
 
 class DailyTotals(NamedTuple):
-    """A campaign's day after a merge that changed it; money in micros."""
+    """The totals of a campaign's day after a merge that changed them; money in micros."""
 
     campaign_id: UUID
     date: dt.date
@@ -62,7 +61,7 @@ class DailyTotals(NamedTuple):
 
 
 def _merged(name: str) -> str:
-    """Write the SQL of one merged total: the winner's reported part, and all that was added."""
+    """Build the SQL of a merged total: the winning reported part plus the added parts."""
     return f"""case
         when excluded.reported_at > coalesce(m.reported_at, '-infinity')
             then excluded.{name} - excluded.added_{name}
@@ -73,29 +72,29 @@ def _merged(name: str) -> str:
 
 
 def _added(name: str) -> str:
-    """Write the SQL of one sum of deltas, which cannot overflow."""
+    """Build the SQL of a sum of deltas, capped against overflow."""
     return f"least(m.added_{name} + excluded.added_{name}, {MAX_ADDED})"
 
 
-def _listed(template: str) -> str:
+def _columns(template: str) -> str:
     return ", ".join(template.format(name=name) for name in COUNTERS)
 
 
-ROW = _listed("{name}")
-ADDED = _listed("added_{name}")
+ROW = _columns("{name}")
+ADDED = _columns("added_{name}")
 TOTALS = ", ".join(_merged(name) for name in COUNTERS)
-# updated_at moves only with the totals, and so tells the rows whose totals changed. Arrays of
-# deltas are left empty where there are none; unnest then fills them up with nulls.
+# updated_at changes only with the totals, so it marks the rows whose totals changed. Without deltas
+# their arrays are empty, and unnest pads them with nulls.
 MERGE = text(f"""
     with merged as (
         insert into campaign_metrics as m (
             campaign_id, date, {ROW}, {ADDED}, reported_at, updated_at
         )
-        select campaign_id, date, {_listed("{name} + coalesce(added_{name}, 0)")},
-            {_listed("coalesce(added_{name}, 0)")}, reported_at, cast(:now as timestamptz)
+        select campaign_id, date, {_columns("{name} + coalesce(added_{name}, 0)")},
+            {_columns("coalesce(added_{name}, 0)")}, reported_at, cast(:now as timestamptz)
         from unnest(
             cast(:campaign_ids as uuid[]), cast(:dates as date[]), cast(:times as timestamptz[]),
-            {_listed("cast(:{name} as bigint[])")}, {_listed("cast(:added_{name} as bigint[])")}
+            {_columns("cast(:{name} as bigint[])")}, {_columns("cast(:added_{name} as bigint[])")}
         ) as r (campaign_id, date, reported_at, {ROW}, {ADDED})
         order by campaign_id, date
         on conflict (campaign_id, date) do update set
@@ -103,10 +102,10 @@ MERGE = text(f"""
             ({ADDED}) = row({", ".join(_added(name) for name in COUNTERS)}),
             reported_at = greatest(m.reported_at, excluded.reported_at),
             updated_at = case
-                when ({_listed("m.{name}")}) is distinct from ({TOTALS})
+                when ({_columns("m.{name}")}) is distinct from ({TOTALS})
                 then excluded.updated_at else m.updated_at
             end
-        where (m.reported_at, {_listed("m.{name}")})
+        where (m.reported_at, {_columns("m.{name}")})
             is distinct from (greatest(m.reported_at, excluded.reported_at), {TOTALS})
         returning campaign_id, date, {ROW}, updated_at
     )
@@ -117,7 +116,7 @@ MERGE = text(f"""
 async def list_daily_metrics(
     tx: AsyncConnection, campaign_id: UUID, since: dt.date | None, until: dt.date | None
 ) -> list[DailyMetrics]:
-    """Read a campaign's figures by day (UTC), both ends included, the oldest day first."""
+    """Read the metrics of a campaign by day (UTC), both ends inclusive, the oldest day first."""
     day = campaign_metrics.c.date
     query = select(day, *(campaign_metrics.c[name] for name in COUNTERS)).order_by(day)
     query = query.where(campaign_metrics.c.campaign_id == campaign_id)
@@ -140,9 +139,9 @@ async def list_daily_metrics(
 async def merge_metrics(
     tx: AsyncConnection, reports: Sequence[DailyReport], now: dt.datetime
 ) -> list[DailyTotals]:
-    """Merge reports, at most one for each campaign and day; tells the days that changed.
+    """Merge reports, at most one for each campaign and day; returns the days that changed.
 
-    ``now`` must differ from that of every earlier merge, as times of attempts do.
+    ``now`` (UTC) must differ from that of every earlier merge, as the times of attempts do.
     """
     if not reports:
         return []
@@ -155,11 +154,11 @@ async def merge_metrics(
     }
     for n, name in enumerate(COUNTERS):
         columns[name] = [report.reported[n] for report in reports]
-        columns[f"added_{name}"] = [_bounded(report.added[n]) for report in reports if deltas]
+        columns[f"added_{name}"] = [_capped(report.added[n]) for report in reports if deltas]
     rows = await tx.execute(MERGE, columns)
     return [DailyTotals._make(row) for row in rows.all()]
 
 
-def _bounded(added: int) -> int:
-    """Keep what one batch adds within what may be added to a sum."""
+def _capped(added: int) -> int:
+    """Cap the amount that one batch adds to a sum."""
     return min(added, MAX_ADDED_PER_BATCH)

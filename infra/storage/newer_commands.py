@@ -1,7 +1,7 @@
-"""What a replayed command would overrule: the newest change of its campaign.
+"""Finds the newer change that the replay of a dead command would overwrite.
 
-Commands count in the order of their arrival, so a dead one that is sent again comes after all
-that has been granted since. A person is asked first (issue 10, number 15).
+Commands take effect in the order of their arrival, so a replayed one overwrites every command that
+was accepted since it failed. The operator has to confirm that (issue 10, number 15).
 """
 
 from datetime import datetime
@@ -16,11 +16,11 @@ from infra.storage.campaigns import LastCommand, read_last_command
 async def find_newer_change(
     tx: AsyncConnection, event: Event, first_failed_at: datetime
 ) -> LastCommand | None:
-    """Find the newest change of a command's campaign, if it is newer than the command.
+    """Find the newest change of a command's campaign if it is newer than the command.
 
-    That is, granted after the command first failed, or told a later time by its sender (one
-    that was granted in the same moment may have come before or after). None for what is no
-    command.
+    It is newer when it was accepted after the command first failed, or when its sender set a later
+    time (one that was accepted at the same moment may have come before or after). None for an event
+    that is no command.
     """
     if not isinstance(event, CampaignCommand):
         return None
@@ -32,10 +32,10 @@ async def find_newer_change(
 
 
 def describe_newer_change(change: LastCommand) -> str:
-    """Name a change in words for a person."""
-    told = f", sent at {change.time.isoformat()}" if change.time else ""
+    """Describe a change to an operator."""
+    sent = f", sent at {change.time.isoformat()}" if change.time else ""
     return (
         f"a newer change of its campaign has taken effect: {change.type} {change.id}"
-        f" of {change.source}{told}, granted at {change.at.isoformat()} as version"
+        f" of {change.source}{sent}, accepted at {change.at.isoformat()} as version"
         f" {change.version}"
     )

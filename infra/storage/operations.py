@@ -1,4 +1,4 @@
-"""What became of writes that were answered with 202."""
+"""Queries for operations: the results of writes that the API answered with 202."""
 
 from collections.abc import Sequence
 
@@ -23,19 +23,19 @@ DELETE_OLD = text("""
     delete from operations where id in (
         select id from operations
         where state <> 'pending' and updated_at < now() - make_interval(days => :days)
-        limit :most for update skip locked
+        limit :limit for update skip locked
     )
 """)
 
 
 async def find_operation(tx: AsyncConnection, operation_id: str) -> Operation | None:
-    """Read an operation; None while no worker has written it."""
+    """Read an operation; None until a worker has written it."""
     found = await find_operations(tx, [operation_id])
     return found[0] if found else None
 
 
 async def find_operations(tx: AsyncConnection, ids: Sequence[str]) -> list[Operation]:
-    """Read those of these operations that a worker has written, in no order."""
+    """Read the operations that workers have written, in any order."""
     query = select(*(operations.c[name] for name in Operation.model_fields)).where(
         operations.c.id == any_(literal(ids, ARRAY(Text)))
     )
@@ -44,12 +44,12 @@ async def find_operations(tx: AsyncConnection, ids: Sequence[str]) -> list[Opera
 
 
 async def put_operations(tx: AsyncConnection, rows: Sequence[Operation]) -> None:
-    """Write how operations stand now; of one that occurs twice the later counts."""
+    """Insert or update operations; of two with one id the later is written."""
     if rows:
         newest = {row.id: row.model_dump(mode="json") for row in rows}
         await tx.execute(PUT, {"rows": to_json(list(newest.values())).decode()})
 
 
-async def delete_old_operations(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
-    """Delete operations that came to an end ``days`` ago; tells how many."""
-    return (await tx.execute(DELETE_OLD, {"days": days, "most": most})).rowcount
+async def delete_old_operations(tx: AsyncConnection, days: int, limit: int = 10_000) -> int:
+    """Delete at most ``limit`` operations that ended ``days`` days ago; returns the number."""
+    return (await tx.execute(DELETE_OLD, {"days": days, "limit": limit})).rowcount

@@ -1,12 +1,12 @@
-"""Connected accounts in Postgres; their tokens come and go sealed (``infra.security.encryption``).
+"""Queries for connected platform accounts; tokens are encrypted (``infra.security.encryption``).
 
-    connected      the auth worker renews the tokens when they are due
-    disconnecting  the owner wants it gone: due at once, to be revoked at the platform, then deleted
-    disconnected   the platform takes the tokens no more; they are erased, the reason stays
+    connected      the auth worker refreshes the tokens when they are due
+    disconnecting  the owner disconnected it: due at once, to be revoked at the platform and deleted
+    disconnected   the platform rejects the tokens; they are erased, the reason is kept
 
-One auth worker at a time has a row in hand, by a lease. What it brings back is written only
-if the tokens are still those that it took (``version`` changes with them), so a worker that
-was frozen beyond its lease overwrites nothing.
+A lease gives a row to one auth worker at a time. The worker's result is written only if the tokens
+are the ones that it leased (``version`` changes with them), so a worker that was suspended beyond
+its lease overwrites nothing.
 """
 
 from collections.abc import Collection, Sequence
@@ -40,7 +40,7 @@ LEASE = text("""
         select user_id, platform from platform_accounts
         where due_at < clock_timestamp()
             and (leased_until is null or leased_until < clock_timestamp())
-        order by due_at limit :most for update skip locked
+        order by due_at limit :limit for update skip locked
     ) as due
     where a.user_id = due.user_id and a.platform = due.platform
     returning a.user_id, a.platform, a.state, a.version, a.key_id, a.ciphertext
@@ -91,7 +91,7 @@ REENCRYPT = text("""
 
 @dataclass(frozen=True, slots=True)
 class PlatformAccountRow:
-    """An account with its sealed tokens, as they were when it was read."""
+    """An account with its encrypted tokens."""
 
     user_id: UUID
     platform: Platform
@@ -101,7 +101,7 @@ class PlatformAccountRow:
 
     @property
     def key(self) -> dict[str, object]:
-        """The row, in this version."""
+        """The parameters that select the row in this version."""
         return {"user_id": self.user_id, "platform": self.platform, "version": self.version}
 
 
@@ -109,19 +109,19 @@ async def put_account(
     tx: AsyncConnection,
     user_id: UUID,
     platform: Platform,
-    sealed: Ciphertext,
+    ciphertext: Ciphertext,
     times: TokenSchedule,
     scopes: Sequence[str],
 ) -> None:
-    """Connect an account, new or anew."""
+    """Insert a connected account, or replace the tokens of one that exists."""
     row = {"user_id": user_id, "platform": platform, "scopes": list(scopes), "version": uuid4()}
-    await tx.execute(PUT, {**row, **_sealed(sealed), **_times(times)})
+    await tx.execute(PUT, {**row, **_ciphertext(ciphertext), **_times(times)})
 
 
 async def list_accounts(tx: AsyncConnection, user_id: UUID) -> list[PlatformAccount]:
-    """Read what an owner may see of the accounts, by platform."""
-    shown = (table.c[name] for name in PlatformAccount.model_fields)
-    query = select(*shown).where(table.c.user_id == user_id).order_by(table.c.platform)
+    """Read the accounts of a user as the API returns them, by platform."""
+    columns = (table.c[name] for name in PlatformAccount.model_fields)
+    query = select(*columns).where(table.c.user_id == user_id).order_by(table.c.platform)
     rows = await tx.execute(query)
     return [PlatformAccount.model_validate(row, from_attributes=True) for row in rows]
 
@@ -129,7 +129,7 @@ async def list_accounts(tx: AsyncConnection, user_id: UUID) -> list[PlatformAcco
 async def find_connected_accounts(
     tx: AsyncConnection, owners: Collection[tuple[UUID | None, str]]
 ) -> list[PlatformAccountRow]:
-    """Read the accounts of these (user, platform) that are connected."""
+    """Read the connected accounts among these pairs of user and platform."""
     users = {user_id for user_id, _ in owners if user_id is not None}
     if not users:
         return []
@@ -139,29 +139,29 @@ async def find_connected_accounts(
 
 
 async def lease_due_accounts(
-    tx: AsyncConnection, most: int, seconds: float
+    tx: AsyncConnection, limit: int, seconds: float
 ) -> list[PlatformAccountRow]:
-    """Take accounts that are due and that nobody has in hand, for ``seconds``."""
-    return [_to_row(*row) for row in await tx.execute(LEASE, {"most": most, "seconds": seconds})]
+    """Lease at most ``limit`` accounts that are due and not leased, for ``seconds``."""
+    return [_to_row(*row) for row in await tx.execute(LEASE, {"limit": limit, "seconds": seconds})]
 
 
 async def store_refreshed_tokens(
     tx: AsyncConnection,
     account: PlatformAccountRow,
-    sealed: Ciphertext,
+    ciphertext: Ciphertext,
     times: TokenSchedule,
     scopes: Sequence[str] | None,
 ) -> bool:
-    """Write fresh tokens; false when others came first. ``scopes`` None leaves them."""
+    """Write refreshed tokens; False when the row has changed. ``scopes`` None keeps the scopes."""
     fresh = {"fresh": uuid4(), "scopes": None if scopes is None else list(scopes)}
     done = await tx.execute(
-        STORE_TOKENS, {**account.key, **fresh, **_sealed(sealed), **_times(times)}
+        STORE_TOKENS, {**account.key, **fresh, **_ciphertext(ciphertext), **_times(times)}
     )
     return bool(done.rowcount)
 
 
 async def mark_disconnected(tx: AsyncConnection, account: PlatformAccountRow, reason: str) -> bool:
-    """Erase tokens that the platform takes no more; false when others came first."""
+    """Erase tokens that the platform rejects; False when the row has changed."""
     done = await tx.execute(MARK_DISCONNECTED, {**account.key, "fresh": uuid4(), "reason": reason})
     return done.one_or_none() is not None
 
@@ -169,9 +169,9 @@ async def mark_disconnected(tx: AsyncConnection, account: PlatformAccountRow, re
 async def request_disconnect(
     tx: AsyncConnection, user_id: UUID, platform: Platform
 ) -> AccountState | None:
-    """Let an account be revoked and deleted as soon as can be.
+    """Make an account due to be revoked and deleted.
 
-    Tells what it was; None when there is none, or nothing to revoke.
+    Returns its previous state; None when there is no account or it is disconnected.
     """
     done = await tx.execute(REQUEST_DISCONNECT, {"user_id": user_id, "platform": platform})
     before: AccountState | None = done.scalar_one_or_none()
@@ -181,31 +181,33 @@ async def request_disconnect(
 async def delete_account(
     tx: AsyncConnection, user_id: UUID, platform: Platform, version: UUID | None = None
 ) -> bool:
-    """Delete an account that is disconnected or, in this version, was revoked."""
+    """Delete an account that is disconnected or, in this version, was revoked; else False."""
     row = {"user_id": user_id, "platform": platform, "version": version}
     return (await tx.execute(DELETE, row)).one_or_none() is not None
 
 
 async def expedite_refresh(
-    tx: AsyncConnection, accounts: Collection[PlatformAccountRow], rest: float
+    tx: AsyncConnection, accounts: Collection[PlatformAccountRow], min_age: float
 ) -> None:
-    """Let tokens be renewed at once that are older than ``rest`` seconds."""
+    """Make tokens due for a refresh at once if they are older than ``min_age`` seconds."""
     for account in accounts:
-        await tx.execute(EXPEDITE_REFRESH, {**account.key, "seconds": rest})
+        await tx.execute(EXPEDITE_REFRESH, {**account.key, "seconds": min_age})
 
 
 async def lock_accounts_with_key(
-    tx: AsyncConnection, key_ids: Collection[str], most: int
+    tx: AsyncConnection, key_ids: Collection[str], limit: int
 ) -> list[PlatformAccountRow]:
-    """Lock accounts that one of these keys has sealed."""
+    """Read and lock accounts whose tokens are encrypted with one of these keys."""
     query = SELECT_ACCOUNT.where(table.c.key_id.in_(key_ids))
-    rows = await tx.execute(query.limit(most).with_for_update(skip_locked=True))
+    rows = await tx.execute(query.limit(limit).with_for_update(skip_locked=True))
     return [_to_row(*row) for row in rows]
 
 
-async def reencrypt(tx: AsyncConnection, account: PlatformAccountRow, sealed: Ciphertext) -> None:
-    """Write the same tokens, sealed by another key."""
-    await tx.execute(REENCRYPT, {**account.key, **_sealed(sealed)})
+async def reencrypt(
+    tx: AsyncConnection, account: PlatformAccountRow, ciphertext: Ciphertext
+) -> None:
+    """Write the same tokens, encrypted with another key."""
+    await tx.execute(REENCRYPT, {**account.key, **_ciphertext(ciphertext)})
 
 
 SELECT_ACCOUNT = select(
@@ -219,8 +221,8 @@ def _to_row(
     return PlatformAccountRow(user_id, platform, state, version, Ciphertext(key_id, body))
 
 
-def _sealed(sealed: Ciphertext) -> dict[str, object]:
-    return {"key_id": sealed.key_id, "ciphertext": sealed.body}
+def _ciphertext(ciphertext: Ciphertext) -> dict[str, object]:
+    return {"key_id": ciphertext.key_id, "ciphertext": ciphertext.body}
 
 
 def _times(times: TokenSchedule) -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""Foreign publishers: users of the broker beside ours, and what they may speak for.
+"""Queries for registered publishers: broker users outside of Adrelay that may publish events.
 
-The broker says who published a message; this says which sources are theirs, and in whose name
-they ask for campaigns, as ``api_keys`` does for what comes over HTTP.
+The broker authenticates the user of a message; the row of that user holds the sources that it may
+publish and the account that its commands act for, as a row of ``api_keys`` does for HTTP.
 """
 
 from collections.abc import Iterable
@@ -18,9 +18,9 @@ from schemas.source_namespace import is_reserved_source
 
 @dataclass(frozen=True, slots=True)
 class RegisteredPublisher:
-    """A user of the broker, the CloudEvents sources it speaks for, the account it acts for.
+    """A broker user, the CloudEvents sources that it may publish, the account that it acts for.
 
-    Raises ``ValueError`` for a source of ours: nobody else may speak for that.
+    Raises ``ValueError`` for a reserved source, which Adrelay alone may publish.
     """
 
     broker_user: str
@@ -28,26 +28,26 @@ class RegisteredPublisher:
     owner_id: UUID
 
     def __post_init__(self) -> None:
-        """Refuse sources of ours."""
+        """Reject reserved sources."""
         if ours := sorted(filter(is_reserved_source, self.sources)):
             raise ValueError(f"no publisher may speak for {ours[0]!r}: it is a source of Adrelay")
 
 
 async def put_publisher(tx: AsyncConnection, publisher: RegisteredPublisher) -> None:
-    """Enter a publisher, or change what it may speak for."""
-    says = {"sources": sorted(publisher.sources), "owner_id": publisher.owner_id}
-    entering = insert(publishers).values(broker_user=publisher.broker_user, **says)
-    entering = entering.on_conflict_do_update(index_elements=["broker_user"], set_=says)
-    await tx.execute(entering)
+    """Insert or replace a publisher."""
+    values = {"sources": sorted(publisher.sources), "owner_id": publisher.owner_id}
+    statement = insert(publishers).values(broker_user=publisher.broker_user, **values)
+    statement = statement.on_conflict_do_update(index_elements=["broker_user"], set_=values)
+    await tx.execute(statement)
 
 
 def _foreign(sources: Iterable[str]) -> frozenset[str]:
-    """Leave out what a publisher was given before the rule, or by hand."""
+    """Drop reserved sources, which a row may hold from before the check or from manual edits."""
     return frozenset(source for source in sources if not is_reserved_source(source))
 
 
 async def list_publishers(tx: AsyncConnection) -> dict[str, RegisteredPublisher]:
-    """Read every publisher, by its user of the broker."""
+    """Read all publishers by broker user."""
     rows = await tx.execute(
         select(publishers.c.broker_user, publishers.c.sources, publishers.c.owner_id)
     )

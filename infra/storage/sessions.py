@@ -1,8 +1,8 @@
-"""Sessions in Postgres: who is logged in from where, and which sessions are over.
+"""Queries for login sessions. Postgres is authoritative for whether a session has ended.
 
-A session is live while it has not ended and was used within the life of a refresh token;
-``since`` is always that limit (UTC). What ended in a committed transaction stays ended,
-whatever Redis says.
+A session is live while it has not ended and was used within the lifetime of a refresh token;
+``since`` is that limit (UTC, ``expiry_cutoff``). A session that ended in a committed transaction
+stays ended, whatever Redis holds.
 """
 
 from dataclasses import dataclass, fields
@@ -18,8 +18,8 @@ from infra.storage.tables import sessions, users
 from schemas.sessions import SessionEndReason
 from schemas.users import ClientInfo, User
 
-# Share-locks the account: a change of its password that is under way comes first, and then
-# the old hash fits no more.
+# The share lock on the user waits for a concurrent change of the password, after which the old hash
+# does not match.
 INSERT = text("""
     insert into sessions (id, user_id, started_at, last_used_at, address, device)
     select :id, users.id, :at, :at, :address, :device
@@ -27,12 +27,12 @@ INSERT = text("""
     for share
     returning id
 """)
-MAX_LISTED = 200  # sessions of an account
+MAX_LISTED = 200  # sessions of a user
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A live session as it is stored."""
+    """A row of ``sessions``."""
 
     id: str
     started_at: datetime
@@ -44,7 +44,7 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """How a session stands in Postgres, and whose it is."""
+    """The state of a session in Postgres, and its user."""
 
     user: User
     rotation_count: int
@@ -52,11 +52,11 @@ class SessionState:
     ended: bool
 
     def allows(self, issued: IssuedToken, settings: Settings, now: datetime) -> bool:
-        """Tell whether a refresh that Redis has granted may take effect.
+        """Tell whether a refresh that Redis has accepted may take effect.
 
-        Not when the session is over, and not when Redis has counted fewer turns than we
-        have: it came back with old data, in which spent tokens look good. The last turn
-        may be seen twice within the grace, when two requests show the same token at once.
+        It may not when the session has ended, nor when Redis has counted fewer rotations than
+        Postgres: then Redis was restored from old data, in which spent tokens are valid. Within the
+        grace period the last rotation may occur twice, for two requests with the same token.
         """
         if self.ended or self.last_used_at <= expiry_cutoff(settings, now):
             return False
@@ -67,14 +67,14 @@ class SessionState:
 
 
 def expiry_cutoff(settings: Settings, now: datetime) -> datetime:
-    """Tell since when a session must have been used to be live."""
+    """Return the time (UTC) since which a live session must have been used."""
     return now - timedelta(seconds=settings.refresh_token_seconds)
 
 
 async def insert_session(
     tx: AsyncConnection, session: Session, password_hash: str, client: ClientInfo, at: datetime
 ) -> bool:
-    """Add a session that this hash has let in; False when the account has another by now."""
+    """Insert a session; False when the user no longer has this password hash."""
     values = {
         "id": session.id,
         "user_id": session.user_id,
@@ -87,7 +87,7 @@ async def insert_session(
 
 
 async def find_session_state(tx: AsyncConnection, session_id: str) -> SessionState | None:
-    """Find how a session stands; None when it or its account is gone."""
+    """Find the state of a session; None when it or its user does not exist."""
     query = (
         select(
             users.c.id,
@@ -110,7 +110,7 @@ async def find_session_state(tx: AsyncConnection, session_id: str) -> SessionSta
 async def record_refresh(
     tx: AsyncConnection, issued: IssuedToken, client: ClientInfo, at: datetime
 ) -> bool:
-    """Write down a refresh; False when the session has ended meanwhile."""
+    """Record a refresh at ``at`` (UTC); False when the session has ended."""
     changed = (
         update(sessions)
         .where(sessions.c.id == issued.session.id, sessions.c.ended_at.is_(None))
@@ -134,7 +134,7 @@ async def end_session(
     at: datetime,
     user_id: UUID | None = None,
 ) -> list[Session]:
-    """End a live session, of this account if one is named; empty when there is none."""
+    """End a live session, of this user if one is given; empty when there is none."""
     which = sessions.c.id == session_id
     if user_id is not None:
         which = and_(which, sessions.c.user_id == user_id)
@@ -150,7 +150,7 @@ async def end_sessions_of(
     at: datetime,
     but: str | None = None,
 ) -> list[Session]:
-    """End every live session of an account but one; tells which."""
+    """End every live session of a user but ``but``; returns the ended ones."""
     which = and_(sessions.c.user_id == user_id, sessions.c.id.is_distinct_from(but))
     return await _end(tx, which, reason, since, at)
 
@@ -174,7 +174,7 @@ async def _end(
 async def is_live(
     tx: AsyncConnection, session_id: str | None, user_id: UUID | None, since: datetime
 ) -> bool:
-    """Tell whether a session of this account is live, and keep it so until the commit."""
+    """Tell whether a session of this user is live; locks it against its end until the commit."""
     query = (
         select(sessions.c.id)
         .where(sessions.c.id == session_id, sessions.c.user_id == user_id, _live(since))
@@ -184,7 +184,7 @@ async def is_live(
 
 
 async def list_sessions(tx: AsyncConnection, user_id: UUID, since: datetime) -> list[SessionRow]:
-    """List the live sessions of an account, the last used first, at most ``MAX_LISTED``."""
+    """List the live sessions of a user, the last used first, at most ``MAX_LISTED``."""
     query = (
         select(*(sessions.c[field.name] for field in fields(SessionRow)))
         .where(sessions.c.user_id == user_id, _live(since))
@@ -194,9 +194,9 @@ async def list_sessions(tx: AsyncConnection, user_id: UUID, since: datetime) -> 
     return [SessionRow(*row) for row in await tx.execute(query)]
 
 
-async def delete_old_sessions(tx: AsyncConnection, before: datetime, most: int = 10_000) -> int:
-    """Delete at most ``most`` sessions that were last used before a moment; tells how many."""
-    old = select(sessions.c.id).where(sessions.c.last_used_at < before).limit(most)
+async def delete_old_sessions(tx: AsyncConnection, before: datetime, limit: int = 10_000) -> int:
+    """Delete at most ``limit`` sessions last used before ``before`` (UTC); returns the number."""
+    old = select(sessions.c.id).where(sessions.c.last_used_at < before).limit(limit)
     return (await tx.execute(delete(sessions).where(sessions.c.id.in_(old)))).rowcount
 
 

@@ -1,8 +1,8 @@
-"""When platforms were asked for the status of campaigns, so that none is asked too often.
+"""Queries for the times of status checks, which limit how often a platform is asked.
 
-``status_asked_at`` is set before a question, ``status_answered_at`` to the time of the newest
-question that has an answer, both by the database's clock. So all workers share them, and a
-question whose worker dies is asked again.
+``status_asked_at`` is set before a check, ``status_answered_at`` to the time of the newest check
+with an answer, both by the database's clock. All workers share them, and a check whose worker died
+is repeated.
 """
 
 from collections.abc import Collection, Mapping
@@ -35,7 +35,7 @@ ANSWER = text("""
 
 
 class StatusCheckTimes(NamedTuple):
-    """When a question was asked that has an answer, and the seconds until the next may be."""
+    """The time (UTC) of the newest answered check, and the seconds until the next may begin."""
 
     answered_at: datetime | None
     seconds: float
@@ -44,9 +44,9 @@ class StatusCheckTimes(NamedTuple):
 async def read_status_checks(
     tx: AsyncConnection, ids: Collection[UUID], rest_seconds: float
 ) -> Mapping[UUID, StatusCheckTimes]:
-    """Read the state of campaigns that this transaction has locked.
+    """Read the times of campaigns that this transaction has locked.
 
-    ``rest_seconds`` lie between two questions; the wait is 0 where it is over.
+    Two checks of a campaign are at least ``rest_seconds`` apart; ``seconds`` is 0 when it is due.
     """
     rows = await tx.execute(READ, {"ids": list(ids), "rest": rest_seconds})
     return {
@@ -56,14 +56,14 @@ async def read_status_checks(
 
 
 async def mark_status_asked(tx: AsyncConnection, ids: Collection[UUID]) -> Mapping[UUID, datetime]:
-    """Note that these campaigns, which this transaction has locked, are asked about now."""
+    """Set the time of the check of these locked campaigns to now and return it (UTC)."""
     if not ids:
         return {}
     return {row[0]: row[1] for row in await tx.execute(ASK, {"ids": list(ids)})}
 
 
 async def mark_status_answered(tx: AsyncConnection, asked: Mapping[UUID, datetime]) -> None:
-    """Note that the questions that were asked at these times have answers."""
+    """Record that the checks of these times (UTC), by campaign, have answers."""
     if asked:
         times = [asked[campaign_id] for campaign_id in asked]
         await tx.execute(ANSWER, {"ids": list(asked), "times": times})

@@ -1,4 +1,4 @@
-"""Accounts in Postgres. E-mail addresses come normalised (``infra.security.email_address``)."""
+"""Queries for users. E-mail addresses are normalised (``infra.security.email_address``)."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.storage.tables import users
 from schemas.users import Role, User, UserSummary
 
-# In the order of the addresses, so that two batches cannot wait for each other.
+# In the order of the addresses, so that two batches cannot deadlock.
 INSERT = text("""
     insert into users (id, email, password_hash, role, registration_id)
     select id, email, password_hash, role, registration_id
@@ -33,15 +33,15 @@ PUT_ADMIN = text("""
 
 
 SELECT_SUMMARY = select(*(users.c[name] for name in UserSummary.model_fields))
-ADVISORY_LOCK = text("select pg_advisory_xact_lock(:line)")
-ADMIN_LOCK_KEY = 0x6164_7265_6C61_79  # the name of the line; Postgres knows such locks by number
+ADVISORY_LOCK = text("select pg_advisory_xact_lock(:key)")
+ADMIN_LOCK_KEY = 0x6164_7265_6C61_79  # "adrelay": of the lock that admins' commands take
 
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """A user and the hash of the password, which leaves the auth worker never.
+    """A user with the hash of the password, which never leaves the auth worker.
 
-    ``registration_id`` is what a repetition of the registration has in common with it.
+    ``registration_id`` identifies the registration, so that a repetition of it is recognised.
     """
 
     user: User
@@ -49,26 +49,26 @@ class UserRow:
     registration_id: UUID | None = field(default=None, repr=False)
 
 
-async def insert_users(tx: AsyncConnection, accounts: Sequence[UserRow]) -> set[UUID]:
-    """Add accounts whose addresses are free, and tell the ids of those that were added.
+async def insert_users(tx: AsyncConnection, rows: Sequence[UserRow]) -> set[UUID]:
+    """Insert the users whose addresses are free and return the ids of the inserted ones.
 
-    Race-free: who loses an address to a transaction under way waits for its end.
+    A concurrent insert of the same address waits for the end of the first transaction.
     """
-    rows = await tx.execute(
+    inserted = await tx.execute(
         INSERT,
         {
-            "ids": [account.user.id for account in accounts],
-            "emails": [account.user.email for account in accounts],
-            "hashes": [account.password_hash for account in accounts],
-            "roles": [account.user.role for account in accounts],
-            "registrations": [account.registration_id for account in accounts],
+            "ids": [row.user.id for row in rows],
+            "emails": [row.user.email for row in rows],
+            "hashes": [row.password_hash for row in rows],
+            "roles": [row.user.role for row in rows],
+            "registrations": [row.registration_id for row in rows],
         },
     )
-    return {row.id for row in rows}
+    return {row.id for row in inserted}
 
 
 async def find_user_row(tx: AsyncConnection, key: str | UUID) -> UserRow | None:
-    """Find an account by its normalised address or its id."""
+    """Find a user, with the password hash, by normalised address or id."""
     column = users.c.id if isinstance(key, UUID) else users.c.email
     row = (await tx.execute(select(users).where(column == key))).one_or_none()
     if row is None:
@@ -78,14 +78,14 @@ async def find_user_row(tx: AsyncConnection, key: str | UUID) -> UserRow | None:
 
 
 async def find_user(tx: AsyncConnection, user_id: UUID) -> User | None:
-    """Find an account by its id."""
+    """Find a user by id."""
     query = select(users.c.id, users.c.email, users.c.role).where(users.c.id == user_id)
     row = (await tx.execute(query)).one_or_none()
     return User.model_validate(row, from_attributes=True) if row else None
 
 
 async def read_user(tx: AsyncConnection, user_id: UUID) -> UserSummary | None:
-    """Read an account as it is listed."""
+    """Read the list item of a user; None without such a user."""
     row = (await tx.execute(SELECT_SUMMARY.where(users.c.id == user_id))).one_or_none()
     return UserSummary.model_validate(row, from_attributes=True) if row else None
 
@@ -93,7 +93,7 @@ async def read_user(tx: AsyncConnection, user_id: UUID) -> UserSummary | None:
 async def list_users(
     tx: AsyncConnection, *, role: Role | None = None, page: int, per_page: int
 ) -> tuple[list[UserSummary], int]:
-    """Read a page (counted from 1) of accounts, the newest first, and how many there are."""
+    """Read a page (counted from 1) of users, the newest first, and their total number."""
     conditions = [] if role is None else [users.c.role == role]
     total = await tx.execute(select(func.count()).select_from(users).where(*conditions))
     query = (
@@ -109,20 +109,20 @@ async def list_users(
 
 
 async def lock_and_get_admin(tx: AsyncConnection, user_id: UUID | None) -> User | None:
-    """Find who gives an order, if it is an admin by now.
+    """Find the user of an admin command; None when the user is not an admin at present.
 
-    Waits until no other transaction carries out an admin's order, and keeps the others
-    waiting until the commit: so nobody's order counts who is being demoted.
+    Takes an advisory lock until the commit, so that admin commands run one after the other and a
+    user who is being demoted cannot run one concurrently.
     """
-    await tx.execute(ADVISORY_LOCK, {"line": ADMIN_LOCK_KEY})
+    await tx.execute(ADVISORY_LOCK, {"key": ADMIN_LOCK_KEY})
     user = await find_user(tx, user_id) if user_id else None
     return user if user and user.role == "admin" else None
 
 
 async def find_roles(tx: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, Role]:
-    """Read what accounts may do; those that do not exist are left out."""
-    wanted = any_(literal(sorted(ids), ARRAY(Uuid)))
-    rows = await tx.execute(select(users.c.id, users.c.role).where(users.c.id == wanted))
+    """Read the roles of users; skips unknown ids."""
+    matches = any_(literal(sorted(ids), ARRAY(Uuid)))
+    rows = await tx.execute(select(users.c.id, users.c.role).where(users.c.id == matches))
     return {row.id: row.role for row in rows}
 
 
@@ -134,22 +134,22 @@ async def count_admins(tx: AsyncConnection) -> int:
 
 
 async def set_role(tx: AsyncConnection, user: User) -> None:
-    """Give an account the role that ``user`` says."""
+    """Write the role of ``user``."""
     await tx.execute(update(users).where(users.c.id == user.id).values(role=user.role))
 
 
 async def replace_password_hash(tx: AsyncConnection, user_id: UUID, old: str, new: str) -> bool:
-    """Write another hash in place of the one that was seen; False when that one is gone."""
+    """Replace a password hash; False when the user no longer has ``old``."""
     changed = await tx.execute(REPLACE_HASH, {"id": user_id, "old": old, "new": new})
     return changed.rowcount == 1
 
 
-async def put_admin(tx: AsyncConnection, account: UserRow) -> UUID:
-    """Make the account an admin with this password, new or not; tells its id."""
+async def put_admin(tx: AsyncConnection, row: UserRow) -> UUID:
+    """Insert an admin, or make the user with this address one with this hash; returns the id."""
     values = {
-        "id": account.user.id,
-        "email": account.user.email,
-        "hash": account.password_hash,
+        "id": row.user.id,
+        "email": row.user.email,
+        "hash": row.password_hash,
     }
     admin_id: UUID = (await tx.execute(PUT_ADMIN, values)).scalar_one()
     return admin_id

@@ -1,6 +1,6 @@
-"""A write that tells whether Postgres takes writes: one row of its own for each process.
+"""Tests with a write whether Postgres accepts writes; each process has a row of its own.
 
-A read proves nothing: a standby, or a primary that is read-only, answers it.
+A read is no test: a standby and a read-only primary answer it.
 """
 
 import os
@@ -10,7 +10,7 @@ import zlib
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# Rows at most; two processes that share one wait for each other for a moment.
+# Bounds the rows; two processes that share one wait for each other.
 SLOTS = 1024
 
 WRITE = text("""
@@ -20,6 +20,6 @@ WRITE = text("""
 
 
 async def write_probe(tx: AsyncConnection) -> None:
-    """Write this process's row; raises what SQLAlchemy raises. The caller commits."""
+    """Write the row of this process; the caller commits. Raises what SQLAlchemy raises."""
     process = f"{socket.gethostname()}:{os.getpid()}"
     await tx.execute(WRITE, {"slot": zlib.crc32(process.encode()) % SLOTS})

@@ -1,4 +1,4 @@
-"""The tables in Postgres, as SQLAlchemy Core knows them; ``migrations/`` makes them.
+"""The tables of the database for SQLAlchemy Core; ``infra/storage/migrations`` creates them.
 
 Times are ``timestamptz`` (UTC), money is ``bigint`` micros.
 """

@@ -1,4 +1,4 @@
-"""What all tables share: the names of constraints, times, and the two columns of times."""
+"""Parts of all tables: the names of constraints, the type of times, columns for times."""
 
 from sqlalchemy import Column, DateTime, MetaData, func
 
@@ -16,10 +16,10 @@ TIMESTAMPTZ = DateTime(timezone=True)
 
 
 def created_at_column() -> Column[object]:
-    """Make the column that says when a row was made."""
+    """Create the column for the time when a row was inserted."""
     return Column("created_at", TIMESTAMPTZ, nullable=False, server_default=func.now())
 
 
 def updated_at_column() -> Column[object]:
-    """Make the column that says when a row was last changed."""
+    """Create the column for the time when a row was last changed."""
     return Column("updated_at", TIMESTAMPTZ, nullable=False, server_default=func.now())

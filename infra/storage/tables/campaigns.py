@@ -1,4 +1,4 @@
-"""What the business is about: campaigns, their figures, operations."""
+"""Tables of campaigns, their daily metrics and operations."""
 
 from sqlalchemy import (
     BigInteger,
@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from infra.storage.tables.base import TIMESTAMPTZ, created_at_column, metadata, updated_at_column
 
-# Version counts every change that the API shows. A deleted campaign stays as a tombstone.
+# Version counts every change that the API returns. A deleted campaign stays as a tombstone.
 campaigns = Table(
     "campaigns",
     metadata,
@@ -27,21 +27,23 @@ campaigns = Table(
     Column("platform", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("status", Text, nullable=False),
-    Column("desired_status", Text, nullable=False),  # what the owner asked for: active, paused
+    Column("desired_status", Text, nullable=False),  # active or paused
     Column("budget_micros", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("targeting", JSONB, nullable=False),
     Column("platform_campaign_id", Text),
     Column("version", Integer, nullable=False),
-    Column("desired_version", Integer, nullable=False),  # the version that last changed the wish
+    Column(
+        "desired_version", Integer, nullable=False
+    ),  # the version that last changed the desired state
     Column("synced_version", Integer, nullable=False, server_default=text("0")),
     Column("status_reported_at", TIMESTAMPTZ),
-    Column("status_asked_at", TIMESTAMPTZ),  # its platform was asked for the status
-    Column("status_answered_at", TIMESTAMPTZ),  # when the question was asked that has an answer
-    Column("leased_until", TIMESTAMPTZ),  # a sync worker is pushing it
+    Column("status_asked_at", TIMESTAMPTZ),  # start of the newest status check
+    Column("status_answered_at", TIMESTAMPTZ),  # start of the newest check with an answer
+    Column("leased_until", TIMESTAMPTZ),  # end of the lease of a sync worker
     Column("synced_at", TIMESTAMPTZ),
     Column("deleted_at", TIMESTAMPTZ),
-    Column("last_command", JSONB),  # the newest that was granted: id, source, type, times, version
+    Column("last_command", JSONB),  # LastCommand: the newest accepted one
     created_at_column(),
     updated_at_column(),
     UniqueConstraint("platform", "platform_campaign_id"),
@@ -49,8 +51,8 @@ campaigns = Table(
     Index(None, "created_at", "id"),
 )
 
-# Totals stand in the plain columns; added_* is the part of them that came as deltas,
-# so that totals and deltas may arrive in any order.
+# The plain columns are totals; added_* is the part of them from deltas, so that reports and deltas
+# may arrive in any order.
 campaign_metrics = Table(
     "campaign_metrics",
     metadata,

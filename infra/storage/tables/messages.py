@@ -1,4 +1,4 @@
-"""The life of a message: inbox, outbox, dead letters."""
+"""Tables of messages: inbox, outbox, dead letters."""
 
 from sqlalchemy import (
     BigInteger,
@@ -36,13 +36,13 @@ outbox = Table(
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("exchange", Text, nullable=False),
     Column("routing_key", Text, nullable=False),
-    Column("ordering_key", Text),  # rows that have the same leave one after the other
+    Column("ordering_key", Text),  # rows with the same key are published one by one
     Column("message_id", Text, nullable=False),
     Column("properties", JSONB, nullable=False),  # type, correlation_id, headers
     Column("body", LargeBinary, nullable=False),
     Column("leased_until", TIMESTAMPTZ, nullable=False, server_default=text("'-infinity'")),
-    Column("attempts", Integer, nullable=False, server_default=text("0")),  # refusals
-    Column("parked_reason", Text),  # why it can never be published; a person has to look
+    Column("attempts", Integer, nullable=False, server_default=text("0")),  # rejected publishes
+    Column("parked_reason", Text),  # why it cannot be published; an operator has to act
     created_at_column(),
     Index("outbox_due_idx", "id", postgresql_where=text("parked_reason is null")),
     Index(
@@ -79,7 +79,7 @@ dead_letters = Table(
     Column("acted_by", Text),
     created_at_column(),
     CheckConstraint("state in ('open', 'replayed', 'discarded')", name="state"),
-    # One for each listing, in its order.
+    # One for each listing, in the order of the listing.
     Index(None, "first_failed_at", "id"),
     Index(None, "state", "first_failed_at", "id"),
     Index(None, "queue", "state", "first_failed_at", "id"),

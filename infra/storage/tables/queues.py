@@ -1,4 +1,4 @@
-"""What consumers keep about their queues: stops, messages in isolation, probes."""
+"""Tables of consumers: stopped queues, suspected poison messages, write probes."""
 
 from sqlalchemy import ARRAY, Column, Index, Integer, PrimaryKeyConstraint, Table, Text, Uuid, text
 
@@ -19,8 +19,8 @@ suspects = Table(
     metadata,
     Column("queue", Text, nullable=False),
     Column("key", Uuid, nullable=False),  # 128-bit hash of the message
-    Column("holder", Uuid),  # the consumer that has it in hand
-    # Consumers that were found as holders by the next one: their processes died.
+    Column("holder", Uuid),  # the consumer that processes it
+    # Former holders whose processes died: the next consumer found them as holders.
     Column("died", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
     Column("marked_at", TIMESTAMPTZ, nullable=False),
     PrimaryKeyConstraint("queue", "key"),

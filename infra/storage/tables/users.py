@@ -1,4 +1,4 @@
-"""Who there is: accounts, their sessions, keys, publishers and connected platforms."""
+"""Tables of users, sessions, API keys, publishers and connected platform accounts."""
 
 from sqlalchemy import (
     CheckConstraint,
@@ -25,12 +25,12 @@ users = Table(
     Column("email", Text, nullable=False, unique=True),
     Column("password_hash", Text, nullable=False),
     Column("role", Text, nullable=False),
-    Column("registration_id", Uuid),  # hash of the Idempotency-Key that it was registered with
+    Column("registration_id", Uuid),  # hash of the Idempotency-Key of the registration
     created_at_column(),
     CheckConstraint("role in ('admin', 'manager', 'viewer')", name="role"),
 )
 
-# Who is logged in. Redis knows which refresh token is good; that a session is over is said here.
+# Login sessions. Redis holds the valid refresh token; this table decides whether a session ended.
 sessions = Table(
     "sessions",
     metadata,
@@ -38,7 +38,7 @@ sessions = Table(
     Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("started_at", TIMESTAMPTZ, nullable=False),
     Column("last_used_at", TIMESTAMPTZ, nullable=False),
-    Column("rotation_count", Integer, nullable=False, server_default=text("0")),  # refreshes so far
+    Column("rotation_count", Integer, nullable=False, server_default=text("0")),  # refreshes
     Column("address", Text),
     Column("device", Text),
     Column("ended_at", TIMESTAMPTZ),
@@ -48,7 +48,7 @@ sessions = Table(
     Index(None, "last_used_at"),
 )
 
-# What mattered to security; nobody changes a row.
+# Security-relevant actions; rows are never updated.
 audit = Table(
     "audit",
     metadata,
@@ -74,14 +74,14 @@ api_keys = Table(
     Column("key_hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of a random key
     Column("owner_id", Uuid, ForeignKey("users.id"), nullable=False),
     Column("scopes", ARRAY(Text), nullable=False),
-    Column("sources", ARRAY(Text), nullable=False),  # CloudEvents sources it may speak for
+    Column("sources", ARRAY(Text), nullable=False),  # CloudEvents sources that it may publish
     Column("expires_at", TIMESTAMPTZ),
     Column("revoked_at", TIMESTAMPTZ),
     Column("last_used_at", TIMESTAMPTZ),
     created_at_column(),
 )
 
-# Users of the broker that are not ours, and what they may speak for.
+# Broker users outside of Adrelay and the sources that they may publish.
 publishers = Table(
     "publishers",
     metadata,
@@ -91,7 +91,7 @@ publishers = Table(
     created_at_column(),
 )
 
-# The tokens stand in sealed, by the vault's key key_id; version changes with them.
+# The tokens, encrypted with the key key_id; version changes with them.
 platform_accounts = Table(
     "platform_accounts",
     metadata,
@@ -103,11 +103,9 @@ platform_accounts = Table(
     Column("key_id", Text, nullable=False),
     Column("ciphertext", LargeBinary, nullable=False),
     Column("version", Uuid, nullable=False),
-    Column(
-        "expires_at", TIMESTAMPTZ
-    ),  # of the access token; unknown where the platform does not say
-    Column("due_at", TIMESTAMPTZ),  # when the auth worker has something to do: renew, revoke
-    Column("leased_until", TIMESTAMPTZ),  # an auth worker is doing it
+    Column("expires_at", TIMESTAMPTZ),  # of the access token; null where the platform does not tell
+    Column("due_at", TIMESTAMPTZ),  # when the auth worker has to refresh or revoke the tokens
+    Column("leased_until", TIMESTAMPTZ),  # end of the lease of an auth worker
     Column("connected_at", TIMESTAMPTZ, nullable=False, server_default=func.now()),
     updated_at_column(),
     PrimaryKeyConstraint("user_id", "platform"),

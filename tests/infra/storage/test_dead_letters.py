@@ -48,10 +48,10 @@ async def test_each_listing_and_an_id_read_an_index(engine: AsyncEngine) -> None
         await tx.execute(text("analyze dead_letters"))
         before = (await tx.execute(SCANS)).scalar_one()
         for one in wanted:
-            page = await list_next_dead_letters(tx, one, most=50)
+            page = await list_next_dead_letters(tx, one, limit=50)
             if page:
                 last = (page[-1]["first_failed_at"], page[-1]["id"])
-                await list_next_dead_letters(tx, one, after=last, most=50, lock=True)
+                await list_next_dead_letters(tx, one, after=last, limit=50, lock=True)
         (found,) = await find_dead_letters(tx, last[1], last[1], lock=True)
         assert found["id"] == last[1]
         assert (await tx.execute(SCANS)).scalar_one() == before

@@ -131,7 +131,7 @@ async def test_what_is_long_over_is_forgotten_a_few_at_a_time(engine: AsyncEngin
     async with engine.begin() as tx:
         for at in (NOW - WEEK, NOW - WEEK, NOW - WEEK, NOW):
             await add(tx, at=at)
-        gone = [await delete_old_sessions(tx, NOW, most=2) for _ in range(3)]
+        gone = [await delete_old_sessions(tx, NOW, limit=2) for _ in range(3)]
         assert gone == [2, 1, 0]
         assert len(await list_sessions(tx, ADA.id, SINCE - WEEK)) == 1
 

@@ -219,7 +219,7 @@ async def _apply_in_batches(
     refused: list[SkippedDeadLetter] = []
     more = True
     while more and looked_at < MAX_DEAD_LETTERS and size < MAX_BODY_BYTES:
-        heads = await list_next_dead_letters(tx, wanted, after=after, most=BATCH_SIZE, lock=True)
+        heads = await list_next_dead_letters(tx, wanted, after=after, limit=BATCH_SIZE, lock=True)
         more = len(heads) == BATCH_SIZE
         if not heads:
             break
