@@ -1,4 +1,4 @@
-"""What travels on the bus: one frozen class for each event type, listed here."""
+"""Event types: one frozen class for each, listed in ``EVENTS``."""
 
 from events.api_keys import ApiKeyCreateRequested, ApiKeyRevokeRequested
 from events.audit import AuditRecorded
@@ -122,7 +122,7 @@ EVENTS: tuple[type[Event], ...] = (
 
 EVENT_TYPES: dict[str, type[Event]] = {event.event_type(): event for event in EVENTS}
 
-# What upstream systems may publish themselves, over AMQP or POST /api/v1/events.
+# Events that upstream systems may publish, over AMQP or POST /api/v1/events.
 UPSTREAM_EVENTS: tuple[type[Event], ...] = (
     CampaignCreateRequested,
     CampaignUpdateRequested,
@@ -130,7 +130,7 @@ UPSTREAM_EVENTS: tuple[type[Event], ...] = (
     CampaignMetricsReported,
 )
 
-# What the ingress asks of the auth worker, on adrelay.requests.
+# Requests of the ingress to the auth worker, on the exchange adrelay.requests.
 AUTH_REQUESTS: tuple[type[Event], ...] = (
     LoginRequested,
     RefreshRequested,
@@ -144,7 +144,7 @@ AUTH_REQUESTS: tuple[type[Event], ...] = (
     PlatformDisconnectRequested,
 )
 
-# What the ingress publishes on adrelay.events; its user of the broker may publish nothing else.
+# Events that the ingress publishes on adrelay.events; its broker user may publish no others.
 INGRESS_EVENTS: tuple[type[Event], ...] = (
     *UPSTREAM_EVENTS,
     RegistrationRequested,

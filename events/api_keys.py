@@ -1,4 +1,4 @@
-"""What admins ask about API keys; what came of it stands in ``audit.recorded.v1``."""
+"""Requests of admins about API keys; ``audit.recorded.v1`` has their outcome."""
 
 from typing import Annotated, Literal
 
@@ -8,19 +8,19 @@ from events.users import EncryptedRequest, EncryptedRequestData
 
 
 class ApiKeyCreateRequestedData(EncryptedRequestData):
-    """A key to be made, sealed to the auth worker's public key: it may name many sources."""
+    """The API key to create, encrypted; the text is long, since a key may have many sources."""
 
     sealed: Annotated[str, Field(min_length=1, max_length=32_768, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class ApiKeyCreateRequested(EncryptedRequest):
-    """An admin wants an API key, which stands in the reply and nowhere else."""
+    """An admin asks for a new API key; only the reply contains the key itself."""
 
     type: Literal["api_key.create_requested.v1"] = "api_key.create_requested.v1"
     data: ApiKeyCreateRequestedData
 
 
 class ApiKeyRevokeRequested(EncryptedRequest):
-    """An admin wants an API key to be valid no more."""
+    """An admin asks to revoke an API key."""
 
     type: Literal["api_key.revoke_requested.v1"] = "api_key.revoke_requested.v1"

@@ -1,4 +1,4 @@
-"""What was done that matters to security, by whom, from where, with which outcome."""
+"""The audit event: a security-relevant action, its actor, origin and outcome."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -9,10 +9,10 @@ from events.envelope import Event, EventData
 
 
 class AuditRecordedData(EventData):
-    """One act: ``action`` such as ``login``, ``outcome`` is ``ok`` or the refusal's code.
+    """One action: ``action`` such as ``login``, ``outcome`` is ``ok`` or the error code.
 
-    ``actor`` is the account that acted, where it is known; ``subject`` names what it acted
-    upon; ``address`` and ``device`` are as the ingress saw them.
+    ``actor`` is the account that acted, if known; ``subject`` names what it acted
+    on; ``address`` and ``device`` are as the ingress saw them.
     """
 
     action: Annotated[str, Field(max_length=100)]
@@ -24,7 +24,7 @@ class AuditRecordedData(EventData):
 
 
 class AuditRecorded(Event):
-    """A security-relevant act stands in the audit log."""
+    """A security-relevant action was recorded in the audit log."""
 
     type: Literal["audit.recorded.v1"] = "audit.recorded.v1"
     data: AuditRecordedData

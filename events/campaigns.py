@@ -1,4 +1,4 @@
-"""The life of a campaign: asked for, saved, synced to its platform, changed, deleted."""
+"""Events in the life of a campaign: requested, saved, synced to its platform, changed, deleted."""
 
 from typing import Annotated, ClassVar, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -21,12 +21,13 @@ DesiredStatus = Literal["active", "paused"]
 
 
 class CampaignRequest(Event):
-    """A wish about a campaign; ``ownerid`` is the account it is made for.
+    """A request about a campaign: the base of the commands and of ``CampaignSyncRequested``.
 
-    ``ownerid`` is an extension attribute that the ingress sets; without it a campaign
-    belongs to nobody but the admins, and a change is made in an admin's name. ``actorid`` is
-    the account whose access token asked for it: what it may do is found out when it is done.
-    The ingress sets it; it counts in events from ``urn:adrelay:api`` alone.
+    Two extension attributes, which the ingress sets, say on whose behalf it is made.
+    ``ownerid`` is the account that owns the campaign; without it a new campaign belongs to
+    the admins, and a change is made with the rights of an admin. ``actorid`` is the account
+    whose access token made the request; its rights are checked when the request is handled.
+    ``actorid`` is used only in events from ``urn:adrelay:api``.
     """
 
     ownerid: CloudEventAttribute | None = None
@@ -34,7 +35,10 @@ class CampaignRequest(Event):
 
 
 class CampaignCreateRequestedData(EventData):
-    """A wanted campaign; ``budget`` in currency units; a missing id follows from the event's."""
+    """The campaign to create; ``budget`` in currency units.
+
+    A missing ``campaign_id`` is derived from the event (``get_campaign_id``).
+    """
 
     campaign_id: UUID | None = None
     name: CampaignName
@@ -45,19 +49,19 @@ class CampaignCreateRequestedData(EventData):
 
 
 class CampaignCreateRequested(CampaignRequest):
-    """An upstream system or a user wants a campaign."""
+    """An upstream system or a user asks to create a campaign."""
 
     type: Literal["campaign.create_requested.v1"] = "campaign.create_requested.v1"
     data: CampaignCreateRequestedData
 
 
 CampaignVersion = Annotated[int, Field(ge=1, le=INT64_MAX)]
-# A header of HTTP holds no more of them.
+# As many as an HTTP header can hold.
 ExpectedVersions = Annotated[tuple[CampaignVersion, ...], Field(min_length=1, max_length=3000)]
 
 
 class CampaignUpdateRequestedData(EventData):
-    """What is to change; ``expected_version`` refuses the change if another came first.
+    """The fields to change; with ``expected_version`` only if the campaign has that version.
 
     ``expected_versions`` allows one of several (``If-Match: "2", "9"``).
     """
@@ -72,14 +76,14 @@ class CampaignUpdateRequestedData(EventData):
 
 
 class CampaignUpdateRequested(CampaignRequest):
-    """An upstream system or a user wants a campaign changed, paused or resumed."""
+    """An upstream system or a user asks to change, pause or resume a campaign."""
 
     type: Literal["campaign.update_requested.v1"] = "campaign.update_requested.v1"
     data: CampaignUpdateRequestedData
 
 
 class CampaignDeleteRequestedData(EventData):
-    """Which campaign is to go."""
+    """The campaign to delete; the expected versions work as in an update."""
 
     campaign_id: UUID
     expected_version: int | None = Field(default=None, ge=1, le=INT64_MAX)
@@ -87,7 +91,7 @@ class CampaignDeleteRequestedData(EventData):
 
 
 class CampaignDeleteRequested(CampaignRequest):
-    """An upstream system or a user wants a campaign deleted."""
+    """An upstream system or a user asks to delete a campaign."""
 
     type: Literal["campaign.delete_requested.v1"] = "campaign.delete_requested.v1"
     data: CampaignDeleteRequestedData
@@ -97,16 +101,16 @@ CampaignCommand = CampaignCreateRequested | CampaignUpdateRequested | CampaignDe
 
 
 def get_campaign_id(command: CampaignCommand) -> UUID:
-    """Tell which campaign a command is about; without an id it follows from source and id.
+    """Return the campaign id of a command; without one, a UUIDv5 of the event's source and id.
 
-    The separator is a control character, which neither of them may hold.
+    The separator is a control character, which neither source nor id can contain.
     """
     named = command.data.campaign_id
     return named or uuid5(NAMESPACE_URL, f"{command.source}\n{command.id}")
 
 
 class CampaignSavedData(EventData):
-    """A campaign as saved; ``status`` is what its owner wants the platform to do."""
+    """The saved campaign; ``status`` is the desired status at the platform."""
 
     campaign_id: UUID
     version: int
@@ -120,7 +124,7 @@ class CampaignSavedData(EventData):
 
 
 class CampaignSaved(Event):
-    """A campaign stands in the database in this version and wants to reach its platform."""
+    """A version of a campaign was saved here and has to be pushed to its platform."""
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.saved.v1"] = "campaign.saved.v1"
@@ -128,7 +132,7 @@ class CampaignSaved(Event):
 
 
 class CampaignDeletedData(EventData):
-    """A campaign that is gone here and has to go there."""
+    """The deleted campaign; ``platform_campaign_id`` is None if it was never created there."""
 
     campaign_id: UUID
     version: int
@@ -137,7 +141,7 @@ class CampaignDeletedData(EventData):
 
 
 class CampaignDeleted(Event):
-    """A campaign was deleted here and wants to be deleted at its platform."""
+    """A campaign was deleted here and has to be deleted at its platform."""
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.deleted.v1"] = "campaign.deleted.v1"
@@ -145,7 +149,7 @@ class CampaignDeleted(Event):
 
 
 class CampaignCommandRejectedData(EventData):
-    """Why a wish was not granted."""
+    """Why a command was rejected."""
 
     campaign_id: UUID
     code: str
@@ -153,21 +157,21 @@ class CampaignCommandRejectedData(EventData):
 
 
 class CampaignCommandRejected(Event):
-    """A wish about a campaign was refused, by a rule and not by a fault."""
+    """A command about a campaign was rejected by a business rule; this is not a failure."""
 
     type: Literal["campaign.command_rejected.v1"] = "campaign.command_rejected.v1"
     data: CampaignCommandRejectedData
 
 
 class CampaignSyncRequestedData(EventData):
-    """A campaign that is to be pushed to its platform again."""
+    """The campaign to push to its platform again."""
 
     campaign_id: UUID
     platform: Platform
 
 
 class CampaignSyncRequested(CampaignRequest):
-    """Somebody wants a campaign pushed to its platform again."""
+    """A user, an admin or a worker asks to push a campaign to its platform again."""
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.sync_requested.v1"] = "campaign.sync_requested.v1"
@@ -175,7 +179,7 @@ class CampaignSyncRequested(CampaignRequest):
 
 
 class CampaignSyncedData(EventData):
-    """A version of a campaign that its platform holds."""
+    """The version of a campaign that its platform has accepted."""
 
     campaign_id: UUID
     version: int
@@ -185,14 +189,14 @@ class CampaignSyncedData(EventData):
 
 
 class CampaignSynced(Event):
-    """The platform took a version of a campaign."""
+    """The platform accepted a version of a campaign."""
 
     type: Literal["campaign.synced.v1"] = "campaign.synced.v1"
     data: CampaignSyncedData
 
 
 class CampaignSyncRejectedData(EventData):
-    """Why the platform did not take a version of a campaign."""
+    """Why the platform rejected a version of a campaign."""
 
     campaign_id: UUID
     version: int
@@ -202,14 +206,14 @@ class CampaignSyncRejectedData(EventData):
 
 
 class CampaignSyncRejected(Event):
-    """The platform refused a version of a campaign: a business matter, no failure."""
+    """The platform rejected a version of a campaign: a business outcome, not a failure."""
 
     type: Literal["campaign.sync_rejected.v1"] = "campaign.sync_rejected.v1"
     data: CampaignSyncRejectedData
 
 
 class CampaignStatusReportedData(EventData):
-    """A status in the platform's name; ``occurred_at`` is the platform's clock, UTC."""
+    """The status of a campaign at its platform; ``occurred_at`` is by the platform's clock, UTC."""
 
     platform: Platform
     platform_campaign_id: CloudEventAttribute
@@ -218,7 +222,7 @@ class CampaignStatusReportedData(EventData):
 
 
 class CampaignStatusReported(Event):
-    """The platform says in what state a campaign is."""
+    """The platform reported the status of a campaign."""
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.status_reported.v1"] = "campaign.status_reported.v1"
@@ -226,14 +230,14 @@ class CampaignStatusReported(Event):
 
 
 class CampaignStatusCheckRequestedData(EventData):
-    """A campaign whose platform is to be asked for its status, by the platform's id."""
+    """The campaign whose status is to be read at its platform, by the platform's id."""
 
     platform: Platform
     platform_campaign_id: CloudEventAttribute
 
 
 class CampaignStatusCheckRequested(Event):
-    """News of a campaign's status has no order: its platform is to be asked."""
+    """A reported status has no usable time: the platform is asked for the current one."""
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.status_check_requested.v1"] = "campaign.status_check_requested.v1"
@@ -241,7 +245,7 @@ class CampaignStatusCheckRequested(Event):
 
 
 class CampaignStatusChangedData(EventData):
-    """A change of status that took effect here."""
+    """The new status of a campaign, and the one before."""
 
     campaign_id: UUID
     version: int

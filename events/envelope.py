@@ -1,12 +1,12 @@
-"""The envelope: every event on the bus is a CloudEvents 1.0 JSON object.
+"""The envelope: every event on the broker is a CloudEvents 1.0 JSON object.
 
     {"specversion": "1.0", "id": .., "source": .., "type": "campaign.saved.v1",
      "time": .., "subject": .., "data": {..}, ..}
 
-An event type is one frozen class. Its ``type`` is a literal, so decoding is a single
-pass of the JSON parser that also checks it; attributes that the envelope does not know
-(CloudEvents extensions) are kept, unknown fields of ``data`` are refused.
-The routing key is the type, then the platform where the data has one.
+An event type is one frozen class. Its ``type`` is a literal, so a single pass of the JSON
+parser decodes and validates an event. Unknown attributes of the envelope (CloudEvents
+extensions) are kept; unknown fields of ``data`` are rejected. The routing key is the type,
+followed by the platform if the event is routed by platform.
 """
 
 import re
@@ -28,15 +28,15 @@ from schemas.types import FrozenModel
 
 CONTENT_TYPE = "application/cloudevents+json"
 
-# CloudEvents 1.0, section 3.1: what every event on a wire must say itself.
+# CloudEvents 1.0.2, section "REQUIRED Attributes": every event on the wire has them.
 REQUIRED_ATTRIBUTES = frozenset({"specversion", "id", "source", "type"})
 
 _TIME_ATTRIBUTE = {"time"}
 
-ID_POOL_SIZE = 64  # ids that are made at a time
+ID_POOL_SIZE = 64  # ids generated at a time
 _id_pool: list[str] = []
 
-# CloudEvents 1.0: id and source are non-empty strings; control characters are refused.
+# CloudEvents 1.0.2: id and source are non-empty strings without control characters.
 CloudEventAttribute = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT_PATTERN)]
 JSON_TYPE = re.compile(
     r"[a-z0-9!#$&^_.+-]+/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL
@@ -44,24 +44,24 @@ JSON_TYPE = re.compile(
 
 
 def new_id() -> str:
-    """Make a fresh event id: 32 hexadecimal digits, at random from the kernel."""
-    if not _id_pool:  # one call of the kernel for many ids
+    """Generate an event id: 32 random hexadecimal digits."""
+    if not _id_pool:  # one system call for many ids
         digits = urandom(16 * ID_POOL_SIZE).hex()
         _id_pool.extend(digits[start : start + 32] for start in range(0, len(digits), 32))
     return _id_pool.pop()
 
 
 def now() -> datetime:
-    """Tell the time, aware and in UTC."""
+    """Return the current time, aware and in UTC."""
     return datetime.now(UTC)
 
 
 class Event(BaseModel):
-    """One fact in the past tense; subclasses pin ``type`` and the shape of ``data``.
+    """One fact in the past tense; subclasses fix ``type`` and the model of ``data``.
 
-    ``correlationid`` names the request that began it all, ``causationid`` the event
-    that caused this one, ``traceparent`` the W3C trace of the start (CloudEvents
-    distributed tracing extension).
+    ``correlationid`` is the id of the first request of the chain, ``causationid`` the id of
+    the event that caused this one, ``traceparent`` the W3C trace context of the request
+    (CloudEvents distributed tracing extension).
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
@@ -87,7 +87,7 @@ class Event(BaseModel):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Show in JSON schemas that what CloudEvents requires has no default on the wire."""
+        """Mark the attributes that CloudEvents requires as required in JSON schemas."""
         written = handler(schema)
         target = handler.resolve_ref_schema(written)
         target["required"] = sorted({*target.get("required", ()), *REQUIRED_ATTRIBUTES})
@@ -95,26 +95,26 @@ class Event(BaseModel):
 
     @classmethod
     def event_type(cls) -> str:
-        """Tell the type that this class stands for, such as ``campaign.saved.v1``."""
+        """Return the type of this class, such as ``campaign.saved.v1``."""
         return str(cls.model_fields["type"].default)
 
     @property
     def has_time(self) -> bool:
-        """Whether its sender said when it happened.
+        """Whether the sender set ``time``.
 
-        Otherwise ``time`` is when the event was made or read, another one at each reading, and
-        gives no order.
+        Otherwise ``time`` is when the event was created or decoded: it differs each time the
+        event is decoded, and must not be used to order events.
         """
         return "time" in self.model_fields_set
 
     @property
     def routing_key(self) -> str:
-        """The type, then the platform where the event is routed by it."""
+        """The type, followed by the platform if the event is routed by platform."""
         return f"{self.type}.{self.data.platform}" if self.routed_by_platform else self.type
 
     @classmethod
     def caused_by(cls, cause: "Event", *, source: str, **fields: Any) -> Self:  # noqa: ANN401
-        """Make an event that ``cause`` brought about, in the same correlation and trace."""
+        """Create an event that ``cause`` caused, with its correlation id and trace context."""
         return cls(
             source=source,
             correlationid=cause.correlationid or cause.id,
@@ -131,11 +131,11 @@ def encode(event: Event, *, with_time: bool = True) -> bytes:
 
 
 class MissingAttributes(ValueError):
-    """Attributes that CloudEvents requires of a sender were not given; the text names them."""
+    """Attributes that CloudEvents requires are missing; the message names them."""
 
 
 def decode(cls: type[Event], body: bytes) -> Event:
-    """Read CloudEvents structured JSON.
+    """Decode an event from CloudEvents structured JSON.
 
     Raises ``pydantic.ValidationError`` or ``MissingAttributes`` (both ``ValueError``).
     """
@@ -149,11 +149,12 @@ def decode(cls: type[Event], body: bytes) -> Event:
 
 
 def normalize_json(body: bytes) -> bytes | None:
-    """Write an event in our form of the JSON format; None where there is nothing to change.
+    """Convert other valid forms of the JSON format to the one that ``Event`` accepts.
 
-    Its other forms (JSON format 1.0.2, sections 2.2 and 3.1) are seldom, so they are looked
-    for only when an event could not be read: an attribute that is null is absent, any media
-    type of JSON is one of JSON, and ``data_base64`` holds data that are JSON.
+    JSON format 1.0.2, sections 2.2 and 3.1: an attribute that is null counts as absent, any
+    JSON media type is accepted, and ``data_base64`` may contain JSON. These forms are rare, so
+    they are handled only after decoding has failed. Returns None if nothing has to be changed
+    or ``body`` is not a JSON object.
     """
     try:
         found = from_json(body)
@@ -176,23 +177,22 @@ def normalize_json(body: bytes) -> bytes | None:
 
 
 def decode_binary(cls: type[Event], attributes: Mapping[str, Any], data: bytes) -> Event:
-    """Read an event in binary mode: attributes from headers, ``data`` from the body.
+    """Decode an event in binary mode: attributes from headers, ``data`` from the body.
 
-    Raises ``ValueError`` when the body is no JSON, else as ``decode`` does.
+    Raises ``ValueError`` if the body is not JSON, otherwise as ``decode`` does.
     """
-    told = {n: attribute_text(value) for n, value in attributes.items() if value is not None}
-    kind = told.get("datacontenttype")
+    texts = {n: attribute_text(value) for n, value in attributes.items() if value is not None}
+    kind = texts.get("datacontenttype")
     if isinstance(kind, str) and JSON_TYPE.fullmatch(kind):
-        told["datacontenttype"] = "application/json"
-    return _complete(cls.model_validate({**told, "data": from_json(data)}))
+        texts["datacontenttype"] = "application/json"
+    return _complete(cls.model_validate({**texts, "data": from_json(data)}))
 
 
-def attribute_text(value: Any) -> Any:  # noqa: ANN401 - whatever a header holds
-    """Write an attribute that came in a native type as text, so that it reads the same again.
+def attribute_text(value: Any) -> Any:  # noqa: ANN401 - a header value has any type
+    """Convert an attribute of a native type to its canonical text.
 
-    The texts are the canonical ones of CloudEvents 1.0.2 ("Type System"): RFC 3339 for a
-    timestamp, ``true`` and ``false``, decimal digits, Base64 for bytes. What is no scalar is
-    given as it is.
+    CloudEvents 1.0.2, section "Type System": RFC 3339 for a timestamp, ``true`` and ``false``,
+    decimal digits, Base64 for bytes. A value that is not a scalar is returned unchanged.
     """
     match value:
         case bool():
@@ -208,7 +208,7 @@ def attribute_text(value: Any) -> Any:  # noqa: ANN401 - whatever a header holds
 
 
 def _complete(event: Event) -> Event:
-    """Refuse an event whose sender left a required attribute to our defaults."""
+    """Raise ``MissingAttributes`` if the sender left a required attribute to a default."""
     missing = REQUIRED_ATTRIBUTES - event.model_fields_set
     if missing:
         raise MissingAttributes("; ".join(f"{name}: Field required" for name in sorted(missing)))
@@ -216,4 +216,4 @@ def _complete(event: Event) -> Event:
 
 
 class EventData(FrozenModel):
-    """The base of what events carry; unknown fields are refused."""
+    """Base of the ``data`` of events; unknown fields are rejected."""

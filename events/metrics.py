@@ -1,4 +1,4 @@
-"""Figures of campaigns: as reported from outside, and as recorded here."""
+"""Daily metrics of campaigns: as reported from outside, and as recorded here."""
 
 from typing import ClassVar, Literal, Self
 from uuid import UUID
@@ -11,9 +11,9 @@ from schemas.types import Count, CurrencyAmount, Micros, Platform, TotalCount
 
 
 class CampaignMetricsReportedData(EventData):
-    """One campaign's figures of one day (UTC); ``spend`` in currency units.
+    """One campaign's metrics for one day (UTC); ``spend`` in currency units.
 
-    ``cumulative`` figures are the day's totals so far; ``delta`` figures are added.
+    With mode ``cumulative`` they are the day's totals so far; with ``delta`` they are added.
     """
 
     platform: Platform
@@ -35,7 +35,7 @@ class CampaignMetricsReportedData(EventData):
 
 
 class CampaignMetricsReported(Event):
-    """A platform or an upstream system reports a campaign's figures of a day."""
+    """A platform or an upstream system reported a campaign's metrics for a day."""
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.metrics_reported.v1"] = "campaign.metrics_reported.v1"
@@ -43,7 +43,7 @@ class CampaignMetricsReported(Event):
 
 
 class CampaignMetricsRecordedData(EventData):
-    """A day's totals after a batch; ``events`` names the reports that they came from."""
+    """A day's totals after a batch; ``events`` holds the ids of the reports in the batch."""
 
     campaign_id: UUID
     platform: Platform
@@ -56,7 +56,7 @@ class CampaignMetricsRecordedData(EventData):
 
 
 class CampaignMetricsRecorded(Event):
-    """A campaign's figures of a day changed here."""
+    """A campaign's recorded metrics for a day changed."""
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["campaign.metrics_recorded.v1"] = "campaign.metrics_recorded.v1"

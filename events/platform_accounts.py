@@ -1,6 +1,6 @@
-"""Accounts at the ad platforms: connected with their owner's consent, disconnected again.
+"""Accounts at the ad platforms: connected with the owner's consent, disconnected again.
 
-Codes travel sealed; tokens do not travel at all.
+Authorization codes are encrypted for the auth worker; tokens are never part of an event.
 """
 
 from typing import ClassVar, Literal
@@ -12,19 +12,19 @@ from schemas.types import Platform
 
 
 class PlatformConnectRequested(EncryptedRequest):
-    """An owner has consented at a platform."""
+    """A user gave consent at a platform; the authorization code can be exchanged for tokens."""
 
     type: Literal["platform.connect_requested.v1"] = "platform.connect_requested.v1"
 
 
 class PlatformDisconnectRequested(EncryptedRequest):
-    """An owner takes the consent back."""
+    """A user asks to disconnect an account at a platform."""
 
     type: Literal["platform.disconnect_requested.v1"] = "platform.disconnect_requested.v1"
 
 
 class PlatformAccountConnectedData(EventData):
-    """Whose account it is, and what its owner allows us to do there."""
+    """The owner of the account, and the scopes that the owner granted."""
 
     platform: Platform
     user_id: UUID
@@ -32,7 +32,7 @@ class PlatformAccountConnectedData(EventData):
 
 
 class PlatformAccountConnected(Event):
-    """From now on we act for this owner at the platform."""
+    """An account at a platform was connected; its owner's campaigns are pushed with its token."""
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["platform.account_connected.v1"] = "platform.account_connected.v1"
@@ -40,7 +40,7 @@ class PlatformAccountConnected(Event):
 
 
 class PlatformAccountDisconnectedData(EventData):
-    """Whose account it was, and why it is none any more."""
+    """The owner of the account, and why it was disconnected."""
 
     platform: Platform
     user_id: UUID
@@ -48,7 +48,7 @@ class PlatformAccountDisconnectedData(EventData):
 
 
 class PlatformAccountDisconnected(Event):
-    """We act for this owner at the platform no more."""
+    """An account at a platform was disconnected; its tokens are no longer used."""
 
     routed_by_platform: ClassVar[bool] = True
     type: Literal["platform.account_disconnected.v1"] = "platform.account_disconnected.v1"

@@ -1,4 +1,4 @@
-"""Accounts and sessions. Credentials travel sealed: only the auth worker can open them."""
+"""Events about users and sessions; credentials are encrypted for the auth worker."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -9,80 +9,79 @@ from events.envelope import Event, EventData
 from schemas.sessions import SessionEndReason
 from schemas.users import Role
 
-# Base64 of a sealed box; 4 KiB hold any credentials and refresh token with room to spare.
-# The longest is a platform's code: 8,000 characters, which are 48,000 bytes of JSON if each has to
-# be escaped, in base64 after sealing (schemas.platform_accounts).
+# Base64url of a sealed box. The longest content is a platform's authorization code
+# (schemas.platform_accounts): 8,000 characters, up to 48,000 bytes of JSON if each is escaped.
 SealedBoxText = Annotated[
     str, Field(min_length=1, max_length=96 * 1024, pattern=r"^[A-Za-z0-9_-]+$")
 ]
 
 
 class EncryptedRequestData(EventData):
-    """Credentials or a token, sealed to the auth worker's public key."""
+    """Credentials or a token, encrypted with the auth worker's public key."""
 
     sealed: SealedBoxText
 
 
 class EncryptedRequest(Event):
-    """A request that only the auth worker can open.
+    """A request that only the auth worker can decrypt.
 
-    All but a registration travel on ``adrelay.requests`` only.
+    All except registrations are published on ``adrelay.requests`` only.
     """
 
     data: EncryptedRequestData
 
 
 class RegistrationRequested(EncryptedRequest):
-    """Somebody wants an account."""
+    """A client asks to create an account."""
 
     type: Literal["registration.requested.v1"] = "registration.requested.v1"
 
 
 class LoginRequested(EncryptedRequest):
-    """Somebody wants a session."""
+    """A client asks to start a session."""
 
     type: Literal["login.requested.v1"] = "login.requested.v1"
 
 
 class RefreshRequested(EncryptedRequest):
-    """Somebody wants new tokens for a refresh token."""
+    """A client asks for new tokens in exchange for a refresh token."""
 
     type: Literal["refresh.requested.v1"] = "refresh.requested.v1"
 
 
 class LogoutRequested(EncryptedRequest):
-    """Somebody wants to end a session."""
+    """A client asks to end its session."""
 
     type: Literal["logout.requested.v1"] = "logout.requested.v1"
 
 
 class SessionEndRequested(EncryptedRequest):
-    """Somebody wants to end a session of their own, or all others."""
+    """A user asks to end one of their sessions, or all but the current one."""
 
     type: Literal["session.end_requested.v1"] = "session.end_requested.v1"
 
 
 class PasswordChangeRequested(EncryptedRequest):
-    """Somebody wants another password."""
+    """A user asks to change their password."""
 
     type: Literal["password.change_requested.v1"] = "password.change_requested.v1"
 
 
 class UserRoleChangeRequested(EncryptedRequest):
-    """An admin wants an account to have another role."""
+    """An admin asks to change the role of a user."""
 
     type: Literal["user.role_change_requested.v1"] = "user.role_change_requested.v1"
 
 
 class UserRegisteredData(EventData):
-    """An account by id."""
+    """The user by id, and the role it has."""
 
     user_id: UUID
     role: Role
 
 
 class UserRegistered(Event):
-    """An account exists."""
+    """An account was created."""
 
     type: Literal["user.registered.v1"] = "user.registered.v1"
     data: UserRegisteredData
@@ -103,7 +102,7 @@ class UserPasswordChanged(Event):
 
 
 class UserRoleChangedData(EventData):
-    """An account's role, and the one before."""
+    """The new role of a user, and the one before."""
 
     user_id: UUID
     role: Role
@@ -111,21 +110,21 @@ class UserRoleChangedData(EventData):
 
 
 class UserRoleChanged(Event):
-    """An account may do something else than before."""
+    """The role of a user changed."""
 
     type: Literal["user.role_changed.v1"] = "user.role_changed.v1"
     data: UserRoleChangedData
 
 
 class SessionStartedData(EventData):
-    """A session: one login and the refresh tokens that descend from it."""
+    """A session: one login and the refresh tokens issued from it."""
 
     user_id: UUID
     session_id: str
 
 
 class SessionStarted(Event):
-    """A login succeeded."""
+    """A login succeeded and started a session."""
 
     type: Literal["session.started.v1"] = "session.started.v1"
     data: SessionStartedData
@@ -140,7 +139,7 @@ class SessionRevokedData(EventData):
 
 
 class SessionRevoked(Event):
-    """A session is over: nothing is refreshed any more, and its last access token expires."""
+    """A session ended: it cannot be refreshed. Its last access token is valid until it expires."""
 
     type: Literal["session.revoked.v1"] = "session.revoked.v1"
     data: SessionRevokedData

@@ -1,4 +1,4 @@
-"""Webhooks that were genuine but said nothing we know."""
+"""Webhooks with a valid signature whose content is unknown."""
 
 from typing import Literal
 
@@ -6,10 +6,10 @@ from events.envelope import CloudEventAttribute, Event, EventData
 
 
 class WebhookUnrecognisedData(EventData):
-    """A verified body, kept as text; bytes that are not UTF-8 are escaped in hex.
+    """A verified body as text; bytes that are not UTF-8 are escaped in hex.
 
-    ``delivery`` is the id that the sender gave outside the body, if any. Of a large body only
-    the beginning is kept; then ``body_bytes`` says how many bytes it had.
+    ``delivery`` is the id that the sender gave outside the body, if any. A large body is cut;
+    ``body_bytes`` is then its full length in bytes.
     """
 
     webhook: CloudEventAttribute
@@ -20,7 +20,7 @@ class WebhookUnrecognisedData(EventData):
 
 
 class WebhookUnrecognised(Event):
-    """A verified webhook that means none of our events; kept, counted, never an error."""
+    """A verified webhook maps to no event type; it is filed as a dead letter and counted."""
 
     type: Literal["webhook.unrecognised.v1"] = "webhook.unrecognised.v1"
     data: WebhookUnrecognisedData

@@ -1,1 +1,1 @@
-"""Shapes of the outside world: pure pydantic, no I/O, no knowledge of the bus."""
+"""Models of requests, answers and platforms: pure pydantic, without I/O or events."""

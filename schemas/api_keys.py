@@ -1,4 +1,4 @@
-"""API keys as admins make and see them; the key itself is shown once, when it is made."""
+"""API keys as admins create and list them; the key itself is returned once, at creation."""
 
 import re
 from datetime import datetime
@@ -13,10 +13,10 @@ from schemas.types import CamelCaseModel, FrozenModel
 
 PUBLISH_SCOPE = "events:publish"
 KEY_SCOPES: tuple[str, ...] = ("campaigns:read", "campaigns:write", PUBLISH_SCOPE)
-MAX_ITEMS = 20  # scopes, and sources, of one key
+MAX_ITEMS = 20  # scopes of one key, and sources of one key
 SCOPED_PUBLISH = re.compile(rf"{PUBLISH_SCOPE}:[a-z0-9_.*]+", re.ASCII)
 
-# No control characters: NUL is no text for Postgres, and the rest has no place in a name.
+# No control characters: Postgres rejects NUL in text, and no name needs the others.
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
 ApiKeyName = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_PLAIN)
@@ -26,11 +26,11 @@ ApiKeySource = Annotated[str, Field(min_length=1, max_length=200, pattern=_PLAIN
 
 
 class ApiKeyCreate(CamelCaseModel):
-    """The body of ``POST /api/v1/api-keys``; without ``owner_id`` the key is its maker's own.
+    """The body of ``POST /api/v1/api-keys``; without ``owner_id`` the creator owns the key.
 
-    ``events:publish:campaign.*`` covers the event types that the pattern after the last colon
-    matches, ``events:publish`` all of them; ``sources`` are the CloudEvents sources that
-    the key may speak for.
+    ``events:publish:campaign.*`` allows the event types that the pattern after the last colon
+    matches, ``events:publish`` all of them; ``sources`` are the CloudEvents sources that events
+    published with the key may have.
     """
 
     name: ApiKeyName
@@ -43,12 +43,12 @@ class ApiKeyCreate(CamelCaseModel):
 
     @field_validator("scopes", "sources")
     @classmethod
-    def _once(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+    def _without_duplicates(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(values))
 
     @field_validator("scopes")
     @classmethod
-    def _known(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_scopes(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
         if not all(scope in KEY_SCOPES or SCOPED_PUBLISH.fullmatch(scope) for scope in scopes):
             message = f"must each be one of {', '.join(KEY_SCOPES)}, {PUBLISH_SCOPE}:<pattern>"
             raise ValueError(message)
@@ -56,7 +56,7 @@ class ApiKeyCreate(CamelCaseModel):
 
     @field_validator("sources")
     @classmethod
-    def _may_be_spoken_for(cls, sources: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _check_sources(cls, sources: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if any(map(is_reserved_source, sources)):
             message = f"must not begin with {RESERVED_SOURCE_PREFIX}, in any spelling"
             raise ValueError(message)
@@ -68,13 +68,13 @@ class ApiKeyCreate(CamelCaseModel):
 
 
 class ApiKeyRef(FrozenModel):
-    """Which key an admin means."""
+    """The key that an admin's request is about."""
 
     id: UUID
 
 
 class ApiKeySummary(FrozenModel):
-    """A key as it is listed; ``last_used_at`` is exact to a minute."""
+    """A key in a list; ``last_used_at`` is exact to one minute."""
 
     id: UUID
     name: str
@@ -89,6 +89,6 @@ class ApiKeySummary(FrozenModel):
 
 
 class NewApiKey(ApiKeySummary):
-    """The answer to who has made a key: the one time that the key is shown."""
+    """The answer to the creation of a key; no other answer contains ``key``."""
 
     key: Annotated[str, Field(repr=False)]

@@ -1,9 +1,8 @@
 """Attributes of CloudEvents 1.0.2: their names (section "Naming Conventions") and their values.
 
-Of the type system of CloudEvents JSON can write text, booleans and integers; other finite
-numbers are kept too, since senders write them. An integer has 64 bits at most, here as
-everywhere in Adrelay: beyond them every reader reads another number. Lists and objects are
-no values of an attribute.
+Of the CloudEvents type system JSON has text, booleans and integers; other finite numbers are
+accepted too, since senders use them. Integers have at most 64 bits, here as everywhere in
+Adrelay, since JSON parsers disagree on larger ones. Lists and objects are not allowed.
 """
 
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-INT64_LIMIT = 2**63  # the first integer that 64 bits do not hold
-# Control characters, and what Unicode calls noncharacters: no text may hold them (section
-# "Type System", String). Surrogates cannot come so far.
+INT64_LIMIT = 2**63  # the first integer that does not fit into 64 bits
+# Control characters and Unicode noncharacters are not allowed in text (section "Type System",
+# String). Surrogates never get here: the JSON parser rejects them.
 _LAST = "".join(rf"\x{{{plane:X}FFFE}}-\x{{{plane:X}FFFF}}" for plane in range(1, 17))
 TEXT_PATTERN = rf"^[^\x00-\x1f\x7f-\x9f\x{{FDD0}}-\x{{FDEF}}\x{{FFFE}}\x{{FFFF}}{_LAST}]*$"
 NAME_PATTERN = "^[a-z0-9]+$"
@@ -27,12 +26,12 @@ VALUE_MESSAGE = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Value:
-    """Reads a value in one of the forms above; None says that there is none."""
+    """Validates a value of one of the types above; None stands for a missing attribute."""
 
     def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401 - pydantic's signature
-        """Build a validator that runs without a call into Python."""
+        """Build a validator that runs entirely in pydantic-core."""
         whole = core_schema.int_schema(strict=True, ge=-INT64_LIMIT, le=INT64_LIMIT - 1)
-        # A larger integer would be read as the nearest number that a double holds.
+        # A larger integer would be rounded to the nearest double.
         number = core_schema.float_schema(
             strict=True, allow_inf_nan=False, gt=-INT64_LIMIT, lt=INT64_LIMIT
         )
@@ -48,7 +47,7 @@ class _Value:
     def __get_pydantic_json_schema__(
         self, _: CoreSchema, __: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Say in JSON schemas what it is."""
+        """Describe the type in JSON schemas."""
         return {"anyOf": [{"type": kind} for kind in ("string", "boolean", "number", "null")]}
 
 

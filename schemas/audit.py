@@ -1,4 +1,4 @@
-"""The audit log as admins read it."""
+"""Entries of the audit log as the API returns them."""
 
 from datetime import datetime
 from uuid import UUID
@@ -7,10 +7,10 @@ from schemas.types import FrozenModel
 
 
 class AuditEntry(FrozenModel):
-    """What was done, by whom, from where; ``outcome`` is ``ok`` or the refusal's code.
+    """An action, its actor and origin; ``outcome`` is ``ok`` or the error code.
 
-    ``actor`` is the account that acted, where it is known; ``subject`` names what it acted
-    upon; ``correlation_id`` leads to the request's other traces.
+    ``actor`` is the account that acted, if known; ``subject`` names what it acted on;
+    ``correlation_id`` is that of the request's events and log lines.
     """
 
     id: UUID

@@ -1,4 +1,4 @@
-"""Campaigns as clients see them."""
+"""Campaigns as clients create, change and read them."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -11,7 +11,7 @@ from schemas.currencies import Currency, describe_decimals, is_payable
 from schemas.types import CamelCaseModel, CurrencyAmount, FrozenModel, Platform, Text
 
 CampaignStatus = Literal["pending", "active", "paused", "completed", "rejected", "deleted"]
-# What a platform may report; the other two are ours alone.
+# Statuses that a platform may report; only Adrelay sets the other two.
 ReportedStatus = Literal["active", "paused", "completed", "rejected"]
 
 CampaignName = Annotated[Text, Field(min_length=1, max_length=100)]
@@ -20,7 +20,7 @@ Age = Annotated[int, Field(ge=13, le=120)]
 
 
 def _payable(budget: Decimal, info: ValidationInfo) -> Decimal:
-    """Refuse decimals that the currency does not have, where a field before tells it."""
+    """Reject decimals that the currency does not have, if a previous field names the currency."""
     currency = info.data.get("currency")
     if currency is not None and not is_payable(budget, currency):
         raise ValueError(describe_decimals(currency))
@@ -41,7 +41,7 @@ AgeRange = Annotated[tuple[Age, Age], AfterValidator(_ascending)]
 
 
 class Targeting(CamelCaseModel):
-    """Whom a campaign addresses: interests and an inclusive range of ages in years."""
+    """The audience of a campaign: interests and an inclusive range of ages in years."""
 
     interests: Annotated[tuple[Interest, ...], Field(max_length=100)]
     age_range: AgeRange
@@ -58,7 +58,7 @@ class CampaignCreate(CamelCaseModel):
 
 
 class CampaignUpdate(CamelCaseModel):
-    """The body of ``PATCH /api/v1/campaigns/{id}``: only what is to change."""
+    """The body of ``PATCH /api/v1/campaigns/{id}``: only the fields to change."""
 
     name: CampaignName | None = None
     budget: CampaignBudget | None = None
@@ -74,7 +74,7 @@ class CampaignUpdate(CamelCaseModel):
 
 
 class Campaign(FrozenModel):
-    """A campaign as the API answers it; ``budget`` in currency units, times in UTC."""
+    """A campaign as the API returns it; ``budget`` in currency units, times in UTC."""
 
     id: UUID
     name: str
@@ -85,7 +85,7 @@ class Campaign(FrozenModel):
     targeting: Targeting
     platform_campaign_id: str | None
     version: int
-    owner_id: UUID | None  # None: it belongs to the admins
+    owner_id: UUID | None  # None: owned by the admins
     created_at: datetime
     updated_at: datetime
     synced_at: datetime | None

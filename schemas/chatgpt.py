@@ -1,4 +1,4 @@
-"""ChatGPT Ads' own words: snake_case, budgets in hundredths of the currency unit, "live"."""
+"""Models of the ChatGPT Ads API: snake_case, budgets in hundredths of the currency unit."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ ChatGptStatus = Annotated[ReportedStatus, webhooks.map_status(STATUSES)]
 
 
 class ChatGptAudience(ExternalModel):
-    """Whom a campaign addresses; ages in years, inclusive."""
+    """The audience of a campaign; ages in years, inclusive."""
 
     topics: tuple[str, ...]
     age_min: int
@@ -27,7 +27,7 @@ class ChatGptAudience(ExternalModel):
 
 
 class ChatGptMetadata(ExternalModel):
-    """Whatever the client wants to find again; all values are text."""
+    """Values that the client stores with a campaign; all are text."""
 
     reference: str = ""
     version: str = ""
@@ -45,7 +45,7 @@ class ChatGptCampaignPayload(ExternalModel):
 
 
 class ChatGptCampaign(ExternalModel):
-    """A campaign as ChatGPT Ads holds it, as far as we read it."""
+    """A campaign at ChatGPT Ads: the fields that Adrelay reads."""
 
     id: webhooks.PathSafeCampaignId
     state: ChatGptStatus
@@ -53,7 +53,7 @@ class ChatGptCampaign(ExternalModel):
 
 
 class ChatGptApiErrorDetail(ExternalModel):
-    """What is wrong with a request."""
+    """The error of a rejected request."""
 
     type: str
     message: str
@@ -66,13 +66,13 @@ class ChatGptApiError(ExternalModel):
 
 
 class ChatGptCampaignStatusPayload(webhooks.CampaignStatusPayload):
-    """A state in ChatGPT Ads' words or in ours."""
+    """A status, as ChatGPT Ads or as Adrelay names it."""
 
     status: ChatGptStatus
 
 
 class ChatGptStatusChanged(webhooks.StatusChanged):
-    """News of a state."""
+    """A webhook about a changed status."""
 
     data: ChatGptCampaignStatusPayload
 

@@ -1,4 +1,4 @@
-"""Claude Ads' own words: camelCase, budgets as decimal currency units, lower-case states."""
+"""Models of the Claude Ads API: camelCase, budgets as decimal currency units."""
 
 from typing import Annotated, Literal
 
@@ -10,14 +10,14 @@ from schemas.types import CurrencyAmount, ExternalCamelCaseModel
 
 
 class ClaudeTargeting(ExternalCamelCaseModel):
-    """Whom a campaign addresses."""
+    """The audience of a campaign; ages in years, inclusive."""
 
     interests: tuple[str, ...]
     age_range: tuple[int, int]
 
 
 class ClaudeCampaignPayload(ExternalCamelCaseModel):
-    """The body of a create or an update; ``external_id`` and ``external_version`` are ours."""
+    """The body of a create or an update; the ``external_*`` are Adrelay's."""
 
     name: str
     budget: CurrencyAmount
@@ -29,7 +29,7 @@ class ClaudeCampaignPayload(ExternalCamelCaseModel):
 
 
 class ClaudeCampaign(ExternalCamelCaseModel):
-    """A campaign as Claude Ads holds it, as far as we read it."""
+    """A campaign at Claude Ads: the fields that Adrelay reads."""
 
     id: webhooks.PathSafeCampaignId
     status: ReportedStatus
@@ -37,7 +37,7 @@ class ClaudeCampaign(ExternalCamelCaseModel):
 
 
 class ClaudeApiErrorDetail(ExternalCamelCaseModel):
-    """What is wrong with a request."""
+    """The error of a rejected request."""
 
     code: str
     message: str

@@ -1,6 +1,6 @@
-"""Currencies that money is paid in, and how many decimals their amounts have (ISO 4217).
+"""Currencies and the number of decimals of their amounts (ISO 4217).
 
-Codes without minor units are no money: metals (XAU), units of account (XDR), codes for tests
+Codes without minor units are excluded: metals (XAU), units of account (XDR), codes for tests
 (XTS) and for "no currency" (XXX).
 """
 
@@ -21,16 +21,16 @@ EXPONENTS: Mapping[str, int] = _exponents(raw_table)
 
 
 def is_payable(amount: Decimal, currency: str) -> bool:
-    """Tell whether an amount in units has no more decimals than its currency.
+    """Return whether an amount in units has at most the decimals of its currency.
 
-    Amounts in a currency that we do not know are not judged.
+    True for an unknown currency.
     """
     exponent = EXPONENTS.get(currency)
     return exponent is None or amount == round(amount, exponent)
 
 
 def describe_decimals(currency: str) -> str:
-    """Say what is wrong with an amount that is not payable."""
+    """Describe the decimals that an amount may have, as the rest of an error message."""
     exponent = EXPONENTS[currency]
     decimals = f"at most {exponent} decimals" if exponent else "no decimals"
     return f"must have {decimals} in {currency}"

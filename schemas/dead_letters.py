@@ -1,4 +1,4 @@
-"""Dead letters as operators see and mend them."""
+"""Dead letters as operators list, read and edit them."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -12,7 +12,7 @@ DeadLetterState = Literal["open", "replayed", "discarded"]
 
 
 class DeadLetterSummary(FrozenModel):
-    """A letter as it is listed; the same error at the same stage has the same fingerprint."""
+    """A dead letter in a list; the same error at the same stage has the same fingerprint."""
 
     id: UUID
     queue: str
@@ -29,7 +29,7 @@ class DeadLetterSummary(FrozenModel):
 
 
 class DeadLetterDetail(DeadLetterSummary):
-    """All that is known of a letter; ``body`` is None when it is too large to be shown."""
+    """A dead letter in full; ``body`` is None if it is too large to return."""
 
     routing_key: str
     message_id: str | None
@@ -49,8 +49,8 @@ PropertyChanges = Annotated[dict[str, str | None], Field(min_length=1, max_lengt
 class DeadLetterUpdate(CamelCaseModel):
     """The body of ``PATCH``: fields of the event by their dotted paths, or the body as text.
 
-    ``headers`` and ``properties`` of the message may be given alone or beside them; one that is
-    null is removed.
+    ``headers`` and ``properties`` of the message may be given alone or with them; null removes
+    one.
     """
 
     changes: Annotated[dict[str, Any] | None, Field(min_length=1, max_length=100)] = None
@@ -59,7 +59,7 @@ class DeadLetterUpdate(CamelCaseModel):
     properties: PropertyChanges | None = None
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _changes_something(self) -> Self:
         if self.changes is not None and self.body is not None:
             message = "give either changes or body"
             raise ValueError(message)
@@ -70,24 +70,24 @@ class DeadLetterUpdate(CamelCaseModel):
 
 
 class DeadLetterValidation(FrozenModel):
-    """What is still wrong with an edited letter, in words; None when it would be decoded."""
+    """The error that an edited dead letter still has; None if it can be decoded."""
 
     id: UUID
     wrong: str | None
 
 
 class SkippedDeadLetter(FrozenModel):
-    """A letter that was left as it is, and why."""
+    """A dead letter that was left unchanged, and why."""
 
     id: UUID
     reason: str
 
 
 class BulkResult(FrozenModel):
-    """How many letters were replayed or discarded, and which were left as they are.
+    """How many dead letters were replayed or discarded, and which were left unchanged.
 
-    ``more`` tells whether letters are left that were not looked at; ``next`` is then the value
-    of ``after`` to go on with. ``refused`` and ``next`` are left out where they say nothing.
+    ``more`` is true if there are dead letters that were not processed; ``next`` is then the
+    value of ``after`` to continue with. Empty ``refused`` and ``next`` are left out.
     """
 
     count: int
@@ -96,5 +96,5 @@ class BulkResult(FrozenModel):
     next: str | None = None
 
     @model_serializer(mode="wrap")
-    def _without_what_is_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_empty_fields(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {name: value for name, value in write(self).items() if value not in (None, [], ())}

@@ -1,4 +1,4 @@
-"""Gemini Ads' own words: budgets in micros as text, upper-case states, webhooks in batches."""
+"""Models of the Gemini Ads API: budgets in micros as text, webhooks in batches."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -27,21 +27,21 @@ class GeminiAgeRange(ExternalCamelCaseModel):
 
 
 class GeminiTargeting(ExternalCamelCaseModel):
-    """Whom a campaign addresses."""
+    """The audience of a campaign."""
 
     interest_categories: tuple[str, ...]
     age_range: GeminiAgeRange
 
 
 class GeminiLabels(ExternalCamelCaseModel):
-    """Whatever the client wants to find again; all values are text."""
+    """Values that the client stores with a campaign; all are text."""
 
     reference: str = ""
     version: str = ""
 
 
 class GeminiCampaignPayload(ExternalCamelCaseModel):
-    """A campaign as it is wanted."""
+    """The desired state of a campaign."""
 
     display_name: str
     budget_micros: Annotated[str, Field(pattern=r"^[0-9]{1,19}$")]
@@ -58,7 +58,7 @@ class GeminiCampaignMutation(ExternalCamelCaseModel):
 
 
 class GeminiCampaign(ExternalCamelCaseModel):
-    """A campaign as Gemini Ads holds it, as far as we read it."""
+    """A campaign at Gemini Ads: the fields that Adrelay reads."""
 
     resource_name: GeminiResourceName
     serving_state: GeminiStatus
@@ -66,7 +66,7 @@ class GeminiCampaign(ExternalCamelCaseModel):
 
 
 class GeminiApiErrorDetail(ExternalCamelCaseModel):
-    """What is wrong with a request (google.rpc.Status)."""
+    """The error of a rejected request (google.rpc.Status)."""
 
     status: str
     message: str
@@ -79,13 +79,13 @@ class GeminiApiError(ExternalCamelCaseModel):
 
 
 class GeminiCampaignStatusPayload(webhooks.CampaignStatusPayload):
-    """A state in Gemini Ads' words or in ours."""
+    """A status, as Gemini Ads or as Adrelay names it."""
 
     status: GeminiStatus
 
 
 class GeminiStatusChanged(webhooks.StatusChanged):
-    """News of a state."""
+    """A webhook about a changed status."""
 
     data: GeminiCampaignStatusPayload
 
@@ -96,7 +96,7 @@ GeminiWebhook = Annotated[
 
 
 class GeminiWebhookBatch(ExternalCamelCaseModel):
-    """Several pieces of news in one delivery; each is read by itself."""
+    """Several webhooks in one delivery; each is validated separately."""
 
     events: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, max_length=500)]
 

@@ -1,4 +1,4 @@
-"""Daily figures of a campaign as clients see them."""
+"""Daily metrics of a campaign as the API returns them."""
 
 from datetime import date
 
@@ -6,7 +6,7 @@ from schemas.types import Amount, FrozenModel, TotalCount
 
 
 class DailyMetrics(FrozenModel):
-    """One line of ``GET /api/v1/campaigns/{id}/metrics``; ``spend`` in currency units."""
+    """One day of ``GET /api/v1/campaigns/{id}/metrics``; ``spend`` in currency units."""
 
     date: date
     impressions: TotalCount

@@ -1,4 +1,4 @@
-"""OAuth 2.0 as a client of it sees it (RFC 6749)."""
+"""Responses of OAuth 2.0 token endpoints (RFC 6749)."""
 
 from typing import Annotated
 
@@ -6,14 +6,14 @@ from pydantic import Field, SecretStr
 
 from schemas.types import ExternalModel
 
-# Far beyond any header that could carry it; RFC 6749 names no limit.
+# Larger than any header that could transport it; RFC 6749 has no limit.
 OAuthToken = Annotated[SecretStr, Field(min_length=1, max_length=16 * 1024)]
 
 
 class AccessToken(ExternalModel):
-    """A token endpoint's answer (section 5.1); ``expires_in`` is its life in seconds.
+    """The response to client credentials (section 5.1); ``expires_in`` in seconds.
 
-    The life is recommended, not required; where it is missing we take a short one.
+    RFC 6749 only recommends ``expires_in``; without it the token is taken to live 60 s.
     """
 
     access_token: OAuthToken
@@ -21,11 +21,11 @@ class AccessToken(ExternalModel):
 
 
 class TokenResponse(ExternalModel):
-    """What an owner's consent yields (section 5.1), and each refresh of it (section 6).
+    """The response to an authorization code (section 5.1) or a refresh token (section 6).
 
-    ``expires_in`` is seconds, None when the platform does not say; ``refresh_token`` is None
-    when there is none or, at a refresh, when the old one stays; ``scope`` is None when it is
-    what we asked for.
+    ``expires_in`` is in seconds, None if unknown; ``refresh_token`` is None if there is none
+    or, after a refresh, if the previous one stays valid; ``scope`` is None if it is the
+    requested one.
     """
 
     access_token: OAuthToken
@@ -36,7 +36,7 @@ class TokenResponse(ExternalModel):
 
 
 class TokenError(ExternalModel):
-    """A token endpoint's refusal (section 5.2), such as ``invalid_grant``."""
+    """The error response of a token endpoint (section 5.2), such as ``invalid_grant``."""
 
     error: Annotated[str, Field(max_length=100)]
     error_description: Annotated[str, Field(max_length=2000)] | None = None

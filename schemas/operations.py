@@ -1,4 +1,4 @@
-"""Operations: what became of a write that was answered with 202."""
+"""Operations: the outcome of a write that was answered with 202."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ OperationState = Literal["pending", "done", "refused", "dead"]
 
 
 class OperationError(FrozenModel):
-    """Why an operation was refused or stands in a dead-letter queue."""
+    """Why an operation is ``refused`` or ``dead``."""
 
     code: str
     message: str

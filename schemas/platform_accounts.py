@@ -1,4 +1,4 @@
-"""Accounts that people have at the ad platforms and have connected here."""
+"""Accounts of users at the ad platforms, connected by OAuth 2.0."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -8,16 +8,16 @@ from pydantic import Field
 
 from schemas.types import FrozenModel, Platform
 
-# disconnecting: the platform has yet to be told; disconnected: it takes our tokens no more.
-# As long as a query string that an HTTP server reads may be; RFC 6749 names no limit.
+# Characters; a query string that HTTP servers accept is not longer. RFC 6749 has no limit.
 MAX_CODE_LENGTH = 8000
+# disconnecting: the tokens are still to be revoked at the platform.
 AccountState = Literal["connected", "disconnecting", "disconnected"]
 
 
 class PlatformAccount(FrozenModel):
-    """An account as ``GET /api/v1/platforms`` shows it: no token is in it.
+    """An account as ``GET /api/v1/platforms`` returns it, without its tokens.
 
-    ``expires_at`` is when the present access token does; it is renewed before that.
+    ``expires_at`` is the expiry of the current access token, which is refreshed before that.
     """
 
     platform: Platform
@@ -29,13 +29,13 @@ class PlatformAccount(FrozenModel):
 
 
 class AuthorizeUrl(FrozenModel):
-    """Where a browser has to go so that its owner can consent."""
+    """The URL at which the user gives consent in a browser."""
 
     authorize_url: str
 
 
 class PlatformConnection(FrozenModel):
-    """The answer to a consent: which platform is connected, and what we may do there."""
+    """The answer to a callback: the connected platform and the granted scopes."""
 
     platform: Platform
     state: AccountState
@@ -43,7 +43,7 @@ class PlatformConnection(FrozenModel):
 
 
 class AuthorizationCodeGrant(FrozenModel):
-    """What the auth worker needs to turn a code into tokens."""
+    """An authorization code and its PKCE verifier, which the auth worker exchanges for tokens."""
 
     platform: Platform
     user_id: UUID
@@ -53,7 +53,7 @@ class AuthorizationCodeGrant(FrozenModel):
 
 
 class PlatformAccountRef(FrozenModel):
-    """Whose account at which platform is to be disconnected."""
+    """The account to disconnect: its owner and its platform."""
 
     platform: Platform
     user_id: UUID

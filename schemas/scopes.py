@@ -1,7 +1,7 @@
-"""What an account may do: the scopes of its role (RFC 6749, section 3.3).
+"""Permissions of an account: the scopes of its role (RFC 6749, section 3.3).
 
-The auth worker writes them into access tokens (``scope``, RFC 9068, section 2.2.3); the
-ingress asks for them at each route. The role is looked up once, when the token is signed.
+The auth worker puts them into access tokens (``scope``, RFC 9068, section 2.2.3); each route
+of the ingress requires one. The role is read once, when the token is signed.
 """
 
 from collections.abc import Mapping
@@ -21,5 +21,5 @@ ALL_SCOPES: frozenset[str] = frozenset().union(*ROLE_SCOPES.values())
 
 
 def format_scopes(role: Role) -> str:
-    """Write the scopes of a role as one text, separated by spaces."""
+    """Return the scopes of a role, separated by spaces."""
     return " ".join(sorted(ROLE_SCOPES[role]))

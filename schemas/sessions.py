@@ -1,4 +1,4 @@
-"""Sessions as their owner sees them and changes them."""
+"""Sessions as their owner lists and ends them, and password changes."""
 
 import datetime as dt
 from typing import Annotated, Literal
@@ -9,9 +9,8 @@ from pydantic import Field
 from schemas.types import CamelCaseModel, FrozenModel
 from schemas.users import Password
 
-# Its owner logged out; its owner ended it from another session; a spent refresh token was
-# shown again; the password was changed; an admin took a role away; Redis has forgotten it;
-# the account was closed.
+# reuse: a refresh token was presented a second time; role_reduced: an admin gave the user a
+# role with fewer scopes; redis_lost: Redis no longer has the session, or an older state of it.
 SessionEndReason = Literal[
     "logout",
     "revoked_by_user",
@@ -24,7 +23,7 @@ SessionEndReason = Literal[
 
 
 class ActiveSession(FrozenModel):
-    """A session that can still be used. ``current`` is the one that the request was made in."""
+    """A session that can be refreshed; ``current`` is the session of the request."""
 
     id: str
     device: str | None
@@ -35,19 +34,19 @@ class ActiveSession(FrozenModel):
 
 
 class SessionSelection(FrozenModel):
-    """Which of the caller's sessions to end; without an id all but the caller's own."""
+    """The session to end; without an id all sessions of the caller but the current one."""
 
     session_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
 
 
 class PasswordChange(CamelCaseModel):
-    """The body of ``POST /api/v1/auth/password``; the password is that of the caller's account."""
+    """The body of ``POST /api/v1/auth/password``: the caller's current and new password."""
 
     current_password: Annotated[str, Field(min_length=1, max_length=128, repr=False)]
     new_password: Password
 
 
 class AccountPasswordChange(PasswordChange):
-    """The same as the auth worker is asked for it: whose password it is."""
+    """The request to the auth worker: the change, and the account to change."""
 
     account: UUID

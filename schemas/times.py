@@ -1,8 +1,8 @@
-"""Days and times as others may send them: text in ISO 8601, between 1970 and 2099.
+"""Days and times in events and requests: ISO 8601 text, from 1970 to 2099.
 
-A number is refused, since it may count seconds or milliseconds, and so is a time where a day
-is meant: without its offset it would be another day. The bounds keep what Postgres stores as
-infinity (``9999-12-31``), or not at all, out of every column; no campaign runs then.
+A number is rejected, since it could be seconds or milliseconds. A time in place of a day is
+rejected too, since the day depends on the offset. The bounds exclude values that Postgres
+cannot store or stores as infinity (``9999-12-31``).
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ DATETIME_MESSAGE = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IsoText:
-    """Reads text that begins as ``pattern`` says; from Python, values of the type itself too."""
+    """Validates text that matches ``pattern``; in Python mode also values of the type itself."""
 
     pattern: str
     strict: CoreSchema
@@ -32,7 +32,7 @@ class IsoText:
     message: str
 
     def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401 - pydantic's signature
-        """Build a validator that runs without a call into Python."""
+        """Build a validator that runs entirely in pydantic-core."""
         form = core_schema.str_schema(pattern=self.pattern, strict=True)
         text = core_schema.chain_schema([form, self.read])
         either = core_schema.union_schema([self.strict, text], mode="left_to_right")
@@ -44,7 +44,7 @@ class IsoText:
     def __get_pydantic_json_schema__(
         self, _: CoreSchema, __: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Say in JSON schemas what it is."""
+        """Describe the type in JSON schemas."""
         return {"type": "string", "format": self.format}
 
 
@@ -70,7 +70,7 @@ Day = Annotated[
     dt.date,
     IsoText(ISO_DAY, _day(strict=True), _day(strict=False), "date", DAY_MESSAGE),
 ]
-# The end of a range to look at, which no column holds.
+# The bound of a range in a query; it is not stored.
 AnyDay = Annotated[
     dt.date,
     IsoText(
@@ -81,7 +81,7 @@ AnyDay = Annotated[
         "must be a day in ISO 8601 (YYYY-MM-DD)",
     ),
 ]
-# It keeps the offset that it was sent with.
+# Keeps the offset that was sent.
 OffsetDatetime = Annotated[
     dt.datetime,
     IsoText(
@@ -92,5 +92,5 @@ OffsetDatetime = Annotated[
         DATETIME_MESSAGE,
     ),
 ]
-# The same in UTC.
+# Converted to UTC.
 UtcDatetime = Annotated[OffsetDatetime, AfterValidator(_in_utc)]

@@ -1,8 +1,8 @@
-"""The words every shape is made of: frozen models, text, money, platforms.
+"""Shared types: base models, text, counts, money, platforms.
 
-Money is a decimal number of currency units on every wire and integer micros
-(one millionth of a unit) inside; the names say which: ``budget`` and ``spend``
-are units, ``budget_micros`` and ``spend_micros`` are micros.
+Money is a decimal number of currency units on the wire and integer micros (one millionth of
+a unit) inside; the names say which: ``budget`` and ``spend`` are units, ``budget_micros`` and
+``spend_micros`` are micros.
 """
 
 from decimal import Decimal
@@ -13,21 +13,21 @@ from pydantic.alias_generators import to_camel
 
 MICROS_PER_UNIT = 1_000_000
 INT64_MAX = 2**63 - 1
-# What one report may count: sums of millions of reports still fit into a column.
+# Of one report; the sum of millions of reports still fits into a bigint column.
 MAX_COUNT = 10**12
 
 Platform = Literal["claude", "chatgpt", "gemini"]
 PLATFORMS: tuple[Platform, ...] = get_args(Platform)
 
 
-# Postgres refuses NUL in text, so it is refused where text enters.
+# Postgres rejects NUL in text, so it is rejected where text enters.
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]
 TotalCount = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX)]
-# A sum may have more digits than any one amount that we accept, and than a double holds: answers
-# over HTTP write it in full (``workers.ingress.http.responses``).
+# A sum may have more digits than an accepted amount, and than a double: HTTP answers contain it
+# in full (``workers.ingress.http.responses``).
 Amount = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
-# Fifteen digits survive a JSON number (a double) unchanged.
+# A JSON number (a double) keeps fifteen digits unchanged.
 CurrencyAmount = Annotated[
     Amount, Field(ge=0, max_digits=15, decimal_places=6, allow_inf_nan=False)
 ]
@@ -35,25 +35,25 @@ Micros = Annotated[int, Field(ge=0, le=INT64_MAX)]
 
 
 class FrozenModel(BaseModel):
-    """An immutable value; unknown fields are refused, input never shows in errors."""
+    """An immutable value; unknown fields are rejected, errors do not contain the input."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class CamelCaseModel(FrozenModel):
-    """A value from a client or a platform: ``ageRange`` is read as ``age_range``."""
+    """A value from a client: camelCase is accepted too, ``ageRange`` for ``age_range``."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
 class ExternalModel(BaseModel):
-    """An immutable value from a platform; fields that we do not know are ignored."""
+    """An immutable value from a platform; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class ExternalCamelCaseModel(ExternalModel):
-    """The same in camelCase; snake_case is understood too."""
+    """A value from a platform in camelCase; snake_case is accepted too."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 

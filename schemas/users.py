@@ -1,4 +1,4 @@
-"""Accounts, credentials and tokens as clients see them."""
+"""Users, credentials and tokens in requests and answers of the API."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -15,7 +15,7 @@ Password = Annotated[str, Field(min_length=12, max_length=128, repr=False)]
 
 
 class ClientInfo(FrozenModel):
-    """Who is at the other end of a request, and who has logged in there if anybody."""
+    """The client of a request: address, device, and account and session if logged in."""
 
     address: str | None = None
     device: Annotated[str, Field(max_length=200)] | None = None
@@ -24,7 +24,7 @@ class ClientInfo(FrozenModel):
 
 
 class AuthRequestPayload(FrozenModel):
-    """What the ingress seals to the auth worker: a request's body, and who sent it."""
+    """The content that the ingress encrypts for the auth worker: request body and client."""
 
     body: dict[str, Any]
     client: ClientInfo = ClientInfo()
@@ -38,7 +38,7 @@ class Registration(CamelCaseModel):
 
 
 class KeyedRegistration(Registration):
-    """The same as the auth worker is asked for it.
+    """The request to the auth worker.
 
     ``registration_id`` is a keyed hash of the request's ``Idempotency-Key``, None without one.
     """
@@ -60,7 +60,7 @@ class Refresh(CamelCaseModel):
 
 
 class User(FrozenModel):
-    """An account without its secrets."""
+    """A user without secrets."""
 
     id: UUID
     email: str
@@ -68,7 +68,7 @@ class User(FrozenModel):
 
 
 class UserSummary(User):
-    """An account as it is listed."""
+    """A user in a list."""
 
     created_at: datetime
 
@@ -80,14 +80,14 @@ class RoleUpdate(CamelCaseModel):
 
 
 class RoleAssignment(FrozenModel):
-    """Which account an admin means, and the role that it is to have."""
+    """The user whose role an admin sets, and the new role."""
 
     id: UUID
     role: Role
 
 
 class SessionTokens(FrozenModel):
-    """What a login yields; ``expires_in`` is the access token's life in seconds."""
+    """The answer to a login or a refresh; ``expires_in`` is the access token's life in seconds."""
 
     user: User | None = None
     access_token: Annotated[str, Field(repr=False)]

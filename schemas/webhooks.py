@@ -1,8 +1,8 @@
-"""What the webhooks of all ad platforms have in common: two kinds of news about a campaign.
+"""Models that the webhooks of all ad platforms share: a changed status, updated metrics.
 
-A platform that has words of its own replaces them in its own module. Unlike our clients'
-bodies these are read tolerantly: a platform may add fields at any time, in camelCase or
-snake_case, and its floats carry noise; what is read must still be exact and in range.
+A platform with its own terms replaces them in its own module. Unlike requests of clients,
+webhooks are parsed tolerantly: a platform may add fields at any time, in camelCase or
+snake_case, and its floats have rounding noise. The parsed values are exact and in range.
 """
 
 import re
@@ -22,22 +22,22 @@ NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", re.ASC
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
 
-def map_status(words: Mapping[str, ReportedStatus]) -> BeforeValidator:
-    """Make the validator that reads a platform's own status words; ours pass as they are."""
+def map_status(statuses: Mapping[str, ReportedStatus]) -> BeforeValidator:
+    """Build a validator that maps a platform's statuses to Adrelay's; others are unchanged."""
 
-    def translate(word: object) -> object:
-        return words.get(word, word) if isinstance(word, str) else word
+    def translate(value: object) -> object:
+        return statuses.get(value, value) if isinstance(value, str) else value
 
     return BeforeValidator(translate)
 
 
-def _named(value: object) -> object:
-    """Read a number as the id that it is meant to be; everything else stays what it is."""
+def _id_to_text(value: object) -> object:
+    """Convert an id that was sent as a number to text; other values are unchanged."""
     return str(value) if type(value) is int else value
 
 
-def _counted(value: object) -> object:
-    """Read a whole number however it is written: 5, 5.0, 5e0, or as text (int64 in proto3 JSON)."""
+def _to_integer(value: object) -> object:
+    """Convert any form of a whole number: 5, 5.0, 5e0, or text (int64 in proto3 JSON)."""
     if type(value) is int:
         return value
     if isinstance(value, str) and NUMBER.fullmatch(value):
@@ -47,27 +47,27 @@ def _counted(value: object) -> object:
     return value
 
 
-def _rounded(value: Decimal) -> Decimal:
+def _round_to_micros(value: Decimal) -> Decimal:
     return value.quantize(MICRO)
 
 
-# Event ids have 200 characters; "/<index>" may follow a sender's.
+# Event ids have at most 200 characters; "/<index>" may be appended to the sender's id.
 WebhookDeliveryId = Annotated[
-    str, BeforeValidator(_named), Field(min_length=1, max_length=180, pattern=PRINTABLE)
+    str, BeforeValidator(_id_to_text), Field(min_length=1, max_length=180, pattern=PRINTABLE)
 ]
 PlatformCampaignId = Annotated[
-    str, BeforeValidator(_named), Field(min_length=1, max_length=200, pattern=PRINTABLE)
+    str, BeforeValidator(_id_to_text), Field(min_length=1, max_length=200, pattern=PRINTABLE)
 ]
-# In a platform's own answers, stricter: it becomes a part of paths.
+# An id in a platform's answer; stricter, since it becomes a part of paths.
 PathSafeCampaignId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
-ReportedCount = Annotated[Count, BeforeValidator(_counted)]
+ReportedCount = Annotated[Count, BeforeValidator(_to_integer)]
 ReportedSpend = Annotated[
-    Decimal, Field(ge=0, le=999_999_999, allow_inf_nan=False), AfterValidator(_rounded)
+    Decimal, Field(ge=0, le=999_999_999, allow_inf_nan=False), AfterValidator(_round_to_micros)
 ]
 
 
 class CampaignStatusPayload(ExternalCamelCaseModel):
-    """In what state a campaign is; ``occurred_at`` is the platform's clock."""
+    """The status of a campaign; ``occurred_at`` is by the platform's clock."""
 
     campaign_id: PlatformCampaignId
     status: ReportedStatus
@@ -103,6 +103,6 @@ class MetricsUpdated(ExternalCamelCaseModel):
 
 
 def describe_errors(errors: list[Any]) -> str:
-    """Say in one line what pydantic found (``ValidationError.errors(include_input=False)``)."""
+    """Describe pydantic's errors in one line (``ValidationError.errors(include_input=False)``)."""
     found = (f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in errors[:5])
     return escape("; ".join(found), 500)
