@@ -1,4 +1,4 @@
-"""The routes as an OpenAPI 3.1 document, made from the route table and the models."""
+"""Builds the OpenAPI 3.1 document from the route table and the models of the bodies."""
 
 import inspect
 import re
@@ -6,183 +6,152 @@ from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import TypeAdapter
-from pydantic.json_schema import JsonSchemaMode
+from openapi_pydantic.v3.v3_1 import (
+    Components,
+    Info,
+    MediaType,
+    OpenAPI,
+    Operation,
+    Parameter,
+    PathItem,
+    RequestBody,
+    Response,
+    SecurityScheme,
+    Server,
+)
+from openapi_pydantic.v3.v3_1.parameter import ParameterLocation
 
 from schemas.api_keys import KEY_SCOPES
 from schemas.scopes import ALL_SCOPES
+from workers.ingress.docs.openapi_schemas import (
+    ENVELOPE_SCHEMAS,
+    STRING,
+    BodySchemas,
+    build_body_schemas,
+    ref,
+    to_envelope,
+    to_schema,
+)
 from workers.ingress.http.rate_limits import UNLIMITED
 from workers.ingress.http.responses import JSON
 from workers.ingress.route import Route, RouteResponse
 
-SCHEMA_REF = "#/components/schemas/{model}"
-PARAMETER = re.compile(r"\{(\w+)\}")
+PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 HEADERS = {
     "If-Match": "The entity tag of the version that you have seen",
     "If-None-Match": "The entity tag of the version that you have",
     "Idempotency-Key": "Makes a repeated request the same request, for a day at least",
     "Prefer": "wait=N: answer with the outcome if it is known within N seconds (at most 30)",
 }
-SECURITY = {
-    "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+# ``in`` is a keyword of Python.
+IN_PATH = {"in": ParameterLocation.PATH}
+IN_QUERY = {"in": ParameterLocation.QUERY}
+IN_HEADER = {"in": ParameterLocation.HEADER}
+SECURITY_SCHEMES = {
+    "token": SecurityScheme(type="http", scheme="bearer", bearerFormat="JWT"),
+    "key": SecurityScheme(type="apiKey", security_scheme_in="header", name="X-API-Key"),
 }
-META = {
-    "type": "object",
-    "required": ["timestamp", "request_id"],
-    "properties": {
-        "timestamp": {"type": "string", "format": "date-time"},
-        "request_id": {"type": "string"},
-    },
-}
-PAGINATION = {
-    "type": "object",
-    "required": ["total", "page", "per_page", "total_pages", "has_next", "has_prev"],
-    "properties": {
-        **{name: {"type": "integer"} for name in ("total", "page", "per_page", "total_pages")},
-        **{name: {"type": "boolean"} for name in ("has_next", "has_prev")},
-    },
-}
-DETAIL = {
-    "type": "object",
-    "required": ["field", "message"],
-    "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
-}
-ERROR = {
-    "type": "object",
-    "required": ["success", "error", "meta"],
-    "properties": {
-        "success": {"const": False},
-        "error": {
-            "type": "object",
-            "required": ["code", "message"],
-            "properties": {
-                "code": {"type": "string"},
-                "message": {"type": "string"},
-                "details": {"type": "array", "items": DETAIL},
-            },
-        },
-        "meta": {"$ref": "#/components/schemas/Meta"},
-    },
-}
-
-Schemas = dict[tuple[int, JsonSchemaMode], dict[str, Any]]
 
 
 def build_openapi(routes: Sequence[Route], probes: Iterable[str]) -> dict[str, Any]:
-    """Describe the routes, and the paths of the probes beside them."""
-    schemas, definitions = _schemas(routes)
-    paths: dict[str, dict[str, Any]] = {}
+    """Build the document as JSON, for the routes and the paths of the probes."""
+    document = describe_routes(routes, probes)
+    # Generated schemas hold plain JSON where the models of the library have nested models.
+    return document.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
+
+
+def describe_routes(routes: Sequence[Route], probes: Iterable[str]) -> OpenAPI:
+    """Describe the routes, and the paths of the probes."""
+    bodies, definitions = build_body_schemas(routes)
+    operations: dict[str, dict[str, Operation]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+        method = route.method.lower()
+        operations.setdefault(route.path, {})[method] = _operation(route, bodies)
     for path in probes:
-        paths[path] = {"get": _probe(path)}
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Adrelay",
-            "version": "1",
-            "description": "HTTP calls and signed webhooks become events.",
-        },
-        "servers": [{"url": "/"}],
-        "paths": paths,
-        "components": {
-            "schemas": {"Meta": META, "Pagination": PAGINATION, "Error": ERROR, **definitions},
-            "securitySchemes": SECURITY,
-        },
-    }
+        operations[path] = {"get": _probe(path)}
+    return OpenAPI(
+        openapi="3.1.0",
+        info=Info(
+            title="Adrelay",
+            version="1",
+            description="HTTP calls and signed webhooks become events.",
+        ),
+        servers=[Server(url="/")],
+        paths={path: PathItem.model_validate(item) for path, item in operations.items()},
+        components=Components(
+            schemas={**ENVELOPE_SCHEMAS, **definitions}, securitySchemes={**SECURITY_SCHEMES}
+        ),
+    )
 
 
-def _schemas(routes: Sequence[Route]) -> tuple[Schemas, dict[str, Any]]:
-    """Make the schema of every type that routes name, by the type's identity."""
-    read = [shape for route in routes for shape in route.media.values()]
-    written = [answer.data for route in routes for answer in route.responses if answer.data]
-    wanted: dict[tuple[int, JsonSchemaMode], TypeAdapter[Any]] = {
-        **{(id(shape), "validation"): TypeAdapter(shape) for shape in read},
-        **{(id(shape), "serialization"): TypeAdapter(shape) for shape in written},
-    }
-    inputs = [(name, mode, adapter) for (name, mode), adapter in wanted.items()]
-    made, definitions = TypeAdapter.json_schemas(inputs, by_alias=False, ref_template=SCHEMA_REF)
-    return dict(made), definitions.get("$defs", {})
-
-
-def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
+def _operation(route: Route, bodies: BodySchemas) -> Operation:
     summary, _, description = inspect.cleandoc(route.handler.__doc__ or "").partition("\n\n")
-    operation: dict[str, Any] = {
-        "operationId": route.name,
-        "summary": summary,
-        "tags": [route.tag],
-        "security": _security(route.scope),
-        "parameters": _parameters(route),
-        "responses": {
-            **{str(a.status): _good(a, schemas) for a in route.responses},
-            **{str(status): _bad(status) for status in _errors(route)},
+    operation = Operation(
+        operationId=route.name,
+        summary=summary,
+        tags=[route.tag],
+        security=_security(route.scope),
+        parameters=[*_parameters(route)],
+        responses={
+            **{str(one.status): _success(route, one, bodies) for one in route.responses},
+            **{str(status): _error(status) for status in _error_statuses(route)},
         },
-    }
+    )
     if description:
-        operation["description"] = description
+        operation.description = description
     if route.media:
-        content = {
-            kind: {"schema": schemas[id(shape), "validation"]}
-            for kind, shape in route.media.items()
-        }
-        operation["requestBody"] = {"required": True, "content": content}
+        operation.requestBody = RequestBody(
+            required=True,
+            content={
+                media_type: MediaType(media_type_schema=bodies[route.name, media_type])
+                for media_type in route.media
+            },
+        )
     return operation
 
 
 def _security(scope: str | None) -> list[dict[str, list[str]]]:
-    """Tell who may: accounts by token, API keys, with the scope that either needs."""
+    """List the credentials that can hold the scope: access tokens, API keys, or none needed."""
     if scope is None:
         return []
     held = {"token": scope in ALL_SCOPES, "key": scope in KEY_SCOPES}
     return [{kind: [scope]} for kind, has in held.items() if has]
 
 
-def _parameters(route: Route) -> list[dict[str, Any]]:
+def _parameters(route: Route) -> list[Parameter]:
     path = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in PARAMETER.findall(route.path)
+        Parameter(name=name, required=True, param_schema=STRING, **IN_PATH)
+        for name in PATH_PARAMETER.findall(route.path)
+    ]
+    fields = route.query.model_json_schema()["properties"] if route.query else {}
+    query = [
+        Parameter(name=name, param_schema=to_schema(schema), **IN_QUERY)
+        for name, schema in fields.items()
     ]
     headers = [
-        {"name": name, "in": "header", "description": HEADERS[name], "schema": {"type": "string"}}
+        Parameter(name=name, description=HEADERS[name], param_schema=STRING, **IN_HEADER)
         for name in route.headers
     ]
-    if route.query is None:
-        return path + headers
-    fields = route.query.model_json_schema()["properties"]
-    query = [{"name": name, "in": "query", "schema": schema} for name, schema in fields.items()]
     return path + query + headers
 
 
-def _good(answer: RouteResponse, schemas: Schemas) -> dict[str, Any]:
-    response: dict[str, Any] = {"description": HTTPStatus(answer.status).phrase}
-    if answer.data is None:
-        return response
-    schema = schemas[id(answer.data), "serialization"]
-    if answer.enveloped:
-        schema = _enveloped(schema, paged=answer.paged)
-    response["content"] = {JSON: {"schema": schema}}
-    return response
+def _success(route: Route, response: RouteResponse, bodies: BodySchemas) -> Response:
+    description = HTTPStatus(response.status).phrase
+    if response.data is None:
+        return Response(description=description)
+    schema = bodies[route.name, response.status]
+    if response.enveloped:
+        schema = to_envelope(schema, paged=response.paged)
+    return Response(description=description, content={JSON: MediaType(media_type_schema=schema)})
 
 
-def _enveloped(data: dict[str, Any], *, paged: bool) -> dict[str, Any]:
-    parts = {
-        "success": {"const": True},
-        "data": data,
-        "meta": {"$ref": SCHEMA_REF.format(model="Meta")},
-    }
-    if paged:
-        parts["pagination"] = {"$ref": SCHEMA_REF.format(model="Pagination")}
-    return {"type": "object", "required": list(parts), "properties": parts}
+def _error(status: int) -> Response:
+    content = {JSON: MediaType(media_type_schema=ref("Error"))}
+    return Response(description=HTTPStatus(status).phrase, content=content)
 
 
-def _bad(status: int) -> dict[str, Any]:
-    schema = {"$ref": SCHEMA_REF.format(model="Error")}
-    return {"description": HTTPStatus(status).phrase, "content": {JSON: {"schema": schema}}}
-
-
-def _errors(route: Route) -> list[int]:
-    """List the errors that a route may answer with, beside 500."""
+def _error_statuses(route: Route) -> list[int]:
+    """List the error statuses that a route may answer with, besides 500."""
     found = {503}
     if route.media:
         found |= {400, 413, 415}
@@ -201,11 +170,14 @@ def _errors(route: Route) -> list[int]:
     return sorted(found | set(route.errors))
 
 
-def _probe(path: str) -> dict[str, Any]:
-    return {
-        "operationId": path.strip("/"),
-        "summary": f"Probe {path}",
-        "tags": ["probes"],
-        "security": [],
-        "responses": {"200": {"description": "OK"}, "503": {"description": "Not ready"}},
-    }
+def _probe(path: str) -> Operation:
+    return Operation(
+        operationId=path.strip("/"),
+        summary=f"Probe {path}",
+        tags=["probes"],
+        security=[],
+        responses={
+            "200": Response(description="OK"),
+            "503": Response(description="Not ready"),
+        },
+    )
