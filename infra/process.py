@@ -25,7 +25,7 @@ from infra.messaging.consumer import Consumer
 from infra.messaging.routing_state import read_broken_paths
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources, find_trouble, open_resources
-from infra.settings import Settings, load_settings
+from infra.settings import Settings, load_settings, require
 
 PORTS: Mapping[str, int] = {
     "web": 8080,
@@ -47,10 +47,19 @@ log = logging.getLogger(__name__)
 
 
 def main(
-    name: str, subscriptions: Sequence[Subscription], forever: Sequence[BackgroundTask] = ()
+    name: str,
+    subscriptions: Sequence[Subscription],
+    forever: Sequence[BackgroundTask] = (),
+    *,
+    check: Callable[[Settings], object] | None = None,
 ) -> None:
-    """Run the worker called ``name``; exits the process."""
+    """Run the worker called ``name``; exits the process.
+
+    ``check`` raises ``ValueError`` when a setting that this worker needs is missing or wrong.
+    """
     settings = load_settings()
+    if check is not None:
+        require(check, settings)
     logs.configure_logging(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(run_worker(settings, name, subscriptions, forever))

@@ -16,6 +16,7 @@ from infra.messaging.authorization import PublisherRegistry
 from infra.messaging.error_classifier import describe_error
 from infra.platforms import PLATFORMS, AdPlatform, open_platforms
 from infra.platforms.oauth import OAuthClient, open_oauth_clients
+from infra.security.keyring import Keyring
 from infra.security.passwords import Passwords
 from infra.settings import Settings
 from infra.storage.engine import open_engine
@@ -38,6 +39,7 @@ class Resources:
     platforms: Mapping[str, AdPlatform]
     oauth_clients: Mapping[types.Platform, OAuthClient]
     passwords: Passwords
+    keys: Keyring
     publishers: PublisherRegistry
     background: BackgroundTasks
 
@@ -51,7 +53,7 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
     async with (
         Publisher(settings, name, background) as publisher,
         open_platforms(settings) as platforms,
-        open_oauth_clients(settings, PLATFORMS) as grants,
+        open_oauth_clients(settings, PLATFORMS) as oauth_clients,
     ):
         passwords = Passwords(settings)
         try:
@@ -61,8 +63,9 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
                 redis,
                 publisher,
                 platforms,
-                grants,
+                oauth_clients,
                 passwords,
+                Keyring(settings, redis),
                 PublisherRegistry(engine),
                 background,
             )

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import aiohttp
 from yarl import URL
 
-from handlers.auth.token_refresh import keep_accounts
+from handlers.auth.token_refresh import refresh_tokens_forever
 from infra.amqp.permissions import INGRESS_USER
 from infra.resources import Resources, open_resources
 from infra.settings import Settings
@@ -114,7 +114,7 @@ async def open_stage(
             working(pointed, *(auth.SUBSCRIPTIONS if working_too else ())),
             open_ingress(as_user(INGRESS_USER, pointed), asyncio.Event()),
         ):
-            kept = asyncio.create_task(keep_accounts(resources, stop)) if keeping else None
+            kept = asyncio.create_task(refresh_tokens_forever(resources, stop)) if keeping else None
             try:
                 yield Stage(pointed, sandbox, resources)
             finally:

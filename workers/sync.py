@@ -12,7 +12,6 @@ from handlers.sync.handlers import push_campaigns, sync_campaigns
 from infra.messaging.subscription import Subscription
 from infra.process import main
 from infra.security.encryption import Encryptor
-from infra.settings import load_settings, require
 from schemas.types import PLATFORMS
 
 SYNC_TRIGGERS = (
@@ -37,5 +36,4 @@ SUBSCRIPTIONS = tuple(
 )
 
 if __name__ == "__main__":
-    require(Encryptor, load_settings())
-    main("sync", SUBSCRIPTIONS)
+    main("sync", SUBSCRIPTIONS, check=Encryptor)

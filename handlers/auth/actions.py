@@ -1,6 +1,6 @@
-"""What the requests about sessions come to: log in, refresh, log out, end, another password.
+"""Prepares requests to the auth worker: what each one carries, and who prepares its command.
 
-Redis is asked first, whose token is good; the table of sessions has the last word.
+Redis decides whether a refresh token is good; Postgres decides whether its session is live.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,127 +18,102 @@ from events import (
     PlatformConnectRequested,
     PlatformDisconnectRequested,
     RefreshRequested,
+    RegistrationRequested,
     SessionEndRequested,
     UserRoleChangeRequested,
 )
-from events.envelope import Event, now
-from handlers.auth.admin_commands import take_order
-from handlers.auth.login import log_in
-from handlers.auth.password_change import change_password
-from handlers.auth.platform_accounts import connect, disconnect
-from handlers.auth.requests import (
-    DONE,
-    Answer,
-    Finish,
-    Sealed,
-    details_of,
-    invalid,
-    open_sealed,
-    refusal,
-    sessions_of,
-    tokens_reply,
+from events.envelope import Event
+from handlers.auth.admin_commands import (
+    prepare_key_creation,
+    prepare_key_revocation,
+    prepare_role_change,
 )
-from handlers.auth.session_revocation import ending, ending_own
-from infra.messaging.context import Context
+from handlers.auth.commands import RevokeSession
+from handlers.auth.login import prepare_login
+from handlers.auth.password_change import prepare_password_change
+from handlers.auth.platform_accounts import prepare_connection, prepare_disconnection
+from handlers.auth.registration import prepare_registration
+from handlers.auth.replies import describe_fields, error_reply, validation_reply
+from handlers.auth.requests import AuthRequest, decrypt_request
+from handlers.auth.results import AuthResult, PreparedRequest
+from handlers.auth.session_refresh import (
+    INVALID_REFRESH_TOKEN,
+    REFRESH_TOKEN_REUSED,
+    prepare_logout,
+    prepare_refresh,
+)
+from handlers.auth.session_revocation import prepare_revocation
+from infra.errors import Permanent
 from infra.resources import Resources
-from infra.security.refresh_tokens import (
-    InvalidRefreshToken,
-    IssuedToken,
-    RefreshTokenReused,
-    SessionEnded,
-)
+from infra.security.refresh_tokens import InvalidRefreshToken, RefreshTokenReused, SessionEnded
 from infra.security.sealed_box import InvalidBox
-from infra.storage.sessions import find_session_state, record_refresh
 from schemas.api_keys import ApiKeyCreate, ApiKeyRef
 from schemas.platform_accounts import AuthorizationCodeGrant, PlatformAccountRef
 from schemas.sessions import AccountPasswordChange, SessionSelection
 from schemas.types import FrozenModel
-from schemas.users import Login, Refresh, RoleAssignment
-
-INVALID = refusal(401, "INVALID_TOKEN", "The refresh token is not valid.")
-REUSED = refusal(401, "TOKEN_REUSED", "The refresh token was used before; log in again.")
-
-
-async def open_session(request: Sealed, resources: Resources) -> Answer:
-    """Do what a request asks for, all but the writing, or answer why not."""
-    action = ACTIONS[type(request)]
-    try:
-        body, client = open_sealed(request, action.shape, resources.settings)
-    except InvalidBox as broken:
-        return Answer(request, refusal(400, "VALIDATION_ERROR", str(broken)))
-    except ValidationError as error:
-        return Answer(request, invalid(details_of(error)))
-    return replace(await _act(action, request, body, resources), client=client)
-
-
-async def _act(
-    action: "Action", request: Sealed, body: FrozenModel, resources: Resources
-) -> Answer:
-    try:
-        return await action.run(request, body, resources)
-    except InvalidRefreshToken:
-        return Answer(request, INVALID)
-    except SessionEnded as over:
-        # If its row does not say so yet, then Redis has lost it.
-        lost = ending(over.session_id, "redis_lost")
-        return Answer(request, INVALID, finish=lost, subject=over.session_id)
-    except RefreshTokenReused as reuse:
-        ended = reuse.session
-        end = ending(ended.id, "reuse")
-        return Answer(request, REUSED, finish=end, actor=ended.user_id, subject=ended.id)
-
-
-async def _refresh(request: Sealed, body: Refresh, resources: Resources) -> Answer:
-    issued = await sessions_of(resources).rotate(body.refresh_token)
-    async with resources.engine.connect() as connection:
-        standing = await find_session_state(connection, issued.session.id)
-    if standing is None or not standing.allows(issued, resources.settings, now()):
-        await sessions_of(resources).revoke([issued.session.id])
-        raise SessionEnded(issued.session.id)
-    user = standing.user
-    reply = tokens_reply(200, resources.settings, user, issued, with_user=False)
-    go_on = _going_on(issued)
-    return Answer(request, reply, finish=go_on, actor=user.id, subject=issued.session.id)
-
-
-def _going_on(issued: IssuedToken) -> Finish:
-    """Write the use of a session down; it may have ended since we looked."""
-
-    async def go_on(answer: Answer, ctx: Context) -> Answer:
-        if await record_refresh(ctx.tx, issued, answer.client, ctx.now):
-            return answer
-        return replace(answer, reply=INVALID)
-
-    return go_on
-
-
-async def _log_out(request: Sealed, body: Refresh, resources: Resources) -> Answer:
-    """End a session; a spent token will do, for who holds it had the session."""
-    session_id = sessions_of(resources).parse_session_id(body.refresh_token)
-    return Answer(request, DONE, finish=ending(session_id, "logout"), subject=session_id)
-
-
-async def _end(request: Sealed, body: SessionSelection, _: Resources) -> Answer:
-    return Answer(request, DONE, finish=ending_own(body), subject=body.session_id)
+from schemas.users import KeyedRegistration, Login, Refresh, RoleAssignment
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a request asks for: the shape of its body, and who does it."""
+    """The model of a request's body, and the function that prepares its command."""
 
     shape: type[FrozenModel]
-    run: Callable[[Sealed, Any, Resources], Awaitable[Answer]]
+    prepare: Callable[[AuthRequest, Any, Resources], Awaitable[PreparedRequest | AuthResult]]
 
 
 ACTIONS: Mapping[type[Event], Action] = {
-    LoginRequested: Action(Login, log_in),
-    RefreshRequested: Action(Refresh, _refresh),
-    LogoutRequested: Action(Refresh, _log_out),
-    SessionEndRequested: Action(SessionSelection, _end),
-    PasswordChangeRequested: Action(AccountPasswordChange, change_password),
-    ApiKeyCreateRequested: Action(ApiKeyCreate, take_order),
-    ApiKeyRevokeRequested: Action(ApiKeyRef, take_order),
-    UserRoleChangeRequested: Action(RoleAssignment, take_order),
-    PlatformConnectRequested: Action(AuthorizationCodeGrant, connect),
-    PlatformDisconnectRequested: Action(PlatformAccountRef, disconnect),
+    RegistrationRequested: Action(KeyedRegistration, prepare_registration),
+    LoginRequested: Action(Login, prepare_login),
+    RefreshRequested: Action(Refresh, prepare_refresh),
+    LogoutRequested: Action(Refresh, prepare_logout),
+    SessionEndRequested: Action(SessionSelection, prepare_revocation),
+    PasswordChangeRequested: Action(AccountPasswordChange, prepare_password_change),
+    ApiKeyCreateRequested: Action(ApiKeyCreate, prepare_key_creation),
+    ApiKeyRevokeRequested: Action(ApiKeyRef, prepare_key_revocation),
+    UserRoleChangeRequested: Action(RoleAssignment, prepare_role_change),
+    PlatformConnectRequested: Action(AuthorizationCodeGrant, prepare_connection),
+    PlatformDisconnectRequested: Action(PlatformAccountRef, prepare_disconnection),
 }
+
+
+async def prepare_auth_requests(
+    requests: list[AuthRequest], resources: Resources
+) -> list[PreparedRequest | AuthResult | Permanent]:
+    """Do all that needs no transaction: decrypt, look up, hash, call Redis and the platforms."""
+    return [await _prepare(request, resources) for request in requests]
+
+
+async def _prepare(
+    request: AuthRequest, resources: Resources
+) -> PreparedRequest | AuthResult | Permanent:
+    action = ACTIONS[type(request)]
+    try:
+        decryptor = resources.keys.payload_decryptor
+        body, client = decrypt_request(request, action.shape, decryptor)
+    except InvalidBox as error:
+        # A registration is durable, so it is kept as a dead letter with its reason.
+        if isinstance(request, RegistrationRequested):
+            return Permanent(str(error), code="DECRYPTION_FAILED")
+        return AuthResult(request, error_reply(400, "VALIDATION_ERROR", str(error)))
+    except ValidationError as error:
+        return AuthResult(request, validation_reply(describe_fields(error)))
+    return replace(await _run(action, request, body, resources), client=client)
+
+
+async def _run(
+    action: Action, request: AuthRequest, body: FrozenModel, resources: Resources
+) -> PreparedRequest | AuthResult:
+    """Prepare the command; what is wrong with a refresh token is written and replied too."""
+    try:
+        return await action.prepare(request, body, resources)
+    except InvalidRefreshToken:
+        return AuthResult(request, INVALID_REFRESH_TOKEN)
+    except SessionEnded as error:
+        # If the row is still live, Redis has lost the session.
+        lost = RevokeSession(error.session_id, "redis_lost", INVALID_REFRESH_TOKEN)
+        return PreparedRequest(request, lost, subject=error.session_id)
+    except RefreshTokenReused as error:
+        session = error.session
+        reused = RevokeSession(session.id, "reuse", REFRESH_TOKEN_REUSED)
+        return PreparedRequest(request, reused, actor=session.user_id, subject=session.id)

@@ -1,64 +1,92 @@
-"""Accounts and sessions: who registers, logs in, refreshes and logs out.
+"""Handles requests about accounts, sessions, API keys and platform accounts.
 
-    prepare, no transaction open                          handler, one short transaction
-    open the seal, look up, hash, turn the session in  -> accounts, hashes and sessions
-    Redis                                                 written, replies, events
+    prepare, no transaction open (handlers.auth.actions)    handler, one short transaction
+    decrypt, look up, hash, rotate the token in Redis    -> apply the command, audit, reply,
+                                                            return events
 
-A request that is repeated because its answer was lost comes to the same: a registration is
+A request that is repeated because its reply was lost has the same result: a registration is
 the same by ``Idempotency-Key``, address and password, a refresh token yields its successor
 again, a session ends once.
 """
 
 from collections.abc import Sequence
 from functools import cache
+from typing import assert_never
 
-from events import RegistrationRequested
 from events.envelope import Event
-from handlers.auth.actions import open_session
-from handlers.auth.registration import Candidate, open_registration, settle
-from handlers.auth.requests import Answer, Sealed, act_of, finish
+from handlers.auth.admin_commands import (
+    change_role,
+    create_api_key,
+    revoke_api_key,
+    run_as_admin,
+)
+from handlers.auth.commands import (
+    ChangePassword,
+    ChangeRole,
+    ConnectAccount,
+    CreateApiKey,
+    DisconnectAccount,
+    RecordRefresh,
+    RegisterUser,
+    RevokeApiKey,
+    RevokeOwnSessions,
+    RevokeSession,
+    StartSession,
+)
+from handlers.auth.login import start_session
+from handlers.auth.password_change import change_password
+from handlers.auth.platform_accounts import connect_account, disconnect_account
+from handlers.auth.registration import register_user
+from handlers.auth.results import AuthResult, PreparedRequest, audit_event
+from handlers.auth.session_refresh import record_refresh
+from handlers.auth.session_revocation import revoke_own_sessions, revoke_session
 from infra import metrics
-from infra.errors import Failure
 from infra.messaging.context import Context
-from infra.resources import Resources
 from infra.storage.audit import insert_audit_entries
-from infra.storage.users import insert_users
 
-meter_of = cache(metrics.AUTH_REQUESTS.labels)
-
-
-async def open_registrations(
-    requests: list[RegistrationRequested], resources: Resources
-) -> list[Candidate | Answer | Failure]:
-    """Open, check and hash: what each registration comes to unless a race is lost."""
-    return [await open_registration(request, resources) for request in requests]
+requests_counter = cache(metrics.AUTH_REQUESTS.labels)
 
 
-async def register_users(prepared: list[Candidate | Answer], ctx: Context) -> Sequence[Event]:
-    """Write the accounts whose addresses are still free, and answer everybody."""
-    candidates = [one for one in prepared if isinstance(one, Candidate)]
-    added = await insert_users(ctx.tx, [one.account for one in candidates])
-    answers = [
-        one if isinstance(one, Answer) else await settle(one, added, ctx) for one in prepared
+async def complete_auth_requests(
+    prepared: list[PreparedRequest | AuthResult], ctx: Context
+) -> Sequence[Event]:
+    """Apply the commands, write the audit log, reply, and return the events they caused."""
+    results = [
+        await apply_command(one, ctx) if isinstance(one, PreparedRequest) else one
+        for one in prepared
     ]
-    return await _give([await finish(answer, ctx) for answer in answers], ctx)
+    audited = [audit_event(result) for result in results if result.is_audited]
+    await insert_audit_entries(ctx.tx, audited)
+    for result in results:
+        requests_counter(result.action, result.outcome).inc()
+        ctx.reply(result.request, result.reply)
+    return [*(event for result in results for event in result.caused), *audited]
 
 
-async def open_sessions(requests: list[Sealed], resources: Resources) -> list[Answer]:
-    """Do what logins, refreshes, logouts and the like ask for, all but the writing."""
-    return [await open_session(request, resources) for request in requests]
-
-
-async def handle_sessions(answers: list[Answer], ctx: Context) -> Sequence[Event]:
-    """Write sessions and hashes, answer everybody, tell which sessions began and ended."""
-    return await _give([await finish(answer, ctx) for answer in answers], ctx)
-
-
-async def _give(answers: Sequence[Answer], ctx: Context) -> list[Event]:
-    """Note what was done, reply to everybody and give the events that all of it caused."""
-    acts = [act_of(answer) for answer in answers if answer.matters]
-    await insert_audit_entries(ctx.tx, acts)
-    for answer in answers:
-        meter_of(answer.action, answer.outcome).inc()
-        ctx.reply(answer.request, answer.reply)
-    return [*(event for answer in answers for event in answer.caused), *acts]
+async def apply_command(prepared: PreparedRequest, ctx: Context) -> AuthResult:  # noqa: PLR0911, C901 - one line for each command
+    """Write what a command says, in the transaction of ``ctx``."""
+    match prepared.command:
+        case RegisterUser() as command:
+            return await register_user(prepared, command, ctx)
+        case StartSession() as command:
+            return await start_session(prepared, command, ctx)
+        case RecordRefresh() as command:
+            return await record_refresh(prepared, command, ctx)
+        case RevokeSession() as command:
+            return await revoke_session(prepared, command, ctx)
+        case RevokeOwnSessions() as command:
+            return await revoke_own_sessions(prepared, command, ctx)
+        case ChangePassword() as command:
+            return await change_password(prepared, command, ctx)
+        case CreateApiKey() as command:
+            return await run_as_admin(create_api_key, prepared, command, ctx)
+        case RevokeApiKey() as command:
+            return await run_as_admin(revoke_api_key, prepared, command, ctx)
+        case ChangeRole() as command:
+            return await run_as_admin(change_role, prepared, command, ctx)
+        case ConnectAccount() as command:
+            return await connect_account(prepared, command, ctx)
+        case DisconnectAccount() as command:
+            return await disconnect_account(prepared, command, ctx)
+        case never:
+            assert_never(never)

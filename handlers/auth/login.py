@@ -1,79 +1,64 @@
-"""Being let in: the password fits, a session begins.
+"""Verifies a password and starts a session.
 
-An unknown address and a wrong password cost the same time and are answered the same.
+An unknown address and a wrong password take the same time and get the same reply.
 """
 
-from handlers.auth.requests import (
-    Answer,
-    Finish,
-    Sealed,
-    account_of,
-    refusal,
-    sessions_of,
-    started,
-    tokens_reply,
-)
+from handlers.auth.commands import StartSession
+from handlers.auth.replies import error_reply, token_reply
+from handlers.auth.requests import AuthRequest
+from handlers.auth.results import AuthResult, PreparedRequest, session_started_event
 from infra.errors import Transient
 from infra.messaging.context import Context
 from infra.resources import Resources
 from infra.security.email_address import InvalidEmail, normalise_email
-from infra.security.refresh_tokens import Session
 from infra.storage.sessions import insert_session
-from infra.storage.users import UserRow, replace_password_hash
+from infra.storage.users import UserRow, find_user_row, replace_password_hash
 from schemas.users import Login
 
-WRONG = refusal(401, "INVALID_CREDENTIALS", "E-mail address or password is wrong.")
+WRONG_CREDENTIALS = error_reply(401, "INVALID_CREDENTIALS", "E-mail address or password is wrong.")
 
 
-async def log_in(request: Sealed, login: Login, resources: Resources) -> Answer:
-    """Let in whoever knows the password."""
+async def prepare_login(
+    request: AuthRequest, login: Login, resources: Resources
+) -> PreparedRequest | AuthResult:
+    """Verify the password, rehash it if its hash is outdated, and issue a refresh token."""
+    row = await _find_user(login.email, resources)
+    stored = row.password_hash if row else None
+    matches = await resources.passwords.verify(login.password, stored)
+    if row is None or not matches:
+        return AuthResult(request, WRONG_CREDENTIALS, subject=str(row.user.id) if row else None)
+    new_hash = None
+    if resources.passwords.is_outdated(row.password_hash):
+        new_hash = await resources.passwords.hash(login.password)
+    issued = await resources.keys.refresh_tokens.issue(row.user.id)
+    return PreparedRequest(request, StartSession(row, issued, status=200, new_hash=new_hash))
+
+
+async def _find_user(email: str, resources: Resources) -> UserRow | None:
     try:
-        account = await account_of(resources, normalise_email(login.email))
+        normalised = normalise_email(email)
     except InvalidEmail:
-        account = None
-    stored = account.password_hash if account else None
-    fits = await resources.passwords.verify(login.password, stored)
-    if account is None or not fits:
-        return Answer(request, WRONG, subject=str(account.user.id) if account else None)
-    fresh = None
-    if resources.passwords.is_outdated(account.password_hash):
-        fresh = await resources.passwords.hash(login.password)
-    return await let_in(request, account, resources, status=200, fresh=fresh)
+        return None
+    async with resources.engine.connect() as connection:
+        return await find_user_row(connection, normalised)
 
 
-async def let_in(
-    request: Sealed,
-    account: UserRow,
-    resources: Resources,
-    *,
-    status: int,
-    fresh: str | None = None,
-) -> Answer:
-    """Begin a session for who knows the password of this hash.
+async def start_session(
+    prepared: PreparedRequest, command: StartSession, ctx: Context
+) -> AuthResult:
+    """Write the session, and the new hash if there is one.
 
-    ``fresh`` is a hash of the same password with today's parameters, to be kept instead.
+    Raises ``Transient`` when the password was changed since it was verified.
     """
-    issued = await sessions_of(resources).issue(account.user.id)
-    reply = tokens_reply(status, resources.settings, account.user, issued)
-    return Answer(
-        request,
-        reply,
-        (started(request, issued.session),),
-        finish=beginning(issued.session, account, fresh),
-        actor=account.user.id,
-        subject=issued.session.id,
+    user, session = command.row.user, command.issued.session
+    known, new_hash = command.row.password_hash, command.new_hash
+    if new_hash and await replace_password_hash(ctx.tx, user.id, known, new_hash):
+        known = new_hash
+    if not await insert_session(ctx.tx, session, known, prepared.client, ctx.now):
+        raise Transient("the password has just been changed")
+    return prepared.result(
+        token_reply(command.status, ctx.resources, user, command.issued),
+        [session_started_event(prepared.request, session)],
+        actor=user.id,
+        subject=session.id,
     )
-
-
-def beginning(session: Session, account: UserRow, fresh: str | None = None) -> Finish:
-    """Write a session down, unless the password has been changed meanwhile."""
-
-    async def begin(answer: Answer, ctx: Context) -> Answer:
-        known = account.password_hash
-        if fresh and await replace_password_hash(ctx.tx, account.user.id, known, fresh):
-            known = fresh
-        if not await insert_session(ctx.tx, session, known, answer.client, ctx.now):
-            raise Transient("the password has just been changed")
-        return answer
-
-    return begin

@@ -1,131 +1,154 @@
-"""What a consent at a platform, and its withdrawal, come to.
+"""Connects an account at an ad platform by OAuth, and disconnects it.
 
     connect     code -> tokens at the platform, no transaction open; then the row, encrypted
-    disconnect  the row is marked; ``handlers.auth.token_refresh`` revokes it at the platform and
-    deletes it
+    disconnect  the row is marked; ``handlers.auth.token_refresh`` revokes the tokens at the
+                platform and deletes the row
 
-A code is good for one use. If the row cannot be written after its use, the owner is told to
-try again, and the platform revokes what came of a code that is shown twice (RFC 6749,
-section 4.1.2). When an account is connected anew, the tokens before are not revoked: at
-many platforms that would end the new consent too.
+An authorization code can be used once. If the row cannot be written after its use, the owner is
+asked to try again, and the platform revokes the tokens of a code that is presented twice (RFC
+6749, section 4.1.2). When an account is connected again, its previous tokens are not revoked:
+at many platforms that would end the new consent too.
 """
 
-from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from events import PlatformAccountConnected, PlatformAccountDisconnected
 from events.envelope import now
 from events.platform_accounts import PlatformAccountConnectedData, PlatformAccountDisconnectedData
 from events.sources import AUTH_SOURCE
-from handlers.auth.requests import DONE, Answer, Sealed, refusal
+from handlers.auth.commands import ConnectAccount, DisconnectAccount
+from handlers.auth.replies import NO_CONTENT, Reply, error_reply
+from handlers.auth.requests import AuthRequest
+from handlers.auth.results import AuthResult, PreparedRequest
 from infra.http.client import HttpFailure
 from infra.messaging.context import Context
 from infra.platforms import PLATFORMS
 from infra.platforms.oauth import OAuthError, build_redirect_uri
 from infra.resources import Resources
-from infra.security.encryption import Encryptor
 from infra.security.oauth_tokens import build_tokens, encrypt_tokens, schedule_refresh
 from infra.storage.platform_accounts import delete_account, put_account, request_disconnect
 from infra.storage.sessions import expiry_cutoff, is_live
 from schemas.oauth import TokenResponse
 from schemas.platform_accounts import AuthorizationCodeGrant, PlatformAccountRef, PlatformConnection
 
-SESSION_OVER = refusal(
+SESSION_OVER = error_reply(
     401, "INVALID_TOKEN", "The session that began this is over; log in and connect again."
 )
-NOT_CONNECTED = refusal(404, "NOT_FOUND", "No account at this platform is connected.")
-BY_OWNER = "its owner has disconnected it"
+NOT_CONNECTED = error_reply(404, "NOT_FOUND", "No account at this platform is connected.")
+DISCONNECTED_BY_OWNER = "its owner has disconnected it"
 
 
-async def connect(request: Sealed, consent: AuthorizationCodeGrant, resources: Resources) -> Answer:
-    """Turn a code into tokens, or answer in words why not."""
-    began = now()
-    since = expiry_cutoff(resources.settings, began)
+async def prepare_connection(
+    request: AuthRequest, consent: AuthorizationCodeGrant, resources: Resources
+) -> PreparedRequest | AuthResult:
+    """Exchange an authorization code for tokens and encrypt them."""
+    requested_at = now()
+    since = expiry_cutoff(resources.settings, requested_at)
     async with resources.engine.connect() as connection:
-        alive = await is_live(connection, consent.session_id, consent.user_id, since)
-    if not alive:
-        return _refused(request, consent, SESSION_OVER)
+        live = await is_live(connection, consent.session_id, consent.user_id, since)
+    if not live:
+        return _reject(request, consent, SESSION_OVER)
     grants = resources.oauth_clients[consent.platform]
-    place = build_redirect_uri(resources.settings, consent.platform)
+    redirect = build_redirect_uri(resources.settings, consent.platform)
     try:
-        grant = await grants.exchange(consent.code, consent.verifier, place)
-    except OAuthError as refused:
-        return _refused(request, consent, _in_words(consent, refused))
+        grant = await grants.exchange(consent.code, consent.verifier, redirect)
+    except OAuthError as error:
+        return _reject(request, consent, _rejection_reply(consent, error))
     except HttpFailure as failure:
         message = f"{_title(consent)}: {failure.reason}. Connect it once more in a moment."
-        return _refused(request, consent, refusal(503, "PLATFORM_UNAVAILABLE", message))
-    return _connected(request, consent, grant, began, resources)
+        return _reject(request, consent, error_reply(503, "PLATFORM_UNAVAILABLE", message))
+    return PreparedRequest(
+        request,
+        _connect_command(consent, grant, requested_at, resources),
+        actor=consent.user_id,
+        subject=consent.platform,
+    )
 
 
-def _connected(
-    request: Sealed,
+def _connect_command(
     consent: AuthorizationCodeGrant,
     grant: TokenResponse,
-    began: datetime,
+    requested_at: datetime,
     resources: Resources,
-) -> Answer:
-    """Encrypt the tokens; the transaction writes them and tells that the account is there."""
-    user_id, platform = consent.user_id, consent.platform
-    tokens, scopes = build_tokens(grant), _scopes(grant, consent)
-    times = schedule_refresh(grant, tokens, began)
-    sealed = encrypt_tokens(Encryptor(resources.settings), user_id, platform, tokens)
-
-    async def put(answer: Answer, ctx: Context) -> Answer:
-        await put_account(ctx.tx, user_id, platform, sealed, times, scopes)
-        return answer
-
-    data = PlatformAccountConnectedData(platform=platform, user_id=user_id, scopes=scopes)
-    connected = PlatformAccountConnected.caused_by(
-        request, source=AUTH_SOURCE, subject=str(user_id), data=data
+) -> ConnectAccount:
+    tokens = build_tokens(grant)
+    encryptor = resources.keys.encryptor
+    return ConnectAccount(
+        consent.user_id,
+        consent.platform,
+        encrypt_tokens(encryptor, consent.user_id, consent.platform, tokens),
+        schedule_refresh(grant, tokens, requested_at),
+        _granted_scopes(grant, consent),
     )
-    shown = PlatformConnection(platform=platform, state="connected", scopes=scopes)
-    reply = {"status": 200, "data": shown.model_dump(mode="json")}
-    return Answer(request, reply, (connected,), put, actor=user_id, subject=platform)
 
 
-async def disconnect(request: Sealed, wish: PlatformAccountRef, _: Resources) -> Answer:
-    """Stop using an account from the transaction on; tell it once."""
-    user_id, platform = wish.user_id, wish.platform
+async def connect_account(
+    prepared: PreparedRequest, command: ConnectAccount, ctx: Context
+) -> AuthResult:
+    """Write the encrypted tokens of an account."""
+    user_id, platform, scopes = command.user_id, command.platform, command.scopes
+    await put_account(ctx.tx, user_id, platform, command.tokens, command.schedule, scopes)
+    connected = PlatformAccountConnected.caused_by(
+        prepared.request,
+        source=AUTH_SOURCE,
+        subject=str(user_id),
+        data=PlatformAccountConnectedData(platform=platform, user_id=user_id, scopes=scopes),
+    )
+    connection = PlatformConnection(platform=platform, state="connected", scopes=scopes)
+    reply = {"status": 200, "data": connection.model_dump(mode="json")}
+    return prepared.result(reply, [connected])
 
-    async def end(answer: Answer, ctx: Context) -> Answer:
-        before = await request_disconnect(ctx.tx, user_id, platform)
-        if before is None:
-            gone = await delete_account(ctx.tx, user_id, platform)
-            return replace(answer, reply=DONE) if gone else answer
-        shown = PlatformConnection(platform=platform, state="disconnecting")
-        reply = {"status": 202, "data": shown.model_dump(mode="json")}
-        caused = (_gone(request, wish),) if before == "connected" else ()
-        return replace(answer, reply=reply, caused=caused)
 
-    return Answer(request, NOT_CONNECTED, finish=end, actor=user_id, subject=platform)
+async def prepare_disconnection(
+    request: AuthRequest, body: PlatformAccountRef, _: Resources
+) -> PreparedRequest:
+    """Prepare to disconnect an account; its state is read in the transaction."""
+    command = DisconnectAccount(body.user_id, body.platform)
+    return PreparedRequest(request, command, actor=body.user_id, subject=body.platform)
 
 
-def _gone(request: Sealed, wish: PlatformAccountRef) -> PlatformAccountDisconnected:
+async def disconnect_account(
+    prepared: PreparedRequest, command: DisconnectAccount, ctx: Context
+) -> AuthResult:
+    """Mark an account for revocation; publishes that once. Deletes a disconnected account."""
+    user_id, platform = command.user_id, command.platform
+    state = await request_disconnect(ctx.tx, user_id, platform)
+    if state is None:
+        deleted = await delete_account(ctx.tx, user_id, platform)
+        return prepared.result(NO_CONTENT if deleted else NOT_CONNECTED)
+    connection = PlatformConnection(platform=platform, state="disconnecting")
+    reply = {"status": 202, "data": connection.model_dump(mode="json")}
+    caused = [_disconnected_event(prepared, command)] if state == "connected" else []
+    return prepared.result(reply, caused)
+
+
+def _disconnected_event(
+    prepared: PreparedRequest, command: DisconnectAccount
+) -> PlatformAccountDisconnected:
     data = PlatformAccountDisconnectedData(
-        platform=wish.platform, user_id=wish.user_id, reason=BY_OWNER
+        platform=command.platform, user_id=command.user_id, reason=DISCONNECTED_BY_OWNER
     )
     return PlatformAccountDisconnected.caused_by(
-        request, source=AUTH_SOURCE, subject=str(wish.user_id), data=data
+        prepared.request, source=AUTH_SOURCE, subject=str(command.user_id), data=data
     )
 
 
-def _refused(request: Sealed, consent: AuthorizationCodeGrant, reply: dict[str, Any]) -> Answer:
-    return Answer(request, reply, actor=consent.user_id, subject=consent.platform)
+def _reject(request: AuthRequest, consent: AuthorizationCodeGrant, reply: Reply) -> AuthResult:
+    return AuthResult(request, reply, actor=consent.user_id, subject=consent.platform)
 
 
-def _in_words(consent: AuthorizationCodeGrant, refused: OAuthError) -> dict[str, Any]:
-    said = f"{_title(consent)} says: {refused.message or refused.code}."
-    if refused.is_invalid_grant:
-        message = f"The consent was not taken. {said} Connect the account once more."
-        return refusal(400, "CODE_REFUSED", message)
-    return refusal(502, "PLATFORM_REFUSED", f"The platform does not accept us. {said}")
+def _rejection_reply(consent: AuthorizationCodeGrant, error: OAuthError) -> Reply:
+    details = f"{_title(consent)} says: {error.message or error.code}."
+    if error.is_invalid_grant:
+        message = f"The consent was not taken. {details} Connect the account once more."
+        return error_reply(400, "CODE_REFUSED", message)
+    return error_reply(502, "PLATFORM_REFUSED", f"The platform does not accept us. {details}")
 
 
 def _title(consent: AuthorizationCodeGrant) -> str:
     return PLATFORMS[consent.platform].TITLE
 
 
-def _scopes(grant: TokenResponse, consent: AuthorizationCodeGrant) -> tuple[str, ...]:
-    """Tell what was granted; what the platform does not say is what we asked for."""
+def _granted_scopes(grant: TokenResponse, consent: AuthorizationCodeGrant) -> tuple[str, ...]:
+    """List the granted scopes: the requested ones if the platform names none (RFC 6749, 5.1)."""
     return tuple((grant.scope or " ".join(PLATFORMS[consent.platform].SCOPES)).split())

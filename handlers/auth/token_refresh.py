@@ -1,10 +1,10 @@
-"""Connected accounts are kept: tokens renewed ahead of their end, withdrawn consents revoked.
+"""Refreshes the tokens of platform accounts before they expire, and revokes disconnected ones.
 
-    lease (transaction) -> ask the platform, no transaction open -> write (transaction)
+    lease (transaction) -> call the platform, no transaction open -> write (transaction)
 
-Any number of auth workers may do it: a lease gives each account to one of them. A platform
-that does not answer is asked again when the lease ends. A platform that takes the refresh
-token no more has the last word: the account is disconnected, with the reason.
+Any number of auth workers may run this: a lease assigns each account to one of them. If a platform
+does not answer, it is called again after the lease expires. If a platform rejects the refresh
+token, the account is marked disconnected, with the reason.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from infra.messaging import outbox
 from infra.platforms import PLATFORMS
 from infra.platforms.oauth import OAuthError
 from infra.resources import Resources
-from infra.security.encryption import DecryptionFailed, Encryptor
+from infra.security.encryption import DecryptionFailed
 from infra.security.oauth_tokens import (
     OAuthTokens,
     build_tokens,
@@ -38,121 +38,120 @@ from infra.security.oauth_tokens import (
 from infra.storage import platform_accounts as store
 from infra.storage.audit import insert_audit_entries
 from infra.storage.platform_accounts import PlatformAccountRow
-from schemas.oauth import TokenResponse
 
-MOST = 16  # accounts a lease, all asked about at once
-LEASE_SECONDS = 30.0  # longer than a platform may take
+MAX_ACCOUNTS = 16  # accounts leased, and platforms called, at once
+LEASE_SECONDS = 30.0  # longer than a call to a platform may take
 
 log = logging.getLogger(__name__)
 
 
-async def keep_accounts(resources: Resources, stop: asyncio.Event) -> None:
-    """Do what is due until ``stop`` is set."""
-    vault = Encryptor(resources.settings)
+async def refresh_tokens_forever(resources: Resources, stop: asyncio.Event) -> None:
+    """Refresh and revoke what is due until ``stop`` is set."""
     backoff = Backoff(first=0.5, longest=10)
     while not stop.is_set():
         try:
-            kept = await keep_once(resources, vault)
+            count = await refresh_due_tokens(resources)
             backoff.reset()
         except (SQLAlchemyError, OSError, DecryptionFailed) as error:
             log.warning("token refresh failed", extra={"error": type(error).__name__})
             await backoff.sleep(stop)
             continue
-        if kept < MOST:
-            waiting = asyncio.ensure_future(stop.wait())
-            await asyncio.wait({waiting}, timeout=resources.settings.account_poll)
-            waiting.cancel()
+        if count < MAX_ACCOUNTS:
+            stopped = asyncio.ensure_future(stop.wait())
+            await asyncio.wait({stopped}, timeout=resources.settings.account_poll)
+            stopped.cancel()
 
 
-async def keep_once(resources: Resources, vault: Encryptor) -> int:
-    """Take what is due in hand, once; tells how many accounts that were."""
+async def refresh_due_tokens(resources: Resources) -> int:
+    """Refresh or revoke the accounts that are due, once; returns how many those were."""
     lease = max(LEASE_SECONDS, 2 * resources.settings.platform_timeout)
     async with resources.engine.begin() as tx:
-        due = await store.lease_due_accounts(tx, MOST, lease)
+        due = await store.lease_due_accounts(tx, MAX_ACCOUNTS, lease)
     async with asyncio.TaskGroup() as group:
         for account in due:
-            group.create_task(_keep(resources, vault, account))
-    if vault.retired_key_ids:
-        await _reseal(resources, vault)
+            group.create_task(_process(resources, account))
+    if resources.keys.encryptor.retired_key_ids:
+        await _reencrypt(resources)
     return len(due)
 
 
-async def _keep(resources: Resources, vault: Encryptor, account: PlatformAccountRow) -> None:
-    """Renew or revoke one account; what fails is counted, told and tried again later."""
-    keep = _revoke if account.state == "disconnecting" else _renew
+async def _process(resources: Resources, account: PlatformAccountRow) -> None:
+    """Refresh or revoke one account; a failure is counted, logged and tried again later."""
+    process = _revoke if account.state == "disconnecting" else _refresh
+    owner = (account.user_id, account.platform)
     try:
-        tokens = decrypt_tokens(vault, account.user_id, account.platform, account.ciphertext)
-        outcome = await keep(resources, vault, account, tokens)
+        tokens = decrypt_tokens(resources.keys.encryptor, *owner, account.ciphertext)
+        outcome = await process(resources, account, tokens)
     except (HttpFailure, OAuthError, DecryptionFailed, SQLAlchemyError, OSError) as error:
         outcome = "failed"
         reason = type(error).__name__ if isinstance(error, SQLAlchemyError) else str(error)
         details = {"platform": account.platform, "reason": reason}
-        log.warning("an account could not be kept", extra=details)
+        log.warning("token refresh of an account failed, will be tried again", extra=details)
     metrics.ACCOUNT_RENEWALS.labels(account.platform, outcome).inc()
 
 
-async def _renew(
-    resources: Resources, vault: Encryptor, account: PlatformAccountRow, tokens: OAuthTokens
-) -> str:
+async def _refresh(resources: Resources, account: PlatformAccountRow, tokens: OAuthTokens) -> str:
     title = PLATFORMS[account.platform].TITLE
     if tokens.refresh is None:
-        return await _lapse(resources, account, f"{title} gave no token to renew its access with")
-    began = now()
+        return await _disconnect(resources, account, f"{title} issued no refresh token")
+    requested_at = now()
     try:
         grant = await resources.oauth_clients[account.platform].refresh(tokens.refresh)
-    except OAuthError as refused:
-        if not refused.is_invalid_grant:
+    except OAuthError as error:
+        if not error.is_invalid_grant:
             raise
-        reason = f"{title} takes the consent no more: {refused.message or refused.code}"
-        return await _lapse(resources, account, reason)
+        reason = f"{title} no longer accepts the consent: {error.message or error.code}"
+        return await _disconnect(resources, account, reason)
     fresh = build_tokens(grant, before=tokens)
-    sealed = encrypt_tokens(vault, account.user_id, account.platform, fresh)
-    times = schedule_refresh(grant, fresh, began)
+    encrypted = encrypt_tokens(resources.keys.encryptor, account.user_id, account.platform, fresh)
+    schedule = schedule_refresh(grant, fresh, requested_at)
+    scopes = None if grant.scope is None else grant.scope.split()
 
     async def write(tx: AsyncConnection) -> bool:
-        return await store.store_refreshed_tokens(tx, account, sealed, times, _scopes(grant))
+        return await store.store_refreshed_tokens(tx, account, encrypted, schedule, scopes)
 
-    return "renewed" if await _write(resources, write) else "overtaken"
+    return "renewed" if await _write_during_outage(resources, write) else "overtaken"
 
 
-async def _revoke(
-    resources: Resources,
-    vault: Encryptor,  # noqa: ARG001 - nothing is written
-    account: PlatformAccountRow,
-    tokens: OAuthTokens,
-) -> str:
+async def _revoke(resources: Resources, account: PlatformAccountRow, tokens: OAuthTokens) -> str:
     try:
         await resources.oauth_clients[account.platform].revoke(tokens.revocation_token)
-    except OAuthError as refused:
-        if not refused.is_invalid_grant:  # it is over already
+    except OAuthError as error:
+        if not error.is_invalid_grant:  # otherwise the consent has ended already
             raise
     async with resources.engine.begin() as tx:
         await store.delete_account(tx, account.user_id, account.platform, account.version)
     return "revoked"
 
 
-async def _lapse(resources: Resources, account: PlatformAccountRow, reason: str) -> str:
+async def _disconnect(resources: Resources, account: PlatformAccountRow, reason: str) -> str:
+    """Mark an account disconnected, publish that and record it in the audit log."""
     data = PlatformAccountDisconnectedData(
         platform=account.platform, user_id=account.user_id, reason=reason
     )
-    gone = PlatformAccountDisconnected(source=AUTH_SOURCE, subject=str(account.user_id), data=data)
-    # Nobody here has acted: the platform, or its owner there, has.
+    disconnected = PlatformAccountDisconnected(
+        source=AUTH_SOURCE, subject=str(account.user_id), data=data
+    )
+    # Without an actor: the platform ended the consent, or its owner did there.
     subject = f"{account.platform}/{account.user_id}"
     entry = AuditRecordedData(action="platform.lapse", outcome="ok", subject=subject)
-    act = AuditRecorded.caused_by(gone, source=AUTH_SOURCE, data=entry)
+    audited = AuditRecorded.caused_by(disconnected, source=AUTH_SOURCE, data=entry)
     async with resources.engine.begin() as tx:
         if not await store.mark_disconnected(tx, account, reason):
             return "overtaken"
-        await insert_audit_entries(tx, [act])
-        await outbox.add(tx, [build_message(gone), build_message(act)])
+        await insert_audit_entries(tx, [audited])
+        await outbox.add(tx, [build_message(disconnected), build_message(audited)])
     await outbox.notify(resources.redis)
     return "lapsed"
 
 
-async def _write(resources: Resources, write: Callable[[AsyncConnection], Awaitable[bool]]) -> bool:
-    """Write what must not be lost: through an outage, again and again while the lease lasts.
+async def _write_during_outage(
+    resources: Resources, write: Callable[[AsyncConnection], Awaitable[bool]]
+) -> bool:
+    """Write what must not be lost: retries through an outage while the lease lasts.
 
-    The platform has given a new refresh token for the old one, which is worth nothing now.
+    The platform has issued a new refresh token, and the old one is invalid now.
+    Raises ``TimeoutError`` (an ``OSError``) when the lease ends first.
     """
     backoff = Backoff(first=0.1, longest=2)
     async with asyncio.timeout(LEASE_SECONDS):
@@ -164,14 +163,13 @@ async def _write(resources: Resources, write: Callable[[AsyncConnection], Awaita
                 await backoff.sleep()
 
 
-async def _reseal(resources: Resources, vault: Encryptor) -> None:
-    """Seal with the newest key what an older one has sealed."""
+async def _reencrypt(resources: Resources) -> None:
+    """Encrypt with the newest key what a retired key has encrypted."""
+    encryptor = resources.keys.encryptor
     async with resources.engine.begin() as tx:
-        for account in await store.lock_accounts_with_key(tx, vault.retired_key_ids, MOST):
+        for account in await store.lock_accounts_with_key(
+            tx, encryptor.retired_key_ids, MAX_ACCOUNTS
+        ):
             owner = (account.user_id, account.platform)
-            tokens = decrypt_tokens(vault, *owner, account.ciphertext)
-            await store.reencrypt(tx, account, encrypt_tokens(vault, *owner, tokens))
-
-
-def _scopes(grant: TokenResponse) -> list[str] | None:
-    return None if grant.scope is None else grant.scope.split()
+            tokens = decrypt_tokens(encryptor, *owner, account.ciphertext)
+            await store.reencrypt(tx, account, encrypt_tokens(encryptor, *owner, tokens))

@@ -96,14 +96,20 @@ class Session:
 class IssuedToken:
     """A session and the refresh token to hand out for it.
 
-    ``turns`` counts the refreshes of the session so far; ``repeated`` tells that this one
+    ``rotation_count`` counts the refreshes of the session so far; ``repeated`` tells that this one
     is the last one over again.
     """
 
     session: Session
     refresh_token: str = field(repr=False)
-    turns: int = 0
+    rotation_count: int = 0
     repeated: bool = False
+
+
+def parse_refresh_key(settings: Settings) -> bytes:
+    """Read the server key; raises ``ValueError`` when ``REFRESH_KEY`` is missing or malformed."""
+    secret = settings.refresh_key
+    return decode_key(secret.get_secret_value() if secret else "", "REFRESH_KEY")
 
 
 class RefreshTokenStore:
@@ -111,8 +117,7 @@ class RefreshTokenStore:
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         """Take the server key; raises ``ValueError`` when ``REFRESH_KEY`` is none."""
-        secret = settings.refresh_key
-        self._key = decode_key(secret.get_secret_value() if secret else "", "REFRESH_KEY")
+        self._key = parse_refresh_key(settings)
         self._redis = redis
         self._life = settings.refresh_token_seconds * 1000
         self._grace = int(settings.refresh_grace_seconds * 1000)

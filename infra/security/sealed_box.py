@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from events.envelope import now as utc_now
 from infra.base64url import KeyPair, decode_base64url, decode_key, encode_base64url
+from infra.settings import Settings
 from schemas.types import FrozenModel
 
 # A request is answered within seconds or not at all; a registration is kept through an outage.
@@ -68,31 +69,32 @@ def encrypt_payload(
     return encode_base64url(SealedBox(key).encrypt(padded))
 
 
-def decrypt_payload(
-    private_keys: str, sealed: str, *, purpose: str, request_id: str, now: datetime
-) -> dict[str, Any]:
-    """Open what ``encrypt_payload`` made for this event, with whichever of the keys fits.
+class PayloadDecryptor:
+    """Decrypts boxes with any of the private keys of the auth worker."""
 
-    ``private_keys`` are base64url, separated by spaces. Raises ``InvalidBox``, and
-    ``ValueError`` when a key is malformed or none is given.
-    """
-    try:
-        content = BoxContent.model_validate_json(_decrypt(private_keys, sealed))
-    except ValidationError:
-        raise InvalidBox("the box holds no credentials") from None
-    if (content.purpose, content.request_id) != (purpose, request_id):
-        raise InvalidBox("the sealed credentials were made for another message")
-    if content.exp <= now.timestamp():
-        raise InvalidBox("the sealed credentials have expired")
-    return content.payload
+    def __init__(self, settings: Settings) -> None:
+        """Parse the keys; raises ``ValueError`` when SEAL_PRIVATE_KEY is missing or malformed."""
+        secret = settings.seal_private_key
+        texts = (secret.get_secret_value() if secret else "").split() or [""]
+        keys = [PrivateKey(decode_key(text, "SEAL_PRIVATE_KEY")) for text in texts]
+        self._boxes = [SealedBox(key) for key in keys]
 
-
-def _decrypt(private_keys: str, sealed: str) -> bytes:
-    texts = private_keys.split() or [""]
-    boxes = [SealedBox(PrivateKey(decode_key(text, "SEAL_PRIVATE_KEY"))) for text in texts]
-    for box in boxes:
+    def decrypt(self, box: str, *, purpose: str, request_id: str, now: datetime) -> dict[str, Any]:
+        """Decrypt what ``encrypt_payload`` made for this event; raises ``InvalidBox``."""
         try:
-            return box.decrypt(decode_base64url(sealed))
-        except (CryptoError, ValueError):
-            continue
-    raise InvalidBox("the sealed credentials cannot be opened")
+            content = BoxContent.model_validate_json(self._decrypt(box))
+        except ValidationError:
+            raise InvalidBox("the box holds no credentials") from None
+        if (content.purpose, content.request_id) != (purpose, request_id):
+            raise InvalidBox("the sealed credentials were made for another message")
+        if content.exp <= now.timestamp():
+            raise InvalidBox("the sealed credentials have expired")
+        return content.payload
+
+    def _decrypt(self, text: str) -> bytes:
+        for box in self._boxes:
+            try:
+                return box.decrypt(decode_base64url(text))
+            except (CryptoError, ValueError):
+                continue
+        raise InvalidBox("the sealed credentials cannot be opened")

@@ -62,8 +62,8 @@ class SessionState:
             return False
         grace = timedelta(seconds=settings.refresh_grace_seconds)
         if issued.repeated or now - self.last_used_at <= grace:
-            return issued.turns >= self.rotation_count
-        return issued.turns > self.rotation_count
+            return issued.rotation_count >= self.rotation_count
+        return issued.rotation_count > self.rotation_count
 
 
 def expiry_cutoff(settings: Settings, now: datetime) -> datetime:
@@ -115,7 +115,7 @@ async def record_refresh(
         update(sessions)
         .where(sessions.c.id == issued.session.id, sessions.c.ended_at.is_(None))
         .values(
-            rotation_count=func.greatest(sessions.c.rotation_count, issued.turns),
+            rotation_count=func.greatest(sessions.c.rotation_count, issued.rotation_count),
             last_used_at=func.greatest(sessions.c.last_used_at, at),
             address=client.address,
             device=client.device,

@@ -131,7 +131,7 @@ async def test_a_spoiled_session_is_over_and_the_others_are_not(
     assert known[other.session.id] == 0
     with pytest.raises(SessionEnded):
         await sessions.rotate(spoiled.refresh_token)
-    assert (await sessions.rotate(other.refresh_token)).turns == 1
+    assert (await sessions.rotate(other.refresh_token)).rotation_count == 1
 
 
 @pytest.mark.parametrize("text", UNAVAILABLE, ids=lambda text: text[:12])

@@ -25,7 +25,7 @@ from events import (
 from events.envelope import new_id
 from events.sources import API_SOURCE
 from events.users import EncryptedRequestData
-from handlers.auth.requests import Sealed
+from handlers.auth.requests import AuthRequest
 from infra.amqp import topology
 from infra.amqp.message import Message, build_message
 from infra.amqp.permissions import INGRESS_USER
@@ -51,11 +51,11 @@ class Client:
         self._settings = settings
 
     async def ask(
-        self, kind: type[Sealed], body: dict[str, str], seconds: float = 20
+        self, kind: type[AuthRequest], body: dict[str, str], seconds: float = 20
     ) -> dict[str, Any]:
         return await self._requester.ask(message(self.event(kind, body)), seconds)
 
-    def event(self, kind: type[Sealed], body: dict[str, str]) -> Sealed:
+    def event(self, kind: type[AuthRequest], body: dict[str, str]) -> AuthRequest:
         event_id = new_id()
         box = encrypt_payload(
             self._settings.seal_public_key or "",
@@ -67,7 +67,7 @@ class Client:
         return kind(id=event_id, source=API_SOURCE, data=EncryptedRequestData(sealed=box))
 
 
-def message(event: Sealed) -> Message:
+def message(event: AuthRequest) -> Message:
     if isinstance(event, RegistrationRequested):
         return build_message(event)
     return build_message(event, topology.REQUEST_EXCHANGE)

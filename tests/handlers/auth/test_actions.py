@@ -25,10 +25,11 @@ from events import (
 from events.envelope import Event, new_id, now
 from events.sources import API_SOURCE
 from events.users import EncryptedRequestData
-from handlers.auth.handlers import open_sessions
+from handlers.auth.actions import prepare_auth_requests
 from infra.errors import Transient
 from infra.resources import Resources
 from infra.security.access_tokens import TokenVerifier
+from infra.security.keyring import Keyring
 from infra.security.sealed_box import encrypt_payload
 from infra.settings import Settings
 from tests.handlers.auth.test_handlers import Worker, code
@@ -121,7 +122,7 @@ async def browser_of(worker: Worker, settings: Settings) -> Browser:
     """Register somebody, as a browser does."""
     who = {"email": f"{uuid4().hex}@example.com", "password": PASSWORD}
     request = sealed(settings, RegistrationRequested, who, device="a browser")
-    (reply,) = await worker.register(request)
+    (reply,) = await worker.ask(request)
     return Browser(worker, settings, who["email"], "a browser", reply["data"])
 
 
@@ -332,7 +333,8 @@ async def test_a_session_that_was_not_used_for_the_life_of_a_token_is_over(
 
 async def test_a_logout_needs_no_redis(ada: Browser) -> None:
     nowhere = Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=0.5)
-    resources = replace(ada.worker.resources, redis=nowhere)
+    keys = Keyring(ada.settings, nowhere)
+    resources = replace(ada.worker.resources, redis=nowhere, keys=keys)
     offline = replace(ada, worker=replace(ada.worker, resources=resources))
     assert (await offline.log_out())["status"] == 204
     await nowhere.aclose()
@@ -378,29 +380,29 @@ async def test_logins_refreshes_and_reuse_are_counted_by_outcome(strict: Browser
 
 async def test_a_session_that_ends_during_a_refresh_is_over(ada: Browser) -> None:
     request = ada.request(RefreshRequested, {"refresh_token": ada.tokens["refresh_token"]})
-    prepared = await open_sessions([request], ada.worker.resources)
+    prepared = await prepare_auth_requests([request], ada.worker.resources)
     await ada.log_out()
-    await ada.worker.write(prepared)
+    await ada.worker.complete(prepared)
     assert code(ada.worker.replies[request.id]) == GONE
 
 
 async def test_a_password_that_is_changed_during_a_login_lets_nobody_in(ada: Browser) -> None:
     body = {"email": ada.email, "password": PASSWORD}
     request = ada.request(LoginRequested, body)
-    prepared = await open_sessions([request], ada.worker.resources)
+    prepared = await prepare_auth_requests([request], ada.worker.resources)
     assert (await ada.change_password())["status"] == 204
     with pytest.raises(Transient):
-        await ada.worker.write(prepared)
+        await ada.worker.complete(prepared)
     assert request.id not in ada.worker.replies
 
 
 async def test_a_login_waits_for_a_change_of_the_password_that_is_under_way(ada: Browser) -> None:
     engine = ada.worker.resources.engine
     login = ada.request(LoginRequested, {"email": ada.email, "password": PASSWORD})
-    prepared = await open_sessions([login], ada.worker.resources)
+    prepared = await prepare_auth_requests([login], ada.worker.resources)
     async with engine.begin() as tx:
         await tx.execute(text("update users set password_hash = 'another'"))
-        writing = asyncio.create_task(ada.worker.write(prepared))
+        writing = asyncio.create_task(ada.worker.complete(prepared))
         async with asyncio.timeout(10):
             while not await _somebody_waits(ada):
                 await asyncio.sleep(0.01)
@@ -426,9 +428,9 @@ async def test_a_password_is_changed_by_one_of_two_at_once(ada: Browser) -> None
         )
         for new in (OTHER, OTHER + "!")
     ]
-    prepared = [await open_sessions([one], ada.worker.resources) for one in requests]
+    prepared = [await prepare_auth_requests([one], ada.worker.resources) for one in requests]
     for one in prepared:
-        await ada.worker.write(one)
+        await ada.worker.complete(one)
     first, second = (ada.worker.replies[request.id] for request in requests)
     assert first["status"] == 204
     assert code(second) == (403, "INVALID_CREDENTIALS")

@@ -1,7 +1,7 @@
 """Accounts and sessions, by the handlers themselves over real Postgres, Redis and crypto."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -25,17 +25,15 @@ from events.audit import AuditRecordedData
 from events.envelope import Event, now
 from events.sources import API_SOURCE
 from events.users import EncryptedRequestData
-from handlers.auth.handlers import (
-    handle_sessions,
-    open_registrations,
-    open_sessions,
-    register_users,
-)
-from handlers.auth.requests import Answer, Sealed, check_keys
+from handlers.auth.actions import prepare_auth_requests
+from handlers.auth.handlers import complete_auth_requests
+from handlers.auth.keys import require_keys
+from handlers.auth.requests import AuthRequest
 from infra.errors import Permanent
 from infra.messaging.context import Context
 from infra.resources import Resources
 from infra.security.access_tokens import TokenVerifier, make_signing_keys
+from infra.security.keyring import Keyring
 from infra.security.passwords import Passwords
 from infra.security.sealed_box import encrypt_payload
 from infra.settings import Settings
@@ -62,26 +60,14 @@ class Worker:
         """List what was caused, apart from the audit log's own events."""
         return [event for event in self.told if not isinstance(event, AuditRecorded)]
 
-    async def register(self, *requests: RegistrationRequested) -> list[dict[str, Any]]:
-        prepared: list[Any] = await open_registrations(list(requests), self.resources)
-        return await self.finish_registrations(prepared, requests)
-
-    async def finish_registrations(
-        self, prepared: list[Any], requests: Sequence[Event]
-    ) -> list[dict[str, Any]]:
-        async with self.resources.engine.begin() as tx:
-            self.told += await register_users(prepared, self.context(tx))
-        await self.finish_calls()
+    async def ask(self, *requests: AuthRequest) -> list[dict[str, Any]]:
+        prepared = await prepare_auth_requests(list(requests), self.resources)
+        await self.complete(prepared)
         return [self.replies[request.id] for request in requests]
 
-    async def ask(self, *requests: Sealed) -> list[dict[str, Any]]:
-        prepared = await open_sessions(list(requests), self.resources)
-        await self.write(prepared)
-        return [self.replies[request.id] for request in requests]
-
-    async def write(self, prepared: list[Answer]) -> None:
+    async def complete(self, prepared: list[Any]) -> None:
         async with self.resources.engine.begin() as tx:
-            self.told += await handle_sessions(prepared, self.context(tx))
+            self.told += await complete_auth_requests(prepared, self.context(tx))
         await self.finish_calls()
 
     async def finish_calls(self) -> None:
@@ -100,7 +86,8 @@ class Worker:
     def with_settings(self, **changes: Any) -> "Worker":
         settings = self.resources.settings.model_copy(update=changes)
         passwords = Passwords(settings)
-        resources = replace(self.resources, settings=settings, passwords=passwords)
+        keys = Keyring(settings, self.resources.redis)
+        resources = replace(self.resources, settings=settings, passwords=passwords, keys=keys)
         return replace(self, resources=resources)
 
     def caused_types(self) -> list[str]:
@@ -180,7 +167,7 @@ async def users(worker: Worker) -> int:
 async def test_a_registration_makes_a_manager_who_is_logged_in(
     worker: Worker, registration: Any, settings: Settings
 ) -> None:
-    (reply,) = await worker.register(registration(email="Ada@Example.com"))
+    (reply,) = await worker.ask(registration(email="Ada@Example.com"))
     data = reply["data"]
     assert reply["status"] == 201
     assert (data["user"]["email"], data["user"]["role"]) == (EMAIL, "manager")
@@ -199,7 +186,7 @@ async def test_events_of_a_registration_name_what_caused_them(
     worker: Worker, registration: Any
 ) -> None:
     request = registration()
-    await worker.register(request)
+    await worker.ask(request)
     assert {event.causationid for event in worker.caused} == {request.id}
     assert {event.source for event in worker.caused} == {"urn:adrelay:auth"}
 
@@ -207,8 +194,8 @@ async def test_events_of_a_registration_name_what_caused_them(
 async def test_the_same_registration_again_is_answered_the_same(
     worker: Worker, registration: Any
 ) -> None:
-    (first,) = await worker.register(registration())
-    (again,) = await worker.register(registration())
+    (first,) = await worker.ask(registration())
+    (again,) = await worker.ask(registration())
     assert (first["status"], again["status"]) == (201, 201)
     assert again["data"]["user"] == first["data"]["user"]
     assert worker.caused_types().count("user.registered.v1") == 1
@@ -221,9 +208,9 @@ async def test_the_same_registration_again_is_answered_the_same(
 async def test_what_is_no_repetition_is_answered_the_same_whatever_its_password_is(
     worker: Worker, registration: Any, first: str | None, second: str | None
 ) -> None:
-    await worker.register(registration(key=first))
+    await worker.ask(registration(key=first))
     replies = [
-        (await worker.register(registration(password=password, key=second)))[0]
+        (await worker.ask(registration(password=password, key=second)))[0]
         for password in (PASSWORD, "another long password")
     ]
     assert replies[0] == replies[1]
@@ -234,21 +221,21 @@ async def test_what_is_no_repetition_is_answered_the_same_whatever_its_password_
 async def test_an_admin_who_was_seeded_cannot_be_logged_in_by_a_registration(
     worker: Worker, registration: Any
 ) -> None:
-    await worker.register(registration())
+    await worker.ask(registration())
     async with worker.resources.engine.begin() as tx:
         user = User(id=uuid4(), email=EMAIL, role="admin")
         hashed = await worker.resources.passwords.hash(PASSWORD)
         await put_admin(tx, UserRow(user, hashed))
-    (reply,) = await worker.register(registration())
+    (reply,) = await worker.ask(registration())
     assert code(reply) == (409, "EMAIL_TAKEN")
 
 
 async def test_an_address_is_taken_for_everybody_with_another_password(
     worker: Worker, registration: Any
 ) -> None:
-    await worker.register(registration())
+    await worker.ask(registration())
     for email in (EMAIL, "ADA@example.com"):
-        (reply,) = await worker.register(registration(email, "another long password"))
+        (reply,) = await worker.ask(registration(email, "another long password"))
         assert code(reply) == (409, "EMAIL_TAKEN")
     assert await users(worker) == 1
 
@@ -257,14 +244,9 @@ async def test_of_registrations_at_once_one_wins_and_only_its_repetition_is_let_
     worker: Worker, registration: Any
 ) -> None:
     requests = [registration(), registration(), registration(password="another long password")]
-    prepared = [(await open_registrations([one], worker.resources)) for one in requests]
-    replies = await asyncio.gather(
-        *(
-            worker.finish_registrations(list(one), [request])
-            for one, request in zip(prepared, requests, strict=True)
-        )
-    )
-    statuses = sorted(reply["status"] for (reply,) in replies)
+    prepared = [await prepare_auth_requests([one], worker.resources) for one in requests]
+    await asyncio.gather(*(worker.complete(one) for one in prepared))
+    statuses = sorted(worker.replies[request.id]["status"] for request in requests)
     assert statuses in ([201, 201, 409], [201, 409, 409])
     assert worker.caused_types().count("user.registered.v1") == 1
     assert await users(worker) == 1
@@ -273,7 +255,7 @@ async def test_of_registrations_at_once_one_wins_and_only_its_repetition_is_let_
 async def test_within_one_batch_the_first_of_an_address_wins(
     worker: Worker, registration: Any
 ) -> None:
-    replies = await worker.register(
+    replies = await worker.ask(
         registration(), registration(password="another long password"), registration()
     )
     assert [reply["status"] for reply in replies] == [201, 409, 201]
@@ -283,7 +265,7 @@ async def test_within_one_batch_the_first_of_an_address_wins(
 async def test_who_loses_the_race_leaves_no_session_behind(
     worker: Worker, registration: Any
 ) -> None:
-    await worker.register(registration(), registration(password="another long password"))
+    await worker.ask(registration(), registration(password="another long password"))
     still_open = [
         key
         async for key in worker.resources.redis.scan_iter("session:*")
@@ -306,7 +288,7 @@ async def test_who_loses_the_race_leaves_no_session_behind(
 async def test_an_invalid_registration_is_answered_field_by_field(
     worker: Worker, registration: Any, email: str, password: str, fields: set[str]
 ) -> None:
-    (reply,) = await worker.register(registration(email, password))
+    (reply,) = await worker.ask(registration(email, password))
     assert code(reply) == (400, "VALIDATION_ERROR")
     assert {detail["field"] for detail in reply["error"]["details"]} == fields
     assert password not in str(reply)
@@ -322,7 +304,7 @@ async def test_an_invalid_registration_is_answered_field_by_field(
 async def test_a_registration_that_does_not_open_is_dead_with_its_reason(
     worker: Worker, registration: Any, changes: dict[str, Any]
 ) -> None:
-    (verdict,) = await open_registrations([registration(**changes)], worker.resources)
+    (verdict,) = await prepare_auth_requests([registration(**changes)], worker.resources)
     assert isinstance(verdict, Permanent)
     assert verdict.code == "DECRYPTION_FAILED"
 
@@ -330,7 +312,7 @@ async def test_a_registration_that_does_not_open_is_dead_with_its_reason(
 async def test_a_login_is_answered_with_tokens_of_a_new_session(
     worker: Worker, registration: Any, login: Any, settings: Settings
 ) -> None:
-    (registered,) = await worker.register(registration())
+    (registered,) = await worker.ask(registration())
     (one, two) = await worker.ask(login(), login("ADA@example.com"))
     assert (one["status"], one["data"]["user"]) == (200, registered["data"]["user"])
     sessions = {
@@ -344,7 +326,7 @@ async def test_a_login_is_answered_with_tokens_of_a_new_session(
 async def test_a_wrong_password_and_an_unknown_address_are_answered_the_same(
     worker: Worker, registration: Any, login: Any
 ) -> None:
-    await worker.register(registration())
+    await worker.ask(registration())
     replies = await worker.ask(
         login(password="a wrong password"), login("eve@example.com"), login("no address at all")
     )
@@ -356,7 +338,7 @@ async def test_a_wrong_password_and_an_unknown_address_are_answered_the_same(
 async def test_a_login_brings_an_old_hash_up_to_date(
     worker: Worker, registration: Any, login: Any
 ) -> None:
-    await worker.register(registration())
+    await worker.ask(registration())
     dearer = worker.with_settings(argon2_time=2)
     for _ in range(2):
         (reply,) = await dearer.ask(login())
@@ -369,7 +351,7 @@ async def test_a_login_brings_an_old_hash_up_to_date(
 async def test_a_refresh_is_answered_with_tokens_and_without_the_user(
     worker: Worker, registration: Any, refresh: Any, settings: Settings
 ) -> None:
-    (reply,) = await worker.register(registration())
+    (reply,) = await worker.ask(registration())
     (refreshed,) = await worker.ask(refresh(reply["data"]["refresh_token"]))
     data = refreshed["data"]
     assert refreshed["status"] == 200
@@ -384,7 +366,7 @@ async def test_a_refresh_is_answered_with_tokens_and_without_the_user(
 async def test_a_refresh_carries_the_role_of_today(
     worker: Worker, registration: Any, refresh: Any, settings: Settings
 ) -> None:
-    (reply,) = await worker.register(registration())
+    (reply,) = await worker.ask(registration())
     async with worker.resources.engine.begin() as tx:
         await tx.execute(text("update users set role = 'viewer'"))
     (refreshed,) = await worker.ask(refresh(reply["data"]["refresh_token"]))
@@ -394,7 +376,7 @@ async def test_a_refresh_carries_the_role_of_today(
 async def test_a_refresh_of_an_account_that_is_gone_is_refused_and_ends_the_session(
     worker: Worker, registration: Any, refresh: Any
 ) -> None:
-    (reply,) = await worker.register(registration())
+    (reply,) = await worker.ask(registration())
     async with worker.resources.engine.begin() as tx:
         await tx.execute(text("delete from users"))
     for _ in range(2):
@@ -406,7 +388,7 @@ async def test_a_stolen_token_ends_the_session_and_tells_the_world(
     worker: Worker, registration: Any, refresh: Any
 ) -> None:
     strict = worker.with_settings(**GRACELESS)
-    (reply,) = await strict.register(registration())
+    (reply,) = await strict.ask(registration())
     spent = reply["data"]["refresh_token"]
     (refreshed,) = await strict.ask(refresh(spent))
     await asyncio.wait_for(_until_forgotten(strict), 10)
@@ -428,7 +410,7 @@ async def _until_forgotten(worker: Worker) -> None:
 async def test_a_logout_ends_the_session_once(
     worker: Worker, registration: Any, refresh: Any, logout: Any
 ) -> None:
-    (reply,) = await worker.register(registration())
+    (reply,) = await worker.ask(registration())
     token = reply["data"]["refresh_token"]
     (refreshed,) = await worker.ask(refresh(token))
     (one, two) = await worker.ask(logout(token), logout(refreshed["data"]["refresh_token"]))
@@ -441,7 +423,7 @@ async def test_a_logout_ends_the_session_once(
 async def test_a_token_that_was_never_issued_is_refused(
     worker: Worker, registration: Any, refresh: Any, logout: Any
 ) -> None:
-    (reply,) = await worker.register(registration())
+    (reply,) = await worker.ask(registration())
     access = reply["data"]["access_token"]
     replies = await worker.ask(refresh("made up"), logout("made up"), refresh(access[:512]))
     assert [code(reply) for reply in replies] == [(401, "INVALID_TOKEN")] * 3
@@ -455,7 +437,7 @@ async def test_a_token_that_was_never_issued_is_refused(
 async def test_a_login_that_does_not_open_is_answered_with_400(
     worker: Worker, registration: Any, login: Any, changes: dict[str, Any]
 ) -> None:
-    await worker.register(registration())
+    await worker.ask(registration())
     (reply,) = await worker.ask(login(**changes))
     assert code(reply) == (400, "VALIDATION_ERROR")
 
@@ -477,8 +459,8 @@ async def test_a_body_with_other_fields_is_answered_with_400(
 
 
 async def test_no_secret_is_in_what_could_be_logged(worker: Worker, registration: Any) -> None:
-    prepared = await open_registrations([registration()], worker.resources)
-    await worker.finish_registrations(list(prepared), [])
+    prepared = await prepare_auth_requests([registration()], worker.resources)
+    await worker.complete(prepared)
     (reply,) = worker.replies.values()
     shown = repr(prepared) + repr(worker.caused)
     assert reply["data"]["refresh_token"] not in shown
@@ -491,22 +473,22 @@ async def test_no_secret_is_in_what_could_be_logged(worker: Worker, registration
 def test_a_worker_without_its_keys_says_which_one_is_missing(
     settings: Settings, name: str, value: str | None
 ) -> None:
-    check_keys(settings)
+    require_keys(settings)
     secret = None if value is None else SecretStr(value)
     with pytest.raises(ValueError, match=name.upper()):
-        check_keys(settings.model_copy(update={name: secret}))
+        require_keys(settings.model_copy(update={name: secret}))
 
 
 def test_a_worker_whose_tokens_nobody_would_accept_does_not_start(settings: Settings) -> None:
     foreign = settings.model_copy(update={"token_verify_keys": (make_signing_keys().public,)})
     with pytest.raises(ValueError, match="TOKEN_VERIFY_KEYS"):
-        check_keys(foreign)
+        require_keys(foreign)
 
 
 async def test_every_act_stands_in_the_audit_log_with_actor_address_and_outcome(
     worker: Worker, registration: Any, login: Any, refresh: Any
 ) -> None:
-    (reply,) = await worker.register(registration())
+    (reply,) = await worker.ask(registration())
     await worker.ask(login(password="quite another one"))
     await worker.ask(login(email="nobody@example.com"))
     (again,) = await worker.ask(refresh(reply["data"]["refresh_token"]))

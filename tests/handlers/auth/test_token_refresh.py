@@ -10,10 +10,11 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from handlers.auth.token_refresh import keep_once
+from handlers.auth.token_refresh import refresh_due_tokens
 from infra.deploy.secrets import make_secrets
 from infra.resources import Resources
 from infra.security.encryption import Encryptor
+from infra.security.keyring import Keyring
 from infra.security.oauth_tokens import decrypt_tokens
 from infra.settings import Settings
 from infra.storage.platform_accounts import (
@@ -67,8 +68,12 @@ def opened(stage: Stage, account: PlatformAccountRow) -> Any:
 
 
 async def keep(stage: Stage, resources: Resources | None = None) -> int:
-    worker = resources or stage.resources
-    return await keep_once(worker, Encryptor(worker.settings))
+    return await refresh_due_tokens(resources or stage.resources)
+
+
+def with_keys(resources: Resources, keys: str) -> Resources:
+    settings = resources.settings.model_copy(update={"vault_keys": SecretStr(keys)})
+    return replace(resources, settings=settings, keys=Keyring(settings, resources.redis))
 
 
 async def keep_slowly(stage: Stage, latency_ms: int) -> "asyncio.Task[int]":
@@ -151,7 +156,7 @@ async def test_a_consent_that_was_withdrawn_there_disconnects_the_account_with_t
     [account] = await stage.accounts(browser, owner)
     assert account["state"] == "disconnected"
     assert account["reason"] == (
-        "Claude Ads takes the consent no more: the consent was withdrawn or has expired"
+        "Claude Ads no longer accepts the consent: the consent was withdrawn or has expired"
     )
     assert await told(stage) == [
         "platform.account_connected.v1.claude",
@@ -239,8 +244,7 @@ async def test_a_new_key_seals_anew_what_the_old_one_has_sealed(
     fresh = make_secrets()["VAULT_KEYS"]
 
     def worker(keys: str) -> Resources:
-        settings = stage.settings.model_copy(update={"vault_keys": SecretStr(keys)})
-        return replace(stage.resources, settings=settings)
+        return with_keys(stage.resources, keys)
 
     await make_due(stage)
     assert await keep(stage, worker(f"{fresh} {old}")) == 1  # the old key still opens
@@ -260,11 +264,15 @@ async def test_tokens_whose_key_is_gone_disconnect_nobody(
 ) -> None:
     await stage.connect(browser, owner)
     await make_due(stage)
-    lost = stage.settings.model_copy(update={"vault_keys": SecretStr(make_secrets()["VAULT_KEYS"])})
-    assert await keep(stage, replace(stage.resources, settings=lost)) == 1
+    lost = with_keys(stage.resources, make_secrets()["VAULT_KEYS"])
+    assert await keep(stage, lost) == 1
     [account] = await stage.accounts(browser, owner)
     assert account["state"] == "connected"
-    [record] = [r for r in caplog.records if r.message == "an account could not be kept"]
+    [record] = [
+        r
+        for r in caplog.records
+        if r.message == "token refresh of an account failed, will be tried again"
+    ]
     assert record.__dict__["reason"].startswith("VAULT_KEYS has no key")
 
 

@@ -9,11 +9,10 @@ from sqlalchemy import text
 
 from events import CampaignSynced, PlatformAccountConnected, PlatformAccountDisconnected
 from events.platform_accounts import PlatformAccountConnectedData, PlatformAccountDisconnectedData
-from handlers.auth.token_refresh import keep_once
+from handlers.auth.token_refresh import refresh_due_tokens
 from handlers.sync.handlers import push_campaigns, sync_campaigns
 from infra.errors import Snooze
 from infra.platforms.base import AccountUnavailable
-from infra.security.encryption import Encryptor
 from infra.settings import Settings
 from infra.storage.campaigns import CampaignRow
 from tests.consent import Owner, Stage, open_stage
@@ -129,7 +128,7 @@ async def test_a_refused_token_is_renewed_and_only_its_owners_campaigns_wait(
     assert [event.data.campaign_id for event in events] == [theirs.id]
     assert isinstance(failure, AccountUnavailable)
     assert isinstance(failure, Snooze)  # it costs no attempt
-    assert await keep_once(stage.resources, Encryptor(stage.settings)) == 1
+    assert await refresh_due_tokens(stage.resources) == 1
     [event], failures = await synced(stage.resources, saved(mine))
     assert (event.data.campaign_id, failures) == (mine.id, [])
     assert (await pushed_by(stage, mine))[-1] == "owner-1"
@@ -144,7 +143,7 @@ async def test_a_fresh_token_that_is_refused_is_not_renewed_over_and_over(
     await put(stage.resources.engine, campaign)
     _, [failure] = await synced(stage.resources, saved(campaign))
     assert isinstance(failure, AccountUnavailable)
-    assert await keep_once(stage.resources, Encryptor(stage.settings)) == 0
+    assert await refresh_due_tokens(stage.resources) == 0
 
 
 async def test_after_a_consent_is_over_campaigns_are_pushed_in_our_own_name(
@@ -156,7 +155,7 @@ async def test_after_a_consent_is_over_campaigns_are_pushed_in_our_own_name(
     await synced(stage.resources, saved(campaign))
     await stage.sandbox.control("DELETE", "/claude/consents")
     await sql(stage, "update platform_accounts set due_at = now()")
-    assert await keep_once(stage.resources, Encryptor(stage.settings)) == 1
+    assert await refresh_due_tokens(stage.resources) == 1
     _, failures = await synced(stage.resources, sync_request(campaign, owner=owner.id))
     assert failures == []
     calls = await stage.sandbox.calls("claude")

@@ -61,11 +61,11 @@ async def test_within_the_grace_a_spent_token_yields_the_same_successor(
     issued = await patient.issue(ADA)
     first = await patient.rotate(issued.refresh_token)
     again = await patient.rotate(issued.refresh_token)
-    assert (first.repeated, first.turns) == (False, 1)
+    assert (first.repeated, first.rotation_count) == (False, 1)
     assert again == replace(first, repeated=True)
     await patient.rotate(first.refresh_token)
     late = await patient.rotate(issued.refresh_token)
-    assert late == replace(first, repeated=True, turns=2)
+    assert late == replace(first, repeated=True, rotation_count=2)
 
 
 async def test_two_tabs_that_refresh_at_once_get_the_same_successor(

@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 from nacl.public import PublicKey, SealedBox
+from pydantic import SecretStr
 
 from infra.base64url import decode_base64url, encode_base64url
 from infra.security.sealed_box import (
     PADDING_BLOCK,
     InvalidBox,
-    decrypt_payload,
+    PayloadDecryptor,
     encrypt_payload,
     make_encryption_keys,
 )
+from infra.settings import Settings
 
 KEYS = make_encryption_keys()
 OLD = make_encryption_keys()
@@ -30,7 +32,8 @@ def sealed(payload: dict[str, Any] | None = None, **changes: Any) -> str:
 
 def opened(box: str, private_keys: str = KEYS.private, **changes: Any) -> dict[str, Any]:
     expected = {"purpose": "login.requested.v1", "request_id": "r1", "now": datetime.now(UTC)}
-    return decrypt_payload(private_keys, box, **{**expected, **changes})
+    settings = Settings.model_construct(seal_private_key=SecretStr(private_keys))
+    return PayloadDecryptor(settings).decrypt(box, **{**expected, **changes})
 
 
 def test_what_was_sealed_for_a_message_opens_with_that_message() -> None:
