@@ -131,7 +131,7 @@ UPSTREAM_EVENTS: tuple[type[Event], ...] = (
 )
 
 # Requests of the ingress to the auth worker, on the exchange adrelay.requests.
-AUTH_REQUESTS: tuple[type[Event], ...] = (
+AUTH_REQUESTS = (
     LoginRequested,
     RefreshRequested,
     LogoutRequested,

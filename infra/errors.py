@@ -15,8 +15,8 @@ Anything else that a handler raises is a bug and counts as transient.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
+from events.envelope import Event
 from schemas.escaping import REASON_LENGTH, escape
 
 # The code of a failure that stands for an exception nobody expected.
@@ -24,16 +24,18 @@ UNEXPECTED = "UNEXPECTED"
 
 
 class Failure(Exception):
-    """An event was not handled; ``events`` names the guilty ones of a batch.
+    """An event was not handled; ``events`` names the failed ones of a batch.
 
-    Without ``events`` the whole batch is suspect and is split until the guilty event
-    stands alone. ``code`` is a stable word for dead letters and metrics.
+    They are found by their key (source and id). Without ``events`` the batch is divided until the
+    failing event stands alone. ``code`` is a stable word for dead letters and metrics.
     """
 
     code = "FAILURE"
     stage = "handler"  # the stage that it came out in, as dead letters show it
 
-    def __init__(self, reason: str, *, events: Sequence[Any] = (), code: str | None = None) -> None:
+    def __init__(
+        self, reason: str, *, events: Sequence[Event] = (), code: str | None = None
+    ) -> None:
         """Keep the reason, in words and without secrets: it is shown to people.
 
         It may quote what a publisher wrote, so it is escaped and bounded here, for all who
@@ -42,7 +44,6 @@ class Failure(Exception):
         self.reason = escape(reason, REASON_LENGTH)
         super().__init__(self.reason)
         self.events = tuple(events)
-        self.guilty: Sequence[Any] = ()  # their deliveries, which the consumer finds
         self.code = code or type(self).code
 
 
@@ -55,7 +56,7 @@ class Transient(Failure):
         self,
         reason: str,
         *,
-        events: Sequence[Any] = (),
+        events: Sequence[Event] = (),
         code: str | None = None,
         within: float | None = None,
     ) -> None:
@@ -75,7 +76,7 @@ class Snooze(Failure):
 
     code = "SNOOZE"
 
-    def __init__(self, reason: str, seconds: float, *, events: Sequence[Any] = ()) -> None:
+    def __init__(self, reason: str, seconds: float, *, events: Sequence[Event] = ()) -> None:
         """Keep the reason and the wait in seconds."""
         super().__init__(reason, events=events)
         self.seconds = seconds

@@ -23,7 +23,7 @@ from infra.background import BackgroundTasks
 from infra.health import Checks, probe_routes
 from infra.messaging.consumer import Consumer
 from infra.messaging.routing_state import read_broken_paths
-from infra.messaging.subscription import Subscription
+from infra.messaging.subscription import AnySubscription
 from infra.resources import Resources, find_trouble, open_resources
 from infra.settings import Settings, load_settings, require
 
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 def main(
     name: str,
-    subscriptions: Sequence[Subscription],
+    subscriptions: Sequence[AnySubscription],
     forever: Sequence[BackgroundTask] = (),
     *,
     check: Callable[[Settings], object] | None = None,
@@ -69,7 +69,7 @@ def main(
 async def run_worker(
     settings: Settings,
     name: str,
-    subscriptions: Sequence[Subscription],
+    subscriptions: Sequence[AnySubscription],
     forever: Sequence[BackgroundTask] = (),
 ) -> int:
     """Consume until a signal comes; tells the exit status."""

@@ -8,14 +8,18 @@ from events import AUTH_REQUESTS, RegistrationRequested
 from handlers.auth.actions import prepare_auth_requests
 from handlers.auth.handlers import complete_auth_requests
 from handlers.auth.keys import require_keys
+from handlers.auth.requests import AuthRequest
 from handlers.auth.token_refresh import refresh_tokens_forever
 from infra.messaging.subscription import Subscription
 from infra.process import main
 
+REGISTRATIONS: tuple[type[AuthRequest], ...] = (RegistrationRequested,)
+SESSION_REQUESTS: tuple[type[AuthRequest], ...] = AUTH_REQUESTS
+
 SUBSCRIPTIONS = (
     Subscription(
         "auth.register",
-        (RegistrationRequested,),
+        REGISTRATIONS,
         complete_auth_requests,
         prepare=prepare_auth_requests,
         batch=1,
@@ -23,7 +27,7 @@ SUBSCRIPTIONS = (
     ),
     Subscription(
         "auth.session",
-        AUTH_REQUESTS,
+        SESSION_REQUESTS,
         complete_auth_requests,
         prepare=prepare_auth_requests,
         batch=1,

@@ -1,4 +1,4 @@
-"""The campaigns worker: grants wishes about campaigns and records news from their platforms."""
+"""The campaigns worker: applies commands about campaigns and records updates from platforms."""
 
 from events import (
     CampaignCreateRequested,
@@ -8,14 +8,24 @@ from events import (
     CampaignSyncRejected,
     CampaignUpdateRequested,
 )
+from events.campaigns import CampaignCommand
 from handlers.campaigns.handlers import apply_commands, apply_platform_updates
+from handlers.campaigns.platform_updates import PlatformUpdate
 from infra.messaging.subscription import Subscription
 from infra.process import main
 
-COMMANDS = (CampaignCreateRequested, CampaignUpdateRequested, CampaignDeleteRequested)
-PLATFORM_UPDATES = (CampaignSynced, CampaignSyncRejected, CampaignStatusReported)
+COMMANDS: tuple[type[CampaignCommand], ...] = (
+    CampaignCreateRequested,
+    CampaignUpdateRequested,
+    CampaignDeleteRequested,
+)
+PLATFORM_UPDATES: tuple[type[PlatformUpdate], ...] = (
+    CampaignSynced,
+    CampaignSyncRejected,
+    CampaignStatusReported,
+)
 
-# One batch at a time: wishes about one campaign keep the order in which they came.
+# One batch at a time: commands about one campaign keep their order of arrival.
 SUBSCRIPTIONS = (
     Subscription("campaigns.apply", COMMANDS, apply_commands, batch=200),
     Subscription("campaigns.record", PLATFORM_UPDATES, apply_platform_updates, batch=200),

@@ -8,13 +8,13 @@ from events import (
     PlatformAccountConnected,
     PlatformAccountDisconnected,
 )
-from handlers.sync.handlers import push_campaigns, sync_campaigns
+from handlers.sync.handlers import SyncEvent, push_campaigns, sync_campaigns
 from infra.messaging.subscription import Subscription
 from infra.process import main
 from infra.security.encryption import Encryptor
 from schemas.types import PLATFORMS
 
-SYNC_TRIGGERS = (
+SYNC_TRIGGERS: tuple[type[SyncEvent], ...] = (
     CampaignSaved,
     CampaignDeleted,
     CampaignSyncRequested,

@@ -80,7 +80,7 @@ async def _lose_race(prepared: PreparedRequest, command: RegisterUser, ctx: Cont
     await ctx.resources.keys.refresh_tokens.revoke([command.issued.session.id])
     winner = await find_user_row(ctx.tx, command.row.user.email)
     if winner is None:
-        raise Transient("the account was taken and is gone", events=[prepared])
+        raise Transient("the account was taken and is gone", events=[prepared.request])
     # Verifies a hash while the transaction is open; lost races are rare enough for that.
     session = await _start_again(command.registration, winner, ctx.resources)
     if session is None:

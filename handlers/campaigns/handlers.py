@@ -23,7 +23,7 @@ from handlers.campaigns.permissions import Owner, resolve_owners
 from handlers.campaigns.platform_updates import PlatformUpdate, SyncResult
 from infra.errors import Permanent, Snooze, Transient
 from infra.messaging.context import Context
-from infra.messaging.delivery import CLOCK_SKEW
+from infra.messaging.decoder import CLOCK_SKEW
 from infra.storage.campaign_cache import put_campaigns
 from infra.storage.campaigns import (
     CampaignRow,

@@ -27,7 +27,7 @@ from events.envelope import Event
 from events.sources import API_SOURCE, SYNC_SOURCE
 from handlers.campaigns.commands import NOT_FOUND
 from handlers.sync.pusher import PushAccepted
-from infra.messaging.delivery import event_key
+from infra.messaging.decoder import event_key
 from infra.platforms import Rejected
 from infra.storage.campaigns import CampaignRow
 from schemas.operations import Operation, OperationError

@@ -45,7 +45,7 @@ async def send_again(settings: Settings, engine: AsyncEngine) -> tuple[int, int]
     went = stayed = 0
     try:
         channel, tap = await link.tapped_channel()
-        reading = read_until_empty(channel, tap, topology.UNROUTED, limit=limit)
+        reading = read_until_empty(channel, tap, topology.UNROUTED, timeout=limit)
         async with aclosing(reading) as deliveries:
             async for found in deliveries:
                 messages = [

@@ -25,7 +25,8 @@ from events.campaigns import CampaignRequest
 from events.envelope import Event
 from infra.amqp import topology
 from infra.errors import Outage, Permanent
-from infra.messaging.delivery import DecodedDelivery, Delivery, to_permanent
+from infra.messaging.decoder import DecodedDelivery, to_permanent
+from infra.messaging.delivery import Delivery
 from infra.settings import Settings
 from infra.storage.publishers import RegisteredPublisher, list_publishers
 from schemas.source_namespace import is_reserved_source

@@ -1,13 +1,12 @@
-"""Deliveries on their way into batches: whatever has arrived, up to a size.
+"""Collects deliveries into batches: whatever has arrived, up to a size.
 
-A free worker never waits when it has nothing to gain: a message that came alone is a batch
-at once. Only while another batch is under way anyway, or while deliveries keep pouring in,
-may a small batch linger to fill up, for a bounded time.
+A free worker never waits when it has nothing to gain: a message that came alone is a batch at
+once. Only while another batch is in progress, or while deliveries arrive in a stream, may a
+small batch wait to fill up, for a bounded time.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 
 from infra.messaging.delivery import Delivery
 
@@ -17,13 +16,14 @@ POLL_INTERVAL = 0.001  # seconds without a delivery after which a stream has end
 
 
 class Batcher:
-    """A buffer between the channel's callback and the worker.
+    """A buffer between the channel's callback and the reader.
 
     The prefetch bounds it, and the bytes that a connection holds (``infra.amqp.flow_control``).
     """
 
     def __init__(self, size: int, wait: float) -> None:
-        """``size`` events a batch at most; ``wait`` seconds that a small batch may linger."""
+        """``size`` events a batch at most; ``wait`` seconds that a small batch may wait."""
+        self.busy = False  # whether another batch is in progress; set by the owner
         self._size = size
         self._wait = wait
         self._buffer: deque[Delivery] = deque()
@@ -34,11 +34,11 @@ class Batcher:
 
     @property
     def closed(self) -> str | None:
-        """Why nothing more is taken in, or None."""
+        """Why no more deliveries are added, or None."""
         return self._closed
 
-    def put(self, delivery: Delivery) -> None:
-        """Take in a delivery; called from the channel's reader."""
+    def add(self, delivery: Delivery) -> None:
+        """Add a delivery; called from the channel's callback."""
         self._buffer.append(delivery)
         self._bytes += delivery.weight
         self._arrived.set()
@@ -46,24 +46,21 @@ class Batcher:
             self._full.set()
 
     def close(self, reason: str) -> None:
-        """Take no more; what was taken in can still be had."""
+        """End the batches after what is in the buffer; the first reason stays."""
         self._closed = self._closed or reason
         self._arrived.set()
         self._full.set()
 
-    async def next(self, busy: Callable[[], bool]) -> list[Delivery]:
-        """Give the next batch, in order of arrival; empty once closed and used up.
-
-        ``busy`` tells whether another batch is under way.
-        """
+    async def next_batch(self) -> list[Delivery]:
+        """Give the next batch, in order of arrival; empty once closed and used up."""
         while not self._buffer and self._closed is None:
             self._arrived.clear()
             await self._arrived.wait()
         if self._wait and self._is_small():
-            if busy():
-                await self._linger()
+            if self.busy:
+                await self._wait_until_full()
             elif len(self._buffer) >= STREAM_THRESHOLD:
-                await self._linger_while_flowing()
+                await self._wait_for_stream()
         batch = self._take()
         if self._is_small():
             self._full.clear()
@@ -87,14 +84,14 @@ class Batcher:
             and self._closed is None
         )
 
-    async def _linger(self) -> None:
+    async def _wait_until_full(self) -> None:
         try:
             async with asyncio.timeout(self._wait):
                 await self._full.wait()
         except TimeoutError:
             return
 
-    async def _linger_while_flowing(self) -> None:
+    async def _wait_for_stream(self) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._wait
         before = 0

@@ -15,29 +15,27 @@ import orjson
 
 from events.envelope import now
 from infra.amqp.content_header import Undecodable
-from infra.messaging.delivery import (
+from infra.messaging.decoder import DecodedDelivery
+from infra.messaging.delivery import Delivery
+from infra.messaging.headers import (
+    ATTEMPTS,
     BODY_LENGTH,
     BODY_SHA256,
+    ERROR_CLASS,
     FIRST_FAILED,
     KEY,
-    MESSAGE_ID,
-    REPLAYS,
-    USER,
-    DecodedDelivery,
-    Delivery,
-)
-from infra.messaging.kept_headers import keep_headers
-from infra.messaging.republish import (
-    ATTEMPTS,
-    ERROR_CLASS,
     LAST_FAILED,
     LEFT_OUT,
+    MESSAGE_ID,
     REASON,
-    REASON_LENGTH,
+    REPLAYS,
     STAGE,
     UNDECODABLE,
+    USER,
     WORKER,
 )
+from infra.messaging.kept_headers import keep_headers
+from infra.messaging.republish import REASON_LENGTH
 from infra.messaging.subscription import Decoder
 from infra.storage.dead_letters import DeadLetterRow
 

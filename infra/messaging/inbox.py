@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.sources import WEBHOOK_SOURCE_PREFIX
-from infra.messaging.delivery import DecodedDelivery
+from infra.messaging.decoder import DecodedDelivery
 
 CLAIM = text("""
     insert into inbox (consumer, key, digest)

@@ -23,7 +23,8 @@ from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.amqp.message import Message
 from infra.errors import Permanent
 from infra.messaging import outbox
-from infra.messaging.delivery import DecodedDelivery, Delivery, decode_delivery
+from infra.messaging.decoder import DecodedDelivery, decode_delivery
+from infra.messaging.delivery import Delivery
 from infra.messaging.destination_queues import destination_queues
 from infra.messaging.queue_drain import read_until_empty
 from infra.messaging.republish import requeue_message
@@ -111,7 +112,12 @@ async def _open(
 ) -> tuple[Channel, AsyncGenerator[Delivery, None]]:
     channel, tap = await link.tapped_channel()
     reading = read_until_empty(
-        channel, tap, topology.EVENT_LOG, limit=limit, arguments={OFFSET: offset}, quiet=SILENCE
+        channel,
+        tap,
+        topology.EVENT_LOG,
+        timeout=limit,
+        arguments={OFFSET: offset},
+        empty_after=SILENCE,
     )
     return channel, reading
 

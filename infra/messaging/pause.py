@@ -1,14 +1,14 @@
-"""A pause: a consumer waits for infrastructure, and everybody can see it and why.
+"""A pause: a consumer waits for infrastructure, visibly and with its reason.
 
-Nothing is spent and nothing dead-lettered meanwhile. Before work is tried again, the database
-has taken a write (and Redis, if it was Redis that was gone).
+No attempt is counted and nothing is dead-lettered meanwhile. Before work is tried again, the
+database has taken a write (and Redis, if it was Redis that was unavailable).
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -23,23 +23,30 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds: ``limit`` with messages in hand, ``step`` at most between two probes.
+class PauseLimits:
+    """Seconds: ``in_hand`` with messages in hand, ``between_probes`` at most.
 
     The broker's own limit for a message in hand is 30 minutes.
     """
 
-    limit: float = 300.0
-    step: float = 5.0
+    in_hand: float = 300.0
+    between_probes: float = 5.0
 
 
-PATIENCE = Patience()
+class Interruptible(Protocol):
+    """A reader whose messages are to be returned at ``stop``, or are lost with its channel."""
+
+    stop: asyncio.Event
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the broker has the messages again."""
 
 
 class Pause:
     """Whether the consumer of a queue waits; ``reason`` is None while it does not.
 
-    It lasts until work succeeds again, also from one reading of the queue to the next.
+    It lasts until work succeeds again, also from one channel to the next.
     """
 
     def __init__(
@@ -48,18 +55,18 @@ class Pause:
         resources: Resources,
         meters: metrics.Meters,
         *,
-        patience: Patience = PATIENCE,
+        limits: PauseLimits | None = None,
     ) -> None:
         """Begin without a pause."""
-        self._patience = patience
+        self._limits = limits or PauseLimits()
         self.reason: str | None = None
         self._queue = queue
         self._resources = resources
         self._meters = meters
-        self._redis_was_gone = False
+        self._probes_redis = False
 
     def begin(self, reason: str) -> None:
-        """Wait, or go on waiting; the log tells each reason once."""
+        """Begin or continue a pause; each reason is logged once."""
         if self.reason is None:
             self._meters.paused.set(1)
             self._meters.pauses.inc()
@@ -68,43 +75,42 @@ class Pause:
         self.reason = reason
 
     def end(self) -> None:
-        """Work again."""
+        """End the pause."""
         if self.reason is not None:
             self.reason = None
             self._meters.paused.set(0)
             log.warning("goes on after a pause", extra={"queue": self._queue})
 
     async def probe(self) -> bool:
-        """Tell whether what was gone takes writes; it is a pause while it does not."""
-        trouble = await find_trouble(self._resources, redis=self._redis_was_gone)
+        """Tell whether what was unavailable takes writes; the pause goes on while it does not."""
+        trouble = await find_trouble(self._resources, redis=self._probes_redis)
         if trouble is not None:
             self.begin(trouble)
             return False
-        self._redis_was_gone = False
+        self._probes_redis = False
         return True
 
-    async def through(
-        self, step: Callable[[], Awaitable[T]], stop: asyncio.Event, gone: Callable[[], bool]
-    ) -> T:
-        """Do a step that needs infrastructure, again and again until it is there.
+    async def retry(self, step: Callable[[], Awaitable[T]], reader: Interruptible) -> T:
+        """Do a step that needs infrastructure, again and again until it succeeds.
 
-        Raises the step's ``Outage`` when ``stop`` is set, when the messages in hand are
-        ``gone``, or after as many seconds as its patience allows.
+        Raises the step's ``Outage`` when ``reader`` is stopped or lost, or after as many seconds
+        as the limits allow.
         """
-        backoff = Backoff(first=0.2, longest=self._patience.step)
-        until = asyncio.get_running_loop().time() + self._patience.limit
-
-        def over() -> bool:
-            return stop.is_set() or gone() or asyncio.get_running_loop().time() > until
-
+        backoff = Backoff(first=0.2, longest=self._limits.between_probes)
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._limits.in_hand
         while True:
             try:
                 return await step()
             except Outage as error:
                 self.begin(str(error))
-                self._redis_was_gone |= isinstance(error.__cause__, RedisError)
-                await backoff.sleep(stop)
-                while not over() and not await self.probe():
-                    await backoff.sleep(stop)
-                if over():
+                self._probes_redis |= isinstance(error.__cause__, RedisError)
+                await backoff.sleep(reader.stop)
+                while not self._is_over(reader, until) and not await self.probe():
+                    await backoff.sleep(reader.stop)
+                if self._is_over(reader, until):
                     raise
+
+    def _is_over(self, reader: Interruptible, until: float) -> bool:
+        now = asyncio.get_running_loop().time()
+        return reader.stop.is_set() or reader.is_lost or now > until

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -26,7 +26,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra import metrics
 from infra.errors import UNEXPECTED, Failure, Outage
-from infra.messaging.delivery import DecodedDelivery
+from infra.messaging.batch_result import FailedDelivery
+from infra.messaging.decoder import DecodedDelivery
 from infra.storage.stopped_queues import find_stopped_queue, resume_queue, stop_queue
 from infra.version import code_version
 
@@ -108,23 +109,23 @@ class QueueBreaker:
         self._trying = False
         self._unwritten = False
 
-    def note(self, handled: int, failed: Mapping[DecodedDelivery, BaseException]) -> str | None:
-        """Take in what became of a batch; gives the reason to stop, or None.
+    def note(self, handled: int, failed: Sequence[FailedDelivery]) -> str | None:
+        """Add the result of a batch; gives the reason to stop, or None.
 
-        ``failed`` are the events that failed, for whatever reason.
+        ``failed`` are the deliveries that failed, for whatever reason.
         """
         if not handled and not failed:
             return None
-        ours = {
-            item.key: subject_of(item)
-            for item, error in failed.items()
-            if is_unexpected(error) and _is_new(item)
+        unexpected = {
+            failure.decoded.key: subject_of(failure.decoded)
+            for failure in failed
+            if failure.decoded and is_unexpected(failure.error) and _is_new(failure.decoded)
         }
         at = asyncio.get_running_loop().time()
-        reason = self._window.add(Tally(at, handled, ours))
+        reason = self._window.add(Tally(at, handled, unexpected))
         if reason is None:
             return None
-        classes = sorted({type(error).__name__ for error in failed.values()})
+        classes = sorted({type(failure.error).__name__ for failure in failed if failure.decoded})
         return f"{reason}: {', '.join(classes[:5])}"
 
     async def engage(self, reason: str) -> None:

@@ -22,7 +22,9 @@ from infra.amqp.message import Message, fit, fit_text
 from infra.errors import Permanent
 from infra.messaging import outbox
 from infra.messaging.dead_letter_content import CannotChange, Changes, Content, changed, with_id
-from infra.messaging.delivery import KEY, REPLAYS, Delivery, decode_delivery
+from infra.messaging.decoder import decode_delivery
+from infra.messaging.delivery import Delivery
+from infra.messaging.headers import KEY, REPLAYS
 from infra.messaging.ordering_key import COMMAND_QUEUE
 from infra.settings import Settings
 from infra.storage.campaigns import LastCommand

@@ -14,29 +14,29 @@ import orjson
 from infra.amqp import topology
 from infra.amqp.frame_encoder import MAX_BODY_BYTES
 from infra.amqp.message import Message, fit, fit_text
-from infra.messaging.delivery import (
+from infra.messaging.delivery import Delivery
+from infra.messaging.headers import (
     ATTEMPT,
+    ATTEMPTS,
     BODY_LENGTH,
     BODY_SHA256,
+    ERROR_CLASS,
     FIRST_FAILED,
     KEY,
+    LAST_FAILED,
+    LEFT_OUT,
     MESSAGE_ID,
+    PREFIX,
+    REASON,
     REPLAYS,
+    STAGE,
+    UNDECODABLE,
     USER,
     WAITED,
-    Delivery,
+    WORKER,
 )
 from infra.messaging.kept_headers import keep_headers
 from infra.messaging.retry_policy import DeadLetterDecision, RetryDecision
-
-REASON = "x-adrelay-reason"
-ERROR_CLASS = "x-adrelay-error-class"
-STAGE = "x-adrelay-stage"
-ATTEMPTS = "x-adrelay-attempts"
-LAST_FAILED = "x-adrelay-last-failed"
-WORKER = "x-adrelay-worker"
-LEFT_OUT = "x-adrelay-headers-left-out"  # how many headers were too many or too large
-UNDECODABLE = "x-adrelay-undecodable"  # headers whose text is not UTF-8, shown
 
 REPLY_TO = "amq.rabbitmq.reply-to."  # the only reply address we accept
 # The answer to a request that could not be handled; nobody has to wait for the deadline.
@@ -44,7 +44,6 @@ SERVICE_UNAVAILABLE = {
     "status": 503,
     "error": {"code": "SERVICE_UNAVAILABLE", "message": "try again in a moment"},
 }
-HEADER_PREFIX = "x-adrelay-"
 REASON_LENGTH = 2000  # characters
 
 
@@ -114,7 +113,7 @@ def reduced(message: Message) -> Message:
     ours = {
         name: value
         for name, value in message.headers.items()
-        if name.startswith(HEADER_PREFIX) and isinstance(value, str | int)
+        if name.startswith(PREFIX) and isinstance(value, str | int)
     }
     return message._replace(headers=ours, body=message.body[:MAX_BODY_BYTES])
 

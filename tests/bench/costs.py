@@ -24,7 +24,8 @@ from infra.errors import Transient
 from infra.messaging import inbox, outbox
 from infra.messaging.authorization import PublisherAuthorizer
 from infra.messaging.context import Context
-from infra.messaging.delivery import DecodedDelivery, Delivery, decode_delivery, event_key
+from infra.messaging.decoder import DecodedDelivery, decode_delivery, event_key
+from infra.messaging.delivery import Delivery
 from infra.messaging.digest import content_digest
 from infra.messaging.retry_policy import decide
 from infra.resources import Resources, open_resources

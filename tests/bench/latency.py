@@ -11,7 +11,7 @@ from statistics import quantiles
 
 import aiohttp
 
-from infra.messaging.delivery import event_key
+from infra.messaging.decoder import event_key
 from infra.security.hmac_signature import sign_body
 from tests.bench.events import report, webhook
 from tests.bench.ingress import INGRESS, PEERS, peer_variables, secret_of

@@ -7,6 +7,7 @@ worker's own, which also writes the outbox) or ``nothing``; ``BENCH_BATCH`` the 
 import os
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -62,7 +63,7 @@ async def nothing(_events: list[CampaignMetricsReported], _ctx: Context) -> Sequ
     return ()
 
 
-HANDLERS: Mapping[str, Handler] = {
+HANDLERS: Mapping[str, Handler[Any]] = {
     "upsert": upsert,
     "record": record_metrics,
     "nothing": nothing,

@@ -18,7 +18,7 @@ from infra.amqp.connection import BrokerConnection
 from infra.amqp.message import build_message
 from infra.messaging.consumer import Consumer
 from infra.messaging.outbox_relay import relay_once
-from infra.messaging.subscription import Subscription
+from infra.messaging.subscription import AnySubscription
 from infra.resources import Resources
 from infra.sandbox.app import TONGUES, World
 from infra.sandbox.server import open_sandbox
@@ -113,7 +113,7 @@ class Stage:
             while await self.count("select count(*) from outbox"):
                 await relay_once(self.resources)
 
-    async def consume(self, subscription: Subscription, handled: int) -> None:
+    async def consume(self, subscription: AnySubscription, handled: int) -> None:
         """Read a queue until so many events are handled and nothing is left."""
         link = BrokerConnection(self.settings, "test:consume")
         consumer = Consumer(subscription, self.resources, link, asyncio.Lock())

@@ -19,7 +19,9 @@ from events.envelope import encode
 from infra.amqp import topology
 from infra.amqp.permissions import WORKERS_USER
 from infra.errors import Permanent
-from infra.messaging.delivery import ATTEMPT, FIRST_FAILED, KEY, WAITED, Delivery, decode_delivery
+from infra.messaging.decoder import decode_delivery
+from infra.messaging.delivery import Delivery
+from infra.messaging.headers import ATTEMPT, FIRST_FAILED, KEY, WAITED
 from infra.resources import Resources
 from tests.chaos.hostile import (
     DEAD,

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.envelope import encode
 from infra.amqp import topology
 from infra.amqp.permissions import WORKERS_USER
-from infra.messaging.delivery import ATTEMPT, FIRST_FAILED, KEY, WAITED
+from infra.messaging.headers import ATTEMPT, FIRST_FAILED, KEY, WAITED
 from infra.resources import Resources
 from tests.chaos.hostile import (
     DEAD,

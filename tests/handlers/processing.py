@@ -8,17 +8,19 @@ from pamqp.commands import Basic
 
 from events.envelope import Event, encode, now
 from infra.amqp import topology
+from infra.messaging.batch_result import BatchResult, Work
 from infra.messaging.context import Context
-from infra.messaging.delivery import DecodedDelivery, Delivery, event_key
+from infra.messaging.decoder import DecodedDelivery, event_key
+from infra.messaging.delivery import Delivery
 from infra.messaging.digest import content_digest
-from infra.messaging.processor import BatchProcessor, BatchResult, Work
-from infra.messaging.subscription import Handler, Subscription
+from infra.messaging.processor import BatchProcessor
+from infra.messaging.subscription import AnySubscription, Handler
 from infra.resources import Resources
 
 
 async def handled(
     resources: Resources,
-    handler: Handler,
+    handler: Handler[Any],
     events: Sequence[Any],
     at: datetime | None = None,
     arrived: datetime | None = None,
@@ -39,7 +41,7 @@ async def handled(
 
 
 async def attempted(
-    resources: Resources, subscription: Subscription, events: Sequence[Event]
+    resources: Resources, subscription: AnySubscription, events: Sequence[Event]
 ) -> BatchResult:
     """Lead deliveries of events through a whole attempt: inbox, handler, outbox, commit."""
     batch = [received(subscription.queue, event) for event in events]

@@ -17,7 +17,7 @@ from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection
 from infra.amqp.permissions import WORKERS_USER
 from infra.messaging.consumer import Consumer
-from infra.messaging.pause import PATIENCE, Patience
+from infra.messaging.pause import PauseLimits
 from infra.messaging.subscription import Handler, Subscription
 from infra.resources import Resources
 
@@ -118,17 +118,17 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -
 @asynccontextmanager
 async def consuming(
     resources: Resources,
-    handler: Handler,
+    handler: Handler[Any],
     *,
     queue: str = QUEUE,
     events: tuple[type[Event], ...] = EVENTS,
-    patience: Patience = PATIENCE,
+    limits: PauseLimits | None = None,
     **options: Any,
 ) -> AsyncIterator[Consumer]:
     """Run a consumer, of the metrics queue unless told otherwise, for the length of a block."""
     subscription = Subscription(queue, events, handler, **options)
     link = BrokerConnection(resources.settings, "test:consume")
-    consumer = Consumer(subscription, resources, link, asyncio.Lock(), patience=patience)
+    consumer = Consumer(subscription, resources, link, asyncio.Lock(), limits=limits)
     stop = asyncio.Event()
     task = asyncio.create_task(consumer.run(stop))
     try:

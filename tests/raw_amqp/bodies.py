@@ -207,8 +207,8 @@ BAD: tuple[Maker, ...] = (
     _with_data(lambda _, dice: dice.choice(WRONG_DATA), INVALID),
     _whole(lambda _, dice: dice.choice(WRONG_ENVELOPE), INVALID),
     _whole(lambda *_: {"time": "2099-06-01T00:00:00Z"}, dead("decode", "TIMESTAMP_IN_FUTURE")),
-    _whole(lambda *_: {"source": "urn:other:shop"}, dead("trust", "UNVERIFIED_SOURCE")),
-    _whole(lambda *_: {"source": "urn:adrelay:api"}, dead("trust", "UNVERIFIED_SOURCE")),
+    _whole(lambda *_: {"source": "urn:other:shop"}, dead("authorize", "UNVERIFIED_SOURCE")),
+    _whole(lambda *_: {"source": "urn:adrelay:api"}, dead("authorize", "UNVERIFIED_SOURCE")),
     _with_data(
         lambda number, _: {
             "platform": "chatgpt",

@@ -113,7 +113,7 @@ def _outcome(publish: Publish, content: Content, largest: int) -> Outcome:
     elif outcome != INVALID and _is_mismatch(publish.key, content.platform):
         outcome = _earlier(outcome, dead("decode", "KEY_MISMATCH"))
     elif properties.user_id is None and not any(step == "decode" for step, _ in outcome.deaths):
-        outcome = _earlier(outcome, dead("trust", "UNVERIFIED_SOURCE"))
+        outcome = _earlier(outcome, dead("authorize", "UNVERIFIED_SOURCE"))
     if _expires_soon(properties):
         return Outcome(outcome.effect, ANY_DEATH)
     return outcome

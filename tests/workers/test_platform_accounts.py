@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from infra.amqp import topology
 from infra.messaging.outbox_relay import relay_outbox
+from infra.messaging.subscription import AnySubscription
 from infra.settings import Settings
 from tests.consent import Stage, open_stage
 from tests.infra.ledger import until
@@ -38,7 +39,7 @@ async def test_from_the_consent_on_campaigns_are_pushed_in_their_owners_name(
 ) -> None:
     stop = asyncio.Event()
     async with open_stage(settings) as stage, stage.browser() as browser:
-        others = (*campaigns.SUBSCRIPTIONS, *sync.SUBSCRIPTIONS)
+        others: list[AnySubscription] = [*campaigns.SUBSCRIPTIONS, *sync.SUBSCRIPTIONS]
         async with working(stage.settings, *others):
             relaying = asyncio.create_task(relay_outbox(stage.resources, stop))
             owner = await stage.register(browser)

@@ -6,7 +6,7 @@ from events.envelope import now
 from infra.amqp import topology
 from infra.amqp.message import Message, build_message
 from infra.messaging import outbox
-from infra.messaging.republish import ERROR_CLASS, LAST_FAILED, REASON, STAGE
+from infra.messaging.headers import ERROR_CLASS, LAST_FAILED, REASON, STAGE
 from infra.security.operation_id import create_operation_id
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.base import COUNT, Queued

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignMetricsReported, CampaignStatusReported, CampaignSynced
 from events.envelope import Event, decode, encode
 from infra.errors import Transient
-from infra.messaging.subscription import Subscription
+from infra.messaging.subscription import AnySubscription
 from infra.resources import Resources
 from infra.storage.campaigns import CampaignRow, lock_campaigns, update_campaigns
 from infra.storage.metrics import list_daily_metrics
@@ -59,15 +59,14 @@ def arrivals(draw: st.DrawFn, events: Sequence[Event]) -> Arrival:
 
 
 async def deliver(
-    resources: Resources, subscription: Subscription, batches: Sequence[Sequence[Event]]
+    resources: Resources, subscription: AnySubscription, batches: Sequence[Sequence[Event]]
 ) -> list[Event]:
     """Lead batches through their attempts; gives the events that were told to come again."""
     waiting: list[Event] = []
     for batch in batches:
         outcome = await attempted(resources, subscription, batch)
-        errors = {item: error for item, error in outcome.verdicts.items() if error is not None}
-        assert all(isinstance(error, Transient) for error in errors.values()), errors
-        waiting += [item.event for item in errors]
+        assert all(isinstance(f.error, Transient) for f in outcome.failed), outcome.failed
+        waiting += [f.decoded.event for f in outcome.failed if f.decoded]
     return waiting
 
 

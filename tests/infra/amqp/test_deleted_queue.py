@@ -47,7 +47,7 @@ async def test_a_reader_is_back_at_once_however_often_its_connection_broke_befor
         for number in range(1, 10):
             await publish(broker, report(number))
             await until(partial(_has, engine, number))
-            await consumer._link.close()
+            await consumer._connection.close()
 
 
 async def _look(consumer: Consumer) -> bool:

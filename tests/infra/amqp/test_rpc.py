@@ -39,7 +39,7 @@ async def echo(events: list[LoginRequested], ctx: Context) -> Sequence[Event]:
 
 
 @asynccontextmanager
-async def answering(resources: Resources, handler: Handler) -> AsyncIterator[None]:
+async def answering(resources: Resources, handler: Handler[Any]) -> AsyncIterator[None]:
     subscription = Subscription("auth.session", (LoginRequested,), handler)
     link = BrokerConnection(resources.settings, "test:answer")
     stop = asyncio.Event()

@@ -46,7 +46,7 @@ async def _ledger(engine: AsyncEngine) -> None:
 @asynccontextmanager
 async def office(resources: Resources) -> AsyncIterator[None]:
     subscription = Subscription(
-        DEAD, (), file_dead_letters, receive=make_dead_letter_decoder(QUEUE)
+        DEAD, (), file_dead_letters, decoder=make_dead_letter_decoder(QUEUE)
     )
     link = BrokerConnection(resources.settings, "test:office")
     stop = asyncio.Event()

@@ -24,7 +24,8 @@ from infra.amqp import topology
 from infra.amqp.permissions import UPSTREAM_USER
 from infra.errors import Permanent, Snooze
 from infra.messaging.context import Context
-from infra.messaging.delivery import Delivery, decode_delivery
+from infra.messaging.decoder import decode_delivery
+from infra.messaging.delivery import Delivery
 from infra.resources import Resources
 from tests.infra.ledger import QUEUE, consuming, create, headers_of, take, until, written
 from tests.infra.messaging.test_upstream import note

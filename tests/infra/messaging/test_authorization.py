@@ -16,7 +16,9 @@ from infra.amqp import topology
 from infra.amqp.permissions import INGRESS_USER, OPS_USER, UPSTREAM_USER, WORKERS_USER
 from infra.errors import Outage, Permanent
 from infra.messaging.authorization import PublisherAuthorizer, PublisherRegistry, parse_broker_users
-from infra.messaging.delivery import KEY, USER, DecodedDelivery, Delivery, decode_delivery
+from infra.messaging.decoder import DecodedDelivery, decode_delivery
+from infra.messaging.delivery import Delivery
+from infra.messaging.headers import KEY, USER
 from infra.resources import Resources
 from infra.settings import Settings
 from infra.storage.engine import open_engine

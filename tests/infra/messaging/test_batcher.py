@@ -17,63 +17,66 @@ def tags(batch: list[Delivery]) -> list[int]:
 
 
 async def test_a_free_worker_takes_a_single_message_at_once() -> None:
-    intake = Batcher(size=10, wait=60)
-    intake.put(delivery(1))
+    batcher = Batcher(size=10, wait=60)
+    batcher.add(delivery(1))
     async with asyncio.timeout(1):
-        assert tags(await intake.next(lambda: False)) == [1]
+        assert tags(await batcher.next_batch()) == [1]
 
 
 async def test_a_batch_is_what_has_arrived_up_to_its_size() -> None:
-    intake = Batcher(size=3, wait=0)
+    batcher = Batcher(size=3, wait=0)
     for tag in range(1, 6):
-        intake.put(delivery(tag))
-    assert tags(await intake.next(lambda: False)) == [1, 2, 3]
-    assert tags(await intake.next(lambda: False)) == [4, 5]
+        batcher.add(delivery(tag))
+    assert tags(await batcher.next_batch()) == [1, 2, 3]
+    assert tags(await batcher.next_batch()) == [4, 5]
 
 
-async def test_while_another_batch_is_under_way_a_small_one_fills_up() -> None:
-    intake = Batcher(size=3, wait=60)
-    intake.put(delivery(1))
-    waiting = asyncio.create_task(intake.next(lambda: True))
+async def test_while_another_batch_is_in_progress_a_small_one_fills_up() -> None:
+    batcher = Batcher(size=3, wait=60)
+    batcher.busy = True
+    batcher.add(delivery(1))
+    waiting = asyncio.create_task(batcher.next_batch())
     await asyncio.sleep(0)
-    intake.put(delivery(2))
+    batcher.add(delivery(2))
     await asyncio.sleep(0)
     assert not waiting.done()
-    intake.put(delivery(3))
+    batcher.add(delivery(3))
     async with asyncio.timeout(1):
         assert tags(await waiting) == [1, 2, 3]
 
 
-async def test_lingering_ends_when_its_time_is_up() -> None:
-    intake = Batcher(size=3, wait=0.01)
-    intake.put(delivery(1))
+async def test_the_wait_ends_when_its_time_is_up() -> None:
+    batcher = Batcher(size=3, wait=0.01)
+    batcher.busy = True
+    batcher.add(delivery(1))
     async with asyncio.timeout(1):
-        assert tags(await intake.next(lambda: True)) == [1]
+        assert tags(await batcher.next_batch()) == [1]
 
 
-async def test_a_stream_that_keeps_pouring_fills_a_batch_even_for_a_free_worker() -> None:
-    intake = Batcher(size=100, wait=60)
+async def test_a_stream_fills_a_batch_even_for_a_free_worker() -> None:
+    batcher = Batcher(size=100, wait=60)
 
-    async def pour() -> None:
+    async def stream() -> None:
         for tag in range(STREAM_THRESHOLD + 1, 60):
-            intake.put(delivery(tag))
+            batcher.add(delivery(tag))
             await asyncio.sleep(0)
 
     for tag in range(1, STREAM_THRESHOLD + 1):
-        intake.put(delivery(tag))
-    pouring = asyncio.create_task(pour())
+        batcher.add(delivery(tag))
+    streaming = asyncio.create_task(stream())
     async with asyncio.timeout(5):
-        assert tags(await intake.next(lambda: False)) == list(range(1, 60))
-    await pouring
+        assert tags(await batcher.next_batch()) == list(range(1, 60))
+    await streaming
 
 
-async def test_a_closed_intake_gives_what_it_has_and_then_nothing() -> None:
-    intake = Batcher(size=2, wait=60)
+async def test_a_closed_batcher_gives_what_it_has_and_then_nothing() -> None:
+    batcher = Batcher(size=2, wait=60)
+    batcher.busy = True
     for tag in (1, 2, 3):
-        intake.put(delivery(tag))
-    intake.close("stopping")
-    intake.close("later reasons do not count")
-    assert intake.closed == "stopping"
-    assert tags(await intake.next(lambda: True)) == [1, 2]
-    assert tags(await intake.next(lambda: True)) == [3]
-    assert await intake.next(lambda: True) == []
+        batcher.add(delivery(tag))
+    batcher.close("stopping")
+    batcher.close("later reasons do not count")
+    assert batcher.closed == "stopping"
+    assert tags(await batcher.next_batch()) == [1, 2]
+    assert tags(await batcher.next_batch()) == [3]
+    assert await batcher.next_batch() == []

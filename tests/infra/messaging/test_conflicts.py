@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignMetricsReported
 from events.envelope import Event
 from infra.errors import Outage, Snooze, Transient
+from infra.messaging.batch_result import Work
 from infra.messaging.context import Context
-from infra.messaging.processor import BatchProcessor, Work
+from infra.messaging.processor import BatchProcessor
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources, open_resources
 from infra.settings import Settings
@@ -86,7 +87,7 @@ async def test_an_event_that_is_too_slow_each_time_spends_an_attempt_and_hinders
     outcome = await BatchProcessor(subscription, hasty).run(
         work(*(report(n) for n in range(12, 15)))
     )
-    failed = {item.event.id: error for item, error in outcome.verdicts.items() if error}
+    failed = {f.decoded.event.id: f.error for f in outcome.failed if f.decoded}
     assert [*failed] == [SLOW]
     assert isinstance(error := failed[SLOW], Transient)
     assert error.code == "CONFLICT"
@@ -98,8 +99,8 @@ async def test_an_event_that_meets_a_conflict_with_nobody_to_compare_waits_for_f
 ) -> None:
     subscription = Subscription(QUEUE, EVENTS, dawdle)
     outcome = await BatchProcessor(subscription, hasty).run(work(report(13)))
-    [error] = outcome.verdicts.values()
-    assert isinstance(error, Snooze)
+    [failure] = outcome.failed
+    assert isinstance(failure.error, Snooze)
 
 
 async def test_a_batch_has_a_bound_in_time_and_goes_on_where_it_was(
@@ -114,8 +115,8 @@ async def test_a_batch_has_a_bound_in_time_and_goes_on_where_it_was(
         left = len(running.parts)
     outcome = await bounded.run(running)
     assert left > 1
-    assert len(outcome.verdicts) == 40
-    assert set(outcome.verdicts.values()) == {None}
+    assert len(outcome.handled) == 40
+    assert not outcome.failed
     assert len(await written(engine)) == 40
 
 

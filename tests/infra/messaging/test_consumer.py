@@ -266,7 +266,7 @@ async def test_the_consumer_comes_back_after_the_broker_has_cut_its_connections(
     async with consuming(resources, note, batch=5) as consumer:
         await publish(broker, report(10))
         await until(lambda: _has(engine, 1))
-        transport = consumer._link._connection.transport  # type: ignore[union-attr]
+        transport = consumer._connection._connection.transport  # type: ignore[union-attr]
         transport.connection._reader_task.cancel()  # type: ignore[union-attr]
         await publish(broker, *(report(n) for n in range(11, 40)))
         await until(lambda: _has(engine, 30))

@@ -8,8 +8,8 @@ from pamqp.commands import Basic
 from infra.amqp import topology
 from infra.amqp.permissions import UPSTREAM_USER, WORKERS_USER
 from infra.messaging.dead_letter import parse_dead_letter
-from infra.messaging.delivery import KEY, USER, Delivery
-from infra.messaging.republish import REASON
+from infra.messaging.delivery import Delivery
+from infra.messaging.headers import KEY, REASON, USER
 
 QUEUE = "metrics.record"
 BY_BROKER = {"x-death": [{"reason": "delivery_limit", "routing-keys": ["campaign.x.v1"]}]}

@@ -13,16 +13,10 @@ from events import CampaignMetricsReported
 from events.envelope import Event, encode, now
 from infra.amqp import topology
 from infra.errors import Permanent
-from infra.messaging.delivery import (
-    ATTEMPT,
-    FIRST_FAILED,
-    KEY,
-    USER,
-    WAITED,
-    Delivery,
-    decode_delivery,
-)
+from infra.messaging.decoder import decode_delivery
+from infra.messaging.delivery import Delivery
 from infra.messaging.digest import content_digest
+from infra.messaging.headers import ATTEMPT, FIRST_FAILED, KEY, USER, WAITED
 
 KIND = "campaign.metrics_reported.v1"
 TYPES: dict[str, type[Event]] = {KIND: CampaignMetricsReported}

@@ -63,7 +63,7 @@ async def test_an_event_for_the_own_source_takes_effect_and_a_foreign_one_is_dea
     told = headers_of(dead)
     assert (told["error-class"], told["stage"], told["user"]) == (
         "UNVERIFIED_SOURCE",
-        "trust",
+        "authorize",
         UPSTREAM_USER,
     )
     assert told["reason"] == (

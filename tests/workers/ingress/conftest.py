@@ -18,7 +18,7 @@ from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection
 from infra.amqp.permissions import INGRESS_USER
 from infra.messaging.consumer import Consumer
-from infra.messaging.subscription import Subscription
+from infra.messaging.subscription import AnySubscription
 from infra.resources import open_resources
 from infra.security.access_tokens import TokenSigner
 from infra.settings import Settings
@@ -56,7 +56,7 @@ async def serving(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @asynccontextmanager
-async def working(settings: Settings, *subscriptions: Subscription) -> AsyncIterator[None]:
+async def working(settings: Settings, *subscriptions: AnySubscription) -> AsyncIterator[None]:
     """Run the consumers of a worker in this loop."""
     stop, alone = asyncio.Event(), asyncio.Lock()
     async with open_resources(settings, "worker") as resources:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.envelope import Event
 from infra.errors import Outage
-from infra.messaging.delivery import event_key
+from infra.messaging.decoder import event_key
 from infra.messaging.digest import content_digest
 from infra.messaging.inbox import find_digest
 from infra.redis_errors import REDIS_ERRORS

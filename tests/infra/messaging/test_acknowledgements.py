@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.messaging.ack_tracker import AckTracker
+from infra.messaging.acknowledgements import AckTracker
 
 
 def test_a_gap_holds_the_watermark_back_until_it_is_settled() -> None:

@@ -1,0 +1,152 @@
+"""Reads a delivery as a validated event, or says what is wrong with it.
+
+Nothing is trusted: size first, then the type that the routing key names, then one validating
+pass of the parser.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import blake2b
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from events.envelope import Event, MissingAttributes, decode, decode_binary, now
+from infra.amqp.content_header import Undecodable
+from infra.errors import Permanent, drop_frames
+from infra.messaging import content_mode
+from infra.messaging.delivery import Delivery
+from infra.messaging.digest import content_digest
+from schemas.escaping import NAME_LENGTH, escape
+
+CLOCK_SKEW = timedelta(minutes=5)
+MESSAGE_LENGTH = 300  # characters of what the parser says about one field
+
+E = TypeVar("E")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedDelivery:
+    """A delivery and the event it carries, with the inbox's key and digest of it."""
+
+    delivery: Delivery
+    event: Any  # an Event, or what a subscription's own ``decode_delivery`` made of the delivery
+    key: UUID
+    digest: UUID
+
+
+def decode_delivery(
+    delivery: Delivery, types: Mapping[str, type[Event]], max_bytes: int
+) -> DecodedDelivery:
+    """Decode and validate a delivery; raises ``Permanent`` with the reason in words."""
+    if delivery.size > max_bytes:
+        raise Permanent(
+            f"the body has {delivery.size} bytes, the limit is {max_bytes}", code="TOO_LARGE"
+        )
+    routing_key = delivery.routing_key
+    kind = ".".join(routing_key.split(".", 3)[:3])
+    cls = types.get(kind)
+    if cls is None:
+        raise Permanent(
+            f"the routing key {routing_key[:200]!r} names no event that {delivery.queue} accepts",
+            code="UNKNOWN_TYPE",
+        )
+    event = _decode(cls, delivery)
+    _check(event, routing_key, kind)
+    return DecodedDelivery(delivery, event, event_key(event), content_digest(event))
+
+
+def event_key(event: Event) -> UUID:
+    """Hash (source, id), by which two events are the same event, to 128 bits."""
+    text = f"{event.source}\0{event.id}"
+    return UUID(bytes=blake2b(text.encode(), digest_size=16).digest())
+
+
+def _decode(cls: type[Event], delivery: Delivery) -> Event:
+    # Raised outside of the handling of the error, which would keep all of its input in memory.
+    try:
+        if content_mode.is_structured(delivery.header):
+            return decode(cls, delivery.body)
+        if attributes := delivery.attributes:
+            _check_attributes(attributes, delivery)
+            return decode_binary(cls, attributes, delivery.body)
+        _check_format(delivery)
+        return decode(cls, delivery.body)
+    except ValidationError as error:
+        reason = describe_errors(error)
+    except MissingAttributes as error:
+        reason = str(error)
+    except (ValueError, RecursionError) as error:
+        reason = f"the body is no JSON: {error}"
+    raise Permanent(reason, code="INVALID_EVENT")
+
+
+def _check_format(delivery: Delivery) -> None:
+    """Refuse batches, and event formats other than JSON; raises ``Permanent``."""
+    wrong = content_mode.wrong_format(delivery.properties.content_type)
+    if wrong is not None:
+        raise Permanent(wrong, code="INVALID_EVENT")
+
+
+def _check_attributes(attributes: Mapping[str, Any], delivery: Delivery) -> None:
+    """Refuse attributes of types that CloudEvents does not have, and those given in two ways.
+
+    Raises ``Permanent``.
+    """
+    # Two headers of one attribute make one attribute.
+    alike = len(attributes) < len(delivery.headers)
+    if alike and (twice := content_mode.contradiction(delivery.header, delivery.headers)):
+        raise Permanent(
+            f"{escape(twice, NAME_LENGTH)}: given twice, with different values",
+            code="INVALID_EVENT",
+        )
+    for name, value in attributes.items():
+        if isinstance(value, Undecodable):
+            raise Permanent(
+                f"{escape(name, NAME_LENGTH)}: its text is not UTF-8", code="INVALID_EVENT"
+            )
+        if not isinstance(value, str | None):
+            kind = type(value).__name__
+            reason = (
+                f"{escape(name, NAME_LENGTH)}: CloudEvents has no attributes of the type {kind}"
+            )
+            raise Permanent(reason, code="INVALID_EVENT")
+
+
+def _check(event: Event, routing_key: str, kind: str) -> None:
+    if routing_key not in (kind, event.routing_key):
+        raise Permanent(
+            f"the routing key is {routing_key[:200]!r}, but the event's is {event.routing_key!r}",
+            code="KEY_MISMATCH",
+        )
+    if event.time - now() > CLOCK_SKEW:
+        raise Permanent(
+            f"time: {event.time.isoformat()} is more than 5 minutes ahead",
+            code="TIMESTAMP_IN_FUTURE",
+        )
+
+
+def to_permanent(error: Exception) -> Permanent:
+    """Make any exception of reading a message that message's verdict, and log what is a bug."""
+    if isinstance(error, Permanent):
+        drop_frames(error)
+        return error
+    log.error("a message cannot be read", exc_info=error)
+    return Permanent(f"it cannot be read: {type(error).__name__}", code="UNREADABLE")
+
+
+def describe_errors(error: ValidationError) -> str:
+    """Tell what is wrong with an event, field by field, without quoting its values."""
+    lines = [
+        f"{'.'.join(escape(str(part), NAME_LENGTH) for part in line['loc']) or 'event'}: "
+        f"{escape(line['msg'], MESSAGE_LENGTH)}"
+        for line in error.errors(include_input=False, include_url=False, include_context=False)
+    ]
+    shown = lines[:20]
+    more = [f"and {len(lines) - 20} more"] if len(lines) > 20 else []  # noqa: PLR2004 - what a person reads
+    return "; ".join([*shown, *more])

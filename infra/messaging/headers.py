@@ -1,0 +1,27 @@
+"""Names of the headers that Adrelay writes on messages it publishes again.
+
+They count only on a message that came back over ``adrelay.back``, which no other publisher may
+write to.
+"""
+
+KEY = "x-adrelay-key"  # the routing key of the first publish
+ATTEMPT = "x-adrelay-attempt"  # failed attempts so far
+WAITED = "x-adrelay-waited"  # seconds of waiting that failures have cost so far
+FIRST_FAILED = "x-adrelay-first-failed"  # ISO 8601, UTC
+USER = "x-adrelay-user"  # the user id that the broker validated at the first publish
+REPLAYS = "x-adrelay-replays"  # how often a person replayed it
+MESSAGE_ID = "x-adrelay-message-id"  # of the first publish
+BODY_LENGTH = "x-adrelay-body-length"  # bytes of a body of which only the beginning is here
+BODY_SHA256 = "x-adrelay-body-sha256"  # of that whole body, in hexadecimal
+
+# On dead letters:
+REASON = "x-adrelay-reason"
+ERROR_CLASS = "x-adrelay-error-class"
+STAGE = "x-adrelay-stage"  # of the pipeline: delivery, decode, authorize, parse, handler
+ATTEMPTS = "x-adrelay-attempts"
+LAST_FAILED = "x-adrelay-last-failed"  # ISO 8601, UTC
+WORKER = "x-adrelay-worker"  # host name
+LEFT_OUT = "x-adrelay-headers-left-out"  # how many headers were too many or too large
+UNDECODABLE = "x-adrelay-undecodable"  # headers whose text is not UTF-8, as hexadecimal
+
+PREFIX = "x-adrelay-"
