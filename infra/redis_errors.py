@@ -47,12 +47,12 @@ WRONG_VALUE = re.compile(r"WRONGTYPE|value is not an integer|not a valid float|w
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Tell whether the error means that the server rejects every command at present."""
+    """Return whether the error means that the server rejects every command at present."""
     if isinstance(error, UNAVAILABLE_ERRORS):
         return True
     return isinstance(error, ResponseError) and UNAVAILABLE_CODES.search(str(error)) is not None
 
 
 def is_wrong_value(error: BaseException) -> bool:
-    """Tell whether the error means that a key holds a value of another type or format."""
+    """Return whether the error means that a key holds a value of another type or format."""
     return isinstance(error, ResponseError) and WRONG_VALUE.search(str(error)) is not None

@@ -21,3 +21,6 @@ class Operation(FrozenModel):
     state: OperationState
     result: dict[str, Any] | None = None
     error: OperationError | None = None
+
+
+CAMPAIGN_NOT_FOUND = OperationError(code="NOT_FOUND", message="there is no such campaign")

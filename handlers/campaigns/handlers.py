@@ -1,12 +1,12 @@
-"""Campaigns: wishes about them are granted or refused, news from their platforms recorded.
+"""Handlers of the campaigns worker: commands, and updates from ad platforms.
 
-    campaigns.apply    create, update, delete requested -> saved, deleted or refused
-    campaigns.record   synced, sync refused, status reported -> status changed
+    campaigns.apply    create, update, delete requested -> saved, deleted or rejected
+    campaigns.record   synced, sync rejected, status reported -> status changed
 
-Both lock the campaigns of a batch, fold its events in memory by the rules of
-``handlers.campaigns.commands`` and ``handlers.campaigns.platform_updates``, and write what came
-out with one statement for each table. The cache is written through after the commit; it compares
-versions itself.
+Both lock the campaigns of a batch, apply its events in memory by the rules of
+``handlers.campaigns.commands`` and ``handlers.campaigns.platform_updates``, and write the changed
+rows with one statement for each table. The cache is written after the commit; it compares versions
+itself.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from events.campaigns import CampaignCommand, get_campaign_id
 from events.envelope import Event
 from events.sources import API_SOURCE
 from handlers.campaigns import commands, platform_updates
-from handlers.campaigns.permissions import Owner, resolve_owners
+from handlers.campaigns.permissions import PermittedOwner, resolve_owners
 from handlers.campaigns.platform_updates import PlatformUpdate, SyncResult
 from infra.errors import Permanent, Snooze, Transient
 from infra.messaging.context import Context
@@ -27,6 +27,7 @@ from infra.messaging.decoder import CLOCK_SKEW
 from infra.storage.campaign_cache import put_campaigns
 from infra.storage.campaigns import (
     CampaignRow,
+    CampaignsById,
     find_campaign_refs,
     insert_campaigns,
     lock_campaigns,
@@ -36,120 +37,123 @@ from infra.storage.operations import put_operations
 from schemas.operations import OperationError
 from schemas.types import Platform
 
-# So long after its first delivery a change waits for the creation that it may have overtaken.
+# How long after its first delivery a command for an unknown campaign waits for the creation, which
+# it may have overtaken.
 CREATION_WAIT = timedelta(seconds=5)
 # A report may overtake the push that gives its campaign a platform id.
 UNKNOWN_WITHIN = 600.0  # seconds
 
-OwnedCommand = tuple[CampaignCommand, Owner]
-Standing = dict[UUID, CampaignRow]
+OwnedCommand = tuple[CampaignCommand, PermittedOwner]
 PlatformId = tuple[Platform, str]
 
 
 async def apply_commands(events: list[CampaignCommand], ctx: Context) -> list[Event]:
-    """Grant or refuse wishes, several about one campaign in the order of their arrival."""
+    """Apply commands, several for one campaign in the order of their arrival."""
     _check_owners(events)
     owners = await resolve_owners(events, ctx.tx)
-    held = await lock_campaigns(ctx.tx, {get_campaign_id(wish) for wish in events})
-    _await_creations(events, held, ctx)
-    standing, caused, operations = dict(held), [], []
-    for wish, owner in _in_order(zip(events, owners, strict=True), held):
-        campaign_id = get_campaign_id(wish)
-        before = standing.get(campaign_id)
+    before = await lock_campaigns(ctx.tx, {get_campaign_id(command) for command in events})
+    _await_creations(events, before, ctx)
+    current, caused, operations = dict(before), [], []
+    for command, owner in _in_order(zip(events, owners, strict=True), before):
+        campaign_id = get_campaign_id(command)
+        previous = current.get(campaign_id)
         if isinstance(owner, OperationError):
-            verdict: commands.CommandResult = owner
+            result: commands.CommandResult = owner
         else:
-            verdict = commands.apply_command(wish, before, owner, ctx.now, ctx.arrived(wish))
-        if isinstance(verdict, CampaignRow):
-            standing[campaign_id] = commands.with_last_command(verdict, wish, ctx.now)
-        if verdict is not before:
-            caused.append(commands.to_event(wish, verdict))
-        if wish.source == API_SOURCE:
-            operations.append(commands.to_operation(wish, verdict))
-    await _insert(events, held, standing, ctx)
-    await _update(held, standing, ctx)
+            result = commands.apply_command(command, previous, owner, ctx.now, ctx.arrived(command))
+        if isinstance(result, CampaignRow):
+            current[campaign_id] = commands.with_last_command(result, command, ctx.now)
+        if result is not previous:
+            caused.append(commands.to_event(command, result))
+        if command.source == API_SOURCE:
+            operations.append(commands.to_operation(command, result))
+    await _insert(events, before, current, ctx)
+    await _update(before, current, ctx)
     await put_operations(ctx.tx, operations)
     return caused
 
 
 async def apply_platform_updates(events: list[PlatformUpdate], ctx: Context) -> list[Event]:
-    """Record what platforms took, refused and reported; what changes nothing is dropped.
+    """Apply results of pushes and reported statuses; drop those that change nothing.
 
-    Pushes come first: they give the platform ids that reports are found by.
+    Results of pushes come first: they set the platform ids by which reports find their campaigns.
     """
     pushes = [event for event in events if not isinstance(event, CampaignStatusReported)]
-    told = [event for event in events if isinstance(event, CampaignStatusReported)]
+    status_reports = [event for event in events if isinstance(event, CampaignStatusReported)]
     ids = {event.data.campaign_id for event in pushes}
-    named = await find_campaign_refs(ctx.tx, (), {_platform_id(event) for event in told})
-    held = await lock_campaigns(ctx.tx, ids.union(name.id for name in named))
-    _check(pushes, told, held, ctx)
-    standing, causes, unordered = (
-        dict(held),
-        dict[UUID, PlatformUpdate](),
-        dict[UUID, PlatformUpdate](),
-    )
+    refs = await find_campaign_refs(ctx.tx, (), {_platform_id(event) for event in status_reports})
+    before = await lock_campaigns(ctx.tx, ids.union(ref.id for ref in refs))
+    _check_updates(pushes, status_reports, before, ctx)
+    current = dict(before)
+    causes: dict[UUID, PlatformUpdate] = {}  # the last update that changed the status
+    ambiguous: dict[UUID, PlatformUpdate] = {}
 
-    def note(event: PlatformUpdate, campaign: CampaignRow) -> None:
-        if platform_updates.is_ambiguous(standing[campaign.id], event):
-            unordered[campaign.id] = event
-        if campaign.status != standing[campaign.id].status:
-            causes[campaign.id] = event
-        standing[campaign.id] = campaign
+    def record(event: PlatformUpdate, row: CampaignRow) -> None:
+        if platform_updates.is_ambiguous(current[row.id], event):
+            ambiguous[row.id] = event
+        if row.status != current[row.id].status:
+            causes[row.id] = event
+        current[row.id] = row
 
-    again = []
+    resyncs = []
     for push in pushes:
-        campaign = standing[push.data.campaign_id]
+        campaign = current[push.data.campaign_id]
         if platform_updates.is_stale_push(campaign, push):
-            again.append(platform_updates.request_resync(push))
-        note(push, platform_updates.apply_sync_result(campaign, push))
-    found = _find(told, standing)
-    for report in told:
+            resyncs.append(platform_updates.request_resync(push))
+        record(push, platform_updates.apply_sync_result(campaign, push))
+    found = _resolve_platform_ids(status_reports, current)
+    for report in status_reports:
         campaign_id = found[_platform_id(report)]
-        note(report, platform_updates.apply_status(standing[campaign_id], report))
-    for before in held.values():
-        standing[before.id] = platform_updates.bump_version(before, standing[before.id], ctx.now)
-    await _update(held, standing, ctx)
+        record(report, platform_updates.apply_status(current[campaign_id], report))
+    for row in before.values():
+        current[row.id] = platform_updates.bump_version(row, current[row.id], ctx.now)
+    await _update(before, current, ctx)
     checks = [
-        platform_updates.request_status_check(event, standing[i]) for i, event in unordered.items()
+        platform_updates.request_status_check(event, current[i]) for i, event in ambiguous.items()
     ]
-    return [*platform_updates.status_changes(held, standing, causes), *again, *checks]
+    return [*platform_updates.status_changes(before, current, causes), *resyncs, *checks]
 
 
 def _check_owners(events: Sequence[CampaignCommand]) -> None:
     wrong = []
-    for wish in events:
+    for command in events:
         try:
-            commands.parse_owner(wish)
+            commands.parse_owner(command)
         except ValueError:
-            wrong.append(wish)
+            wrong.append(command)
     if wrong:
         raise Permanent("ownerid is not the id of an account", events=wrong, code="INVALID_OWNER")
 
 
-def _await_creations(events: Sequence[CampaignCommand], held: Standing, ctx: Context) -> None:
-    """Give changes of unknown campaigns a second, for their creation to come."""
-    known = set(held)
-    known.update(get_campaign_id(w) for w in events if isinstance(w, CampaignCreateRequested))
+def _await_creations(
+    events: Sequence[CampaignCommand], before: CampaignsById, ctx: Context
+) -> None:
+    """Postpone commands for unknown campaigns by a second, in which their creation may arrive.
+
+    Raises ``Snooze`` with the commands that have not waited for ``CREATION_WAIT``.
+    """
+    known = set(before)
+    known.update(get_campaign_id(c) for c in events if isinstance(c, CampaignCreateRequested))
     early = [
-        wish
-        for wish in events
-        if get_campaign_id(wish) not in known and ctx.now - ctx.arrived(wish) < CREATION_WAIT
+        command
+        for command in events
+        if get_campaign_id(command) not in known and ctx.now - ctx.arrived(command) < CREATION_WAIT
     ]
     if early:
         raise Snooze("there is no such campaign yet", 1, events=early)
 
 
-def _in_order(owned: Iterable[OwnedCommand], held: Standing) -> list[OwnedCommand]:
-    """Put the changes that overtook their creation within a batch behind it."""
-    known = set(held)
+def _in_order(owned: Iterable[OwnedCommand], before: CampaignsById) -> list[OwnedCommand]:
+    """Move updates that overtook their creation within a batch behind it."""
+    known = set(before)
     ordered: list[OwnedCommand] = []
     early: dict[UUID, list[OwnedCommand]] = {}
     for one in owned:
-        wish, campaign_id = one[0], get_campaign_id(one[0])
-        if isinstance(wish, CampaignCreateRequested):
+        command, campaign_id = one[0], get_campaign_id(one[0])
+        if isinstance(command, CampaignCreateRequested):
             known.add(campaign_id)
             ordered += [one, *early.pop(campaign_id, ())]
-        elif isinstance(wish, CampaignUpdateRequested) and campaign_id not in known:
+        elif isinstance(command, CampaignUpdateRequested) and campaign_id not in known:
             early.setdefault(campaign_id, []).append(one)
         else:
             ordered.append(one)
@@ -157,37 +161,37 @@ def _in_order(owned: Iterable[OwnedCommand], held: Standing) -> list[OwnedComman
 
 
 async def _insert(
-    events: Sequence[CampaignCommand], held: Standing, standing: Standing, ctx: Context
+    events: Sequence[CampaignCommand], before: CampaignsById, current: CampaignsById, ctx: Context
 ) -> None:
-    new = [campaign for campaign in standing.values() if campaign.id not in held]
+    new = [campaign for campaign in current.values() if campaign.id not in before]
     lost = {campaign.id for campaign in new} - await insert_campaigns(ctx.tx, new)
     if lost:
-        guilty = [wish for wish in events if get_campaign_id(wish) in lost]
-        raise Transient("another request has just made this campaign", events=guilty)
+        conflicting = [command for command in events if get_campaign_id(command) in lost]
+        raise Transient("another request has just made this campaign", events=conflicting)
     _write_through(new, ctx)
 
 
-async def _update(held: Standing, standing: Standing, ctx: Context) -> None:
-    changed = [standing[c.id] for c in held.values() if standing[c.id] != c]
+async def _update(before: CampaignsById, current: CampaignsById, ctx: Context) -> None:
+    changed = [current[c.id] for c in before.values() if current[c.id] != c]
     await update_campaigns(ctx.tx, changed)
     _write_through(changed, ctx)
 
 
 def _write_through(campaigns: Sequence[CampaignRow], ctx: Context) -> None:
-    shown = [campaign.to_api() for campaign in campaigns]
-    if shown:
-        ctx.after_commit(lambda: put_campaigns(ctx.resources.redis, shown))
+    copies = [campaign.to_api() for campaign in campaigns]
+    if copies:
+        ctx.after_commit(lambda: put_campaigns(ctx.resources.redis, copies))
 
 
-def _check(
+def _check_updates(
     pushes: Sequence[SyncResult],
-    told: Sequence[CampaignStatusReported],
-    held: Standing,
+    status_reports: Sequence[CampaignStatusReported],
+    before: CampaignsById,
     ctx: Context,
 ) -> None:
     unsaved: list[PlatformUpdate] = []
     for event in pushes:
-        campaign = held.get(event.data.campaign_id)
+        campaign = before.get(event.data.campaign_id)
         if (
             campaign is None
             or campaign.platform != event.data.platform
@@ -197,20 +201,22 @@ def _check(
     if unsaved:
         raise Permanent("no such version of a campaign was ever saved", events=unsaved)
     latest = ctx.now + CLOCK_SKEW
-    ahead = [event for event in told if (event.data.occurred_at or event.time) > latest]
+    ahead = [event for event in status_reports if (event.data.occurred_at or event.time) > latest]
     if ahead:
         raise Permanent(
             "occurred_at: more than 5 minutes ahead", events=ahead, code="TIMESTAMP_IN_FUTURE"
         )
 
 
-def _find(told: Sequence[CampaignStatusReported], standing: Standing) -> dict[PlatformId, UUID]:
+def _resolve_platform_ids(
+    status_reports: Sequence[CampaignStatusReported], current: CampaignsById
+) -> dict[PlatformId, UUID]:
     found = {
         (campaign.platform, campaign.platform_campaign_id): campaign.id
-        for campaign in standing.values()
+        for campaign in current.values()
         if campaign.platform_campaign_id is not None
     }
-    unknown = [event for event in told if _platform_id(event) not in found]
+    unknown = [event for event in status_reports if _platform_id(event) not in found]
     if unknown:
         reason = "no campaign has this platform_campaign_id yet"
         raise Transient(reason, events=unknown, code="UNKNOWN_CAMPAIGN", within=UNKNOWN_WITHIN)

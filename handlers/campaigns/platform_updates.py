@@ -1,10 +1,10 @@
-"""What becomes of news about a campaign from its platform: pure rules, no I/O.
+"""Applies updates from ad platforms to campaigns: pure rules, no I/O.
 
-Two orders decide, so that the order of arrival never does. Pushes are ordered by the
-version that was pushed. Statuses are ordered by time: that of a push is the moment before
-it began, that of a report is when the platform says it happened. Two that contradict each other
-at the same time have no order: the platform is asked, and its answer counts with the time of
-the question. A deleted campaign stays deleted.
+The order of arrival has no effect. Results of pushes are ordered by the version that was pushed.
+Statuses are ordered by time: that of a push is the moment before it began, that of a report is when
+the platform says that it happened. Two different statuses at the same time are ambiguous: the
+platform is asked, and its answer counts with the time of the question. A deleted campaign stays
+deleted.
 """
 
 from collections.abc import Mapping
@@ -27,20 +27,19 @@ from events.campaigns import (
 )
 from events.envelope import Event
 from events.sources import CAMPAIGNS_SOURCE, SYNC_SOURCE
-from infra.storage.campaigns import CampaignRow
+from infra.storage.campaigns import CampaignRow, CampaignsById
 from schemas.campaigns import CampaignStatus
 
 SyncResult = CampaignSynced | CampaignSyncRejected
 PlatformUpdate = SyncResult | CampaignStatusReported
-Campaigns = Mapping[UUID, CampaignRow]
 
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """A status that news gives a campaign, and since when (UTC).
+    """A new status of a campaign, and since when (UTC).
 
-    An answer is to a question that was asked after everything was known that it may
-    contradict; so it is never without order.
+    The answer of a status check is never ambiguous: the platform was asked after every update that
+    it may contradict.
     """
 
     status: CampaignStatus
@@ -48,68 +47,68 @@ class StatusUpdate:
     is_answer: bool = False
 
 
-def apply_sync_result(held: CampaignRow, event: SyncResult) -> CampaignRow:
-    """Note what the platform said to a push."""
-    noted = _synced(held, event) if isinstance(event, CampaignSynced) else held
-    return apply_status(noted, event)
+def apply_sync_result(row: CampaignRow, event: SyncResult) -> CampaignRow:
+    """Apply the result of a push."""
+    synced = _apply_synced(row, event) if isinstance(event, CampaignSynced) else row
+    return apply_status(synced, event)
 
 
-def apply_status(held: CampaignRow, event: PlatformUpdate) -> CampaignRow:
-    """Note a status in the platform's name, if it is the newest."""
-    told = _status_of(held, event)
-    if told is None or is_ambiguous(held, event):
-        return held
-    known = held.status_reported_at
-    if known is not None and (told.at < known or (told.at == known and not told.is_answer)):
-        return held
-    return replace(held, status=told.status, status_reported_at=told.at)
+def apply_status(row: CampaignRow, event: PlatformUpdate) -> CampaignRow:
+    """Apply the status of an update if it is the newest."""
+    update = _parse_status(row, event)
+    if update is None or is_ambiguous(row, event):
+        return row
+    known = row.status_reported_at
+    if known is not None and (update.at < known or (update.at == known and not update.is_answer)):
+        return row
+    return replace(row, status=update.status, status_reported_at=update.at)
 
 
-def is_ambiguous(held: CampaignRow, event: PlatformUpdate) -> bool:
-    """Tell whether news contradicts what is known, and nobody can say which is the newer.
+def is_ambiguous(row: CampaignRow, event: PlatformUpdate) -> bool:
+    """Return whether an update contradicts the known status and their order is unknown.
 
-    So it is at equal times, and within one second where one of the two is told in whole
-    seconds. Only a campaign that its platform has a name for can be asked about.
+    That is so at equal times, and within one second if one of the two times is in whole seconds.
+    A campaign without a platform id is never ambiguous, because its platform cannot be asked.
     """
-    told, known = _status_of(held, event), held.status_reported_at
-    if told is None or told.is_answer or known is None or told.status == held.status:
+    update, known = _parse_status(row, event), row.status_reported_at
+    if update is None or update.is_answer or known is None or update.status == row.status:
         return False
-    if isinstance(event, CampaignSyncRejected) and held.platform_campaign_id is None:
+    if isinstance(event, CampaignSyncRejected) and row.platform_campaign_id is None:
         return False
-    whole = 0 in (told.at.microsecond, known.microsecond)
-    same_second = told.at.replace(microsecond=0) == known.replace(microsecond=0)
-    return told.at == known or (whole and same_second)
+    whole = 0 in (update.at.microsecond, known.microsecond)
+    same_second = update.at.replace(microsecond=0) == known.replace(microsecond=0)
+    return update.at == known or (whole and same_second)
 
 
-def is_stale_push(held: CampaignRow, event: SyncResult) -> bool:
-    """Tell whether a push may have undone a newer one at the platform."""
-    return isinstance(event, CampaignSynced) and event.data.version < held.synced_version
+def is_stale_push(row: CampaignRow, event: SyncResult) -> bool:
+    """Return whether a push may have overwritten a newer one at the platform."""
+    return isinstance(event, CampaignSynced) and event.data.version < row.synced_version
 
 
 def bump_version(before: CampaignRow, after: CampaignRow, now: datetime) -> CampaignRow:
-    """Give ``after`` the next version if the API shows any difference."""
+    """Return ``after``, with the next version if the API returns any difference."""
     if before.to_api() == after.to_api():
         return after
     return replace(after, version=before.version + 1, updated_at=now)
 
 
-def _synced(held: CampaignRow, event: CampaignSynced) -> CampaignRow:
+def _apply_synced(row: CampaignRow, event: CampaignSynced) -> CampaignRow:
     data = event.data
-    if data.version < held.synced_version:
-        return held
+    if data.version < row.synced_version:
+        return row
     return replace(
-        held,
+        row,
         synced_version=data.version,
-        synced_at=max(event.time, held.synced_at or event.time),
+        synced_at=max(event.time, row.synced_at or event.time),
         platform_campaign_id=data.platform_campaign_id,
     )
 
 
 def status_changes(
-    held: Campaigns, standing: Campaigns, causes: Mapping[UUID, PlatformUpdate]
+    before: CampaignsById, current: CampaignsById, causes: Mapping[UUID, PlatformUpdate]
 ) -> list[Event]:
-    """Tell the world which statuses are others now than when they were ``held``."""
-    changed = [c for c in standing.values() if c.status != held[c.id].status]
+    """Build the events of the campaigns whose status changed, by the update that changed it."""
+    changed = [c for c in current.values() if c.status != before[c.id].status]
     return [
         CampaignStatusChanged.caused_by(
             causes[campaign.id],
@@ -120,7 +119,7 @@ def status_changes(
                 version=campaign.version,
                 platform=campaign.platform,
                 status=campaign.status,
-                previous=held[campaign.id].status,
+                previous=before[campaign.id].status,
             ),
         )
         for campaign in changed
@@ -128,7 +127,7 @@ def status_changes(
 
 
 def request_resync(push: SyncResult) -> Event:
-    """Ask for another push of the campaign that ``push`` was about."""
+    """Build the request for another push of the campaign of ``push``."""
     campaign_id = push.data.campaign_id
     return CampaignSyncRequested.caused_by(
         push,
@@ -138,11 +137,11 @@ def request_resync(push: SyncResult) -> Event:
     )
 
 
-def request_status_check(news: PlatformUpdate, campaign: CampaignRow) -> Event:
-    """Ask for a look at the platform, because ``news`` has no order."""
+def request_status_check(update: PlatformUpdate, campaign: CampaignRow) -> Event:
+    """Build the request for a status check, because ``update`` is ambiguous."""
     name = campaign.platform_campaign_id or ""
     return CampaignStatusCheckRequested.caused_by(
-        news,
+        update,
         source=CAMPAIGNS_SOURCE,
         subject=name,
         data=CampaignStatusCheckRequestedData(
@@ -151,17 +150,17 @@ def request_status_check(news: PlatformUpdate, campaign: CampaignRow) -> Event:
     )
 
 
-def _status_of(held: CampaignRow, event: PlatformUpdate) -> StatusUpdate | None:
-    """Tell what status news gives; None where it gives none that could count."""
-    if held.deleted_at is not None:
+def _parse_status(row: CampaignRow, event: PlatformUpdate) -> StatusUpdate | None:
+    """Return the status of an update; None when it has none that may apply."""
+    if row.deleted_at is not None:
         return None
     if isinstance(event, CampaignStatusReported):
         at = event.data.occurred_at or event.time
         return StatusUpdate(event.data.status, at, is_answer=event.source == SYNC_SOURCE)
     if isinstance(event, CampaignSyncRejected):
-        # An older wish no longer matters.
-        is_old = event.data.version < held.desired_version
+        # A rejection of an older version does not apply.
+        is_old = event.data.version < row.desired_version
         return None if is_old else StatusUpdate("rejected", event.time)
-    if event.data.version < held.synced_version or event.data.status == "deleted":
-        return None  # What is not deleted here was created again since.
+    if event.data.version < row.synced_version or event.data.status == "deleted":
+        return None  # The campaign exists here: it was created again since.
     return StatusUpdate(event.data.status, event.time)

@@ -25,12 +25,11 @@ from events.campaigns import (
 )
 from events.envelope import Event
 from events.sources import API_SOURCE, SYNC_SOURCE
-from handlers.campaigns.commands import NOT_FOUND
 from handlers.sync.pusher import PushAccepted
 from infra.messaging.decoder import event_key
 from infra.platforms import Rejected
 from infra.storage.campaigns import CampaignRow
-from schemas.operations import Operation, OperationError
+from schemas.operations import CAMPAIGN_NOT_FOUND, Operation, OperationError
 
 SyncTrigger = CampaignSaved | CampaignDeleted | CampaignSyncRequested
 Campaigns = Mapping[UUID, CampaignRow]
@@ -131,7 +130,9 @@ def to_rejection(look: CampaignNotFound) -> Event:
     """Tell that a request was about no campaign that its sender has."""
     campaign_id = look.hint.data.campaign_id
     refused = CampaignCommandRejectedData(
-        campaign_id=campaign_id, code=NOT_FOUND.code, message=NOT_FOUND.message
+        campaign_id=campaign_id,
+        code=CAMPAIGN_NOT_FOUND.code,
+        message=CAMPAIGN_NOT_FOUND.message,
     )
     return CampaignCommandRejected.caused_by(
         look.hint, source=SYNC_SOURCE, subject=str(campaign_id), data=refused
@@ -141,7 +142,7 @@ def to_rejection(look: CampaignNotFound) -> Event:
 def to_operation(look: SyncDecision) -> Operation:
     """Tell the sender of a request what became of it."""
     if isinstance(look, CampaignNotFound):
-        return Operation(id=look.hint.id, state="refused", error=NOT_FOUND)
+        return Operation(id=look.hint.id, state="refused", error=CAMPAIGN_NOT_FOUND)
     if isinstance(look, Pushed) and isinstance(look.answer, Rejected):
         error = OperationError(code=look.answer.code, message=look.answer.message)
         return Operation(id=look.hint.id, state="refused", error=error)

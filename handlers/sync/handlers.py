@@ -25,7 +25,6 @@ from uuid import UUID
 from events import CampaignStatusCheckRequested, CampaignSyncRequested
 from events.envelope import Event
 from events.sources import API_SOURCE
-from handlers.campaigns.permissions import restrict_sync_requests
 from handlers.sync import decisions
 from handlers.sync.access_tokens import (
     AccountEvent,
@@ -34,6 +33,7 @@ from handlers.sync.access_tokens import (
     request_resync_for_owner,
 )
 from handlers.sync.decisions import CampaignNotFound, Pushed, SyncDecision, SyncTrigger, UpToDate
+from handlers.sync.permissions import restrict_sync_requests
 from handlers.sync.pusher import (
     LEASE_SECONDS,
     PUSH_TIMEOUT_SECONDS,

@@ -65,7 +65,7 @@ class ApiKey:
     expires_at: datetime | None = None
 
     def has_expired(self, now: datetime) -> bool:
-        """Tell whether the key has expired, for callers that cache it."""
+        """Return whether the key has expired, for callers that cache it."""
         return self.expires_at is not None and self.expires_at <= now
 
 

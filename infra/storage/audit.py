@@ -23,7 +23,7 @@ DELETE_OLD = text("""
 
 
 async def is_recorded(tx: AsyncConnection, entry_id: UUID) -> bool:
-    """Tell whether an entry was written, after locking its id until this transaction ends.
+    """Return whether an entry was written, after locking its id until this transaction ends.
 
     So of two transactions for one id the second waits for the first and then finds its entry.
     """

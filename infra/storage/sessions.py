@@ -52,7 +52,7 @@ class SessionState:
     ended: bool
 
     def allows(self, issued: IssuedToken, settings: Settings, now: datetime) -> bool:
-        """Tell whether a refresh that Redis has accepted may take effect.
+        """Return whether a refresh that Redis has accepted may take effect.
 
         It may not when the session has ended, nor when Redis has counted fewer rotations than
         Postgres: then Redis was restored from old data, in which spent tokens are valid. Within the
@@ -174,7 +174,7 @@ async def _end(
 async def is_live(
     tx: AsyncConnection, session_id: str | None, user_id: UUID | None, since: datetime
 ) -> bool:
-    """Tell whether a session of this user is live; locks it against its end until the commit."""
+    """Return whether a session of this user is live; locks it against its end until the commit."""
     query = (
         select(sessions.c.id)
         .where(sessions.c.id == session_id, sessions.c.user_id == user_id, _live(since))

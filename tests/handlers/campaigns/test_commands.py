@@ -7,9 +7,9 @@ import pytest
 
 from events import CampaignCreateRequested
 from events.campaigns import get_campaign_id
-from handlers.campaigns.commands import ID_TAKEN, NOT_FOUND, apply_command, parse_owner
+from handlers.campaigns.commands import ID_TAKEN, apply_command, parse_owner
 from infra.storage.campaigns import CampaignRow
-from schemas.operations import OperationError
+from schemas.operations import CAMPAIGN_NOT_FOUND, OperationError
 from tests.handlers.samples import OWNER, STRANGER, after, create, delete, running, stored, update
 
 NOW = after(60)
@@ -66,8 +66,8 @@ def test_the_owner_and_an_admin_may_delete(owner: UUID | None) -> None:
     "campaign", [None, running(owner_id=STRANGER), running(owner_id=None), running(deleted_at=NOW)]
 )
 def test_what_is_not_there_for_the_sender_is_not_found(campaign: CampaignRow | None) -> None:
-    assert apply_command(update(uuid4(), name="N"), campaign, OWNER, NOW, NOW) == NOT_FOUND
-    assert apply_command(delete(uuid4()), campaign, OWNER, NOW, NOW) == NOT_FOUND
+    assert apply_command(update(uuid4(), name="N"), campaign, OWNER, NOW, NOW) == CAMPAIGN_NOT_FOUND
+    assert apply_command(delete(uuid4()), campaign, OWNER, NOW, NOW) == CAMPAIGN_NOT_FOUND
 
 
 def test_a_stale_version_is_a_conflict_and_says_which_version_there_is() -> None:
@@ -102,7 +102,7 @@ def test_an_owner_that_is_no_uuid_is_an_error() -> None:
 
 def test_a_deletion_that_was_put_off_does_not_hit_a_campaign_that_was_made_since() -> None:
     campaign = running(created_at=after(30))
-    assert apply_command(delete(campaign.id), campaign, OWNER, NOW, after(29)) == NOT_FOUND
+    assert apply_command(delete(campaign.id), campaign, OWNER, NOW, after(29)) == CAMPAIGN_NOT_FOUND
     verdict = apply_command(delete(campaign.id), campaign, OWNER, NOW, after(31))
     assert isinstance(verdict, CampaignRow)
     assert verdict.deleted_at == NOW

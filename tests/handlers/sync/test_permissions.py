@@ -1,12 +1,12 @@
-"""Requests for a sync count for what their account may do now."""
+"""A sync request reaches what its account may change at present."""
 
 from uuid import uuid4
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from handlers.campaigns.permissions import restrict_sync_requests
 from handlers.sync.decisions import SyncTrigger, find_visible_campaign
+from handlers.sync.permissions import restrict_sync_requests
 from infra.storage.users import UserRow, insert_users
 from schemas.users import Role, User
 from tests.handlers.samples import OWNER, running, saved, sync_request
@@ -31,13 +31,13 @@ async def test_an_old_token_has_pushed_what_its_account_may_change_now(
     actor = uuid4()
     campaign = running(owner_id=actor if owns else OWNER)
     asked = sync_request(campaign, owner=None).model_copy(update={"actorid": str(actor)})
-    hints: list[SyncTrigger] = [saved(campaign), asked]
+    triggers: list[SyncTrigger] = [saved(campaign), asked]
     async with engine.begin() as tx:
         if role is not None:
             user = User(id=actor, email="somebody@example.com", role=role)
             await insert_users(tx, [UserRow(user, "no password")])
-        others, request = await restrict_sync_requests(hints, tx)
-    assert others is hints[0]
+        others, request = await restrict_sync_requests(triggers, tx)
+    assert others is triggers[0]
     assert (find_visible_campaign(request, {campaign.id: campaign}) is not None) == reached
 
 
