@@ -1,4 +1,4 @@
-"""Every environment variable with its default and meaning: ``python -m infra.settings``.
+"""Every environment variable with its default and meaning; ``adrelay settings`` lists them.
 
 A field's name in upper case is the variable. Nothing else in Adrelay reads the environment.
 Tools that run from a checkout also find them in ``.services/env``, which the
@@ -236,14 +236,14 @@ class Settings(RateSettings):
     )
 
     adrelay_admin_email: str | None = Field(
-        default=None, description="infra.commands.seed gives this account the role admin"
+        default=None, description="adrelay seed gives this account the role admin"
     )
     adrelay_admin_password: SecretStr | None = Field(
-        default=None, description="infra.commands.seed sets the admin's password to it"
+        default=None, description="adrelay seed sets the admin's password to it"
     )
     adrelay_api_key: SecretStr | None = Field(
         default=None,
-        description="infra.commands.seed enters this API key, which belongs to the admin",
+        description="adrelay seed enters this API key, which belongs to the admin",
     )
     adrelay_api_key_source: str = Field(
         default="urn:example:upstream", description="CloudEvents source that the key speaks for"
@@ -335,16 +335,3 @@ def rules_of(error: ValidationError) -> str:
         name = str(line["loc"][0]).upper() if line["loc"] else ""
         said.setdefault(name or message, f"{name}: {message}" if name else message)
     return "; ".join(said.values())
-
-
-def _print_settings() -> None:
-    rates = RateSettings.model_fields
-    for name in sorted(Settings.model_fields, key=lambda name: name in rates):
-        field = Settings.model_fields[name]
-        default = field.default
-        shown = "" if isinstance(default, SecretStr) or default is None else default
-        print(f"{name.upper():24} {shown!s:32} {field.description}")
-
-
-if __name__ == "__main__":
-    _print_settings()

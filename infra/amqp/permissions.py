@@ -1,16 +1,13 @@
 r"""The broker's users and what each may do, as definitions that RabbitMQ imports.
 
-    python -m infra.amqp.permissions [--vhost NAME] [--passwords FILE] [--part PART] >
-    definitions.json
-
-    adrelay-ingress    publishes what clients and platforms send, and asks the auth worker
-    adrelay-workers    read their queues; publish, answer, send up the ladder, dead-letter, carry
+    adrelay-ingress    publishes what clients and platforms send, and calls the auth worker
+    adrelay-workers    read their queues; publish, reply, retry, dead-letter, relay the outbox
     adrelay-upstream   a system of the company's own: publishes its events, and nothing else
-    adrelay-ops        declares and binds what stands in infra.amqp.topology; looks and mends
+    adrelay-ops        declares and binds what ``infra.amqp.topology`` names; reads and repairs
 
-FILE has lines ``adrelay-ops='password'``; what is printed holds salted hashes of them. A user
-without a line is left out, and keeps the password that the broker knows: so without FILE the
-import renews the permissions alone. Import with ``rabbitmqctl import_definitions FILE``.
+``adrelay broker permissions`` prints them. Passwords appear only as salted hashes. A user without
+a known password is left out, and keeps the password that the broker knows: so without passwords
+the import renews the permissions alone.
 
 A topic permission needs its exchange, so the exchanges that are named in one are among the
 definitions, with the arguments that the release step declares them with. RabbitMQ 4.0.0 to 4.1.3
@@ -22,22 +19,17 @@ RabbitMQ matches these expressions against names anywhere, hence the anchors; ``
 ``$`` would let a line feed follow. A topic permission limits the routing keys on one exchange.
 """
 
-import argparse
 import base64
 import hashlib
-import json
 import re
 import secrets
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from events import EVENT_TYPES, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.envelope import Event
 from infra.amqp import declare, topology
-from infra.env_file import read_env_file
 from schemas.types import PLATFORMS
 
 INGRESS_USER = "adrelay-ingress"
@@ -201,27 +193,3 @@ def _match_names(*names: str) -> str:
 
 def _match_any(patterns: Iterable[str]) -> str:
     return rf"^({'|'.join(patterns)})\z"
-
-
-def main() -> None:
-    """Print the definitions that the command line asks for."""
-    parser = argparse.ArgumentParser("python -m infra.amqp.permissions", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--vhost", default=VHOST)
-    parser.add_argument("--passwords", type=Path, metavar="FILE")
-    parser.add_argument("--part", choices=("all", "resources", "permissions"), default="all")
-    asked = parser.parse_args()
-    passwords = {} if asked.passwords is None else read_env_file(asked.passwords, USER_NAME)
-    unknown = passwords.keys() - {user.name for user in broker_users()}
-    if unknown or (asked.passwords and not passwords):
-        parser.error(f"{asked.passwords} names no user of ours: {', '.join(sorted(unknown))}")
-    parts = {
-        "all": definitions(asked.vhost, passwords),
-        "resources": resource_definitions(asked.vhost, passwords),
-        "permissions": permission_definitions(asked.vhost),
-    }
-    sys.stdout.write(json.dumps(parts[asked.part], indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

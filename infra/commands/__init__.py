@@ -1,1 +1,1 @@
-"""What a person starts at the command line."""
+"""The command line ``adrelay``: what each command does; ``cli`` reads its arguments."""

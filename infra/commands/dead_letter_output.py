@@ -1,36 +1,43 @@
-"""How dead letters are shown at the command line: to people, and as JSON lines.
+"""Prints dead letters for people and as JSON lines."""
 
-People see nothing that a publisher could have faked a row with; JSON is exact, with escapes.
-"""
-
-import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import orjson
 from sqlalchemy import RowMapping
 
+from infra.commands.output import format_time, print_error, print_json, print_table
 from schemas.dead_letters import DeadLetterSummary
 from schemas.escaping import escape, escape_json, escape_lines
 
-LISTED = tuple(DeadLetterSummary.model_fields)
-SHORT = 8  # characters of an id in a list
+LIST_FIELDS = tuple(DeadLetterSummary.model_fields)
+COLUMNS = ("ID", "STATE", "QUEUE", "LAST FAILED", "ATTEMPTS", "CODE", "REASON")
+SHORT_ID_LENGTH = 8  # characters of an id in a list
 REASON_LENGTH = 300  # characters of a reason in a list
 
 
-def print_entry(row: RowMapping, *, as_json: bool) -> None:
-    """Print a letter on one line."""
+def print_rows(rows: Sequence[RowMapping], *, as_json: bool, header: bool) -> None:
+    """Print a page of a list: a line for each dead letter."""
     if as_json:
-        print_json({name: row[name] for name in LISTED})
-        return
-    failed = f"{row['last_failed_at']:%Y-%m-%d %H:%M:%S}Z"
-    head = f"{str(row['id'])[:SHORT]}  {row['state']:9} {escape(row['queue']):16} {failed}"
-    reason = escape(row["reason"], REASON_LENGTH)
-    print(f"{head}  x{row['attempts']} {escape(row['error_class'])}: {reason}")
+        for row in rows:
+            print_json({name: row[name] for name in LIST_FIELDS})
+    else:
+        print_table(COLUMNS, map(_to_cells, rows), header=header)
 
 
-def print_letter(row: RowMapping, body: bytes, *, as_json: bool) -> None:
-    """Print all that is known of a letter, and its body below, indented."""
+def _to_cells(row: RowMapping) -> tuple[str, ...]:
+    return (
+        str(row["id"])[:SHORT_ID_LENGTH],
+        row["state"],
+        row["queue"],
+        format_time(row["last_failed_at"]),
+        str(row["attempts"]),
+        row["error_class"],
+        escape(row["reason"], REASON_LENGTH),
+    )
+
+
+def print_dead_letter(row: RowMapping, body: bytes, *, as_json: bool) -> None:
+    """Print all that is known of a dead letter, and its body below, indented."""
     text = body.decode(errors="backslashreplace")
     if as_json:
         print_json({**{str(name): value for name, value in row.items()}, "body": text})
@@ -44,7 +51,7 @@ def print_letter(row: RowMapping, body: bytes, *, as_json: bool) -> None:
 
 
 def print_done(row: RowMapping, what: str, *, as_json: bool) -> None:
-    """Say what was done with a letter."""
+    """Print what was done with a dead letter."""
     if as_json:
         print_json({"id": row["id"], "queue": row["queue"], "done": what})
     else:
@@ -52,12 +59,7 @@ def print_done(row: RowMapping, what: str, *, as_json: bool) -> None:
 
 
 def print_refused(reason: str, *, as_json: bool = False, **names: object) -> None:
-    """Say on standard error what was not done, and with ``as_json`` on standard output too."""
-    print(escape(reason), file=sys.stderr)
+    """Print on standard error what was not done; ``as_json`` prints a JSON line as well."""
+    print_error(reason)
     if as_json:
         print_json({**names, "refused": reason})
-
-
-def print_json(value: Mapping[str, Any]) -> None:
-    """Print a JSON line."""
-    print(escape_json(orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z)).decode())

@@ -93,7 +93,7 @@ async def declare_topology(urls: str) -> None:
         raise Refused(
             f"the broker fails at it ({error}). RabbitMQ 4.0.0 to 4.1.3 with Khepri does where "
             "topic permissions were imported before the exchanges: upgrade it, or import into a "
-            "fresh vhost in two steps (python -m infra.amqp.permissions --part resources, then "
+            "fresh vhost in two steps (adrelay broker permissions --part resources, then "
             "--part permissions)"
         ) from error
     except AMQPChannelError as error:
@@ -167,7 +167,3 @@ def main() -> int:
         sys.stderr.write(f"release refused: {error}\n")
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

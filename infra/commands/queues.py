@@ -1,96 +1,72 @@
-"""Queues that were stopped: ``python -m infra.commands.queues COMMAND``.
-
-    list [--json]                 the stopped queues, each with its reason and since when
-    resume QUEUE... [--json]      let them be read again; ``--all`` means every stopped one
+"""Lists and resumes stopped queues.
 
 A queue is stopped when most of what it handles fails in our own code
-(``infra.messaging.queue_breaker``). Its messages wait and nothing is lost. Exit status 0 done, 1
-not stopped or not reachable, 2 usage.
+(``infra.messaging.queue_breaker``). Its messages wait and nothing is lost.
 """
 
-import argparse
-import asyncio
-import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 
-import orjson
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.amqp.topology import WORK_QUEUE_NAMES
+from infra.commands.output import format_time, print_error, print_json, print_table
 from infra.settings import load_settings
 from infra.storage.engine import DatabaseUnreachable, open_engine
 from infra.storage.stopped_queues import StoppedQueue, list_stopped_queues, resume_queue
-from schemas.escaping import escape, escape_json
+
+COLUMNS = ("QUEUE", "STOPPED", "WORKER", "CODE VERSION", "REASON")
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the command line; exits with 2 when it cannot be understood."""
-    parser = argparse.ArgumentParser("python -m infra.commands.queues", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list")
-    resuming = commands.add_parser("resume")
-    resuming.add_argument("queues", nargs="*", metavar="QUEUE")
-    resuming.add_argument("--all", action="store_true")
-    for command in (listing, resuming):
-        command.add_argument("--json", action="store_true")
-    asked = parser.parse_args(arguments)
-    if asked.command == "resume" and bool(asked.queues) == asked.all:
-        parser.error("name queues, or --all")
-    return asked
-
-
-async def run(arguments: Sequence[str]) -> int:
-    """Do what the command line says, in one transaction; tells the exit status."""
-    asked = parse(arguments)
+async def run(command: Callable[[AsyncConnection], Awaitable[int]]) -> int:
+    """Run a command in a transaction of the database of the settings; returns the exit status."""
     engine = open_engine(load_settings())
     try:
         async with engine.begin() as tx:
-            return await (_list(tx, asked) if asked.command == "list" else _resume(tx, asked))
+            return await command(tx)
     except (SQLAlchemyError, OSError) as error:
-        print(f"the database does not answer: {_why(error)}", file=sys.stderr)
+        print_error(f"the database does not answer: {_describe(error)}")
         return 1
     finally:
         await engine.dispose()
 
 
-async def _list(tx: AsyncConnection, asked: argparse.Namespace) -> int:
+async def list_stopped(tx: AsyncConnection, *, as_json: bool) -> int:
+    """Print the stopped queues."""
     stops = await list_stopped_queues(tx)
-    for stop in stops:
-        print(escape_json(orjson.dumps(asdict(stop))).decode() if asked.json else _line(stop))
-    if not stops and not asked.json:
+    if as_json:
+        for stop in stops:
+            print_json(asdict(stop))
+    elif stops:
+        print_table(COLUMNS, map(_to_cells, stops))
+    else:
         print("no queue is stopped")
     return 0
 
 
-async def _resume(tx: AsyncConnection, asked: argparse.Namespace) -> int:
-    names = [stop.queue for stop in await list_stopped_queues(tx)] if asked.all else asked.queues
+async def resume(tx: AsyncConnection, names: Sequence[str] | None, *, as_json: bool) -> int:
+    """Resume the named queues, or all for None; returns 1 when one of them was not stopped."""
+    if names is None:
+        names = [stop.queue for stop in await list_stopped_queues(tx)]
     status = 0
     for name in names:
         resumed = await resume_queue(tx, name)
         status = status if resumed else 1
-        if asked.json:
-            print(orjson.dumps({"queue": name, "resumed": resumed}).decode())
+        if as_json:
+            print_json({"queue": name, "resumed": resumed})
         elif resumed:
             print(f"{name} is read again")
         else:
             known = "is not stopped" if name in WORK_QUEUE_NAMES else "is no queue of Adrelay"
-            print(f"{name} {known}", file=sys.stderr)
+            print_error(f"{name} {known}")
     return status
 
 
-def _why(error: Exception) -> str:
-    """Name an error: what the server said about a session, else only the kind."""
+def _describe(error: Exception) -> str:
+    """Describe an error: what the server said about a session, else only its type."""
     return str(error) if isinstance(error, DatabaseUnreachable) else type(error).__name__
 
 
-def _line(stop: StoppedQueue) -> str:
-    since = f"{stop.stopped_at:%Y-%m-%d %H:%M:%S} UTC"
-    told = f"{stop.queue}  stopped {since} by {stop.worker} (code {stop.version})"
-    return f"{told}: {escape(stop.reason)}"
-
-
-if __name__ == "__main__":
-    raise SystemExit(asyncio.run(run(sys.argv[1:])))
+def _to_cells(stop: StoppedQueue) -> tuple[str, ...]:
+    return (stop.queue, format_time(stop.stopped_at), stop.worker, str(stop.version), stop.reason)

@@ -1,16 +1,12 @@
-"""Publishes unrouted messages again: ``python -m infra.commands.requeue_unrouted``.
-
-What was accepted while a path to a queue was broken comes back from the event log as well
-(``infra.messaging.log_recovery``).
+"""Sends unrouted messages again, and what was accepted while a path to a queue was broken.
 
 Each message of ``adrelay.unrouted`` goes through the outbox to the queues that want its routing
-key today, to each alone, and stays its first publisher's: published anew it would be believed
-as if it were ours. What no queue wants stays where it is. To be run with the release step's
-user of the broker. Exit status: 0 done, 1 not possible.
+key today, to each alone, and keeps its first publisher: published again to the exchange it would
+count as the workers' own. What no queue wants stays where it is. What was accepted while a path
+was broken comes back from the event log (``infra.messaging.log_recovery``). It needs the release
+step's user of the broker.
 """
 
-import asyncio
-import sys
 from contextlib import aclosing
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.envelope import now
 from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection, with_broker_timeout
+from infra.commands.output import print_error
 from infra.errors import Outage
 from infra.messaging import outbox
 from infra.messaging.destination_queues import destination_queues
@@ -32,11 +29,11 @@ from infra.storage.engine import open_engine
 
 
 class NotWhole(Exception):
-    """A path is still broken: what went back over it would be lost again."""
+    """A path is still broken: what is sent over it now would be lost again."""
 
 
 async def send_again(settings: Settings, engine: AsyncEngine) -> tuple[int, int]:
-    """Send again what a queue wants; tells how many went and how many stay.
+    """Send again what a queue wants; returns how many were sent and how many stay.
 
     A message is taken off the queue once its outbox rows are committed. Raises ``Outage`` or
     what SQLAlchemy raises; the message at hand is then still there.
@@ -64,11 +61,11 @@ async def send_again(settings: Settings, engine: AsyncEngine) -> tuple[int, int]
 
 
 async def send_again_from_log(settings: Settings, engine: AsyncEngine) -> tuple[int, RoutingState]:
-    """Bring back what lost paths missed; tells how many went, and what was lost.
+    """Send again from the log what lost paths missed; returns how many, and what was lost.
 
     Raises ``NotWhole`` while a path is broken, ``Outage`` or what SQLAlchemy raises.
     """
-    await look(settings, engine)  # what is repaired a moment ago counts
+    await look(settings, engine)  # a part that was repaired a moment ago counts
     async with engine.connect() as connection:
         known = await get_routing_state(connection)
     if known.lost_since is None:
@@ -81,17 +78,19 @@ async def send_again_from_log(settings: Settings, engine: AsyncEngine) -> tuple[
     return went, known
 
 
-async def _run(settings: Settings) -> int:
+async def run() -> int:
+    """Send everything again, with the settings of the release step; returns the exit status."""
+    settings = load_settings("release")
     engine = open_engine(settings)
     try:
         went, stayed = await send_again(settings, engine)
         recovered, lost = await send_again_from_log(settings, engine)
     except (NotWhole, Outage, SQLAlchemyError, OSError) as error:
-        sys.stderr.write(f"not done: {error}\n")
+        print_error(f"not done: {error}")
         return 1
     finally:
         await engine.dispose()
-    sys.stdout.write(f"sent again: {went}; wanted by no queue, and still there: {stayed}\n")
+    print(f"sent again: {went}; wanted by no queue, and still there: {stayed}")
     if lost.lost_since is not None:
         when = (
             "its beginning"
@@ -99,9 +98,5 @@ async def _run(settings: Settings) -> int:
             else f"{lost.lost_since:%Y-%m-%d %H:%M:%S}Z"
         )
         paths = ", ".join(sorted(lost.lost_paths))
-        sys.stdout.write(f"sent again from the log since {when}, for {paths}: {recovered}\n")
+        print(f"sent again from the log since {when}, for {paths}: {recovered}")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(asyncio.run(_run(load_settings("release"))))

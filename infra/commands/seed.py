@@ -188,7 +188,3 @@ def main() -> int:
         sys.stderr.write(f"not seeded: {error}\n")
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

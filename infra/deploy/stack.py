@@ -22,9 +22,9 @@ from infra.env_file import read_env_file
 SUPERVISOR = "supervisor"
 STEP_DEADLINE = 180.0  # seconds
 STOP_DEADLINE = 90.0  # seconds; longer than the supervisor's own and the servers'
-# Modules run once before the processes, with what they are for.
-MIGRATE = "infra.commands.migrate"
-STEPS = {MIGRATE: "migrating and declaring", "infra.commands.seed": "seeding"}
+# Commands of ``adrelay`` that run once before the processes, with what they do.
+MIGRATE = "migrate"
+STEPS = {MIGRATE: "migrating and declaring", "seed": "seeding"}
 
 Report = Callable[[str], None]
 
@@ -50,10 +50,10 @@ def start(
     values = write_env(directory, servers, processes, environment)
     record_started_settings(directory, environment)
     _start_prometheus(directory, servers, processes, report)
-    for module, what in STEPS.items():
+    for command, what in STEPS.items():
         report(what)
-        own = read_env_file(env_file(directory, RELEASE)) if module == MIGRATE else {}
-        _step(module, {**environment, **values, **own})
+        own = read_env_file(env_file(directory, RELEASE)) if command == MIGRATE else {}
+        _run_step(command, {**environment, **values, **own})
     return processes
 
 
@@ -70,9 +70,9 @@ def _start_prometheus(
     prometheus.wait(daemon, servers.ports)
 
 
-def _step(module: str, environment: Mapping[str, str]) -> None:
+def _run_step(command: str, environment: Mapping[str, str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", module],
+        [sys.executable, "-m", "infra.commands", command],
         cwd=CHECKOUT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -82,7 +82,7 @@ def _step(module: str, environment: Mapping[str, str]) -> None:
         timeout=STEP_DEADLINE,
     )
     if done.returncode:
-        raise NotStarted(f"python -m {module} failed:\n{done.stdout[-3000:]}")
+        raise NotStarted(f"adrelay {command} failed:\n{done.stdout[-3000:]}")
 
 
 def start_supervisor(directory: ServerDirectory, environment: Mapping[str, str]) -> None:

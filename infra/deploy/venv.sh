@@ -50,6 +50,18 @@ make_venv() {
     fi
 }
 
+# The command line runs the code of this checkout, whatever the current folder is.
+write_command() {
+    cat >.venv/bin/adrelay <<'SCRIPT'
+#!/bin/sh
+bin=$(dirname "$0")
+PYTHONPATH=$(cd "$bin/../.." && pwd)${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH
+exec "$bin/python" -P -m infra.commands "$@"
+SCRIPT
+    chmod +x .venv/bin/adrelay
+}
+
 # What development needs includes what running needs; the benchmark needs both and its peers.
 is_enough() { is_current "$1" || is_current bench || { [ "$1" = run ] && is_current dev; }; }
 if is_enough "$1"; then exit; fi

@@ -5,7 +5,7 @@ end as a dead letter. So when most of what a queue handles fails with an unexpec
 a database error of ours, over several subjects, its consumer stops: what it has in hand goes
 back to the queue, the reason stands in the table ``stopped_queues``, and nobody's events die.
 
-It goes on when a person says so (``python -m infra.commands.queues resume QUEUE``), and other code
+It goes on when a person says so (``adrelay queues resume QUEUE``), and other code
 than the code that stopped it tries at once.
 
 Verdicts with a code never count, so bad input cannot stop a queue; neither do retries and

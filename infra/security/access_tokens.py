@@ -5,7 +5,7 @@ which no token can choose; ``kid`` is only a name by which one of our own keys i
 header that carries a key or points to one is refused; every claim is required and checked.
 The ``kid`` is the key's RFC 7638 thumbprint, so it needs no bookkeeping: list a new public
 key first, sign with it later, and drop the old one when its last token has expired
-(``python -m infra.commands.rotate_keys rotate``; ``infra.security.key_rotation``).
+(``adrelay keys rotate``; ``infra.security.key_rotation``).
 """
 
 import json

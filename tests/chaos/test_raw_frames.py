@@ -24,6 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra.amqp import topology
 from infra.amqp.permissions import UPSTREAM_USER
 from infra.commands import dead_letters
+from infra.commands.dead_letters import Selection
+from infra.messaging.dead_letter_content import Changes
+from infra.messaging.replay import How
 from infra.settings import Settings
 from tests.chaos.report import SEED
 from tests.handlers.samples import put, running
@@ -39,6 +42,7 @@ from tests.services import environment, url_as
 
 WORKERS = ("workers.metrics", "workers.campaigns", "workers.relay")
 ROUND = 2000  # cases; a longer run is made of rounds
+MAX_BODY_BYTES = 1024 * 1024
 POLL_SECONDS = 0.3  # a look at all queues costs the broker something
 SLOWEST_SECONDS = topology.RETRY_TIERS["5m"] + 100
 BACKLOG = 4000  # messages that may wait when a round begins
@@ -183,11 +187,17 @@ async def _mend(
 ) -> None:
     """Show a letter, edit it to a valid report and replay it, at the command line."""
     capsys.readouterr()
-    assert await dead_letters.run(["show", letter["id"], "--json"]) == 0
+    selection = Selection((letter["id"],))
+    assert await dead_letters.run(lambda s: dead_letters.show(s, selection), as_json=True) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["queue"], shown["id"]) == (queue, letter["id"])
-    assert await dead_letters.run(["edit", letter["id"], "--body", str(body)]) == 0
-    assert await dead_letters.run(["replay", letter["id"]]) == 0, capsys.readouterr().err
+    changes = Changes(body=dead_letters.read_body_from(str(body), MAX_BODY_BYTES))
+    for command in (
+        lambda session: dead_letters.edit(session, selection, changes),
+        lambda session: dead_letters.replay_selected(session, selection, How()),
+    ):
+        status = await dead_letters.run(command, as_json=False, wake_relay=True)
+        assert status == 0, capsys.readouterr().err
 
 
 def _check_mended(sample: dict[Copy, dict[str, Any]], found: Found, settings: Settings) -> None:

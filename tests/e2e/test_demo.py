@@ -37,7 +37,7 @@ def urls(settings: Settings) -> dict[str, str]:
 async def test_every_step_of_the_story_runs_and_its_traffic_counts_once(
     settings: Settings,
 ) -> None:
-    code, output = await run(settings, "infra.commands.seed", **urls(settings))
+    code, output = await run(settings, "infra.commands", "seed", **urls(settings))
     assert code == 0, output
 
     async with running_system(settings) as system:

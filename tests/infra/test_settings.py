@@ -53,10 +53,11 @@ WRONG = [
     ("DATABSE_URL", SECRET),
 ]
 PROGRAMS = [
-    *(command.split()[2] for command in read_procfile().values()),
-    "infra.commands.dead_letters",
-    "infra.commands.seed",
-    "infra.commands.requeue_unrouted",
+    *(command.removeprefix("python -m ") for command in read_procfile().values()),
+    "infra.commands dead-letters list",
+    "infra.commands queues list",
+    "infra.commands seed",
+    "infra.commands broker requeue-unrouted",
 ]
 
 
@@ -94,10 +95,9 @@ def test_a_wrong_setting_is_named_with_its_rule(name: str, value: str) -> None:
     assert_one_line(done, name)
 
 
-@pytest.mark.parametrize("module", PROGRAMS)
-def test_no_process_starts_on_a_wrong_setting(module: str) -> None:
-    arguments = ["list"] if module == "infra.commands.dead_letters" else []
-    assert_one_line(start(module, *arguments, SEAL_PUBLIC_KEY=SECRET), "SEAL_PUBLIC_KEY")
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_no_process_starts_on_a_wrong_setting(program: str) -> None:
+    assert_one_line(start(*program.split(), SEAL_PUBLIC_KEY=SECRET), "SEAL_PUBLIC_KEY")
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:

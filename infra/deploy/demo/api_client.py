@@ -113,16 +113,19 @@ class ApiClient:
         return await self.call("POST", path, expect=expect, raw=raw, headers=headers)
 
     async def dead_letters(self, *words: str) -> list[dict[str, Any]]:
-        """Run the dead-letters command as an operator does; returns its JSON lines."""
-        return await run_module("infra.commands.dead_letters", [*words, "--json"])
+        """Run ``adrelay dead-letters`` as an operator does; returns its JSON lines."""
+        return await run_command(["dead-letters", *words, "--json"])
 
 
-async def run_module(module: str, words: Sequence[str]) -> list[dict[str, Any]]:
-    """Run a command of this checkout; returns the JSON lines that it prints."""
+async def run_command(words: Sequence[str]) -> list[dict[str, Any]]:
+    """Run a command of ``adrelay``; returns the JSON lines that it prints.
+
+    Raises ``DemoFailed`` when it fails.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        module,
+        "infra.commands",
         *words,
         cwd=CHECKOUT,
         stdout=asyncio.subprocess.PIPE,
@@ -130,7 +133,7 @@ async def run_module(module: str, words: Sequence[str]) -> list[dict[str, Any]]:
     )
     out, err = await asyncio.wait_for(process.communicate(), REQUEST_TIMEOUT * 2)
     if process.returncode:
-        command = f"python -m {module} {' '.join(words)}"
+        command = f"adrelay {' '.join(words)}"
         raise DemoFailed(f"'{command}' failed: {err.decode().strip()[-600:]}")
     return [json.loads(line) for line in out.decode().splitlines() if line.strip()]
 

@@ -36,7 +36,10 @@ from tests.services import Services, url_as
 
 async def printed(*words: str) -> tuple[int, Any, str]:
     process = await create_subprocess_exec(
-        sys.executable, "-m", "infra.amqp.permissions", *words, stdout=PIPE, stderr=PIPE
+        *(sys.executable, "-m", "infra.commands", "broker", "permissions"),
+        *words,
+        stdout=PIPE,
+        stderr=PIPE,
     )
     out, err = await process.communicate()
     return process.returncode or 0, json.loads(out or b"null"), err.decode()

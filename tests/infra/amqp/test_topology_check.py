@@ -160,7 +160,7 @@ async def test_what_was_accepted_meanwhile_comes_back_from_the_log(
         await release(as_user(OPS_USER, settings))
         await publish(broker, report(4))
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "infra.commands.requeue_unrouted"),
+            *(sys.executable, "-m", "infra.commands", "broker", "requeue-unrouted"),
             env=environment(as_user(OPS_USER, settings)),
             stdout=PIPE,
         )

@@ -64,7 +64,8 @@ async def dead(settings: Settings, *arguments: str, given: bytes = b"") -> tuple
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "infra.commands.dead_letters",
+        "infra.commands",
+        "dead-letters",
         *arguments,
         "--json",
         cwd=ROOT,

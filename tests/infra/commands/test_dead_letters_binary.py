@@ -87,7 +87,8 @@ def command(settings: Settings, *arguments: str, **more: str) -> tuple[int, byte
             MEASURED,
             sys.executable,
             "-m",
-            "infra.commands.dead_letters",
+            "infra.commands",
+            "dead-letters",
             *arguments,
         ],
         cwd=ROOT,
@@ -159,7 +160,7 @@ async def test_what_a_publisher_named_its_fields_fakes_nothing_on_a_terminal(
         await until(lambda: filed(engine, 2))
     settings = resources.settings
     _, listed, _ = command(settings, "list")
-    assert len(listed.splitlines()) == 3
+    assert len(listed.splitlines()) == 1 + 2 + 1
     _, letters = await dead(settings, "list")
     shown = [command(settings, "show", letter["id"])[1] for letter in letters]
     exact = [command(settings, "show", letter["id"], "--json")[1] for letter in letters]

@@ -100,7 +100,7 @@ async def test_the_command_says_what_it_has_done(
     await publish(broker, report(1))
     await declare.declare(broker)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "infra.commands.requeue_unrouted"),
+        *(sys.executable, "-m", "infra.commands", "broker", "requeue-unrouted"),
         env=environment(as_user(OPS_USER, settings)),
         stdout=asyncio.subprocess.PIPE,
     )

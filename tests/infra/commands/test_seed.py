@@ -174,7 +174,7 @@ async def test_what_is_missing_or_wrong_is_named_but_not_shown(
 
 
 def test_the_command_seeds_and_says_what_it_lacks(seeding: Settings) -> None:
-    command = [sys.executable, "-m", "infra.commands.seed"]
+    command = [sys.executable, "-m", "infra.commands", "seed"]
     done = subprocess.run(  # noqa: S603 - our own module
         command, env=environment(seeding), capture_output=True, text=True, check=False
     )

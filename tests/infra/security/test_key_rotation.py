@@ -80,7 +80,8 @@ class Files:
             [
                 sys.executable,
                 "-m",
-                "infra.commands.rotate_keys",
+                "infra.commands",
+                "keys",
                 "rotate",
                 *paths,
                 "--json",

@@ -1,0 +1,5 @@
+"""Runs the command line as ``python -m infra.commands``."""
+
+from infra.commands.cli import main
+
+main()

@@ -1,0 +1,28 @@
+"""The command line ``adrelay``: a module for each group of commands.
+
+Only the arguments are read here; each command imports what it runs when it is called, so that
+help and completion are quick. Exit status: 0 done, 1 not found or refused, 2 usage.
+"""
+
+import typer
+
+from infra.commands.cli import broker, database, dead_letters, keys, queues, settings
+
+app = typer.Typer(
+    name="adrelay",
+    help="Operate Adrelay: dead letters, queues, the broker, the database, keys and settings.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(queues.app, name="queues")
+app.add_typer(broker.app, name="broker")
+app.add_typer(keys.app, name="keys")
+database.register(app)
+settings.register(app)
+
+
+def main() -> None:
+    """Run the command of the process's arguments, and exit with its status."""
+    app(prog_name="adrelay")

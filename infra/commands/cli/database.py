@@ -1,0 +1,31 @@
+"""``adrelay migrate`` and ``adrelay seed``: what runs before the processes start."""
+
+import typer
+
+from infra.commands.cli.options import examples
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command(epilog=examples("adrelay migrate"))(migrate)
+    app.command(epilog=examples("adrelay seed"))(seed)
+
+
+def migrate() -> None:
+    """Update database and broker.
+
+    The release step: runs migrations, declares exchanges and queues. Safe to repeat.
+    """
+    from infra.commands import migrate as run
+
+    raise typer.Exit(run.main())
+
+
+def seed() -> None:
+    """Create admin, API key and campaigns.
+
+    What exists stays, but for the admin's password, which becomes that of the settings.
+    """
+    from infra.commands import seed as run
+
+    raise typer.Exit(run.main())
