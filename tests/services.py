@@ -33,8 +33,8 @@ from infra.deploy.services.directories import CHECKOUT, ServerDirectory
 from infra.deploy.services.ports import Ports
 from infra.deploy.services.provisioning import start_servers, stop_servers
 from infra.deploy.services.threads import run_in_thread
-from infra.rate_limit_settings import RateSettings
 from infra.settings import Settings
+from infra.settings.rate_limits import RateLimitSettings
 from infra.storage.tables import metadata
 
 PLACE = ServerDirectory(CHECKOUT / ".services" / "test", durable=False)
@@ -46,7 +46,7 @@ TIMEOUT = 30.0  # seconds
 # argon2id as weak as it gets: the tests hash often and protect nothing.
 CHEAP = {"argon2_memory_kib": 8, "argon2_time": 1, "argon2_parallelism": 1}
 # Every test calls from one address, and a benchmark as fast as it can; the limits stay on.
-GENEROUS = dict.fromkeys(RateSettings.model_fields, "1000000/second")
+GENEROUS = dict.fromkeys(RateLimitSettings.model_fields, "1000000/second")
 GENEROUS |= {name: "100000000000/second" for name in GENEROUS if "bytes" in name}
 
 

@@ -40,7 +40,7 @@ from infra.security.key_rotation import (
     apply_next_step,
     next_step,
 )
-from infra.settings import Settings, rules_of
+from infra.settings import Settings, describe_invalid
 
 # What a turn waits for: processes of the one before it that have not been restarted.
 BEFORE = {"sign": "web", "drop": "auth"}
@@ -107,7 +107,7 @@ def _settings(env: Path, auth_env: Path) -> Settings:
     try:
         return Settings.model_validate(known)
     except ValidationError as error:
-        raise RotationRefused(rules_of(error)) from None
+        raise RotationRefused(describe_invalid(error)) from None
 
 
 def _seen_since(directory: ServerDirectory, step: str, since: datetime | None) -> datetime | None:

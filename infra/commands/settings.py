@@ -1,20 +1,20 @@
 """Lists every environment variable with its default and meaning."""
 
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
 from infra.commands.output import print_json, print_table
-from infra.rate_limit_settings import RateSettings
-from infra.settings import Settings
+from infra.settings import GROUPS
 
 COLUMNS = ("VARIABLE", "DEFAULT", "MEANING")
 
 
 def print_settings(*, as_json: bool) -> None:
-    """Print the settings, the rate limits last; the default of a secret is left empty."""
-    rates = RateSettings.model_fields
+    """Print the settings; the default of a secret is left empty."""
+    fields = {name: field for group in GROUPS for name, field in group.model_fields.items()}
     rows = [
-        (name.upper(), _describe_default(name), Settings.model_fields[name].description or "")
-        for name in sorted(Settings.model_fields, key=lambda name: name in rates)
+        (name.upper(), _describe_default(field), field.description or "")
+        for name, field in fields.items()
     ]
     if as_json:
         for name, default, description in rows:
@@ -23,8 +23,11 @@ def print_settings(*, as_json: bool) -> None:
         print_table(COLUMNS, rows)
 
 
-def _describe_default(name: str) -> str:
-    default = Settings.model_fields[name].default
-    if default is None or isinstance(default, SecretStr):
+def _describe_default(field: FieldInfo) -> str:
+    if field.default is None or isinstance(field.default, SecretStr):
         return ""
-    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return (
+        " ".join(map(str, field.default))
+        if isinstance(field.default, tuple)
+        else str(field.default)
+    )

@@ -44,6 +44,7 @@ Try it:
   curl -sS $ADRELAY_URL/api/v1/campaigns -H "authorization: Bearer $TOKEN"
   curl -sS $ADRELAY_URL/api/v1/campaigns -H "authorization: Bearer $TOKEN" -H 'prefer: wait=5' \\
     -H 'content-type: application/json' -d '{EXAMPLE_CAMPAIGN}'
+  .venv/bin/adrelay dead-letters list
 
 'make demo' shows the whole story, 'make status' what runs, 'make down' (or Ctrl-C) ends it.
 """

@@ -32,7 +32,8 @@ async def open_platforms(settings: Settings) -> AsyncIterator[Mapping[str, AdPla
             breaker = CircuitBreaker(
                 name, (HttpFailure,), config=config, listeners=[CircuitBreakerGauge(name)]
             )
-            account = ClientRegistration(*settings.account_of(name))
+            own = settings.platform(name)
+            account = ClientRegistration(own.url, own.client_id, own.client_secret)
             transports[name] = Transport(dialect, account, session, breaker, PlatformMetrics(name))
         try:
             yield {

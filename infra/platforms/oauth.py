@@ -116,11 +116,10 @@ def build_authorize_url(
     settings: Settings, platform: str, dialect: Dialect, *, state: str, verifier: str
 ) -> str:
     """Say where an owner's browser has to go (RFC 6749, section 4.1.1; PKCE with S256)."""
-    url, client_id, _ = settings.account_of(platform)
-    given: str = getattr(settings, f"{platform}_authorize_url")
+    own = settings.platform(platform)
     query = {
         "response_type": "code",
-        "client_id": client_id,
+        "client_id": own.client_id,
         "redirect_uri": build_redirect_uri(settings, platform),
         "scope": " ".join(dialect.SCOPES),
         "state": state,
@@ -128,7 +127,7 @@ def build_authorize_url(
         "code_challenge_method": "S256",
         **dialect.CONSENT_PARAMETERS,
     }
-    place = given or url.rstrip("/") + dialect.AUTHORIZE_PATH
+    place = own.authorize_url or own.url.rstrip("/") + dialect.AUTHORIZE_PATH
     return f"{place}{'&' if '?' in place else '?'}{urlencode(query)}"
 
 
@@ -149,6 +148,11 @@ async def open_oauth_clients(
     """Make a client for every platform; nothing is connected before the first call."""
     async with open_session(settings.platform_timeout) as session:
         yield {
-            name: OAuthClient(dialect, ClientRegistration(*settings.account_of(name)), session)
+            name: OAuthClient(dialect, _register(settings, name), session)
             for name, dialect in platforms.items()
         }
+
+
+def _register(settings: Settings, platform: Platform) -> ClientRegistration:
+    own = settings.platform(platform)
+    return ClientRegistration(own.url, own.client_id, own.client_secret)

@@ -7,7 +7,7 @@ from typing import Literal
 from limits import RateLimitItem, parse
 
 from infra import metrics
-from infra.rate_limit_settings import RateSettings
+from infra.settings.rate_limits import RateLimitSettings
 
 Unit = Literal["requests", "failures", "bytes"]
 
@@ -71,7 +71,7 @@ class RateLimitStatus:
     shared: bool = False
 
 
-def load_policies(settings: RateSettings) -> dict[str, RateLimitPolicy]:
+def load_policies(settings: RateLimitSettings) -> dict[str, RateLimitPolicy]:
     """Give the policies by name, without those that are switched off."""
     texts = {name: getattr(settings, setting_name(name)) for name in UNITS}
     return {

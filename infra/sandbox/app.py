@@ -82,13 +82,13 @@ async def live(settings: Settings, world: World) -> None:
 
 
 def _stage(settings: Settings, name: str, pace: Pace, session: ClientSession) -> Stage:
-    _, client_id, client_secret = settings.account_of(name)
+    own = settings.platform(name)
     tongue = TONGUES[name]
-    secret = f"{name}:{client_secret.get_secret_value()}".encode()
+    secret = f"{name}:{own.client_secret.get_secret_value()}".encode()
     book = Book(tongue.ID_PREFIX, hashlib.sha256(secret).digest())
-    player = Player(name, tongue, (client_id, client_secret), book)
+    player = Player(name, tongue, (own.client_id, own.client_secret), book)
     front = Front(player, f"{settings.public_url.rstrip('/')}/api/v1/platforms/{name}/callback")
-    post = Post(name, tongue, settings.secrets_of(name), settings.adrelay_url, session)
+    post = Post(name, tongue, own.webhook_secrets, settings.adrelay_url, session)
     if not post.can_sign():
         log.warning("Without a secret to sign with no webhooks are sent", extra={"platform": name})
     return Stage(player, front, post, Life(player, post, pace))

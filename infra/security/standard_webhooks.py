@@ -17,16 +17,22 @@ holds a key learns anything about our clock.
 
 import hmac
 import re
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Collection, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_bytes
 
 from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
 
 from infra.security.hmac_signature import InvalidSignature, hmac_sha256, read_signature_headers
+from infra.webhook_secrets import (
+    KEY_BYTES,
+    decode_base64,
+    decode_private_key,
+    decode_public_key,
+    decode_shared_secret,
+)
 
 ID_HEADER = "webhook-id"
 TIMESTAMP_HEADER = "webhook-timestamp"
@@ -38,8 +44,6 @@ ID_GRAMMAR = re.compile(r"[!-\-/-~]{1,180}")
 TIMESTAMP_GRAMMAR = re.compile(r"[1-9][0-9]{0,11}")
 # A sender in rotation signs twice; each more costs us a verification.
 MAX_SIGNATURES = 16
-SECRET_BYTES = range(24, 65)
-KEY_BYTES = 32
 SHA256_BYTES = 32
 ED25519_BYTES = 64
 
@@ -59,26 +63,13 @@ class Scheme:
     verifier: Callable[[str], SignatureCheck]
 
 
-def decode_base64(text: str, sizes: Collection[int]) -> bytes:
-    """Decode canonical, padded base64 of one of ``sizes`` bytes; raises ``ValueError``."""
-    raw = b64decode(text, validate=True)
-    if len(raw) not in sizes or b64encode(raw).decode() != text:
-        message = "not canonical base64 of the right size"
-        raise ValueError(message)
-    return raw
-
-
-def _shared_secret(secret: str) -> bytes:
-    return decode_base64(secret.removeprefix("whsec_"), SECRET_BYTES)
-
-
 def _hmac_signer(secret: str) -> Callable[[bytes], bytes]:
-    key = _shared_secret(secret)
+    key = decode_shared_secret(secret)
     return lambda content: hmac_sha256(key, content)
 
 
 def _hmac_verifier(secret: str) -> SignatureCheck:
-    key = _shared_secret(secret)
+    key = decode_shared_secret(secret)
 
     def verify_hmac(content: bytes, signatures: Sequence[bytes]) -> bool:
         expected = hmac_sha256(key, content)
@@ -87,29 +78,13 @@ def _hmac_verifier(secret: str) -> SignatureCheck:
     return verify_hmac
 
 
-def _private_key(secret: str) -> SigningKey:
-    prefix, _, text = secret.partition("_")
-    raw = decode_base64(text, (KEY_BYTES, 2 * KEY_BYTES))
-    key = SigningKey(raw[:KEY_BYTES])
-    if prefix != "whsk" or raw[KEY_BYTES:] not in (b"", bytes(key.verify_key)):
-        message = "not a whsk_ key, or its two halves do not belong together"
-        raise ValueError(message)
-    return key
-
-
-def _public_key(secret: str) -> VerifyKey:
-    if secret.startswith("whpk_"):
-        return VerifyKey(decode_base64(secret.removeprefix("whpk_"), (KEY_BYTES,)))
-    return _private_key(secret).verify_key
-
-
 def _ed25519_signer(secret: str) -> Callable[[bytes], bytes]:
-    key = _private_key(secret)
+    key = decode_private_key(secret)
     return lambda content: bytes(key.sign(content).signature)
 
 
 def _ed25519_verifier(secret: str) -> SignatureCheck:
-    key = _public_key(secret)
+    key = decode_public_key(secret)
 
     def fits(content: bytes, signature: bytes) -> bool:
         try:
@@ -133,7 +108,7 @@ def make_webhook_secret(scheme: Scheme) -> str:
 
 def derive_webhook_public_key(secret: str) -> str:
     """Tell the ``whpk_`` key that belongs to a ``whsk_`` key; raises ``ValueError``."""
-    return "whpk_" + b64encode(bytes(_public_key(secret))).decode()
+    return "whpk_" + b64encode(bytes(decode_public_key(secret))).decode()
 
 
 def sign(

@@ -42,7 +42,7 @@ Measure = Callable[[Stage], Awaitable[list[Result]]]
 
 def secret_of(stage: Stage) -> str:
     """Give the secret of Claude's webhooks."""
-    return stage.settings.secrets_of("claude")[0]
+    return stage.settings.platform("claude").webhook_secrets[0]
 
 
 def peer_variables(stage: Stage, exchange: str, key: str) -> dict[str, str]:

@@ -105,7 +105,7 @@ def build_state(resources: Resources, requester: RpcClient) -> AppState:
         operation_waiter=OperationWaiter(database, background),
         rate_limiter=RateLimiter(settings, resources.redis, operation_key),
         webhook_deliveries=WebhookDeliveries(),
-        webhook_secrets={source: settings.secrets_of(source) for source in SOURCES},
+        webhook_secrets={source: settings.platform(source).webhook_secrets for source in SOURCES},
         operation_key=operation_key,
         openapi=to_json(build_openapi(ROUTES, PROBES)),
         asyncapi=to_json(build_asyncapi()),

@@ -170,7 +170,7 @@ def test_the_values_are_settings_that_a_process_accepts(directory: ServerDirecto
 
     settings = Settings.model_validate(known)
 
-    assert settings.secrets_of("gemini")[0].startswith("whsk_")
-    assert settings.secrets_of("chatgpt")[0].startswith("whsec_")
+    assert settings.platform("gemini").webhook_secrets[0].startswith("whsk_")
+    assert settings.platform("chatgpt").webhook_secrets[0].startswith("whsec_")
     assert settings.token_signing_key is not None
     assert os.fspath(settings.claude_url).endswith("/claude")

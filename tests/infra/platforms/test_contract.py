@@ -330,7 +330,7 @@ async def test_refused_credentials_wait_for_a_person_and_say_no_secret(
     with pytest.raises(Snooze, match="refuses our credentials") as snooze:
         await push(platform, campaign)
     assert snooze.value.seconds == 60
-    secret = sandbox.settings.account_of(name)[2].get_secret_value()
+    secret = sandbox.settings.platform(name).client_secret.get_secret_value()
     assert secret not in repr(snooze.value)
     assert await sandbox.calls(name) == []
 

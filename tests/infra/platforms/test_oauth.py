@@ -64,7 +64,7 @@ async def exchanged(
 ) -> Any:
     back = await consented(sandbox, name)
     assert back.keys() == {"code", "state", "iss"}
-    assert (back["state"], back["iss"]) == ("the state", sandbox.settings.account_of(name)[0])
+    assert (back["state"], back["iss"]) == ("the state", sandbox.settings.platform(name).url)
     return await grants.exchange(back["code"], verifier, build_redirect_uri(sandbox.settings, name))
 
 

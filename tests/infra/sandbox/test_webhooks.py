@@ -32,7 +32,7 @@ class Receiver:
         assert self.playground is not None
         source = request.match_info["source"]
         body = await request.read()
-        secrets = self.playground.settings.secrets_of(source)
+        secrets = self.playground.settings.platform(source).webhook_secrets
         try:
             delivery = SOURCES[source].verify(request.headers, body, secrets, datetime.now(UTC))
             found = SOURCES[source].parse_events(body, delivery)

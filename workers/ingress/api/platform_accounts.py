@@ -176,8 +176,8 @@ def _check_issuer(settings: Settings, platform: types.Platform, issuer: str | No
 
     One whose issuer the settings name has to say it.
     """
-    named: str = getattr(settings, f"{platform}_issuer")
-    if issuer != (named or settings.account_of(platform)[0]) and (issuer or named):
+    own = settings.platform(platform)
+    if issuer != (own.issuer or own.url) and (issuer or own.issuer):
         title = PLATFORMS[platform].TITLE
         raise HttpError(400, "WRONG_ISSUER", f"This answer does not come from {title}.")
 

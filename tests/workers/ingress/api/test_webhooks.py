@@ -32,7 +32,7 @@ METRICS = {
 
 
 def signed(settings: Settings, body: bytes) -> dict[str, str]:
-    secret = settings.secrets_of("claude")[0]
+    secret = settings.platform("claude").webhook_secrets[0]
     return {"X-Claude-Signature": hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}
 
 

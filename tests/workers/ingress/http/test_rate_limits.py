@@ -11,8 +11,8 @@ import aiohttp
 import orjson
 import pytest
 
-from infra.rate_limit_settings import RateSettings
 from infra.settings import Settings
+from infra.settings.rate_limits import RateLimitSettings
 from tests.workers.ingress.api.test_auth import account
 from tests.workers.ingress.api.test_events import BATCH, post, report
 from tests.workers.ingress.api.test_webhooks import METRICS, STATUS, send
@@ -26,7 +26,7 @@ from tests.workers.ingress.conftest import (
 )
 
 LOGIN, ME = "/api/v1/auth/login", "/api/v1/auth/me"
-DEFAULTS = {name: field.default for name, field in RateSettings.model_fields.items()}
+DEFAULTS = {name: field.default for name, field in RateLimitSettings.model_fields.items()}
 
 
 @asynccontextmanager

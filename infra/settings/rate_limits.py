@@ -1,4 +1,4 @@
-"""How often is too often: every rate limit as a setting, ``1000/15 minutes`` or empty for none.
+"""Settings of the rate limits: ``1000/15 minutes``, or empty for no limit.
 
 What each of them counts, and for whom, is in ``infra.ratelimit.limiter`` and
 ``workers.ingress.http.rate_limits``.
@@ -22,8 +22,8 @@ def _checked(text: str) -> str:
 Rate = Annotated[str, AfterValidator(_checked)]
 
 
-class RateSettings(BaseSettings):
-    """The part of the settings that says how much is allowed; an empty one switches off."""
+class RateLimitSettings(BaseSettings):
+    """How much is allowed in a time; an empty setting switches a limit off."""
 
     limit_api: Rate = Field(
         default="1000/15 minutes", description="Requests of an account, or else of an address"

@@ -1,10 +1,10 @@
-"""The rules of environment variables: each is checked when a process starts.
+"""The rules of environment variables, which are checked when a process starts.
 
-A rule raises ``ValueError`` with what must be, in words, and never with what is: a value may be
-a secret. None of them asks a server anything.
+A rule raises ``ValueError`` with a sentence about what is allowed, and never with the value, which
+may be a secret. No rule calls a server.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
@@ -12,14 +12,18 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from infra.base64url import decode_key
-from infra.security import standard_webhooks
+from infra.webhook_secrets import decode_public_key, decode_shared_secret
 
 DAY = 86_400  # seconds
-NEAR = 0.9  # of 1: names so much alike are one name and a misspelling of it
-OURS = "ADRELAY_"
-# What begins with our prefix and belongs to the tools of a checkout.
-TOOLS = frozenset({"ADRELAY_TEST_SERVICES", "ADRELAY_TEST_SESSION", "ADRELAY_SCREENSHOTS"})
-FORM = {"chatgpt": standard_webhooks.V1, "gemini": standard_webhooks.V1A}
+MISSPELT_SIMILARITY = 0.9  # of 1: from here on one name counts as a misspelling of the other
+PREFIX = "ADRELAY_"
+# Variables with this prefix that the tools of a checkout read.
+TOOL_VARIABLES = frozenset({"ADRELAY_TEST_SERVICES", "ADRELAY_TEST_SESSION", "ADRELAY_SCREENSHOTS"})
+# How to decode the webhook secrets of a source, and the rule in words.
+WEBHOOK_SECRETS: Mapping[str, tuple[Callable[[str], object], str]] = {
+    "chatgpt": (decode_shared_secret, "whsec_ and 24 to 64 bytes in base64"),
+    "gemini": (decode_public_key, "whpk_ (or whsk_) and an Ed25519 key in base64"),
+}
 
 T = TypeVar("T", str, SecretStr)
 
@@ -27,8 +31,8 @@ Seconds = Annotated[float, Field(gt=0, le=DAY, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=1024, le=512 * 1024 * 1024)]
 
 
-def text_of(value: str | SecretStr) -> str:
-    """Give the text of a setting, secret or not."""
+def to_text(value: str | SecretStr) -> str:
+    """Return the text of a setting, secret or not."""
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
@@ -47,41 +51,41 @@ def check_url(text: str, schemes: Collection[str]) -> None:
 
 
 def _broker(value: T) -> T:
-    if not text_of(value).split():
+    if not to_text(value).split():
         raise ValueError("must name a broker")
-    for url in text_of(value).split():
+    for url in to_text(value).split():
         check_url(url, ("amqp", "amqps"))
     return value
 
 
 def _database(value: T) -> T:
-    check_url(text_of(value), ("postgresql", "postgres", "postgresql+asyncpg"))
+    check_url(to_text(value), ("postgresql", "postgres", "postgresql+asyncpg"))
     return value
 
 
 def _redis(value: T) -> T:
-    check_url(text_of(value), ("redis", "rediss"))
+    check_url(to_text(value), ("redis", "rediss"))
     return value
 
 
 def _http(value: T) -> T:
-    check_url(text_of(value), ("http", "https"))
+    check_url(to_text(value), ("http", "https"))
     return value
 
 
 def _http_or_none(value: T) -> T:
-    return _http(value) if text_of(value) else value
+    return _http(value) if to_text(value) else value
 
 
 def _key(value: T) -> T:
-    decode_key(text_of(value), "it")
+    decode_key(to_text(value), "it")
     return value
 
 
 def _keys(value: T) -> T:
-    if not text_of(value).split():
+    if not to_text(value).split():
         raise ValueError("must be keys of 32 bytes in base64url, separated by spaces")
-    for key in text_of(value).split():
+    for key in to_text(value).split():
         decode_key(key, "each of them")
     return value
 
@@ -105,29 +109,30 @@ PublicKeys = Annotated[tuple[str, ...], AfterValidator(_public_keys)]
 
 
 def check_webhook_secrets(source: str, value: SecretStr) -> SecretStr:
-    """Raise ``ValueError`` for a secret that the source's signatures cannot be checked with."""
-    scheme = FORM.get(source)
-    for secret in value.get_secret_value().split() if scheme else ():
-        try:
-            scheme.verifier(secret)  # type: ignore[union-attr]
-        except ValueError:
-            raise ValueError(f"each of them must be {WORDS[source]}") from None
+    """Raise ``ValueError`` for a secret that the source's signatures cannot be verified with."""
+    if source in WEBHOOK_SECRETS:
+        decode, form = WEBHOOK_SECRETS[source]
+        for secret in value.get_secret_value().split():
+            try:
+                decode(secret)
+            except ValueError:
+                raise ValueError(f"each of them must be {form}") from None
     return value
 
 
-WORDS = {
-    "chatgpt": "whsec_ and 24 to 64 bytes in base64",
-    "gemini": "whpk_ (or whsk_) and an Ed25519 key in base64",
-}
+def split_words(value: object) -> object:
+    """Split a text at its spaces; another value stays as it is."""
+    return tuple(value.split()) if isinstance(value, str) else value
 
 
-def misspelt(names: Collection[str], known: Mapping[str, object]) -> str | None:
-    """Name a variable that is meant for us and none of ours, with the one that it is near."""
-    ours = sorted(name.upper() for name in known)
-    for name in sorted(set(names) - set(ours) - TOOLS):
-        near = get_close_matches(name, ours, n=1, cutoff=NEAR)
+def find_misspelt(names: Collection[str], fields: Mapping[str, object]) -> str | None:
+    """Find a variable that looks like a setting and is none; returns a sentence about it."""
+    known = sorted(name.upper() for name in fields)
+    for name in sorted(set(names) - set(known) - TOOL_VARIABLES):
+        near = get_close_matches(name, known, n=1, cutoff=MISSPELT_SIMILARITY)
         if near:
             return f"{name}: is no setting; {near[0]} is"
-        if name.startswith(OURS):
-            return f"{name}: is no setting of Adrelay"
+        if name.startswith(PREFIX):
+            nearest = get_close_matches(name, known, n=1, cutoff=0)
+            return f"{name}: is no setting of Adrelay; the nearest is {nearest[0]}"
     return None

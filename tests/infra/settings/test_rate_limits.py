@@ -3,9 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from infra.rate_limit_settings import RateSettings
 from infra.ratelimit.policies import UNITS, load_policies, setting_name
 from infra.settings import Settings
+from infra.settings.rate_limits import RateLimitSettings
 
 DEFAULTS = {
     "api": (1000, 900),
@@ -27,7 +27,7 @@ def test_the_defaults_are_these() -> None:
 
 
 def test_every_setting_is_a_policy() -> None:
-    assert {setting_name(name) for name in UNITS} == set(RateSettings.model_fields)
+    assert {setting_name(name) for name in UNITS} == set(RateLimitSettings.model_fields)
 
 
 @pytest.mark.parametrize(

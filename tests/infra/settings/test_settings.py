@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from infra.deploy.procfile import read_procfile
 from infra.env_file import parse_env, write_env
+from infra.settings import load_settings, loader
 
 SECRET = "hunter2"
 WRONG = [
@@ -98,6 +100,26 @@ def test_a_wrong_setting_is_named_with_its_rule(name: str, value: str) -> None:
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_no_process_starts_on_a_wrong_setting(program: str) -> None:
     assert_one_line(start(*program.split(), SEAL_PUBLIC_KEY=SECRET), "SEAL_PUBLIC_KEY")
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_setting() -> None:
+    done = start("workers.metrics", ADRELAY_ADMIN_EMIAL=SECRET)
+    assert done.stderr == "ADRELAY_ADMIN_EMIAL: is no setting; ADRELAY_ADMIN_EMAIL is\n"
+    done = start("workers.metrics", ADRELAY_WEB_URL=SECRET)
+    assert done.stderr.endswith("is no setting of Adrelay; the nearest is ADRELAY_URL\n")
+
+
+def test_the_environment_comes_before_the_files_and_the_own_file_before_the_common_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "SERVICES_ENV", tmp_path / "env")
+    (tmp_path / "env").write_text("HOST=a ISSUER=b AUDIENCE='c d'\n")
+    (tmp_path / "release.env").write_text("ISSUER=e AUDIENCE=f\n")
+    monkeypatch.setenv("AUDIENCE", "g")
+    monkeypatch.setenv("host", "h")  # names are exact
+    found = load_settings("release")
+    assert (found.host, found.issuer, found.audience) == ("a", "e", "g")
+    assert load_settings().issuer == "b"
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:

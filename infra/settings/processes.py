@@ -1,0 +1,48 @@
+"""Settings of a process: address, logs, proxies, limits of size."""
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode
+
+from infra.settings.rules import Bytes, HttpUrl, Seconds, split_words
+
+
+class ProcessSettings(BaseSettings):
+    """How a process listens, logs and stops, and how much it reads at once."""
+
+    host: str = Field(default="127.0.0.1", description="Address that a process listens on")
+    port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="Port of a process: API and probes of the ingress (8080), probes of a worker",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="DEBUG, INFO, WARNING or ERROR"
+    )
+    shutdown_deadline: Seconds = Field(
+        default=25, description="Time to finish what is in hand after SIGTERM"
+    )
+    public_url: HttpUrl = Field(
+        default="http://127.0.0.1:8080",
+        description="The ingress as browsers know it; platforms send an owner back there",
+    )
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(),
+        description="Networks, separated by spaces, of the proxies whose FORWARDED_HEADER counts",
+    )
+    forwarded_header: Literal["X-Forwarded-For", "Forwarded"] = Field(
+        default="X-Forwarded-For", description="Header in which these proxies name the client"
+    )
+    max_event_bytes: Bytes = Field(default=256 * 1024, description="Largest event; more is dead")
+    max_body_bytes: Bytes = Field(default=1024 * 1024, description="Largest HTTP body")
+    max_batch_events: int = Field(
+        default=1000, ge=1, le=100_000, description="Events in one POST /api/v1/events"
+    )
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return split_words(value)
