@@ -4,6 +4,7 @@ One ``NAME=word`` a line, the word quoted as ``shlex.quote`` does it; comments a
 passed over. Nothing is expanded. A word may hold anything but NUL, line ends too.
 """
 
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -45,3 +46,14 @@ def write_env(values: Mapping[str, str]) -> str:
     if wrong:
         raise ValueError(f"{wrong[0]}: cannot be a variable of the environment")
     return "".join(f"{name}={shlex.quote(text)}\n" for name, text in values.items())
+
+
+def write_env_file(path: Path, values: Mapping[str, str]) -> None:
+    """Replace a file in one step; only its owner may read it. NUL is ``ValueError``."""
+    text = write_env(values)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    draft.replace(path)

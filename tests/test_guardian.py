@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.deploy.services.daemon import process_start_time
 from infra.deploy.services.directories import CHECKOUT
+from infra.process_start import process_start_time
 
 SESSION = """
 import signal, subprocess, sys, time

@@ -1,22 +1,20 @@
-"""Makes the next step of a key rotation: ``python -m infra.commands.rotate_keys rotate``.
+"""Applies the next step of a key rotation to two environment files.
 
-    rotate  [--env FILE] [--auth-env FILE] [--json]
+One file holds what every process is given (TOKEN_VERIFY_KEYS), the other what the auth worker
+alone is given (TOKEN_SIGNING_KEY). Run the command, restart the processes that it names, and run
+it again when it says so; after three steps (``infra.security.key_rotation``) the old key is gone.
+Before its time a step changes nothing. The files are written anew: comments in them are lost.
 
-The keys stand in two files of ``NAME='value'`` lines: what every process is told
-(TOKEN_VERIFY_KEYS), and what the auth worker alone is told (TOKEN_SIGNING_KEY); a checkout's
-own by default. Run it, restart what it names, run it again when it says so; after three
-turns (``infra.security.key_rotation``) the old key is gone. Too early, it changes nothing.
-
-Exit status: 0 done, 1 refused (too early, not restarted, broken keys), 2 usage.
+Exit status: 0 done, 1 refused (too early, not restarted, invalid keys), 2 usage.
 """
 
 import argparse
+import json
 import math
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,10 +23,8 @@ import orjson
 from pydantic import ValidationError
 
 from events.envelope import now
-from infra.deploy.env_files import env_file
-from infra.deploy.process_status import read_status
-from infra.deploy.services.directories import RUN_DIRECTORY, ServerDirectory, write_private
-from infra.env_file import read_env_file
+from infra.env_file import read_env_file, write_env_file
+from infra.process_start import process_start_time
 from infra.security.access_tokens import make_signing_keys
 from infra.security.key_rotation import (
     RESTARTED_PROCESS,
@@ -42,9 +38,14 @@ from infra.security.key_rotation import (
 )
 from infra.settings import Settings, describe_invalid
 
-# What a turn waits for: processes of the one before it that have not been restarted.
-BEFORE = {"sign": "web", "drop": "auth"}
-OURS = ("TOKEN_SIGNING_KEY", "TOKEN_VERIFY_KEYS", "TOKEN_KEYS_SINCE")
+# The files of a running checkout (``make up``).
+ENV_FILE = Path(".services/env")
+AUTH_ENV_FILE = Path(".services/auth.env")
+STATUS_FILE = "status.json"  # beside the env file, written by the supervisor of a checkout
+
+# The process that must have been restarted since the previous step.
+RESTARTED_BEFORE = {"sign": "web", "drop": "auth"}
+ROTATED_VARIABLES = ("TOKEN_SIGNING_KEY", "TOKEN_VERIFY_KEYS", "TOKEN_KEYS_SINCE")
 DONE = {
     "list": "The new public key is listed; the old key still signs.",
     "sign": "The new key signs; tokens of the old one are still accepted.",
@@ -58,15 +59,24 @@ NEXT = {
 
 
 class RotationRefused(Exception):
-    """Nothing was changed, and why, in words for a person."""
+    """Nothing was changed; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningProcess:
+    """A process that the supervisor of this checkout runs, and when it started (UTC)."""
+
+    name: str
+    pid: int
+    since: datetime
 
 
 def rotate(env: Path, auth_env: Path, at: datetime) -> RotationStep:
-    """Make the next turn in the files, at the time ``at`` (UTC).
+    """Apply the next step to the files, at the time ``at`` (UTC).
 
-    Raises ``RotationRefused``, and ``TooEarly`` when it is too early.
+    Raises ``RotationRefused``, and ``TooEarly`` before the time of the step.
     """
-    settings = _settings(env, auth_env)
+    settings = _read_settings(env, auth_env)
     secret = settings.token_signing_key
     keys = KeySet(
         tuple(secret.get_secret_value().split()) if secret else (),
@@ -75,30 +85,54 @@ def rotate(env: Path, auth_env: Path, at: datetime) -> RotationStep:
     )
     life = timedelta(seconds=settings.access_token_seconds)
     try:
-        since = _seen_since(ServerDirectory(env.parent), next_step(keys), keys.since)
-        made = apply_next_step(
+        since = _in_use_since(env.with_name(STATUS_FILE), next_step(keys), keys.since)
+        applied = apply_next_step(
             replace(keys, since=since), now=at, life=life, make=make_signing_keys
         )
     except (InvalidKeySet, ValueError) as error:
         raise RotationRefused(str(error)) from None
     except TooEarly:
         if keys.since is None:
-            _write(auth_env, {"TOKEN_KEYS_SINCE": _stamp(at)})
+            _update(auth_env, {"TOKEN_KEYS_SINCE": _format_time(at)})
         raise
-    # In this order an interrupted turn leaves keys with which everything goes on.
-    after = made.keys
-    told = {"TOKEN_SIGNING_KEY": " ".join(after.seeds), "TOKEN_KEYS_SINCE": _stamp(at)}
-    _write(auth_env, told)
-    _write(env, {"TOKEN_VERIFY_KEYS": " ".join(after.public_keys)})
-    return made
+    # The order matters: a step that is interrupted in between leaves keys that work.
+    seeds, public_keys = " ".join(applied.keys.seeds), " ".join(applied.keys.public_keys)
+    _update(auth_env, {"TOKEN_SIGNING_KEY": seeds, "TOKEN_KEYS_SINCE": _format_time(at)})
+    _update(env, {"TOKEN_VERIFY_KEYS": public_keys})
+    return applied
 
 
-def _settings(env: Path, auth_env: Path) -> Settings:
+def rotate_and_report(env: Path, auth_env: Path, *, as_json: bool) -> int:
+    """Apply the next step, print what to do now, and return the exit status."""
+    try:
+        applied = rotate(env, auth_env, now())
+    except TooEarly as early:
+        message = (
+            f"Not yet: {STEP_DESCRIPTIONS[early.step]} at {early.at:%Y-%m-%d %H:%M:%S}Z or later."
+        )
+        next_at = early.at.isoformat()
+        return _report(1, message, as_json=as_json, next_step=early.step, next_at=next_at)
+    except RotationRefused as refused:
+        return _report(1, f"Refused: {refused}.", as_json=as_json)
+    return _report(
+        0,
+        _describe(applied),
+        as_json=as_json,
+        step=applied.step,
+        restart=RESTARTED_PROCESS[applied.step],
+        wait_seconds=int(applied.wait.total_seconds()) if applied.wait else None,
+    )
+
+
+def _read_settings(env: Path, auth_env: Path) -> Settings:
     for file in (env, auth_env):
         if not file.is_file():
             raise RotationRefused(f"there is no file {file}")
-    found = {**os.environ, **read_env_file(env), **read_env_file(auth_env)}
-    for name in OURS:
+    try:
+        found = {**os.environ, **read_env_file(env), **read_env_file(auth_env)}
+    except ValueError as error:
+        raise RotationRefused(str(error)) from None
+    for name in ROTATED_VARIABLES:
         if os.environ.get(name, found.get(name)) != found.get(name):
             raise RotationRefused(
                 f"{name} is set in your environment too, to something else: unset it"
@@ -110,84 +144,76 @@ def _settings(env: Path, auth_env: Path) -> Settings:
         raise RotationRefused(describe_invalid(error)) from None
 
 
-def _seen_since(directory: ServerDirectory, step: str, since: datetime | None) -> datetime | None:
-    """Tell since when the last turn has been in use, as far as this place knows.
+def _in_use_since(status_file: Path, step: str, changed_at: datetime | None) -> datetime | None:
+    """Return since when the keys of the previous step are in use, as far as is known here.
 
-    Refuses a turn while a process that runs here has not been told of the last one.
+    Raises ``RotationRefused`` while a process that runs here still has the keys before them.
     """
-    status = read_status(directory).get(BEFORE.get(step, ""))
-    if status is None or not status.is_alive or since is None:
-        return since
-    began = datetime.fromisoformat(status.since)
-    if began < since:
+    process = read_running_process(status_file, RESTARTED_BEFORE.get(step, ""))
+    if process is None or changed_at is None:
+        return changed_at
+    if process.since < changed_at:
         raise RotationRefused(
-            f"{status.name} has not been restarted since the keys were changed: "
-            f"kill {status.pid} (it is started again by itself), then run this again"
+            f"{process.name} has not been restarted since the keys were changed: "
+            f"kill {process.pid} (it is started again by itself), then run this again"
         )
-    return began
+    return process.since
 
 
-def _stamp(at: datetime) -> str:
-    """Write a time in whole seconds, never earlier than it is."""
+def read_running_process(status_file: Path, name: str) -> RunningProcess | None:
+    """Read a process from the supervisor's file; None if it does not run here."""
+    try:
+        entries = json.loads(status_file.read_text())
+    except (OSError, ValueError):
+        return None
+    for entry in entries:
+        pid = entry["pid"]
+        if entry["name"] == name and pid is not None:
+            if process_start_time(pid) != entry["start_time"]:
+                return None
+            return RunningProcess(name, pid, datetime.fromisoformat(entry["since"]))
+    return None
+
+
+def _format_time(at: datetime) -> str:
+    """Write a time in whole seconds, rounded up."""
     return datetime.fromtimestamp(math.ceil(at.timestamp()), UTC).isoformat()
 
 
-def _write(file: Path, changes: Mapping[str, str]) -> None:
-    """Change these lines of a file, and no others, in one step."""
-    lines = [
-        line for line in file.read_text().splitlines() if line.partition("=")[0] not in changes
-    ]
-    lines += [f"{name}={shlex.quote(value)}" for name, value in changes.items()]
-    write_private(file, "".join(f"{line}\n" for line in lines))
+def _update(file: Path, changes: Mapping[str, str]) -> None:
+    """Change variables of a file; the others keep their values and their order."""
+    write_env_file(file, {**read_env_file(file), **changes})
+
+
+def _describe(applied: RotationStep) -> str:
+    if applied.wait is None:
+        return f"{DONE[applied.step]}\n{NEXT[applied.step]}."
+    minutes = math.ceil(applied.wait.total_seconds() / 60)
+    again = f"{minutes} minutes after the last of them is up again, run this again"
+    return f"{DONE[applied.step]}\n{NEXT[applied.step]}; {again}."
+
+
+def _report(status: int, message: str, *, as_json: bool, **facts: Any) -> int:  # noqa: ANN401 - JSON values
+    if as_json:
+        print(orjson.dumps({"done": status == 0, **facts, "message": message}).decode())
+    else:
+        print(message, file=sys.stderr if status else sys.stdout)
+    return status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; tells the exit status."""
+    """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(
         "python -m infra.commands.rotate_keys",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=["rotate"])
-    parser.add_argument("--env", type=Path, default=env_file(RUN_DIRECTORY))
-    parser.add_argument("--auth-env", type=Path, default=env_file(RUN_DIRECTORY, "auth"))
+    parser.add_argument("--env", type=Path, default=ENV_FILE)
+    parser.add_argument("--auth-env", type=Path, default=AUTH_ENV_FILE)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args(arguments)
-    try:
-        made = rotate(asked.env, asked.auth_env, now())
-    except TooEarly as early:
-        words = f"Not yet: {STEP_DESCRIPTIONS[early.step]} at {_clock(early.at)} or later."
-        return _tell(asked.json, 1, words, next_step=early.step, next_at=early.at.isoformat())
-    except RotationRefused as refusal:
-        return _tell(asked.json, 1, f"Refused: {refusal}.")
-    return _tell(
-        asked.json,
-        0,
-        _words(made),
-        step=made.step,
-        restart=RESTARTED_PROCESS[made.step],
-        wait_seconds=int(made.wait.total_seconds()) if made.wait else None,
-    )
-
-
-def _words(made: RotationStep) -> str:
-    if made.wait is None:
-        return f"{DONE[made.step]}\n{NEXT[made.step]}."
-    minutes = math.ceil(made.wait.total_seconds() / 60)
-    again = f"{minutes} minutes after the last of them is up again, run this again"
-    return f"{DONE[made.step]}\n{NEXT[made.step]}; {again}."
-
-
-def _clock(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}Z"
-
-
-def _tell(as_json: bool, status: int, words: str, **facts: Any) -> int:  # noqa: ANN401, FBT001 - what JSON knows; a flag of the command
-    if as_json:
-        print(orjson.dumps({"done": status == 0, **facts, "message": words}).decode())
-    else:
-        print(words, file=sys.stderr if status else sys.stdout)
-    return status
+    options = parser.parse_args(arguments)
+    return rotate_and_report(options.env, options.auth_env, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-from infra.deploy.services.daemon import POLL_INTERVAL, process_start_time
+from infra.deploy.services.daemon import POLL_INTERVAL
 from infra.deploy.services.directories import ServerDirectory, write_private
+from infra.process_start import process_start_time
 
 SURVIVOR_DEADLINE = 35.0  # seconds; a worker's own deadline is 25
 

@@ -1,14 +1,14 @@
-"""Changing the key that signs access tokens, in three turns that log nobody out.
+"""Rotates the key that signs access tokens, in three steps that log nobody out.
 
-    seeds        public keys     who restarts             then wait until
-    old          old
-    old new      old new         every ingress            nobody has the old list of keys
-    new          old new         every auth worker        the last token of the old key is over
-    new          new             every ingress, some day
+    step   seeds     public keys   restart afterwards    then wait until
+           old       old
+    list   old new   old new       every ingress         no cache holds the old list of keys
+    sign   new       old new       every auth worker     the last token of the old key expires
+    drop   new       new           every ingress         -
 
-The first seed signs. Whatever is running between two turns, each token that is signed is
-signed with a key that every verifier lists. What turn comes next is read from the keys
-themselves, so a turn that was interrupted is finished by the next one.
+The first seed signs. Whichever processes run between two steps, each token is signed with a key
+that every verifier accepts. The next step follows from the keys themselves, so a step that was
+interrupted is completed by the next call.
 """
 
 from collections.abc import Callable
@@ -19,29 +19,13 @@ from typing import Literal
 from infra.base64url import KeyPair
 from infra.security.access_tokens import JWKS_MAX_AGE_SECONDS, LEEWAY_SECONDS, derive_public_key
 
-# Others may have fetched the list just before it changed, from a cache that had just done so.
+# A client may fetch the list just before it changes, from a cache that did the same.
 KEY_LIST_CACHE_TIME = timedelta(seconds=2 * JWKS_MAX_AGE_SECONDS)
-# An auth worker that is ending still signs while it finishes what it has in hand.
+# An auth worker that shuts down still signs while it completes its batches.
 SHUTDOWN_MARGIN = timedelta(seconds=60)
 
 Step = Literal["list", "sign", "drop"]
 RESTARTED_PROCESS = {"list": "web", "sign": "auth", "drop": "web"}
-
-
-class InvalidKeySet(Exception):
-    """The keys are not as any turn leaves them; says in words what is wrong."""
-
-
-class TooEarly(Exception):
-    """It is too early for the next turn, which is due at ``at`` (UTC)."""
-
-    def __init__(self, step: Step, at: datetime) -> None:
-        """Keep which turn is next, and when."""
-        super().__init__(f"it is too early to {STEP_DESCRIPTIONS[step]}")
-        self.step = step
-        self.at = at
-
-
 STEP_DESCRIPTIONS = {
     "list": "list the new key",
     "sign": "sign with the new key",
@@ -49,9 +33,23 @@ STEP_DESCRIPTIONS = {
 }
 
 
+class InvalidKeySet(Exception):
+    """No step leaves keys like these; the message says what is wrong."""
+
+
+class TooEarly(Exception):
+    """The next step is ``step``, which may be applied from ``at`` on (UTC)."""
+
+    def __init__(self, step: Step, at: datetime) -> None:
+        """Keep the step and its time."""
+        super().__init__(f"it is too early to {STEP_DESCRIPTIONS[step]}")
+        self.step = step
+        self.at = at
+
+
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """Seeds (the first one signs), public keys, and when a turn last changed them (UTC)."""
+    """Seeds (the first one signs), public keys, and when a step last changed them (UTC)."""
 
     seeds: tuple[str, ...] = field(repr=False)
     public_keys: tuple[str, ...]
@@ -65,9 +63,9 @@ class KeySet:
 
 @dataclass(frozen=True, slots=True)
 class RotationStep:
-    """A turn, the keys after it, and how long to wait for the next one, if there is one.
+    """A step, the keys after it, and how long to wait for the next one, if there is one.
 
-    The wait begins when the last process has been restarted.
+    The wait starts when the last process has been restarted.
     """
 
     step: Step
@@ -76,7 +74,7 @@ class RotationStep:
 
 
 def next_step(keys: KeySet) -> Step:
-    """Tell which turn is next.
+    """Return the step that comes next.
 
     Raises ``InvalidKeySet`` when no verifier would accept what is signed.
     """
@@ -93,9 +91,9 @@ def next_step(keys: KeySet) -> Step:
 def apply_next_step(
     keys: KeySet, *, now: datetime, life: timedelta, make: Callable[[], KeyPair]
 ) -> RotationStep:
-    """Make the next turn; ``life`` is that of an access token.
+    """Apply the next step; ``life`` is the lifetime of an access token, ``make`` makes a key.
 
-    Keys that somebody has changed by hand, at an unknown time, count as changed ``now``.
+    Keys without a time, which were edited by hand, count as changed ``now``.
     Raises ``InvalidKeySet`` and ``TooEarly``.
     """
     step = next_step(keys)
@@ -106,10 +104,8 @@ def apply_next_step(
         raise TooEarly(step, due)
     if step == "list":
         seeds = keys.seeds if len(keys.seeds) > 1 else (*keys.seeds, make().private)
-        publics = map(derive_public_key, seeds)
-        after = KeySet(seeds, tuple(dict.fromkeys((*keys.public_keys, *publics))), now)
-        return RotationStep(step, after, KEY_LIST_CACHE_TIME)
+        public_keys = dict.fromkeys((*keys.public_keys, *map(derive_public_key, seeds)))
+        return RotationStep(step, KeySet(seeds, tuple(public_keys), now), KEY_LIST_CACHE_TIME)
     if step == "sign":
-        after = KeySet(keys.seeds[1:], keys.public_keys, now)
-        return RotationStep(step, after, overlap)
+        return RotationStep(step, KeySet(keys.seeds[1:], keys.public_keys, now), overlap)
     return RotationStep(step, KeySet(keys.seeds, keys.derived_public_keys, now), None)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from infra.deploy.services.directories import ServerDirectory, SystemUser
+from infra.process_start import process_start_time
 
 POLL_INTERVAL = 0.05  # seconds
 LARGE_LOG_BYTES = 20 * 1024 * 1024
@@ -25,16 +26,6 @@ LAUNCH_SCRIPT = '"$@" >&2 </dev/null & echo $!'
 
 class NotStarted(Exception):
     """A server did not come up; the message says which and shows the end of its log."""
-
-
-def process_start_time(pid: int) -> str | None:
-    """Tell when a live process began, in the kernel's clock ticks; ``None`` for a dead one."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else fields[19]
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from infra.deploy.services.daemon import POLL_INTERVAL, process_start_time
+from infra.deploy.services.daemon import POLL_INTERVAL
 from infra.deploy.services.directories import SYSTEM_DATA, ServerDirectory
+from infra.process_start import process_start_time
 
 PROGRAMS = ("beam.smp", "epmd", "postgres", "prometheus", "redis-server")
 PROC = Path("/proc")

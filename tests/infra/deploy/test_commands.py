@@ -12,10 +12,11 @@ import pytest
 from infra.deploy.command_lock import command_lock
 from infra.deploy.procfile import plan
 from infra.deploy.services import postgres, redis
-from infra.deploy.services.daemon import Daemon, NotStarted, process_start_time
+from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.directories import CHECKOUT, ServerDirectory
 from infra.deploy.services.local_servers import start_local_servers, stop_local_servers
 from infra.deploy.started_settings import changed_settings, parse_port, record_started_settings
+from infra.process_start import process_start_time
 from tests.processes import free_port
 
 HOLD = """

@@ -14,11 +14,12 @@ from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelPreconditionFailed
 
 from infra.deploy.services import postgres, rabbitmq, redis
-from infra.deploy.services.daemon import Daemon, NotStarted, process_start_time
+from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.directories import ServerDirectory, SystemUser
 from infra.deploy.services.ports import choose_ports
 from infra.deploy.services.prometheus import configuration
 from infra.deploy.services.provisioning import start_servers
+from infra.process_start import process_start_time
 from tests.services import Services
 
 OURSELVES = SystemUser(os.geteuid(), os.getegid(), switches=False)

@@ -17,9 +17,9 @@ import pytest
 from infra.commands.rotate_keys import RotationRefused, main, rotate
 from infra.deploy.process_status import ProcessStatus, write_status
 from infra.deploy.secrets import make_secrets
-from infra.deploy.services.daemon import process_start_time
 from infra.deploy.services.directories import ServerDirectory
-from infra.env_file import read_env_file
+from infra.env_file import read_env_file, write_env_file
+from infra.process_start import process_start_time
 from infra.security.access_tokens import (
     JWKS_MAX_AGE_SECONDS,
     LEEWAY_SECONDS,
@@ -259,6 +259,23 @@ def test_nothing_but_the_keys_changes_in_the_files_and_they_stay_private(files: 
     assert after.keys() == before.keys()
     assert "TOKEN_SIGNING_KEY" not in files.env.read_text()
     assert {f.stat().st_mode & 0o777 for f in (files.env, files.auth_env)} == {0o600}
+
+
+def test_values_with_quotes_and_line_ends_survive_a_rotation(files: Files) -> None:
+    awkward = 'it\'s "quoted"\nTOKEN_VERIFY_KEYS=not this one $(x)'
+    write_env_file(files.env, {"AWKWARD": awkward, **read_env_file(files.env)})
+    rotate(files.env, files.auth_env, NOW)
+    after = read_env_file(files.env)
+    assert after["AWKWARD"] == awkward
+    assert len(after["TOKEN_VERIFY_KEYS"].split()) == 2
+
+
+def test_a_malformed_file_is_named_and_left_as_it_is(files: Files) -> None:
+    files.env.write_text(files.env.read_text() + "OPEN='quote")
+    before = files.env.read_text()
+    with pytest.raises(RotationRefused, match="env: has a quote without its end"):
+        rotate(files.env, files.auth_env, NOW)
+    assert files.env.read_text() == before
 
 
 @pytest.mark.parametrize(("step", "name"), [("sign", "web"), ("drop", "auth")])
