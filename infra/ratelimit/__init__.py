@@ -1,1 +1,1 @@
-"""Rate limits that every process shares."""
+"""Rate limits: shared windows in Redis, and token buckets in the memory of one process."""

@@ -1,25 +1,28 @@
-"""Rate limits that all processes share: fixed windows in Redis, by the library ``limits``.
+"""Rate limits that all processes share: fixed windows in Redis, through the library ``limits``.
 
-    limit:LIMITER/<policy>/<HMAC of whom>/<amount>/<multiples>/<unit>   a counter that expires
+    limit:LIMITER/<policy>/<HMAC of the client>/<amount>/<multiples>/<unit>   a counter with a TTL
 
-A window begins with the first request that it counts; its own counter and the seconds to go
-are all there is. When it ends is remembered here, so a request costs one round trip; a
-caller whose window is spent is refused until then without any. Nothing that says who somebody is
-stands in Redis: keys are HMACs under a key of the server.
+A window starts with the first request that it counts. A request costs one Redis round trip: the end
+of a window is asked for once and remembered, and a client whose window is used up is rejected
+without Redis until then. The strategies of the library need three round trips for the same
+result: ``hit`` returns no count, and ``get_window_stats`` asks twice. No client is named in Redis:
+keys are HMACs under a key of the server.
 
-Failures are counted before it is known that they are any, and given back when it turns out
-otherwise: of a thousand guesses at once no more than the allowed ones reach a password.
+Failures are counted before the attempt and given back when it succeeds, so that of a thousand
+simultaneous guesses only the allowed number reaches a password.
 
-When Redis is gone, guesses are counted by each process for itself, and everything else
-passes. One request in a while finds out whether Redis is back; the others do not wait. A
-crowd must not look like an outage, which would be a way around the shared count: so no more than
-a few ask at a time, and what was counted alone is not forgotten when Redis is back.
+While Redis is down, each process counts policies that fail closed in token buckets (the library's
+memory storage has no maximum size), and everything else passes. One request per
+``RETRY_INTERVAL`` checks whether Redis is back; the others do not wait. Load must not look like an
+outage, which would bypass the shared count: at most ``MAX_CONCURRENT`` requests ask Redis at a
+time, and local counts are kept when Redis is back.
 """
 
 import asyncio
 import hmac
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from hashlib import sha256
 from typing import TypeVar
@@ -28,14 +31,16 @@ from limits.aio.storage import RedisStorage
 from redis.asyncio import Redis
 
 from infra import metrics
+from infra.backoff import Cooldown
 from infra.ratelimit.policies import COUNTERS, RateLimitPolicy, RateLimitStatus
 from infra.ratelimit.token_bucket import TokenBucket
 from infra.redis_errors import REDIS_ERRORS, is_wrong_value
 
-RETRY_INTERVAL = 1.0  # seconds between two tries of a Redis that is gone
+RETRY_INTERVAL = 1.0  # seconds between attempts to reach Redis during an outage
 MAX_CONCURRENT = 8  # requests that ask Redis at a time
-MAX_KEYS = 10_000  # windows and buckets; the oldest are forgotten
+MAX_KEYS = 10_000  # windows and buckets in memory; the oldest are dropped
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -45,148 +50,123 @@ class SharedLimiter:
     """Counts requests and failures; belongs to one event loop."""
 
     def __init__(self, redis: Redis, key: bytes, timeout: float) -> None:
-        """Count in ``redis``, waiting at most ``timeout`` seconds; ``key`` hides who is counted."""
+        """Count in ``redis``, ``timeout`` seconds per command at most; ``key`` hides clients."""
         self._storage = RedisStorage(
             "redis://",
             implementation="redispy",
             key_prefix="limit",
-            connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # as its docstring has it
+            connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # documented there
         )
         self._key = key
         self._timeout = timeout
-        self._turns = asyncio.Semaphore(MAX_CONCURRENT)
-        self._ends: dict[str, float] = {}
-        self._spent: dict[str, float] = {}
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
+        self._ends: dict[str, float] = {}  # monotonic seconds, by window
+        self._exhausted: dict[str, float] = {}  # the same, of windows that reject
         self._buckets: dict[str, TokenBucket] = {}
-        self._is_gone = False
-        self._next_try = 0.0
+        self._cooldown = Cooldown(RETRY_INTERVAL)
 
-    async def take(self, policy: RateLimitPolicy, who: str) -> RateLimitStatus | None:
-        """Count one for ``who``; None where Redis is gone and the policy lets that pass."""
-        key, now = self._name(policy, who), time.monotonic()
-        if self._spent.get(key, 0.0) > now:
-            wait = self._spent[key] - now
+    async def take(self, policy: RateLimitPolicy, client: str) -> RateLimitStatus | None:
+        """Count one for ``client``; None if Redis is down and the policy fails open."""
+        key, now = self._window_key(policy, client), time.monotonic()
+        if self._exhausted.get(key, 0.0) > now:
+            wait = self._exhausted[key] - now
             status: RateLimitStatus | None = RateLimitStatus(
                 policy, 0, wait, granted=False, shared=True
             )
         else:
-            async with self._turns:
-                status = await self._take(policy, key)
-        COUNTERS[policy.name, _outcome(status)].inc()
+            counted = await self._ask(key, lambda: self._count(policy, key))
+            if counted is None:
+                status = self._take_locally(policy, key)
+            else:
+                status = self._to_status(policy, key, *counted)
+        outcome = "unchecked" if status is None else "granted" if status.granted else "refused"
+        COUNTERS[policy.name, outcome].inc()
         return status
 
-    async def give_back(self, status: RateLimitStatus, who: str) -> RateLimitStatus:
-        """Take what was counted as not counted; gives how it stands then."""
-        key = self._name(status.policy, who)
+    async def give_back(self, status: RateLimitStatus, client: str) -> RateLimitStatus:
+        """Undo a ``take``; returns the status afterwards."""
+        policy = status.policy
+        key = self._window_key(policy, client)
         if status.shared:
-            async with self._turns:
-                await self._give_back_shared(status.policy, key)
+            await self._ask(key, lambda: self._storage.incr(key, policy.seconds, -1))
         elif status.granted and key in self._buckets:
             self._buckets[key].give_back()
         return replace(status, left=status.left + status.granted)
 
-    async def _take(self, policy: RateLimitPolicy, key: str) -> RateLimitStatus | None:
-        if self._is_redis_down(time.monotonic()):
-            return self._take_locally(policy, key)
-        try:
-            async with asyncio.timeout(self._timeout):
-                count = await self._storage.incr(key, policy.seconds)
-                ends = await self._end_of(policy, key, count)
-        except REDIS_ERRORS as error:
-            if is_wrong_value(error):
-                await self._replace(key)
-            else:
-                self._mark_down(error)
-            return self._take_locally(policy, key)
-        self._mark_up()
+    async def _count(self, policy: RateLimitPolicy, key: str) -> tuple[int, float]:
+        """Return the count of a window and its end; Redis is asked for the end once per window."""
+        count = await self._storage.incr(key, policy.seconds)
+        now = time.monotonic()
+        end = self._ends.get(key, 0.0)
+        if count <= 1:  # a new window
+            end = now + policy.seconds
+        elif end <= now:
+            end = now + await self._storage.get_expiry(key) - time.time()
+        put_bounded(self._ends, key, end)
+        return count, end
+
+    def _to_status(
+        self, policy: RateLimitPolicy, key: str, count: int, end: float
+    ) -> RateLimitStatus:
         granted = count <= policy.amount
-        if not granted and policy.unit == "requests":  # a failure may yet be given back
-            put_bounded(self._spent, key, ends)
-        left, wait = max(0, policy.amount - count), max(0.0, ends - time.monotonic())
+        if not granted and policy.unit == "requests":  # a failure may still be given back
+            put_bounded(self._exhausted, key, end)
+        left, wait = max(0, policy.amount - count), max(0.0, end - time.monotonic())
         return RateLimitStatus(policy, left, wait, granted=granted, shared=True)
 
-    async def _give_back_shared(self, policy: RateLimitPolicy, key: str) -> None:
-        if self._is_redis_down(time.monotonic()):
-            return
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._storage.incr(key, policy.seconds, -1)
-        except REDIS_ERRORS as error:
-            if is_wrong_value(error):
-                await self._replace(key)
-            else:
-                self._mark_down(error)
+    async def _ask(self, key: str, command: Callable[[], Awaitable[T]]) -> T | None:
+        """Run a Redis command about ``key``; None if Redis is down or holds another type there."""
+        async with self._slots:
+            if not self._cooldown.allows_attempt():
+                return None
+            try:
+                async with asyncio.timeout(self._timeout):
+                    result = await command()
+            except REDIS_ERRORS as error:
+                if is_wrong_value(error):
+                    await self._reset(key)
+                else:
+                    self._mark_down(error)
+                return None
+        if self._cooldown.end():
+            metrics.RATE_LIMITS_LOCAL.set(0)
+            log.info("rate limits are shared again")
+        return result
 
-    async def _replace(self, key: str) -> None:
-        """Delete a counter that is none, so that it begins again; this one is counted here."""
-        log.warning("a rate limit's counter held something else and begins again")
+    async def _reset(self, key: str) -> None:
+        """Delete a key that holds no counter; this request is counted locally."""
+        log.warning("a rate limit's counter had another type in Redis and was reset")
         try:
             async with asyncio.timeout(self._timeout):
                 await self._storage.clear(key)
         except REDIS_ERRORS as error:
             self._mark_down(error)
 
-    async def _end_of(self, policy: RateLimitPolicy, key: str, count: int) -> float:
-        """Tell when a window ends (monotonic seconds); Redis is asked once for each window."""
-        now = time.monotonic()
-        ends = self._ends.get(key, 0.0)
-        if count <= 1:  # it has begun just now
-            ends = now + policy.seconds
-        elif ends <= now:
-            ends = now + await self._storage.get_expiry(key) - time.time()
-        else:
-            return ends
-        put_bounded(self._ends, key, ends)
-        return ends
-
     def _take_locally(self, policy: RateLimitPolicy, key: str) -> RateLimitStatus | None:
         if not policy.fails_closed:
             return None
-        now = time.monotonic()
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = TokenBucket(policy)
             put_bounded(self._buckets, key, bucket)
+        now = time.monotonic()
         granted = not bucket.is_empty(now)
         if granted:
             bucket.take(1, now)
         return bucket.status(now, granted=granted)
 
-    def _is_redis_down(self, now: float) -> bool:
-        """Tell whether to do without Redis; if it is gone and this one may try, others may not."""
-        if not self._is_gone:
-            return False
-        if now < self._next_try:
-            return True
-        self._next_try = now + RETRY_INTERVAL
-        return False
-
     def _mark_down(self, error: Exception) -> None:
-        self._next_try = time.monotonic() + RETRY_INTERVAL
-        if not self._is_gone:
-            self._is_gone = True
+        if self._cooldown.start():
             metrics.RATE_LIMITS_LOCAL.set(1)
-            log.warning("limits are not shared", extra={"reason": type(error).__name__})
+            log.warning("rate limits are local", extra={"reason": type(error).__name__})
 
-    def _mark_up(self) -> None:
-        if self._is_gone:
-            self._is_gone = False
-            metrics.RATE_LIMITS_LOCAL.set(0)
-            log.info("limits are shared again")
-
-    def _name(self, policy: RateLimitPolicy, who: str) -> str:
-        digest = hmac.digest(self._key, f"limit\0{policy.name}\0{who}".encode(), sha256)
+    def _window_key(self, policy: RateLimitPolicy, client: str) -> str:
+        digest = hmac.digest(self._key, f"limit\0{policy.name}\0{client}".encode(), sha256)
         return policy.item.key_for(policy.name, digest[:16].hex())
 
 
-def _outcome(status: RateLimitStatus | None) -> str:
-    if status is None:
-        return "unchecked"
-    return "granted" if status.granted else "refused"
-
-
-def put_bounded(known: dict[str, T], key: str, value: T) -> None:
-    """Enter a value; of too many the oldest goes."""
-    if key not in known and len(known) >= MAX_KEYS:
-        del known[next(iter(known))]
-    known[key] = value
+def put_bounded(entries: dict[K, T], key: K, value: T) -> None:
+    """Set an entry; drop the oldest one at ``MAX_KEYS``."""
+    if key not in entries and len(entries) >= MAX_KEYS:
+        del entries[next(iter(entries))]
+    entries[key] = value

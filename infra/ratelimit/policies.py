@@ -1,4 +1,4 @@
-"""The rate limits by name: what is counted, how much of it is allowed, what is left."""
+"""Rate-limit policies by name: what each counts, how much it allows, and what is left."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from infra.settings.rate_limits import RateLimitSettings
 
 Unit = Literal["requests", "failures", "bytes"]
 
-# Which of them stay closed when nothing can be counted in common: those that stop guessing.
+# Policies against guessing: while Redis is down they are counted locally, the others pass.
 FAIL_CLOSED = {"registration", "login", "login-address", "refresh", "password"}
 UNITS: Mapping[str, Unit] = {
     "api": "requests",
@@ -25,7 +25,7 @@ UNITS: Mapping[str, Unit] = {
     "event-requests": "requests",
     "event-bytes": "bytes",
 }
-# unchecked: let pass, since Redis was gone.
+# unchecked: passed because Redis was down.
 COUNTERS = {
     (name, outcome): metrics.RATE_LIMITS.labels(name, outcome)
     for name in UNITS
@@ -35,7 +35,7 @@ COUNTERS = {
 
 @dataclass(frozen=True, slots=True)
 class RateLimitPolicy:
-    """``amount`` units in ``seconds``, for each key."""
+    """``amount`` units per window of ``seconds``, for each key."""
 
     name: str
     item: RateLimitItem
@@ -43,25 +43,25 @@ class RateLimitPolicy:
 
     @property
     def amount(self) -> int:
-        """How much is allowed in a window."""
+        """Units allowed per window."""
         return int(self.item.amount)
 
     @property
     def seconds(self) -> int:
-        """How long a window is."""
+        """Length of a window."""
         return self.item.get_expiry()
 
     @property
     def fails_closed(self) -> bool:
-        """Whether it stands between a stranger and a guess."""
+        """Whether to count locally while Redis is down."""
         return self.name in FAIL_CLOSED
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitStatus:
-    """What a policy says of a request: granted or not, how much is left, seconds until more is.
+    """Result of a check: granted or not, units left, seconds until more is left.
 
-    ``shared`` tells whether all processes have counted together.
+    ``shared``: counted in Redis, for all processes together.
     """
 
     policy: RateLimitPolicy
@@ -72,15 +72,15 @@ class RateLimitStatus:
 
 
 def load_policies(settings: RateLimitSettings) -> dict[str, RateLimitPolicy]:
-    """Give the policies by name, without those that are switched off."""
-    texts = {name: getattr(settings, setting_name(name)) for name in UNITS}
+    """Parse the policies of the settings; those with an empty rate are left out."""
+    rates = {name: getattr(settings, setting_name(name)) for name in UNITS}
     return {
-        name: RateLimitPolicy(name, parse(text), UNITS[name])
-        for name, text in texts.items()
-        if text
+        name: RateLimitPolicy(name, parse(rate), UNITS[name])
+        for name, rate in rates.items()
+        if rate
     }
 
 
-def setting_name(name: str) -> str:
-    """Name the setting of a policy."""
-    return f"limit_{name.replace('-', '_')}"
+def setting_name(policy: str) -> str:
+    """Return the name of a policy's setting."""
+    return f"limit_{policy.replace('-', '_')}"

@@ -1,9 +1,9 @@
-"""A budget that one process keeps in its memory: generous, and next to free to ask.
+"""Token buckets in the memory of one process, for thousands of checks per second.
 
-A bucket holds one window's amount and fills evenly. It is one number, the moment at which
-all that was taken will have been given back (the generic cell rate algorithm, ITU-T I.371,
-annex A). Whoever finds anything left may take, and what is taken beyond that is a debt:
-so a large body passes a small budget, and the next one waits for it.
+A bucket holds the amount of one window and refills evenly. Its state is one number, the time
+at which it is full again (the generic cell rate algorithm, ITU-T I.371, annex A). A request passes
+if anything is left and may overdraw the bucket: a large body passes a small budget, and
+the next one waits until the debt is refilled.
 """
 
 from collections.abc import Sequence
@@ -11,39 +11,39 @@ from time import monotonic
 
 from infra.ratelimit.policies import RateLimitPolicy, RateLimitStatus
 
-ROUNDING_TOLERANCE = 0.01  # parts of an interval that rounding may cost
+ROUNDING_TOLERANCE = 0.01  # as a fraction of the interval
 
 
 class TokenBucket:
     """What is left of a policy for one key."""
 
-    __slots__ = ("_burst", "_interval", "_paid", "_policy", "counts_bytes")
+    __slots__ = ("_burst", "_full_at", "_interval", "_policy", "counts_bytes")
 
     def __init__(self, policy: RateLimitPolicy) -> None:
-        """Begin full."""
+        """Start with a full bucket."""
         self._policy = policy
         self._interval = policy.seconds / policy.amount
         self._burst = policy.seconds - self._interval * (1 - ROUNDING_TOLERANCE)
-        self._paid = 0.0
+        self._full_at = 0.0
         self.counts_bytes = policy.unit == "bytes"
 
     def is_empty(self, now: float) -> bool:
-        """Tell whether nothing is left at ``now`` (monotonic seconds)."""
-        return self._paid - now > self._burst
+        """Whether nothing is left at ``now`` (monotonic seconds)."""
+        return self._full_at - now > self._burst
 
     def take(self, cost: int, now: float) -> None:
-        """Take, into debt where need be."""
-        self._paid = max(self._paid, now) + cost * self._interval
+        """Take ``cost`` units, into debt if necessary."""
+        self._full_at = max(self._full_at, now) + cost * self._interval
 
     def give_back(self) -> None:
-        """Take the last unit as not taken."""
-        self._paid -= self._interval
+        """Undo taking one unit."""
+        self._full_at -= self._interval
 
     def status(self, now: float, *, granted: bool) -> RateLimitStatus:
-        """Tell what is left and, where nothing is, how long that lasts."""
-        owed = max(0.0, self._paid - now)
-        left = max(0, int((self._policy.seconds - owed) / self._interval + ROUNDING_TOLERANCE))
-        wait = self._interval if left else owed - self._burst
+        """Return what is left, and the seconds until more is."""
+        debt = max(0.0, self._full_at - now)
+        left = max(0, int((self._policy.seconds - debt) / self._interval + ROUNDING_TOLERANCE))
+        wait = self._interval if left else debt - self._burst
         return RateLimitStatus(self._policy, left, wait, granted=granted)
 
 
@@ -53,11 +53,11 @@ class BucketSet:
     __slots__ = ("_buckets",)
 
     def __init__(self, policies: Sequence[RateLimitPolicy]) -> None:
-        """Begin full; without policies everything is granted."""
+        """Start with full buckets; without policies everything is granted."""
         self._buckets = tuple(TokenBucket(policy) for policy in policies)
 
     def take(self, size: int) -> RateLimitStatus | None:
-        """Take a request of ``size`` bytes; None when it is granted, else which policy is spent."""
+        """Take a request of ``size`` bytes; None if granted, else the status of an empty bucket."""
         now = monotonic()
         for bucket in self._buckets:
             if bucket.is_empty(now):

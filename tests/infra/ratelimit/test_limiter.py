@@ -1,6 +1,7 @@
-"""Windows in a real Redis: shared, exact under load, anonymous, and what happens without it."""
+"""Tests the shared windows in a real Redis: exact under load, anonymous, expiring."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from limits import parse
@@ -9,8 +10,10 @@ from redis.asyncio import Redis
 from infra.ratelimit.limiter import MAX_KEYS, SharedLimiter, put_bounded
 from infra.ratelimit.policies import UNITS, RateLimitPolicy, RateLimitStatus
 from infra.ratelimit.token_bucket import TokenBucket
+from infra.settings import Settings
+from infra.storage.redis import open_redis
 
-KEY = b"a key of the server"
+KEY = b"a server key"
 EMAIL = "ada@example.com"
 
 
@@ -28,11 +31,19 @@ def granted(status: RateLimitStatus | None) -> bool:
 
 
 @pytest.fixture
+async def redis(settings: Settings) -> AsyncIterator[Redis]:
+    """A client with a longer timeout: a busy machine is not an outage."""
+    client = open_redis(settings.model_copy(update={"redis_timeout": 5.0}))
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
 def limiter(redis: Redis) -> SharedLimiter:
     return SharedLimiter(redis, KEY, 5)
 
 
-async def test_a_window_grants_its_amount_and_tells_what_is_left(limiter: SharedLimiter) -> None:
+async def test_a_window_grants_its_amount_and_reports_what_is_left(limiter: SharedLimiter) -> None:
     statuses = [await limiter.take(API, "ada") for _ in range(5)]
     assert [granted(one) for one in statuses] == [True, True, True, False, False]
     assert [one.left for one in statuses if one] == [2, 1, 0, 0, 0]
@@ -60,7 +71,7 @@ async def test_many_at_once_are_granted_no_more_than_the_amount(redis: Redis) ->
     assert sum(granted(one) for one in statuses) == 5
 
 
-async def test_a_window_begins_anew(limiter: SharedLimiter) -> None:
+async def test_a_new_window_starts_when_the_old_one_ends(limiter: SharedLimiter) -> None:
     short = policy("api", "1/second")
     assert granted(await limiter.take(short, "ada"))
     refused = await limiter.take(short, "ada")
@@ -72,7 +83,7 @@ async def test_a_window_begins_anew(limiter: SharedLimiter) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_caller_whose_window_is_spent_costs_redis_nothing(
+async def test_a_client_with_an_exhausted_window_causes_no_redis_command(
     limiter: SharedLimiter, redis: Redis
 ) -> None:
     for _ in range(4):
@@ -92,7 +103,7 @@ async def test_what_is_given_back_does_not_count(limiter: SharedLimiter) -> None
     assert sum([granted(await limiter.take(LOGIN, EMAIL)) for _ in range(9)]) == 5
 
 
-async def test_a_refusal_that_is_given_back_leaves_the_failures_that_were(
+async def test_giving_back_a_rejected_attempt_keeps_the_counted_failures(
     limiter: SharedLimiter,
 ) -> None:
     for _ in range(5):
@@ -108,9 +119,7 @@ async def test_a_refusal_that_is_given_back_leaves_the_failures_that_were(
     assert not granted(await limiter.take(LOGIN, EMAIL))
 
 
-async def test_keys_expire_and_do_not_say_who_is_counted(
-    limiter: SharedLimiter, redis: Redis
-) -> None:
+async def test_keys_expire_and_do_not_name_the_client(limiter: SharedLimiter, redis: Redis) -> None:
     await limiter.take(LOGIN, f"address:203.0.113.9\0{EMAIL}")
     await limiter.take(API, "address:203.0.113.9")
     keys = await redis.keys("limit:*")
@@ -124,7 +133,7 @@ async def test_keys_expire_and_do_not_say_who_is_counted(
     assert len(await redis.keys()) == 3
 
 
-def test_of_too_many_the_oldest_is_forgotten() -> None:
+def test_the_oldest_entry_is_dropped_at_the_maximum() -> None:
     known = {str(number): TokenBucket(API) for number in range(MAX_KEYS)}
     put_bounded(known, "one more", TokenBucket(API))
     assert len(known) == MAX_KEYS

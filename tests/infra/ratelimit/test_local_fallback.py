@@ -1,4 +1,4 @@
-"""Rate limits while Redis is frozen or gone: open for requests, closed for guessing."""
+"""Tests rate limits while Redis is frozen or down: requests pass, guesses are counted locally."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ def counted(name: str, outcome: str) -> float:
     return REGISTRY.get_sample_value("adrelay_rate_limits_total", labels) or 0.0
 
 
-def is_alone() -> bool:
+def is_local() -> bool:
     return REGISTRY.get_sample_value("adrelay_rate_limits_local") == 1
 
 
@@ -88,7 +88,7 @@ def restore(local_servers: LocalServers) -> None:
 
 
 @pytest.mark.parametrize("take_away", [freeze, kill])
-async def test_without_redis_requests_pass_and_guesses_are_counted_here(
+async def test_without_redis_requests_pass_and_guesses_are_counted_locally(
     local_servers: LocalServers, caplog: pytest.LogCaptureFixture, take_away: object
 ) -> None:
     assert callable(take_away)
@@ -104,12 +104,12 @@ async def test_without_redis_requests_pass_and_guesses_are_counted_here(
         assert guesses == [True] * 5 + [False] * 4
         assert counted("api", "unchecked") == unchecked + 50
         assert counted("login", "refused") == refused + 4
-        assert is_alone()
+        assert is_local()
         told = [line for line in caplog.records if line.name == "infra.ratelimit.limiter"]
-        assert [line.message for line in told] == ["limits are not shared"]
+        assert [line.message for line in told] == ["rate limits are local"]
         restore(local_servers)
         async with asyncio.timeout(20):
-            while is_alone():
+            while is_local():
                 await limiter.take(API, "bob")
                 await asyncio.sleep(0.05)
         status = await limiter.take(policy("api", "1000000/hour"), "cy")
@@ -118,25 +118,25 @@ async def test_without_redis_requests_pass_and_guesses_are_counted_here(
         assert granted(await limiter.take(LOGIN, EMAIL))  # counted in common, from the beginning
 
 
-async def test_an_outage_again_and_again_gives_no_more_guesses_than_one(
+async def test_repeated_outages_allow_no_more_guesses_than_one(
     local_servers: LocalServers,
 ) -> None:
     async with limiting(local_servers) as limiter:
         guesses = 0
         for _ in range(2):
             kill(local_servers)
-            while not is_alone():
+            while not is_local():
                 await limiter.take(API, "bob")
             guesses += sum([granted(await limiter.take(LOGIN, EMAIL)) for _ in range(9)])
             restore(local_servers)
             async with asyncio.timeout(20):
-                while is_alone():
+                while is_local():
                     await limiter.take(API, "bob")
                     await asyncio.sleep(0.05)
         assert guesses == 5
 
 
-async def test_many_at_once_wait_for_a_frozen_redis_no_longer_than_one(
+async def test_simultaneous_requests_wait_for_a_frozen_redis_no_longer_than_one(
     local_servers: LocalServers,
 ) -> None:
     async with limiting(local_servers) as limiter:
@@ -148,7 +148,7 @@ async def test_many_at_once_wait_for_a_frozen_redis_no_longer_than_one(
         assert sum(granted(one) for one in statuses) == 5
 
 
-async def test_without_redis_a_guess_that_was_none_is_given_back_here(
+async def test_without_redis_a_successful_attempt_is_given_back_locally(
     local_servers: LocalServers,
 ) -> None:
     kill(local_servers)
@@ -161,7 +161,7 @@ async def test_without_redis_a_guess_that_was_none_is_given_back_here(
         assert sum([granted(await limiter.take(LOGIN, EMAIL)) for _ in range(9)]) == 5
 
 
-async def test_a_redis_that_is_gone_meanwhile_keeps_what_was_counted(
+async def test_a_give_back_during_an_outage_is_skipped(
     local_servers: LocalServers,
 ) -> None:
     async with limiting(local_servers) as limiter:
@@ -169,4 +169,4 @@ async def test_a_redis_that_is_gone_meanwhile_keeps_what_was_counted(
         assert status is not None
         kill(local_servers)
         await limiter.give_back(status, EMAIL)
-        assert is_alone()
+        assert is_local()

@@ -1,4 +1,4 @@
-"""The budget of a process: exact, evenly filled again, and never stuck."""
+"""Tests token buckets: exact, evenly refilled, never stuck."""
 
 from limits import parse
 
@@ -13,7 +13,7 @@ def policy(rate: str, unit: Unit = "requests") -> RateLimitPolicy:
 
 
 def grants(bucket: TokenBucket, times: int, now: float) -> int:
-    """Ask many times at one moment; count how often something was left."""
+    """Take ``times`` units at one moment; returns how many were granted."""
     granted = 0
     for _ in range(times):
         if not bucket.is_empty(now):
@@ -27,7 +27,7 @@ def test_a_bucket_grants_its_amount_at_once_and_not_one_more() -> None:
         assert grants(TokenBucket(policy(rate)), amount * 2, NOW) == amount, rate
 
 
-def test_a_bucket_fills_evenly() -> None:
+def test_a_bucket_refills_evenly() -> None:
     bucket = TokenBucket(policy("10/second"))
     assert grants(bucket, 20, NOW) == 10
     assert grants(bucket, 20, NOW + 0.05) == 0
@@ -43,7 +43,7 @@ def test_at_a_steady_pace_the_rate_is_granted_and_the_rest_is_not() -> None:
     assert 999 <= granted <= 1000  # ten seconds
 
 
-def test_what_is_given_back_was_never_taken() -> None:
+def test_giving_back_undoes_a_take() -> None:
     bucket = TokenBucket(policy("2/hour"))
     for _ in range(10):
         assert grants(bucket, 1, NOW) == 1
@@ -59,7 +59,7 @@ def test_a_body_larger_than_the_budget_passes_and_the_next_one_waits_for_it() ->
     assert not bucket.is_empty(NOW + 2.1)
 
 
-def test_a_standing_tells_what_is_left_and_when_there_is_more() -> None:
+def test_the_status_reports_what_is_left_and_when_there_is_more() -> None:
     bucket = TokenBucket(policy("10/second"))
     assert bucket.status(NOW, granted=True).left == 10
     grants(bucket, 4, NOW)
@@ -71,7 +71,7 @@ def test_a_standing_tells_what_is_left_and_when_there_is_more() -> None:
     assert bucket.is_empty(NOW + spent.wait - 0.01)
 
 
-def test_a_budget_counts_requests_and_bytes_and_names_which_is_spent() -> None:
+def test_a_bucket_set_counts_requests_and_bytes_and_reports_the_empty_one() -> None:
     requests, size = policy("3/day"), policy("1000/day", "bytes")
     many, large = BucketSet((requests, size)), BucketSet((requests, size))
     assert [many.take(10) is None for _ in range(4)] == [True, True, True, False]
@@ -83,5 +83,5 @@ def test_a_budget_counts_requests_and_bytes_and_names_which_is_spent() -> None:
     assert not refused.granted
 
 
-def test_a_budget_without_policies_grants_everything() -> None:
+def test_a_bucket_set_without_policies_grants_everything() -> None:
     assert {BucketSet(()).take(10**9) for _ in range(100)} == {None}

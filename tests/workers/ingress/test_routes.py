@@ -59,7 +59,12 @@ LIMITED = {
 @pytest.mark.parametrize("route", ROUTES, ids=[route.name for route in ROUTES])
 def test_every_route_is_limited_as_the_api_but_for_these(route: Route) -> None:
     assert route.limit is LIMITED.get(route.name, rate_limits.API)
-    names = {*route.limit.requests, *route.limit.failures, *route.limit.aimed, *route.limit.budget}
+    names = {
+        *route.limit.requests,
+        *route.limit.failures,
+        *route.limit.targeted,
+        *route.limit.buckets,
+    }
     assert names <= UNITS.keys()
 
 

@@ -26,7 +26,7 @@ from workers.ingress.api.event_results import (
 from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import HttpError, forbidden, unavailable
 from workers.ingress.http.parsing import read_body
-from workers.ingress.http.quotas import check_budget
+from workers.ingress.http.rate_limits import EVENTS
 from workers.ingress.http.responses import success
 
 TOO_MANY_REQUESTS = 429
@@ -54,7 +54,7 @@ async def _read(context: RequestContext) -> "_Batch | tuple[Event, Message]":
         raise forbidden("Events are published with an API key.")
     mode = parse_mode(context.request)
     body = await read_body(context.request)
-    check_budget(context.state.rate_limiter.events(key.id).take(len(body)))
+    context.state.rate_limiter.take(EVENTS, key.id.hex, len(body))
     settings = context.state.resources.settings
     if mode is ContentMode.BATCH:
         batch = _Batch(context, key)

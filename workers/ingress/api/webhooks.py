@@ -10,7 +10,7 @@ from infra.amqp.message import build_message
 from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import HttpError, not_found, unavailable
 from workers.ingress.http.parsing import read_body
-from workers.ingress.http.quotas import check_budget
+from workers.ingress.http.rate_limits import WEBHOOKS
 from workers.ingress.http.responses import raw_json
 
 RECEIVED_BODY = b'{"received": true}'
@@ -48,7 +48,7 @@ async def post_webhook(context: RequestContext) -> web.Response:
         COUNTERS[name, "bad_signature"].inc()
         raise _bad_signature(error.reason) from None
     try:
-        check_budget(context.state.rate_limiter.webhooks[name].take(len(body)))
+        context.state.rate_limiter.take(WEBHOOKS, name, len(body))
     except HttpError:
         COUNTERS[name, "limited"].inc()
         raise

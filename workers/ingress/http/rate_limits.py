@@ -1,7 +1,7 @@
-"""How much a caller may ask of a route: words for the route table, and what they mean.
+"""Rate limits of routes: the rules that the route table names, and how HTTP reports them.
 
-Counted in Redis, for all processes together, by account or key and else by address (of
-IPv6 its /64 network, since a subscriber has all of that):
+Counted in Redis for all processes together, by account or API key, else by address (IPv6: by /64
+network, since a subscriber has all of it):
 
     API             every request
     REGISTRATION    every request, and registrations by address; failures of one with an
@@ -10,39 +10,42 @@ IPv6 its /64 network, since a subscriber has all of that):
     REFRESH         every request; failures by address
     PASSWORD        every request; failures by account
 
-Counted by each process in its memory, since they come by thousands a second:
+Counted in the memory of each process, since they arrive by thousands a second:
 
-    WEBHOOKS        requests and bytes of a source, once their signature is found good
+    WEBHOOKS        requests and bytes of a source, after its signature was verified
     EVENTS          requests and bytes of an API key
 
-FREE is what is cheaper to answer than to count. Whatever a route's word is, a request that does
-not say truly who calls counts as one of API, by address.
+UNLIMITED routes are cheaper to answer than to count. On every route a request that fails
+authentication counts as one of API, by address.
 """
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic
 from unicodedata import normalize
-from uuid import UUID
 
 from aiohttp import web
 from redis.asyncio import Redis
 
-from handlers.webhooks import SOURCES
 from infra.ratelimit.limiter import SharedLimiter, put_bounded
-from infra.ratelimit.policies import RateLimitPolicy, RateLimitStatus, load_policies
+from infra.ratelimit.policies import (
+    COUNTERS,
+    RateLimitPolicy,
+    RateLimitStatus,
+    load_policies,
+)
 from infra.ratelimit.token_bucket import BucketSet
 from infra.security.email_address import InvalidEmail, normalise_email
 from infra.settings import Settings
 from workers.ingress.http.errors import HttpError
-from workers.ingress.http.quotas import rate_limit_headers, too_many_requests
+from workers.ingress.http.rate_limit_headers import rate_limit_headers, too_many_requests
 
-IPV6_PREFIX_LENGTH = 64  # bits of an IPv6 address that tell one subscriber from another
-LOG_INTERVAL = 10.0  # seconds between two lines in the log about one policy
-# What a refusal says when the request was a guess that failed.
+IPV6_PREFIX_LENGTH = 64  # bits; one subscriber's network
+LOG_INTERVAL = 10.0  # seconds between two log lines about one policy
+# Codes of the errors that count as failed guesses.
 FAILURE_CODES = {"INVALID_CREDENTIALS", "INVALID_TOKEN", "TOKEN_REUSED", "EMAIL_TAKEN"}
 
 log = logging.getLogger(__name__)
@@ -52,131 +55,138 @@ log = logging.getLogger(__name__)
 class RateLimitRule:
     """Names of policies, by what they count.
 
-    ``requests`` count all requests of a caller, ``failures`` those that fail, ``aimed`` those
-    that fail at one aim (an e-mail address). ``budget`` is taken from by the route's handler.
+    ``requests``: all requests of a client. ``failures``: its failed guesses. ``targeted``: its
+    failed guesses at one target (an e-mail address). ``buckets``: the handler takes from these.
     """
 
     requests: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
-    aimed: tuple[str, ...] = ()
-    budget: tuple[str, ...] = ()
+    targeted: tuple[str, ...] = ()
+    buckets: tuple[str, ...] = ()
 
 
 API = RateLimitRule(("api",))
-LOGIN = RateLimitRule(("api",), failures=("login-address",), aimed=("login",))
-REGISTRATION = RateLimitRule(("api", "registration"), failures=LOGIN.failures, aimed=LOGIN.aimed)
+LOGIN = RateLimitRule(("api",), failures=("login-address",), targeted=("login",))
+REGISTRATION = RateLimitRule(
+    ("api", "registration"), failures=LOGIN.failures, targeted=LOGIN.targeted
+)
 REFRESH = RateLimitRule(("api",), failures=("refresh",))
 PASSWORD = RateLimitRule(("api",), failures=("password",))
-WEBHOOKS = RateLimitRule(budget=("webhook-requests", "webhook-bytes"))
-EVENTS = RateLimitRule(budget=("event-requests", "event-bytes"))
+WEBHOOKS = RateLimitRule(buckets=("webhook-requests", "webhook-bytes"))
+EVENTS = RateLimitRule(buckets=("event-requests", "event-bytes"))
 UNLIMITED = RateLimitRule()
 
 
 class RateLimiter:
-    """What the ingress process counts with."""
+    """The counters of the ingress process."""
 
     def __init__(self, settings: Settings, redis: Redis, key: bytes) -> None:
-        """Begin with nothing counted here; raises ``ValueError`` for a rate that is none."""
+        """Start with empty local counters; raises ``ValueError`` for a malformed rate."""
         self._policies = load_policies(settings)
-        self._limiter = SharedLimiter(redis, key, settings.redis_timeout)
-        self.webhooks: Mapping[str, BucketSet] = {
-            source: self._budget(WEBHOOKS) for source in SOURCES
-        }
-        self._events: dict[str, BucketSet] = {}
-        self._told: dict[str, float] = {}
+        self._shared = SharedLimiter(redis, key, settings.redis_timeout)
+        self._buckets: dict[tuple[tuple[str, ...], str], BucketSet] = {}
+        self._log_after: dict[str, float] = {}
 
-    def events(self, key_id: UUID) -> BucketSet:
-        """Give the budget of an API key."""
-        name = key_id.hex
-        budget = self._events.get(name)
-        if budget is None:
-            budget = self._budget(EVENTS)
-            put_bounded(self._events, name, budget)
-        return budget
+    def scope(self, rule: RateLimitRule, client: str) -> "RateLimitScope":
+        """Start counting one request of ``client``."""
+        return RateLimitScope(self, rule, client)
 
-    def scope(self, limit: RateLimitRule, who: str) -> "RateLimitScope":
-        """Begin to count a request of ``who``."""
-        return RateLimitScope(self, self._limiter, limit, who)
+    def take(self, rule: RateLimitRule, sender: str, size: int) -> None:
+        """Take a request of ``size`` bytes from a sender's buckets; raises ``HttpError`` (429)."""
+        key = (rule.buckets, sender)
+        buckets = self._buckets.get(key)
+        if buckets is None:
+            buckets = BucketSet(self.get_policies(rule.buckets))
+            put_bounded(self._buckets, key, buckets)
+        status = buckets.take(size)
+        if status is not None:
+            COUNTERS[status.policy.name, "refused"].inc()
+            raise too_many_requests(status)
 
-    def named(self, names: Sequence[str]) -> list[RateLimitPolicy]:
-        """Give those of the policies that are not switched off."""
+    async def count(self, policy: RateLimitPolicy, key: str) -> RateLimitStatus | None:
+        """Count one for ``key``; None if the check was skipped because Redis is down."""
+        status = await self._shared.take(policy, key)
+        now = monotonic()
+        if status and not status.granted and now >= self._log_after.get(policy.name, 0.0):
+            self._log_after[policy.name] = now + LOG_INTERVAL
+            client = key.partition("\0")[0]
+            log.warning("a rate limit is reached", extra={"code": policy.name, "principal": client})
+        return status
+
+    async def give_back(self, status: RateLimitStatus, key: str) -> RateLimitStatus:
+        """Undo a ``count``; returns the status afterwards."""
+        return await self._shared.give_back(status, key)
+
+    def get_policies(self, names: Sequence[str]) -> list[RateLimitPolicy]:
+        """Return the named policies, without those that are switched off."""
         return [self._policies[name] for name in names if name in self._policies]
-
-    def refuse(self, status: RateLimitStatus, who: str) -> HttpError:
-        """Make a refusal of it, and say so in the log now and then."""
-        name, now = status.policy.name, monotonic()
-        if now >= self._told.get(name, 0.0):
-            self._told[name] = now + LOG_INTERVAL
-            log.warning("a rate limit is reached", extra={"code": name, "principal": who})
-        return too_many_requests(status)
-
-    def _budget(self, limit: RateLimitRule) -> BucketSet:
-        return BucketSet(self.named(limit.budget))
 
 
 class RateLimitScope:
-    """One request: what it has counted for, and what is left."""
+    """The counts of one request, and what is left after it."""
 
-    def __init__(
-        self, limits: RateLimiter, limiter: SharedLimiter, limit: RateLimitRule, who: str
-    ) -> None:
-        """Begin with nothing counted."""
-        self._limits = limits
+    __slots__ = ("_client", "_limiter", "_rule", "_statuses")
+
+    def __init__(self, limiter: RateLimiter, rule: RateLimitRule, client: str) -> None:
+        """Start with nothing counted."""
         self._limiter = limiter
-        self._limit = limit
-        self._who = who
+        self._rule = rule
+        self._client = client
         self._statuses: dict[str, RateLimitStatus] = {}
 
     async def count_request(self) -> None:
         """Count the request; raises an ``HttpError`` (429)."""
-        for policy in self._limits.named(self._limit.requests):
-            await self._take(policy, self._who)
+        for policy in self._limiter.get_policies(self._rule.requests):
+            await self._count(policy, self._client)
 
     @asynccontextmanager
-    async def count_failure(self, aim: str = "") -> AsyncIterator[None]:
-        """Let a guess through unless too many have failed; only its failure stays counted.
+    async def count_failure(self, target: str = "") -> AsyncIterator[None]:
+        """Run the block unless too many guesses have failed; only a failure stays counted.
 
-        Raises an ``HttpError`` (429) before the block. A failure is an ``HttpError`` of the block
-        with a code of ``FAILURE_CODES``.
+        A failure is an ``HttpError`` of the block with a code of ``FAILURE_CODES``. Raises an
+        ``HttpError`` (429) before the block.
         """
+        keys = {
+            self._rule.failures: self._client,
+            self._rule.targeted: f"{self._client}\0{target}",
+        }
         counted: list[tuple[RateLimitPolicy, str]] = []
-        keys = ((self._limit.failures, self._who), (self._limit.aimed, f"{self._who}\0{aim}"))
         failed = False
         try:
-            for names, who in keys:
-                for policy in self._limits.named(names):
-                    counted.append((policy, who))
-                    await self._take(policy, who)
+            for names, key in keys.items():
+                for policy in self._limiter.get_policies(names):
+                    counted.append((policy, key))
+                    await self._count(policy, key)
             yield
-        except HttpError as refusal:
-            failed = refusal.code in FAILURE_CODES
+        except HttpError as error:
+            failed = error.code in FAILURE_CODES
             raise
         finally:
             if not failed:
-                for policy, who in counted:
-                    await self._give_back(policy, who)
+                for policy, key in counted:
+                    await self._give_back(policy, key)
 
     def add_headers(self, response: web.StreamResponse) -> None:
-        """Tell in an answer's headers what is left."""
+        """Add what is left to the headers of a response."""
         if self._statuses:
             response.headers.update(rate_limit_headers(tuple(self._statuses.values())))
 
-    async def _take(self, policy: RateLimitPolicy, who: str) -> None:
-        status = await self._limiter.take(policy, who)
+    async def _count(self, policy: RateLimitPolicy, key: str) -> None:
+        status = await self._limiter.count(policy, key)
         if status is None:
             return
         self._statuses[policy.name] = status
         if not status.granted:
-            raise self._limits.refuse(status, who.partition("\0")[0])
+            raise too_many_requests(status)
 
-    async def _give_back(self, policy: RateLimitPolicy, who: str) -> None:
+    async def _give_back(self, policy: RateLimitPolicy, key: str) -> None:
         status = self._statuses.get(policy.name)
         if status is not None:
-            self._statuses[policy.name] = await self._limiter.give_back(status, who)
+            self._statuses[policy.name] = await self._limiter.give_back(status, key)
 
 
 def address_key(address: str | None) -> str:
-    """Name whoever is at an address."""
+    """Return the key that an address is counted by: its /64 network for IPv6."""
     if address is None:
         return "address:unknown"
     found = ip_address(address)
@@ -186,7 +196,7 @@ def address_key(address: str | None) -> str:
 
 
 def email_key(email: str) -> str:
-    """Give one spelling for all that may mean the same mailbox."""
+    """Return one spelling for all that may mean the same mailbox."""
     try:
         email = normalise_email(email)
     except InvalidEmail:
