@@ -1,6 +1,10 @@
 # `make help` lists the targets. Everything happens in this checkout: .venv and .services.
 SHELL := /bin/bash
 PYTHON_ENV := PYTHONUNBUFFERED=1
+# Tests start hundreds of processes: each would compile every module where no bytecode is kept.
+TEST_ENV := $(PYTHON_ENV) PYTHONDONTWRITEBYTECODE=
+# Processes that run the suite. More than cores, because tests wait for servers half of the time.
+WORKERS ?= 4
 DEPLOY := $(PYTHON_ENV) .venv/bin/python -m infra.deploy
 
 .DEFAULT_GOAL := help
@@ -27,13 +31,13 @@ reset: venv-run ## end it and delete its data
 demo: venv-run ## drive the whole story against the running system (REPEAT=n for traffic)
 	@$(PYTHON_ENV) .venv/bin/python -m infra.deploy.demo $(if $(REPEAT),--repeat $(REPEAT))
 
-test: venv ## the test suite, on private servers of its own (ARGS="-k word")
+test: venv ## the test suite, on private servers of its own (ARGS="-k word": in one process)
 	@$(DEPLOY) install
-	@$(PYTHON_ENV) .venv/bin/python -m pytest $(ARGS)
+	@$(TEST_ENV) .venv/bin/python -m pytest $(or $(ARGS),-n $(WORKERS))
 
 chaos: venv ## every fault, on servers of its own that are killed and frozen (CHAOS_SEED=n repeats, CHAOS_SOAK_SECONDS=60 is quick)
 	@$(DEPLOY) install
-	@$(PYTHON_ENV) .venv/bin/python -m pytest tests/chaos tests/infra/test_memory.py tests/workers/ingress/test_lengths.py -m "long or not long" $(ARGS)
+	@$(TEST_ENV) .venv/bin/python -m pytest tests/chaos tests/infra/test_memory.py tests/workers/ingress/test_lengths.py -m "long or not long" $(ARGS)
 
 bench: $(if $(AGAINST),venv,venv-bench) ## our speed beside its peers' (ARGS=consume: a section of it), or AGAINST=commit
 	@$(PYTHON_ENV) .venv/bin/python -m $(if $(AGAINST),tests.bench.against $(AGAINST) $(if $(PAIRS),--pairs $(PAIRS)),tests.bench) $(ARGS)

@@ -13,18 +13,23 @@ from infra.resources import Resources, open_resources
 from infra.settings import Settings
 from infra.storage.engine import open_engine
 from infra.storage.redis import open_redis
+from tests.cleaning import clean
+from tests.distribution import Controller, is_controller, is_worker
 from tests.guardian import end_in_order, guard
-from tests.services import TESTER, Services, clean, open_services, open_settings, url_as
+from tests.services import TESTER, Services, open_services, open_settings, url_as
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     end_in_order()
+    if is_controller(config):
+        config.pluginmanager.register(Controller(config))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _guarded(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Leave nothing running, however this session ends."""
-    guard(tmp_path_factory.getbasetemp())
+def _guarded(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> None:
+    """Leave nothing running, however this session ends; a worker's controller has seen to it."""
+    if not is_worker(pytestconfig):
+        guard(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")

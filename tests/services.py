@@ -1,29 +1,23 @@
 """The tests' own RabbitMQ, Postgres and Redis, from the code that ``make run`` uses.
 
-They live under ``.services/test``. Sessions that run at the same time share the servers and
-meet nowhere: each test module has a vhost and a database of its own, each session a Redis
-database number. The last session to leave stops them, unless ADRELAY_TEST_SERVICES=keep.
+They live under ``.services/test``. Sessions that run at the same time (each worker of pytest-xdist
+is one) share the servers and nothing else: each session has a number, which is its Redis database
+and part of the names of its vhosts and databases, and each test module a vhost and a database.
+The last session to end stops the servers, unless ADRELAY_TEST_SERVICES=keep.
 """
 
-import asyncio
 import fcntl
+import hashlib
 import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-import aio_pika
 from pydantic import SecretStr
-from redis.asyncio import Redis
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 from yarl import URL
 
-from infra.amqp import declare
 from infra.amqp.management_api import ManagementApi
 from infra.amqp.permissions import INGRESS_USER, OPS_USER, definitions
 from infra.commands.migrate import declare_topology, migrate_database
@@ -35,14 +29,14 @@ from infra.deploy.services.provisioning import start_servers, stop_servers
 from infra.deploy.services.threads import run_in_thread
 from infra.settings import Settings
 from infra.settings.rate_limits import RateLimitSettings
-from infra.storage.tables import metadata
+from infra.storage.migrations import SCRIPTS
 
 PLACE = ServerDirectory(CHECKOUT / ".services" / "test", durable=False)
 REDIS_DATABASES = 64
+TEMPLATES = "test_template_"
 TESTER = "tester"
 # The passwords of the broker's users, by vhost.
 PASSWORDS: dict[str, dict[str, str]] = {}
-TIMEOUT = 30.0  # seconds
 # argon2id as weak as it gets: the tests hash often and protect nothing.
 CHEAP = {"argon2_memory_kib": 8, "argon2_time": 1, "argon2_parallelism": 1}
 # Every test calls from one address, and a benchmark as fast as it can; the limits stay on.
@@ -52,7 +46,7 @@ GENEROUS |= {name: "100000000000/second" for name in GENEROUS if "bytes" in name
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The servers of this session, and the number of its Redis database."""
+    """The servers, and what tells this session from others: its number and its names."""
 
     directory: ServerDirectory
     ports: Ports
@@ -66,8 +60,8 @@ class Services:
 
     @property
     def template(self) -> str:
-        """The migrated database that every test module's is a copy of."""
-        return f"test_{self.session}_template"
+        """The migrated database that every test module's is a copy of, named after its scripts."""
+        return f"{TEMPLATES}{_digest_migrations()}"
 
     def create_vhost(self, vhost: str) -> None:
         """Make a vhost with the users of an installation, and one who may do anything there.
@@ -119,24 +113,36 @@ def lock(name: str, how: int) -> Iterator[bool]:
 
 @contextmanager
 def open_services() -> Iterator[Services]:
-    """Start the servers, or join the session that has started them, and make the template."""
+    """Start the servers, or join the sessions that use them, and make the template."""
     with ExitStack() as held:
         with lock("start", fcntl.LOCK_EX):
-            alone = _is_alone()
+            is_alone = _is_alone()
             ports = start_servers(PLACE, {}, print).ports
             held.enter_context(lock("use", fcntl.LOCK_SH))
-            number = _redis_database(held)
-            services = Services(PLACE, ports, secrets.token_hex(3), number)
-            if alone:
-                _sweep(services)
-            services.execute(f"create database {services.template} owner {postgres.ROLE};")
-        run_in_thread(lambda: migrate_database(services.database_url(services.template)))
+            number = _take_number(held)
+            services = Services(PLACE, ports, str(number), number)
+            _sweep(services)
+            if is_alone:
+                _drop_old_templates(services)
+            make_template(services)
         try:
             yield services
         finally:
-            services.execute(f"drop database {services.template} with (force);")
             held.close()
             leave()
+
+
+@contextmanager
+def keep_services() -> Iterator[None]:
+    """Keep the servers, once a session has started them, until the end of the block."""
+    with lock("start", fcntl.LOCK_EX), ExitStack() as held:
+        held.enter_context(lock("use", fcntl.LOCK_SH))
+        using = held.pop_all()
+    try:
+        yield
+    finally:
+        using.close()
+        leave()
 
 
 def _is_alone() -> bool:
@@ -144,7 +150,7 @@ def _is_alone() -> bool:
         return alone
 
 
-def _redis_database(held: ExitStack) -> int:
+def _take_number(held: ExitStack) -> int:
     for number in range(1, REDIS_DATABASES):
         if held.enter_context(lock(f"redis-{number}", fcntl.LOCK_EX | fcntl.LOCK_NB)):
             return number
@@ -152,17 +158,46 @@ def _redis_database(held: ExitStack) -> int:
 
 
 def _sweep(services: Services) -> None:
-    """Remove what sessions that were killed have left."""
+    """Remove what a session of the same number has left that was killed."""
+    own = f"test_{services.session}_"
     for vhost in services.operator.list_vhosts():
-        if vhost.startswith("test_"):
+        if vhost.startswith(own):
             services.operator.delete_vhost(vhost)
-    for (database,) in services.execute("select datname from pg_database"):
-        if database.startswith("test_"):
+    for database in _databases(services):
+        if database.startswith(own):
             services.execute(f"drop database {database} with (force)")
 
 
+@cache
+def _digest_migrations() -> str:
+    scripts = b"".join(file.read_bytes() for file in sorted(SCRIPTS.rglob("*.py")))
+    return hashlib.sha256(scripts).hexdigest()[:12]
+
+
+def _databases(services: Services) -> list[str]:
+    return [name for (name,) in services.execute("select datname from pg_database")]
+
+
+def _drop_old_templates(services: Services) -> None:
+    for database in _databases(services):
+        if database.startswith(TEMPLATES) and database != services.template:
+            services.execute(f"drop database {database} with (force)")
+
+
+def make_template(services: Services) -> None:
+    """Make the migrated database, unless it exists: under another name until it is complete."""
+    template = services.template
+    if template in _databases(services):
+        return
+    draft = f"{template}_draft"
+    services.execute(f"drop database if exists {draft} with (force)")
+    services.execute(f"create database {draft} owner {postgres.ROLE}")
+    run_in_thread(lambda: migrate_database(services.database_url(draft)))
+    services.execute(f"alter database {draft} rename to {template}")
+
+
 def leave() -> None:
-    """Stop the servers if nobody uses them any more."""
+    """Stop the servers if no session uses them."""
     if os.environ.get("ADRELAY_TEST_SERVICES") == "keep":
         return
     with lock("start", fcntl.LOCK_EX), lock("use", fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
@@ -223,31 +258,3 @@ def environment(settings: Settings) -> Mapping[str, str]:
         **os.environ,
         **{k: " ".join(v) if isinstance(v, tuple) else str(v) for k, v in plain.items()},
     }
-
-
-async def clean(settings: Settings) -> None:
-    """Empty every table, every queue (streams keep theirs) and the Redis database."""
-    async with asyncio.timeout(TIMEOUT):
-        await asyncio.gather(_truncate(settings), _purge(settings), _flush(settings))
-
-
-async def _truncate(settings: Settings) -> None:
-    url = make_url(settings.database_url.get_secret_value())
-    engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), poolclass=NullPool)
-    async with engine.begin() as tx:
-        await tx.execute(text(f"truncate {', '.join(metadata.tables)} restart identity cascade"))
-    await engine.dispose()
-
-
-async def _purge(settings: Settings) -> None:
-    connection = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url))
-    async with connection, connection.channel() as channel:
-        for declared in declare.queues():
-            if declared.arguments.get("x-queue-type") != "stream":
-                queue = await channel.get_queue(declared.name, ensure=False)
-                await queue.purge()
-
-
-async def _flush(settings: Settings) -> None:
-    async with Redis.from_url(settings.redis_url.get_secret_value()) as client:
-        await client.flushdb()

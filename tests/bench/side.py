@@ -24,18 +24,16 @@ import uvloop
 
 from events.envelope import encode
 from infra import logs
-from infra.commands.migrate import migrate_database
 from infra.deploy.services import postgres
 from infra.deploy.services.directories import ServerDirectory
 from infra.deploy.services.ports import kept_ports
-from infra.deploy.services.threads import run_in_thread
 from infra.security.hmac_signature import sign_body
 from infra.settings import Settings
 from tests.bench import consume, ingress
 from tests.bench.events import report, webhook
 from tests.bench.stage import PLACE, Stage, check, cpu_of, measured, open_stage, program
 from tests.processes import free_port
-from tests.services import Services, open_settings
+from tests.services import Services, make_template, open_settings
 
 REDIS_DATABASES = {"old": 1, "new": 2}
 Figures = dict[str, float]
@@ -120,10 +118,8 @@ def open_side(name: str, directory: ServerDirectory) -> Iterator[Settings]:
     if ports is None:
         raise RuntimeError(f"no servers in {directory.state}")
     services = Services(directory, ports, f"bench_{name}", REDIS_DATABASES[name])
-    for database in (services.template, f"test_bench_{name}_bench"):
-        services.execute(f"drop database if exists {database} with (force)")
-    services.execute(f"create database {services.template} owner {postgres.ROLE}")
-    run_in_thread(lambda: migrate_database(services.database_url(services.template)))
+    services.execute(f"drop database if exists test_bench_{name}_bench with (force)")
+    make_template(services)
     with open_settings(services, "bench") as settings:
         services.execute(f"grant pg_checkpoint to {postgres.ROLE}")
         yield settings

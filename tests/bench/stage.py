@@ -19,18 +19,24 @@ from infra.amqp import topology
 from infra.amqp.permissions import INGRESS_USER, WORKERS_USER
 from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
-from infra.commands.migrate import migrate_database
 from infra.deploy.services import postgres
 from infra.deploy.services.daemon import Daemon
 from infra.deploy.services.directories import CHECKOUT, ServerDirectory
 from infra.deploy.services.ports import Ports
 from infra.deploy.services.provisioning import start_servers, stop_servers
-from infra.deploy.services.threads import run_in_thread
 from infra.settings import Settings
 from tests.bench.events import CAMPAIGNS
 from tests.guardian import end_in_order, guard
 from tests.processes import free_port
-from tests.services import TESTER, Services, as_user, environment, open_settings, url_as
+from tests.services import (
+    TESTER,
+    Services,
+    as_user,
+    environment,
+    make_template,
+    open_settings,
+    url_as,
+)
 
 PLACE = ServerDirectory(CHECKOUT / ".services" / "bench")
 LOG = PLACE.logs / "programs.log"
@@ -127,10 +133,8 @@ def servers() -> Iterator[Settings]:
         services.execute("alter system set track_commit_timestamp = on")
         Daemon(PLACE, postgres.NAME).stop(signal.SIGINT)
         start_servers(PLACE, {}, lambda _: None)
-        for database in (f"{services.template}", "test_bench_bench"):
-            services.execute(f"drop database if exists {database} with (force)")
-        services.execute(f"create database {services.template} owner {postgres.ROLE}")
-        run_in_thread(lambda: migrate_database(services.database_url(services.template)))
+        services.execute("drop database if exists test_bench_bench with (force)")
+        make_template(services)
         with open_settings(services, "bench") as settings:
             # pg_checkpoint: so that no measurement pays for what an earlier one has written.
             services.execute(f"grant pg_checkpoint to {postgres.ROLE}")

@@ -17,6 +17,7 @@ from tests.chaos.report import Report, report_of
 from tests.chaos.servers import Servers, open_servers
 from tests.chaos.stage import Stage, open_stage
 from tests.chaos.world import World, open_world
+from tests.distribution import FAULTS, is_worker
 from tests.infra.ledger import until
 from tests.services import open_settings
 
@@ -83,6 +84,13 @@ async def cluster_world(
 @pytest.fixture(scope="module")
 def cluster_nemesis(cluster_world: World, chaos_report: Report) -> Nemesis:
     return Nemesis(cluster_world, chaos_report)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the faults of this session to the controller, if there is one."""
+    report = report_of(session.config)
+    if report.struck and is_worker(session.config):
+        session.config.workeroutput[FAULTS] = [*report.said, *report.lines()]  # type: ignore[attr-defined]
 
 
 def pytest_terminal_summary(

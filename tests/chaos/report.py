@@ -52,10 +52,16 @@ class Watch:
 
 @dataclass(slots=True)
 class Report:
-    """Every fault of a session; ``say`` writes at once, past pytest's capture."""
+    """Every fault of a session; ``say`` writes a line at once, where there is a terminal."""
 
-    say: Callable[[str], None]
+    write: Callable[[str], None] | None
     struck: list[Struck] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+        if self.write is not None:
+            self.write(line)
 
     def add(self, struck: Struck) -> None:
         self.struck.append(struck)
@@ -94,11 +100,12 @@ def report_of(config: pytest.Config) -> Report:
     return config.stash[REPORT]
 
 
-def _writer(config: pytest.Config) -> Callable[[str], None]:
+def _writer(config: pytest.Config) -> Callable[[str], None] | None:
+    """Build a function that writes past pytest's capture; a worker of xdist has no terminal."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
-    assert reporter is not None
-    assert capture is not None
+    if reporter is None or capture is None:
+        return None
 
     def write(line: str) -> None:
         with capture.global_and_fixture_disabled():

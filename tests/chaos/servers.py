@@ -18,14 +18,12 @@ from types import ModuleType
 
 import psutil
 
-from infra.commands.migrate import migrate_database
 from infra.deploy.services import postgres, rabbitmq, redis
 from infra.deploy.services.daemon import Daemon, minimal_environment
 from infra.deploy.services.directories import CHECKOUT, ServerDirectory, find_system_user
 from infra.deploy.services.local_servers import SERVERS, start_local_servers, stop_local_servers
 from infra.deploy.services.provisioning import install_missing
-from infra.deploy.services.threads import run_in_thread
-from tests.services import Services
+from tests.services import Services, make_template
 
 FOLDER = CHECKOUT / ".services" / "chaos"
 PLACES = 8
@@ -111,8 +109,7 @@ def open_servers() -> Iterator[Servers]:
             services = Services(directory, ports, secrets.token_hex(3), 0)
             # A commit must outlive the server's process; it need not outlive the machine.
             services.execute(f"alter role {postgres.ROLE} set synchronous_commit = on")
-            services.execute(f"create database {services.template} owner {postgres.ROLE}")
-            run_in_thread(lambda: migrate_database(services.database_url(services.template)))
+            make_template(services)
             yield Servers(services)
         finally:
             remove(directory)

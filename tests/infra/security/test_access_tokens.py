@@ -284,7 +284,7 @@ def test_keys_are_read_from_the_environments_words() -> None:
     assert settings.token_verify_keys == (PAIR.public, OTHER.public)
 
 
-@pytest.mark.parametrize("bad", ["", "short", "!" * 43, PAIR.private + "AAAA"])
+@pytest.mark.parametrize("bad", ["", "short", "!" * 43, PAIR.private + "AAAA"], ids=range(4))
 def test_a_malformed_signing_key_is_named_but_not_shown(bad: str) -> None:
     with pytest.raises(ValueError, match="token_signing_key") as refusal:
         TokenSigner(Settings.model_validate({"token_signing_key": bad}))

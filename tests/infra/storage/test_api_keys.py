@@ -126,6 +126,7 @@ async def test_a_use_that_somebody_else_is_writing_is_not_waited_for(engine: Asy
 @pytest.mark.parametrize(
     "shown",
     ["", "adr_", "adr_aaaaaaaa_short", "x" * 56, "adr_\udcff", generate_api_key().key + "\n"],
+    ids=range(6),
 )
 async def test_what_is_no_key_is_not_found(engine: AsyncEngine, shown: str) -> None:
     async with engine.begin() as tx:
