@@ -1,11 +1,11 @@
-"""What an edit of an event type breaks: two JSON Schemas in, sentences out. A pure function.
+"""Compares two JSON Schemas of an event type and describes incompatible changes; pure functions.
 
-A version that was shipped stands in messages that wait in queues, in the history and in other
-people's programs. So whatever the old schema allowed the new one must allow, and a field that
-was there must stay, with its default. What is added must be optional.
+Events of a shipped version are in queues, in the event log and in other systems. So the new
+schema must allow whatever the old one allowed, and a field must stay, with its default. New
+fields must be optional.
 
-The comparison knows the keywords that pydantic writes. A difference in any other keyword is
-reported as a break: whoever meets one teaches it to this module.
+The comparison knows the keywords that pydantic generates. A difference in any other keyword is
+reported as a break; add the keyword here if one appears.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +14,11 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
-# Written for people, or looked at below in a way of their own.
+# Documentation only, or compared separately below.
 SAID = frozenset({"title", "description", "examples", "$defs", "$ref", "anyOf", "oneOf"})
 SHAPE = frozenset({"type", "enum", "const", "default", "properties", "required"})
 PARTS = frozenset({"additionalProperties", "items", "prefixItems"})
-# Keywords that bound the same thing, and 1 where a larger number allows less.
+# Keywords that bound the same value; 1 if a larger number is stricter, else -1.
 BOUNDS: tuple[tuple[tuple[str, ...], int], ...] = (
     (("minimum", "exclusiveMinimum"), 1),
     (("maximum", "exclusiveMaximum"), -1),
@@ -34,7 +34,7 @@ ABSENT = object()
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A schema in its document; ``path`` tells a person where it is."""
+    """A schema within its document; ``path`` is its position, for messages."""
 
     path: str
     document: Schema
@@ -42,24 +42,24 @@ class Place:
 
     @classmethod
     def of(cls, path: str, document: Schema, schema: Schema) -> "Place":
-        """Follow a reference into ``$defs``; what stands beside the reference counts too."""
+        """Resolve a reference into ``$defs``; keywords beside the reference apply too."""
         while "$ref" in schema:
             target = document["$defs"][schema["$ref"].removeprefix("#/$defs/")]
             schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
         return cls(path, document, schema)
 
     def down(self, name: str, schema: Schema) -> "Place":
-        """Give a part of this schema."""
+        """Return a part of this schema."""
         return Place.of(f"{self.path}.{name}".lstrip("."), self.document, schema)
 
     def alternatives(self) -> list["Place"]:
-        """List what ``anyOf`` or ``oneOf`` allows; a schema without them is its only one."""
+        """List the alternatives of ``anyOf`` or ``oneOf``; otherwise the schema itself."""
         choices = [*self.schema.get("anyOf", ()), *self.schema.get("oneOf", ())]
         return [Place.of(self.path, self.document, choice) for choice in choices] or [self]
 
 
 def breaks(old: Schema, new: Schema) -> list[str]:
-    """Tell what of ``old`` the schema ``new`` no longer keeps; nothing means compatible."""
+    """List what ``new`` breaks of ``old``; an empty list means compatible."""
     return list(_breaks(Place.of("", old, old), Place.of("", new, new)))
 
 
@@ -80,7 +80,7 @@ def _one(old: Place, new: Place) -> Iterator[str]:
     yield from _elements(old, new)
     for keyword in sorted((old.schema.keys() | new.schema.keys()) - KNOWN):
         after = new.schema.get(keyword, ABSENT)
-        # A rule that is gone allows more; one that is new or another may allow less.
+        # A removed rule allows more; a new or changed one may allow less.
         if after is not ABSENT and after != old.schema.get(keyword, ABSENT):
             yield _say(old, f"{keyword} is another or new")
 

@@ -1,7 +1,7 @@
-"""The recorded digests of the examples: what the inbox holds of events that were handled.
+"""The recorded digests of the examples, as the inbox stores them for handled events.
 
-A digest that changes turns every repeated event into "another event under a known id", so
-none ever changes; examples that are new are added (``python -m tests.events.snapshots``).
+A changed digest would turn every repeated event into an event with a reused id, so recorded
+digests never change; new examples are added (``python -m tests.events.snapshots``).
 """
 
 import json
@@ -22,7 +22,7 @@ def recorded() -> dict[str, str]:
 
 
 def current() -> dict[str, str]:
-    """Take the digests of all examples as this release does."""
+    """Compute the digests of all examples."""
     return {
         f"{path.stem} {name}": content_digest(
             decode(EVENT_TYPES[path.stem], json.dumps(example).encode())
@@ -33,6 +33,6 @@ def current() -> dict[str, str]:
 
 
 def record() -> None:
-    """Add the digests of new examples; those that are recorded stay as they are."""
+    """Add the digests of new examples; recorded ones are kept."""
     known = recorded() if FILE.exists() else {}
     FILE.write_text(json.dumps({**current(), **known}, indent=1, sort_keys=True) + "\n")

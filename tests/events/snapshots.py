@@ -1,8 +1,8 @@
 """The recorded schemas of every event type: ``python -m tests.events.snapshots`` records them.
 
-It writes what is new or was only added to, and refuses a breaking edit (exit status 1): that
-belongs into a new version beside the old one. ``--unshipped TYPE`` records a type anew that
-no release has had yet.
+It records new types and compatible edits, and rejects a breaking edit (exit status 1), which
+needs a new version beside the old one. ``--unshipped TYPE`` overwrites the schema of a type
+that was in no release yet.
 """
 
 import argparse
@@ -22,9 +22,9 @@ FOLDER = Path(__file__).parent / "schemas"
 
 
 def schema_of(cls: type[Event]) -> dict[str, Any]:
-    """Describe an event type as it travels: fields have the names that we write.
+    """Return the JSON Schema of an event type with the field names of the wire.
 
-    What is written for people is left out; it may change at any time.
+    Titles and descriptions are left out; they may change at any time.
     """
     bare: dict[str, Any] = _without_prose(cls.model_json_schema(by_alias=False))
     return bare
@@ -35,7 +35,7 @@ def _without_prose(part: Any) -> Any:
         return [_without_prose(element) for element in part]
     if not isinstance(part, dict):
         return part
-    # The keys of these are names of fields and models, not keywords.
+    # Their keys are names of fields and models, not keywords.
     named = {"properties", "$defs"} & part.keys()
     kept = {key: value for key, value in part.items() if key not in PROSE}
     return {
@@ -54,7 +54,7 @@ def recorded(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
 def broken(
     old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, list[str]]:
-    """Tell what each recorded type has lost, by event type; nothing for those that kept all."""
+    """List what each recorded type has lost, by event type; compatible types are left out."""
     found = {
         kind: breaks(schema, new[kind]) if kind in new else ["the whole type is gone"]
         for kind, schema in old.items()
@@ -65,7 +65,7 @@ def broken(
 def record(
     types: Mapping[str, type[Event]], folder: Path = FOLDER, unshipped: Collection[str] = ()
 ) -> dict[str, list[str]]:
-    """Write the schemas of ``types``, unless one is broken; tells what is."""
+    """Write the schemas of ``types`` unless one is broken; returns what is broken."""
     current = {kind: schema_of(cls) for kind, cls in types.items()}
     kept = {kind: schema for kind, schema in recorded(folder).items() if kind not in unshipped}
     lost = broken(kept, current)
@@ -79,7 +79,7 @@ def record(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Record the schemas; tells the exit status."""
+    """Record the schemas; returns the exit status."""
     parser = argparse.ArgumentParser("python -m tests.events.snapshots", description=__doc__)
     parser.add_argument("--unshipped", nargs="*", default=(), metavar="TYPE")
     lost = record(EVENT_TYPES, unshipped=parser.parse_args(arguments).unshipped)

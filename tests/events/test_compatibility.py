@@ -1,4 +1,4 @@
-"""Which edits of a shipped event type are refused, as a table."""
+"""Breaking and compatible edits of a shipped event type, as a table."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""The contract with everybody who reads or writes events: recorded examples and schemas.
+"""The contract with readers and writers of events: recorded examples and schemas.
 
 ``fixtures/<type>.json`` holds wire examples by name: ``full`` has every attribute of the
 envelope, ``minimal`` none that could be left out. ``schemas/<type>.json`` is what was shipped.
@@ -173,6 +173,6 @@ def test_a_routing_key_is_matched_as_a_topic_exchange_does() -> None:
 
 
 def matches(pattern: str, key: str) -> bool:
-    """Match as a topic exchange does; our patterns have ``#`` at their end only."""
+    """Match as a topic exchange does; Adrelay's patterns have ``#`` at their end only."""
     stem, wild, _ = pattern.partition(".#")
     return key == stem or (bool(wild) and key.startswith(f"{stem}."))

@@ -1,4 +1,4 @@
-"""The digest of an event is the same however it was written and whichever release reads it."""
+"""The digest of an event depends neither on how it was encoded nor on the release."""
 
 import datetime as dt
 import json
@@ -26,7 +26,7 @@ def examples() -> list[Any]:
 
 
 def models(cls: Any) -> Iterator[type[BaseModel]]:
-    """Find the models that a class is made of."""
+    """Find the models of a class and of its fields."""
     if isinstance(cls, type) and issubclass(cls, BaseModel):
         yield cls
         for field in cls.model_fields.values():
@@ -41,7 +41,7 @@ def data_of(kind: str) -> type[EventData]:
 
 
 def respelled(value: Any) -> Any:
-    """Write the same data another way: order of keys, camelCase, other forms of numbers."""
+    """Encode the same data differently: order of keys, camelCase, other forms of numbers."""
     if isinstance(value, dict):
         renamed = {"age_range": "ageRange"}
         return {renamed.get(k, k): respelled(v) for k, v in reversed(value.items())}
@@ -156,7 +156,7 @@ def test_a_value_of_every_kind_has_one_form() -> None:
 
 
 def report(**changes: str) -> Event:
-    """Make a report of JSON values."""
+    """Build a metrics report from JSON values."""
     data = {
         "platform": '"claude"',
         "campaign_id": '"0d3a4f6e-8a0b-5c77-9d51-3f2b8a1c7e90"',

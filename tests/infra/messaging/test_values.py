@@ -10,7 +10,7 @@ from events import UPSTREAM_EVENTS
 from infra.amqp import topology
 from infra.amqp.permissions import UPSTREAM_USER
 from infra.resources import Resources
-from tests.events.refused import REFUSED, event
+from tests.events.invalid_values import INVALID_VALUES, event
 from tests.infra.ledger import consuming, create, headers_of, report, take, until, write, written
 from tests.infra.parties import METRICS, SOURCE, Party, party, register
 
@@ -33,7 +33,7 @@ async def test_an_impossible_value_is_a_dead_letter_with_its_field_and_its_neigh
         return ()
 
     expected: dict[str, list[str]] = {"metrics.record": [], "campaigns.apply": []}
-    for number, (kind, field, changes) in enumerate(REFUSED):
+    for number, (kind, field, changes) in enumerate(INVALID_VALUES):
         body = event(kind, f"v-{number}", SOURCE, changes).encode()
         await upstream.publish(body, kind)
         expected[QUEUES[kind]].append(field)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.storage.metrics import ZERO, Counters, DailyReport, merge_metrics
-from tests.events.refused import CAMPAIGN_ID, REFUSED, event
+from tests.events.invalid_values import CAMPAIGN_ID, INVALID_VALUES, event
 from tests.workers.ingress.conftest import (
     DRAFT,
     SOURCE,
@@ -27,7 +27,7 @@ EVENTS = "/api/v1/events"
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 # What binary mode cannot say: attributes are text in headers.
-IN_DATA = [case for case in REFUSED if case[1].startswith("data.")]
+IN_DATA = [case for case in INVALID_VALUES if case[1].startswith("data.")]
 
 
 def fields(error: Any) -> set[str]:
@@ -38,7 +38,7 @@ async def test_a_value_that_cannot_be_stored_is_refused_with_its_field(
     client: aiohttp.ClientSession, api_key: str, spy: Spy
 ) -> None:
     headers = {"X-API-Key": api_key, "Content-Type": STRUCTURED}
-    for kind, field, changes in REFUSED:
+    for kind, field, changes in INVALID_VALUES:
         sent = event(kind, "v-1", SOURCE, changes)
         error = await error_of(await client.post(EVENTS, data=sent, headers=headers), 400)
         assert fields(error) == {field}, sent
@@ -56,12 +56,16 @@ async def test_a_value_that_cannot_be_stored_is_refused_with_its_field(
 async def test_a_batch_names_the_field_of_each_bad_value(
     client: aiohttp.ClientSession, api_key: str, spy: Spy
 ) -> None:
-    batch = [event(kind, f"v-{n}", SOURCE, change) for n, (kind, _, change) in enumerate(REFUSED)]
+    batch = [
+        event(kind, f"v-{n}", SOURCE, change) for n, (kind, _, change) in enumerate(INVALID_VALUES)
+    ]
     good = event("campaign.metrics_reported.v1", "good", SOURCE, {})
     headers = {"X-API-Key": api_key, "Content-Type": BATCH}
     body = f"[{','.join([*batch, good])}]"
     verdicts = (await body_of(await client.post(EVENTS, data=body, headers=headers), 207))["data"]
-    assert [fields(verdict["error"]) for verdict in verdicts[:-1]] == [{f} for _, f, _ in REFUSED]
+    assert [fields(verdict["error"]) for verdict in verdicts[:-1]] == [
+        {f} for _, f, _ in INVALID_VALUES
+    ]
     assert verdicts[-1]["status"] == "accepted"
     assert (await spy.event())["id"] == "good"
 

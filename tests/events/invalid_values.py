@@ -1,4 +1,4 @@
-"""Values that no door may let in, as raw JSON: each would be stored as something else, or never."""
+"""Values that every entry point rejects, as raw JSON: they cannot be stored unchanged."""
 
 import json
 from typing import Any
@@ -71,8 +71,8 @@ PAYMENTS = (
 TEXTS = ('""', '"a\\u0000b"', f'"{"x" * 101}"', "7", "null", "[]")
 AGES = ("[12, 20]", "[20, 121]", "[45, 25]", "[25]", "[25, 1e30]", f"[25, {LARGE}]", "[25.5, 30]")
 
-# Event type, the field's name in an answer, the path and the raw JSON of what is put there.
-REFUSED: tuple[tuple[str, str, dict[str, str]], ...] = (
+# Event type, the field's name in an answer, the path and the raw JSON of the value.
+INVALID_VALUES: tuple[tuple[str, str, dict[str, str]], ...] = (
     *((FIGURES, "data.date", {"data.date": day}) for day in DAYS),
     *((FIGURES, "time", {"time": time}) for time in TIMES),
     *(
@@ -101,7 +101,7 @@ REFUSED: tuple[tuple[str, str, dict[str, str]], ...] = (
 
 
 def event(kind: str, event_id: str, source: str, changes: dict[str, str]) -> str:
-    """Write an event with some raw values put in."""
+    """Encode an event with some values replaced by raw JSON."""
     whole: dict[str, Any] = {
         "specversion": "1.0",
         "id": event_id,
