@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import ClientSession, ClientTimeout
 from pydantic import SecretStr
 
-from infra.sandbox.app import TONGUES, World
+from infra.sandbox.app import DIALECTS, SandboxApp
 from infra.sandbox.server import open_sandbox
 from infra.security.standard_webhooks import V1, V1A, make_webhook_secret
 from infra.settings import Settings
@@ -20,7 +20,7 @@ class Playground:
 
     settings: Settings
     url: str
-    world: World
+    app: SandboxApp
     session: ClientSession
 
     async def control(self, method: str, path: str, body: Any = None, **query: str) -> Any:
@@ -68,6 +68,6 @@ async def open_playground(**changes: Any) -> AsyncIterator[Playground]:
         open_sandbox(settings) as sandbox,
         ClientSession(timeout=ClientTimeout(total=10)) as session,
     ):
-        urls = {f"{name}_url": f"{sandbox.url}/{name}" for name in TONGUES}
+        urls = {f"{name}_url": f"{sandbox.url}/{name}" for name in DIALECTS}
         pointed = settings.model_copy(update=urls)
-        yield Playground(pointed, sandbox.url, sandbox.world, session)
+        yield Playground(pointed, sandbox.url, sandbox.app, session)

@@ -28,10 +28,10 @@ async def serve(settings: Settings) -> int:
     async with open_sandbox(settings) as sandbox:
         log.info("The sandbox platforms answer", extra={"host": sandbox.url})
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopping, sandbox.living}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({stopping, sandbox.background}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        if sandbox.living.done():
-            log.error("The sandbox's life has ended", exc_info=sandbox.living.exception())
+        if sandbox.background.done():
+            log.error("The sandbox's life has ended", exc_info=sandbox.background.exception())
             return 1
     return 0
 

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from infra.sandbox.campaigns import Campaign, Wished
-from infra.sandbox.dialect import Action, Tongue
+from infra.sandbox.campaigns import Campaign, DesiredCampaign
+from infra.sandbox.dialect import Action, Dialect
 from infra.sandbox.fault_injection import Faults
-from infra.sandbox.state import Book
+from infra.sandbox.state import PlatformState
 
 
-class Unmet(Exception):
+class ApiError(Exception):
     """A call is refused: with a status, an upper-case code and words."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -19,40 +19,40 @@ class Unmet(Exception):
         self.message = message
 
 
-def act(
+def perform_action(
     action: Action,
-    tongue: Tongue,
-    book: Book,
+    dialect: Dialect,
+    state: PlatformState,
     faults: Faults,
     campaign_id: str | None,
     key: str | None,
     body: bytes,
 ) -> Campaign:
-    """Do what a call asks for and tell the campaign it was about. Raises ``Unmet``."""
+    """Do what a call asks for and tell the campaign it was about. Raises ``ApiError``."""
     if action == "create":
-        return book.create(_wished(tongue, faults, body), key)
-    known = book.campaigns.get(campaign_id or "")
+        return state.create(_parse_campaign(dialect, faults, body), key)
+    known = state.campaigns.get(campaign_id or "")
     if known is None:
-        raise Unmet(404, "NOT_FOUND", "no such campaign")
+        raise ApiError(404, "NOT_FOUND", "no such campaign")
     match action:
         case "update":
-            known.put(_wished(tongue, faults, body))
+            known.put(_parse_campaign(dialect, faults, body))
         case "pause":
-            known.put(replace(known.wished, status="paused"))
+            known.put(replace(known.desired, status="paused"))
         case "resume":
-            known.put(replace(known.wished, status="active"))
+            known.put(replace(known.desired, status="active"))
         case "delete":
-            book.forget(known.id)
+            state.forget(known.id)
         case "status":
             pass
     return known
 
 
-def _wished(tongue: Tongue, faults: Faults, body: bytes) -> Wished:
+def _parse_campaign(dialect: Dialect, faults: Faults, body: bytes) -> DesiredCampaign:
     try:
-        wished = tongue.wished(body)
+        desired = dialect.parse_campaign(body)
     except ValueError:
-        raise Unmet(400, "INVALID_ARGUMENT", "the campaign is not well formed") from None
-    if any(phrase in wished.name for phrase in faults.refuse_names):
-        raise Unmet(422, "POLICY_VIOLATION", "the name breaks the advertising policy")
-    return wished
+        raise ApiError(400, "INVALID_ARGUMENT", "the campaign is not well formed") from None
+    if any(phrase in desired.name for phrase in faults.refuse_names):
+        raise ApiError(422, "POLICY_VIOLATION", "the name breaks the advertising policy")
+    return desired

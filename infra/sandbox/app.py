@@ -12,83 +12,88 @@ from aiohttp import ClientSession, web
 
 from infra.http.client import open_session
 from infra.sandbox import chatgpt, claude, gemini, persistence
-from infra.sandbox.consent_page import Front
-from infra.sandbox.dialect import Tongue
-from infra.sandbox.platform_api import Player
-from infra.sandbox.simulation import Life, Pace
-from infra.sandbox.state import Book
-from infra.sandbox.webhook_sender import Post
+from infra.sandbox.consent_page import ConsentPage
+from infra.sandbox.dialect import Dialect
+from infra.sandbox.platform_api import PlatformApi
+from infra.sandbox.simulation import Schedule, Simulation
+from infra.sandbox.state import PlatformState
+from infra.sandbox.webhook_sender import WebhookSender
 from infra.settings import Settings
 
 log = logging.getLogger(__name__)
 
 WEBHOOK_SECONDS = 15.0
 
-TONGUES: Mapping[str, Tongue] = {"claude": claude, "chatgpt": chatgpt, "gemini": gemini}
+DIALECTS: Mapping[str, Dialect] = {"claude": claude, "chatgpt": chatgpt, "gemini": gemini}
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class SandboxPlatform:
     """One platform: what it plays, what owners see of it, what it sends, what happens of itself."""
 
-    player: Player
-    front: Front
-    post: Post
-    life: Life
+    api: PlatformApi
+    consent_page: ConsentPage
+    webhooks: WebhookSender
+    simulation: Simulation
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class SandboxApp:
     """All platforms and their pace."""
 
-    stages: Mapping[str, Stage]
-    pace: Pace
+    platforms: Mapping[str, SandboxPlatform]
+    schedule: Schedule
 
     @property
-    def books(self) -> Mapping[str, Book]:
+    def states(self) -> Mapping[str, PlatformState]:
         """What each platform knows."""
-        return {name: stage.player.book for name, stage in self.stages.items()}
+        return {name: platform.api.state for name, platform in self.platforms.items()}
 
 
-WORLD: web.AppKey[World] = web.AppKey("world", World)
+SANDBOX_APP: web.AppKey[SandboxApp] = web.AppKey("sandbox_app", SandboxApp)
 
 
 @asynccontextmanager
-async def open_world(settings: Settings) -> AsyncIterator[World]:
+async def open_app(settings: Settings) -> AsyncIterator[SandboxApp]:
     """Set the stage; what was kept over a restart is read now and written at the end."""
-    pace = Pace(settings.sandbox_metrics_seconds, settings.sandbox_status_seconds)
+    schedule = Schedule(settings.sandbox_metrics_seconds, settings.sandbox_status_seconds)
     path = Path(settings.sandbox_state) if settings.sandbox_state else None
     async with open_session(WEBHOOK_SECONDS) as session:
-        stages = {name: _stage(settings, name, pace, session) for name in TONGUES}
-        world = World(stages, pace)
+        platforms = {name: _build_platform(settings, name, schedule, session) for name in DIALECTS}
+        app = SandboxApp(platforms, schedule)
         if path is not None:
-            persistence.load(path, world.books)
+            persistence.load(path, app.states)
         try:
-            yield world
+            yield app
         finally:
             if path is not None:
-                persistence.save(path, world.books)
+                persistence.save(path, app.states)
 
 
-async def live(settings: Settings, world: World) -> None:
+async def run_background(settings: Settings, app: SandboxApp) -> None:
     """Let things happen for ever; if one of them ends by an error, all end with it."""
     async with asyncio.TaskGroup() as group:
-        for stage in world.stages.values():
-            group.create_task(stage.post.run())
-            group.create_task(stage.life.grow())
-            group.create_task(stage.life.change())
+        for platform in app.platforms.values():
+            group.create_task(platform.webhooks.run())
+            group.create_task(platform.simulation.grow())
+            group.create_task(platform.simulation.change())
         if settings.sandbox_state:
-            group.create_task(persistence.keep(Path(settings.sandbox_state), world.books))
+            group.create_task(
+                persistence.save_periodically(Path(settings.sandbox_state), app.states)
+            )
 
 
-def _stage(settings: Settings, name: str, pace: Pace, session: ClientSession) -> Stage:
+def _build_platform(
+    settings: Settings, name: str, schedule: Schedule, session: ClientSession
+) -> SandboxPlatform:
     own = settings.platform(name)
-    tongue = TONGUES[name]
+    dialect = DIALECTS[name]
     secret = f"{name}:{own.client_secret.get_secret_value()}".encode()
-    book = Book(tongue.ID_PREFIX, hashlib.sha256(secret).digest())
-    player = Player(name, tongue, (own.client_id, own.client_secret), book)
-    front = Front(player, f"{settings.public_url.rstrip('/')}/api/v1/platforms/{name}/callback")
-    post = Post(name, tongue, own.webhook_secrets, settings.adrelay_url, session)
-    if not post.can_sign():
-        log.warning("Without a secret to sign with no webhooks are sent", extra={"platform": name})
-    return Stage(player, front, post, Life(player, post, pace))
+    state = PlatformState(dialect.ID_PREFIX, hashlib.sha256(secret).digest())
+    api = PlatformApi(name, dialect, (own.client_id, own.client_secret), state)
+    callback = f"{settings.public_url.rstrip('/')}/api/v1/platforms/{name}/callback"
+    consent_page = ConsentPage(api, callback)
+    webhooks = WebhookSender(name, dialect, own.webhook_secrets, settings.adrelay_url, session)
+    if not webhooks.can_sign():
+        log.warning("no webhooks are sent: no secret to sign with", extra={"platform": name})
+    return SandboxPlatform(api, consent_page, webhooks, Simulation(api, webhooks, schedule))

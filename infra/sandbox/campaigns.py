@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from schemas.campaigns import ReportedStatus
 
-SEEDED = "Seeded "
+SEEDED_PREFIX = "Seeded "
 CLICK_RATE = 0.04
 CONVERSION_RATE = 0.1
 # Micros of currency that a click costs, from and to.
@@ -15,7 +15,7 @@ CLICK_PRICE = (200_000, 900_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Wished:
+class DesiredCampaign:
     """What a client wants of a campaign; ``reference`` and ``version`` are the client's own."""
 
     name: str
@@ -29,7 +29,7 @@ class Wished:
 
 
 @dataclass(slots=True)
-class Figures:
+class DailyMetrics:
     """Totals of one day (UTC) so far."""
 
     date: str
@@ -49,20 +49,20 @@ class Campaign:
     """A campaign that exists; ``pushes`` counts the creates and updates that took effect."""
 
     id: str
-    wished: Wished
+    desired: DesiredCampaign
     status: ReportedStatus
     pushes: int = 0
-    figures: Figures = field(default_factory=lambda: Figures(today()))
+    figures: DailyMetrics = field(default_factory=lambda: DailyMetrics(today()))
 
     @property
     def is_seeded(self) -> bool:
         """Tell whether it may change its status of itself."""
-        return self.wished.name.startswith(SEEDED)
+        return self.desired.name.startswith(SEEDED_PREFIX)
 
-    def put(self, wished: Wished) -> None:
+    def put(self, desired: DesiredCampaign) -> None:
         """Take a new wish, its status included."""
-        self.wished = wished
-        self.status = wished.status
+        self.desired = desired
+        self.status = desired.status
         self.pushes += 1
 
     def grow(self, chance: random.Random) -> None:
@@ -72,7 +72,7 @@ class Campaign:
         day stays within the budget.
         """
         if self.figures.date != today():
-            self.figures = Figures(today())
+            self.figures = DailyMetrics(today())
         figures = self.figures
         seen = chance.randint(20, 200)
         clicks = sum(chance.random() < CLICK_RATE for _ in range(seen))
@@ -80,7 +80,7 @@ class Campaign:
         figures.impressions += seen
         figures.clicks += clicks
         figures.conversions += sum(chance.random() < CONVERSION_RATE for _ in range(clicks))
-        figures.spend_micros = min(figures.spend_micros + cost, self.wished.budget_micros)
+        figures.spend_micros = min(figures.spend_micros + cost, self.desired.budget_micros)
 
     def dump(self) -> dict[str, Any]:
         """Write it as JSON values, for the control API and the state file."""
@@ -90,7 +90,7 @@ class Campaign:
     def load(cls, dumped: dict[str, Any]) -> Self:
         """Read what ``dump`` wrote; raises ``TypeError`` or ``KeyError`` for anything else."""
         known = {f.name: dumped[f.name] for f in fields(cls)}
-        wished = dict(known.pop("wished"))
-        wished["interests"], wished["ages"] = tuple(wished["interests"]), tuple(wished["ages"])
-        figures = Figures(**known.pop("figures"))
-        return cls(wished=Wished(**wished), figures=figures, **known)
+        desired = dict(known.pop("desired"))
+        desired["interests"], desired["ages"] = tuple(desired["interests"]), tuple(desired["ages"])
+        figures = DailyMetrics(**known.pop("figures"))
+        return cls(desired=DesiredCampaign(**desired), figures=figures, **known)

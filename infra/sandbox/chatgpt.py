@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from infra.sandbox.campaigns import Campaign, Wished
+from infra.sandbox.campaigns import Campaign, DesiredCampaign
 from infra.sandbox.dialect import Routes
 from infra.security import standard_webhooks
 from schemas import chatgpt
@@ -47,24 +47,24 @@ def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None: 
     return headers.get("Idempotency-Key")
 
 
-def wished(body: bytes) -> Wished:
-    """Read a wish."""
-    wish = chatgpt.ChatGptCampaignPayload.model_validate_json(body)
-    return Wished(
-        name=wish.title,
-        budget_micros=wish.budget_cents * MICROS_PER_CENT,
-        currency=wish.currency,
-        interests=wish.audience.topics,
-        ages=(wish.audience.age_min, wish.audience.age_max),
-        status=chatgpt.STATUSES[wish.state],
-        reference=wish.metadata.reference,
-        version=wish.metadata.version,
+def parse_campaign(body: bytes) -> DesiredCampaign:
+    """Read the body of a create or an update."""
+    payload = chatgpt.ChatGptCampaignPayload.model_validate_json(body)
+    return DesiredCampaign(
+        name=payload.title,
+        budget_micros=payload.budget_cents * MICROS_PER_CENT,
+        currency=payload.currency,
+        interests=payload.audience.topics,
+        ages=(payload.audience.age_min, payload.audience.age_max),
+        status=chatgpt.STATUSES[payload.state],
+        reference=payload.metadata.reference,
+        version=payload.metadata.version,
     )
 
 
 def campaign(campaign: Campaign) -> dict[str, Any]:
     """Show it in snake_case."""
-    held = campaign.wished
+    held = campaign.desired
     return {
         "object": "campaign",
         "id": campaign.id,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra.sandbox.campaigns import Campaign, Wished
+from infra.sandbox.campaigns import Campaign, DesiredCampaign
 from infra.sandbox.dialect import Routes
 from infra.security.hmac_signature import sign_body
 from schemas.campaigns import ReportedStatus
@@ -42,24 +42,24 @@ def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None: 
     return headers.get("Idempotency-Key")
 
 
-def wished(body: bytes) -> Wished:
-    """Read a wish."""
-    wish = ClaudeCampaignPayload.model_validate_json(body)
-    return Wished(
-        name=wish.name,
-        budget_micros=to_micros(wish.budget),
-        currency=wish.currency,
-        interests=wish.targeting.interests,
-        ages=wish.targeting.age_range,
-        status=wish.status,
-        reference=wish.external_id,
-        version=str(wish.external_version),
+def parse_campaign(body: bytes) -> DesiredCampaign:
+    """Read the body of a create or an update."""
+    payload = ClaudeCampaignPayload.model_validate_json(body)
+    return DesiredCampaign(
+        name=payload.name,
+        budget_micros=to_micros(payload.budget),
+        currency=payload.currency,
+        interests=payload.targeting.interests,
+        ages=payload.targeting.age_range,
+        status=payload.status,
+        reference=payload.external_id,
+        version=str(payload.external_version),
     )
 
 
 def campaign(campaign: Campaign) -> dict[str, Any]:
     """Show it in camelCase."""
-    held = campaign.wished
+    held = campaign.desired
     return {
         "id": campaign.id,
         "name": held.name,

@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from infra.sandbox.platform_api import Player
+from infra.sandbox.platform_api import PlatformApi
 
-CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+CODE_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 STYLE = (
     "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;padding:0 1.5rem}"
     "button{font:inherit;padding:.4rem 1.4rem;margin-right:1rem}"
@@ -27,15 +27,15 @@ PAGE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
+class ConsentPage:
     """The authorization endpoint; ``redirect_uri`` is the one that our client has registered."""
 
-    player: Player
+    api: PlatformApi
     redirect_uri: str
 
     def routes(self) -> list[web.RouteDef]:
         """List what browsers may ask for."""
-        path = f"/{self.player.name}{self.player.tongue.AUTHORIZE_PATH}"
+        path = f"/{self.api.name}{self.api.dialect.AUTHORIZE_PATH}"
         return [web.get(path, self.on_ask), web.post(path, self.on_answer)]
 
     async def on_ask(self, request: web.Request) -> web.StreamResponse:
@@ -56,8 +56,8 @@ class Front:
                 asked,
                 {"error": "access_denied", "error_description": "the owner said no"},
             )
-        name, word = self.player.tongue.OFFLINE or ("", "")
-        code = self.player.book.consents.give(
+        name, word = self.api.dialect.OFFLINE or ("", "")
+        code = self.api.state.consents.give(
             self.redirect_uri,
             asked["code_challenge"],
             asked.get("scope", "").split(),
@@ -67,14 +67,16 @@ class Front:
 
     def _refuse(self, request: web.Request, asked: Mapping[str, str]) -> web.Response | None:
         client_id, redirect_uri = asked.get("client_id"), asked.get("redirect_uri")
-        if client_id != self.player.client[0] or redirect_uri != self.redirect_uri:
+        if client_id != self.api.client[0] or redirect_uri != self.redirect_uri:
             return _html("Unknown application", "<p>It is not registered here.</p>", 400)
-        faults = self.player.faults
+        faults = self.api.faults
         if faults.consent_error is not None:
             said = {"error": faults.consent_error, "error_description": "as the <b>test</b> wants"}
             return self._back(request, asked, said)
         proof = asked.get("code_challenge_method"), asked.get("response_type")
-        if proof != ("S256", "code") or not CHALLENGE.fullmatch(asked.get("code_challenge", "")):
+        if proof != ("S256", "code") or not CODE_CHALLENGE.fullmatch(
+            asked.get("code_challenge", "")
+        ):
             said = {"error": "invalid_request", "error_description": "PKCE with S256 is required"}
             return self._back(request, asked, said)
         return None
@@ -91,13 +93,13 @@ class Front:
             '<button name="decision" value="allow">Allow</button>'
             '<button name="decision" value="deny">Deny</button></form>'
         )
-        return _html(f"{self.player.name.capitalize()} sandbox", body, 200)
+        return _html(f"{self.api.name.capitalize()} sandbox", body, 200)
 
     def _back(
         self, request: web.Request, asked: Mapping[str, str], said: Mapping[str, str]
     ) -> web.Response:
-        issuer = f"{request.url.origin()}/{self.player.name}"
-        if self.player.faults.wrong_issuer:
+        issuer = f"{request.url.origin()}/{self.api.name}"
+        if self.api.faults.wrong_issuer:
             issuer += "/somebody-else"
         query = urlencode({**said, "state": asked.get("state", ""), "iss": issuer})
         place = {"Location": f"{self.redirect_uri}?{query}", "Cache-Control": "no-store"}

@@ -25,14 +25,14 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from infra.http.client import HttpFailure
-from infra.sandbox.app import TONGUES, WORLD, Stage
-from infra.sandbox.control_schemas import NewPace, Order
-from infra.sandbox.dialect import metrics_news, status_news
+from infra.sandbox.app import DIALECTS, SANDBOX_APP, SandboxPlatform
+from infra.sandbox.control_schemas import ScheduleUpdate, WebhookOrder
+from infra.sandbox.dialect import build_metrics_webhook, build_status_webhook
 from infra.sandbox.fault_injection import Faults
-from infra.sandbox.webhook_sender import Letter, Post
+from infra.sandbox.webhook_sender import Webhook, WebhookSender
 from schemas.webhooks import describe_errors
 
-PLATFORM = f"/_control/{{platform:{'|'.join(TONGUES)}}}"
+PLATFORM = f"/_control/{{platform:{'|'.join(DIALECTS)}}}"
 
 
 def routes() -> list[web.RouteDef]:
@@ -55,54 +55,56 @@ def routes() -> list[web.RouteDef]:
 
 async def show_all(request: web.Request) -> web.Response:
     """Show faults, counts and pace."""
-    world = request.app[WORLD]
-    pace = {"metrics_seconds": world.pace.metrics_seconds}
-    stages = {name: _summary(stage) for name, stage in world.stages.items()}
-    return _json({**pace, "status_seconds": world.pace.status_seconds, "platforms": stages})
+    world = request.app[SANDBOX_APP]
+    schedule = {"metrics_seconds": world.schedule.metrics_seconds}
+    platforms = {name: _summary(platform) for name, platform in world.platforms.items()}
+    return _json(
+        {**schedule, "status_seconds": world.schedule.status_seconds, "platforms": platforms}
+    )
 
 
 async def put_pace(request: web.Request) -> web.Response:
     """Set how often figures are reported and statuses changed."""
-    wanted: NewPace = await _read(request, NewPace)
-    request.app[WORLD].pace.set(wanted.metrics_seconds, wanted.status_seconds)
+    wanted: ScheduleUpdate = await _read(request, ScheduleUpdate)
+    request.app[SANDBOX_APP].schedule.set(wanted.metrics_seconds, wanted.status_seconds)
     return await show_all(request)
 
 
 async def show_faults(request: web.Request) -> web.Response:
     """Show a platform's faults."""
-    return _json(_stage(request).player.faults.model_dump())
+    return _json(_stage(request).api.faults.model_dump())
 
 
 async def put_faults(request: web.Request) -> web.Response:
     """Set a platform's faults."""
-    _stage(request).player.faults = await _read(request, Faults)
+    _stage(request).api.faults = await _read(request, Faults)
     return await show_faults(request)
 
 
 async def clear_faults(request: web.Request) -> web.Response:
     """Make all well again."""
-    _stage(request).player.faults = Faults()
+    _stage(request).api.faults = Faults()
     return await show_faults(request)
 
 
 async def list_campaigns(request: web.Request) -> web.Response:
     """List what a platform holds."""
-    held = _stage(request).player.book.campaigns.values()
+    held = _stage(request).api.state.campaigns.values()
     wanted = request.query.get("reference")
-    return _json([c.dump() for c in held if wanted in (None, c.wished.reference)])
+    return _json([c.dump() for c in held if wanted in (None, c.desired.reference)])
 
 
 async def forget_campaigns(request: web.Request) -> web.Response:
     """Lose a campaign, or everything, as a platform without memory would."""
-    book = _stage(request).player.book
-    for name in [request.query["id"]] if "id" in request.query else list(book.campaigns):
-        book.forget(name)
-    return _json({"campaigns": len(book.campaigns)})
+    state = _stage(request).api.state
+    for name in [request.query["id"]] if "id" in request.query else list(state.campaigns):
+        state.forget(name)
+    return _json({"campaigns": len(state.campaigns)})
 
 
 async def list_calls(request: web.Request) -> web.Response:
     """List the calls that a platform got, the oldest first, at most the last ten thousand."""
-    calls = [asdict(call) for call in _stage(request).player.book.calls]
+    calls = [asdict(call) for call in _stage(request).api.state.calls]
     names = ("reference", "campaign_id", "action", "outcome")
     wanted = {name: request.query[name] for name in names if name in request.query}
     return _json([call for call in calls if all(call[k] == v for k, v in wanted.items())])
@@ -110,35 +112,37 @@ async def list_calls(request: web.Request) -> web.Response:
 
 async def forget_tokens(request: web.Request) -> web.Response:
     """Refuse every access token issued so far."""
-    book = _stage(request).player.book
-    book.tokens.clear()
-    book.consents.accesses.clear()
+    state = _stage(request).api.state
+    state.tokens.clear()
+    state.consents.accesses.clear()
     return _json({})
 
 
 async def list_consents(request: web.Request) -> web.Response:
     """List consents: whose, for what, how often refreshed, and whether they still hold."""
-    return _json([consent.shown() for consent in _stage(request).player.book.consents.given])
+    return _json([consent.shown() for consent in _stage(request).api.state.consents.given])
 
 
 async def end_consents(request: web.Request) -> web.Response:
     """End every consent, as its owner may at the platform."""
-    for consent in _stage(request).player.book.consents.given:
+    for consent in _stage(request).api.state.consents.given:
         consent.revoked = True
     return await list_consents(request)
 
 
 async def send_webhook(request: web.Request) -> web.Response:
     """Send a webhook now and tell what Adrelay answered each time (0: no answer)."""
-    stage = _stage(request)
-    order: Order = await _read(request, Order)
-    letter = _letter(stage, order)
+    platform = _stage(request)
+    order: WebhookOrder = await _read(request, WebhookOrder)
+    letter = _letter(platform, order)
     forged = order.bad_signature
-    answers = [await _status_of(stage.post, letter, forged=forged) for _ in range(order.times)]
+    answers = [
+        await _status_of(platform.webhooks, letter, forged=forged) for _ in range(order.times)
+    ]
     return _json({"id": letter.delivery, "answers": answers})
 
 
-async def _status_of(post: Post, letter: Letter, *, forged: bool) -> int:
+async def _status_of(post: WebhookSender, letter: Webhook, *, forged: bool) -> int:
     try:
         return (await post.send(letter, forged=forged)).status
     except HttpFailure:
@@ -147,40 +151,40 @@ async def _status_of(post: Post, letter: Letter, *, forged: bool) -> int:
         raise _refusal(str(error)) from None
 
 
-def _letter(stage: Stage, order: Order) -> Letter:
+def _letter(platform: SandboxPlatform, order: WebhookOrder) -> Webhook:
     if order.kind == "raw":
-        (empty,) = stage.post.letters([{}], order.id)
-        return Letter(empty.delivery, order.body.encode())
-    held = stage.player.book.campaigns.get(order.campaign_id)
+        (empty,) = platform.webhooks.pack([{}], order.id)
+        return Webhook(empty.delivery, order.body.encode())
+    held = platform.api.state.campaigns.get(order.campaign_id)
     if order.kind == "status":
         status = order.status or (held and held.status) or "active"
         if held is not None and not order.bad_signature:
             held.status = status
-        state = stage.player.tongue.STATES[status]
-        news = status_news(order.campaign_id, state, datetime.now(UTC).isoformat())
+        state = platform.api.dialect.STATES[status]
+        news = build_status_webhook(order.campaign_id, state, datetime.now(UTC).isoformat())
     elif order.figures is not None:
-        news = metrics_news(order.campaign_id, order.figures.figures())
+        news = build_metrics_webhook(order.campaign_id, order.figures.figures())
     elif held is not None:
-        news = metrics_news(order.campaign_id, held.figures)
+        news = build_metrics_webhook(order.campaign_id, held.figures)
     else:
         raise _refusal("no such campaign, and no figures")
-    (letter,) = stage.post.letters([news], order.id)
+    (letter,) = platform.webhooks.pack([news], order.id)
     return letter
 
 
-def _summary(stage: Stage) -> dict[str, Any]:
-    book, post = stage.player.book, stage.post
+def _summary(platform: SandboxPlatform) -> dict[str, Any]:
+    state, post = platform.api.state, platform.webhooks
     return {
-        "faults": stage.player.faults.model_dump(),
-        "campaigns": len(book.campaigns),
-        "evicted": book.evicted,
-        "calls": book.counted,
-        "webhooks": {**asdict(post.tally), "waiting": post.waiting.qsize()},
+        "faults": platform.api.faults.model_dump(),
+        "campaigns": len(state.campaigns),
+        "evicted": state.evicted,
+        "calls": state.counted,
+        "webhooks": {**asdict(post.stats), "waiting": post.queue.qsize()},
     }
 
 
-def _stage(request: web.Request) -> Stage:
-    return request.app[WORLD].stages[request.match_info["platform"]]
+def _stage(request: web.Request) -> SandboxPlatform:
+    return request.app[SANDBOX_APP].platforms[request.match_info["platform"]]
 
 
 async def _read(request: web.Request, shape: type[BaseModel]) -> Any:  # noqa: ANN401 - the shape

@@ -4,21 +4,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from infra.sandbox.campaigns import Figures, today
+from infra.sandbox.campaigns import DailyMetrics, today
 from schemas.campaigns import ReportedStatus
 from schemas.types import Count, FrozenModel
 
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
 
-class NewPace(FrozenModel):
+class ScheduleUpdate(FrozenModel):
     """Seconds between rounds; what is absent stays."""
 
     metrics_seconds: Seconds | None = None
     status_seconds: Seconds | None = None
 
 
-class Totals(FrozenModel):
+class MetricsPayload(FrozenModel):
     """Totals of a day; ``spend`` in currency units, ``date`` today (UTC) if absent."""
 
     date: str = Field(default_factory=today, max_length=40)
@@ -27,13 +27,13 @@ class Totals(FrozenModel):
     conversions: Count
     spend: Annotated[float, Field(ge=0, le=999_999_999)]
 
-    def figures(self) -> Figures:
+    def figures(self) -> DailyMetrics:
         """Give them as the sandbox keeps them."""
         counts = (self.impressions, self.clicks, self.conversions)
-        return Figures(self.date, *counts, round(self.spend * 1_000_000))
+        return DailyMetrics(self.date, *counts, round(self.spend * 1_000_000))
 
 
-class Order(FrozenModel):
+class WebhookOrder(FrozenModel):
     """One webhook, sent ``times`` over under one id.
 
     ``status`` and ``metrics`` tell what the platform holds if they are not told what to say
@@ -44,7 +44,7 @@ class Order(FrozenModel):
     kind: Literal["status", "metrics", "raw"]
     campaign_id: Annotated[str, Field(max_length=200)] = ""
     status: ReportedStatus | None = None
-    figures: Totals | None = None
+    figures: MetricsPayload | None = None
     body: Annotated[str, Field(max_length=100_000)] = ""
     id: Annotated[str, Field(min_length=1, max_length=180)] | None = None
     times: Annotated[int, Field(ge=1, le=1000)] = 1

@@ -7,7 +7,7 @@ and write what the clients read, so that client and sandbox share shapes but no 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from infra.sandbox.campaigns import Campaign, Figures, Wished
+from infra.sandbox.campaigns import Campaign, DailyMetrics, DesiredCampaign
 from schemas.campaigns import ReportedStatus
 
 Action = Literal["create", "update", "pause", "resume", "delete", "status"]
@@ -15,7 +15,7 @@ Action = Literal["create", "update", "pause", "resume", "delete", "status"]
 Routes = Sequence[tuple[str, str, Action]]
 
 
-class Tongue(Protocol):
+class Dialect(Protocol):
     """A module of this package. Whatever reads a body raises ``ValueError``."""
 
     ID_PREFIX: str
@@ -34,7 +34,7 @@ class Tongue(Protocol):
     def key_of(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:
         """Find the idempotency key of a call."""
 
-    def wished(self, body: bytes) -> Wished:
+    def parse_campaign(self, body: bytes) -> DesiredCampaign:
         """Read the body of a create or an update."""
 
     def campaign(self, campaign: Campaign) -> dict[str, Any]:
@@ -52,13 +52,13 @@ class Tongue(Protocol):
         """Make the headers that prove a webhook; raises ``ValueError`` without a usable key."""
 
 
-def status_news(campaign_id: str, state: str, occurred_at: str) -> dict[str, Any]:
+def build_status_webhook(campaign_id: str, state: str, occurred_at: str) -> dict[str, Any]:
     """Tell a change of status, in the words that all webhooks share."""
     data = {"campaignId": campaign_id, "status": state, "occurredAt": occurred_at}
     return {"event": "campaign.status_changed", "data": data}
 
 
-def metrics_news(campaign_id: str, figures: Figures) -> dict[str, Any]:
+def build_metrics_webhook(campaign_id: str, figures: DailyMetrics) -> dict[str, Any]:
     """Tell the totals of a day, in the words that all webhooks share."""
     data = {
         "campaignId": campaign_id,

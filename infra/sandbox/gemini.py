@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra.sandbox.campaigns import Campaign, Wished
+from infra.sandbox.campaigns import Campaign, DesiredCampaign
 from infra.sandbox.dialect import Routes
 from infra.security import standard_webhooks
 from schemas import gemini
@@ -36,24 +36,24 @@ def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None: 
     return query.get("requestId")
 
 
-def wished(body: bytes) -> Wished:
+def parse_campaign(body: bytes) -> DesiredCampaign:
     """Read a mutation."""
-    wish = gemini.GeminiCampaignMutation.model_validate_json(body).campaign
-    return Wished(
-        name=wish.display_name,
-        budget_micros=int(wish.budget_micros),
-        currency=wish.currency_code,
-        interests=wish.targeting.interest_categories,
-        ages=(wish.targeting.age_range.min, wish.targeting.age_range.max),
-        status=gemini.STATUSES[wish.serving_state],
-        reference=wish.labels.reference,
-        version=wish.labels.version,
+    payload = gemini.GeminiCampaignMutation.model_validate_json(body).campaign
+    return DesiredCampaign(
+        name=payload.display_name,
+        budget_micros=int(payload.budget_micros),
+        currency=payload.currency_code,
+        interests=payload.targeting.interest_categories,
+        ages=(payload.targeting.age_range.min, payload.targeting.age_range.max),
+        status=gemini.STATUSES[payload.serving_state],
+        reference=payload.labels.reference,
+        version=payload.labels.version,
     )
 
 
 def campaign(campaign: Campaign) -> dict[str, Any]:
     """Show it as a resource."""
-    held = campaign.wished
+    held = campaign.desired
     return {
         "resourceName": f"campaigns/{campaign.id}",
         "displayName": held.name,

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 CODE_SECONDS = 60
-MOST = 1_000
+MAX_ITEMS = 1_000
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Consent:
 
 
 @dataclass(slots=True)
-class Code:
+class AuthorizationCode:
     """What a code was given for; ``until`` is monotonic seconds."""
 
     redirect_uri: str
@@ -44,11 +44,11 @@ class Code:
 
 
 @dataclass(slots=True)
-class Consents:
+class ConsentStore:
     """The memory of the authorization server of one platform."""
 
-    given: deque[Consent] = field(default_factory=lambda: deque(maxlen=MOST))
-    codes: OrderedDict[str, Code] = field(default_factory=OrderedDict)
+    given: deque[Consent] = field(default_factory=lambda: deque(maxlen=MAX_ITEMS))
+    codes: OrderedDict[str, AuthorizationCode] = field(default_factory=OrderedDict)
     refreshes: OrderedDict[str, Consent] = field(default_factory=OrderedDict)
     accesses: OrderedDict[str, tuple[Consent, float]] = field(default_factory=OrderedDict)
 
@@ -59,7 +59,7 @@ class Consents:
         consent = Consent(f"owner-{len(self.given) + 1}", tuple(scopes), offline)
         code = secrets.token_urlsafe(24)
         until = time.monotonic() + CODE_SECONDS
-        _keep(self.codes, code, Code(redirect_uri, challenge, consent, until))
+        _keep(self.codes, code, AuthorizationCode(redirect_uri, challenge, consent, until))
         return code
 
     def redeem(self, code: str, redirect_uri: str, challenge: str) -> Consent | None:
@@ -132,5 +132,5 @@ class Consents:
 
 def _keep(kept: OrderedDict[str, Any], name: str, value: object) -> None:
     kept[name] = value
-    while len(kept) > MOST:
+    while len(kept) > MAX_ITEMS:
         kept.popitem(last=False)

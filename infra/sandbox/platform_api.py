@@ -20,24 +20,24 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from infra.sandbox import token_endpoint
-from infra.sandbox.actions import Unmet, act
+from infra.sandbox.actions import ApiError, perform_action
 from infra.sandbox.campaigns import Campaign
-from infra.sandbox.dialect import Action, Tongue
+from infra.sandbox.dialect import Action, Dialect
 from infra.sandbox.fault_injection import MALFORMED, Faults
-from infra.sandbox.state import Book, Reply
+from infra.sandbox.state import ApiResponse, PlatformState
 
-BEGAN: web.RequestKey[datetime] = web.RequestKey("began", datetime)
-OURS = "client_credentials"
+STARTED_AT: web.RequestKey[datetime] = web.RequestKey("began", datetime)
+CLIENT_CREDENTIALS = "client_credentials"
 
 
 @dataclass(slots=True)
-class Player:
+class PlatformApi:
     """A platform's words, memory and misbehaviour; ``client`` is the one it knows."""
 
     name: str
-    tongue: Tongue
+    dialect: Dialect
     client: tuple[str, SecretStr]
-    book: Book
+    state: PlatformState
     faults: Faults = field(default_factory=Faults)
     chance: random.Random = field(default_factory=random.Random)
     window: tuple[float, int] = (0.0, 0)
@@ -46,11 +46,11 @@ class Player:
         """List what this platform answers, below its own prefix."""
         paths = [
             (method, path.replace("{id}", "{id:[A-Za-z0-9_-]+}"), action)
-            for method, path, action in self.tongue.ROUTES
+            for method, path, action in self.dialect.ROUTES
         ]
         return [
-            web.post(f"/{self.name}{self.tongue.TOKEN_PATH}", self.on_token),
-            web.post(f"/{self.name}{self.tongue.REVOKE_PATH}", self.on_revoke),
+            web.post(f"/{self.name}{self.dialect.TOKEN_PATH}", self.on_token),
+            web.post(f"/{self.name}{self.dialect.REVOKE_PATH}", self.on_revoke),
             *(web.route(method, f"/{self.name}{path}", self._on(a)) for method, path, a in paths),
         ]
 
@@ -60,15 +60,20 @@ class Player:
         await asyncio.sleep(self.faults.latency_ms / 1000)
         if self.faults.outage:
             return self._reply(self._stopped(503, "UNAVAILABLE", "down for a while"))
-        if form.get("grant_type") not in (OURS, *token_endpoint.GRANTS):
-            return self._reply(Reply(400, {"error": "unsupported_grant_type"}))
+        if form.get("grant_type") not in (
+            CLIENT_CREDENTIALS,
+            *token_endpoint.SUPPORTED_GRANT_TYPES,
+        ):
+            return self._reply(ApiResponse(400, {"error": "unsupported_grant_type"}))
         if not self.knows(request, form):
-            return self._reply(Reply(401, {"error": "invalid_client"}))
-        if form["grant_type"] in token_endpoint.GRANTS:
-            return self._reply(token_endpoint.grant(self.book.consents, self.faults, form))
+            return self._reply(ApiResponse(401, {"error": "invalid_client"}))
+        if form["grant_type"] in token_endpoint.SUPPORTED_GRANT_TYPES:
+            return self._reply(token_endpoint.issue_tokens(self.state.consents, self.faults, form))
         seconds = self.faults.token_seconds
         kind = {"token_type": "Bearer", "expires_in": seconds}
-        return self._reply(Reply(200, {"access_token": self.book.issue_token(seconds), **kind}))
+        return self._reply(
+            ApiResponse(200, {"access_token": self.state.issue_token(seconds), **kind})
+        )
 
     async def on_revoke(self, request: web.Request) -> web.StreamResponse:
         """End a consent by one of its tokens (RFC 7009)."""
@@ -77,13 +82,13 @@ class Player:
         if self.faults.outage:
             return self._reply(self._stopped(503, "UNAVAILABLE", "down for a while"))
         if not self.knows(request, form):
-            return self._reply(Reply(401, {"error": "invalid_client"}))
-        self.book.consents.revoke(form.get("token", ""))
-        return self._reply(Reply(200, {}))
+            return self._reply(ApiResponse(401, {"error": "invalid_client"}))
+        self.state.consents.revoke(form.get("token", ""))
+        return self._reply(ApiResponse(200, {}))
 
     def knows(self, request: web.Request, form: Mapping[str, str]) -> bool:
         """Tell whether our client has authenticated itself."""
-        client_id, secret = self.tongue.credentials(request.headers, form)
+        client_id, secret = self.dialect.credentials(request.headers, form)
         good = hmac.compare_digest(
             secret.encode(errors="surrogatepass"), self.client[1].get_secret_value().encode()
         )
@@ -91,7 +96,7 @@ class Player:
 
     def _on(self, action: Action) -> Any:  # noqa: ANN401 - aiohttp's handler type
         async def handle(request: web.Request) -> web.StreamResponse:
-            request[BEGAN] = datetime.now(UTC)
+            request[STARTED_AT] = datetime.now(UTC)
             body = await request.read()
             await asyncio.sleep(self.faults.latency_ms / 1000)
             patience = self.faults.retry_after
@@ -103,11 +108,11 @@ class Player:
 
         return handle
 
-    def _refuse(self, request: web.Request) -> Reply | None:
+    def _refuse(self, request: web.Request) -> ApiResponse | None:
         """Decide whether a call is answered before anything is done."""
         if self.faults.outage:
             return self._stopped(503, "UNAVAILABLE", "down for a while")
-        if not self.book.accepts_token(_token_of(request)):
+        if not self.state.accepts_token(_token_of(request)):
             return self._fault(401, "UNAUTHENTICATED", "no token that is valid")
         if self.faults.come_again is not None:
             return self._stopped(self.faults.come_again, "LATER", "come again")
@@ -117,24 +122,26 @@ class Player:
             return self._stopped(500, "INTERNAL", "something broke")
         return None
 
-    def _answer(self, action: Action, request: web.Request, body: bytes) -> Reply:
+    def _answer(self, action: Action, request: web.Request, body: bytes) -> ApiResponse:
         """Act, or repeat what was answered to the same key before."""
-        key = None if action == "status" else self.tongue.key_of(request.headers, request.query)
+        key = None if action == "status" else self.dialect.key_of(request.headers, request.query)
         scope = f"{request.method} {request.path} {key}"
-        replayed = self.book.answer_to(scope) if key else None
+        replayed = self.state.answer_to(scope) if key else None
         if replayed is not None:
             self._note(action, request, replayed, "replayed")
             return replayed
         named = request.match_info.get("id")
         try:
-            campaign = act(action, self.tongue, self.book, self.faults, named, key, body)
-        except Unmet as unmet:
+            campaign = perform_action(
+                action, self.dialect, self.state, self.faults, named, key, body
+            )
+        except ApiError as unmet:
             reply = self._fault(unmet.status, unmet.code, unmet.message)
             self._note(action, request, reply, "refused")
             return reply
-        reply = Reply(201 if action == "create" else 200, self.tongue.campaign(campaign))
+        reply = ApiResponse(201 if action == "create" else 200, self.dialect.campaign(campaign))
         if key and action != "delete":
-            self.book.remember(scope, campaign.id, reply)
+            self.state.remember(scope, campaign.id, reply)
         self._note(action, request, reply, "done", campaign)
         return reply
 
@@ -158,7 +165,7 @@ class Player:
         self.window = (began, calls + 1) if now - began < 1 else (now, 1)
         return self.window[1] > limit
 
-    def _stopped(self, status: int, code: str, message: str) -> Reply:
+    def _stopped(self, status: int, code: str, message: str) -> ApiResponse:
         self._count_hit()
         return self._fault(status, code, message)
 
@@ -168,10 +175,10 @@ class Player:
             rest = self.faults.model_copy(update={"times": times - 1})
             self.faults = rest if times > 1 else Faults()
 
-    def _fault(self, status: int, code: str, message: str) -> Reply:
-        return Reply(status, self.tongue.fault(status, code, message))
+    def _fault(self, status: int, code: str, message: str) -> ApiResponse:
+        return ApiResponse(status, self.dialect.fault(status, code, message))
 
-    def _reply(self, reply: Reply, patience: int = 1) -> web.Response:
+    def _reply(self, reply: ApiResponse, patience: int = 1) -> web.Response:
         response = web.Response(
             body=orjson.dumps(reply.value), status=reply.status, content_type="application/json"
         )
@@ -183,20 +190,20 @@ class Player:
         self,
         action: Action,
         request: web.Request,
-        reply: Reply,
+        reply: ApiResponse,
         outcome: str,
         campaign: Campaign | None = None,
     ) -> None:
-        self.book.note(
-            began=request[BEGAN],
+        self.state.note(
+            began=request[STARTED_AT],
             action=action,
             status=reply.status,
             outcome=outcome,
             campaign_id=campaign.id if campaign else request.match_info.get("id"),
-            reference=campaign and campaign.wished.reference,
-            version=campaign and campaign.wished.version,
-            key=self.tongue.key_of(request.headers, request.query),
-            account=self.book.consents.owner_of(_token_of(request)),
+            reference=campaign and campaign.desired.reference,
+            version=campaign and campaign.desired.version,
+            key=self.dialect.key_of(request.headers, request.query),
+            account=self.state.consents.owner_of(_token_of(request)),
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from infra.sandbox import control_api
-from infra.sandbox.app import WORLD, World, live, open_world
+from infra.sandbox.app import SANDBOX_APP, SandboxApp, open_app, run_background
 from infra.settings import Settings
 
 DEFAULT_PORT = 8090
@@ -21,18 +21,18 @@ class Sandbox:
     """A server that answers: where it is, what it holds, and the task that lets it live."""
 
     url: str
-    world: World
-    living: asyncio.Task[None]
+    app: SandboxApp
+    background: asyncio.Task[None]
 
 
 @asynccontextmanager
 async def open_sandbox(settings: Settings) -> AsyncIterator[Sandbox]:
     """Serve on ``settings.host`` and ``settings.port`` (8090; 0 takes any free port)."""
-    async with open_world(settings) as world:
-        living = asyncio.create_task(live(settings, world))
+    async with open_app(settings) as app:
+        background = asyncio.create_task(run_background(settings, app))
         port = DEFAULT_PORT if settings.port is None else settings.port
         runner = web.AppRunner(
-            _app(world, living),
+            _web_app(app, background),
             access_log=None,
             handler_cancellation=True,
             shutdown_timeout=SHUTDOWN_SECONDS,
@@ -41,26 +41,26 @@ async def open_sandbox(settings: Settings) -> AsyncIterator[Sandbox]:
         try:
             await web.TCPSite(runner, settings.host, port).start()
             host, bound = runner.addresses[0][:2]
-            yield Sandbox(f"http://{host}:{bound}", world, living)
+            yield Sandbox(f"http://{host}:{bound}", app, background)
         finally:
             await runner.cleanup()
-            living.cancel()
+            background.cancel()
             with suppress(asyncio.CancelledError, ExceptionGroup):
-                await living
+                await background
 
 
-def _app(world: World, living: asyncio.Task[None]) -> web.Application:
+def _web_app(sandbox: SandboxApp, background: asyncio.Task[None]) -> web.Application:
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok")
 
     async def readyz(_: web.Request) -> web.Response:
-        return web.Response(status=503 if living.done() else 200)
+        return web.Response(status=503 if background.done() else 200)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app[WORLD] = world
+    app[SANDBOX_APP] = sandbox
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
     app.add_routes(control_api.routes())
-    for stage in world.stages.values():
-        app.add_routes(stage.player.routes())
-        app.add_routes(stage.front.routes())
+    for platform in sandbox.platforms.values():
+        app.add_routes(platform.api.routes())
+        app.add_routes(platform.consent_page.routes())
     return app

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from infra.sandbox.campaigns import Campaign
-from infra.sandbox.dialect import metrics_news, status_news
-from infra.sandbox.platform_api import Player
-from infra.sandbox.webhook_sender import Post
+from infra.sandbox.dialect import build_metrics_webhook, build_status_webhook
+from infra.sandbox.platform_api import PlatformApi
+from infra.sandbox.webhook_sender import WebhookSender
 
-ROUND = 100
+BATCH_SIZE = 100
 
 
 @dataclass(slots=True)
-class Pace:
+class Schedule:
     """Seconds between two rounds; 0 means never. Changed while the sandbox runs."""
 
     metrics_seconds: float
@@ -54,40 +54,40 @@ class Pace:
 
 
 @dataclass(slots=True)
-class Life:
+class Simulation:
     """The life of one platform."""
 
-    player: Player
-    post: Post
-    pace: Pace
+    api: PlatformApi
+    webhooks: WebhookSender
+    schedule: Schedule
     chance: random.Random = field(default_factory=random.Random)
     next: int = 0
 
     async def grow(self) -> None:
         """Report growing figures for ever."""
         while True:
-            await self.pace.wait_for_metrics()
+            await self.schedule.wait_for_metrics()
             active = [c for c in self._some() if c.status == "active"]
             for campaign in active:
                 campaign.grow(self.chance)
-            self.post.drop_in([metrics_news(c.id, c.figures) for c in active])
+            self.webhooks.enqueue([build_metrics_webhook(c.id, c.figures) for c in active])
 
     async def change(self) -> None:
         """Pause and resume seeded campaigns for ever."""
         while True:
-            await self.pace.wait_for_status()
-            seeded = [c for c in self.player.book.campaigns.values() if c.is_seeded]
+            await self.schedule.wait_for_status()
+            seeded = [c for c in self.api.state.campaigns.values() if c.is_seeded]
             if seeded:
                 self._flip(self.chance.choice(seeded))
 
     def _some(self) -> list[Campaign]:
-        campaigns = list(self.player.book.campaigns.values())
+        campaigns = list(self.api.state.campaigns.values())
         begin = self.next if self.next < len(campaigns) else 0
-        self.next = begin + ROUND
-        return campaigns[begin : begin + ROUND]
+        self.next = begin + BATCH_SIZE
+        return campaigns[begin : begin + BATCH_SIZE]
 
     def _flip(self, campaign: Campaign) -> None:
         campaign.status = "paused" if campaign.status == "active" else "active"
-        state = self.player.tongue.STATES[campaign.status]
+        state = self.api.dialect.STATES[campaign.status]
         moment = datetime.now(UTC).isoformat()
-        self.post.drop_in([status_news(campaign.id, state, moment)])
+        self.webhooks.enqueue([build_status_webhook(campaign.id, state, moment)])

@@ -13,17 +13,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.sandbox.campaigns import Campaign, Wished
-from infra.sandbox.oauth_grants import Consents
+from infra.sandbox.campaigns import Campaign, DesiredCampaign
+from infra.sandbox.oauth_grants import ConsentStore
 
 MAX_CAMPAIGNS = 10_000
-MAX_ANSWERS = 5_000
+MAX_STORED_RESPONSES = 5_000
 MAX_TOKENS = 1_000
 MAX_CALLS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ApiResponse:
     """An answer: its status and its JSON value."""
 
     status: int
@@ -31,10 +31,10 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """One call about a campaign, for the log, from when it ``began`` until it was answered ``at``.
 
-    ``number`` counts from 1; ``version`` is the client's, of the wish that took effect.
+    ``number`` counts from 1; ``version`` is the client's, of the body that took effect.
     """
 
     number: int
@@ -51,18 +51,18 @@ class Call:
 
 
 @dataclass(slots=True)
-class Book:
+class PlatformState:
     """The memory of one platform; ``secret`` keys the ids, which begin with ``prefix``."""
 
     prefix: str
     secret: bytes
     campaigns: dict[str, Campaign] = field(default_factory=dict)
-    answers: OrderedDict[str, tuple[str, Reply]] = field(default_factory=OrderedDict)
+    answers: OrderedDict[str, tuple[str, ApiResponse]] = field(default_factory=OrderedDict)
     tokens: OrderedDict[str, float] = field(default_factory=OrderedDict)
-    consents: Consents = field(default_factory=Consents)
-    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
+    consents: ConsentStore = field(default_factory=ConsentStore)
+    calls: deque[ApiCall] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
     max_campaigns: int = MAX_CAMPAIGNS
-    max_answers: int = MAX_ANSWERS
+    max_answers: int = MAX_STORED_RESPONSES
     counted: int = 0
     evicted: int = 0
 
@@ -78,7 +78,7 @@ class Book:
         own = self.tokens.get(token, 0) > time.monotonic()
         return own or self.consents.owner_of(token) is not None
 
-    def create(self, wished: Wished, key: str | None) -> Campaign:
+    def create(self, desired: DesiredCampaign, key: str | None) -> Campaign:
         """Make a campaign, or find the one that the same key made before.
 
         When there is room for no more, the oldest that is not seeded is forgotten; a client
@@ -93,8 +93,8 @@ class Book:
             plain = (c.id for c in self.campaigns.values() if not c.is_seeded)
             self.forget(next(plain, next(iter(self.campaigns))))
             self.evicted += 1
-        campaign = Campaign(name, wished, wished.status)
-        campaign.put(wished)
+        campaign = Campaign(name, desired, desired.status)
+        campaign.put(desired)
         self.campaigns[campaign.id] = campaign
         return campaign
 
@@ -104,12 +104,12 @@ class Book:
         for key in [key for key, (about, _) in self.answers.items() if about == campaign_id]:
             del self.answers[key]
 
-    def answer_to(self, key: str) -> Reply | None:
+    def answer_to(self, key: str) -> ApiResponse | None:
         """Tell what was answered to an idempotency key."""
         found = self.answers.get(key)
         return found[1] if found else None
 
-    def remember(self, key: str, campaign_id: str, reply: Reply) -> None:
+    def remember(self, key: str, campaign_id: str, reply: ApiResponse) -> None:
         """Keep an answer for its idempotency key."""
         self.answers[key] = (campaign_id, reply)
         _trim(self.answers, self.max_answers)
@@ -117,7 +117,7 @@ class Book:
     def note(self, **call: Any) -> None:  # noqa: ANN401 - the fields of Call
         """Write a call into the log."""
         self.counted += 1
-        self.calls.append(Call(number=self.counted, at=datetime.now(UTC), **call))
+        self.calls.append(ApiCall(number=self.counted, at=datetime.now(UTC), **call))
 
     def dump(self) -> dict[str, Any]:
         """Write what outlives a restart as JSON values."""
@@ -132,7 +132,9 @@ class Book:
         campaigns = map(Campaign.load, dumped["campaigns"])
         self.campaigns = {campaign.id: campaign for campaign in campaigns}
         self.consents.load(dumped.get("consents", []))
-        self.answers = OrderedDict((k, (about, Reply(**r))) for k, about, r in dumped["answers"])
+        self.answers = OrderedDict(
+            (k, (about, ApiResponse(**r))) for k, about, r in dumped["answers"]
+        )
 
 
 def _trim(kept: OrderedDict[str, Any], size: int) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from infra.sandbox.fault_injection import Faults
-from infra.sandbox.oauth_grants import Consents
-from infra.sandbox.state import Reply
+from infra.sandbox.oauth_grants import ConsentStore
+from infra.sandbox.state import ApiResponse
 
-GRANTS = ("authorization_code", "refresh_token")
+SUPPORTED_GRANT_TYPES = ("authorization_code", "refresh_token")
 
 
-def grant(consents: Consents, faults: Faults, form: Mapping[str, str]) -> Reply:
+def issue_tokens(consents: ConsentStore, faults: Faults, form: Mapping[str, str]) -> ApiResponse:
     """Answer a client who has authenticated itself."""
     if form["grant_type"] == "authorization_code":
         challenge = sha256(form.get("code_verifier", "").encode(errors="surrogatepass")).digest()
@@ -25,5 +25,5 @@ def grant(consents: Consents, faults: Faults, form: Mapping[str, str]) -> Reply:
         given = consents.renew(form.get("refresh_token", ""))
         refused, words = faults.refuse_refresh, "the consent was withdrawn or has expired"
     if given is None or refused:
-        return Reply(400, {"error": "invalid_grant", "error_description": words})
-    return Reply(200, consents.issue(given, faults.token_seconds))
+        return ApiResponse(400, {"error": "invalid_grant", "error_description": words})
+    return ApiResponse(200, consents.issue(given, faults.token_seconds))

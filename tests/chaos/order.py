@@ -147,10 +147,10 @@ def check_story(story: Story, bus: Sequence[Any], ending: Ending) -> None:
         return
     assert (row.deleted_at, row.synced_version) == (None, row.desired_version)
     [held] = ending.held
-    for wished, budget in ((row, row.budget_micros), (held.wished, held.wished.budget_micros)):
+    for wished, budget in ((row, row.budget_micros), (held.desired, held.desired.budget_micros)):
         assert (wished.name, budget) == (last["data"]["name"], last["data"]["budget_micros"])
-    assert held.wished.version == str(row.desired_version)
-    assert held.wished.status == row.desired_status == last["data"]["status"]
+    assert held.desired.version == str(row.desired_version)
+    assert held.desired.status == row.desired_status == last["data"]["status"]
     news: list[CampaignSynced | CampaignStatusReported] = [
         CampaignSynced.model_validate_json(orjson.dumps(event))
         for event in about

@@ -20,7 +20,7 @@ from infra.messaging.consumer import Consumer
 from infra.messaging.outbox_relay import relay_once
 from infra.messaging.subscription import AnySubscription
 from infra.resources import Resources
-from infra.sandbox.app import TONGUES, World
+from infra.sandbox.app import DIALECTS, SandboxApp
 from infra.sandbox.server import open_sandbox
 from infra.settings import Settings
 from tests.chaos.dying import VARIABLE, trace_of
@@ -39,7 +39,7 @@ class Stage:
     broker: AbstractConnection
     channel: AbstractChannel
     spy: AbstractQueue
-    platforms: World
+    platforms: SandboxApp
     sent: list[Event] = field(default_factory=list)
 
     async def listen(self, exchange: str) -> str:
@@ -166,10 +166,10 @@ async def open_stage(
         broker.channel() as channel,
     ):
         spy = await _spy(channel, topology.EVENTS_EXCHANGE)
-        urls = {f"{name}_url": f"{sandbox.url}/{name}" for name in TONGUES}
+        urls = {f"{name}_url": f"{sandbox.url}/{name}" for name in DIALECTS}
         # Whoever takes over waits no longer than this for the leases of the dead.
         own = settings.model_copy(update={**urls, "outbox_lease": 1.0})
-        yield Stage(own, resources, broker, channel, spy, sandbox.world)
+        yield Stage(own, resources, broker, channel, spy, sandbox.app)
 
 
 async def _spy(channel: AbstractChannel, exchange: str) -> AbstractQueue:

@@ -23,7 +23,7 @@ ASKED = "select count(*) from outbox where routing_key like 'campaign.sync_reque
 async def test_a_sync_worker_that_wakes_after_its_lease_pushes_no_old_version(
     stage: Stage,
 ) -> None:
-    engine, book = stage.resources.engine, stage.platforms.books["claude"]
+    engine, book = stage.resources.engine, stage.platforms.states["claude"]
     campaign = stored()
     newest = replace(campaign, name="Winter", version=2, desired_version=2)
     await put(engine, campaign)
@@ -48,8 +48,8 @@ async def _stands_still(pid: int) -> bool:
 
 
 async def _holds(stage: Stage, name: str) -> bool:
-    held = stage.platforms.books["claude"].campaigns.values()
-    return [campaign.wished.name for campaign in held] == [name]
+    held = stage.platforms.states["claude"].campaigns.values()
+    return [campaign.desired.name for campaign in held] == [name]
 
 
 async def _asked(stage: Stage) -> bool:

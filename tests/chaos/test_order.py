@@ -16,9 +16,9 @@ import pytest
 from events.envelope import Event
 from infra.amqp import topology
 from infra.amqp.message import build_message
-from infra.sandbox.campaigns import Wished
+from infra.sandbox.campaigns import DesiredCampaign
 from infra.sandbox.fault_injection import Faults
-from infra.sandbox.state import Book, Call
+from infra.sandbox.state import ApiCall, PlatformState
 from infra.storage.metrics import list_daily_metrics
 from tests.chaos.order import Ending, Story, check_story, new_id, tell, tell_more
 from tests.chaos.report import SEED, Report
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 CAMPAIGNS = 16
 WORKERS = ("workers.campaigns", "workers.sync", "workers.metrics", "workers.relay")
 PATIENCE = 100.0  # seconds; a report that came far too early waits up to 30 s at a time
-NOTHING = Wished("", 0, "USD", (), (18, 65), "active", "", "1")
+NOTHING = DesiredCampaign("", 0, "USD", (), (18, 65), "active", "", "1")
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ async def twins(stage: Stage, *modules: str) -> AsyncIterator[None]:
 async def test_changes_are_as_if_in_version_order_whoever_makes_them(
     stage: Stage, dice: Random
 ) -> None:
-    book = stage.platforms.books["claude"]
-    stage.platforms.stages["claude"].player.faults = Faults(latency_ms=40)
+    book = stage.platforms.states["claude"]
+    stage.platforms.platforms["claude"].api.faults = Faults(latency_ms=40)
     ids = [new_id(dice) for _ in range(CAMPAIGNS)]
     stories = [tell(dice, _platform_id(book, i), i) for i in ids]
     bus: dict[str, Any] = {}
@@ -83,9 +83,9 @@ async def test_changes_are_as_if_in_version_order_whoever_makes_them(
 async def _check(
     stage: Stage, stories: Sequence[Story], bus: dict[str, Any], rows: dict[UUID, Any]
 ) -> None:
-    held = stage.platforms.books["claude"].campaigns.values()
+    held = stage.platforms.states["claude"].campaigns.values()
     for story in stories:
-        here = [campaign for campaign in held if campaign.wished.reference == str(story.id)]
+        here = [campaign for campaign in held if campaign.desired.reference == str(story.id)]
         check_story(story, list(bus.values()), Ending(rows[story.id], here))
         async with stage.resources.engine.connect() as tx:
             recorded = await list_daily_metrics(tx, story.id, None, None)
@@ -96,7 +96,7 @@ async def _check(
 async def test_two_sync_workers_never_push_one_campaign_at_the_same_time(
     stage: Stage, dice: Random
 ) -> None:
-    stage.platforms.stages["claude"].player.faults = Faults(latency_ms=150)
+    stage.platforms.platforms["claude"].api.faults = Faults(latency_ms=150)
     campaigns = [stored() for _ in range(3)]
     await put(stage.resources.engine, *campaigns)
     hints: list[Event] = [saved(campaign) for campaign in campaigns]
@@ -105,15 +105,15 @@ async def test_two_sync_workers_never_push_one_campaign_at_the_same_time(
     async with twins(stage, "workers.sync"):
         await _deliver(stage, dice, hints, most=2)
         await until(lambda: stage.came_to("sync.claude", len(hints)), PATIENCE)
-    calls = list(stage.platforms.books["claude"].calls)
+    calls = list(stage.platforms.states["claude"].calls)
     _check_calls(calls)
     assert await depth(stage.broker, waits) > 0, "nobody had to wait for anybody"
     assert set(map(_pushed, calls)) == {str(campaign.id) for campaign in campaigns}
 
 
-def _check_calls(calls: Sequence[Call]) -> None:
+def _check_calls(calls: Sequence[ApiCall]) -> None:
     """See that the calls about one campaign come one by one, with versions that only grow."""
-    about: dict[str, list[Call]] = defaultdict(list)
+    about: dict[str, list[ApiCall]] = defaultdict(list)
     for call in calls:
         about[_pushed(call)].append(call)
     assert _cross(calls), "no two calls were ever under way at once"
@@ -123,22 +123,22 @@ def _check_calls(calls: Sequence[Call]) -> None:
         assert versions == sorted(versions)
 
 
-def _cross(calls: Sequence[Call]) -> bool:
+def _cross(calls: Sequence[ApiCall]) -> bool:
     ordered = sorted(calls, key=lambda call: call.began)
     ends: list[datetime] = [call.at for call in ordered]
     return any(after.began < end for (_, after), end in zip(pairwise(ordered), ends, strict=False))
 
 
-def _pushed(call: Call) -> str:
+def _pushed(call: ApiCall) -> str:
     """Tell which campaign of ours a call is about: its idempotency key names it."""
     found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", call.key or "")
     assert found is not None
     return found[0]
 
 
-def _platform_id(book: Book, campaign_id: UUID) -> str:
+def _platform_id(book: PlatformState, campaign_id: UUID) -> str:
     """Tell beforehand what the platform will call a campaign."""
-    twin = Book(book.prefix, book.secret)
+    twin = PlatformState(book.prefix, book.secret)
     return twin.create(NOTHING, f"create-{campaign_id}").id
 
 

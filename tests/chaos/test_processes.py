@@ -100,7 +100,7 @@ async def _check(engine: AsyncEngine, system: System, ids: list[str]) -> None:
     async with system.http.get(f"{system.sandbox}/_control/claude/campaigns") as answer:
         held = await answer.json()
     # Each change is there once, and the platform holds what stands at the end, each once.
-    names = sorted(campaign["wished"]["name"] for campaign in held)
+    names = sorted(campaign["desired"]["name"] for campaign in held)
     assert names == sorted(row.name for row in rows.values())
     assert sorted(rows) == sorted(ids)
     assert all(row.version >= 1 + CHANGES for row in rows.values())

@@ -68,7 +68,7 @@ async def _check_platform(system: System) -> None:
     """The platform holds each campaign once."""
     async with system.http.get(f"{system.sandbox}/_control/claude/campaigns") as answer:
         held = await answer.json()
-    names = [campaign["wished"]["name"] for campaign in held]
+    names = [campaign["desired"]["name"] for campaign in held]
     assert sorted(names) == sorted({"first", *(f"campaign {n}" for n in range(CAMPAIGNS))})
 
 

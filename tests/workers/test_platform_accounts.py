@@ -74,7 +74,7 @@ async def test_no_code_token_or_verifier_is_on_the_bus_or_in_the_workers_log(
             await body_of(await browser.get(back), 200)
             async with stage.resources.engine.begin() as tx:
                 await tx.execute(text("update platform_accounts set due_at = now()"))
-            consents = stage.sandbox.world.books["claude"].consents
+            consents = stage.sandbox.app.states["claude"].consents
 
             async def renewed() -> bool:
                 return consents.given[0].refreshes == 1

@@ -23,8 +23,8 @@ class Sync(Queued):
     async def check(self, stage: Stage) -> None:
         await stage.caused_once("campaign.synced.v1", by=stage.sent)
         ids = [row[0] for row in await stage.rows("select cast(id as text) from campaigns")]
-        held = stage.platforms.books["claude"].campaigns.values()
-        assert sorted(campaign.wished.reference for campaign in held) == sorted(ids)
+        held = stage.platforms.states["claude"].campaigns.values()
+        assert sorted(campaign.desired.reference for campaign in held) == sorted(ids)
         assert await stage.count("select count(*) from campaigns where leased_until > now()") == 0
 
 

@@ -119,7 +119,7 @@ async def test_a_refused_token_is_renewed_and_only_its_owners_campaigns_wait(
 ) -> None:
     other = await stage.register(browser)
     await stage.connect(browser, owner)
-    stage.sandbox.world.books["claude"].consents.accesses.clear()  # only this owner's
+    stage.sandbox.app.states["claude"].consents.accesses.clear()  # only this owner's
     await stage.connect(browser, other)
     mine, theirs = stored(owner_id=owner.id), stored(owner_id=other.id)
     await put(stage.resources.engine, mine, theirs)

@@ -11,7 +11,7 @@ from events.campaigns import CampaignSavedData
 from infra.errors import Failure, Snooze, Transient
 from infra.messaging.retry_policy import RetryDecision, decide
 from infra.platforms import PLATFORMS, AdPlatform, Rejected, open_platforms
-from infra.sandbox.app import TONGUES
+from infra.sandbox.app import DIALECTS
 from schemas import types
 from schemas.campaigns import Targeting
 from tests.sandbox import Playground, open_playground
@@ -67,7 +67,7 @@ async def held(sandbox: Playground, campaign: CampaignSavedData) -> list[dict[st
 
 
 def test_every_platform_has_a_client_and_a_sandbox() -> None:
-    assert list(PLATFORMS) == list(TONGUES) == list(types.PLATFORMS)
+    assert list(PLATFORMS) == list(DIALECTS) == list(types.PLATFORMS)
 
 
 async def test_a_campaign_arrives_as_it_was_wished(
@@ -77,7 +77,7 @@ async def test_a_campaign_arrives_as_it_was_wished(
     (found,) = await held(sandbox, campaign)
     assert (found["id"], found["status"]) == (pushed.platform_campaign_id, "active")
     assert pushed.status == "active"
-    assert found["wished"] == {
+    assert found["desired"] == {
         "name": campaign.name,
         "budget_micros": campaign.budget_micros,
         "currency": "EUR",
@@ -97,7 +97,7 @@ async def test_a_change_and_a_pause_reach_the_campaign_that_is_there(
     pushed = await platform.push(changed(second, platform_campaign_id=there), "key-2")
     (found,) = await held(sandbox, campaign)
     assert (pushed.platform_campaign_id, pushed.status) == (there, "paused")
-    assert (found["id"], found["wished"]["name"], found["status"]) == (there, "Spring", "paused")
+    assert (found["id"], found["desired"]["name"], found["status"]) == (there, "Spring", "paused")
     third = changed(second, version=3, status="active", platform_campaign_id=there)
     assert (await platform.push(third, "key-3")).status == "active"
 
@@ -108,7 +108,7 @@ async def test_many_pushes_at_once_make_one_campaign_with_one_token(
     found = await asyncio.gather(*(push(platform, campaign) for _ in range(20)))
     assert len(set(found)) == 1
     assert [c["pushes"] for c in await held(sandbox, campaign)] == [1]
-    assert len(sandbox.world.books[name].tokens) == 1
+    assert len(sandbox.app.states[name].tokens) == 1
 
 
 @pytest.mark.parametrize("fault", ["lost_rate", "malformed"])
@@ -134,8 +134,8 @@ async def test_a_newer_version_reaches_a_campaign_whose_create_was_lost(
     second = changed(campaign, version=2, name="Spring", status="paused")
     there = await push(platform, second)
     (found,) = await held(sandbox, campaign)
-    assert (found["id"], found["wished"]["name"]) == (there, "Spring")
-    assert (found["status"], found["wished"]["version"]) == ("paused", "2")
+    assert (found["id"], found["desired"]["name"]) == (there, "Spring")
+    assert (found["status"], found["desired"]["version"]) == ("paused", "2")
 
 
 @pytest.mark.parametrize("lost", ["everything", "the campaign"])
@@ -174,7 +174,7 @@ async def test_a_status_is_told_as_the_platform_holds_it_now(
 ) -> None:
     there = await push(platform, campaign)
     for status in ("active", "paused", "completed", "rejected"):
-        sandbox.world.books[name].campaigns[there].status = status
+        sandbox.app.states[name].campaigns[there].status = status
         assert await platform.status(there) == status
     assert [call["status"] for call in await sandbox.calls(name, action="status")] == [200] * 4
     await platform.delete(there, "key")

@@ -87,7 +87,7 @@ async def test_a_code_yields_tokens_that_are_renewed_and_revoked(
     sandbox: Playground, grants: OAuthClient, name: Platform
 ) -> None:
     grant = await exchanged(sandbox, grants, name)
-    consents = sandbox.world.books[name].consents
+    consents = sandbox.app.states[name].consents
     access, refresh = (t.get_secret_value() for t in (grant.access_token, grant.refresh_token))
     assert grant.expires_in == 3600
     assert consents.owner_of(access) == "owner-1"
@@ -120,13 +120,13 @@ async def test_a_code_that_is_shown_twice_ends_what_came_of_it(
     with pytest.raises(OAuthError):
         await grants.exchange(code, VERIFIER, back)
     access = grant.access_token.get_secret_value()
-    assert sandbox.world.books[name].consents.owner_of(access) is None
+    assert sandbox.app.states[name].consents.owner_of(access) is None
 
 
 async def test_a_code_ends_after_a_minute_and_belongs_to_one_address(
     sandbox: Playground, grants: OAuthClient, name: Platform
 ) -> None:
-    consents = sandbox.world.books[name].consents
+    consents = sandbox.app.states[name].consents
     late = (await consented(sandbox, name))["code"]
     consents.codes[late].until -= 60
     with pytest.raises(OAuthError):
@@ -184,7 +184,7 @@ async def test_consents_outlive_a_restart_of_the_sandbox(
     sandbox: Playground, grants: OAuthClient, name: Platform
 ) -> None:
     grant = await exchanged(sandbox, grants, name)
-    book = sandbox.world.books[name]
+    book = sandbox.app.states[name]
     dumped = book.dump()
     book.consents = type(book.consents)()
     book.load(dumped)

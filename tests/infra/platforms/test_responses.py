@@ -9,14 +9,14 @@ from infra.http.client import HttpFailure, HttpResponse
 from infra.platforms import PLATFORMS, Rejected
 from infra.platforms.base import RequestSnooze
 from infra.platforms.responses import NotFound, RetryLater, classify_response
-from infra.sandbox.app import TONGUES
+from infra.sandbox.app import DIALECTS
 from schemas.types import Platform
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 
 
 def answer(name: Platform, status: int, **headers: str) -> HttpResponse:
-    body = str(TONGUES[name].fault(status, "SOME_CODE", "some words")).replace("'", '"')
+    body = str(DIALECTS[name].fault(status, "SOME_CODE", "some words")).replace("'", '"')
     return HttpResponse(status, {k.replace("_", "-"): v for k, v in headers.items()}, body.encode())
 
 

@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import unused_port
 
-from infra.sandbox.campaigns import Wished
-from infra.sandbox.state import Book, Reply
+from infra.sandbox.campaigns import DesiredCampaign
+from infra.sandbox.state import ApiResponse, PlatformState
 from tests.sandbox import Playground, open_playground
 
 REPO = Path(__file__).parents[3]
@@ -57,7 +57,7 @@ async def call(
     sandbox: Playground, method: str, path: str, body: Any = None, **headers: str
 ) -> tuple[int, Any]:
     platform = path.split("/")[1]
-    token = sandbox.world.books[platform].issue_token(60)
+    token = sandbox.app.states[platform].issue_token(60)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     async with sandbox.session.request(
         method,
@@ -179,23 +179,27 @@ async def test_a_call_is_noted_with_what_it_pushed_and_how_long_it_took(
 
 
 def test_memory_is_bounded() -> None:
-    book = Book("x_", b"secret", max_campaigns=10, max_answers=10)
+    book = PlatformState("x_", b"secret", max_campaigns=10, max_answers=10)
     names = ["Seeded one", *(f"plain {n}" for n in range(30))]
     for name in names:
-        wished = Wished(name, 1, "EUR", (), (18, 65), "active", name, "1")
+        wished = DesiredCampaign(name, 1, "EUR", (), (18, 65), "active", name, "1")
         campaign = book.create(wished, key=name)
-        book.remember(name, campaign.id, Reply(201, {}))
+        book.remember(name, campaign.id, ApiResponse(201, {}))
         book.issue_token(60)
-    assert [c.wished.name for c in book.campaigns.values()] == ["Seeded one", *names[-9:]]
+    assert [c.desired.name for c in book.campaigns.values()] == ["Seeded one", *names[-9:]]
     assert book.evicted == 21
     assert len(book.answers) <= 10
 
 
 def test_ids_follow_from_key_and_secret_and_from_nothing_else() -> None:
-    wished = Wished("one", 1, "EUR", (), (18, 65), "active", "ref", "1")
-    ids = {Book("x_", secret).create(wished, key).id for secret in (b"1", b"2") for key in "ab"}
+    wished = DesiredCampaign("one", 1, "EUR", (), (18, 65), "active", "ref", "1")
+    ids = {
+        PlatformState("x_", secret).create(wished, key).id
+        for secret in (b"1", b"2")
+        for key in "ab"
+    }
     assert len(ids) == 4
-    assert Book("x_", b"1").create(wished, "a").id in ids
+    assert PlatformState("x_", b"1").create(wished, "a").id in ids
 
 
 async def test_campaigns_and_answers_survive_a_restart_when_told_where(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from events import CampaignMetricsReported, CampaignStatusReported, Event
 from handlers.webhooks import SOURCES, InvalidSignature
 from infra.sandbox import webhook_sender
-from infra.sandbox.campaigns import Campaign, Wished
+from infra.sandbox.campaigns import Campaign, DesiredCampaign
 from tests.sandbox import Playground, open_playground
 
 PLATFORMS = tuple(SOURCES)
@@ -60,12 +60,12 @@ async def receiving(**changes: Any) -> AsyncIterator[Receiver]:
 
 def hold(receiver: Receiver, platform: str, *names: str) -> list[Campaign]:
     assert receiver.playground is not None
-    book = receiver.playground.world.books[platform]
+    book = receiver.playground.app.states[platform]
     return [book.create(wished(name), key=name) for name in names]
 
 
-def wished(name: str) -> Wished:
-    return Wished(name, 10**9, "EUR", ("ski",), (18, 65), "active", f"ref-{name}", "1")
+def wished(name: str) -> DesiredCampaign:
+    return DesiredCampaign(name, 10**9, "EUR", ("ski",), (18, 65), "active", f"ref-{name}", "1")
 
 
 async def until(condition: Any) -> None:
@@ -115,24 +115,24 @@ async def test_a_webhook_that_is_not_taken_comes_again_under_its_id(platform: st
         assert receiver.playground is not None
         (campaign,) = hold(receiver, platform, "one")
         receiver.answers = [503, 429, 302]
-        stage = receiver.playground.world.stages[platform]
-        stage.post.first_wait = 0.01
-        stage.life._flip(campaign)
-        await until(lambda: stage.post.tally.delivered)
+        sandbox = receiver.playground.app.platforms[platform]
+        sandbox.webhooks.first_wait = 0.01
+        sandbox.simulation._flip(campaign)
+        await until(lambda: sandbox.webhooks.stats.delivered)
         assert [status for _, _, status in receiver.got] == [503, 429, 302, 200]
         assert len({event_id for _, event_id, _ in receiver.got}) == 1
-        assert (stage.post.tally.retried, stage.post.tally.given_up) == (3, 0)
+        assert (sandbox.webhooks.stats.retried, sandbox.webhooks.stats.given_up) == (3, 0)
 
 
 async def test_what_waits_is_bounded_and_what_is_lost_is_counted() -> None:
     async with open_playground() as playground:
-        stage = playground.world.stages["claude"]
-        stage.post.attempts = 1
-        for _ in range(3 * webhook_sender.ROOM):
-            stage.post.drop_in([{"event": "x", "data": {}}])
-        assert stage.post.waiting.qsize() == webhook_sender.ROOM
-        assert stage.post.tally.dropped == 2 * webhook_sender.ROOM
-        await until(lambda: stage.post.tally.given_up >= 10)
+        sandbox = playground.app.platforms["claude"]
+        sandbox.webhooks.attempts = 1
+        for _ in range(3 * webhook_sender.MAX_QUEUED):
+            sandbox.webhooks.enqueue([{"event": "x", "data": {}}])
+        assert sandbox.webhooks.queue.qsize() == webhook_sender.MAX_QUEUED
+        assert sandbox.webhooks.stats.dropped == 2 * webhook_sender.MAX_QUEUED
+        await until(lambda: sandbox.webhooks.stats.given_up >= 10)
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)

@@ -394,7 +394,7 @@ async def test_no_token_code_or_verifier_is_in_tables_or_events(
             )
         )
         stored = repr([row[0] for row in rows])
-    consents = stage.sandbox.world.books["claude"].consents
+    consents = stage.sandbox.app.states["claude"].consents
     [access], [refresh] = consents.accesses, consents.refreshes
     assert "platform.account_connected.v1" in stored
     for secret in (access, refresh, back.query["code"], back.query["state"]):

@@ -49,7 +49,7 @@ class Place:
 
     async def pause_there(self) -> None:
         name = self.campaign.platform_campaign_id or ""
-        self.sandbox.world.books["claude"].campaigns[name].status = "paused"
+        self.sandbox.app.states["claude"].campaigns[name].status = "paused"
 
     async def questions(self) -> int:
         return len(await self.sandbox.calls("claude", action="status"))
