@@ -65,5 +65,5 @@ class KeySettings(BaseSettings):
 
     @field_validator("token_verify_keys", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _split_keys(cls, value: object) -> object:
         return split_words(value)

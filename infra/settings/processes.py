@@ -44,5 +44,5 @@ class ProcessSettings(BaseSettings):
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _split_networks(cls, value: object) -> object:
         return split_words(value)

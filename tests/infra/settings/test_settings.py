@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from infra.deploy.procfile import read_procfile
 from infra.env_file import parse_env, write_env
-from infra.settings import load_settings, loader
+from infra.settings import Settings, load_settings, loader
 
 SECRET = "hunter2"
 WRONG = [
@@ -120,6 +120,15 @@ def test_the_environment_comes_before_the_files_and_the_own_file_before_the_comm
     found = load_settings("release")
     assert (found.host, found.issuer, found.audience) == ("a", "e", "g")
     assert load_settings().issuer == "b"
+
+
+def test_lists_are_words_separated_by_spaces() -> None:
+    keys = f"{'A' * 43} {'B' * 42}A"
+    found = Settings.model_validate(
+        {"token_verify_keys": keys, "trusted_proxies": "10.0.0.0/8 ::/0"}
+    )
+    assert found.token_verify_keys == tuple(keys.split())
+    assert len(found.trusted_proxies) == 2
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:
