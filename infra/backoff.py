@@ -30,9 +30,14 @@ class Backoff:
         if until is None:
             await asyncio.sleep(self.step())
             return
-        waiting = asyncio.ensure_future(until.wait())
-        await asyncio.wait({waiting}, timeout=self.step())
-        waiting.cancel()
+        await sleep_until(until, self.step())
+
+
+async def sleep_until(event: asyncio.Event, seconds: float) -> None:
+    """Wait ``seconds``, or until the event is set."""
+    waiting = asyncio.ensure_future(event.wait())
+    await asyncio.wait({waiting}, timeout=seconds)
+    waiting.cancel()
 
 
 class Cooldown:

@@ -12,14 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
-from infra.messaging.authorization import PublisherRegistry
-from infra.messaging.error_classifier import describe_error
 from infra.platforms import PLATFORMS, AdPlatform, open_platforms
 from infra.platforms.oauth import OAuthClient, open_oauth_clients
 from infra.security.keyring import Keyring
 from infra.security.passwords import Passwords
 from infra.settings import Settings
-from infra.storage.engine import open_engine
+from infra.storage.engine import describe_error, open_engine
+from infra.storage.publisher_registry import PublisherRegistry
 from infra.storage.redis import open_redis
 from infra.storage.write_probe import write_probe
 from schemas import types

@@ -8,8 +8,9 @@ from handlers.dead_letters import file_dead_letters
 from handlers.webhooks.unrecognised import parse_again, publish_events
 from infra.amqp.topology import WORK_QUEUE_NAMES, dead_queue
 from infra.messaging.dead_letter import make_dead_letter_decoder, without_details
-from infra.messaging.gauges import delete_expired, export_gauges
+from infra.messaging.gauges import export_gauges
 from infra.messaging.outbox_relay import relay_outbox
+from infra.messaging.retention import delete_expired
 from infra.messaging.subscription import AnySubscription, Subscription
 from infra.messaging.topology_monitor import monitor_topology
 from infra.process import main

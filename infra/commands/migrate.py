@@ -29,7 +29,7 @@ from sqlalchemy.pool import NullPool
 from infra.amqp import declare
 from infra.amqp.management_api import ManagementApi
 from infra.errors import Outage
-from infra.messaging.topology_monitor import look
+from infra.messaging.topology_monitor import check_once
 from infra.settings import Settings, load_settings
 from infra.storage.engine import open_engine
 from infra.storage.migrations import upgrade
@@ -127,7 +127,7 @@ async def _note_paths(settings: Settings) -> None:
     """Note which paths are broken; a broker that cannot say so yet is no obstacle."""
     engine = open_engine(settings)
     try:
-        await look(settings, engine)
+        await check_once(settings, engine)
     except (Outage, OSError, DBAPIError) as error:
         sys.stderr.write(f"the paths to the queues are not known: {error}\n")
     finally:

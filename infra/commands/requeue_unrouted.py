@@ -23,7 +23,7 @@ from infra.messaging.log_recovery import recover
 from infra.messaging.queue_drain import read_until_empty
 from infra.messaging.republish import requeue_message
 from infra.messaging.routing_state import LOG_START, RoutingState, clear_lost, get_routing_state
-from infra.messaging.topology_monitor import look
+from infra.messaging.topology_monitor import check_once
 from infra.settings import Settings, load_settings
 from infra.storage.engine import open_engine
 
@@ -65,7 +65,7 @@ async def send_again_from_log(settings: Settings, engine: AsyncEngine) -> tuple[
 
     Raises ``NotWhole`` while a path is broken, ``Outage`` or what SQLAlchemy raises.
     """
-    await look(settings, engine)  # a part that was repaired a moment ago counts
+    await check_once(settings, engine)  # a part that was repaired a moment ago counts
     async with engine.connect() as connection:
         known = await get_routing_state(connection)
     if known.lost_since is None:

@@ -94,16 +94,5 @@ def to_failure(error: BaseException, fault: ErrorKind) -> BaseException:
     return error
 
 
-def describe_error(error: BaseException) -> str:
-    """Name an error by its type and SQLSTATE, which quote no data and no address."""
-    orig = getattr(error, "orig", None)
-    state = getattr(orig, "sqlstate", None)
-    if state is None and isinstance(error, DatabaseUnreachable):
-        return f"no connection to the database: {error}"
-    name = type(error).__name__ if orig is None else type(orig).__name__
-    where = {"sqlalchemy": "Postgres", "redis": "Redis"}.get(type(error).__module__.split(".")[0])
-    return (f"{where}: " if where else "") + name + (f" (SQLSTATE {state})" if state else "")
-
-
 def _state(error: DBAPIError) -> str:
     return str(getattr(error.orig, "sqlstate", None) or "")

@@ -75,7 +75,7 @@ async def find_digest(tx: AsyncConnection, consumer: str, key: UUID) -> UUID | N
     return (await _known(tx, consumer, [key])).get(key)
 
 
-async def forget(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
+async def delete_old_marks(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
     """Delete at most ``most`` marks that are older than ``days``; tells how many."""
     return (await tx.execute(FORGET, {"days": days, "most": most})).rowcount
 

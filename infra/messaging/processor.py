@@ -22,9 +22,10 @@ from infra.messaging.authorization import PublisherAuthorizer
 from infra.messaging.batch_result import BatchResult, FailedDelivery, Work
 from infra.messaging.decoder import DecodedDelivery, decode_delivery, event_key, to_permanent
 from infra.messaging.delivery import Delivery
-from infra.messaging.error_classifier import ErrorKind, classify_error, describe_error, to_failure
+from infra.messaging.error_classifier import ErrorKind, classify_error, to_failure
 from infra.messaging.subscription import AnySubscription
 from infra.resources import Resources, healthy
+from infra.storage.engine import describe_error
 
 BATCH_SECONDS = 60.0  # of work on a batch before the rest of it has to wait
 CONFLICT_RETRIES = 5  # of the same part

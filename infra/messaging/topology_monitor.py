@@ -1,4 +1,4 @@
-"""The relay's look at the paths: every few seconds, over the management API."""
+"""Checks every few seconds, over the management API, that every path to a queue is complete."""
 
 import asyncio
 import logging
@@ -12,19 +12,20 @@ from infra import metrics
 from infra.amqp import topology_check
 from infra.amqp.management_api import ManagementApi
 from infra.amqp.topology_check import TopologyPart
+from infra.backoff import sleep_until
 from infra.errors import Outage
 from infra.messaging.routing_state import RoutingState, record_check
 from infra.resources import Resources
 from infra.settings import Settings
 
 INTERVAL = 10.0  # seconds
-LIMIT = 8.0  # seconds for the three questions of a look
+TIMEOUT = 8.0  # seconds for the three requests of a check
 
 log = logging.getLogger(__name__)
 
 
 def vhost_of(settings: Settings) -> str:
-    """Tell the vhost in which Adrelay lives."""
+    """Read the vhost from the broker's URL."""
     url = settings.rabbitmq_url.get_secret_value().split()[0]
     return unquote(urlsplit(url).path.removeprefix("/")) or "/"
 
@@ -38,15 +39,15 @@ async def missing_parts(settings: Settings) -> list[TopologyPart] | None:
         return None
     management = ManagementApi(settings.rabbitmq_management_url.get_secret_value())
     try:
-        async with asyncio.timeout(LIMIT):
-            lists = await asyncio.to_thread(management.topology, vhost_of(settings), LIMIT)
+        async with asyncio.timeout(TIMEOUT):
+            lists = await asyncio.to_thread(management.topology, vhost_of(settings), TIMEOUT)
         return topology_check.missing_parts(topology_check.parse_listing(*lists))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Outage(f"the management API does not tell the topology: {error}") from error
 
 
-async def look(settings: Settings, engine: AsyncEngine) -> RoutingState | None:
-    """Compare once and note the outcome; None without a management API.
+async def check_once(settings: Settings, engine: AsyncEngine) -> RoutingState | None:
+    """Check once and record the result; None without a management API.
 
     Raises ``Outage``, or what SQLAlchemy raises.
     """
@@ -59,23 +60,21 @@ async def look(settings: Settings, engine: AsyncEngine) -> RoutingState | None:
 
 
 async def monitor_topology(resources: Resources, stop: asyncio.Event) -> None:
-    """Look until ``stop`` is set; say what is missing, and when all is whole again."""
+    """Check until ``stop`` is set; log what is missing, and when every path is complete again."""
     settings, was = resources.settings, RoutingState()
     while not stop.is_set():
         try:
-            found = await look(settings, resources.engine)
+            found = await check_once(settings, resources.engine)
         except (Outage, SQLAlchemyError, OSError) as error:
-            log.warning("the paths are not known", extra={"reason": str(error)[:500]})
+            log.warning("the topology cannot be checked", extra={"reason": str(error)[:500]})
             found = None
         if found is not None:
-            _tell(was, found)
+            _export(was, found)
             was = found
-        waiting = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({waiting}, timeout=INTERVAL)
-        waiting.cancel()
+        await sleep_until(stop, INTERVAL)
 
 
-def _tell(was: RoutingState, found: RoutingState) -> None:
+def _export(was: RoutingState, found: RoutingState) -> None:
     for path in topology_check.PATHS:
         metrics.PATH_BROKEN.labels(path).set(path in found.broken)
     metrics.PATHS_TO_RECOVER.set(len(found.lost_paths))
@@ -88,4 +87,4 @@ def _tell(was: RoutingState, found: RoutingState) -> None:
             reason = f"missing, or not as declared: {'; '.join(found.missing)}"
             log.error("paths are broken: run the release step", extra={"reason": reason})
         else:
-            log.warning("every path is whole again")
+            log.warning("every path is complete again")

@@ -75,3 +75,14 @@ def _mark_disconnect(context: ExceptionContext) -> None:
     state = str(getattr(context.original_exception, "sqlstate", None) or "")
     if state.startswith(DISCONNECT_STATES):
         context.is_disconnect = True
+
+
+def describe_error(error: BaseException) -> str:
+    """Name an error by its type and SQLSTATE, which quote no data and no address."""
+    orig = getattr(error, "orig", None)
+    state = getattr(orig, "sqlstate", None)
+    if state is None and isinstance(error, DatabaseUnreachable):
+        return f"no connection to the database: {error}"
+    name = type(error).__name__ if orig is None else type(orig).__name__
+    where = {"sqlalchemy": "Postgres", "redis": "Redis"}.get(type(error).__module__.split(".")[0])
+    return (f"{where}: " if where else "") + name + (f" (SQLSTATE {state})" if state else "")

@@ -16,7 +16,7 @@ from infra.amqp.message import Message
 from infra.amqp.publisher import Publisher
 from infra.amqp.topology import REQUEST_QUEUES, WORK_QUEUES
 from infra.background import BackgroundTasks
-from infra.messaging.gauges import look_at_broker
+from infra.messaging.gauges import export_queue_gauges
 from infra.resources import Resources
 from infra.settings import Settings
 from schemas.types import PLATFORMS
@@ -79,7 +79,7 @@ async def test_an_event_that_nobody_handles_stays_to_be_seen_and_raises_a_metric
     message = Message(topology.EVENTS_EXCHANGE, "campaign.invented.v9", b"{}", "m-1")
     await publisher.publish(message)
     await until(lambda: _depth_is(broker, topology.UNROUTED, 1))
-    await look_at_broker(link, 10)
+    await export_queue_gauges(link, 10)
     assert REGISTRY.get_sample_value("adrelay_unrouted_messages") == 1
     assert (await take(broker, topology.UNROUTED)).message_id == "m-1"
 

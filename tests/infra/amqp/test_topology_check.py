@@ -22,7 +22,7 @@ from infra.errors import Transient
 from infra.messaging import outbox
 from infra.messaging.context import Context
 from infra.messaging.outbox_relay import relay_once
-from infra.messaging.topology_monitor import look
+from infra.messaging.topology_monitor import check_once
 from infra.resources import Resources
 from infra.settings import Settings
 from tests.infra.ledger import (
@@ -126,19 +126,19 @@ async def test_every_lost_part_is_noticed_and_then_that_it_is_back(
     settings: Settings, broker: AbstractConnection, engine: AsyncEngine, loss: str
 ) -> None:
     act, expected = LOSSES[loss]
-    whole = await look(settings, engine)
+    whole = await check_once(settings, engine)
     assert whole is not None
     assert whole.missing == ()
     async with broker.channel() as channel:
         await act(channel)
-    found = await look(settings, engine)
+    found = await check_once(settings, engine)
     assert found is not None
     # With an exchange or the log go the bindings that keep facts from being unrouted.
     assert expected <= found.broken <= expected | {topology.UNROUTED}
     assert found.lost_since is not None
     assert expected <= found.lost_paths
     await mend(broker)
-    mended = await look(settings, engine)
+    mended = await check_once(settings, engine)
     assert mended is not None
     assert mended.broken == frozenset()
     assert mended.lost_paths == found.lost_paths  # until it has been recovered
@@ -148,7 +148,7 @@ async def test_what_was_accepted_meanwhile_comes_back_from_the_log(
     settings: Settings, resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
     await create(engine)
-    await look(settings, engine)
+    await check_once(settings, engine)
     async with consuming(resources, note):
         await publish(broker, report(1))
         await until(lambda: _are(engine, ["e-1"]))
@@ -183,7 +183,7 @@ async def test_what_waited_in_a_deleted_queue_comes_back_too(
     await create(engine)
     await publish(broker, report(11, id="waits-1"))
     await until(lambda: _depth_is(broker, QUEUE, 1))
-    await look(settings, engine)
+    await check_once(settings, engine)
     async with broker.channel() as channel:
         await channel.queue_delete(QUEUE)
     await release(as_user(OPS_USER, settings))
@@ -196,15 +196,15 @@ async def test_what_waited_in_a_deleted_queue_comes_back_too(
 async def test_nothing_is_published_over_a_broken_path(
     settings: Settings, resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    await look(settings, engine)
+    await check_once(settings, engine)
     async with broker.channel() as channel:
         await unbind(topology.WORK_EXCHANGE, QUEUE, f"{REPORTED}.#")(channel)
-    await look(settings, engine)
+    await check_once(settings, engine)
     async with engine.begin() as tx:
         await outbox.add(tx, [build_message(report(1))])
     assert await relay_once(resources) == 0
     await declare.declare(broker)
-    await look(settings, engine)
+    await check_once(settings, engine)
     assert await relay_once(resources) == 1
     assert await depth(broker, QUEUE) == 1
 
@@ -213,7 +213,7 @@ async def test_a_retry_waits_for_its_path(
     settings: Settings, resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
     await create(engine)
-    await look(settings, engine)
+    await check_once(settings, engine)
     failing = True
 
     async def fail_at_first(events: list[CampaignMetricsReported], ctx: Context) -> Sequence[Event]:
@@ -227,13 +227,13 @@ async def test_a_retry_waits_for_its_path(
             exchange = topology.retry_exchange(tier)
             await foreign.bind(exchange)
             await unbind(exchange, exchange, "")(channel)
-    await look(settings, engine)
+    await check_once(settings, engine)
     async with consuming(resources, fail_at_first):
         await publish(broker, report(1))
         await until(_is_paused)
         failing = False
         await mend(broker)
-        await look(settings, engine)
+        await check_once(settings, engine)
         await until(lambda: _are(engine, ["e-1"]))
 
 

@@ -15,13 +15,14 @@ from events.envelope import Event, encode
 from infra.amqp import topology
 from infra.amqp.permissions import INGRESS_USER, OPS_USER, UPSTREAM_USER, WORKERS_USER
 from infra.errors import Outage, Permanent
-from infra.messaging.authorization import PublisherAuthorizer, PublisherRegistry, parse_broker_users
+from infra.messaging.authorization import PublisherAuthorizer, parse_broker_users
 from infra.messaging.decoder import DecodedDelivery, decode_delivery
 from infra.messaging.delivery import Delivery
 from infra.messaging.headers import KEY, USER
 from infra.resources import Resources
 from infra.settings import Settings
 from infra.storage.engine import open_engine
+from infra.storage.publisher_registry import PublisherRegistry
 from infra.storage.tables import publishers
 from tests.handlers.samples import running, saved
 from tests.infra.ledger import report, until
@@ -162,8 +163,8 @@ async def test_where_the_ingress_has_no_user_of_its_own_it_is_the_workers(
     alone = resources.settings.model_copy(update={"ingress_user": None})
     login = LoginRequested(id="l-1", source="urn:adrelay:api", data={"sealed": "x"})
     trust = PublisherAuthorizer("auth.session", alone, resources.publishers)
-    assert trust.is_ours(received(login, WORKERS_USER).delivery)
-    assert not trust.is_ours(received(login, INGRESS_USER).delivery)
+    assert trust.is_internal(received(login, WORKERS_USER).delivery)
+    assert not trust.is_internal(received(login, INGRESS_USER).delivery)
 
 
 async def test_one_of_a_batch_is_refused_and_its_neighbours_keep_their_order(

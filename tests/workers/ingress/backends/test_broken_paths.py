@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp import declare, topology
 from infra.messaging.outbox_relay import relay_once
-from infra.messaging.topology_monitor import look
+from infra.messaging.topology_monitor import check_once
 from infra.resources import Resources
 from infra.settings import Settings
 from tests.infra.ledger import QUEUE, depth, until
@@ -30,10 +30,10 @@ async def _mended(broker: AbstractConnection) -> AsyncIterator[None]:
 async def lose_the_binding(
     settings: Settings, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    await look(settings, engine)
+    await check_once(settings, engine)
     async with broker.channel() as channel:
         await (await channel.get_queue(QUEUE)).unbind(topology.WORK_EXCHANGE, PATTERN)
-    await look(settings, engine)
+    await check_once(settings, engine)
 
 
 async def test_events_of_a_broken_path_go_to_the_outbox_and_leave_once_it_is_whole(
@@ -60,7 +60,7 @@ async def test_events_of_a_broken_path_go_to_the_outbox_and_leave_once_it_is_who
     assert (await client.get("/readyz")).status == 200
     assert await relay_once(resources) == 0
     await declare.declare(broker)
-    await look(settings, engine)
+    await check_once(settings, engine)
     assert await relay_once(resources) == 2
     assert await depth(broker, QUEUE) == 2
 
@@ -68,7 +68,7 @@ async def test_events_of_a_broken_path_go_to_the_outbox_and_leave_once_it_is_who
 async def test_the_worker_concerned_and_the_relay_are_not_ready(
     settings: Settings, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    await look(settings, engine)
+    await check_once(settings, engine)
     async with (
         running("workers.metrics", settings) as metrics,
         running("workers.campaigns", settings) as campaigns,
@@ -81,6 +81,6 @@ async def test_the_worker_concerned_and_the_relay_are_not_ready(
         await relay.ready(status=503)
         await campaigns.ready(5)
         await declare.declare(broker)
-        await look(settings, engine)
+        await check_once(settings, engine)
         await metrics.ready()
         await relay.ready()

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import text
 
 from events.envelope import now
-from infra.messaging.gauges import KEPT, delete_expired
+from infra.messaging.retention import ENDED_SESSIONS_KEPT, delete_expired
 from infra.resources import Resources
 from tests.infra.ledger import until
 
@@ -27,7 +27,11 @@ LEFT = text("select (select count(*) from inbox), array(select id from sessions 
 
 async def test_old_marks_and_sessions_long_over_are_cleared_away(resources: Resources) -> None:
     life = timedelta(seconds=resources.settings.refresh_token_seconds)
-    ages = {"expired": life, "long over": life + KEPT + timedelta(minutes=1), "live": timedelta(0)}
+    ages = {
+        "expired": life,
+        "long over": life + ENDED_SESSIONS_KEPT + timedelta(minutes=1),
+        "live": timedelta(0),
+    }
     async with resources.engine.begin() as tx:
         await tx.execute(OLD_MARK)
         await tx.execute(USER)
