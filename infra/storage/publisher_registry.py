@@ -23,7 +23,7 @@ class PublisherRegistry:
         self._publishers: Mapping[str, RegisteredPublisher] = {}
 
     async def current(self) -> Mapping[str, RegisteredPublisher]:
-        """Give the publishers by their broker users; raises ``Outage`` while they cannot be read."""
+        """Give the publishers by broker user; raises ``Outage`` while they cannot be read."""
         clock = asyncio.get_running_loop().time
         async with self._lock:
             if clock() - self._read_at >= MAX_AGE:
