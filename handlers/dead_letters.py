@@ -1,4 +1,4 @@
-"""The dead-letter office: whatever lands in a ``.dead`` queue is filed in Postgres."""
+"""Files the messages of dead-letter queues in Postgres."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ from infra.messaging.context import Context
 from infra.storage.dead_letters import DeadLetterRow, mark_operations_dead, put_dead_letters
 
 
-async def file_dead_letters(letters: list[DeadLetterRow], ctx: Context) -> Sequence[Event]:
-    """File letters and mark the operations that they were for as dead, in one transaction."""
-    await put_dead_letters(ctx.tx, letters)
-    await mark_operations_dead(ctx.tx, [x for x in letters if x.queue == "campaigns.apply"])
+async def file_dead_letters(dead: list[DeadLetterRow], ctx: Context) -> Sequence[Event]:
+    """File dead letters and set the operations of dead commands to ``dead``."""
+    await put_dead_letters(ctx.tx, dead)
+    await mark_operations_dead(ctx.tx, [row for row in dead if row.queue == "campaigns.apply"])
     return ()

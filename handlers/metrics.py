@@ -1,11 +1,11 @@
-"""Metrics: what platforms and upstream systems report about a campaign's day is recorded.
+"""Records the daily metrics of campaigns that ad platforms and upstream systems report.
 
-A batch is folded to at most one line for each campaign and day, then merged into
-``campaign_metrics`` by one statement. Fold and merge obey the same rule: cumulative figures
-replace each other, the newest wins, at the same time each counter's larger value wins;
-figures whose sender told no time count only for a day that has none with a time, each counter's
-larger value again, so that a repetition never lowers anything; deltas add up. So neither the
-order of arrival nor the borders of batches matter.
+A batch is aggregated to at most one report for each campaign and day, then merged into
+``campaign_metrics`` by one statement. Both follow the same rules: cumulative reports replace each
+other, the newest wins, and at equal times the larger value of each counter wins; reports without a
+time count only for a day without any time, again with the larger values, so that a repetition never
+lowers a counter; deltas are added. So neither the order of arrival nor the division into batches
+matters.
 """
 
 import datetime as dt
@@ -19,21 +19,21 @@ from events.metrics import CampaignMetricsRecordedData, CampaignMetricsReportedD
 from events.sources import METRICS_SOURCE
 from infra.errors import Permanent, Transient
 from infra.messaging.context import Context
-from infra.storage.campaigns import find_campaign_refs
+from infra.storage.campaigns import CampaignRef, find_campaign_refs
 from infra.storage.metrics import ZERO, Counters, DailyReport, DailyTotals, merge_metrics
 from schemas.types import Platform, to_micros
 
 # A report may overtake the push that gives its campaign a platform id.
 UNKNOWN_WITHIN = 600.0  # seconds
 
-# A campaign as reports name it: by our id, or by its platform and the platform's id.
+# The campaign of a report: our id, or the platform and its id there.
 CampaignKey = UUID | tuple[Platform, str]
 DayKey = tuple[UUID, dt.date]
 
 
 @dataclass(slots=True)
 class DailyAggregate:
-    """What a batch says about one campaign's day, and the events that said it."""
+    """The reports of a batch for one campaign and day: newest report (UTC), deltas, events."""
 
     reported: Counters = ZERO
     reported_at: dt.datetime | None = None
@@ -41,38 +41,38 @@ class DailyAggregate:
     events: list[CampaignMetricsReported] = field(default_factory=list)
 
     def add(self, event: CampaignMetricsReported) -> None:
-        """Fold one more report in."""
-        figures = _figures(event.data)
+        """Add a report."""
         self.events.append(event)
-        if event.data.mode == "delta":
-            self.added = Counters(*map(int.__add__, self.added, figures))
+        data, known = event.data, self.reported_at
+        if data.mode == "delta":
+            self.added = Counters(*map(int.__add__, self.added, _read_counters(data)))
         elif not event.has_time:
-            if self.reported_at is None:
-                self.reported = Counters(*map(max, self.reported, figures))
-        elif self.reported_at is None or event.time > self.reported_at:
-            self.reported, self.reported_at = figures, event.time
-        elif event.time == self.reported_at:
-            self.reported = Counters(*map(max, self.reported, figures))
+            if known is None:
+                self.reported = Counters(*map(max, self.reported, _read_counters(data)))
+        elif known is None or event.time > known:
+            self.reported, self.reported_at = _read_counters(data), event.time
+        elif event.time == known:
+            self.reported = Counters(*map(max, self.reported, _read_counters(data)))
 
 
 async def record_metrics(events: list[CampaignMetricsReported], ctx: Context) -> list[Event]:
-    """Record reports; returns one event for each campaign and day whose totals changed."""
-    campaigns = await _resolve(events, ctx)
-    days = aggregate_by_day(events, campaigns)
+    """Record reports; returns an event for each campaign and day whose totals changed."""
+    campaign_ids = await _find_campaigns(events, ctx)
+    days = aggregate_by_day(events, campaign_ids)
     reports = [
         DailyReport(*key, day.reported, day.reported_at, day.added) for key, day in days.items()
     ]
     changed = await merge_metrics(ctx.tx, reports, ctx.now)
-    return [_recorded(totals, days[totals.campaign_id, totals.date]) for totals in changed]
+    return [_to_event(totals, days[totals.campaign_id, totals.date]) for totals in changed]
 
 
 def aggregate_by_day(
-    events: Sequence[CampaignMetricsReported], campaigns: Mapping[CampaignKey, UUID]
+    events: Sequence[CampaignMetricsReported], campaign_ids: Sequence[UUID]
 ) -> dict[DayKey, DailyAggregate]:
-    """Fold reports by campaign and day; ``campaigns`` knows whom each report names."""
+    """Aggregate reports by campaign and day; ``campaign_ids`` holds the campaign of each report."""
     days: dict[DayKey, DailyAggregate] = {}
-    for event in events:
-        key = campaigns[_name(event.data)], event.data.date
+    for event, campaign_id in zip(events, campaign_ids, strict=True):
+        key = campaign_id, event.data.date
         day = days.get(key)
         if day is None:
             day = days[key] = DailyAggregate()
@@ -80,72 +80,75 @@ def aggregate_by_day(
     return days
 
 
-async def _resolve(
-    events: Sequence[CampaignMetricsReported], ctx: Context
-) -> dict[CampaignKey, UUID]:
-    """Find the campaigns that reports name.
+async def _find_campaigns(events: Sequence[CampaignMetricsReported], ctx: Context) -> list[UUID]:
+    """Find the campaign of each report.
 
-    Raises ``Transient`` naming the reports whose campaign is not known yet, ``Permanent``
-    naming those whose campaign runs on another platform than they say.
+    Raises ``Permanent`` with the reports whose campaign runs on another platform than they say,
+    ``Transient`` with the reports whose campaign is not known yet.
     """
+    keys = [_campaign_key(event.data) for event in events]
     ids: set[UUID] = set()
     platform_ids: set[tuple[Platform, str]] = set()
-    for event in events:
-        name = _name(event.data)
-        if isinstance(name, UUID):
-            ids.add(name)
+    for key in keys:
+        if isinstance(key, tuple):
+            platform_ids.add(key)
         else:
-            platform_ids.add(name)
-    found: dict[CampaignKey, UUID] = {}
-    platforms: dict[UUID, Platform] = {}
-    for campaign_id, platform, platform_id in await find_campaign_refs(ctx.tx, ids, platform_ids):
-        found[campaign_id] = campaign_id
-        platforms[campaign_id] = platform
-        if platform_id is not None:
-            found[platform, platform_id] = campaign_id
-    _judge(events, found, platforms)
-    return found
+            ids.add(key)
+    found: dict[CampaignKey, CampaignRef] = {}
+    for ref in await find_campaign_refs(ctx.tx, ids, platform_ids):
+        found[ref.id] = ref
+        if ref.platform_campaign_id is not None:
+            found[ref.platform, ref.platform_campaign_id] = ref
+    return _resolve(events, keys, found)
 
 
-def _judge(
+def _resolve(
     events: Sequence[CampaignMetricsReported],
-    found: Mapping[CampaignKey, UUID],
-    platforms: Mapping[UUID, Platform],
-) -> None:
+    keys: Sequence[CampaignKey],
+    found: Mapping[CampaignKey, CampaignRef],
+) -> list[UUID]:
+    campaign_ids: list[UUID] = []
     unknown, elsewhere = [], []
-    for event in events:
-        campaign_id = found.get(_name(event.data))
-        if campaign_id is None:
+    for event, key in zip(events, keys, strict=True):
+        ref = found.get(key)
+        if ref is None:
             unknown.append(event)
-        elif platforms[campaign_id] != event.data.platform:
+        elif ref.platform != event.data.platform:
             elsewhere.append(event)
+        else:
+            campaign_ids.append(ref.id)
     if elsewhere:
         reason = "the campaign runs on another platform than the report says"
         raise Permanent(reason, events=elsewhere, code="WRONG_PLATFORM")
     if unknown:
         reason = "no campaign has this id yet"
         raise Transient(reason, events=unknown, code="UNKNOWN_CAMPAIGN", within=UNKNOWN_WITHIN)
+    return campaign_ids
 
 
-def _name(data: CampaignMetricsReportedData) -> CampaignKey:
-    if data.campaign_id is not None:
-        return data.campaign_id
-    return data.platform, data.platform_campaign_id or ""
+def _campaign_key(data: CampaignMetricsReportedData) -> CampaignKey:
+    return data.campaign_id or (data.platform, data.platform_campaign_id or "")
 
 
-def _figures(data: CampaignMetricsReportedData) -> Counters:
+def _read_counters(data: CampaignMetricsReportedData) -> Counters:
     return Counters(data.impressions, data.clicks, data.conversions, to_micros(data.spend))
 
 
-def _recorded(totals: DailyTotals, day: DailyAggregate) -> Event:
+def _to_event(totals: DailyTotals, day: DailyAggregate) -> Event:
     last = day.events[-1]
+    campaign_id, date, impressions, clicks, conversions, spend_micros = totals
     return CampaignMetricsRecorded.caused_by(
         last,
         source=METRICS_SOURCE,
-        subject=str(totals.campaign_id),
+        subject=str(campaign_id),
         data=CampaignMetricsRecordedData(
+            campaign_id=campaign_id,
             platform=last.data.platform,
-            **totals._asdict(),
-            events=tuple(event.id for event in day.events),
+            date=date,
+            impressions=impressions,
+            clicks=clicks,
+            conversions=conversions,
+            spend_micros=spend_micros,
+            events=tuple([event.id for event in day.events]),
         ),
     )

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 MICROS_PER_UNIT = 1_000_000
+_MICROS_PER_UNIT = Decimal(MICROS_PER_UNIT)  # converted once: every event with money is converted
 INT64_MAX = 2**63 - 1
 # Of one report; the sum of millions of reports still fits into a bigint column.
 MAX_COUNT = 10**12
@@ -60,7 +61,7 @@ class ExternalCamelCaseModel(ExternalModel):
 
 def to_micros(units: Decimal) -> int:
     """Convert currency units to integer micros, exactly (``CurrencyAmount`` has six places)."""
-    return int(units * MICROS_PER_UNIT)
+    return int(units * _MICROS_PER_UNIT)
 
 
 def from_micros(micros: int) -> Decimal:

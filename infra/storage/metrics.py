@@ -145,16 +145,18 @@ async def merge_metrics(
     """
     if not reports:
         return []
-    deltas = any(report.added is not ZERO for report in reports)
     columns: dict[str, object] = {
         "now": now,
         "campaign_ids": [report.campaign_id for report in reports],
         "dates": [report.date for report in reports],
         "times": [report.reported_at for report in reports],
     }
+    reported = zip(*(report.reported for report in reports), strict=True)
+    columns.update(zip(COUNTERS, map(list, reported), strict=True))
+    has_deltas = any(report.added is not ZERO for report in reports)
     for n, name in enumerate(COUNTERS):
-        columns[name] = [report.reported[n] for report in reports]
-        columns[f"added_{name}"] = [_capped(report.added[n]) for report in reports if deltas]
+        added = [_capped(report.added[n]) for report in reports] if has_deltas else []
+        columns[f"added_{name}"] = added
     rows = await tx.execute(MERGE, columns)
     return [DailyTotals._make(row) for row in rows.all()]
 
