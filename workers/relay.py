@@ -7,7 +7,7 @@ from events import WebhookUnrecognised
 from handlers.dead_letters import file_dead_letters
 from handlers.webhooks.unrecognised import parse_again, publish_events
 from infra.amqp.topology import WORK_QUEUE_NAMES, dead_queue
-from infra.messaging.dead_letter import make_dead_letter_decoder, without_details
+from infra.messaging.dead_letter import make_dead_letter_decoder, reduce_dead_letter
 from infra.messaging.gauges import export_gauges
 from infra.messaging.outbox_relay import relay_outbox
 from infra.messaging.retention import delete_expired
@@ -23,7 +23,7 @@ SUBSCRIPTIONS: tuple[AnySubscription, ...] = (
             file_dead_letters,
             batch=50,
             decoder=make_dead_letter_decoder(name),
-            reducer=without_details,
+            reducer=reduce_dead_letter,
         )
         for name in WORK_QUEUE_NAMES
     ),

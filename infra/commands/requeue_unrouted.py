@@ -18,7 +18,7 @@ from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.commands.output import print_error
 from infra.errors import Outage
 from infra.messaging import outbox
-from infra.messaging.destination_queues import destination_queues
+from infra.messaging.destination_queues import find_destination_queues
 from infra.messaging.log_recovery import recover
 from infra.messaging.queue_drain import read_until_empty
 from infra.messaging.republish import requeue_message
@@ -46,7 +46,7 @@ async def send_again(settings: Settings, engine: AsyncEngine) -> tuple[int, int]
         async with aclosing(reading) as deliveries:
             async for found in deliveries:
                 messages = [
-                    requeue_message(found, queue, now()) for queue in destination_queues(found)
+                    requeue_message(found, queue, now()) for queue in find_destination_queues(found)
                 ]
                 if not messages:
                     stayed += 1  # given back when the channel closes

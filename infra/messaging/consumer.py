@@ -26,7 +26,7 @@ from infra.backoff import Backoff
 from infra.errors import Outage, Permanent
 from infra.messaging.acknowledgements import ChannelLost
 from infra.messaging.batch_result import BatchResult, FailedDelivery, Work
-from infra.messaging.isolation import MAX_DEATHS, RENEW_AFTER, Isolation
+from infra.messaging.isolation import MAX_DEATHS, REQUEUE_AFTER, Isolation
 from infra.messaging.pause import Pause, PauseLimits
 from infra.messaging.processor import BatchProcessor
 from infra.messaging.queue_breaker import QueueBreaker, QueueStopped, is_unexpected
@@ -152,7 +152,7 @@ class Consumer:
                 reason = "its worker died each time it was handled"
                 error = Permanent(reason, code="POISON_MESSAGE")
                 await self._settler.fail(reader, [FailedDelivery(delivery, error, "delivery")])
-            elif delivery.delivery_count >= RENEW_AFTER and not self._is_request_queue:
+            elif delivery.delivery_count >= REQUEUE_AFTER and not self._is_request_queue:
                 await self._settler.requeue(reader, delivery)
             else:
                 await self._process(reader, batch)

@@ -34,7 +34,7 @@ from infra.messaging.headers import (
     USER,
     WORKER,
 )
-from infra.messaging.kept_headers import keep_headers
+from infra.messaging.kept_headers import select_headers
 from infra.messaging.republish import REASON_LENGTH
 from infra.messaging.subscription import Decoder
 from infra.storage.dead_letters import DeadLetterRow
@@ -42,7 +42,7 @@ from infra.storage.dead_letters import DeadLetterRow
 UNKNOWN = "unknown"
 NAME_LENGTH = 255  # characters of names; some are indexed, and an index entry has its limit
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
-PEEK_BYTES = 1024 * 1024  # a larger body is filed without being parsed
+MAX_PEEK_BYTES = 1024 * 1024  # a larger body is filed without being parsed
 
 
 def make_dead_letter_decoder(queue: str) -> Decoder:
@@ -58,7 +58,7 @@ def make_dead_letter_decoder(queue: str) -> Decoder:
     return receive
 
 
-def without_details(item: DecodedDelivery) -> DecodedDelivery:
+def reduce_dead_letter(item: DecodedDelivery) -> DecodedDelivery:
     """Reduce a letter to what no database refuses: its queue, body and times, and ASCII text."""
     letter: DeadLetterRow = item.event
     plain = replace(
@@ -135,7 +135,7 @@ def _properties(delivery: Delivery) -> dict[str, Any]:
     say what the body was of which only the beginning is here. They are absent where all is.
     """
     headers = delivery.headers
-    kept = keep_headers(delivery)
+    kept = select_headers(delivery)
     stays = {_text(name): _text(value) for name, value in kept.headers.items()}
     if user := _first_user(delivery):
         stays[USER] = user
@@ -175,7 +175,7 @@ def _peek(delivery: Delivery) -> dict[str, str]:
     """Read id, source and type, where they can be read at all."""
     if attributes := delivery.attributes:
         return _strings(attributes)
-    if len(delivery.body) > PEEK_BYTES:
+    if len(delivery.body) > MAX_PEEK_BYTES:
         return {}
     try:
         return _strings(orjson.loads(delivery.body))

@@ -4,7 +4,7 @@ from infra.amqp import topology
 from infra.messaging.delivery import Delivery
 
 
-def destination_queues(delivery: Delivery) -> list[str]:
+def find_destination_queues(delivery: Delivery) -> list[str]:
     """Name the queues that want a message: the one it was on its way back to, or by its key."""
     if delivery.is_requeued:
         return [name for name in topology.WORK_QUEUE_NAMES if name == delivery.key]

@@ -54,7 +54,7 @@ async def _export_database_gauges(resources: Resources) -> None:
     async with resources.engine.connect() as connection:
         row = (await connection.execute(OUTBOX)).one()
         dead_letters = await count_open(connection)
-        await outbox_keys.restore(connection, resources.redis)
+        await outbox_keys.restore_keys(connection, resources.redis)
         stopped = {stop.queue for stop in await list_stopped_queues(connection)}
     metrics.OUTBOX_ROWS.set(row.waiting)
     metrics.OUTBOX_PARKED.set(row.parked)

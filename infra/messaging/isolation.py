@@ -27,7 +27,7 @@ from infra.errors import Outage
 from infra.messaging.delivery import Delivery
 
 MAX_DEATHS = 8  # deaths in isolation
-RENEW_AFTER = 50  # deliveries; the broker drops a message from its queue at 100
+REQUEUE_AFTER = 50  # deliveries; the broker drops a message from its queue at 100
 LEAVE_TIMEOUT = 2.0  # seconds
 KEPT_DAYS = 30
 

@@ -29,7 +29,7 @@ class KeptHeaders(NamedTuple):
     undecodable: dict[str, str]
 
 
-def keep_headers(delivery: Delivery) -> KeptHeaders:
+def select_headers(delivery: Delivery) -> KeptHeaders:
     """Choose the headers of a delivery that stay; never raises."""
     prefixes = prefixes_of(delivery.headers)
     start = len(prefixes[0]) if prefixes else 0

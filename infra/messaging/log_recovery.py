@@ -25,7 +25,7 @@ from infra.errors import Permanent
 from infra.messaging import outbox
 from infra.messaging.decoder import DecodedDelivery, decode_delivery
 from infra.messaging.delivery import Delivery
-from infra.messaging.destination_queues import destination_queues
+from infra.messaging.destination_queues import find_destination_queues
 from infra.messaging.queue_drain import read_until_empty
 from infra.messaging.republish import requeue_message
 from infra.messaging.routing_state import LOG_START, RoutingState
@@ -34,7 +34,7 @@ from infra.settings import Settings
 MARGIN = timedelta(minutes=1)  # clocks differ, and the log knows the time of its chunks alone
 MOST = 200  # events in one transaction
 LONGEST_CHUNK = 4096  # events that RabbitMQ writes to a stream as one
-SILENCE = 2.0  # seconds without a delivery after which the log has been read to its end
+EMPTY_AFTER = 2.0  # seconds without a delivery after which the log has been read to its end
 OFFSET = "x-stream-offset"
 
 KNOWN = text("""
@@ -117,7 +117,7 @@ async def _open(
         topology.EVENT_LOG,
         timeout=limit,
         arguments={OFFSET: offset},
-        empty_after=SILENCE,
+        empty_after=EMPTY_AFTER,
     )
     return channel, reading
 
@@ -133,7 +133,7 @@ async def _missed(
     """Make the messages for the lost queues that they have not dealt with."""
     messages: list[Message] = []
     for queue in sorted(lost):
-        wanted = [delivery for delivery in batch if queue in destination_queues(delivery)]
+        wanted = [delivery for delivery in batch if queue in find_destination_queues(delivery)]
         if not wanted:
             continue
         read = {delivery.tag: _read(delivery, settings) for delivery in wanted}

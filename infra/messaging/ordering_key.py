@@ -18,7 +18,7 @@ COMMANDS = frozenset(
     for event in (CampaignCreateRequested, CampaignUpdateRequested, CampaignDeleteRequested)
 )
 COMMAND_QUEUE = "campaigns.apply"
-LARGEST = 1024 * 1024  # bytes; no command that a worker accepts is nearly as large
+MAX_COMMAND_BYTES = 1024 * 1024  # bytes; no command that a worker accepts is nearly as large
 
 
 def ordering_key(message: Message) -> str | None:
@@ -27,11 +27,11 @@ def ordering_key(message: Message) -> str | None:
     A command that names no campaign (a creation whose id follows from the event's) is the
     first about it, and nobody can know that id before it has been applied.
     """
-    if message.routing_key not in COMMANDS and not _replayed(message):
+    if message.routing_key not in COMMANDS and not _is_replayed(message):
         return None
     if (
         message.exchange not in (topology.EVENTS_EXCHANGE, topology.RETURN_EXCHANGE)
-        or len(message.body) > LARGEST
+        or len(message.body) > MAX_COMMAND_BYTES
     ):
         return None
     try:
@@ -43,5 +43,5 @@ def ordering_key(message: Message) -> str | None:
         return None
 
 
-def _replayed(message: Message) -> bool:
+def _is_replayed(message: Message) -> bool:
     return message.exchange == topology.RETURN_EXCHANGE and message.routing_key == COMMAND_QUEUE

@@ -25,7 +25,7 @@ from infra.messaging.ordering_key import ordering_key
 from infra.redis_errors import REDIS_ERRORS
 
 NOTIFY_CHANNEL = "adrelay:outbox"  # Redis channel: rows were written
-LEASED_BYTES = 32 * 1024 * 1024  # of bodies in a lease, beyond its first row
+MAX_LEASE_BYTES = 32 * 1024 * 1024  # of bodies in a lease, beyond its first row
 
 ADD = text("""
     insert into outbox (exchange, routing_key, ordering_key, message_id, properties, body)
@@ -74,7 +74,7 @@ WAITING = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class OutboxRow:
     """A leased row: how often the broker has refused its message, and the message."""
 
     id: int
@@ -110,15 +110,15 @@ async def notify(redis: Redis) -> None:
 
 async def lease(
     tx: AsyncConnection, most: int, seconds: float, blocked: BlockedPaths = NOTHING_BLOCKED
-) -> list[Row]:
+) -> list[OutboxRow]:
     """Take rows that nobody holds, the oldest first, for ``seconds``.
 
-    At most ``most`` of them and, but for the first, at most ``LEASED_BYTES`` of bodies.
+    At most ``most`` of them and, but for the first, at most ``MAX_LEASE_BYTES`` of bodies.
     """
     asked = {
         "most": most,
         "seconds": seconds,
-        "bytes": LEASED_BYTES,
+        "bytes": MAX_LEASE_BYTES,
         "events": topology.EVENTS_EXCHANGE,
         "back": topology.RETURN_EXCHANGE,
         "types": list(blocked.types),
@@ -126,7 +126,7 @@ async def lease(
     }
     rows = await tx.execute(LEASE, asked)
     leased = [
-        Row(
+        OutboxRow(
             r.id,
             r.attempts,
             r.ordering_key,
@@ -137,19 +137,19 @@ async def lease(
     return sorted(leased, key=lambda row: row.id)
 
 
-async def waiting(tx: AsyncConnection, keys: Collection[str]) -> set[str]:
+async def find_waiting_keys(tx: AsyncConnection, keys: Collection[str]) -> set[str]:
     """Tell which of these ordering keys have rows that are still to be published."""
     rows = await tx.execute(WAITING, {"keys": list(keys)})
     return {row.ordering_key for row in rows}
 
 
-async def delete(tx: AsyncConnection, rows: Sequence[Row]) -> None:
+async def delete(tx: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
     """Delete rows whose messages the broker has confirmed."""
     await tx.execute(DELETE, {"ids": [row.id for row in rows]})
 
 
 async def release(
-    tx: AsyncConnection, rows: Sequence[Row], seconds: float, *, refusals: int = 0
+    tx: AsyncConnection, rows: Sequence[OutboxRow], seconds: float, *, refusals: int = 0
 ) -> None:
     """Give rows back that were not confirmed, to be tried again after ``seconds``.
 
@@ -159,7 +159,7 @@ async def release(
     await tx.execute(RELEASE, asked)
 
 
-async def park(tx: AsyncConnection, row: Row, reason: str) -> None:
+async def park(tx: AsyncConnection, row: OutboxRow, reason: str) -> None:
     """Set a row aside that can never be published."""
     await tx.execute(PARK, {"id": row.id, "reason": reason})
 

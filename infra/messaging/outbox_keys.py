@@ -21,9 +21,9 @@ from infra.errors import Outage
 from infra.redis_errors import REDIS_ERRORS
 
 KEY = "adrelay:outbox:key:"
-KNOWN = "adrelay:outbox:known"
-LIFE = 30 * 86_400  # seconds
-MOST = 100_000  # ordering keys that are entered at a time
+ALL_KEYS_PRESENT = "adrelay:outbox:known"
+KEY_SECONDS = 30 * 86_400  # seconds
+MAX_KEYS = 100_000  # ordering keys that are entered at a time
 
 ALL = text("""
     select distinct ordering_key from outbox
@@ -32,7 +32,7 @@ ALL = text("""
 CLEAR = "if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end"
 
 
-async def note(redis: Redis, keys: Collection[str]) -> None:
+async def add_keys(redis: Redis, keys: Collection[str]) -> None:
     """Enter ordering keys whose rows have been committed; without Redis nothing happens."""
     if not keys:
         return
@@ -40,20 +40,20 @@ async def note(redis: Redis, keys: Collection[str]) -> None:
     try:
         async with redis.pipeline(transaction=False) as pipe:
             for key in keys:
-                pipe.set(KEY + key, token, ex=LIFE)
+                pipe.set(KEY + key, token, ex=KEY_SECONDS)
             await pipe.execute()
     except REDIS_ERRORS:
         with suppress(
             *REDIS_ERRORS
         ):  # a full Redis still deletes: it does not know all of them now
-            await redis.delete(KNOWN)
+            await redis.delete(ALL_KEYS_PRESENT)
 
 
-async def noted(redis: Redis, keys: Collection[str]) -> set[str]:
+async def find_keys(redis: Redis, keys: Collection[str]) -> set[str]:
     """Tell which ordering keys are entered; raises ``Outage`` when Redis cannot tell."""
     wanted = sorted(keys)
     try:
-        known, *found = await redis.mget([KNOWN, *(KEY + key for key in wanted)])
+        known, *found = await redis.mget([ALL_KEYS_PRESENT, *(KEY + key for key in wanted)])
     except REDIS_ERRORS as error:
         raise Outage("Redis does not answer") from error
     entered = {key for key, token in zip(wanted, found, strict=True) if token is not None}
@@ -62,7 +62,7 @@ async def noted(redis: Redis, keys: Collection[str]) -> set[str]:
     return entered
 
 
-async def tokens(redis: Redis, keys: Sequence[str]) -> Mapping[str, bytes]:
+async def get_tokens(redis: Redis, keys: Sequence[str]) -> Mapping[str, bytes]:
     """Read the tokens of ordering keys, before their rows are deleted; empty without Redis."""
     if not keys:
         return {}
@@ -73,7 +73,7 @@ async def tokens(redis: Redis, keys: Sequence[str]) -> Mapping[str, bytes]:
     return {key: token for key, token in zip(keys, found, strict=True) if token is not None}
 
 
-async def clear(redis: Redis, held: Mapping[str, bytes]) -> None:
+async def clear_keys(redis: Redis, held: Mapping[str, bytes]) -> None:
     """Clear ordering keys that have no rows left, where they still hold these tokens."""
     if not held:
         return
@@ -86,17 +86,17 @@ async def clear(redis: Redis, held: Mapping[str, bytes]) -> None:
         return
 
 
-async def restore(tx: AsyncConnection, redis: Redis) -> None:
+async def restore_keys(tx: AsyncConnection, redis: Redis) -> None:
     """Enter every ordering key of the outbox, unless Redis knows them already.
 
     Raises what SQLAlchemy raises; without Redis nothing happens.
     """
     try:
-        if await redis.exists(KNOWN):
+        if await redis.exists(ALL_KEYS_PRESENT):
             return
-        keys = [row.ordering_key for row in await tx.execute(ALL, {"most": MOST})]
-        await note(redis, keys)
-        if len(keys) < MOST:
-            await redis.set(KNOWN, b"1")
+        keys = [row.ordering_key for row in await tx.execute(ALL, {"most": MAX_KEYS})]
+        await add_keys(redis, keys)
+        if len(keys) < MAX_KEYS:
+            await redis.set(ALL_KEYS_PRESENT, b"1")
     except REDIS_ERRORS:
         return

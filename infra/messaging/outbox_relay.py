@@ -24,17 +24,17 @@ from infra.amqp.topology_check import blocked_by
 from infra.backoff import Backoff
 from infra.errors import PublishFailed, Unroutable, Unwritable
 from infra.messaging import outbox, outbox_keys
-from infra.messaging.outbox import Row
+from infra.messaging.outbox import OutboxRow
 from infra.messaging.routing_state import get_broken_paths
 from infra.redis_errors import REDIS_ERRORS
 from infra.resources import Resources
 
-MOST = 500  # rows a lease
-PATIENCE = 5  # refusals after which a row is parked
-LONGEST = 60.0  # seconds between two tries of a row
-RECONNECT = 5.0  # seconds that a channel may take to be there again
+MAX_ROWS = 500  # rows a lease
+MAX_REFUSALS = 5  # refusals after which a row is parked
+MAX_RETRY_DELAY = 60.0  # seconds between two tries of a row
+RECONNECT_TIMEOUT = 5.0  # seconds that a channel may take to be there again
 
-Results = list[tuple[Row, PublishFailed | None]]
+Results = list[tuple[OutboxRow, PublishFailed | None]]
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +77,11 @@ async def relay_once(resources: Resources) -> int:
     lasts = asyncio.get_running_loop().time() + resources.settings.outbox_lease / 2
     async with resources.engine.begin() as tx:
         blocked = blocked_by(await get_broken_paths(tx))
-        rows = await outbox.lease(tx, MOST, resources.settings.outbox_lease, blocked)
+        rows = await outbox.lease(tx, MAX_ROWS, resources.settings.outbox_lease, blocked)
     if not rows:
         return 0
     keys = sorted({row.ordering_key for row in rows if row.ordering_key is not None})
-    tokens = await outbox_keys.tokens(resources.redis, keys)
+    tokens = await outbox_keys.get_tokens(resources.redis, keys)
     results = await _publish(resources, rows, lasts)
     done = [row for row, error in results if error is None]
     async with resources.engine.begin() as tx:
@@ -89,13 +89,15 @@ async def relay_once(resources: Resources) -> int:
         for row, error in results:
             if error is not None:
                 await _put_back(tx, row, error)
-        still = await outbox.waiting(tx, keys) if keys else set()
-    await outbox_keys.clear(resources.redis, {k: t for k, t in tokens.items() if k not in still})
+        still = await outbox.find_waiting_keys(tx, keys) if keys else set()
+    await outbox_keys.clear_keys(
+        resources.redis, {k: t for k, t in tokens.items() if k not in still}
+    )
     metrics.OUTBOX_RELAYED.inc(len(done))
     return len(done)
 
 
-async def _publish(resources: Resources, rows: Sequence[Row], lasts: float) -> Results:
+async def _publish(resources: Resources, rows: Sequence[OutboxRow], lasts: float) -> Results:
     """Publish rows; those in flight when the broker closed the channel again, each alone.
 
     That ends at ``lasts`` (the loop's time), long before the lease; what is left then has
@@ -116,22 +118,22 @@ async def _publish(resources: Resources, rows: Sequence[Row], lasts: float) -> R
     return settled
 
 
-async def _publish_alone(resources: Resources, row: Row) -> PublishFailed | None:
+async def _publish_alone(resources: Resources, row: OutboxRow) -> PublishFailed | None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(RECONNECT):
+        async with asyncio.timeout(RECONNECT_TIMEOUT):
             await resources.publisher.wait_until_connected()
     return (await resources.publisher.publish_all([row.message]))[0]
 
 
-async def _put_back(tx: AsyncConnection, row: Row, error: PublishFailed) -> None:
+async def _put_back(tx: AsyncConnection, row: OutboxRow, error: PublishFailed) -> None:
     """Give a row back; one that is refused for good, or again and again, is parked."""
     refused = isinstance(error, Unroutable) or error.suspect
-    if isinstance(error, Unwritable) or (refused and row.attempts + 1 >= PATIENCE):
+    if isinstance(error, Unwritable) or (refused and row.attempts + 1 >= MAX_REFUSALS):
         details = {"event_id": row.message.message_id, "reason": str(error)}
         log.error("an outbox row can never be published and is parked", extra=details)
         await outbox.park(tx, row, str(error))
         return
-    wait = min(LONGEST, 0.5 * 2 ** min(row.attempts, 10))
+    wait = min(MAX_RETRY_DELAY, 0.5 * 2 ** min(row.attempts, 10))
     await outbox.release(tx, [row], wait, refusals=int(refused))
 
 

@@ -117,7 +117,7 @@ class QueueBreaker:
         if not handled and not failed:
             return None
         unexpected = {
-            failure.decoded.key: subject_of(failure.decoded)
+            failure.decoded.key: get_subject(failure.decoded)
             for failure in failed
             if failure.decoded and is_unexpected(failure.error) and _is_new(failure.decoded)
         }
@@ -174,7 +174,7 @@ def is_unexpected(error: BaseException) -> bool:
     return not isinstance(error, Failure) or error.code == UNEXPECTED
 
 
-def subject_of(item: DecodedDelivery) -> str:
+def get_subject(item: DecodedDelivery) -> str:
     """Name what an event is about: its subject, or its campaign, or itself."""
     data = getattr(item.event, "data", None)
     named = (

@@ -35,7 +35,7 @@ from infra.messaging.headers import (
     WAITED,
     WORKER,
 )
-from infra.messaging.kept_headers import keep_headers
+from infra.messaging.kept_headers import select_headers
 from infra.messaging.retry_policy import DeadLetterDecision, RetryDecision
 
 REPLY_TO = "amq.rabbitmq.reply-to."  # the only reply address we accept
@@ -49,13 +49,13 @@ REASON_LENGTH = 2000  # characters
 
 def retry_message(delivery: Delivery, retry: RetryDecision, at: datetime) -> Message:
     """Send an event up the ladder; it comes back to its own queue alone."""
-    headers = _kept(delivery, at) | {ATTEMPT: retry.attempt, WAITED: retry.seconds_waited}
-    return _again(delivery, topology.retry_exchange(retry.tier), headers)
+    headers = _build_headers(delivery, at) | {ATTEMPT: retry.attempt, WAITED: retry.seconds_waited}
+    return _republish(delivery, topology.retry_exchange(retry.tier), headers)
 
 
 def dead_message(delivery: Delivery, dead: DeadLetterDecision, stage: str, at: datetime) -> Message:
     """Send an event to its dead-letter queue, with the reason and the history of its failure."""
-    headers = _kept(delivery, at) | {
+    headers = _build_headers(delivery, at) | {
         REASON: dead.reason[:REASON_LENGTH],
         ERROR_CLASS: dead.error_class,
         STAGE: stage,
@@ -63,12 +63,12 @@ def dead_message(delivery: Delivery, dead: DeadLetterDecision, stage: str, at: d
         LAST_FAILED: at.isoformat(),
         WORKER: socket.gethostname(),
     }
-    return _again(delivery, topology.DEAD_LETTER_EXCHANGE, headers)
+    return _republish(delivery, topology.DEAD_LETTER_EXCHANGE, headers)
 
 
 def requeue_message(delivery: Delivery, queue: str, at: datetime) -> Message:
     """Send an event straight to a queue alone, still its first publisher's."""
-    return _again(delivery, topology.RETURN_EXCHANGE, _kept(delivery, at), queue)
+    return _republish(delivery, topology.RETURN_EXCHANGE, _build_headers(delivery, at), queue)
 
 
 def reply_message(delivery: Delivery, answer: Mapping[str, Any]) -> Message | None:
@@ -92,7 +92,7 @@ def reply_message(delivery: Delivery, answer: Mapping[str, Any]) -> Message | No
     )
 
 
-def _again(
+def _republish(
     delivery: Delivery, exchange: str, headers: dict[str, Any], queue: str | None = None
 ) -> Message:
     properties = delivery.properties
@@ -108,7 +108,7 @@ def _again(
     )
 
 
-def reduced(message: Message) -> Message:
+def without_publisher_headers(message: Message) -> Message:
     """Take off a message what its publisher wrote into the headers; ours are small."""
     ours = {
         name: value
@@ -124,9 +124,9 @@ def _stable_id(delivery: Delivery) -> str:
     return uuid5(NAMESPACE_URL, f"{delivery.key}{attributes}{delivery.body.hex()}").hex
 
 
-def _kept(delivery: Delivery, at: datetime) -> dict[str, Any]:
+def _build_headers(delivery: Delivery, at: datetime) -> dict[str, Any]:
     """Headers that stay: our own, the binary CloudEvents attributes, the trace."""
-    kept = keep_headers(delivery)
+    kept = select_headers(delivery)
     headers: dict[str, Any] = dict(kept.headers)
     if kept.left_out:
         headers[LEFT_OUT] = kept.left_out

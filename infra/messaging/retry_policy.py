@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from infra.amqp import topology
 from infra.errors import Failure, Permanent, Snooze, Transient
 
-LADDER: tuple[str, ...] = tuple(topology.RETRY_TIERS)
-JITTER = 0.25  # how many of the retries go one rung further
+TIER_NAMES: tuple[str, ...] = tuple(topology.RETRY_TIERS)
+SKIP_SHARE = 0.25  # how many of the retries go one rung further
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class RetryPolicy:
     max_waited: float = 4 * 3600
 
 
-DEFAULT = RetryPolicy()
+DEFAULT_POLICY = RetryPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,11 @@ class DeadLetterDecision:
 
 
 def decide(
-    error: BaseException, attempt: int, waited: int, dice: float, policy: RetryPolicy = DEFAULT
+    error: BaseException,
+    attempt: int,
+    waited: int,
+    dice: float,
+    policy: RetryPolicy = DEFAULT_POLICY,
 ) -> RetryDecision | DeadLetterDecision:
     """Decide about an event that has failed.
 
@@ -58,7 +62,7 @@ def decide(
     cost, ``dice`` is a random number in [0, 1).
     """
     if isinstance(error, Snooze):
-        return RetryDecision(_tier_of(error.seconds), attempt, waited, snoozed=True)
+        return RetryDecision(_find_tier(error.seconds), attempt, waited, snoozed=True)
     spent = attempt + 1
     if isinstance(error, Permanent):
         return DeadLetterDecision(error.reason, error.code, spent)
@@ -66,21 +70,23 @@ def decide(
     if isinstance(error, Transient) and error.within is not None:
         limit = error.within
     if spent >= policy.max_attempts:
-        return DeadLetterDecision(f"{_words(error)} ({spent} attempts)", _class(error), spent)
-    rung = min(attempt + (dice < JITTER), len(LADDER) - 1)
+        return DeadLetterDecision(f"{_describe(error)} ({spent} attempts)", _class(error), spent)
+    rung = min(attempt + (dice < SKIP_SHARE), len(TIER_NAMES) - 1)
     # The last waits are as long as the limit still allows.
-    fitting = [tier for tier in LADDER[: rung + 1] if waited + topology.RETRY_TIERS[tier] <= limit]
+    fitting = [
+        tier for tier in TIER_NAMES[: rung + 1] if waited + topology.RETRY_TIERS[tier] <= limit
+    ]
     if not fitting:
         return DeadLetterDecision(
-            f"{_words(error)} (waited {waited} of {limit:.0f} s)", _class(error), spent
+            f"{_describe(error)} (waited {waited} of {limit:.0f} s)", _class(error), spent
         )
     tier = fitting[-1]
     return RetryDecision(tier, spent, waited + int(topology.RETRY_TIERS[tier]))
 
 
-def _tier_of(seconds: float) -> str:
+def _find_tier(seconds: float) -> str:
     return next(
-        (tier for tier, wait in topology.RETRY_TIERS.items() if wait >= seconds), LADDER[-1]
+        (tier for tier, wait in topology.RETRY_TIERS.items() if wait >= seconds), TIER_NAMES[-1]
     )
 
 
@@ -88,6 +94,6 @@ def _class(error: BaseException) -> str:
     return error.code if isinstance(error, Failure) else type(error).__name__
 
 
-def _words(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     # The text of an unexpected error may quote data or secrets; its type does not.
     return error.reason if isinstance(error, Failure) else f"unexpected {type(error).__name__}"

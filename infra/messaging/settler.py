@@ -20,10 +20,10 @@ from infra.messaging.reader import Batch, ChannelReader
 from infra.messaging.republish import (
     SERVICE_UNAVAILABLE,
     dead_message,
-    reduced,
     reply_message,
     requeue_message,
     retry_message,
+    without_publisher_headers,
 )
 from infra.messaging.retry_policy import DeadLetterDecision, decide
 from infra.messaging.routing_state import read_broken_paths
@@ -111,7 +111,7 @@ class Settler:
         errors = await self._resources.publisher.publish_all(messages)
         left = [(m, error) for m, error in zip(messages, errors, strict=True) if error]
         messages[:] = [
-            reduced(message) if isinstance(error, Unwritable) else message
+            without_publisher_headers(message) if isinstance(error, Unwritable) else message
             for message, error in left
         ]
         if left:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from infra.messaging.retry_policy import DEFAULT
+from infra.messaging.retry_policy import DEFAULT_POLICY
 from tests.chaos.fate import Fate
 from tests.chaos.history import Answer, History, Sent, Way, digest_of
 from tests.chaos.worker import KEYS
@@ -99,7 +99,7 @@ def the_outbox_tells_the_truth(found: Findings) -> None:
 
 def attempts_stay_within_policy(found: Findings) -> None:
     """I5: attempts within the limit; waits no shorter than asked, no longer than tolerable."""
-    _none(letter for letter in found.dead if letter.attempts > DEFAULT.max_attempts)
+    _none(letter for letter in found.dead if letter.attempts > DEFAULT_POLICY.max_attempts)
     ends = {s.id: s.end for s in found.history.sent.values()}
     for letter in found.dead:
         waited = (letter.last_failed_at - letter.first_failed_at).total_seconds()

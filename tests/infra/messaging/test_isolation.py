@@ -20,7 +20,7 @@ from infra.errors import Outage
 from infra.messaging.consumer import Consumer
 from infra.messaging.context import Context
 from infra.messaging.delivery import Delivery
-from infra.messaging.isolation import MAX_DEATHS, RENEW_AFTER, Isolation, message_key
+from infra.messaging.isolation import MAX_DEATHS, REQUEUE_AFTER, Isolation, message_key
 from infra.messaging.pause import PauseLimits
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources
@@ -144,7 +144,7 @@ async def test_a_message_that_comes_back_often_is_published_again_before_the_bro
         return await note(events, ctx)
 
     await publish(broker, report(1))
-    await returned(broker, RENEW_AFTER)
+    await returned(broker, REQUEUE_AFTER)
     async with consuming(resources, handle):
         await until(lambda: _has(engine, 1))
         await until(lambda: _depth_is(broker, QUEUE, 0))

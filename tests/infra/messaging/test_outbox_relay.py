@@ -11,7 +11,7 @@ from infra.amqp import topology
 from infra.amqp.frame_encoder import MAX_BODY_BYTES
 from infra.amqp.message import Message, build_message
 from infra.messaging import outbox
-from infra.messaging.outbox_relay import PATIENCE, relay_once, relay_outbox
+from infra.messaging.outbox_relay import MAX_REFUSALS, relay_once, relay_outbox
 from infra.resources import Resources, open_resources
 from infra.settings import Settings
 from tests.infra.ledger import QUEUE, count, depth, report, take, until
@@ -83,7 +83,7 @@ async def test_a_row_that_can_never_be_published_is_parked_with_its_reason(
 ) -> None:
     lost = Message(topology.DEAD_LETTER_EXCHANGE, "no.such.queue", b"{}", "lost-1")
     await _write(engine, lost, build_message(report(1)))
-    for _ in range(PATIENCE):
+    for _ in range(MAX_REFUSALS):
         await relay_once(resources)
         async with engine.begin() as tx:
             await tx.execute(text("update outbox set leased_until = '-infinity'"))
@@ -155,7 +155,7 @@ async def test_what_the_broker_closes_the_channel_over_is_told_from_what_was_in_
     await until(settled)
     async with engine.connect() as connection:
         row = (await connection.execute(text("select * from outbox"))).one()
-    assert (row.message_id, row.attempts) == ("bad-1", PATIENCE)
+    assert (row.message_id, row.attempts) == ("bad-1", MAX_REFUSALS)
     assert "PRECONDITION_FAILED" in row.parked_reason
     assert await depth(broker, QUEUE) >= 6
 
@@ -168,7 +168,7 @@ async def test_outages_are_no_refusals_of_a_row(
     async with open_proxy(settings.rabbitmq_url) as proxy:
         behind = {"rabbitmq_url": proxy.url(), "broker_timeout": 0.5}
         async with open_resources(settings.model_copy(update=behind), "relay") as resources:
-            for _ in range(PATIENCE + 1):
+            for _ in range(MAX_REFUSALS + 1):
                 await resources.publisher.wait_until_connected()
                 proxy.freeze()
                 assert await relay_once(resources) == 0
@@ -183,7 +183,7 @@ async def test_outages_are_no_refusals_of_a_row(
 
 
 async def test_a_lease_is_bounded_in_bytes(engine: AsyncEngine) -> None:
-    half = outbox.LEASED_BYTES // 2 + 1
+    half = outbox.MAX_LEASE_BYTES // 2 + 1
     await _write(
         engine, *(Message(topology.RETURN_EXCHANGE, QUEUE, bytes(half), f"m-{n}") for n in range(3))
     )

@@ -4,7 +4,7 @@ import pytest
 
 from infra.errors import Permanent, Snooze, Transient
 from infra.messaging.retry_policy import (
-    LADDER,
+    TIER_NAMES,
     DeadLetterDecision,
     RetryDecision,
     RetryPolicy,
@@ -74,5 +74,5 @@ def test_every_failure_ends_after_the_attempts_of_its_policy() -> None:
     ):
         attempt, waited = decision.attempt, decision.seconds_waited
         tiers.append(decision.tier)
-    assert tiers == list(LADDER[:3])
+    assert tiers == list(TIER_NAMES[:3])
     assert decision.attempts == 4

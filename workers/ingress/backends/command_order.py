@@ -33,7 +33,7 @@ class CommandOrder:
     async def restore(self) -> None:
         """Copy the ordering keys of the outbox to Redis if they are not there; never raises."""
         try:
-            await self._database.read(outbox_keys.restore, self._redis)
+            await self._database.read(outbox_keys.restore_keys, self._redis)
         except Outage:
             log.warning("the ordering keys of the outbox were not copied to Redis")
 
@@ -70,6 +70,6 @@ class CommandOrder:
 
     async def _query(self, keys: Collection[str]) -> set[str]:
         try:
-            return await self._database.read(outbox.waiting, keys)
+            return await self._database.read(outbox.find_waiting_keys, keys)
         except Outage:
-            return await outbox_keys.noted(self._redis, keys)
+            return await outbox_keys.find_keys(self._redis, keys)

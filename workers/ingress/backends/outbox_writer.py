@@ -64,5 +64,5 @@ class OutboxWriter:
             log.exception("messages could not be written to the outbox")
             return False
         keys = {key for message in messages if (key := ordering_key(message)) is not None}
-        await outbox_keys.note(self._redis, keys)
+        await outbox_keys.add_keys(self._redis, keys)
         return True

@@ -168,9 +168,9 @@ async def test_while_postgres_is_gone_redis_tells_or_nothing_is_accepted(
         path = f"{PATH}/{campaign}"
         await body_of(await client.get(path, headers=manager.headers), 200)
         if redis_is == "there":
-            await outbox_keys.note(redis, [str(campaign)])
+            await outbox_keys.add_keys(redis, [str(campaign)])
         if redis_is == "emptied":
-            await redis.delete(outbox_keys.KNOWN)
+            await redis.delete(outbox_keys.ALL_KEYS_PRESENT)
         database.cut()
         response = await client.post(f"{path}/pause", headers=manager.headers)
         if status == 202:
