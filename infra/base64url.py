@@ -1,4 +1,4 @@
-"""Keys as text: 32 bytes in base64url without padding (RFC 4648, section 5)."""
+"""Encodes bytes and keys as base64url without padding (RFC 4648, section 5)."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
@@ -16,27 +16,27 @@ class KeyPair:
 
 
 def encode_base64url(raw: bytes) -> str:
-    """Write bytes as base64url without padding."""
+    """Encode bytes as base64url without padding."""
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def decode_base64url(text: str) -> bytes:
-    """Read base64url without padding; raises ``ValueError`` for anything but its one spelling.
+    """Decode base64url without padding; raises ``ValueError`` unless the text is canonical.
 
-    One spelling: what differs in unused bits, padding or foreign characters is refused, so
-    that a token cannot be written in two ways.
+    Non-zero unused bits, padding and other characters are rejected, so that no token has two
+    spellings.
     """
     try:
         raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (Error, ValueError):
         raise ValueError("not base64url") from None
     if encode_base64url(raw) != text:
-        raise ValueError("not base64url in its one spelling")
+        raise ValueError("not canonical base64url")
     return raw
 
 
 def decode_key(text: str, variable: str) -> bytes:
-    """Read a key of 32 bytes; raises ``ValueError`` that names the variable, never the key."""
+    """Decode a key of 32 bytes; raises ``ValueError``, which names the variable, never the key."""
     try:
         raw = decode_base64url(text.rstrip("="))
     except ValueError:

@@ -5,24 +5,23 @@ alone is given (TOKEN_SIGNING_KEY). Run the command, restart the processes that 
 it again when it says so; after three steps (``infra.security.key_rotation``) the old key is gone.
 Before its time a step changes nothing. The files are written anew: comments in them are lost.
 
-Exit status: 0 done, 1 refused (too early, not restarted, invalid keys), 2 usage.
+``adrelay keys rotate`` runs it. Exit status: 0 done, 1 refused (too early, not restarted, invalid
+keys), 2 usage.
 """
 
-import argparse
 import json
 import math
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 
 from events.envelope import now
+from infra.commands.output import print_error, print_json
 from infra.env_file import read_env_file, write_env_file
 from infra.process_start import process_start_time
 from infra.security.access_tokens import make_signing_keys
@@ -38,9 +37,6 @@ from infra.security.key_rotation import (
 )
 from infra.settings import Settings, describe_invalid
 
-# The files of a running checkout (``make up``).
-ENV_FILE = Path(".services/env")
-AUTH_ENV_FILE = Path(".services/auth.env")
 STATUS_FILE = "status.json"  # beside the env file, written by the supervisor of a checkout
 
 # The process that must have been restarted since the previous step.
@@ -195,26 +191,9 @@ def _describe(applied: RotationStep) -> str:
 
 def _report(status: int, message: str, *, as_json: bool, **facts: Any) -> int:  # noqa: ANN401 - JSON values
     if as_json:
-        print(orjson.dumps({"done": status == 0, **facts, "message": message}).decode())
+        print_json({"done": status == 0, **facts, "message": message})
+    elif status:
+        print_error(message)
     else:
-        print(message, file=sys.stderr if status else sys.stdout)
+        print(message)
     return status
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        "python -m infra.commands.rotate_keys",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("command", choices=["rotate"])
-    parser.add_argument("--env", type=Path, default=ENV_FILE)
-    parser.add_argument("--auth-env", type=Path, default=AUTH_ENV_FILE)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    return rotate_and_report(options.env, options.auth_env, as_json=options.json)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,9 @@
-"""Access tokens: JWTs that the auth worker signs and everybody else verifies with public keys.
+"""Signs access tokens (JWT) in the auth worker and verifies them elsewhere, with public keys.
 
 RFC 9068 (``typ: at+jwt``) under the rules of RFC 8725: one algorithm (EdDSA over Ed25519),
-which no token can choose; ``kid`` is only a name by which one of our own keys is found; a
-header that carries a key or points to one is refused; every claim is required and checked.
-The ``kid`` is the key's RFC 7638 thumbprint, so it needs no bookkeeping: list a new public
+which no token can choose; ``kid`` only selects one of the configured keys; a header that
+carries a key or points to one is rejected; every claim is required and checked.
+The ``kid`` is the key's RFC 7638 thumbprint, so it needs no configuration: list a new public
 key first, sign with it later, and drop the old one when its last token has expired
 (``adrelay keys rotate``; ``infra.security.key_rotation``).
 """
@@ -32,20 +32,23 @@ JWT_TYPE = "at+jwt"
 HEADER_FIELDS = {"alg", "kid", "typ"}
 REQUIRED_CLAIMS = ["exp", "iat", "nbf", "aud", "iss", "sub", "jti", "scope"]
 ROLES: tuple[Role, ...] = get_args(Role)
-LEEWAY_SECONDS = 5  # seconds that two clocks of ours may differ
-MAX_TOKEN_LENGTH = 2048  # ours have about 650 characters
+LEEWAY_SECONDS = 5  # most difference between the clocks of two processes
+MAX_TOKEN_LENGTH = 2048  # characters; a token that is signed here has about 650
 COMPACT_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
-JWKS_MAX_AGE_SECONDS = 300  # others may keep our public keys for so long
-CACHED_TOKENS = 4096  # verified tokens; a client shows the same one for its whole life
+JWKS_MAX_AGE_SECONDS = 300  # Cache-Control of the public keys
+CACHED_TOKENS = 4096  # a client sends the same token until it expires
 
 
 class InvalidToken(Exception):
-    """A token that is none of ours, is altered, or is not valid now; never quotes it."""
+    """The token was not signed with a configured key, was altered or is not valid now.
+
+    The message never quotes it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who stands behind a verified access token, in which session, and what for."""
+    """The account, session and scopes of a verified access token."""
 
     user_id: UUID
     role: Role
@@ -54,7 +57,7 @@ class Principal:
 
 
 def make_signing_keys() -> KeyPair:
-    """Make a signing key (Ed25519 seed) and its public key, as the settings want them."""
+    """Make a signing key (Ed25519 seed) and its public key, in the format of the settings."""
     private = Ed25519PrivateKey.generate()
     return KeyPair(
         encode_base64url(private.private_bytes_raw()),
@@ -63,7 +66,7 @@ def make_signing_keys() -> KeyPair:
 
 
 def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
-    """Write a public key as a JWK (RFC 8037); its ``kid`` is its RFC 7638 thumbprint."""
+    """Build the JWK of a public key (RFC 8037); its ``kid`` is its RFC 7638 thumbprint."""
     members = {"crv": "Ed25519", "kty": "OKP", "x": encode_base64url(key.public_bytes_raw())}
     canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
     kid = encode_base64url(sha256(canonical.encode()).digest())
@@ -73,12 +76,14 @@ def public_jwk(key: Ed25519PublicKey) -> dict[str, str]:
 class TokenSigner:
     """Signs access tokens; only the auth worker holds the private key.
 
-    Of several keys the first one signs; the next waits for its turn. Raises ``ValueError``
-    when ``TOKEN_SIGNING_KEY`` is missing or malformed.
+    Of several keys the first one signs; another is there for the next step of a rotation.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Load the private key; ``public`` is its public key (base64url)."""
+        """Parse the private key; ``public`` is its public key (base64url).
+
+        Raises ``ValueError`` when ``TOKEN_SIGNING_KEY`` is missing or malformed.
+        """
         secret = settings.token_signing_key
         texts = (secret.get_secret_value() if secret else "").split() or [""]
         seed, *_ = [decode_key(text, "TOKEN_SIGNING_KEY") for text in texts]
@@ -88,7 +93,7 @@ class TokenSigner:
         self.public = encode_base64url(self._key.public_key().public_bytes_raw())
 
     def sign(self, user: User, session_id: str) -> str:
-        """Write an access token for ``user``; it lives ``access_token_seconds``."""
+        """Build an access token for ``user``, valid for ``access_token_seconds``."""
         now = int(time.time())
         claims = {
             "iss": self._settings.issuer,
@@ -106,10 +111,10 @@ class TokenSigner:
 
 
 class TokenVerifier:
-    """Verifies access tokens with the public keys of the settings, without asking anybody."""
+    """Verifies access tokens with the public keys of the settings, without a network call."""
 
     def __init__(self, settings: Settings) -> None:
-        """Load the public keys; raises ``ValueError`` for a malformed one."""
+        """Parse the public keys; raises ``ValueError`` for a malformed one."""
         raw = [decode_key(text, "TOKEN_VERIFY_KEYS") for text in settings.token_verify_keys]
         keys = [Ed25519PublicKey.from_public_bytes(one) for one in raw]
         self._jwks = {jwk["kid"]: jwk for jwk in map(public_jwk, keys)}
@@ -118,11 +123,11 @@ class TokenVerifier:
         self._read_cached = lru_cache(CACHED_TOKENS)(self._read)
 
     def jwks(self) -> dict[str, Any]:
-        """Write the public keys as a JWK set (RFC 7517, section 5)."""
+        """Build the JWK set of the public keys (RFC 7517, section 5)."""
         return {"keys": list(self._jwks.values())}
 
     def verify(self, token: str) -> Principal:
-        """Tell who holds a token; raises ``InvalidToken`` unless all of it is in order."""
+        """Return the principal of a token; raises ``InvalidToken``."""
         if len(token) > MAX_TOKEN_LENGTH or not COMPACT_JWT.fullmatch(token):
             raise InvalidToken("not a compact JWT")
         principal, expires_at = self._read_cached(token)
@@ -148,20 +153,20 @@ class TokenVerifier:
         return _to_principal(claims), int(claims["exp"])
 
     def _find_key(self, header: Mapping[str, Any]) -> Ed25519PublicKey:
-        """Find the key of a header that has exactly our three fields (RFC 8725, 3.1 and 3.10)."""
+        """Find the key of a header that has exactly three fields (RFC 8725, 3.1 and 3.10)."""
         if header.keys() != HEADER_FIELDS or (header["alg"], header["typ"]) != (
             ALGORITHM,
             JWT_TYPE,
         ):
-            raise InvalidToken("the header is not that of an access token of ours")
+            raise InvalidToken("the header is not that of an access token")
         key = self._keys.get(header["kid"])
         if key is None:
-            raise InvalidToken("the kid names no key of ours")
+            raise InvalidToken("the kid names no known key")
         return key
 
 
 def derive_public_key(private: str) -> str:
-    """Give the public key (base64url) of a seed; raises ``ValueError`` for a malformed one."""
+    """Derive the public key (base64url) of a seed; raises ``ValueError`` for a malformed one."""
     key = Ed25519PrivateKey.from_private_bytes(decode_key(private, "TOKEN_SIGNING_KEY"))
     return encode_base64url(key.public_key().public_bytes_raw())
 
@@ -171,8 +176,8 @@ def _to_principal(claims: Mapping[str, Any]) -> Principal:
     if role not in ROLES or not isinstance(session_id, str) or not session_id:
         raise InvalidToken("role or session is missing")
     if not isinstance(scope, str) or not ALL_SCOPES.issuperset(scope.split(" ")):
-        raise InvalidToken("the scope is none that we give")
+        raise InvalidToken("the scope is unknown")
     try:
         return Principal(UUID(claims["sub"]), role, session_id, frozenset(scope.split(" ")))
     except ValueError:
-        raise InvalidToken("the subject is no account") from None
+        raise InvalidToken("the subject is no account id") from None

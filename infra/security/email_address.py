@@ -1,18 +1,18 @@
-"""E-mail addresses: one spelling for each mailbox, so that an account cannot exist twice."""
+"""Normalises e-mail addresses, so that one mailbox cannot have two accounts."""
 
 from email_validator import EmailNotValidError, validate_email
 
 
 class InvalidEmail(ValueError):
-    """The text is no e-mail address; the message says why, in words for a person."""
+    """The text is no e-mail address; the message says why and may be displayed to a user."""
 
 
 def normalise_email(text: str) -> str:
-    """Check the syntax and give the one spelling that we store and look up.
+    """Check the syntax and return the spelling that is stored and looked up.
 
-    Unicode is composed (NFC), the domain is internationalised (IDNA), all is lower case:
-    mail systems that tell ``Ada@`` from ``ada@`` are rarer than people who type both.
-    No DNS is asked. Raises ``InvalidEmail``.
+    Unicode is composed (NFC), the domain is internationalised (IDNA), everything is lower case:
+    mail systems that distinguish ``Ada@`` from ``ada@`` are rarer than people who type both.
+    No DNS query is made. Raises ``InvalidEmail``.
     """
     try:
         found = validate_email(text, check_deliverability=False, test_environment=True)

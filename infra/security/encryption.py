@@ -1,10 +1,10 @@
-"""Secrets at rest: encrypted in the database, with keys that only some processes hold.
+"""Encrypts secrets at rest, with keys that only some processes hold.
 
-AES-256-GCM (NIST SP 800-38D) under a fresh nonce of 96 bits for each text. What a text is
-about is authenticated with it, so that a sealed text that is moved to another row does not
-open. The id of the key, a hash of it, stands beside the text: to change the key, put a new
-one first in ``VAULT_KEYS``; what the old one has sealed is sealed anew when the auth worker
-comes across it (``infra.storage.platform_accounts``), and then the old one may go.
+AES-256-GCM (NIST SP 800-38D) with a fresh nonce of 96 bits for each text. The associated data
+names the row, so a ciphertext that is moved to another row cannot be decrypted. The id of
+the key, a hash of it, is stored beside the ciphertext: to change the key, put a new one first in
+``VAULT_KEYS``. The auth worker re-encrypts what the retired key has encrypted
+(``handlers.auth.token_refresh``); then the retired key can be removed.
 """
 
 import secrets
@@ -22,22 +22,22 @@ KEY_ID_DIGITS = 16
 
 
 class DecryptionFailed(Exception):
-    """A sealed text does not open: its key is gone, or it was altered or moved."""
+    """Decryption failed: unknown key, altered ciphertext or wrong associated data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ciphertext:
-    """A nonce and an encrypted text, and the id of the key that opens it."""
+    """A nonce and an encrypted text, and the id of the key that encrypted it."""
 
     key_id: str
     body: bytes = field(repr=False)
 
 
 class Encryptor:
-    """Seals with the newest key and opens with any."""
+    """Encrypts with the newest key and decrypts with any."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take the keys; raises ``ValueError`` when ``VAULT_KEYS`` is missing or malformed."""
+        """Parse the keys; raises ``ValueError`` when ``VAULT_KEYS`` is missing or malformed."""
         given = settings.vault_keys
         texts = (given.get_secret_value() if given else "").split() or [""]
         keys = [decode_key(text, "VAULT_KEYS") for text in texts]
@@ -46,7 +46,7 @@ class Encryptor:
         self.retired_key_ids = tuple(retired_key_ids)
 
     def encrypt(self, text: bytes, associated_data: str) -> Ciphertext:
-        """Encrypt a text; ``associated_data`` has to be said again to open it."""
+        """Encrypt a text; decryption needs the same ``associated_data``."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         body = self._keys[self.key_id].encrypt(nonce, text, associated_data.encode())
         return Ciphertext(self.key_id, nonce + body)
@@ -60,7 +60,7 @@ class Encryptor:
         try:
             return key.decrypt(nonce, body, associated_data.encode())
         except (InvalidTag, ValueError):
-            raise DecryptionFailed("the sealed text was altered or belongs elsewhere") from None
+            raise DecryptionFailed("the ciphertext was altered or belongs to another row") from None
 
 
 def _derive_key_id(key: bytes) -> str:

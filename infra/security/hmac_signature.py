@@ -1,8 +1,8 @@
-"""What every webhook signature rests on: one error, headers read strictly, HMAC over raw bytes.
+"""Signs and verifies webhook bodies with HMAC-SHA256, and reads signature headers strictly.
 
-A signature covers the bytes as they were received; a body that was parsed and written again
-has other bytes. Everything compared here is compared in constant time, and a verifier never
-raises anything but ``InvalidSignature``, whatever an anonymous sender puts into its headers.
+A signature covers the bytes as they were received; a body that was parsed and serialized again
+has other bytes. Comparisons take constant time, and a verifier raises nothing but
+``InvalidSignature``, whatever an anonymous sender puts into its headers.
 """
 
 import hashlib
@@ -14,18 +14,18 @@ HEX_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class InvalidSignature(Exception):
-    """A webhook is not from whom it says; ``reason`` is for logs, never for the sender."""
+    """A webhook has no valid signature; ``reason`` is for logs, never for the sender."""
 
     def __init__(self, reason: str) -> None:
-        """Keep the reason: words of ours, without secrets and without the sender's input."""
+        """Keep the reason, which holds no secrets and none of the sender's input."""
         super().__init__(reason)
         self.reason = reason
 
 
 def read_signature_headers(headers: Mapping[str, str], *names: str) -> list[str]:
-    """Find the values of lower-case ``names``, each of which must be there exactly once.
+    """Return the values of lower-case ``names``, each of which must occur exactly once.
 
-    Names match whatever their case. Two values for one name are refused, because proxies
+    The case of header names is ignored. Two values for one name are rejected, because proxies
     disagree on which of them counts. Raises ``InvalidSignature``.
     """
     found: dict[str, list[str]] = {name: [] for name in names}
@@ -35,7 +35,7 @@ def read_signature_headers(headers: Mapping[str, str], *names: str) -> list[str]
             values.append(value)
     for name, values in found.items():
         if len(values) != 1:
-            raise InvalidSignature(f"{name} is {'missing' if not values else 'there twice'}")
+            raise InvalidSignature(f"{name} {'is missing' if not values else 'occurs twice'}")
     return [values[0] for values in found.values()]
 
 
@@ -45,15 +45,15 @@ def hmac_sha256(key: bytes, content: bytes) -> bytes:
 
 
 def sign_body(secret: str, body: bytes) -> str:
-    """Sign a raw body with a secret's UTF-8 bytes: 64 lower-case hexadecimal digits."""
+    """Sign a raw body with a secret's UTF-8 bytes; returns 64 lower-case hexadecimal digits."""
     return hmac_sha256(secret.encode(errors="surrogatepass"), body).hex()
 
 
 def verify_body(signature: str, body: bytes, secrets: Sequence[str]) -> None:
-    """Check a signature made by ``sign_body`` against all ``secrets``, of which one must fit.
+    """Check a signature made by ``sign_body``; one of ``secrets`` must match.
 
-    All are tried, so that the time taken does not tell which one fitted; an empty secret
-    never fits. Raises ``InvalidSignature``.
+    All are tried, so that the time does not reveal which one matched; an empty secret never
+    matches. Raises ``InvalidSignature``.
     """
     if not HEX_SHA256.fullmatch(signature):
         raise InvalidSignature("the signature is not 64 lower-case hexadecimal digits")
@@ -64,4 +64,4 @@ def verify_body(signature: str, body: bytes, secrets: Sequence[str]) -> None:
         if secret
     ]
     if True not in matches:
-        raise InvalidSignature("the signature fits none of our secrets")
+        raise InvalidSignature("the signature matches no secret")

@@ -1,9 +1,9 @@
-"""Consents that have been asked for and not yet given: one ``state`` each, good for one use.
+"""Stores pending OAuth authorizations: one ``state`` each, valid for one use.
 
-The state travels through the platform and back. It is bound to the login session that began
-it and, by a second secret in a cookie, to the browser (RFC 6749, section 10.12; RFC 9700,
-section 4.7): a link that somebody else has prepared connects nothing. Redis holds hashes of
-both, and the PKCE verifier, for ten minutes.
+The state is sent to the platform and comes back in the callback. It is bound to the login session
+that started it and, by a second secret in a cookie, to the browser (RFC 6749, section 10.12; RFC
+9700, section 4.7): a link that was prepared by an attacker connects nothing. Redis holds
+hashes of both, and the PKCE verifier, for ten minutes.
 """
 
 import hmac
@@ -20,17 +20,17 @@ from redis.exceptions import RedisError
 from infra.redis_errors import is_wrong_value
 from schemas.types import FrozenModel, Platform
 
-STATE_LIFETIME_SECONDS = 600  # seconds
+STATE_LIFETIME_SECONDS = 600
 SECRET_BYTES = 32
-MAX_STATE_LENGTH = 64  # ours have 43
+MAX_STATE_LENGTH = 64  # characters; a state that is made here has 43
 
 
 class InvalidState(Exception):
-    """A state that we never made, that was used before or is too old, or another browser's."""
+    """The state is unknown, used, expired, or of another browser or platform."""
 
 
 class PendingAuthorization(FrozenModel):
-    """Who wants to connect what, and the PKCE verifier that the code will be bound to."""
+    """Who connects which platform, and the PKCE verifier that the code is bound to."""
 
     platform: Platform
     user_id: UUID
@@ -41,7 +41,7 @@ class PendingAuthorization(FrozenModel):
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationStart:
-    """What goes out: the state with the browser, the cookie into it."""
+    """The secrets of a new authorization: state and verifier for the URL, and the cookie."""
 
     state: str = field(repr=False)
     cookie: str = field(repr=False)
@@ -51,7 +51,7 @@ class AuthorizationStart:
 async def start_authorization(
     redis: Redis, platform: Platform, user_id: UUID, session_id: str
 ) -> AuthorizationStart:
-    """Make a state for an owner who wants to connect an account. Redis' errors propagate."""
+    """Create a state for the owner of an account. Redis' errors propagate."""
     begun = AuthorizationStart(*(token_urlsafe(SECRET_BYTES) for _ in range(3)))
     pending = PendingAuthorization(
         platform=platform,
@@ -67,9 +67,9 @@ async def start_authorization(
 async def consume_state(
     redis: Redis, platform: str, state: str, cookie: str
 ) -> PendingAuthorization:
-    """Use a state up; raises ``InvalidState``. Redis' errors propagate.
+    """Consume a state; raises ``InvalidState``. Redis' errors propagate.
 
-    Whoever shows the state of another browser or platform uses it up too.
+    A state that is presented by another browser or for another platform is consumed too.
     """
     if not 0 < len(state) <= MAX_STATE_LENGTH:
         raise InvalidState
@@ -84,7 +84,7 @@ async def consume_state(
         raise InvalidState
     try:
         pending = PendingAuthorization.model_validate_json(held)
-    except ValidationError:  # written by another release
+    except ValidationError:  # written by another version
         raise InvalidState from None
     same_browser = hmac.compare_digest(pending.browser, _hash(cookie))
     if pending.platform != platform or not same_browser:

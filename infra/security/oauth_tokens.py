@@ -1,4 +1,4 @@
-"""The tokens of a connected account: how they are kept, and when they have to be renewed."""
+"""Encrypts the tokens of a connected account, and schedules their refresh."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ import orjson
 from infra.security.encryption import Ciphertext, DecryptionFailed, Encryptor
 from schemas.oauth import TokenResponse
 
-# Renewed so many seconds ahead of their end, or after four fifths of a short life.
+# Tokens are refreshed 300 seconds before they expire, or after four fifths of a short lifetime.
 REFRESH_AHEAD_SECONDS = 300.0
 REFRESH_AHEAD_FRACTION = 0.2
 MIN_REFRESH_DELAY_SECONDS = 5.0
@@ -30,23 +30,23 @@ class OAuthTokens:
 
 @dataclass(frozen=True, slots=True)
 class TokenSchedule:
-    """When an access token ends, if that is known, and when something has to be done about it."""
+    """When an access token expires, and when it is due to be refreshed (UTC); None if unknown."""
 
     expires_at: datetime | None
     due_at: datetime | None
 
 
 def build_tokens(grant: TokenResponse, before: OAuthTokens | None = None) -> OAuthTokens:
-    """Take the tokens out of a grant; without a new refresh token the one before stays."""
+    """Read the tokens of a grant; without a new refresh token the previous one stays valid."""
     refresh = grant.refresh_token.get_secret_value() if grant.refresh_token else None
     kept = before.refresh if before else None
     return OAuthTokens(grant.access_token.get_secret_value(), refresh or kept)
 
 
 def schedule_refresh(grant: TokenResponse, tokens: OAuthTokens, began: datetime) -> TokenSchedule:
-    """Tell when tokens that were asked for at ``began`` (UTC) end and are to be renewed.
+    """Schedule the refresh of tokens that were requested at ``began`` (UTC).
 
-    What cannot be renewed is due when it ends.
+    Tokens that cannot be refreshed are due when they expire.
     """
     if grant.expires_in is None:
         return TokenSchedule(None, None)
@@ -59,7 +59,7 @@ def schedule_refresh(grant: TokenResponse, tokens: OAuthTokens, began: datetime)
 def encrypt_tokens(
     vault: Encryptor, user_id: UUID, platform: str, tokens: OAuthTokens
 ) -> Ciphertext:
-    """Encrypt tokens for the one row that they belong to."""
+    """Encrypt tokens for the row that they belong to."""
     text = orjson.dumps({"access": tokens.access, "refresh": tokens.refresh})
     return vault.encrypt(text, _associated_data(user_id, platform))
 
@@ -67,12 +67,12 @@ def encrypt_tokens(
 def decrypt_tokens(
     vault: Encryptor, user_id: UUID, platform: str, sealed: Ciphertext
 ) -> OAuthTokens:
-    """Decrypt what ``encrypt_tokens`` made for the same row; raises ``DecryptionFailed``."""
+    """Decrypt what ``encrypt_tokens`` returned for the same row; raises ``DecryptionFailed``."""
     try:
         held = orjson.loads(vault.decrypt(sealed, _associated_data(user_id, platform)))
         return OAuthTokens(held["access"], held["refresh"])
     except (ValueError, KeyError, TypeError):
-        raise DecryptionFailed("the sealed text holds no tokens") from None
+        raise DecryptionFailed("the decrypted text holds no tokens") from None
 
 
 def _associated_data(user_id: UUID, platform: str) -> str:

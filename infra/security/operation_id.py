@@ -1,13 +1,13 @@
-"""Operation ids: what a write that was answered with 202 is known by.
+"""Creates and parses operation ids, which identify a write that was answered with 202.
 
     "op_" + base64url(owner: 16 bytes | unique: 16 bytes | MAC: 16 bytes)     67 characters
 
 The id names its owner and carries a MAC, so ``GET /api/v1/operations/{id}`` answers
-``pending`` before any worker has written a row, and 404 for an id that is forged or
-another's. It is also the id of the event that carries the wish, so the inbox knows a
-repeated wish; and the id of a campaign to be made follows from it, so a repeated wish
-names the same campaign. 48 bytes are 64 characters of base64 without padding or spare
-bits: one operation has one spelling.
+``pending`` before any worker has written a row, and 404 for an id that is forged or belongs
+to another account. It is also the id of the event that carries the command, so the inbox
+recognizes a repeated command; and the id of a campaign to be created is derived from it, so a
+repeated command names the same campaign. 48 bytes are 64 characters of base64 without padding
+or unused bits, so an operation has one spelling.
 """
 
 import binascii
@@ -30,17 +30,17 @@ _NO_OWNER = bytes(PART_BYTES)
 
 @dataclass(frozen=True, slots=True)
 class OperationId:
-    """An operation id that was made with our key; ``owner`` is the account it belongs to."""
+    """An operation id with a valid MAC; ``owner`` is the account it belongs to, if any."""
 
     text: str
     owner: UUID | None
 
 
 def create_operation_id(key: bytes, owner: UUID | None, seed: bytes | None = None) -> str:
-    """Make an operation id for ``owner``; the same ``seed`` yields the same id again.
+    """Create an operation id for ``owner``; the same ``seed`` gives the same id.
 
-    Without a seed the id is random. A seed is hashed under ``key``, so nobody can
-    compute the ids of another's requests.
+    Without a seed the id is random. A seed is hashed with ``key``, so the ids of another
+    account's requests cannot be computed.
     """
     who = owner.bytes if owner else _NO_OWNER
     unique = token_bytes(PART_BYTES) if seed is None else _hash(key, b"seed", who + seed)
@@ -48,15 +48,15 @@ def create_operation_id(key: bytes, owner: UUID | None, seed: bytes | None = Non
 
 
 def idempotency_seed(method: str, path: str, idempotency_key: str) -> bytes:
-    """Hash what an ``Idempotency-Key`` stands for; ``create_operation_id`` adds the owner.
+    """Hash the request that an ``Idempotency-Key`` identifies; its owner is added later.
 
-    The parts are separated by NUL, which none of them can hold.
+    The parts are separated by NUL, which none of them can contain.
     """
     return blake2b(f"{method}\0{path}\0{idempotency_key}".encode(), digest_size=32).digest()
 
 
 def parse_operation_id(key: bytes, text: str) -> OperationId | None:
-    """Read an operation id; None when it was not made with ``key``."""
+    """Parse an operation id; None when its MAC was not made with ``key``."""
     if len(text) != LENGTH or not text.startswith(PREFIX):
         return None
     try:
@@ -82,7 +82,7 @@ def has_operation_id_format(text: str) -> bool:
 
 
 def derive_campaign_id(operation_id: str) -> UUID:
-    """Derive the id of the campaign that an operation makes (a name-based UUID)."""
+    """Derive the id of the campaign that an operation creates (a name-based UUID)."""
     digest = blake2b(operation_id.encode(), digest_size=PART_BYTES, person=b"adrelay.campaign")
     return UUID(bytes=digest.digest(), version=5)
 

@@ -1,9 +1,9 @@
-"""Passwords: which are good enough, and argon2id in threads, no more at once than cores.
+"""Checks the strength of passwords, and hashes them with argon2id in threads.
 
-One hash takes about a tenth of a second and 64 MiB, so hashes run beside the event loop
-and wait for each other instead of piling up in memory. An unknown account costs the same
-time as a wrong password: a hash that nothing matches is verified in its place. What is
-hashed is the NFKC form, so that a password typed on another keyboard is the same.
+One hash takes about a tenth of a second and 64 MiB, so hashes run outside the event loop, at most
+one for each core, and queue instead of filling the memory. An unknown account takes the
+same time as a wrong password: a dummy hash is verified instead. The NFKC form is hashed, so
+that a password typed on another keyboard is the same.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ COMMON_PASSWORDS_FILE = "common_passwords.txt"
 
 
 def check_strength(password: str) -> str | None:
-    """Say why a password is refused, in words for a person; None when it is good enough."""
+    """Say why a password is rejected, in a text for users; None when it is strong enough."""
     normal = normalize("NFKC", password)
     if len(normal) < MIN_LENGTH:
         return f"must have at least {MIN_LENGTH} characters"
@@ -45,10 +45,10 @@ def check_strength(password: str) -> str | None:
 
 
 class Passwords:
-    """Hashes and verifies with the parameters of the settings."""
+    """Hashes and verifies passwords with the parameters of the settings."""
 
     def __init__(self, settings: Settings) -> None:
-        """Nothing is hashed yet."""
+        """Hash nothing yet."""
         self._hasher = PasswordHasher(
             time_cost=settings.argon2_time,
             memory_cost=settings.argon2_memory_kib,
@@ -59,18 +59,18 @@ class Passwords:
         self._cores = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def hash(self, password: str) -> str:
-        """Hash a password; the result names its own parameters (PHC string format)."""
+        """Hash a password; the result contains its parameters (PHC string format)."""
         return await self._run_in_thread(self._hasher.hash, _normalise(password))
 
     async def verify(self, password: str, stored: str | None) -> bool:
-        """Tell whether a password fits a hash; None stands for an unknown account."""
+        """Return whether a password matches a hash; None stands for an unknown account."""
         fits = await self._run_in_thread(
             self._matches, stored or self._dummy_hash, _normalise(password)
         )
         return fits and stored is not None
 
     def is_outdated(self, stored: str) -> bool:
-        """Tell whether a hash was made with other parameters than today's."""
+        """Return whether a hash was made with other parameters than those of the settings."""
         return self._hasher.check_needs_rehash(stored)
 
     async def _run_in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -93,7 +93,7 @@ def _normalise(password: str) -> bytes:
 
 
 def _make_dummy_hash(hasher: PasswordHasher) -> str:
-    """Write a hash of today's parameters that belongs to no password."""
+    """Build a hash with the present parameters that matches no password."""
     salt, digest = (
         b64encode(token_bytes(size)).rstrip(b"=").decode()
         for size in (hasher.salt_len, hasher.hash_len)

@@ -1,19 +1,19 @@
-"""Sessions: one family of refresh tokens for each login, in Redis, as hashes only.
+"""Issues and rotates refresh tokens: one family for each session, in Redis, as hashes only.
 
-    session:{<id>}                user, turns, current: hash of the token that is good now
-    session:{<id>}:spent:<hash>   exists while a spent token is within the grace
+    session:{<id>}                user, turns (rotations), current: hash of the valid token
+    session:{<id>}:spent:<hash>   exists during the grace period of a spent token
 
-A refresh token is opaque to clients and good for one use (RFC 9700, section 4.14.2). It is
-``session id | secret | tag``: the tag proves, before Redis is asked, that we issued it, so a
-stranger who knows a session id cannot end the session with a made-up token. The secret of
-its successor is derived from it under a server key; so two tabs or a lost answer that show
-a spent token again within the grace get *the same* successor, although nothing but hashes
-is stored. After the grace a spent token is theft: the family ends.
+A refresh token is opaque to clients and valid for one use (RFC 9700, section 4.14.2). It is
+``session id | secret | tag``: the tag proves, before Redis is asked, that it was issued here, so
+an attacker who knows a session id cannot end the session with a made-up token. The secret of
+its successor is derived from it with a server key; so two tabs, or a client that missed a reply,
+that present a spent token again within the grace period get *the same* successor, although
+only hashes are stored. After the grace period a spent token counts as stolen: the family ends.
 
-Redis says which token is good, and Postgres (``infra.storage.sessions``) whether the session
-may go on at all and how many turns it has seen. So a Redis that comes back with old data
-resurrects neither an ended session nor a spent token. A family that ended by theft stays
-for a minute with the token that ended it, so that a repeated message has the same answer.
+Redis decides which token is valid. Postgres (``infra.storage.sessions``) is authoritative for
+whether the session is live and for its number of rotations. So a Redis that is restored from old
+data revives neither an ended session nor a spent token. A family that ended by reuse stays
+for a minute with the token that ended it, so that a redelivered request gets the same reply.
 """
 
 import hmac
@@ -36,7 +36,7 @@ SECRET_BYTES = 32
 TAG_BYTES = 16
 REUSE_RECORD_MS = 60_000
 
-# KEYS: family, mark of the spent token; ARGV: hash, successor's hash, life and grace in ms.
+# KEYS: family, key of the spent token; ARGV: hash, successor's hash, lifetime and grace in ms.
 ROTATE_SCRIPT = f"""
 if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return {{'unknown'}} end
 local user, current, ended, turns =
@@ -63,23 +63,23 @@ log = logging.getLogger(__name__)
 
 
 class InvalidRefreshToken(Exception):
-    """A refresh token that we never issued."""
+    """The refresh token was not issued here."""
 
 
 class SessionEnded(Exception):
-    """A refresh token of ours whose session Redis does not have: ended, expired or lost."""
+    """Redis does not have the session of a refresh token: it ended, expired or was lost."""
 
     def __init__(self, session_id: str) -> None:
-        """Keep which session it was."""
+        """Keep the id of the session."""
         super().__init__("the session is over")
         self.session_id = session_id
 
 
 class RefreshTokenReused(Exception):
-    """A spent refresh token was shown after the grace, so its session has been ended."""
+    """A spent refresh token was presented after the grace period; its session was ended."""
 
     def __init__(self, session: "Session") -> None:
-        """Keep whose session it was."""
+        """Keep the session and its account."""
         super().__init__("a spent refresh token was used again")
         self.session = session
 
@@ -94,10 +94,10 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """A session and the refresh token to hand out for it.
+    """A session and the refresh token that is issued for it.
 
-    ``rotation_count`` counts the refreshes of the session so far; ``repeated`` tells that this one
-    is the last one over again.
+    ``rotation_count`` counts the refreshes of the session so far; ``repeated`` means that this
+    is the result of the last refresh again.
     """
 
     session: Session
@@ -113,17 +113,17 @@ def parse_refresh_key(settings: Settings) -> bytes:
 
 
 class RefreshTokenStore:
-    """Starts, prolongs and forgets sessions. Redis' own errors propagate."""
+    """Issues, rotates and revokes refresh tokens. Redis' own errors propagate."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
-        """Take the server key; raises ``ValueError`` when ``REFRESH_KEY`` is none."""
+        """Parse the server key, as ``parse_refresh_key`` does; nothing is connected yet."""
         self._key = parse_refresh_key(settings)
         self._redis = redis
         self._life = settings.refresh_token_seconds * 1000
         self._grace = int(settings.refresh_grace_seconds * 1000)
 
     async def issue(self, user_id: UUID) -> IssuedToken:
-        """Begin a session of an account."""
+        """Issue the first refresh token of a new session of an account."""
         session = token_bytes(ID_BYTES)
         token = self._token(session + token_bytes(SECRET_BYTES))
         fields = ("user", str(user_id), "current", _hash(token), "turns", "0")
@@ -135,7 +135,7 @@ class RefreshTokenStore:
         return IssuedToken(Session(session.hex(), user_id), token)
 
     async def rotate(self, token: str) -> IssuedToken:
-        """Take a refresh token for its successor; the session lives on from now.
+        """Replace a refresh token by its successor, and extend the session.
 
         Raises ``InvalidRefreshToken``, ``SessionEnded`` and, after ending the session,
         ``RefreshTokenReused``.
@@ -144,26 +144,29 @@ class RefreshTokenStore:
         session_id, successor = body[:ID_BYTES].hex(), self._successor(body)
         keys = [_family_key(session_id), f"{_family_key(session_id)}:spent:{_hash(token)}"]
         args = [_hash(token), _hash(successor), self._life, self._grace]
-        verdict, *rest = await self._run(ROTATE_SCRIPT, keys, args)
-        if verdict == b"unknown":
+        result, *rest = await self._run(ROTATE_SCRIPT, keys, args)
+        if result == b"unknown":
             raise SessionEnded(session_id)
         try:
             found = Session(session_id, UUID(rest[0].decode()))
-        except ValueError:  # not what we wrote there
+        except ValueError:  # another program wrote there
             raise SessionEnded(session_id) from None
-        if verdict == b"reused":
+        if result == b"reused":
             raise RefreshTokenReused(found)
-        return IssuedToken(found, successor, int(rest[1]), repeated=verdict == b"repeated")
+        return IssuedToken(found, successor, int(rest[1]), repeated=result == b"repeated")
 
     def parse_session_id(self, token: str) -> str:
-        """Tell which session a refresh token of ours belongs to, spent or not, over or not.
+        """Return the session of a refresh token, whether or not it is spent or the session ended.
 
         Raises ``InvalidRefreshToken``.
         """
         return self._body(token)[:ID_BYTES].hex()
 
     async def revoke(self, session_ids: Sequence[str]) -> None:
-        """Drop families that Postgres says are over; never raises, for they are over anyway."""
+        """Delete sessions that have ended in Postgres.
+
+        Raises nothing: Postgres is authoritative, so a session that stays in Redis is not live.
+        """
         if not session_ids:
             return
         try:
@@ -185,7 +188,7 @@ class RefreshTokenStore:
         body, tag = raw[:-TAG_BYTES], raw[-TAG_BYTES:]
         genuine = hmac.compare_digest(tag, self._derive(b"tag", body)[:TAG_BYTES])
         if len(body) != ID_BYTES + SECRET_BYTES or not genuine:
-            raise InvalidRefreshToken("not a refresh token of ours")
+            raise InvalidRefreshToken("not a refresh token that was issued here")
         return body
 
     def _successor(self, body: bytes) -> str:
@@ -199,10 +202,10 @@ class RefreshTokenStore:
 
 
 async def read_rotation_counts(redis: Redis, session_ids: Sequence[str]) -> Mapping[str, int]:
-    """Tell of each session that Redis still has how often it was refreshed.
+    """Read how often each session was refreshed, of those that are in Redis.
 
-    Needs no key, so the ingress may ask. Redis' own errors propagate; a session whose key holds
-    something else is one that Redis does not have.
+    Needs no secret key, so the ingress can call it. Redis' own errors propagate; a session whose
+    Redis key holds another type counts as absent.
     """
     if not session_ids:
         return {}
@@ -223,7 +226,7 @@ async def read_rotation_counts(redis: Redis, session_ids: Sequence[str]) -> Mapp
 
 
 def _family_key(session_id: str) -> str:
-    """Name the hash of a session; the braces keep its keys on one node of a cluster."""
+    """Build the Redis key of a session; the braces keep its keys on one node of a cluster."""
     return f"session:{{{session_id}}}"
 
 

@@ -1,10 +1,10 @@
-"""Credentials on the bus: sealed by the ingress, opened by the auth worker alone.
+"""Encrypts credentials on the broker: the ingress encrypts, only the auth worker can decrypt.
 
-A sealed box (X25519, XSalsa20-Poly1305, an ephemeral sender key for each box): whoever
-reads a queue, the event log, a dead letter or a backup sees nothing, and the ingress
-itself cannot open what it has sealed. Inside stand the event type and the event id that the
-box was made for and when it expires, so a box copied into another message does not open.
-The text is padded, so that its length does not tell the password's.
+A sealed box of libsodium (X25519, XSalsa20-Poly1305, an ephemeral sender key for each box): a
+reader of a queue, the event log, a dead letter or a backup sees no credentials, and the
+ingress cannot decrypt what it has encrypted. The box contains the type and the id of its
+event and its expiry, so a box that is copied into another message is rejected. The text is
+padded, so that its length does not reveal that of the password.
 """
 
 from collections.abc import Mapping
@@ -20,18 +20,18 @@ from infra.base64url import KeyPair, decode_base64url, decode_key, encode_base64
 from infra.settings import Settings
 from schemas.types import FrozenModel
 
-# A request is answered within seconds or not at all; a registration is kept through an outage.
+# Requests expire within seconds; registrations are durable and survive an outage.
 REQUEST_LIFETIME = timedelta(seconds=30)
 REGISTRATION_LIFETIME = timedelta(days=7)
-PADDING_BLOCK = 256  # bytes
+PADDING_BLOCK_BYTES = 256
 
 
 class InvalidBox(Exception):
-    """A box that is not ours to open, was made for another message, or has expired."""
+    """A box that cannot be decrypted, was made for another message, or has expired."""
 
 
 class BoxContent(FrozenModel):
-    """What a box holds; ``exp`` is seconds since 1970."""
+    """The content of a box; ``exp`` is in seconds since 1970."""
 
     purpose: str
     request_id: str
@@ -40,7 +40,7 @@ class BoxContent(FrozenModel):
 
 
 def make_encryption_keys() -> KeyPair:
-    """Make an X25519 key pair, as the settings want it."""
+    """Make an X25519 key pair, in the format of the settings."""
     private = PrivateKey.generate()
     return KeyPair(encode_base64url(bytes(private)), encode_base64url(bytes(private.public_key)))
 
@@ -53,7 +53,7 @@ def encrypt_payload(
     request_id: str,
     lifetime: timedelta = REQUEST_LIFETIME,
 ) -> str:
-    """Seal a JSON object for the one event of type ``purpose`` whose id is ``request_id``.
+    """Encrypt a JSON object for the event of type ``purpose`` with the id ``request_id``.
 
     Returns base64url. Raises ``ValueError`` when the key is malformed.
     """
@@ -64,7 +64,7 @@ def encrypt_payload(
         payload=dict(payload),
     )
     text = content.model_dump_json().encode()
-    padded = text.ljust(-(-len(text) // PADDING_BLOCK) * PADDING_BLOCK)
+    padded = text.ljust(-(-len(text) // PADDING_BLOCK_BYTES) * PADDING_BLOCK_BYTES)
     key = PublicKey(decode_key(public_key, "SEAL_PUBLIC_KEY"))
     return encode_base64url(SealedBox(key).encrypt(padded))
 
@@ -84,11 +84,11 @@ class PayloadDecryptor:
         try:
             content = BoxContent.model_validate_json(self._decrypt(box))
         except ValidationError:
-            raise InvalidBox("the box holds no credentials") from None
+            raise InvalidBox("the box has no valid content") from None
         if (content.purpose, content.request_id) != (purpose, request_id):
-            raise InvalidBox("the sealed credentials were made for another message")
+            raise InvalidBox("the box was made for another message")
         if content.exp <= now.timestamp():
-            raise InvalidBox("the sealed credentials have expired")
+            raise InvalidBox("the box has expired")
         return content.payload
 
     def _decrypt(self, text: str) -> bytes:
@@ -97,4 +97,4 @@ class PayloadDecryptor:
                 return box.decrypt(decode_base64url(text))
             except (CryptoError, ValueError):
                 continue
-        raise InvalidBox("the sealed credentials cannot be opened")
+        raise InvalidBox("the box cannot be decrypted")

@@ -1,6 +1,6 @@
-"""Standard Webhooks 1.0: signing and verifying, with shared secrets (v1) and key pairs (v1a).
+"""Signs and verifies Standard Webhooks 1.0, with shared secrets (v1) and key pairs (v1a).
 
-    webhook-id         constant over all attempts of one delivery; the dedupe key
+    webhook-id         constant over all attempts of one delivery; the idempotency key
     webhook-timestamp  of the attempt, in Unix seconds
     webhook-signature  "v1,<base64>" or "v1a,<base64>", several separated by spaces
     signed             <webhook-id>.<webhook-timestamp>.<body, byte for byte>
@@ -8,11 +8,11 @@
 v1 is HMAC-SHA256 with a secret ``whsec_<base64 of 24 to 64 bytes>``; v1a is Ed25519 with
 ``whsk_`` (private: the seed of 32 bytes, or seed and public key, 64) and ``whpk_`` (public).
 Source: the specification, spec/standard-webhooks.md of github.com/standard-webhooks, whose
-advice that an id must not contain the separator "." is enforced here.
+recommendation that an id must not contain the separator "." is enforced here.
 
-The grammar is strict on purpose: a decimal timestamp without sign, point, space or underscore
+The grammar is strict: a decimal timestamp without sign, point, space or underscore
 and canonical base64 only. The MAC is checked before the timestamp, so that only a sender who
-holds a key learns anything about our clock.
+holds a key learns anything about the clock of this server.
 """
 
 import hmac
@@ -42,7 +42,7 @@ TOLERANCE_SECONDS = 300
 # Printable ASCII without the separator; short enough to become an event id with an index.
 ID_GRAMMAR = re.compile(r"[!-\-/-~]{1,180}")
 TIMESTAMP_GRAMMAR = re.compile(r"[1-9][0-9]{0,11}")
-# A sender in rotation signs twice; each more costs us a verification.
+# A sender that rotates its key signs twice; each signature costs a verification.
 MAX_SIGNATURES = 16
 SHA256_BYTES = 32
 ED25519_BYTES = 64
@@ -86,14 +86,14 @@ def _ed25519_signer(secret: str) -> Callable[[bytes], bytes]:
 def _ed25519_verifier(secret: str) -> SignatureCheck:
     key = decode_public_key(secret)
 
-    def fits(content: bytes, signature: bytes) -> bool:
+    def matches(content: bytes, signature: bytes) -> bool:
         try:
             key.verify(content, signature)
         except BadSignatureError:
             return False
         return True
 
-    return lambda content, signatures: True in [fits(content, given) for given in signatures]
+    return lambda content, signatures: True in [matches(content, given) for given in signatures]
 
 
 V1 = Scheme("v1", SHA256_BYTES, _hmac_signer, _hmac_verifier)
@@ -107,14 +107,14 @@ def make_webhook_secret(scheme: Scheme) -> str:
 
 
 def derive_webhook_public_key(secret: str) -> str:
-    """Tell the ``whpk_`` key that belongs to a ``whsk_`` key; raises ``ValueError``."""
+    """Derive the ``whpk_`` key of a ``whsk_`` key; raises ``ValueError``."""
     return "whpk_" + b64encode(bytes(decode_public_key(secret))).decode()
 
 
 def sign(
     scheme: Scheme, secrets: Sequence[str], delivery: str, timestamp: int, body: bytes
 ) -> dict[str, str]:
-    """Make the three headers of one attempt, signed with each of ``secrets``.
+    """Build the three headers of one attempt, signed with each of ``secrets``.
 
     ``timestamp`` is in Unix seconds. Raises ``ValueError`` when a secret cannot sign.
     """
@@ -136,10 +136,10 @@ def verify(
     secrets: Sequence[str],
     now: datetime,
 ) -> str:
-    """Check a delivery against all ``secrets`` and tell its ``webhook-id``.
+    """Verify a delivery with all ``secrets`` and return its ``webhook-id``.
 
-    ``now`` is aware. Signatures of other schemes are ignored, and so are secrets that are
-    malformed (``make_webhook_secret`` shows the form). Raises nothing but ``InvalidSignature``.
+    ``now`` is aware. Signatures of other schemes and malformed secrets are ignored
+    (``make_webhook_secret`` makes well-formed ones). Raises nothing but ``InvalidSignature``.
     """
     delivery, timestamp, header = read_signature_headers(
         headers, ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER
@@ -148,15 +148,15 @@ def verify(
         raise InvalidSignature("the webhook-id or webhook-timestamp is malformed")
     content = f"{delivery}.{timestamp}.".encode() + body
     signatures = _parse_signatures(scheme, header)
-    if True not in [fits(content, signatures) for fits in _verifiers(scheme, secrets)]:
-        raise InvalidSignature("no signature fits one of our secrets")
+    if True not in [check(content, signatures) for check in _verifiers(scheme, secrets)]:
+        raise InvalidSignature("no signature matches a secret")
     if abs(int(now.timestamp()) - int(timestamp)) > TOLERANCE_SECONDS:
         raise InvalidSignature("the webhook-timestamp is more than five minutes off")
     return delivery
 
 
 def _parse_signatures(scheme: Scheme, header: str) -> list[bytes]:
-    """Read the well-formed signatures of ``scheme``; the others are ignored."""
+    """Parse the well-formed signatures of ``scheme``; ignore the others."""
     found = []
     for part in header.split(" "):
         identifier, _, text = part.partition(",")

@@ -27,17 +27,15 @@ def generate(as_json: Json = False) -> None:
     ),
 )
 def rotate(
-    env: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings of every process.")
-    ] = None,
+    env: Annotated[Path, typer.Option(metavar="FILE", help="Settings of every process.")] = Path(
+        ".services/env"
+    ),
     auth_env: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings of the auth worker alone.")
-    ] = None,
+        Path, typer.Option(metavar="FILE", help="Settings of the auth worker alone.")
+    ] = Path(".services/auth.env"),
     as_json: Json = False,
 ) -> None:
     """Make the next step of a key rotation, and say what to restart and when to go on."""
-    from infra.commands.rotate_keys import main
+    from infra.commands.rotate_keys import rotate_and_report
 
-    files = (("--env", env), ("--auth-env", auth_env))
-    words = [word for name, file in files if file is not None for word in (name, str(file))]
-    raise typer.Exit(main(["rotate", *words, *(["--json"] if as_json else [])]))
+    raise typer.Exit(rotate_and_report(env, auth_env, as_json=as_json))

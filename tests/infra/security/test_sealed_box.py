@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from infra.base64url import decode_base64url, encode_base64url
 from infra.security.sealed_box import (
-    PADDING_BLOCK,
+    PADDING_BLOCK_BYTES,
     InvalidBox,
     PayloadDecryptor,
     encrypt_payload,
@@ -98,7 +98,7 @@ def test_two_boxes_of_the_same_secret_have_nothing_in_common() -> None:
 def test_the_largest_credentials_fit_into_an_event() -> None:
     box = sealed({"email": "e" * 254, "password": "\U0001f511" * 128})
     assert len(box) <= 4096
-    assert (len(decode_base64url(box)) - 48) % PADDING_BLOCK == 0
+    assert (len(decode_base64url(box)) - 48) % PADDING_BLOCK_BYTES == 0
 
 
 @pytest.mark.parametrize("key", ["", "short", "é" * 43])
