@@ -1,4 +1,4 @@
-"""How a message carries an event: structured or binary mode, told by its content header.
+"""Tells structured from binary mode by the content header, and reads binary attributes.
 
 CloudEvents AMQP protocol binding 1.0.2, section 3. In binary mode attributes are headers, with
 the prefix ``cloudEvents_`` or ``cloudEvents:``, or ``ce-`` as in the RabbitMQ protocol binding,

@@ -1,7 +1,7 @@
-"""A dead letter: a message that was given up, with the reason, as it is filed in Postgres.
+"""Decodes a message of a ``.dead`` queue as a dead letter, to be filed in Postgres.
 
-Filing has nowhere to send what it cannot file, so reading a dead letter never fails: texts are
-bounded and storable, times are from this century, and what cannot be decoded is shown.
+Filing has nowhere to send what it cannot file, so decoding a dead letter never fails: texts are
+bounded and storable, times are of this century, and what is not UTF-8 is written in hexadecimal.
 """
 
 from collections.abc import Mapping
@@ -46,11 +46,11 @@ MAX_PEEK_BYTES = 1024 * 1024  # a larger body is filed without being parsed
 
 
 def make_dead_letter_decoder(queue: str) -> Decoder:
-    """Make the reader of ``<queue>.dead``; it accepts whatever has landed there."""
+    """Make the decoder of ``<queue>.dead``; it accepts every message."""
 
     def receive(delivery: Delivery) -> DecodedDelivery:
         letter = parse_dead_letter(queue, delivery)
-        # The same death again is a redelivery; another death of the same message is news.
+        # Same time and reason: a redelivery. Otherwise a new failure of the same message.
         death = f"{letter.id}\0{letter.last_failed_at.isoformat()}\0{letter.reason}"
         key = UUID(bytes=blake2b(death.encode(), digest_size=16).digest())
         return DecodedDelivery(delivery, letter, key, letter.id)
@@ -59,7 +59,7 @@ def make_dead_letter_decoder(queue: str) -> Decoder:
 
 
 def reduce_dead_letter(item: DecodedDelivery) -> DecodedDelivery:
-    """Reduce a letter to what no database refuses: its queue, body and times, and ASCII text."""
+    """Reduce a dead letter to what no database rejects: queue, body, times and ASCII text."""
     letter: DeadLetterRow = item.event
     plain = replace(
         letter,
@@ -76,7 +76,7 @@ def reduce_dead_letter(item: DecodedDelivery) -> DecodedDelivery:
 
 
 def parse_dead_letter(queue: str, delivery: Delivery) -> DeadLetterRow:
-    """Read a delivery from ``<queue>.dead`` as a letter; never fails."""
+    """Parse a delivery from ``<queue>.dead``; never fails."""
     headers = delivery.headers
     ours = REASON in headers and not _is_by_broker(delivery)
     first, last = _time(headers.get(FIRST_FAILED)), _time(headers.get(LAST_FAILED))
@@ -107,7 +107,7 @@ def parse_dead_letter(queue: str, delivery: Delivery) -> DeadLetterRow:
 
 
 def _letter_id(queue: str, delivery: Delivery, event: dict[str, str]) -> UUID:
-    """Hash what makes it the same letter: queue, event (or message), replays, body."""
+    """Hash what identifies a dead letter: queue, event (or message), replays, body."""
     names = [event.get("source", ""), event.get("id", "")]
     if not all(names):
         names = ["", _message_id(delivery)]
@@ -118,7 +118,7 @@ def _letter_id(queue: str, delivery: Delivery, event: dict[str, str]) -> UUID:
 
 
 def _message_id(delivery: Delivery) -> str:
-    """Give the message id of the first publish: ours keeps it in a header."""
+    """Get the message id of the first publish; Adrelay keeps it in a header."""
     kept = None if _is_by_broker(delivery) else delivery.headers.get(MESSAGE_ID)
     return _name(kept or delivery.properties.message_id)
 
@@ -155,7 +155,7 @@ def _properties(delivery: Delivery) -> dict[str, Any]:
 
 
 def _whole_body(delivery: Delivery, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Say what a body was of which only the beginning was kept, here or by who sent it here."""
+    """Describe a body of which only the beginning was kept, here or by its sender."""
     if delivery.whole is not None:
         length, sha256 = delivery.whole
     elif BODY_LENGTH in told:
@@ -172,7 +172,7 @@ def _strings(value: object) -> dict[str, str]:
 
 
 def _peek(delivery: Delivery) -> dict[str, str]:
-    """Read id, source and type, where they can be read at all."""
+    """Read id, source and type, where they can be read."""
     if attributes := delivery.attributes:
         return _strings(attributes)
     if len(delivery.body) > MAX_PEEK_BYTES:
@@ -184,12 +184,12 @@ def _peek(delivery: Delivery) -> dict[str, str]:
 
 
 def _is_by_broker(delivery: Delivery) -> bool:
-    """Tell whether the broker moved it here; what we publish ourselves has no such header."""
+    """Tell whether the broker dead-lettered it; Adrelay's own dead letters lack the header."""
     return "x-death" in delivery.headers
 
 
 def _first_user(delivery: Delivery) -> str | None:
-    """Tell who published it first, or None where that cannot be known for sure.
+    """Get who published it first, or None where that is not certain.
 
     Our header says it of a dead letter of ours. A message that the broker gave up may have
     brought the header along from anybody, so there it counts only if the broker agrees.
@@ -227,7 +227,7 @@ def _name(value: object) -> str:
 
 
 def _time(value: object) -> datetime | None:
-    """Read a time; None for one that nobody can have meant, or that no column holds."""
+    """Parse a time; None for one before 2020 or that no column holds."""
     try:
         found = datetime.fromisoformat(str(value)) if isinstance(value, str) else None
         return found.astimezone(UTC) if found and found.tzinfo and found >= EARLIEST else None

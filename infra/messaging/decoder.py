@@ -32,10 +32,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedDelivery:
-    """A delivery and the event it carries, with the inbox's key and digest of it."""
+    """A delivery and its event, with the inbox's key and digest of the event.
+
+    ``event`` is an ``Event``, or what a subscription's own decoder made of the delivery.
+    """
 
     delivery: Delivery
-    event: Any  # an Event, or what a subscription's own ``decode_delivery`` made of the delivery
+    event: Any
     key: UUID
     digest: UUID
 
@@ -62,7 +65,7 @@ def decode_delivery(
 
 
 def event_key(event: Event) -> UUID:
-    """Hash (source, id), by which two events are the same event, to 128 bits."""
+    """Hash (source, id), which identifies an event, to 128 bits (CloudEvents 1.0.2, section 3)."""
     text = f"{event.source}\0{event.id}"
     return UUID(bytes=blake2b(text.encode(), digest_size=16).digest())
 
@@ -87,14 +90,14 @@ def _decode(cls: type[Event], delivery: Delivery) -> Event:
 
 
 def _check_format(delivery: Delivery) -> None:
-    """Refuse batches, and event formats other than JSON; raises ``Permanent``."""
+    """Reject batches, and event formats other than JSON; raises ``Permanent``."""
     wrong = content_mode.wrong_format(delivery.properties.content_type)
     if wrong is not None:
         raise Permanent(wrong, code="INVALID_EVENT")
 
 
 def _check_attributes(attributes: Mapping[str, Any], delivery: Delivery) -> None:
-    """Refuse attributes of types that CloudEvents does not have, and those given in two ways.
+    """Reject attributes of types that CloudEvents does not have, and contradicting ones.
 
     Raises ``Permanent``.
     """
@@ -132,7 +135,7 @@ def _check(event: Event, routing_key: str, kind: str) -> None:
 
 
 def to_permanent(error: Exception) -> Permanent:
-    """Make any exception of reading a message that message's verdict, and log what is a bug."""
+    """Make any exception of decoding the failure of that message, and log a bug."""
     if isinstance(error, Permanent):
         drop_frames(error)
         return error
@@ -141,7 +144,7 @@ def to_permanent(error: Exception) -> Permanent:
 
 
 def describe_errors(error: ValidationError) -> str:
-    """Tell what is wrong with an event, field by field, without quoting its values."""
+    """Describe what is wrong with an event, field by field, without quoting its values."""
     lines = [
         f"{'.'.join(escape(str(part), NAME_LENGTH) for part in line['loc']) or 'event'}: "
         f"{escape(line['msg'], MESSAGE_LENGTH)}"

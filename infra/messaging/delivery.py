@@ -34,8 +34,7 @@ DELIVERY_COUNT = b"x-delivery-count"
 class Delivery:
     """One message in hand; ``tag`` is its delivery tag on the channel it came by.
 
-    Its properties are decoded only when something asks for them: a healthy message in
-    structured mode never does.
+    Properties are decoded on first use: an event in structured mode that is handled needs none.
     """
 
     __slots__ = (
@@ -80,14 +79,14 @@ class Delivery:
 
     @property
     def whole(self) -> WholeBody | None:
-        """What its body was, where ``body`` is only the beginning of it."""
+        """Length and hash of the whole body, where ``body`` is only the beginning of it."""
         if self._whole is None and self.is_requeued and (length := self._number(BODY_LENGTH)):
             return WholeBody(length, str(self.headers.get(BODY_SHA256)))
         return self._whole
 
     @property
     def size(self) -> int:
-        """How many bytes its body had."""
+        """Bytes of the whole body."""
         if self._whole is None and self.exchange != topology.RETURN_EXCHANGE:
             return len(self.body)
         whole = self.whole
@@ -121,7 +120,7 @@ class Delivery:
 
     @property
     def is_requeued(self) -> bool:
-        """Whether it came back to this queue from the retry ladder or the dead-letter office."""
+        """Whether it returned to this queue from a retry tier or a replay."""
         return self.exchange == topology.RETURN_EXCHANGE
 
     @property
@@ -142,12 +141,12 @@ class Delivery:
 
     @property
     def seconds_waited(self) -> int:
-        """Seconds that failures have made it wait so far; pauses and snoozes do not count."""
+        """Seconds of waiting that failures have cost; pauses and snoozes do not count."""
         return self._number(WAITED)
 
     @property
     def replays(self) -> int:
-        """How often a person sent it again."""
+        """How often a person replayed it."""
         return self._number(REPLAYS)
 
     @property
@@ -166,17 +165,17 @@ class Delivery:
 
     @property
     def user_id(self) -> str | None:
-        """Who published it last, as the broker validated it."""
+        """The broker user that published it last, validated by the broker."""
         return user_id_in(self.header)
 
     @property
     def user(self) -> str | None:
-        """Who published it first, as the broker validated it then."""
+        """The broker user that published it first, validated by the broker then."""
         return str(self.headers.get(USER) or "") or None if self.is_requeued else self.user_id
 
     @property
     def delivery_count(self) -> int:
-        """How often it was delivered before and came back unsettled."""
+        """How often it was delivered before without being settled."""
         if not self.redelivered or DELIVERY_COUNT not in self.header:
             return int(self.redelivered)
         count = self.headers.get("x-delivery-count")

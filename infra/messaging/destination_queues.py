@@ -1,11 +1,11 @@
-"""Which queues want a message."""
+"""Finds the queues that a message is for."""
 
 from infra.amqp import topology
 from infra.messaging.delivery import Delivery
 
 
 def find_destination_queues(delivery: Delivery) -> list[str]:
-    """Name the queues that want a message: the one it was on its way back to, or by its key."""
+    """Find a message's queues: the one it was returning to, or those bound to its routing key."""
     if delivery.is_requeued:
         return [name for name in topology.WORK_QUEUE_NAMES if name == delivery.key]
     parts = delivery.key.split(".", 3)

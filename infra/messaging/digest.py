@@ -1,4 +1,4 @@
-"""What an event says, hashed: tells a repeated event from another one with the same id.
+"""Hashes the content of an event, to tell a repeated event from another one with its id.
 
 The hash must not depend on how an event was written, by which door it came, or which
 release read it (issue 10, number 14). So it is taken over the validated data, each value
@@ -45,7 +45,7 @@ class Plan:
     converted: tuple[str, ...]
 
     def canonical(self, value: BaseModel) -> dict[str, Any]:
-        """Give what a value says beyond its defaults, in one form, in any order."""
+        """Return the fields of a value that differ from their defaults, in canonical form."""
         said = value.__dict__.copy()
         for name, default in self.optional:
             held = said[name]
@@ -58,7 +58,7 @@ class Plan:
 
 
 def content_digest(event: Event) -> UUID:
-    """Hash what an event says (type, subject, data) to 128 bits."""
+    """Hash the content of an event (type, subject, data) to 128 bits."""
     data = event.data
     hashed = blake2b(f"{event.type}\0{event.subject or ''}\0".encode(), digest_size=16)
     plan: Plan = plan_of(type(data))  # type: ignore[arg-type] # mypy: a type is no Hashable
@@ -68,7 +68,7 @@ def content_digest(event: Event) -> UUID:
 
 @cache
 def plan_of(cls: type[BaseModel]) -> Plan:
-    """Work out how the values of a class are hashed."""
+    """Compile how the values of a class are hashed."""
     fields = cls.model_fields.items()
     return Plan(
         tuple((name, field.get_default()) for name, field in fields if not field.is_required()),

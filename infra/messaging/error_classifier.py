@@ -1,10 +1,10 @@
-"""What an exception says about its cause: the infrastructure, a race, the data or our code.
+"""Classifies an exception by its cause: infrastructure, a conflict, the data or our own code.
 
     OUTAGE            pause and spend nothing
     SUSPECTED_OUTAGE  the same, unless a probe says that all is well
     CONFLICT          run the same batch again, for a bounded time
     DATA              divide the batch; the event that Postgres refuses is a dead letter
-    OURS              divide the batch; the event may succeed later
+    BUG               divide the batch; the event may succeed later
     (``infra.messaging.queue_breaker`` counts them)
 
 SQLSTATE as in the Postgres manual, appendix A. An error at connect time carries none here: it
@@ -28,10 +28,10 @@ class ErrorKind(Enum):
     SUSPECTED_OUTAGE = auto()
     CONFLICT = auto()
     DATA = auto()
-    OURS = auto()
+    BUG = auto()
 
 
-# The longest prefix of a SQLSTATE decides; what is not listed is OURS.
+# The longest prefix of a SQLSTATE decides; what is not listed is BUG.
 SQLSTATES: dict[str, ErrorKind] = {
     "08": ErrorKind.OUTAGE,  # connection exception
     "22": ErrorKind.DATA,  # data exception
@@ -67,7 +67,7 @@ def classify_error(error: BaseException) -> ErrorKind:
         return _database_fault(error)
     if isinstance(error, OSError):  # TimeoutError and ConnectionError among them
         return ErrorKind.SUSPECTED_OUTAGE
-    return ErrorKind.OURS
+    return ErrorKind.BUG
 
 
 def _database_fault(error: DBAPIError) -> ErrorKind:
@@ -80,11 +80,11 @@ def _database_fault(error: DBAPIError) -> ErrorKind:
         if state[:length] in SQLSTATES:
             return SQLSTATES[state[:length]]
     # Without a state the driver speaks: a session that is closed or in another's hands.
-    return ErrorKind.OURS if state else ErrorKind.SUSPECTED_OUTAGE
+    return ErrorKind.BUG if state else ErrorKind.SUSPECTED_OUTAGE
 
 
 def to_failure(error: BaseException, fault: ErrorKind) -> BaseException:
-    """Say of a single event why it failed, without quoting its data."""
+    """Make an error the failure of a single event, without quoting its data."""
     if fault is ErrorKind.DATA and isinstance(error, DBAPIError):
         state = _state(error)
         reason = f"Postgres refuses the data (SQLSTATE {state})"

@@ -1,4 +1,4 @@
-"""What has been handled: (consumer, source, id) -> a digest of what it said.
+"""What was handled: (consumer, source, id) -> a digest of the content.
 
 The marks commit with the effects, so an event that is marked has taken effect and one that
 is not has none. Same id and same digest: a duplicate. Same id and another digest: the
@@ -27,7 +27,7 @@ CLAIM = text("""
 KNOWN = text("""
     select key, digest from inbox where consumer = :consumer and key = any(cast(:keys as uuid[]))
 """)
-FORGET = text("""
+DELETE_OLD = text("""
     delete from inbox where (consumer, key) in (
         select consumer, key from inbox
         where handled_at < now() - make_interval(days => :days) limit :most
@@ -37,7 +37,7 @@ FORGET = text("""
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """How a batch divides: what is new, what is a duplicate, whose id was used twice."""
+    """How a batch divides: new events, duplicates, and ids that were used for another event."""
 
     fresh: list[DecodedDelivery] = field(default_factory=list)
     duplicates: list[DecodedDelivery] = field(default_factory=list)
@@ -71,13 +71,13 @@ async def unseen(tx: AsyncConnection, consumer: str, batch: Sequence[DecodedDeli
 
 
 async def find_digest(tx: AsyncConnection, consumer: str, key: UUID) -> UUID | None:
-    """Tell what the event said that ``consumer`` has handled under this key; None: none yet."""
+    """Get the digest of the event that ``consumer`` handled under this key; None if none."""
     return (await _known(tx, consumer, [key])).get(key)
 
 
 async def delete_old_marks(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
-    """Delete at most ``most`` marks that are older than ``days``; tells how many."""
-    return (await tx.execute(FORGET, {"days": days, "most": most})).rowcount
+    """Delete at most ``most`` marks older than ``days``; returns how many."""
+    return (await tx.execute(DELETE_OLD, {"days": days, "most": most})).rowcount
 
 
 async def _known(tx: AsyncConnection, consumer: str, keys: list[UUID]) -> dict[UUID, UUID]:
@@ -105,7 +105,7 @@ def _divide(
 
 
 def _is_webhook(item: DecodedDelivery) -> bool:
-    """Tell whether the id alone says what is repeated: a platform writes each attempt afresh.
+    """Tell whether the id alone identifies an event: platforms rewrite each attempt.
 
     Standard Webhooks, ``webhook-id``: "this identifier is unique across all messages, but will
     be the same when the same webhook is being resent".

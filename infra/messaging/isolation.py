@@ -1,18 +1,19 @@
-"""Isolation of suspects: how we know that a message kills its process.
+"""Knows which message kills its process: markers in Postgres, written before it is handled.
 
-A message that comes back again and again may kill its process, or may only have been in hand
-when infrastructure was gone, a connection broke or a process was stopped. The broker counts all
-of these alike. So before a suspect is handled, alone in its process, a marker is committed:
+A message that is redelivered again and again may kill its process, or may only have been in hand
+when infrastructure was unavailable, a connection broke or a process was stopped. The broker counts
+all of these alike. So before such a message is handled, alone in its process, a marker is
+committed:
 
-    enter    (queue, message) -> holder; a marker found with another holder means that the
-             holder did not come to its end: its process died (it joins ``died``)
-    settle   the message is done with: the marker goes
-    leave    it is given back on purpose: the marker has no holder any more
+    enter    (queue, message) -> holder; a marker with another holder means that the holder did
+             not finish: its process died (it is added to ``died``)
+    settle   the message is settled: the marker is deleted
+    leave    the message is returned on purpose: the marker has no holder
 
-A holder that could not write this, since the database was gone, takes itself out of ``died``
-as soon as it can; it lives. A message is told by a hash of its content, so one without an id
-has a marker too, and so has one that was published again. Messages that were delivered fewer
-than ``SUSPECT`` times have none: a healthy message costs nothing.
+A holder that could not write this, because the database was unavailable, removes itself from
+``died`` as soon as it can. The key is a hash of the message's content, so a message without an id
+has a marker too, and so has one that was published again. Messages that were delivered fewer than
+``ISOLATE_AFTER`` times have none.
 """
 
 import asyncio
@@ -27,7 +28,8 @@ from infra.errors import Outage
 from infra.messaging.delivery import Delivery
 
 MAX_DEATHS = 8  # deaths in isolation
-REQUEUE_AFTER = 50  # deliveries; the broker drops a message from its queue at 100
+# Deliveries after which a message is published again: the broker drops it at 100.
+REQUEUE_AFTER = 50
 LEAVE_TIMEOUT = 2.0  # seconds
 KEPT_DAYS = 30
 
@@ -58,15 +60,15 @@ class Isolation:
     """The markers of one consumer."""
 
     def __init__(self, queue: str, engine: AsyncEngine) -> None:
-        """Be a holder that no marker knows."""
+        """Become a holder that no marker names."""
         self._queue = queue
         self._engine = engine
         self._holder = uuid4()
-        # Given back, and not yet written down: the database was gone.
+        # Markers to give up, not written yet: the database was unavailable.
         self._to_leave: set[UUID] = set()
 
     async def enter(self, delivery: Delivery) -> int:
-        """Mark a message as in hand; tells of how many processes it was the last.
+        """Mark a message as in hand; returns how many processes died with it in hand.
 
         Raises ``Outage`` when no marker can be written: it must not be handled then.
         """
@@ -79,7 +81,7 @@ class Isolation:
             raise Outage(f"a message cannot be isolated: {type(error).__name__}") from error
 
     async def settle(self, delivery: Delivery) -> None:
-        """Remove the marker of a message that is done with, or as soon as that can be written."""
+        """Delete the marker of a settled message, now or as soon as possible."""
         key = message_key(delivery)
         try:
             async with asyncio.timeout(LEAVE_TIMEOUT), self._engine.begin() as tx:
@@ -88,7 +90,7 @@ class Isolation:
             self._to_leave.add(key)
 
     async def leave(self, delivery: Delivery) -> None:
-        """Note that a message is given back on purpose, now or as soon as it can be written."""
+        """Give up the marker of a message that is returned, now or as soon as possible."""
         self._to_leave.add(message_key(delivery))
         try:
             await self.leave_all()
@@ -96,7 +98,7 @@ class Isolation:
             return
 
     async def leave_all(self) -> None:
-        """Write down what could not be written before; raises ``Outage`` when it still cannot."""
+        """Give up markers that could not be written before; raises ``Outage`` if they still cannot."""
         if not self._to_leave:
             return
         keys = list(self._to_leave)
@@ -110,7 +112,7 @@ class Isolation:
 
 
 def message_key(delivery: Delivery) -> UUID:
-    """Hash what a message is, the same however often and by which way it comes."""
+    """Hash a message's content: the same for every redelivery and republish."""
     hashed = blake2b(delivery.body, digest_size=16)
     words = [delivery.routing_key, delivery.message_id]
     words += [f"{name}={value}" for name, value in sorted(delivery.attributes.items())]
@@ -119,5 +121,5 @@ def message_key(delivery: Delivery) -> UUID:
 
 
 async def delete_old_markers(tx: AsyncConnection, days: int = KEPT_DAYS) -> None:
-    """Delete markers of messages that nobody has seen for ``days``."""
+    """Delete markers of messages that were not delivered for ``days``."""
     await tx.execute(FORGET, {"days": days})

@@ -1,4 +1,4 @@
-"""Which of a publisher's headers stay with a message that is published again or filed.
+"""Selects the publisher's headers that stay on a message that is republished or filed.
 
 The CloudEvents attributes of binary mode and the trace; nothing else that a publisher writes
 counts. A content header has to fit into one frame (AMQP 0-9-1, section 4.2.6), so they are bounded
@@ -22,7 +22,7 @@ ENVELOPE = REQUIRED_ATTRIBUTES | set(Event.model_fields)
 
 
 class KeptHeaders(NamedTuple):
-    """Headers that stay; how many were left out; texts that are not UTF-8, shown by name."""
+    """Headers that stay; how many were left out; texts that are not UTF-8, in hex, by name."""
 
     headers: dict[str, str]
     left_out: int
@@ -30,7 +30,7 @@ class KeptHeaders(NamedTuple):
 
 
 def select_headers(delivery: Delivery) -> KeptHeaders:
-    """Choose the headers of a delivery that stay; never raises."""
+    """Select the headers of a delivery that stay; never raises."""
     prefixes = prefixes_of(delivery.headers)
     start = len(prefixes[0]) if prefixes else 0
     wanted = [(n, v) for n, v in delivery.headers.items() if n == TRACE or n.startswith(prefixes)]
@@ -39,14 +39,14 @@ def select_headers(delivery: Delivery) -> KeptHeaders:
     room, left_out = MAX_BYTES, 0
     for name, value in _envelope_first(wanted, start):
         text = canonical(name[start:], value)
-        shown = text if isinstance(text, str) else _show(text)
-        size = len(name.encode()) + len(shown.encode())
-        is_small = len(shown.encode()) <= MAX_VALUE_BYTES and len(name.encode()) <= MAX_NAME_BYTES
+        written = text if isinstance(text, str) else _write(text)
+        size = len(name.encode()) + len(written.encode())
+        is_small = len(written.encode()) <= MAX_VALUE_BYTES and len(name.encode()) <= MAX_NAME_BYTES
         if not is_small or size > room or len(headers) + len(undecodable) >= MAX_HEADERS:
             left_out += 1
             continue
         room -= size
-        (headers if isinstance(text, str) else undecodable)[name] = shown
+        (headers if isinstance(text, str) else undecodable)[name] = written
     return KeptHeaders(headers, left_out, undecodable)
 
 
@@ -55,6 +55,6 @@ def _envelope_first(wanted: Iterable[tuple[str, Any]], start: int) -> list[tuple
     return sorted(wanted, key=lambda pair: pair[0] != TRACE and pair[0][start:] not in ENVELOPE)
 
 
-def _show(value: object) -> str:
-    """Show a value that is no text: what is not UTF-8 in hexadecimal, anything else by its type."""
+def _write(value: object) -> str:
+    """Write a value that is no text: not UTF-8 in hexadecimal, anything else as its type."""
     return str(value) if isinstance(value, Undecodable) else f"({type(value).__name__})"

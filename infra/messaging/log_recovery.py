@@ -1,4 +1,4 @@
-"""What was accepted while a path was broken, brought back from the event log.
+"""Recovers from the event log what was accepted while the path to a queue was broken.
 
 The log (a stream) is read from the moment at which every path was whole for the last time. What
 a queue whose path was lost has neither handled nor filed as a dead letter goes to it through the
@@ -50,7 +50,7 @@ KNOWN = text("""
 
 
 async def recover(settings: Settings, engine: AsyncEngine, routing: RoutingState) -> int:
-    """Bring back what the lost paths of ``routing`` missed; tells how many messages went.
+    """Recover what the lost paths of ``routing`` missed; returns the number of messages.
 
     Raises ``Outage`` or what SQLAlchemy raises; to repeat it is safe.
     """
@@ -73,7 +73,7 @@ async def recover(settings: Settings, engine: AsyncEngine, routing: RoutingState
 async def _log_since(
     link: BrokerConnection, since: datetime, settings: Settings
 ) -> AsyncGenerator[list[Delivery], None]:
-    """Give what the log has had since a time, in batches; ends where the log ended just now."""
+    """Read the log since a time, in batches, up to where it ended at the start."""
     limit = settings.broker_timeout
     end = await _end_of_log(link, limit)
     if end is None:
@@ -98,7 +98,7 @@ async def _log_since(
 
 
 async def _end_of_log(link: BrokerConnection, limit: float) -> int | None:
-    """Tell an offset that everything in the log so far is below; None when it is empty."""
+    """Find an offset beyond the end of the log; None when it is empty."""
     channel, reading = await _open(link, "last", limit)
     async with aclosing(reading) as deliveries:
         async for delivery in deliveries:
@@ -130,7 +130,7 @@ def _offset_of(delivery: Delivery) -> int:
 async def _missed(
     tx: AsyncConnection, batch: Sequence[Delivery], lost: Collection[str], settings: Settings
 ) -> list[Message]:
-    """Make the messages for the lost queues that they have not dealt with."""
+    """Build the messages that the lost queues have neither handled nor filed."""
     messages: list[Message] = []
     for queue in sorted(lost):
         wanted = [delivery for delivery in batch if queue in find_destination_queues(delivery)]
@@ -146,7 +146,7 @@ async def _missed(
 
 
 def _read(delivery: Delivery, settings: Settings) -> DecodedDelivery | None:
-    """Read an event; None for what its queue files as a dead letter."""
+    """Decode an event; None for what its queue dead-letters."""
     try:
         return decode_delivery(delivery, EVENT_TYPES, settings.max_event_bytes)
     except Permanent:
@@ -154,7 +154,7 @@ def _read(delivery: Delivery, settings: Settings) -> DecodedDelivery | None:
 
 
 async def _known(tx: AsyncConnection, queue: str, events: Sequence[DecodedDelivery]) -> set[UUID]:
-    """Tell which events a queue has handled or filed."""
+    """Find which events a queue has handled or filed."""
     if not events:
         return set()
     asked: Mapping[str, Any] = {

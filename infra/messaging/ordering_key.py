@@ -1,4 +1,4 @@
-"""Which messages must not overtake one another: commands about one campaign.
+"""Finds the ordering key of a message: commands about one campaign must not overtake one another.
 
 Facts carry a version or a time, so their order of arrival decides nothing. A command counts in
 the order in which it arrives, so while one waits in the outbox, no later one about the same
@@ -22,10 +22,10 @@ MAX_COMMAND_BYTES = 1024 * 1024  # bytes; no command that a worker accepts is ne
 
 
 def ordering_key(message: Message) -> str | None:
-    """Name the campaign that a command is about; None for what has no order of arrival.
+    """Return the id of the campaign that a command is about; None for what has no order.
 
-    A command that names no campaign (a creation whose id follows from the event's) is the
-    first about it, and nobody can know that id before it has been applied.
+    A command that names no campaign (a creation whose id follows from the event's) is the first
+    about it, and its id is not known before it was applied.
     """
     if message.routing_key not in COMMANDS and not _is_replayed(message):
         return None

@@ -1,13 +1,12 @@
-"""Messages that leave because a transaction committed, and only then.
+"""Messages that are published because a transaction committed, and only then.
 
 ``add`` writes them in the handler's transaction. The relay leases rows (short transaction),
-publishes them with pipelined confirms (no transaction open), and deletes what was
-confirmed (short transaction). A relay that dies leaves its lease to run out; a publish
-whose outcome is unknown is repeated with the same message id. A row that can never be
-published is parked with its reason for a person to look at.
+publishes them with pipelined confirms (no transaction open), and deletes what was confirmed (short
+transaction). The lease of a relay that dies runs out; a publish with an unknown result is repeated
+with the same message id. A row that can never be published is parked with its reason.
 
-Rows of one ordering key leave one after the other, in the order in which they were written:
-only the oldest of them is ever leased, so no two are in flight, however many relays there are.
+Rows of one ordering key are published one after the other, in the order in which they were
+written: only the oldest of them is ever leased, so no two are in flight, with any number of relays.
 """
 
 from collections.abc import Collection, Sequence
@@ -75,7 +74,7 @@ WAITING = text("""
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """A leased row: how often the broker has refused its message, and the message."""
+    """A leased row: how often the broker rejected its message, and the message."""
 
     id: int
     attempts: int
@@ -84,7 +83,7 @@ class OutboxRow:
 
 
 async def add(tx: AsyncConnection, messages: Sequence[Message]) -> None:
-    """Write messages that are to be published once the transaction has committed."""
+    """Write messages that are published after the transaction has committed."""
     if not messages:
         return
     await tx.execute(
@@ -101,7 +100,7 @@ async def add(tx: AsyncConnection, messages: Sequence[Message]) -> None:
 
 
 async def notify(redis: Redis) -> None:
-    """Wake the relays after a commit; without Redis they look by themselves a little later."""
+    """Wake the relays after a commit; without Redis they poll a little later."""
     try:
         await redis.publish(NOTIFY_CHANNEL, b"")
     except REDIS_ERRORS:
@@ -111,9 +110,9 @@ async def notify(redis: Redis) -> None:
 async def lease(
     tx: AsyncConnection, most: int, seconds: float, blocked: BlockedPaths = NOTHING_BLOCKED
 ) -> list[OutboxRow]:
-    """Take rows that nobody holds, the oldest first, for ``seconds``.
+    """Lease free rows, the oldest first, for ``seconds``.
 
-    At most ``most`` of them and, but for the first, at most ``MAX_LEASE_BYTES`` of bodies.
+    At most ``most`` of them and, apart from the first, at most ``MAX_LEASE_BYTES`` of bodies.
     """
     asked = {
         "most": most,
@@ -138,7 +137,7 @@ async def lease(
 
 
 async def find_waiting_keys(tx: AsyncConnection, keys: Collection[str]) -> set[str]:
-    """Tell which of these ordering keys have rows that are still to be published."""
+    """Find which of these ordering keys have rows that are still to be published."""
     rows = await tx.execute(WAITING, {"keys": list(keys)})
     return {row.ordering_key for row in rows}
 
@@ -151,16 +150,16 @@ async def delete(tx: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
 async def release(
     tx: AsyncConnection, rows: Sequence[OutboxRow], seconds: float, *, refusals: int = 0
 ) -> None:
-    """Give rows back that were not confirmed, to be tried again after ``seconds``.
+    """Return rows that were not confirmed, to be tried again after ``seconds``.
 
-    ``refusals`` are added to how often the broker has said no: an outage is none.
+    ``refusals`` is added to how often the broker rejected them: an outage is no rejection.
     """
     asked = {"ids": [row.id for row in rows], "seconds": seconds, "refusals": refusals}
     await tx.execute(RELEASE, asked)
 
 
 async def park(tx: AsyncConnection, row: OutboxRow, reason: str) -> None:
-    """Set a row aside that can never be published."""
+    """Set aside a row that can never be published."""
     await tx.execute(PARK, {"id": row.id, "reason": reason})
 
 

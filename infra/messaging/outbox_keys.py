@@ -1,11 +1,11 @@
-"""Which campaigns have commands in the outbox: Postgres knows, and Redis while Postgres is gone.
+"""Which campaigns have commands in the outbox: read from Postgres, or from Redis during an outage.
 
-    outbox rows ── the truth; asked first, because Redis may have been emptied or missed a write
-    adrelay:outbox:key:<ordering key> ── set after the insert, cleared by the relay
-    adrelay:outbox:known ── whether every ordering key in the outbox has its key in Redis
+    outbox rows                         the truth; read first, since Redis may have been emptied
+    adrelay:outbox:key:<ordering key>   set after the insert, deleted by the relay
+    adrelay:outbox:known                present if every ordering key of the outbox is in Redis
 
-A key holds a token. The relay reads it before it deletes rows and clears only what still holds
-the same: rows that were written in the meantime keep theirs.
+A key holds a token. The relay reads it before it deletes rows, and deletes only keys that still
+hold the same token: rows that were written in the meantime keep theirs.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -33,7 +33,7 @@ CLEAR = "if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]
 
 
 async def add_keys(redis: Redis, keys: Collection[str]) -> None:
-    """Enter ordering keys whose rows have been committed; without Redis nothing happens."""
+    """Write ordering keys whose rows were committed; without Redis nothing happens."""
     if not keys:
         return
     token = new_id()
@@ -50,7 +50,7 @@ async def add_keys(redis: Redis, keys: Collection[str]) -> None:
 
 
 async def find_keys(redis: Redis, keys: Collection[str]) -> set[str]:
-    """Tell which ordering keys are entered; raises ``Outage`` when Redis cannot tell."""
+    """Find which ordering keys are in Redis; raises ``Outage`` when Redis cannot answer."""
     wanted = sorted(keys)
     try:
         known, *found = await redis.mget([ALL_KEYS_PRESENT, *(KEY + key for key in wanted)])
@@ -74,7 +74,7 @@ async def get_tokens(redis: Redis, keys: Sequence[str]) -> Mapping[str, bytes]:
 
 
 async def clear_keys(redis: Redis, held: Mapping[str, bytes]) -> None:
-    """Clear ordering keys that have no rows left, where they still hold these tokens."""
+    """Delete ordering keys that have no rows left and still hold these tokens."""
     if not held:
         return
     try:
@@ -87,7 +87,7 @@ async def clear_keys(redis: Redis, held: Mapping[str, bytes]) -> None:
 
 
 async def restore_keys(tx: AsyncConnection, redis: Redis) -> None:
-    """Enter every ordering key of the outbox, unless Redis knows them already.
+    """Write every ordering key of the outbox to Redis, unless they are there already.
 
     Raises what SQLAlchemy raises; without Redis nothing happens.
     """

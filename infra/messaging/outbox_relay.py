@@ -1,13 +1,13 @@
-"""The relay: publishes outbox rows, whoever wrote them, and deletes what is confirmed.
+"""Publishes outbox rows and deletes those that the broker confirmed.
 
     lease (transaction) -> publish all, pipelined, no transaction open -> delete (transaction)
 
-Several relays may run: leases keep them apart. A hint over Redis wakes them within
-milliseconds of a commit; without it they look every ``OUTBOX_POLL`` seconds.
+Several relays may run: leases keep them apart. A notification over Redis wakes them within
+milliseconds of a commit; without it they poll every ``OUTBOX_POLL`` seconds.
 
-A message for which the broker closes the channel takes all that are in flight along. They are
-then published one by one, so that the refusal is told from the outage it looks like: the row
-that is refused alone is parked with the broker's reason, the others are through.
+A message for which the broker closes the channel fails everything in flight. These rows are then
+published one by one, to tell a rejection from an outage: a row that is rejected alone is parked
+with the broker's reason, the others are published.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ from infra.messaging.routing_state import get_broken_paths
 from infra.redis_errors import REDIS_ERRORS
 from infra.resources import Resources
 
-MAX_ROWS = 500  # rows a lease
+MAX_ROWS = 500  # of a lease
 MAX_REFUSALS = 5  # refusals after which a row is parked
-MAX_RETRY_DELAY = 60.0  # seconds between two tries of a row
-RECONNECT_TIMEOUT = 5.0  # seconds that a channel may take to be there again
+MAX_RETRY_DELAY = 60.0  # seconds between two attempts at a row
+RECONNECT_TIMEOUT = 5.0  # seconds to wait for a new channel
 
 Results = list[tuple[OutboxRow, PublishFailed | None]]
 
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 async def relay_outbox(resources: Resources, stop: asyncio.Event) -> None:
     """Publish outbox rows until ``stop`` is set."""
     wake = asyncio.Event()
-    listening = resources.background.start(_listen(resources, wake), "outbox hints")
+    listening = resources.background.start(_listen(resources, wake), "outbox notifications")
     stopping = asyncio.create_task(_set_when(stop, wake))
     backoff = Backoff(first=0.2, longest=5)
     try:
@@ -55,7 +55,7 @@ async def relay_outbox(resources: Resources, stop: asyncio.Event) -> None:
                 log.warning("the outbox cannot be read", extra={"error": type(error).__name__})
                 await backoff.sleep(stop)
                 continue
-            # What has left may have been what others of its ordering key waited for.
+            # Rows that were published may have blocked others of their ordering key.
             if not moved:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(resources.settings.outbox_poll):
@@ -67,10 +67,10 @@ async def relay_outbox(resources: Resources, stop: asyncio.Event) -> None:
 
 
 async def relay_once(resources: Resources) -> int:
-    """Lease, publish and delete one batch; tells how many rows are gone.
+    """Lease, publish and delete one batch; returns how many rows were published.
 
-    While the broker is gone nothing is leased, so no row ages by an outage; nor is what would
-    go over a broken path.
+    While the broker is unavailable nothing is leased, so an outage counts as no attempt. Rows whose
+    path is broken are not leased either.
     """
     if not resources.publisher.connected:
         return 0
@@ -98,10 +98,10 @@ async def relay_once(resources: Resources) -> int:
 
 
 async def _publish(resources: Resources, rows: Sequence[OutboxRow], lasts: float) -> Results:
-    """Publish rows; those in flight when the broker closed the channel again, each alone.
+    """Publish rows, and again one by one those in flight when the broker closed the channel.
 
-    That ends at ``lasts`` (the loop's time), long before the lease; what is left then has
-    not been refused.
+    That ends at ``lasts`` (the loop's time), long before the lease; what is left then was not
+    rejected.
     """
     errors = await resources.publisher.publish_all([row.message for row in rows])
     results = list(zip(rows, errors, strict=True))
@@ -126,7 +126,7 @@ async def _publish_alone(resources: Resources, row: OutboxRow) -> PublishFailed 
 
 
 async def _put_back(tx: AsyncConnection, row: OutboxRow, error: PublishFailed) -> None:
-    """Give a row back; one that is refused for good, or again and again, is parked."""
+    """Return a row; one that is rejected for good, or ``MAX_REFUSALS`` times, is parked."""
     refused = isinstance(error, Unroutable) or error.suspect
     if isinstance(error, Unwritable) or (refused and row.attempts + 1 >= MAX_REFUSALS):
         details = {"event_id": row.message.message_id, "reason": str(error)}
@@ -145,14 +145,14 @@ async def _listen(resources: Resources, wake: asyncio.Event) -> None:
             url, socket_connect_timeout=resources.settings.redis_timeout, health_check_interval=10
         )
         try:
-            async with client, client.pubsub(ignore_subscribe_messages=True) as hints:
-                await hints.subscribe(outbox.NOTIFY_CHANNEL)
+            async with client, client.pubsub(ignore_subscribe_messages=True) as notifications:
+                await notifications.subscribe(outbox.NOTIFY_CHANNEL)
                 backoff.reset()
                 while True:
-                    if await hints.get_message(timeout=5) is not None:
+                    if await notifications.get_message(timeout=5) is not None:
                         wake.set()
         except REDIS_ERRORS as error:
-            log.warning("no hints from Redis", extra={"error": type(error).__name__})
+            log.warning("no notifications from Redis", extra={"error": type(error).__name__})
         await backoff.sleep()
 
 

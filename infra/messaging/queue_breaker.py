@@ -1,15 +1,15 @@
-"""The brake: a queue whose events nearly all fail in our own code is stopped.
+"""Stops a queue when most of its events fail in our own code.
 
-After a bad release, or with a permission revoked, every event would go up the retry ladder and
-end as a dead letter. So when most of what a queue handles fails with an unexpected exception or
-a database error of ours, over several subjects, its consumer stops: what it has in hand goes
-back to the queue, the reason stands in the table ``stopped_queues``, and nobody's events die.
+After a bad release, or with a permission revoked, every event would use up its retries and become
+a dead letter. So when most of what a queue handles fails with an unexpected exception, or a
+database error that is our own fault, over several subjects, its consumer stops: what it has in
+hand returns to the queue, and the reason is written to the table ``stopped_queues``.
 
-It goes on when a person says so (``adrelay queues resume QUEUE``), and other code
-than the code that stopped it tries at once.
+The queue is read again when a person resumes it (``adrelay queues resume QUEUE``); another version
+of the code than the one that stopped it tries at once.
 
-Verdicts with a code never count, so bad input cannot stop a queue; neither do retries and
-replays, so that a few events that fail each time are not taken for many.
+Failures with a code never count, so bad input cannot stop a queue. Retries and replays do not
+count either, so a few events that fail each time are not taken for many.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ MIN_EVENTS = 5  # that failed, each for the first time
 MIN_SUBJECTS = 3
 WINDOW_EVENTS = 200
 WINDOW_SECONDS = 3600.0
-LOOK_SECONDS = 1.0  # between two looks whether the queue may be read again
+POLL_SECONDS = 1.0  # between two checks whether the queue may be read again
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +59,15 @@ class Tally:
 
 
 class Window:
-    """The latest batches of a queue; a pure value apart from its memory."""
+    """The latest batches of a queue, up to ``WINDOW_EVENTS`` and ``WINDOW_SECONDS``."""
 
     def __init__(self) -> None:
-        """Know nothing yet."""
+        """Begin empty."""
         self._tallies: deque[Tally] = deque()
         self._count = 0
 
     def add(self, tally: Tally) -> str | None:
-        """Take in a batch; gives the reason to stop, or None."""
+        """Add a batch; returns the reason to stop, or None."""
         self._tallies.append(tally)
         self._count += tally.count
         while self._is_over(self._tallies[0], tally.at):
@@ -100,7 +100,7 @@ class QueueBreaker:
     """Stops the consumer of one queue, and lets it go on."""
 
     def __init__(self, queue: str, engine: AsyncEngine) -> None:
-        """Begin released; whether the queue is stopped is looked up before it is read."""
+        """Begin closed; whether the queue is stopped is looked up before it is read."""
         self.reason: str | None = None
         self._queue = queue
         self._engine = engine
@@ -129,7 +129,7 @@ class QueueBreaker:
         return f"{reason}: {', '.join(classes[:5])}"
 
     async def engage(self, reason: str) -> None:
-        """Stop: remember the reason here at once, and in Postgres as soon as it takes it."""
+        """Stop the queue: keep the reason here, and write it to Postgres as soon as possible."""
         log.critical("a queue is stopped", extra={"queue": self._queue, "reason": reason})
         self.reason = reason
         self._unwritten = True
@@ -137,23 +137,23 @@ class QueueBreaker:
         self._window.clear()
 
     async def passed(self, handled: int) -> None:
-        """Go on for good, if other code was on trial and has handled events; raises ``Outage``."""
+        """Resume for good when other code has handled events; raises ``Outage``."""
         if self._trying and handled > 0:
             self._trying = False
-            async with _outage_aside(), self._engine.begin() as tx:
+            async with _raising_outage(), self._engine.begin() as tx:
                 await resume_queue(tx, self._queue)
-            log.warning("a stopped queue goes on", extra={"queue": self._queue})
+            log.warning("a stopped queue was resumed", extra={"queue": self._queue})
 
     async def hold(self, stop: asyncio.Event) -> None:
-        """Wait as long as the queue is stopped; raises ``Outage`` while nobody can know."""
+        """Wait while the queue is stopped; raises ``Outage`` while that cannot be read."""
         while not stop.is_set() and not await self._may_go_on():
             waiting = asyncio.ensure_future(stop.wait())
-            await asyncio.wait({waiting}, timeout=LOOK_SECONDS)
+            await asyncio.wait({waiting}, timeout=POLL_SECONDS)
             waiting.cancel()
 
     async def _may_go_on(self) -> bool:
         version = code_version()
-        async with _outage_aside(), self._engine.begin() as tx:
+        async with _raising_outage(), self._engine.begin() as tx:
             if self._unwritten and self.reason:
                 about = {"version": version, "worker": socket.gethostname()}
                 await stop_queue(tx, self._queue, reason=self.reason, **about)
@@ -170,12 +170,12 @@ class QueueBreaker:
 
 
 def is_unexpected(error: BaseException) -> bool:
-    """Tell whether our own code failed; what a handler said with a code is a verdict."""
+    """Tell whether our own code failed; a failure with a code is a decision of the handler."""
     return not isinstance(error, Failure) or error.code == UNEXPECTED
 
 
 def get_subject(item: DecodedDelivery) -> str:
-    """Name what an event is about: its subject, or its campaign, or itself."""
+    """Get what an event is about: its subject, or its campaign, or its own key."""
     data = getattr(item.event, "data", None)
     named = (
         getattr(item.event, "subject", None)
@@ -190,9 +190,9 @@ def _is_new(item: DecodedDelivery) -> bool:
 
 
 @asynccontextmanager
-async def _outage_aside() -> AsyncIterator[None]:
+async def _raising_outage() -> AsyncIterator[None]:
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
-        reason = f"nobody knows whether the queue is stopped: {type(error).__name__}"
+        reason = f"it cannot be read whether the queue is stopped: {type(error).__name__}"
         raise Outage(reason) from error

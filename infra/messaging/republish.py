@@ -1,6 +1,6 @@
-"""What a verdict means on the wire: an answer, a wait in the ladder, a dead letter.
+"""Builds the messages that settle a delivery: a reply, a retry, a dead letter, a requeue.
 
-Every message here is built afresh from the parts that we mean to keep.
+Every message is built from selected parts of the original: no other header or property is copied.
 """
 
 import socket
@@ -48,13 +48,13 @@ REASON_LENGTH = 2000  # characters
 
 
 def retry_message(delivery: Delivery, retry: RetryDecision, at: datetime) -> Message:
-    """Send an event up the ladder; it comes back to its own queue alone."""
+    """Build a retry: it waits in a tier, and returns to its own queue alone."""
     headers = _build_headers(delivery, at) | {ATTEMPT: retry.attempt, WAITED: retry.seconds_waited}
     return _republish(delivery, topology.retry_exchange(retry.tier), headers)
 
 
 def dead_message(delivery: Delivery, dead: DeadLetterDecision, stage: str, at: datetime) -> Message:
-    """Send an event to its dead-letter queue, with the reason and the history of its failure."""
+    """Build a dead letter, with the reason and the history of the failure."""
     headers = _build_headers(delivery, at) | {
         REASON: dead.reason[:REASON_LENGTH],
         ERROR_CLASS: dead.error_class,
@@ -67,12 +67,12 @@ def dead_message(delivery: Delivery, dead: DeadLetterDecision, stage: str, at: d
 
 
 def requeue_message(delivery: Delivery, queue: str, at: datetime) -> Message:
-    """Send an event straight to a queue alone, still its first publisher's."""
+    """Build a message to one queue alone; its first publisher stays its publisher."""
     return _republish(delivery, topology.RETURN_EXCHANGE, _build_headers(delivery, at), queue)
 
 
 def reply_message(delivery: Delivery, answer: Mapping[str, Any]) -> Message | None:
-    """Answer a request over direct reply-to, or nothing where nobody asked for an answer.
+    """Build a reply over direct reply-to; None where the request has no reply address.
 
     ``mandatory`` is off: a mandatory publish to a direct reply-to address is returned as
     unroutable although it is delivered.
@@ -109,7 +109,7 @@ def _republish(
 
 
 def without_publisher_headers(message: Message) -> Message:
-    """Take off a message what its publisher wrote into the headers; ours are small."""
+    """Drop the headers that the publisher wrote; those of Adrelay are small."""
     ours = {
         name: value
         for name, value in message.headers.items()
@@ -119,13 +119,13 @@ def without_publisher_headers(message: Message) -> Message:
 
 
 def _stable_id(delivery: Delivery) -> str:
-    """Name a message that came without an id by what it says, the same each time."""
+    """Derive an id for a message without one from its content, the same each time."""
     attributes = sorted(delivery.attributes.items())
     return uuid5(NAMESPACE_URL, f"{delivery.key}{attributes}{delivery.body.hex()}").hex
 
 
 def _build_headers(delivery: Delivery, at: datetime) -> dict[str, Any]:
-    """Headers that stay: our own, the binary CloudEvents attributes, the trace."""
+    """Build the headers that stay: Adrelay's own, binary CloudEvents attributes, the trace."""
     kept = select_headers(delivery)
     headers: dict[str, Any] = dict(kept.headers)
     if kept.left_out:

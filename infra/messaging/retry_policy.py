@@ -1,13 +1,13 @@
-"""The policy: what becomes of an event whose attempt failed. A pure function.
+"""Decides what happens to an event whose attempt failed. A pure function.
 
-    Permanent                      -> dead now
-    Snooze(seconds)                -> the smallest tier that is long enough, free of charge
-    Transient or anything else     -> a tier further up the ladder each time, now and then
-                                      one rung more (jitter that only extends), until the
-                                      attempts or the seconds of waiting are used up -> dead
+    Permanent                      -> dead-lettered now
+    Snooze(seconds)                -> the smallest tier that is long enough, at no cost
+    Transient or anything else     -> a longer tier each time, sometimes one longer still (jitter
+                                      that only extends), until the attempts or the seconds of
+                                      waiting are used up -> dead-lettered
 
-Age is counted in the seconds of waiting that failures have cost. Time in a queue, in a
-pause or in a snooze is nobody's fault and does not count.
+Age is counted in seconds of waiting that failures have cost. Time in a queue, a pause or a snooze
+does not count.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from infra.amqp import topology
 from infra.errors import Failure, Permanent, Snooze, Transient
 
 TIER_NAMES: tuple[str, ...] = tuple(topology.RETRY_TIERS)
-SKIP_SHARE = 0.25  # how many of the retries go one rung further
+SKIP_SHARE = 0.25  # of the retries wait one tier longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ def decide(
     error: BaseException,
     attempt: int,
     waited: int,
-    dice: float,
+    jitter: float,
     policy: RetryPolicy = DEFAULT_POLICY,
 ) -> RetryDecision | DeadLetterDecision:
-    """Decide about an event that has failed.
+    """Decide whether a failed event is retried or dead-lettered.
 
-    ``attempt`` counts its failed attempts before this one, ``seconds_waited`` the seconds they
-    cost, ``dice`` is a random number in [0, 1).
+    ``attempt`` counts its failed attempts before this one, ``waited`` the seconds they cost;
+    ``jitter`` is a random number in [0, 1).
     """
     if isinstance(error, Snooze):
         return RetryDecision(_find_tier(error.seconds), attempt, waited, snoozed=True)
@@ -71,10 +71,10 @@ def decide(
         limit = error.within
     if spent >= policy.max_attempts:
         return DeadLetterDecision(f"{_describe(error)} ({spent} attempts)", _class(error), spent)
-    rung = min(attempt + (dice < SKIP_SHARE), len(TIER_NAMES) - 1)
+    level = min(attempt + (jitter < SKIP_SHARE), len(TIER_NAMES) - 1)
     # The last waits are as long as the limit still allows.
     fitting = [
-        tier for tier in TIER_NAMES[: rung + 1] if waited + topology.RETRY_TIERS[tier] <= limit
+        tier for tier in TIER_NAMES[: level + 1] if waited + topology.RETRY_TIERS[tier] <= limit
     ]
     if not fitting:
         return DeadLetterDecision(

@@ -27,30 +27,30 @@ STATES = [
     ("23502", ErrorKind.DATA),  # not_null_violation
     ("23505", ErrorKind.DATA),  # unique_violation
     ("23514", ErrorKind.DATA),  # check_violation
-    ("25001", ErrorKind.OURS),  # active_sql_transaction
+    ("25001", ErrorKind.BUG),  # active_sql_transaction
     ("25006", ErrorKind.OUTAGE),  # read_only_sql_transaction
-    ("25P02", ErrorKind.OURS),  # in_failed_sql_transaction
+    ("25P02", ErrorKind.BUG),  # in_failed_sql_transaction
     ("28000", ErrorKind.OUTAGE),  # invalid_authorization_specification
     ("28P01", ErrorKind.OUTAGE),  # invalid_password
     ("40001", ErrorKind.CONFLICT),  # serialization_failure
     ("40P01", ErrorKind.CONFLICT),  # deadlock_detected
-    ("42501", ErrorKind.OURS),  # insufficient_privilege
-    ("42703", ErrorKind.OURS),  # undefined_column
-    ("42P01", ErrorKind.OURS),  # undefined_table
+    ("42501", ErrorKind.BUG),  # insufficient_privilege
+    ("42703", ErrorKind.BUG),  # undefined_column
+    ("42P01", ErrorKind.BUG),  # undefined_table
     ("53100", ErrorKind.OUTAGE),  # disk_full
     ("53200", ErrorKind.OUTAGE),  # out_of_memory
     ("53300", ErrorKind.OUTAGE),  # too_many_connections
     ("54000", ErrorKind.DATA),  # program_limit_exceeded: a value too long for an index
-    ("54001", ErrorKind.OURS),  # statement_too_complex
-    ("55000", ErrorKind.OURS),  # object_not_in_prerequisite_state
+    ("54001", ErrorKind.BUG),  # statement_too_complex
+    ("55000", ErrorKind.BUG),  # object_not_in_prerequisite_state
     ("55006", ErrorKind.CONFLICT),  # object_in_use
     ("55P03", ErrorKind.CONFLICT),  # lock_not_available
     ("57014", ErrorKind.CONFLICT),  # query_canceled: the statement timeout
     ("57P01", ErrorKind.OUTAGE),  # admin_shutdown
     ("57P03", ErrorKind.OUTAGE),  # cannot_connect_now
     ("58030", ErrorKind.OUTAGE),  # io_error
-    ("0A000", ErrorKind.OURS),  # feature_not_supported
-    ("P0001", ErrorKind.OURS),  # raise_exception
+    ("0A000", ErrorKind.BUG),  # feature_not_supported
+    ("P0001", ErrorKind.BUG),  # raise_exception
     ("XX000", ErrorKind.SUSPECTED_OUTAGE),  # internal_error
 ]
 
@@ -81,7 +81,7 @@ STATEMENTS = [
     (("insert into scratch values (1, null), (1, null)",), ErrorKind.DATA),
     ((f"insert into scratch {TOO_LONG}",), ErrorKind.DATA),
     (("insert into scratch values (1, 'a' || chr(0))",), ErrorKind.DATA),
-    (("select * from there_is_none",), ErrorKind.OURS),
+    (("select * from there_is_none",), ErrorKind.BUG),
     (("set transaction read only", "insert into scratch values (1, '')"), ErrorKind.OUTAGE),
     (("set local statement_timeout = 20", "select pg_sleep(5)"), ErrorKind.CONFLICT),
 ]
@@ -206,10 +206,10 @@ async def test_sessions_that_are_stuck_in_read_only_are_renewed(
         (ReadOnlyError(), ErrorKind.OUTAGE),
         (PoolExhausted(), ErrorKind.OUTAGE),
         (TimeoutError(), ErrorKind.SUSPECTED_OUTAGE),
-        (Transient(""), ErrorKind.OURS),
-        (Snooze("", 1), ErrorKind.OURS),
-        (ResponseError("ERR syntax error"), ErrorKind.OURS),
-        (KeyError(), ErrorKind.OURS),
+        (Transient(""), ErrorKind.BUG),
+        (Snooze("", 1), ErrorKind.BUG),
+        (ResponseError("ERR syntax error"), ErrorKind.BUG),
+        (KeyError(), ErrorKind.BUG),
     ],
 )
 def test_an_exception_tells_its_cause(error: Exception, fault: ErrorKind) -> None:

@@ -262,7 +262,7 @@ async def test_an_outage_costs_a_lone_campaign_no_attempt(
     for _ in range(12):  # more than the attempts of the policy, and the breaker opens meanwhile
         with pytest.raises(Failure) as failure:
             await push(platform, campaign)
-        decision = decide(failure.value, 0, 0, dice=0)
+        decision = decide(failure.value, 0, 0, jitter=0)
         assert isinstance(decision, RetryDecision)
         assert (decision.attempt, decision.snoozed) == (0, True)
 
