@@ -98,7 +98,7 @@ class Isolation:
             return
 
     async def leave_all(self) -> None:
-        """Give up markers that could not be written before; raises ``Outage`` if that fails again."""
+        """Give up markers that could not be written before; raises ``Outage`` if it fails again."""
         if not self._to_leave:
             return
         keys = list(self._to_leave)
