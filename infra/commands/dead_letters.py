@@ -25,8 +25,8 @@ from infra.commands.dead_letter_output import (
 )
 from infra.commands.output import discard_output, print_error, replace_unencodable
 from infra.messaging import outbox, replay
-from infra.messaging.dead_letter_content import CannotChange, Changes
-from infra.messaging.replay import How, Objection, ReplayError
+from infra.messaging.dead_letter_content import Changes, InvalidChange
+from infra.messaging.replay import ReplayError, ReplayObjection, ReplayOptions
 from infra.settings import Settings, load_settings
 from infra.storage.dead_letter_ids import parse_id_prefix
 from infra.storage.dead_letters import (
@@ -41,7 +41,7 @@ from infra.storage.redis import open_redis
 PAGE_SIZE = 200  # dead letters in one transaction
 NOT_FOUND = "there is no such dead letter"
 
-Action = Callable[[AsyncConnection, Sequence[RowMapping]], Awaitable[list[Objection]]]
+Action = Callable[[AsyncConnection, Sequence[RowMapping]], Awaitable[list[ReplayObjection]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +101,11 @@ async def edit(session: Session, selection: Selection, changes: Changes) -> bool
     return True
 
 
-async def replay_selected(session: Session, selection: Selection, how: How) -> bool:
+async def replay_selected(session: Session, selection: Selection, how: ReplayOptions) -> bool:
     """Send dead letters to their queues again, once the transaction has committed."""
 
-    async def act(tx: AsyncConnection, rows: Sequence[RowMapping]) -> list[Objection]:
-        return await replay.send_again(tx, rows, getpass.getuser(), session.settings, how)
+    async def act(tx: AsyncConnection, rows: Sequence[RowMapping]) -> list[ReplayObjection]:
+        return await replay.replay(tx, rows, getpass.getuser(), session.settings, how)
 
     return await _run_action(session, selection, "replayed", act)
 
@@ -113,8 +113,8 @@ async def replay_selected(session: Session, selection: Selection, how: How) -> b
 async def discard(session: Session, selection: Selection) -> bool:
     """Close dead letters without a replay; their rows stay for ``DEAD_LETTER_DAYS``."""
 
-    async def act(tx: AsyncConnection, rows: Sequence[RowMapping]) -> list[Objection]:
-        return await replay.give_up(tx, rows, getpass.getuser())
+    async def act(tx: AsyncConnection, rows: Sequence[RowMapping]) -> list[ReplayObjection]:
+        return await replay.discard(tx, rows, getpass.getuser())
 
     return await _run_action(session, selection, "discarded", act)
 
@@ -166,7 +166,7 @@ async def _run_action_by_id(session: Session, selection: Selection, what: str, a
 def _print_results(
     session: Session,
     rows: Sequence[RowMapping],
-    objections: Sequence[Objection],
+    objections: Sequence[ReplayObjection],
     what: str,
     *,
     is_one: bool,
@@ -259,7 +259,7 @@ async def run(
     engine, redis = open_engine(settings), open_redis(settings)
     try:
         done = await command(Session(engine, settings, as_json))
-    except (ReplayError, CannotChange) as refusal:
+    except (ReplayError, InvalidChange) as refusal:
         print_refused(str(refusal))
         return 1
     except BrokenPipeError:

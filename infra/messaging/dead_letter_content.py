@@ -25,7 +25,7 @@ ATTRIBUTES = frozenset(name for event in EVENT_TYPES.values() for name in event.
 TRUNCATED = ("body_truncated", "body_length", "body_sha256")  # of a body that was filed in part
 
 
-class CannotChange(ValueError):
+class InvalidChange(ValueError):
     """A change that cannot be made: ``field`` is what was asked for, ``rule`` why it is not."""
 
     def __init__(self, field: str, rule: str) -> None:
@@ -36,7 +36,7 @@ class CannotChange(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class DeadLetterContent:
     """The part of a letter that is sent again: ``properties`` as they are filed."""
 
     body: bytes
@@ -60,7 +60,7 @@ class Content:
         """Whether only the beginning of the body was filed."""
         return bool(self.properties.get("body_truncated"))
 
-    def with_headers(self, headers: Mapping[str, str]) -> "Content":
+    def with_headers(self, headers: Mapping[str, str]) -> "DeadLetterContent":
         """Put other headers in place of these."""
         return replace(self, properties={**self.properties, "headers": dict(headers)})
 
@@ -80,8 +80,10 @@ class Changes:
         return self.body is not None or bool(self.fields)
 
 
-def changed(content: Content, changes: Changes, max_bytes: int) -> Content:
-    """Make the changes; raises ``CannotChange`` where one of them cannot be made.
+def apply_changes(
+    content: DeadLetterContent, changes: Changes, max_bytes: int
+) -> DeadLetterContent:
+    """Make the changes; raises ``InvalidChange`` where one of them cannot be made.
 
     ``max_bytes`` is the largest body that is accepted again.
     """
@@ -96,31 +98,31 @@ def changed(content: Content, changes: Changes, max_bytes: int) -> Content:
         content = _with_fields(content, changes.fields)
     if changes.touch_body and len(content.body) > max_bytes:
         what = "changes" if changes.fields else "body"
-        raise CannotChange(
+        raise InvalidChange(
             what, f"the body would have {len(content.body)} bytes, the limit is {max_bytes}"
         )
     return content
 
 
-def with_id(content: Content, event_id: str) -> Content:
-    """Give the event another id, where its mode has it; raises ``CannotChange``."""
+def with_id(content: DeadLetterContent, event_id: str) -> DeadLetterContent:
+    """Give the event another id, where its mode has it; raises ``InvalidChange``."""
     if content.binary:
         return _with_attribute(content, "id", event_id)
     return replace(content, body=_write({**_object(content, "id"), "id": event_id}))
 
 
 def set_path(document: Any, path: str, value: object) -> None:  # noqa: ANN401 - any JSON
-    """Set a field of a JSON object by its dotted path; raises ``CannotChange``."""
+    """Set a field of a JSON object by its dotted path; raises ``InvalidChange``."""
     *parents, name = path.split(".")
     place = document
     for parent in parents:
         place = place.get(parent) if isinstance(place, dict) else None
     if not isinstance(place, dict) or not name:
-        raise CannotChange("changes", f"{path[:200]!r} names no field of the event")
+        raise InvalidChange("changes", f"{path[:200]!r} names no field of the event")
     place[name] = value
 
 
-def _with_fields(content: Content, fields: Mapping[str, Any]) -> Content:
+def _with_fields(content: DeadLetterContent, fields: Mapping[str, Any]) -> DeadLetterContent:
     """Set fields of the event, wherever the letter's mode keeps them."""
     inside: dict[str, Any] = {}
     binary = content.binary
@@ -134,7 +136,7 @@ def _with_fields(content: Content, fields: Mapping[str, Any]) -> Content:
         elif path in ATTRIBUTES or _names_of(content, path):
             content = _with_attribute(content, path, _as_attribute(path, value))
         else:
-            raise CannotChange(
+            raise InvalidChange(
                 "changes",
                 f"{path[:200]!r} is no attribute of this event in binary mode: fields of its data"
                 " begin with data., other attributes are headers (cloudEvents_...)",
@@ -147,37 +149,39 @@ def _with_fields(content: Content, fields: Mapping[str, Any]) -> Content:
     return replace(content, body=_write(document))
 
 
-def _with_attribute(content: Content, name: str, value: str | None) -> Content:
+def _with_attribute(content: DeadLetterContent, name: str, value: str | None) -> DeadLetterContent:
     for header in _names_of(content, name) or (_prefix(content) + name,):
         content = _with_header(content, "changes", header, value)
     return content
 
 
-def _names_of(content: Content, attribute: str) -> tuple[str, ...]:
+def _names_of(content: DeadLetterContent, attribute: str) -> tuple[str, ...]:
     """Name the headers that hold an attribute; a sender may have used either prefix."""
     names = (prefix + attribute for prefix in prefixes_of(content.headers))
     return tuple(name for name in names if name in content.headers)
 
 
-def _prefix(content: Content) -> str:
+def _prefix(content: DeadLetterContent) -> str:
     """Tell which of the prefixes the letter's headers have."""
     prefixes = prefixes_of(content.headers)
     found = (p for name in content.headers for p in prefixes if name.startswith(p))
     return next(found, PREFIXES[0])
 
 
-def _with_header(content: Content, what: str, name: str, value: str | None) -> Content:
+def _with_header(
+    content: DeadLetterContent, what: str, name: str, value: str | None
+) -> DeadLetterContent:
     if not HEADER.fullmatch(name):
         rule = f"{name[:200]!r}: only cloudEvents_<attribute>, cloudEvents:<attribute>,"
-        raise CannotChange(what, f"{rule} ce-<attribute> and traceparent are sent again")
+        raise InvalidChange(what, f"{rule} ce-<attribute> and traceparent are sent again")
     headers = {n: v for n, v in content.headers.items() if n != name}
     if value is not None:
         _check_text(what, name, value, MAX_VALUE_BYTES)
         headers[name] = value
     if _size(headers) > max(MAX_BYTES, _size(content.headers)):
-        raise CannotChange(what, f"all headers together may have {MAX_BYTES} bytes")
+        raise InvalidChange(what, f"all headers together may have {MAX_BYTES} bytes")
     if len(headers) > max(MAX_HEADERS, len(content.headers)):
-        raise CannotChange(what, f"there may be {MAX_HEADERS} headers")
+        raise InvalidChange(what, f"there may be {MAX_HEADERS} headers")
     return content.with_headers(headers)
 
 
@@ -185,15 +189,15 @@ def _size(headers: Mapping[str, str]) -> int:
     return sum(len(name.encode()) + len(str(value).encode()) for name, value in headers.items())
 
 
-def _with_property(content: Content, name: str, value: str | None) -> Content:
+def _with_property(content: DeadLetterContent, name: str, value: str | None) -> DeadLetterContent:
     if name not in PROPERTIES:
         known = ", ".join(PROPERTIES)
-        raise CannotChange("properties", f"{name[:200]!r} is none of {known}")
+        raise InvalidChange("properties", f"{name[:200]!r} is none of {known}")
     if value is not None:
         _check_text("properties", name, value, LONGEST)
     if name == "routing_key":
         if value is None:
-            raise CannotChange("properties", "'routing_key' cannot be removed")
+            raise InvalidChange("properties", "'routing_key' cannot be removed")
         return replace(content, routing_key=value)
     return replace(content, properties={**content.properties, name: value or ""})
 
@@ -202,11 +206,11 @@ def _check_text(what: str, name: str, value: str, most: int) -> None:
     try:
         length = len(value.encode())
     except UnicodeEncodeError:
-        raise CannotChange(what, f"{name!r} is not UTF-8") from None
+        raise InvalidChange(what, f"{name!r} is not UTF-8") from None
     if not 0 < length <= most:
-        raise CannotChange(what, f"{name!r} must have 1 to {most} bytes, and has {length}")
+        raise InvalidChange(what, f"{name!r} must have 1 to {most} bytes, and has {length}")
     if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in value):  # noqa: PLR2004 - C0, DEL, C1
-        raise CannotChange(what, f"{name!r} may have no control characters")
+        raise InvalidChange(what, f"{name!r} may have no control characters")
 
 
 def _as_attribute(name: str, value: object) -> str | None:
@@ -215,13 +219,13 @@ def _as_attribute(name: str, value: object) -> str | None:
         return value
     if isinstance(value, bool | int | float):
         return orjson.dumps(value).decode()
-    raise CannotChange("changes", f"{name!r} is an attribute: it must be text")
+    raise InvalidChange("changes", f"{name!r} is an attribute: it must be text")
 
 
-def _object(content: Content, what: str) -> dict[str, Any]:
+def _object(content: DeadLetterContent, what: str) -> dict[str, Any]:
     if content.truncated:
         length, kept = content.properties.get("body_length"), len(content.body)
-        raise CannotChange(
+        raise InvalidChange(
             what, f"only the first {kept} of {length} bytes of the body are kept: give a whole body"
         )
     try:
@@ -229,7 +233,7 @@ def _object(content: Content, what: str) -> dict[str, Any]:
     except (orjson.JSONDecodeError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise CannotChange(what, "the body is no JSON object: give a whole body")
+        raise InvalidChange(what, "the body is no JSON object: give a whole body")
     return document
 
 
@@ -238,4 +242,4 @@ def _write(document: object) -> bytes:
         return orjson.dumps(document)
     except (TypeError, RecursionError):
         rule = "a value is no JSON that readers take: too large, too deep or not UTF-8"
-        raise CannotChange("changes", rule) from None
+        raise InvalidChange("changes", rule) from None

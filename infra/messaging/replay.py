@@ -21,7 +21,13 @@ from infra.amqp import topology
 from infra.amqp.message import Message, fit, fit_text
 from infra.errors import Permanent
 from infra.messaging import outbox
-from infra.messaging.dead_letter_content import CannotChange, Changes, Content, changed, with_id
+from infra.messaging.dead_letter_content import (
+    Changes,
+    DeadLetterContent,
+    InvalidChange,
+    apply_changes,
+    with_id,
+)
 from infra.messaging.decoder import decode_delivery
 from infra.messaging.delivery import Delivery
 from infra.messaging.headers import KEY, REPLAYS
@@ -31,7 +37,7 @@ from infra.storage.campaigns import LastCommand
 from infra.storage.dead_letters import read_body, set_content, set_state
 from infra.storage.newer_commands import describe_newer_change, find_newer_change
 
-BODIES_BYTES = 1024 * 1024  # of the bodies that go into the outbox at a time
+MAX_PENDING_BYTES = 1024 * 1024  # of the bodies that go into the outbox at a time
 
 
 class ReplayError(Exception):
@@ -39,7 +45,7 @@ class ReplayError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Objection:
+class ReplayObjection:
     """A letter that was left as it is, and why."""
 
     letter: UUID
@@ -47,7 +53,7 @@ class Objection:
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class ReplayOptions:
     """How to replay: under a fresh id.
 
     ``force``: also what the inbox may have forgotten, and over newer changes of a campaign.
@@ -62,7 +68,7 @@ async def edit(
 ) -> str | None:
     """Change an open letter; tells what is still wrong with it.
 
-    Raises ``ReplayError`` for a letter that is not open, ``CannotChange`` for a change that cannot
+    Raises ``ReplayError`` for a letter that is not open, ``InvalidChange`` for a change that cannot
     be made.
     """
     if head["state"] != "open":
@@ -71,12 +77,12 @@ async def edit(
     if size <= limit:
         before = await _content(tx, head)
     elif changes.fields:
-        raise CannotChange(
+        raise InvalidChange(
             "changes", f"the body has {size} bytes, the limit is {limit}: give a whole body"
         )
     else:  # it stays in the database
-        before = Content(b"", head["properties"], head["routing_key"])
-    content = changed(before, changes, limit)
+        before = DeadLetterContent(b"", head["properties"], head["routing_key"])
+    content = apply_changes(before, changes, limit)
     await set_content(
         tx,
         head["id"],
@@ -89,24 +95,28 @@ async def edit(
         return "only the beginning of its body is kept: it needs a whole body"
     if size > limit and changes.body is None:
         return f"the body has {size} bytes, the limit is {limit}"
-    return _what_is_wrong(head["queue"], content, limit)
+    return _find_error(head["queue"], content, limit)
 
 
-async def send_again(
-    tx: AsyncConnection, heads: Sequence[RowMapping], by: str, settings: Settings, how: How
-) -> list[Objection]:
+async def replay(
+    tx: AsyncConnection,
+    heads: Sequence[RowMapping],
+    by: str,
+    settings: Settings,
+    how: ReplayOptions,
+) -> list[ReplayObjection]:
     """Send letters to their own queues, once the transaction has committed.
 
     Gives those that are not sent, with the reason. A few bodies are in memory at a time.
     """
-    objections: list[Objection] = []
+    objections: list[ReplayObjection] = []
     messages: list[Message] = []
     for head in heads:
         try:
-            messages.append(await _message_of(tx, head, settings, how))
+            messages.append(await _build_message(tx, head, settings, how))
         except ReplayError as refused:
-            objections.append(Objection(head["id"], str(refused)))
-        if sum(len(message.body) for message in messages) > BODIES_BYTES:
+            objections.append(ReplayObjection(head["id"], str(refused)))
+        if sum(len(message.body) for message in messages) > MAX_PENDING_BYTES:
             await outbox.add(tx, messages)
             messages = []
     await outbox.add(tx, messages)
@@ -116,8 +126,8 @@ async def send_again(
     return objections
 
 
-async def _message_of(
-    tx: AsyncConnection, head: RowMapping, settings: Settings, how: How
+async def _build_message(
+    tx: AsyncConnection, head: RowMapping, settings: Settings, how: ReplayOptions
 ) -> Message:
     oldest = None if how.force else now() - timedelta(days=settings.inbox_days)
     if reason := _why_not(head, settings, oldest):
@@ -127,12 +137,12 @@ async def _message_of(
         raise ReplayError(f"{head['id']}: {describe_newer_change(change)} (force)")
     try:
         return replay_message(head, with_id(content, make_id()) if how.new_id else content)
-    except CannotChange as error:
+    except InvalidChange as error:
         raise ReplayError(f"{head['id']} cannot have a fresh id: {error.rule}") from error
 
 
 async def _newer_change(
-    tx: AsyncConnection, head: RowMapping, content: Content, settings: Settings
+    tx: AsyncConnection, head: RowMapping, content: DeadLetterContent, settings: Settings
 ) -> LastCommand | None:
     """Find what a command would overrule; nothing for what would only die again."""
     if head["queue"] != COMMAND_QUEUE:
@@ -144,10 +154,12 @@ async def _newer_change(
     return await find_newer_change(tx, event, head["first_failed_at"])
 
 
-async def give_up(tx: AsyncConnection, heads: Sequence[RowMapping], by: str) -> list[Objection]:
+async def discard(
+    tx: AsyncConnection, heads: Sequence[RowMapping], by: str
+) -> list[ReplayObjection]:
     """Give open letters up for good; they stay on file. Gives those that are not open."""
     objections = [
-        Objection(head["id"], f"{head['id']} is {head['state']}")
+        ReplayObjection(head["id"], f"{head['id']} is {head['state']}")
         for head in heads
         if head["state"] != "open"
     ]
@@ -155,7 +167,7 @@ async def give_up(tx: AsyncConnection, heads: Sequence[RowMapping], by: str) -> 
     return objections
 
 
-def replay_message(head: RowMapping, content: Content) -> Message:
+def replay_message(head: RowMapping, content: DeadLetterContent) -> Message:
     """Make the message that brings a letter back to its queue.
 
     Its attempts begin at 0 again; how often it was replayed is remembered.
@@ -191,7 +203,7 @@ def _why_not(head: RowMapping, settings: Settings, oldest: datetime | None) -> s
     return None
 
 
-def _what_is_wrong(queue: str, content: Content, limit: int) -> str | None:
+def _find_error(queue: str, content: DeadLetterContent, limit: int) -> str | None:
     """Tell why an edited letter would not be decoded, or None."""
     try:
         _read_event(queue, content, limit)
@@ -200,7 +212,7 @@ def _what_is_wrong(queue: str, content: Content, limit: int) -> str | None:
     return None
 
 
-def _read_event(queue: str, content: Content, limit: int) -> Event:
+def _read_event(queue: str, content: DeadLetterContent, limit: int) -> Event:
     """Decode a letter as its queue's worker would; raises ``Permanent``."""
     header = Basic.Properties(
         content_type=fit_text(content.properties["content_type"] or "") or None,
@@ -213,5 +225,7 @@ def _read_event(queue: str, content: Content, limit: int) -> Event:
     return event
 
 
-async def _content(tx: AsyncConnection, head: RowMapping) -> Content:
-    return Content(await read_body(tx, head["id"]), head["properties"], head["routing_key"])
+async def _content(tx: AsyncConnection, head: RowMapping) -> DeadLetterContent:
+    return DeadLetterContent(
+        await read_body(tx, head["id"]), head["properties"], head["routing_key"]
+    )

@@ -26,7 +26,7 @@ from infra.amqp.permissions import UPSTREAM_USER
 from infra.commands import dead_letters
 from infra.commands.dead_letters import Selection
 from infra.messaging.dead_letter_content import Changes
-from infra.messaging.replay import How
+from infra.messaging.replay import ReplayOptions
 from infra.settings import Settings
 from tests.chaos.report import SEED
 from tests.handlers.samples import put, running
@@ -194,7 +194,7 @@ async def _mend(
     changes = Changes(body=dead_letters.read_body_from(str(body), MAX_BODY_BYTES))
     for command in (
         lambda session: dead_letters.edit(session, selection, changes),
-        lambda session: dead_letters.replay_selected(session, selection, How()),
+        lambda session: dead_letters.replay_selected(session, selection, ReplayOptions()),
     ):
         status = await dead_letters.run(command, as_json=False, wake_relay=True)
         assert status == 0, capsys.readouterr().err

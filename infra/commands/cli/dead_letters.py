@@ -135,9 +135,12 @@ def replay(
     """Send dead letters to their queues again."""
     _require_selection(ids, queue, fingerprint)
     from infra.commands import dead_letters as run
-    from infra.messaging.replay import How
+    from infra.messaging.replay import ReplayOptions
 
-    selection, how = run.Selection(tuple(ids or ()), queue, fingerprint), How(new_id, force)
+    selection, how = (
+        run.Selection(tuple(ids or ()), queue, fingerprint),
+        ReplayOptions(new_id, force),
+    )
     exit_with(
         run.run(
             lambda session: run.replay_selected(session, selection, how),

@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.errors import Outage
 from infra.messaging import replay
-from infra.messaging.dead_letter_content import CannotChange, Changes
-from infra.messaging.replay import How, Objection, ReplayError
+from infra.messaging.dead_letter_content import Changes, InvalidChange
+from infra.messaging.replay import ReplayError, ReplayObjection, ReplayOptions
 from infra.storage.dead_letters import (
     DeadLetterFilter,
     find_dead_letters,
@@ -53,7 +53,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024  # of the bodies that one request sends
 QUEUE_NAME = re.compile(r"[a-z0-9_.-]{1,100}", re.ASCII)
 RESOURCE = "dead letter"
 
-BulkAction = Callable[[AsyncConnection, Sequence[RowMapping]], Awaitable[list[Objection]]]
+BulkAction = Callable[[AsyncConnection, Sequence[RowMapping]], Awaitable[list[ReplayObjection]]]
 Cursor = tuple[datetime, UUID]  # a letter's place in the order of listing
 
 Fingerprint = Annotated[Text, Field(max_length=100)]
@@ -131,7 +131,7 @@ async def patch_dead_letter(context: RequestContext) -> web.Response:
         head = await _lock_dead_letter(tx, queue, letter_id, lock=True)
         try:
             wrong = await replay.edit(tx, head, changes, context.principal.name, settings)
-        except CannotChange as error:
+        except InvalidChange as error:
             raise invalid([FieldError(error.field, error.rule)]) from None
         return DeadLetterValidation(id=letter_id, wrong=wrong)
 
@@ -171,11 +171,11 @@ async def _list(context: RequestContext, queue: str | None) -> web.Response:
 
 async def _replay(context: RequestContext, letter_id: UUID | None) -> web.Response:
     asked = read_query(context.request, ReplayQueueQuery)
-    how = How(new_id=asked.new_id, force=asked.force)
+    how = ReplayOptions(new_id=asked.new_id, force=asked.force)
     settings, by = context.state.resources.settings, context.principal.name
 
-    async def send(tx: AsyncConnection, heads: Sequence[RowMapping]) -> list[Objection]:
-        return await replay.send_again(tx, heads, by, settings, how)
+    async def send(tx: AsyncConnection, heads: Sequence[RowMapping]) -> list[ReplayObjection]:
+        return await replay.replay(tx, heads, by, settings, how)
 
     return await _apply(context, "replay", letter_id, asked, send)
 
@@ -183,8 +183,8 @@ async def _replay(context: RequestContext, letter_id: UUID | None) -> web.Respon
 async def _discard(context: RequestContext, letter_id: UUID | None) -> web.Response:
     asked = read_query(context.request, DiscardQueueQuery)
 
-    async def discard(tx: AsyncConnection, heads: Sequence[RowMapping]) -> list[Objection]:
-        return await replay.give_up(tx, heads, context.principal.name)
+    async def discard(tx: AsyncConnection, heads: Sequence[RowMapping]) -> list[ReplayObjection]:
+        return await replay.discard(tx, heads, context.principal.name)
 
     return await _apply(context, "discard", letter_id, asked, discard)
 
