@@ -1,8 +1,7 @@
-"""What a sync worker makes of a hint that a campaign may have to be pushed: pure rules, no I/O.
+"""Decides which campaigns to push and which event reports the outcome: pure rules, no I/O.
 
-A look at a hint ends in one of three ways: there is nobody whom its sender may see
-(``CampaignNotFound``), there is nothing to do (``UpToDate``), or the platform has answered
-(``Pushed``).
+A sync trigger has one of three outcomes: its campaign is not found or its sender may not see it,
+the platform is up to date, or the campaign was pushed and the platform took or rejected it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from events.campaigns import (
 )
 from events.envelope import Event
 from events.sources import API_SOURCE, SYNC_SOURCE
-from handlers.sync.pusher import PushAccepted
+from handlers.sync.pusher import PushResult
 from infra.messaging.decoder import event_key
 from infra.platforms import Rejected
 from infra.storage.campaigns import CampaignRow
@@ -36,121 +35,128 @@ Campaigns = Mapping[UUID, CampaignRow]
 
 
 @dataclass(frozen=True, slots=True)
-class CampaignNotFound:
-    """There is no such campaign, or none that the hint's sender may see."""
+class SyncOutcome:
+    """The event to emit and the operation to complete because of one trigger, where there is one.
 
-    hint: SyncTrigger
+    ``pushed`` is the campaign that was pushed: several triggers may report the same push, whose
+    event is emitted once.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class UpToDate:
-    """The platform holds the campaign as it is, or another event will see to it."""
-
-    hint: SyncTrigger
-    campaign: CampaignRow
+    event: Event | None
+    operation: Operation | None
+    pushed: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """The platform took or refused the campaign."""
-
-    hint: SyncTrigger
-    campaign: CampaignRow
-    answer: PushAccepted | Rejected
-
-
-SyncDecision = CampaignNotFound | UpToDate | Pushed
-
-
-def find_visible_campaign(hint: SyncTrigger, held: Campaigns) -> CampaignRow | None:
-    """Find the campaign of a hint, if its sender may see it."""
-    campaign = held.get(hint.data.campaign_id)
-    if campaign is None or campaign.platform != hint.data.platform:
+def find_visible_campaign(trigger: SyncTrigger, campaigns: Campaigns) -> CampaignRow | None:
+    """Find the campaign of a trigger, if its sender may see it."""
+    campaign = campaigns.get(trigger.data.campaign_id)
+    if campaign is None or campaign.platform != trigger.data.platform:
         return None
-    if not isinstance(hint, CampaignSyncRequested):
+    if not isinstance(trigger, CampaignSyncRequested):
         return campaign
-    theirs = hint.ownerid in (None, str(campaign.owner_id))
-    gone = hint.source == API_SOURCE and campaign.deleted_at is not None
-    return campaign if theirs and not gone else None
+    is_owner = trigger.ownerid in (None, str(campaign.owner_id))
+    is_hidden = trigger.source == API_SOURCE and campaign.deleted_at is not None
+    return campaign if is_owner and not is_hidden else None
 
 
 def find_campaigns_to_push(
-    hints: Sequence[SyncTrigger], held: Campaigns
+    triggers: Sequence[SyncTrigger], campaigns: Campaigns
 ) -> dict[UUID, SyncTrigger]:
-    """Find the campaigns to push, each with its reason: to do it again, or a new version."""
+    """Find the campaigns to push, each with its trigger: a sync request, or a new version."""
     found: dict[UUID, SyncTrigger] = {}
-    for hint in hints:
-        campaign = find_visible_campaign(hint, held)
-        if campaign is None or _never_left(campaign):
+    for trigger in triggers:
+        campaign = find_visible_campaign(trigger, campaigns)
+        if campaign is None or _was_never_pushed(campaign):
             continue
-        if isinstance(hint, CampaignSyncRequested):
-            found[campaign.id] = hint
+        if isinstance(trigger, CampaignSyncRequested):
+            found[campaign.id] = trigger
         elif campaign.synced_version < campaign.desired_version:
-            found.setdefault(campaign.id, hint)
+            found.setdefault(campaign.id, trigger)
     return found
 
 
-def build_idempotency_key(campaign: CampaignRow, reason: SyncTrigger) -> str:
-    """Name a push by campaign and version, and by the request where it is to be done again."""
-    name = f"{campaign.id}-{campaign.desired_version}"
-    return f"{name}-{event_key(reason)}" if isinstance(reason, CampaignSyncRequested) else name
+def build_idempotency_key(campaign: CampaignRow, trigger: SyncTrigger) -> str:
+    """Build the key of a push from campaign and version, and from a sync request's event."""
+    key = f"{campaign.id}-{campaign.desired_version}"
+    return f"{key}-{event_key(trigger)}" if isinstance(trigger, CampaignSyncRequested) else key
 
 
-def to_event(look: Pushed) -> Event:
-    """Tell the world what the platform said."""
-    campaign, answer = look.campaign, look.answer
-    about = {"source": SYNC_SOURCE, "subject": str(campaign.id)}
-    if isinstance(answer, Rejected):
-        refused = CampaignSyncRejectedData(
+def report_not_found(trigger: SyncTrigger) -> SyncOutcome:
+    """Reject a request for a campaign that its sender may not see."""
+    campaign_id, error = trigger.data.campaign_id, CAMPAIGN_NOT_FOUND
+    data = CampaignCommandRejectedData(
+        campaign_id=campaign_id, code=error.code, message=error.message
+    )
+    event = CampaignCommandRejected.caused_by(
+        trigger, source=SYNC_SOURCE, subject=str(campaign_id), data=data
+    )
+    return SyncOutcome(event, _reject_operation(trigger, error))
+
+
+def report_up_to_date(trigger: SyncTrigger, campaign: CampaignRow) -> SyncOutcome:
+    """Report that the platform is up to date, or that another event will push the campaign."""
+    return SyncOutcome(None, _complete_operation(trigger, campaign))
+
+
+def report_push(
+    trigger: SyncTrigger, campaign: CampaignRow, result: PushResult | Rejected
+) -> SyncOutcome:
+    """Report that the platform has taken or rejected a campaign."""
+    event = _build_push_event(trigger, campaign, result)
+    if isinstance(result, Rejected):
+        error = OperationError(code=result.code, message=result.message)
+        return SyncOutcome(event, _reject_operation(trigger, error), campaign.id)
+    return SyncOutcome(event, _complete_operation(trigger, campaign), campaign.id)
+
+
+def request_resync(trigger: SyncTrigger) -> Event:
+    """Request another push of a campaign."""
+    campaign_id = trigger.data.campaign_id
+    data = CampaignSyncRequestedData(campaign_id=campaign_id, platform=trigger.data.platform)
+    subject = str(campaign_id)
+    return CampaignSyncRequested.caused_by(trigger, source=SYNC_SOURCE, subject=subject, data=data)
+
+
+def _build_push_event(
+    trigger: SyncTrigger, campaign: CampaignRow, result: PushResult | Rejected
+) -> Event:
+    envelope = {"source": SYNC_SOURCE, "subject": str(campaign.id)}
+    if isinstance(result, Rejected):
+        rejected = CampaignSyncRejectedData(
             campaign_id=campaign.id,
             version=campaign.desired_version,
             platform=campaign.platform,
-            code=answer.code,
-            message=answer.message,
+            code=result.code,
+            message=result.message,
         )
-        return CampaignSyncRejected.caused_by(look.hint, **about, data=refused)
+        return CampaignSyncRejected.caused_by(trigger, **envelope, data=rejected)
     synced = CampaignSyncedData(
         campaign_id=campaign.id,
         version=campaign.desired_version,
         platform=campaign.platform,
-        platform_campaign_id=answer.platform_campaign_id,
-        status=answer.status,
+        platform_campaign_id=result.platform_campaign_id,
+        status=result.status,
     )
-    return CampaignSynced.caused_by(look.hint, **about, time=answer.began, data=synced)
+    return CampaignSynced.caused_by(trigger, **envelope, time=result.started_at, data=synced)
 
 
-def request_resync(hint: SyncTrigger) -> Event:
-    """Ask for another push of a campaign."""
-    wish = CampaignSyncRequestedData(campaign_id=hint.data.campaign_id, platform=hint.data.platform)
-    subject = str(hint.data.campaign_id)
-    return CampaignSyncRequested.caused_by(hint, source=SYNC_SOURCE, subject=subject, data=wish)
+def _complete_operation(trigger: SyncTrigger, campaign: CampaignRow) -> Operation | None:
+    if not _has_operation(trigger):
+        return None
+    return Operation(id=trigger.id, state="done", result=campaign.to_api().model_dump(mode="json"))
 
 
-def to_rejection(look: CampaignNotFound) -> Event:
-    """Tell that a request was about no campaign that its sender has."""
-    campaign_id = look.hint.data.campaign_id
-    refused = CampaignCommandRejectedData(
-        campaign_id=campaign_id,
-        code=CAMPAIGN_NOT_FOUND.code,
-        message=CAMPAIGN_NOT_FOUND.message,
-    )
-    return CampaignCommandRejected.caused_by(
-        look.hint, source=SYNC_SOURCE, subject=str(campaign_id), data=refused
+def _reject_operation(trigger: SyncTrigger, error: OperationError) -> Operation | None:
+    return (
+        Operation(id=trigger.id, state="refused", error=error) if _has_operation(trigger) else None
     )
 
 
-def to_operation(look: SyncDecision) -> Operation:
-    """Tell the sender of a request what became of it."""
-    if isinstance(look, CampaignNotFound):
-        return Operation(id=look.hint.id, state="refused", error=CAMPAIGN_NOT_FOUND)
-    if isinstance(look, Pushed) and isinstance(look.answer, Rejected):
-        error = OperationError(code=look.answer.code, message=look.answer.message)
-        return Operation(id=look.hint.id, state="refused", error=error)
-    campaign = look.campaign.to_api().model_dump(mode="json")
-    return Operation(id=look.hint.id, state="done", result=campaign)
+def _has_operation(trigger: SyncTrigger) -> bool:
+    return isinstance(trigger, CampaignSyncRequested) and trigger.source == API_SOURCE
 
 
-def _never_left(campaign: CampaignRow) -> bool:
-    """Tell whether a campaign was deleted before anybody began to push it."""
+def _was_never_pushed(campaign: CampaignRow) -> bool:
+    """Tell whether a campaign was deleted before any push of it started."""
     known = campaign.platform_campaign_id or campaign.leased_until
     return campaign.deleted_at is not None and known is None

@@ -1,21 +1,22 @@
-"""Sync: whatever happened to a campaign, its platform gets what its owner wants *now*.
+"""Syncs campaigns: brings each platform to the present desired state of its campaigns.
 
-    prepare    lock, read, lease -> push the newest version -> release, an answer for each hint
-    handler    answers -> synced, sync refused
+    prepare    lock, read, lease -> push the newest version -> release, one value per event
+    handler    values -> events to emit, operations to complete
 
-Statuses that have no order are asked for in the same lane (``handlers.sync.status_checks``).
+Statuses are read from the platform in the same queue (``handlers.sync.status_checks``).
 
-An event is only the hint to look: several about one campaign cause one push, and one whose
-version the platform holds already causes none. While a push is under way the campaign is
-leased, and others wait. Where things may break:
+An event is only a trigger: several events about one campaign cause one push, and an event whose
+version the platform has already causes none. During a push the campaign is leased, and other
+workers wait. What may fail, and what happens then:
 
-* A worker dies after the push and before its commit: the event comes again, and the same
+* A worker dies after the push and before its commit: the event is redelivered, and the same
   version is pushed with the same idempotency key.
-* A worker freezes beyond its lease, so an old version may reach the platform after a new
-  one: it finds its lease gone and asks for one more push, under a key of its own. It does so
-  at once and not in the handler, which is not called if another worker had the event since.
-* A campaign is deleted while its creation is under way or was lost: whoever was leased once
-  may exist at the platform, so its creation is repeated to learn its id, then it is deleted.
+* A worker is suspended beyond its lease, so an old version may reach the platform after a newer
+  one: it finds its lease gone and requests another push, under a key of its own. It does so in
+  ``prepare``, because the handler is not called if another worker has processed the event since.
+* A campaign is deleted while its creation is in progress or its response was lost: a campaign
+  that was ever leased may exist at the platform, so the create request is repeated to get its id,
+  and the campaign is then deleted there.
 """
 
 import asyncio
@@ -24,7 +25,6 @@ from uuid import UUID
 
 from events import CampaignStatusCheckRequested, CampaignSyncRequested
 from events.envelope import Event
-from events.sources import API_SOURCE
 from handlers.sync import decisions
 from handlers.sync.access_tokens import (
     AccountEvent,
@@ -32,7 +32,7 @@ from handlers.sync.access_tokens import (
     refresh_rejected_tokens,
     request_resync_for_owner,
 )
-from handlers.sync.decisions import CampaignNotFound, Pushed, SyncDecision, SyncTrigger, UpToDate
+from handlers.sync.decisions import SyncOutcome, SyncTrigger
 from handlers.sync.permissions import restrict_sync_requests
 from handlers.sync.pusher import (
     LEASE_SECONDS,
@@ -56,96 +56,91 @@ SyncEvent = SyncTrigger | CampaignStatusCheckRequested | AccountEvent
 
 
 async def push_campaigns(
-    given: list[SyncEvent], resources: Resources, lease_seconds: float = LEASE_SECONDS
-) -> list[SyncDecision | StatusCheck | AccountEvent | Failure]:
-    """Push the campaigns that want it, each once; a value for every hint, in their order.
+    events: list[SyncEvent], resources: Resources, lease_seconds: float = LEASE_SECONDS
+) -> list[SyncOutcome | StatusCheck | AccountEvent | Failure]:
+    """Push the campaigns that need it, each once; returns a value for every event, in order.
 
-    Then platforms are asked for the statuses that are to be checked. News of owners' accounts
-    are left to the handler.
+    Then read the statuses that are to be checked. Account events are left to the handler.
     """
-    hints = [hint for hint in given if isinstance(hint, SyncTrigger)]
-    looked = iter(await _push(hints, resources, lease_seconds) if hints else ())
-    checks = [hint for hint in given if isinstance(hint, CampaignStatusCheckRequested)]
-    checked = iter(await check_statuses(checks, resources))
-    return [_next(hint, looked, checked) for hint in given]
-
-
-async def _push(
-    hints: list[SyncTrigger], resources: Resources, lease_seconds: float
-) -> list[SyncDecision | Failure]:
-    async with resources.engine.begin() as tx:
-        hints = await restrict_sync_requests(hints, tx)
-        held = await lock_campaigns(tx, {hint.data.campaign_id for hint in hints})
-        wanting = decisions.find_campaigns_to_push(hints, held)
-        until = asyncio.get_running_loop().time() + PUSH_TIMEOUT_SECONDS
-        leases = await take_leases(tx, wanting, lease_seconds)
-        owner_tokens = await load_owner_tokens(tx, [held[i] for i in leases], resources.settings)
-    pushes = [
-        PushRequest(
-            held[i], decisions.build_idempotency_key(held[i], wanting[i]), owner_tokens.get(i)
-        )
-        for i in leases
-    ]
-    answers = await push_all(pushes, resources.platforms, until)
-    async with resources.engine.begin() as tx:
-        await refresh_rejected_tokens(tx, find_rejected_tokens(pushes, answers))
-        lost = leases.keys() - await release_leases(tx, list(leases.values()))
-        again = [decisions.request_resync(wanting[i]) for i in lost]
-        await outbox.add(tx, [build_message(event) for event in again])
-    busy = wanting.keys() - leases.keys()
-    kept = {i: answer for i, answer in answers.items() if i not in lost}
-    return [_look(hint, held, busy, kept) for hint in hints]
+    triggers = [event for event in events if isinstance(event, SyncTrigger)]
+    outcomes = iter(await _push(triggers, resources, lease_seconds) if triggers else ())
+    requested = [event for event in events if isinstance(event, CampaignStatusCheckRequested)]
+    checks = iter(await check_statuses(requested, resources))
+    return [_take_value(event, outcomes, checks) for event in events]
 
 
 async def sync_campaigns(
-    given: list[SyncDecision | StatusCheck | AccountEvent], ctx: Context
+    values: list[SyncOutcome | StatusCheck | AccountEvent], ctx: Context
 ) -> list[Event]:
-    """Tell what platforms took, refused or said, and what became of the operations that asked.
+    """Complete operations; return the events of pushes, of status checks and of new accounts.
 
-    An owner's new account has the owner's campaigns pushed again.
+    A push is reported once, by the first of its triggers. An owner's newly connected account
+    causes a sync request for each of the owner's campaigns.
     """
-    values = [value for value in given if isinstance(value, SyncDecision)]
-    checks = [value for value in given if isinstance(value, StatusCheck)]
-    owners = [value for value in given if isinstance(value, AccountEvent)]
-    answered = {v.campaign.id: v for v in reversed(values) if isinstance(v, Pushed)}
-    unseen = [value for value in values if isinstance(value, CampaignNotFound)]
-    asked = [v for v in values if isinstance(v.hint, CampaignSyncRequested)]
-    await put_operations(
-        ctx.tx, [decisions.to_operation(v) for v in asked if v.hint.source == API_SOURCE]
-    )
-    again = [event for hint in owners for event in await request_resync_for_owner(ctx.tx, hint)]
-    told = await report_statuses(checks, ctx.tx)
-    return [
-        *map(decisions.to_event, answered.values()),
-        *map(decisions.to_rejection, unseen),
-        *again,
-        *told,
+    outcomes = [value for value in values if isinstance(value, SyncOutcome)]
+    checks = [value for value in values if isinstance(value, StatusCheck)]
+    accounts = [value for value in values if isinstance(value, AccountEvent)]
+    await put_operations(ctx.tx, [o.operation for o in outcomes if o.operation is not None])
+    pushes = {o.pushed: o.event for o in reversed(outcomes) if o.pushed is not None}
+    others = [o.event for o in outcomes if o.pushed is None]
+    resyncs = [e for account in accounts for e in await request_resync_for_owner(ctx.tx, account)]
+    reports = await report_statuses(checks, ctx.tx)
+    emitted = [event for event in (*pushes.values(), *others) if event is not None]
+    return [*emitted, *resyncs, *reports]
+
+
+async def _push(
+    triggers: list[SyncTrigger], resources: Resources, lease_seconds: float
+) -> list[SyncOutcome | Failure]:
+    async with resources.engine.begin() as tx:
+        triggers = await restrict_sync_requests(triggers, tx)
+        campaigns = await lock_campaigns(tx, {trigger.data.campaign_id for trigger in triggers})
+        reasons = decisions.find_campaigns_to_push(triggers, campaigns)
+        until = asyncio.get_running_loop().time() + PUSH_TIMEOUT_SECONDS
+        leases = await take_leases(tx, reasons, lease_seconds)
+        leased = [campaigns[campaign_id] for campaign_id in leases]
+        tokens = await load_owner_tokens(tx, leased, resources.settings)
+    requests = [
+        PushRequest(c, decisions.build_idempotency_key(c, reasons[c.id]), tokens.get(c.id))
+        for c in leased
     ]
+    outcomes = await push_all(requests, resources.platforms, until)
+    async with resources.engine.begin() as tx:
+        await refresh_rejected_tokens(tx, find_rejected_tokens(requests, outcomes))
+        lost = leases.keys() - await release_leases(tx, list(leases.values()))
+        resyncs = [decisions.request_resync(reasons[campaign_id]) for campaign_id in lost]
+        await outbox.add(tx, [build_message(event) for event in resyncs])
+    busy = reasons.keys() - leases.keys()
+    valid = {i: outcome for i, outcome in outcomes.items() if i not in lost}
+    return [_report(trigger, campaigns, busy, valid) for trigger in triggers]
 
 
-def _next(
-    hint: SyncEvent,
-    looked: Iterator[SyncDecision | Failure],
-    checked: Iterator[StatusCheck | Failure],
-) -> SyncDecision | StatusCheck | AccountEvent | Failure:
-    if isinstance(hint, AccountEvent):
-        return hint
-    return next(checked if isinstance(hint, CampaignStatusCheckRequested) else looked)
+def _take_value(
+    event: SyncEvent,
+    outcomes: Iterator[SyncOutcome | Failure],
+    checks: Iterator[StatusCheck | Failure],
+) -> SyncOutcome | StatusCheck | AccountEvent | Failure:
+    if isinstance(event, AccountEvent):
+        return event
+    return next(checks if isinstance(event, CampaignStatusCheckRequested) else outcomes)
 
 
-def _look(
-    hint: SyncTrigger,
-    held: decisions.Campaigns,
+def _report(
+    trigger: SyncTrigger,
+    campaigns: decisions.Campaigns,
     busy: Collection[UUID],
-    answers: Mapping[UUID, PushOutcome],
-) -> SyncDecision | Failure:
-    campaign = decisions.find_visible_campaign(hint, held)
+    outcomes: Mapping[UUID, PushOutcome],
+) -> SyncOutcome | Failure:
+    campaign = decisions.find_visible_campaign(trigger, campaigns)
     if campaign is None:
-        asked = isinstance(hint, CampaignSyncRequested)
-        return CampaignNotFound(hint) if asked else Permanent("no such campaign was ever saved")
+        if isinstance(trigger, CampaignSyncRequested):
+            return decisions.report_not_found(trigger)
+        return Permanent("no such campaign was ever saved")
     if campaign.id in busy:
         return Snooze("another worker is pushing this campaign", 1)
-    answer = answers.get(campaign.id)
-    if answer is None:
-        return UpToDate(hint, campaign)
-    return answer if isinstance(answer, Failure) else Pushed(hint, campaign, answer)
+    outcome = outcomes.get(campaign.id)
+    if outcome is None:
+        return decisions.report_up_to_date(trigger, campaign)
+    if isinstance(outcome, Failure):
+        return outcome
+    return decisions.report_push(trigger, campaign, outcome)

@@ -1,12 +1,12 @@
-"""Pushes to a platform: some at a time, each once, none beyond its lease.
+"""Pushes campaigns to a platform: concurrently, each once, none after its lease has ended.
 
-Time is counted from before the lease was taken, and looked at once more before a push
-begins: a worker that was frozen in between begins none when it wakes, for another may have
-pushed a newer version by then. What is left to chance is a freeze between that look and the
-sending; whoever survives it finds its lease gone and asks for one more push.
+The deadline is counted from before the lease was taken and is checked again before each push
+starts: a worker that was suspended does not start a push after resuming, because another worker
+may have pushed a newer version in the meantime. A suspension between that check and the sending
+remains possible; such a worker finds its lease gone afterwards and requests another push.
 
-A failure of one campaign is that campaign's alone. But when the platform asks for patience,
-or is failing so often that it is left alone, the pushes not yet begun wait with it.
+A failure concerns its own campaign only. But when the platform asks to wait, or its circuit
+breaker is open, the pushes that have not started wait with it.
 """
 
 import asyncio
@@ -20,13 +20,12 @@ from events.envelope import now
 from handlers.sync.access_tokens import OwnerToken
 from infra.errors import UNEXPECTED, Failure, Snooze, Transient
 from infra.platforms import AdPlatform, Rejected
-from infra.platforms.base import AccountUnavailable, RequestSnooze
+from infra.platforms.results import AccountUnavailable, RequestSnooze
 from infra.storage.campaigns import CampaignRow
 from schemas.campaigns import CampaignStatus
 
 LEASE_SECONDS = 30.0
-# Pushes end before their leases do.
-PUSH_TIMEOUT_SECONDS = 25.0
+PUSH_TIMEOUT_SECONDS = 25.0  # pushes end before their leases do
 MAX_CONCURRENT_PUSHES = 8
 DEADLINE_EXCEEDED = Snooze("the platform did not get to it in time", 1)
 
@@ -35,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """A campaign to be pushed; ``key`` is the idempotency key."""
+    """A campaign to push; ``key`` is the idempotency key."""
 
     campaign: CampaignRow
     key: str
@@ -43,85 +42,89 @@ class PushRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class PushAccepted:
-    """The platform holds what was pushed; ``began`` is the moment before (UTC)."""
+class PushResult:
+    """The platform has the pushed campaign; ``started_at`` is the time before the push (UTC)."""
 
     platform_campaign_id: str
     status: CampaignStatus
-    began: datetime
+    started_at: datetime
 
 
-PushOutcome = PushAccepted | Rejected | Failure
+PushOutcome = PushResult | Rejected | Failure
 
 
 async def push_all(
-    pushes: Sequence[PushRequest], platforms: Mapping[str, AdPlatform], until: float
+    requests: Sequence[PushRequest], platforms: Mapping[str, AdPlatform], until: float
 ) -> dict[UUID, PushOutcome]:
-    """Push campaigns of one platform; what came of each, by campaign. Raises nothing.
+    """Push campaigns of one platform; returns the outcome of each by campaign, raises nothing.
 
-    ``until`` is a time of the event loop. Then no more pushes begin, and what has not been
-    answered is cut off; both wait.
+    ``until`` is a time of the event loop. No push starts later, and a push that has no response
+    by then is cancelled; both are snoozed.
     """
-    patience: list[Snooze] = []
+    platform_waits: list[Snooze] = []
     slots = asyncio.Semaphore(MAX_CONCURRENT_PUSHES)
 
-    async def push(one: PushRequest) -> PushOutcome:
-        # Each has a timeout of its own, so that nothing comes between its end and the push's.
+    async def push(request: PushRequest) -> PushOutcome:
+        # Each has its own timeout, so that nothing runs between the timeout and the push's end.
         try:
             async with asyncio.timeout_at(until), slots:
                 if asyncio.get_running_loop().time() >= until:
                     return DEADLINE_EXCEEDED
-                answer = patience[0] if patience else await _answer(one, platforms)
+                if platform_waits:
+                    return platform_waits[0]
+                outcome = await _push_safely(request, platforms)
         except TimeoutError:
             return DEADLINE_EXCEEDED
-        if isinstance(answer, Snooze) and not isinstance(answer, RequestSnooze):
-            patience.append(answer)
-        return answer
+        if isinstance(outcome, Snooze) and not isinstance(outcome, RequestSnooze):
+            platform_waits.append(outcome)
+        return outcome
 
-    answers = await asyncio.gather(*map(push, pushes))
-    if DEADLINE_EXCEEDED in answers:
-        log.warning("pushes were cut off", extra={"count": answers.count(DEADLINE_EXCEEDED)})
-    return {one.campaign.id: answer for one, answer in zip(pushes, answers, strict=True)}
+    outcomes = await asyncio.gather(*map(push, requests))
+    if DEADLINE_EXCEEDED in outcomes:
+        log.warning("pushes were cut off", extra={"count": outcomes.count(DEADLINE_EXCEEDED)})
+    return {
+        request.campaign.id: outcome for request, outcome in zip(requests, outcomes, strict=True)
+    }
 
 
 def find_rejected_tokens(
-    pushes: Sequence[PushRequest], answers: Mapping[UUID, PushOutcome]
+    requests: Sequence[PushRequest], outcomes: Mapping[UUID, PushOutcome]
 ) -> list[OwnerToken]:
-    """List the owners' tokens that the platform did not take."""
-    stuck = {i for i, answer in answers.items() if isinstance(answer, AccountUnavailable)}
+    """List the owners' tokens that the platform rejected."""
     return [
-        p.owner_token
-        for p in pushes
-        if p.campaign.id in stuck and isinstance(p.owner_token, OwnerToken)
+        request.owner_token
+        for request in requests
+        if isinstance(outcomes.get(request.campaign.id), AccountUnavailable)
+        and isinstance(request.owner_token, OwnerToken)
     ]
 
 
-async def _answer(one: PushRequest, platforms: Mapping[str, AdPlatform]) -> PushOutcome:
-    """Push one campaign; every failure becomes a value, so that it cannot hit another."""
+async def _push_safely(request: PushRequest, platforms: Mapping[str, AdPlatform]) -> PushOutcome:
+    """Push one campaign; every failure becomes a value, so that it fails no other campaign."""
     try:
-        return await _push(one, platforms[one.campaign.platform])
-    except (Rejected, Failure) as answer:
-        return answer
+        return await _push(request, platforms[request.campaign.platform])
+    except (Rejected, Failure) as outcome:
+        return outcome
     except Exception as error:
-        log.exception("a push failed in a way nobody thought of")
+        log.exception("a push failed unexpectedly")
         reason = f"unexpected {type(error).__name__} during the push"
         return Transient(reason, code=UNEXPECTED)
 
 
-async def _push(one: PushRequest, platform: AdPlatform) -> PushAccepted:
-    if isinstance(one.owner_token, AccountUnavailable):
-        raise one.owner_token
-    began = now()
-    token = one.owner_token.token if one.owner_token else None
-    campaign, wish = one.campaign, one.campaign.desired_state()
-    if campaign.deleted_at is None:
-        pushed = await platform.push(wish, one.key, token)
-        return PushAccepted(pushed.platform_campaign_id, pushed.status, began)
-    known = campaign.platform_campaign_id
+async def _push(request: PushRequest, platform: AdPlatform) -> PushOutcome:
+    if isinstance(request.owner_token, AccountUnavailable):
+        return request.owner_token
+    started_at = now()
+    token = request.owner_token.token if request.owner_token else None
+    row, campaign = request.campaign, request.campaign.desired_state()
+    if row.deleted_at is None:
+        remote = await platform.push(campaign, request.key, token)
+        return PushResult(remote.platform_campaign_id, remote.status, started_at)
+    known = row.platform_campaign_id
     if known is None:
-        # Its creation may have been lost; to repeat it tells the id, and it must not run.
-        paused = wish.model_copy(update={"status": "paused"})
-        found = await platform.push(paused, one.key, token)
-        known = found.platform_campaign_id
-    await platform.delete(known, one.key, token)
-    return PushAccepted(known, "deleted", began)
+        # The response to its creation may have been lost. Repeating it returns the id; the
+        # campaign must not run in the meantime.
+        paused = campaign.model_copy(update={"status": "paused"})
+        known = (await platform.push(paused, request.key, token)).platform_campaign_id
+    await platform.delete(known, request.key, token)
+    return PushResult(known, "deleted", started_at)

@@ -1,4 +1,4 @@
-"""The ad platforms. A new one is a module here, its words in ``schemas``, and a line below."""
+"""The ad platforms. A new one is a module here, its formats in ``schemas``, and a line below."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -6,14 +6,15 @@ from contextlib import asynccontextmanager
 from infra.http.circuit_breaker import BreakerConfig, CircuitBreaker
 from infra.http.client import HttpFailure, open_session
 from infra.platforms import chatgpt, claude, gemini
-from infra.platforms.base import AdPlatform, Dialect, PushResult, Rejected
+from infra.platforms.base import AdPlatform, Dialect, RemoteCampaign
 from infra.platforms.client import PlatformClient
 from infra.platforms.metrics import CircuitBreakerGauge, PlatformMetrics
+from infra.platforms.results import Rejected
 from infra.platforms.transport import ClientRegistration, Transport
 from infra.settings import Settings
 from schemas import types
 
-__all__ = ["PLATFORMS", "AdPlatform", "PushResult", "Rejected", "open_platforms"]
+__all__ = ["PLATFORMS", "AdPlatform", "Rejected", "RemoteCampaign", "open_platforms"]
 
 PLATFORMS: Mapping[types.Platform, Dialect] = {
     "claude": claude,

@@ -1,4 +1,4 @@
-"""ChatGPT Ads: credentials by HTTP Basic, everything by POST, budgets in hundredths."""
+"""ChatGPT Ads: HTTP Basic credentials, POST for create and update, budgets in cents."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from events.campaigns import CampaignSavedData
 from infra.http.client import HttpRequest
 from infra.platforms.base import (
-    Rejected,
     RemoteCampaign,
     encode_segment,
     form_request,
     json_request,
 )
+from infra.platforms.results import Rejected
 from schemas.chatgpt import (
     ChatGptApiError,
     ChatGptAudience,
@@ -31,57 +31,57 @@ CONSENT_PARAMETERS: Mapping[str, str] = {}
 
 
 def token_request(client_id: str, client_secret: str, grant: Mapping[str, str]) -> HttpRequest:
-    """Send the credentials as HTTP Basic."""
+    """Authenticate with HTTP Basic."""
     return form_request("/oauth2/token", grant, _basic(client_id, client_secret))
 
 
 def revoke_request(client_id: str, client_secret: str, token: str) -> HttpRequest:
-    """Send the credentials as HTTP Basic."""
+    """Authenticate with HTTP Basic."""
     return form_request("/oauth2/revoke", {"token": token}, _basic(client_id, client_secret))
 
 
 def create_request(campaign: CampaignSavedData, idempotency_key: str) -> HttpRequest:
-    """POST the wish; raises ``Rejected`` for a budget that is no whole hundredth."""
-    return json_request("POST", CAMPAIGNS, _wish(campaign), _key(idempotency_key))
+    """POST the campaign; raises ``Rejected`` unless the budget is a whole number of cents."""
+    return json_request("POST", CAMPAIGNS, _payload(campaign), _key(idempotency_key))
 
 
 def update_request(
     platform_campaign_id: str, campaign: CampaignSavedData, idempotency_key: str
 ) -> HttpRequest:
-    """POST the wish to the campaign; raises ``Rejected``, as ``create_request`` does."""
+    """POST the campaign to its URL; raises ``Rejected`` as above."""
     path = f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}"
-    return json_request("POST", path, _wish(campaign), _key(idempotency_key))
+    return json_request("POST", path, _payload(campaign), _key(idempotency_key))
 
 
 def delete_request(platform_campaign_id: str, idempotency_key: str) -> HttpRequest:
-    """DELETE it."""
+    """DELETE the campaign."""
     path = f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}"
     return json_request("DELETE", path, headers=_key(idempotency_key))
 
 
 def get_request(platform_campaign_id: str) -> HttpRequest:
-    """GET it."""
+    """GET the campaign."""
     return json_request("GET", f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}")
 
 
 def parse_campaign(body: bytes) -> RemoteCampaign:
-    """Read a campaign; the version that it echoes is text."""
+    """Parse a campaign; its version is a string."""
     campaign = ChatGptCampaign.model_validate_json(body)
     version = campaign.metadata.version
     return RemoteCampaign(campaign.id, campaign.state, int(version) if version else None)
 
 
 def parse_error(body: bytes) -> Rejected:
-    """Read an error."""
+    """Parse an error."""
     error = ChatGptApiError.model_validate_json(body).error
     return Rejected(error.type, error.message)
 
 
-def _wish(campaign: CampaignSavedData) -> bytes:
+def _payload(campaign: CampaignSavedData) -> bytes:
     cents, rest = divmod(campaign.budget_micros, MICROS_PER_CENT)
     if rest:
         raise Rejected("budget_precision", "ChatGPT Ads takes budgets in whole hundredths only")
-    wish = ChatGptCampaignPayload(
+    payload = ChatGptCampaignPayload(
         title=campaign.name,
         budget_cents=cents,
         currency=campaign.currency,
@@ -95,11 +95,11 @@ def _wish(campaign: CampaignSavedData) -> bytes:
             reference=str(campaign.campaign_id), version=str(campaign.version)
         ),
     )
-    return wish.model_dump_json().encode()
+    return payload.model_dump_json().encode()
 
 
 def _basic(client_id: str, client_secret: str) -> dict[str, str]:
-    """Write the credentials as RFC 6749, section 2.3.1, says: form-encoded first."""
+    """Encode the credentials for HTTP Basic: form-encoded first (RFC 6749, section 2.3.1)."""
     pair = f"{encode_segment(client_id)}:{encode_segment(client_secret)}"
     return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from events.campaigns import CampaignSavedData
 from infra.http.client import HttpRequest
 from infra.platforms.base import (
-    Rejected,
     RemoteCampaign,
     encode_segment,
     form_request,
     json_request,
 )
+from infra.platforms.results import Rejected
 from schemas.claude import ClaudeApiError, ClaudeCampaign, ClaudeCampaignPayload, ClaudeTargeting
 from schemas.types import from_micros
 
@@ -22,55 +22,55 @@ CONSENT_PARAMETERS: Mapping[str, str] = {}
 
 
 def token_request(client_id: str, client_secret: str, grant: Mapping[str, str]) -> HttpRequest:
-    """Send the credentials in the form."""
+    """Authenticate in the form."""
     fields = {"client_id": client_id, "client_secret": client_secret}
     return form_request("/oauth/token", {**grant, **fields})
 
 
 def revoke_request(client_id: str, client_secret: str, token: str) -> HttpRequest:
-    """Send the credentials in the form."""
+    """Authenticate in the form."""
     fields = {"client_id": client_id, "client_secret": client_secret}
     return form_request("/oauth/revoke", {"token": token, **fields})
 
 
 def create_request(campaign: CampaignSavedData, idempotency_key: str) -> HttpRequest:
-    """POST the wish."""
-    return json_request("POST", CAMPAIGNS, _wish(campaign), _key(idempotency_key))
+    """POST the payload."""
+    return json_request("POST", CAMPAIGNS, _payload(campaign), _key(idempotency_key))
 
 
 def update_request(
     platform_campaign_id: str, campaign: CampaignSavedData, idempotency_key: str
 ) -> HttpRequest:
-    """PUT the wish."""
+    """PUT the payload."""
     path = f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}"
-    return json_request("PUT", path, _wish(campaign), _key(idempotency_key))
+    return json_request("PUT", path, _payload(campaign), _key(idempotency_key))
 
 
 def delete_request(platform_campaign_id: str, idempotency_key: str) -> HttpRequest:
-    """DELETE it."""
+    """DELETE the campaign."""
     path = f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}"
     return json_request("DELETE", path, headers=_key(idempotency_key))
 
 
 def get_request(platform_campaign_id: str) -> HttpRequest:
-    """GET it."""
+    """GET the campaign."""
     return json_request("GET", f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}")
 
 
 def parse_campaign(body: bytes) -> RemoteCampaign:
-    """Read a campaign."""
+    """Parse a campaign."""
     campaign = ClaudeCampaign.model_validate_json(body)
     return RemoteCampaign(campaign.id, campaign.status, campaign.external_version)
 
 
 def parse_error(body: bytes) -> Rejected:
-    """Read an error."""
+    """Parse an error."""
     error = ClaudeApiError.model_validate_json(body).error
     return Rejected(error.code, error.message)
 
 
-def _wish(campaign: CampaignSavedData) -> bytes:
-    wish = ClaudeCampaignPayload(
+def _payload(campaign: CampaignSavedData) -> bytes:
+    payload = ClaudeCampaignPayload(
         name=campaign.name,
         budget=from_micros(campaign.budget_micros),
         currency=campaign.currency,
@@ -81,7 +81,7 @@ def _wish(campaign: CampaignSavedData) -> bytes:
         external_id=str(campaign.campaign_id),
         external_version=campaign.version,
     )
-    return wish.model_dump_json(by_alias=True).encode()
+    return payload.model_dump_json(by_alias=True).encode()
 
 
 def _key(idempotency_key: str) -> dict[str, str]:

@@ -1,15 +1,16 @@
-"""The client of an ad platform: one campaign there for each of ours, whatever is lost.
+"""The client of an ad platform: one remote campaign for each campaign, even if responses are lost.
 
-A create is named by the campaign, not by the version: when its answer was lost it is asked
-again under the same key and answered with the same campaign, and if that echoes an older
-version an update follows. A campaign that the platform no longer knows is created under a
-new key, made of the id that is gone, so that repeating it still makes only one.
+A create request carries an idempotency key made of the campaign, not of its version. If its
+response was lost, it is repeated under the same key and returns the same remote campaign; if that
+has an older version, an update follows. A campaign that the platform no longer knows is created
+under a new key, made of the id that is gone, so that a repetition still creates only one.
 """
 
 from events.campaigns import CampaignSavedData
 from infra.errors import Transient
-from infra.platforms.base import Dialect, PushResult, RemoteCampaign
-from infra.platforms.responses import NotFound
+from infra.http.client import HttpRequest
+from infra.platforms.base import Dialect, RemoteCampaign
+from infra.platforms.results import NotFound, Result, Success, to_error
 from infra.platforms.transport import Transport
 from schemas.campaigns import ReportedStatus
 
@@ -17,69 +18,74 @@ MAX_ATTEMPTS = 3
 
 
 class PlatformClient:
-    """A ``Platform`` that speaks a dialect over a line."""
+    """An ``AdPlatform``: a dialect and a transport."""
 
     def __init__(self, dialect: Dialect, transport: Transport) -> None:
-        """Make a client; nothing is sent yet."""
+        """Keep both; nothing is sent yet."""
         self._dialect = dialect
         self._transport = transport
 
     async def push(
         self, campaign: CampaignSavedData, idempotency_key: str, access_token: str | None = None
-    ) -> PushResult:
-        """Create or update; see ``Platform.push``."""
+    ) -> RemoteCampaign:
+        """Create or update a campaign; see ``AdPlatform.push``."""
         gone: str | None = None
         known = campaign.platform_campaign_id
         for _ in range(MAX_ATTEMPTS):
             if known is None:
                 created = await self._create(campaign, gone, access_token)
                 if created.version == campaign.version:
-                    return _pushed(created)
+                    return created
                 known = created.platform_campaign_id
-            try:
-                update = self._dialect.update_request(known, campaign, idempotency_key)
-                return _pushed(
-                    await self._transport.send(update, self._dialect.parse_campaign, access_token)
-                )
-            except NotFound:
-                gone, known = known, None
+            request = self._dialect.update_request(known, campaign, idempotency_key)
+            match await self._send(request, access_token):
+                case Success(updated):
+                    return updated
+                case NotFound():
+                    gone, known = known, None
+                case result:
+                    raise to_error(result)
         raise Transient(
-            f"{self._dialect.TITLE} forgets campaigns as fast as they are created",
+            f"{self._dialect.TITLE} does not find the campaigns that it has just created",
             code="PLATFORM_INCONSISTENT",
         )
 
     async def delete(
         self, platform_campaign_id: str, idempotency_key: str, access_token: str | None = None
     ) -> None:
-        """Delete; see ``Platform.delete``."""
-        call = self._dialect.delete_request(platform_campaign_id, idempotency_key)
-        try:
-            await self._transport.send(call, lambda _: None, access_token)
-        except NotFound:
-            return
+        """Delete a campaign; see ``AdPlatform.delete``."""
+        request = self._dialect.delete_request(platform_campaign_id, idempotency_key)
+        match await self._transport.send(request, lambda _: None, access_token):
+            case Success() | NotFound():
+                return
+            case result:
+                raise to_error(result)
 
     async def status(
         self, platform_campaign_id: str, access_token: str | None = None
     ) -> ReportedStatus | None:
-        """Look at a campaign; see ``Platform.status``."""
-        call = self._dialect.get_request(platform_campaign_id)
-        try:
-            return (
-                await self._transport.send(call, self._dialect.parse_campaign, access_token)
-            ).status
-        except NotFound:
-            return None
+        """Read the status of a campaign; see ``AdPlatform.status``."""
+        match await self._send(self._dialect.get_request(platform_campaign_id), access_token):
+            case Success(found):
+                return found.status
+            case NotFound():
+                return None
+            case result:
+                raise to_error(result)
 
     async def _create(
         self, campaign: CampaignSavedData, gone: str | None, access_token: str | None
     ) -> RemoteCampaign:
         key = f"create-{campaign.campaign_id}" + (f"-after-{gone}" if gone else "")
-        call = self._dialect.create_request(campaign, key)
-        try:
-            return await self._transport.send(call, self._dialect.parse_campaign, access_token)
-        except NotFound:
-            raise self._transport.to_failure(call, "it is not where its URL says") from None
+        request = self._dialect.create_request(campaign, key)
+        match await self._send(request, access_token):
+            case Success(created):
+                return created
+            case NotFound():
+                reason = "no campaigns API at the configured URL"
+                raise to_error(self._transport.to_failure(request, reason))
+            case result:
+                raise to_error(result)
 
-
-def _pushed(held: RemoteCampaign) -> PushResult:
-    return PushResult(held.platform_campaign_id, held.status)
+    async def _send(self, request: HttpRequest, access_token: str | None) -> Result[RemoteCampaign]:
+        return await self._transport.send(request, self._dialect.parse_campaign, access_token)

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from events.campaigns import CampaignSavedData
 from infra.http.client import HttpRequest
 from infra.platforms.base import (
-    Rejected,
     RemoteCampaign,
     encode_segment,
     form_request,
     json_request,
 )
+from infra.platforms.results import Rejected
 from schemas.gemini import (
     GeminiAgeRange,
     GeminiApiError,
@@ -25,18 +25,18 @@ TITLE = "Gemini Ads"
 CAMPAIGNS = "/v1/campaigns"
 AUTHORIZE_PATH = "/o/oauth2/auth"
 SCOPES: tuple[str, ...] = ("https://ads.gemini.example/auth/campaigns",)
-# Without them an owner who has consented before yields no refresh token.
+# Without them there is no refresh token for an owner who has consented before.
 CONSENT_PARAMETERS: Mapping[str, str] = {"access_type": "offline", "prompt": "consent"}
 
 
 def token_request(client_id: str, client_secret: str, grant: Mapping[str, str]) -> HttpRequest:
-    """Send the credentials in the form."""
+    """Authenticate in the form."""
     fields = {"client_id": client_id, "client_secret": client_secret}
     return form_request("/token", {**grant, **fields})
 
 
 def revoke_request(client_id: str, client_secret: str, token: str) -> HttpRequest:
-    """Send the credentials in the form."""
+    """Authenticate in the form."""
     fields = {"client_id": client_id, "client_secret": client_secret}
     return form_request("/revoke", {"token": token, **fields})
 
@@ -55,17 +55,17 @@ def update_request(
 
 
 def delete_request(platform_campaign_id: str, idempotency_key: str) -> HttpRequest:
-    """DELETE it."""
+    """DELETE the campaign."""
     return json_request("DELETE", _path(platform_campaign_id, idempotency_key))
 
 
 def get_request(platform_campaign_id: str) -> HttpRequest:
-    """GET it."""
+    """GET the campaign."""
     return json_request("GET", f"{CAMPAIGNS}/{encode_segment(platform_campaign_id)}")
 
 
 def parse_campaign(body: bytes) -> RemoteCampaign:
-    """Read a campaign; its id is the last part of its resource name."""
+    """Parse a campaign; its id is the last part of its resource name."""
     campaign = GeminiCampaign.model_validate_json(body)
     version = campaign.labels.version
     _, _, platform_campaign_id = campaign.resource_name.partition("/")
@@ -75,14 +75,14 @@ def parse_campaign(body: bytes) -> RemoteCampaign:
 
 
 def parse_error(body: bytes) -> Rejected:
-    """Read an error."""
+    """Parse an error."""
     error = GeminiApiError.model_validate_json(body).error
     return Rejected(error.status, error.message)
 
 
 def _mutation(campaign: CampaignSavedData) -> bytes:
     low, high = campaign.targeting.age_range
-    wish = GeminiCampaignPayload(
+    payload = GeminiCampaignPayload(
         display_name=campaign.name,
         budget_micros=str(campaign.budget_micros),
         currency_code=campaign.currency,
@@ -93,7 +93,7 @@ def _mutation(campaign: CampaignSavedData) -> bytes:
         ),
         labels=GeminiLabels(reference=str(campaign.campaign_id), version=str(campaign.version)),
     )
-    return GeminiCampaignMutation(campaign=wish).model_dump_json(by_alias=True).encode()
+    return GeminiCampaignMutation(campaign=payload).model_dump_json(by_alias=True).encode()
 
 
 def _path(platform_campaign_id: str, idempotency_key: str) -> str:

@@ -28,7 +28,8 @@ from infra.http.client import (
     open_session,
     parse_retry_after,
 )
-from infra.platforms.base import Dialect, replace_control_characters
+from infra.platforms.base import Dialect
+from infra.platforms.results import replace_control_characters
 from infra.platforms.transport import ClientRegistration
 from infra.settings import Settings
 from schemas.oauth import TokenError, TokenResponse

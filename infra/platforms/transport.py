@@ -1,10 +1,9 @@
-"""A guarded line to a platform: token, timeout, breaker, and silence when it asks for it.
+"""Sends requests to one platform: access token, concurrency limit, circuit breaker, cooldown.
 
-A refusal is an answer: it speaks for the platform, so the breaker takes it for a success.
+A rejection is a response: the platform works, so the circuit breaker counts it as a success.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,29 +14,22 @@ from aiohttp import ClientSession
 from pybreaker import STATE_OPEN, CircuitBreakerError
 from pydantic import SecretStr
 
-from infra.errors import Failure, Snooze, Transient
+from infra.backoff import Cooldown
 from infra.http.circuit_breaker import CircuitBreaker
 from infra.http.client import HttpFailure, HttpRequest, HttpResponse, fetch
-from infra.platforms.base import AccountUnavailable, Dialect, RequestSnooze, RequestUnanswered
+from infra.platforms.base import Dialect
 from infra.platforms.client_credentials import ClientCredentials
 from infra.platforms.failure_tracker import FailureTracker
 from infra.platforms.metrics import PlatformMetrics
-from infra.platforms.responses import (
-    CREDENTIALS_SECONDS,
-    NotFound,
-    RetryLater,
-    classify_response,
-    parse_body,
-)
+from infra.platforms.responses import CREDENTIALS_SECONDS, classify_response
+from infra.platforms.results import Failed, NotFound, Result, RetryLater, Success
 from schemas.oauth import AccessToken
 
 T = TypeVar("T")
 
 MAX_CONCURRENT_REQUESTS = 16
-# A snooze lasts so long at least.
-MIN_SNOOZE_SECONDS = 1.0
-# How long a call waits whose account's token was refused and has to be renewed.
-TOKEN_REFRESH_SECONDS = 5.0
+MIN_RETRY_SECONDS = 1.0
+TOKEN_REFRESH_SECONDS = 5.0  # until a request is repeated whose account's token was rejected
 CLIENT_CREDENTIALS_GRANT: Mapping[str, str] = {"grant_type": "client_credentials"}
 
 INVALID_CLIENT_STATUSES = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
@@ -45,15 +37,24 @@ INVALID_CLIENT_STATUSES = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTP
 
 @dataclass(frozen=True, slots=True)
 class ClientRegistration:
-    """Where a platform is and who we are there."""
+    """The base URL of a platform and the credentials of our OAuth client there."""
 
     url: str
     client_id: str
     client_secret: SecretStr
 
 
+class TokenUnavailable(Exception):
+    """The platform issues no access token now; ``result`` says when to try again."""
+
+    def __init__(self, result: RetryLater) -> None:
+        """Keep the result for the requests that wait for the token."""
+        super().__init__(result.reason)
+        self.result = result
+
+
 class Transport:
-    """The line to one platform; belongs to one event loop."""
+    """Sends the requests to one platform; belongs to one event loop."""
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class Transport:
         breaker: CircuitBreaker,
         metrics: PlatformMetrics,
     ) -> None:
-        """Make a line; nothing is sent yet."""
+        """Keep what requests need; nothing is sent yet."""
         self._dialect = dialect
         self._account = account
         self._session = session
@@ -71,100 +72,106 @@ class Transport:
         self._metrics = metrics
         self._credentials = ClientCredentials(self._fetch_token)
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
-        self._quiet_until = 0.0
+        self._cooldown = Cooldown(CREDENTIALS_SECONDS)
         self._failures = FailureTracker()
 
     async def send(
-        self, call: HttpRequest, read: Callable[[bytes], T], access_token: str | None = None
-    ) -> T:
-        """Make a call, with this access token or ours, and ``read`` the body of its answer.
-
-        Raises ``AccountUnavailable`` when that token is refused, and ``NotFound``, ``Refused``,
-        ``Transient`` or ``Snooze``, as the table above says.
-        """
+        self, request: HttpRequest, parse: Callable[[bytes], T], access_token: str | None = None
+    ) -> Result[T]:
+        """Send a request with this access token or our own; ``parse`` reads a success's body."""
         try:
             async with self._slots:
-                value = await self._guarded(call, read, access_token)
-        except Exception as error:
-            self._metrics.count(error)
+                result = await self._send_guarded(request, parse, access_token)
+        except Exception:
+            self._metrics.count_error()
             raise
-        self._metrics.count(None)
-        return value
-
-    async def aclose(self) -> None:
-        """Stop what is under way in the background."""
-        await self._credentials.aclose()
-
-    async def _guarded(
-        self, call: HttpRequest, read: Callable[[bytes], T], access_token: str | None
-    ) -> T:
-        wait = self._quiet_until - time.monotonic()
-        if wait > 0:
-            raise self._snooze("asked for patience", wait)
-        try:
-            with self._metrics.seconds.time():
-                result = await self._breaker.call(lambda: self._attempt(call, read, access_token))
-        except CircuitBreakerError:
-            raise self._snooze("is failing", self._breaker.wait) from None
-        except HttpFailure as failure:
-            raise self.to_failure(call, failure.reason) from None
-        if isinstance(result, RetryLater) and access_token and result.refusal:
-            # It may be about that account alone.
-            raise RequestSnooze(f"{self._dialect.TITLE} {result.reason}", result.seconds)
-        if isinstance(result, RetryLater):
-            self._quiet_until = time.monotonic() + result.seconds
-            raise self._snooze(result.reason, result.seconds)
-        if not isinstance(result, NotFound):
-            self._failures.answered(call)
-        if isinstance(result, Exception):
-            raise result
+        self._metrics.count(result)
         return result
 
-    def to_failure(self, call: HttpRequest, reason: str) -> Failure:
-        """Say what a call without a usable answer means: an outage until others are answered."""
+    def to_failure(self, request: HttpRequest, reason: str) -> RetryLater | Failed:
+        """Assess a request without a usable response: an outage until others are answered."""
         if self._breaker.state == STATE_OPEN:
-            return self._snooze(f"is failing: {reason}", self._breaker.wait)
-        reason, seconds = f"{self._dialect.TITLE}: {reason}", self._failures.failed(call)
-        if seconds is None:
-            return Transient(reason, code="PLATFORM_FAILED")
-        return RequestUnanswered(reason, seconds)
+            return self._retry_later(f"is failing: {reason}", self._breaker.wait)
+        return Failed(f"{self._dialect.TITLE}: {reason}", self._failures.failed(request))
+
+    async def aclose(self) -> None:
+        """Stop fetching an access token."""
+        await self._credentials.aclose()
+
+    async def _send_guarded(
+        self, request: HttpRequest, parse: Callable[[bytes], T], access_token: str | None
+    ) -> Result[T]:
+        if (wait := self._cooldown.remaining) > 0:
+            return self._retry_later("asked for patience", wait)
+        try:
+            with self._metrics.seconds.time():
+                result = await self._breaker.call(
+                    lambda: self._attempt(request, parse, access_token)
+                )
+        except CircuitBreakerError:
+            return self._retry_later("is failing", self._breaker.wait)
+        except HttpFailure as failure:
+            return self.to_failure(request, failure.reason)
+        match result:
+            case RetryLater(scope="platform"):
+                self._cooldown.start(result.seconds)
+            case NotFound() | RetryLater(scope="account", token_rejected=False):
+                pass
+            case _:
+                self._failures.answered(request)
+        return result
 
     async def _attempt(
-        self, call: HttpRequest, read: Callable[[bytes], T], access_token: str | None
-    ) -> T | Exception:
+        self, request: HttpRequest, parse: Callable[[bytes], T], access_token: str | None
+    ) -> Result[T]:
+        """Send a request once, or twice if our own token was rejected.
+
+        Raises ``HttpFailure`` for the circuit breaker to count, instead of returning ``Failed``.
+        """
         try:
             token = access_token or await self._credentials.token()
-            answer = await self._send(call, token)
-            if answer.status == HTTPStatus.UNAUTHORIZED:
+            response = await self._send(request, token)
+            if response.status == HTTPStatus.UNAUTHORIZED:
                 if access_token:
-                    reason = f"{self._dialect.TITLE} refuses the account's token"
-                    return AccountUnavailable(reason, TOKEN_REFRESH_SECONDS)
+                    return self._reject_token()
                 token = await self._credentials.token(spent=token)
-                answer = await self._send(call, token)
-        except RetryLater as patience:
-            return patience
-        return classify_response(self._dialect, answer, datetime.now(UTC)) or parse_body(
-            read, answer
+                response = await self._send(request, token)
+        except TokenUnavailable as unavailable:
+            return unavailable.result
+        result = classify_response(
+            self._dialect, parse, response, datetime.now(UTC), for_owner=access_token is not None
         )
+        if isinstance(result, Failed):
+            raise HttpFailure(result.reason)
+        return result
 
-    async def _send(self, call: HttpRequest, token: str) -> HttpResponse:
-        headers = {**call.headers, "Authorization": f"Bearer {token}"}
-        return await fetch(self._session, self._account.url, replace(call, headers=headers))
+    async def _send(self, request: HttpRequest, token: str) -> HttpResponse:
+        headers = {**request.headers, "Authorization": f"Bearer {token}"}
+        return await fetch(self._session, self._account.url, replace(request, headers=headers))
 
     async def _fetch_token(self) -> AccessToken:
         secret = self._account.client_secret.get_secret_value()
-        call = self._dialect.token_request(
+        request = self._dialect.token_request(
             self._account.client_id, secret, CLIENT_CREDENTIALS_GRANT
         )
-        answer = await fetch(self._session, self._account.url, call)
-        if answer.status in INVALID_CLIENT_STATUSES:
-            raise RetryLater("refuses our credentials", CREDENTIALS_SECONDS)
-        verdict = classify_response(self._dialect, answer, datetime.now(UTC))
-        if isinstance(verdict, RetryLater):
-            raise verdict
-        if verdict is not None:
-            raise HttpFailure(f"no token, but HTTP {answer.status}")
-        return parse_body(AccessToken.model_validate_json, answer)
+        response = await fetch(self._session, self._account.url, request)
+        if response.status in INVALID_CLIENT_STATUSES:
+            reason = f"{self._dialect.TITLE} refuses our credentials"
+            raise TokenUnavailable(RetryLater(reason, CREDENTIALS_SECONDS))
+        parse = AccessToken.model_validate_json
+        match classify_response(self._dialect, parse, response, datetime.now(UTC)):
+            case Success(token):
+                return token
+            case RetryLater(scope="platform") as later:
+                raise TokenUnavailable(later)
+            case Failed(reason):
+                raise HttpFailure(reason)
+            case _:
+                raise HttpFailure(f"no token, but HTTP {response.status}")
 
-    def _snooze(self, reason: str, seconds: float) -> Snooze:
-        return Snooze(f"{self._dialect.TITLE} {reason}", max(seconds, MIN_SNOOZE_SECONDS))
+    def _reject_token(self) -> RetryLater:
+        reason = f"{self._dialect.TITLE} refuses the account's token"
+        return RetryLater(reason, TOKEN_REFRESH_SECONDS, "account", token_rejected=True)
+
+    def _retry_later(self, reason: str, seconds: float) -> RetryLater:
+        return RetryLater(f"{self._dialect.TITLE} {reason}", max(seconds, MIN_RETRY_SECONDS))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from events.campaigns import CampaignSavedData
-from infra.platforms import PushResult
+from infra.platforms import RemoteCampaign
 from schemas.campaigns import ReportedStatus
 
 Fault = Callable[[CampaignSavedData], Awaitable[None]]
@@ -38,10 +38,10 @@ class Book:
     most_at_a_time: int = 0
 
     async def push(
-        self, campaign: CampaignSavedData, idempotency_key: str, bearer: str | None = None
-    ) -> PushResult:
+        self, campaign: CampaignSavedData, idempotency_key: str, access_token: str | None = None
+    ) -> RemoteCampaign:
         """Create or update."""
-        self.bearers.append(bearer)
+        self.bearers.append(access_token)
         with self._counted():
             await self.fault(campaign)
         self.pushes.append((campaign, idempotency_key))
@@ -49,21 +49,23 @@ class Book:
         if idempotency_key not in self.seen:
             self.seen.add(idempotency_key)
             self.campaigns[name] = campaign
-        return PushResult(name, self.campaigns[name].status if name in self.campaigns else "active")
+        return RemoteCampaign(
+            name, self.campaigns[name].status if name in self.campaigns else "active"
+        )
 
     async def delete(
-        self, platform_campaign_id: str, idempotency_key: str, bearer: str | None = None
+        self, platform_campaign_id: str, idempotency_key: str, access_token: str | None = None
     ) -> None:
         """Delete; what is not there is deleted."""
-        self.bearers.append(bearer)
+        self.bearers.append(access_token)
         self.deletions.append((platform_campaign_id, idempotency_key))
         self.campaigns.pop(platform_campaign_id, None)
 
     async def status(
-        self, platform_campaign_id: str, bearer: str | None = None
+        self, platform_campaign_id: str, access_token: str | None = None
     ) -> ReportedStatus | None:
         """Tell a status; None of what is not there."""
-        self.bearers.append(bearer)
+        self.bearers.append(access_token)
         self.questions.append(platform_campaign_id)
         held = self.campaigns.get(platform_campaign_id)
         if held is not None:
@@ -88,25 +90,25 @@ class Frozen:
     thawed: asyncio.Event
 
     async def push(
-        self, campaign: CampaignSavedData, idempotency_key: str, bearer: str | None = None
-    ) -> PushResult:
+        self, campaign: CampaignSavedData, idempotency_key: str, access_token: str | None = None
+    ) -> RemoteCampaign:
         """Push once the worker is itself again."""
         self.book.waiting += 1
         await self.thawed.wait()
-        return await self.book.push(campaign, idempotency_key, bearer)
+        return await self.book.push(campaign, idempotency_key, access_token)
 
     async def delete(
-        self, platform_campaign_id: str, idempotency_key: str, bearer: str | None = None
+        self, platform_campaign_id: str, idempotency_key: str, access_token: str | None = None
     ) -> None:
         """Delete once the worker is itself again."""
         self.book.waiting += 1
         await self.thawed.wait()
-        await self.book.delete(platform_campaign_id, idempotency_key, bearer)
+        await self.book.delete(platform_campaign_id, idempotency_key, access_token)
 
     async def status(
-        self, platform_campaign_id: str, bearer: str | None = None
+        self, platform_campaign_id: str, access_token: str | None = None
     ) -> ReportedStatus | None:
         """Tell a status once the worker is itself again."""
         self.book.waiting += 1
         await self.thawed.wait()
-        return await self.book.status(platform_campaign_id, bearer)
+        return await self.book.status(platform_campaign_id, access_token)

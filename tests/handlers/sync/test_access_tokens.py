@@ -12,7 +12,7 @@ from events.platform_accounts import PlatformAccountConnectedData, PlatformAccou
 from handlers.auth.token_refresh import refresh_due_tokens
 from handlers.sync.handlers import push_campaigns, sync_campaigns
 from infra.errors import Snooze
-from infra.platforms.base import AccountUnavailable
+from infra.platforms.results import AccountUnavailable
 from infra.settings import Settings
 from infra.storage.campaigns import CampaignRow
 from tests.consent import Owner, Stage, open_stage

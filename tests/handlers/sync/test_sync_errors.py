@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.campaigns import CampaignSavedData
-from handlers.sync.decisions import Pushed, UpToDate
+from handlers.sync.decisions import SyncOutcome
 from handlers.sync.handlers import push_campaigns
 from handlers.sync.pusher import MAX_CONCURRENT_PUSHES, PushRequest, push_all
 from infra.errors import Failure, Snooze, Transient
@@ -42,11 +42,12 @@ async def test_a_campaign_that_another_worker_pushes_is_left_alone_for_a_second(
             await asyncio.sleep(0.01)
         events, [failure] = await synced(world, saved(campaign), saved(free))
         thawed.set()
-        [look] = await first
+        [outcome] = await first
     assert isinstance(failure, Snooze)
     assert failure.seconds == 1
     assert [event.data.campaign_id for event in events] == [free.id]
-    assert isinstance(look, Pushed)
+    assert isinstance(outcome, SyncOutcome)
+    assert outcome.pushed == campaign.id
 
 
 @pytest.mark.parametrize("error", [Transient("timeout"), ValueError("bug")])
@@ -190,10 +191,11 @@ async def test_a_worker_frozen_beyond_its_lease_causes_another_push_of_the_newes
         [event], _ = await synced(world, saved(newest))
         await write(engine, replace(newest, synced_version=2, platform_campaign_id="p-1"))
         thawed.set()
-        [look] = await frozen
+        [outcome] = await frozen
     assert event.data.version == 2
     assert book.campaigns[f"p-{campaign.id}"].name == "Autumn", "the old version did not come late"
-    assert isinstance(look, UpToDate)
+    assert isinstance(outcome, SyncOutcome)
+    assert outcome.event is None
     assert await outbox(engine) == ["campaign.sync_requested.v1.claude"]
     again = sync_request(campaign, source="urn:adrelay:sync", owner=None)
     assert len((await synced(world, again))[0]) == 1

@@ -18,8 +18,8 @@ from yarl import URL
 
 from events import PlatformConnectRequested, PlatformDisconnectRequested
 from infra.platforms import PLATFORMS
-from infra.platforms.base import replace_control_characters
 from infra.platforms.oauth import build_authorize_url, build_redirect_uri
+from infra.platforms.results import replace_control_characters
 from infra.redis_errors import REDIS_ERRORS
 from infra.security.oauth_state import (
     STATE_LIFETIME_SECONDS,
