@@ -18,11 +18,11 @@ from typing import Any
 from pydantic import SecretStr
 from yarl import URL
 
-from infra.amqp.management_api import ManagementApi
 from infra.amqp.permissions import INGRESS_USER, OPS_USER, definitions
 from infra.commands.migrate import declare_topology, migrate_database
 from infra.deploy.secrets import make_secrets
 from infra.deploy.services import postgres, rabbitmq, redis
+from infra.deploy.services.blocking_management_api import BlockingManagementApi
 from infra.deploy.services.directories import CHECKOUT, ServerDirectory
 from infra.deploy.services.ports import Ports
 from infra.deploy.services.provisioning import start_servers, stop_servers
@@ -54,7 +54,7 @@ class Services:
     redis_database: int
 
     @property
-    def operator(self) -> ManagementApi:
+    def operator(self) -> BlockingManagementApi:
         """The management API as administrator of the tests' broker."""
         return rabbitmq.open_management_api(self.directory, self.ports)
 

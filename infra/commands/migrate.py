@@ -148,13 +148,13 @@ async def release(settings: Settings, patience: float = PATIENCE) -> None:
     if settings.rabbitmq_management_url is not None:
         management = ManagementApi(settings.rabbitmq_management_url.get_secret_value())
         vhost = unquote(urlsplit(broker.split()[0]).path.removeprefix("/")) or "/"
-        await asyncio.to_thread(_protect, management, vhost)
+        await _set_overflow_policy(management, vhost)
         await _note_paths(settings)
 
 
-def _protect(management: ManagementApi, vhost: str) -> None:
+async def _set_overflow_policy(management: ManagementApi, vhost: str) -> None:
     try:
-        management.set_overflow_policy(vhost)
+        await management.set_overflow_policy(vhost)
     except OSError as error:
         raise Refused(f"the broker's management API does not take our policy: {error}") from error
 

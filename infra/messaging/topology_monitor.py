@@ -40,7 +40,7 @@ async def missing_parts(settings: Settings) -> list[TopologyPart] | None:
     management = ManagementApi(settings.rabbitmq_management_url.get_secret_value())
     try:
         async with asyncio.timeout(TIMEOUT):
-            lists = await asyncio.to_thread(management.topology, vhost_of(settings), TIMEOUT)
+            lists = await management.list_topology(vhost_of(settings), TIMEOUT)
         return topology_check.missing_parts(topology_check.parse_listing(*lists))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Outage(f"the management API does not tell the topology: {error}") from error

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.amqp.management_api import OPERATOR_USER, ManagementApi
+from infra.amqp.management_api import OPERATOR_USER
 from infra.amqp.permissions import (
     INGRESS_USER,
     OPS_USER,
@@ -19,6 +19,7 @@ from infra.amqp.permissions import (
     WORKERS_USER,
     definitions,
 )
+from infra.deploy.services.blocking_management_api import BlockingManagementApi
 from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.directories import (
     ServerDirectory,
@@ -186,7 +187,7 @@ def provision(directory: ServerDirectory, ports: Ports) -> None:
         raise NotStarted(f"RabbitMQ does not take our definitions: {error}") from error
 
 
-def open_management_api(directory: ServerDirectory, ports: Ports) -> ManagementApi:
+def open_management_api(directory: ServerDirectory, ports: Ports) -> BlockingManagementApi:
     """Open the management API as the administrator of this private node."""
     password = directory.passwords()["RABBITMQ_OPERATOR_PASSWORD"]
-    return ManagementApi(f"http://{OPERATOR_USER}:{password}@127.0.0.1:{ports.management}")
+    return BlockingManagementApi(f"http://{OPERATOR_USER}:{password}@127.0.0.1:{ports.management}")

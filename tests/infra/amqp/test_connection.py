@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from infra.amqp.connection import BrokerConnection, with_broker_timeout
-from infra.amqp.management_api import ManagementApi
+from infra.deploy.services.blocking_management_api import BlockingManagementApi
 from infra.errors import Outage
 from infra.resources import Resources
 from tests.infra.ledger import until
@@ -74,7 +74,7 @@ async def test_a_connection_that_was_lost_costs_the_next_caller_nothing(
     await link.close()
 
 
-def _close(operator: ManagementApi, name: str) -> bool:
+def _close(operator: BlockingManagementApi, name: str) -> bool:
     """Close the connection of this name as an operator would, once the broker lists it."""
     for connection in operator.call("GET", "connections"):
         if connection.get("client_properties", {}).get("connection_name") == name:
