@@ -32,25 +32,25 @@ DAY = dt.date(2026, 11, 22)
 
 
 def after(seconds: float) -> datetime:
-    """Tell the time so many seconds after the start of the story."""
+    """Return the time ``seconds`` after ``START``."""
     return START + dt.timedelta(seconds=seconds)
 
 
 async def put(engine: AsyncEngine, *campaigns: CampaignRow) -> None:
-    """Write campaigns."""
+    """Insert campaigns."""
     async with engine.begin() as tx:
         await insert_campaigns(tx, campaigns)
 
 
 async def row(engine: AsyncEngine, campaign_id: UUID) -> CampaignRow:
-    """Read a campaign back, tombstones too."""
+    """Read a row, tombstones too."""
     async with engine.begin() as tx:
         return (await lock_campaigns(tx, [campaign_id]))[campaign_id]
 
 
 def stored(**fields: Any) -> CampaignRow:
-    """Make a row of ``campaigns``."""
-    wanted: dict[str, Any] = {
+    """Build a campaign that was not pushed yet."""
+    content: dict[str, Any] = {
         "id": uuid4(),
         "owner_id": OWNER,
         "platform": "claude",
@@ -63,12 +63,12 @@ def stored(**fields: Any) -> CampaignRow:
         "created_at": START,
         "updated_at": START,
     }
-    return CampaignRow(**wanted | fields)
+    return CampaignRow(**content | fields)
 
 
 def running(**fields: Any) -> CampaignRow:
-    """Make a campaign that its platform holds and runs."""
-    held = {
+    """Build a campaign that is active at its platform."""
+    content = {
         "status": "active",
         "platform_campaign_id": f"p-{uuid4().hex[:8]}",
         "version": 2,
@@ -76,7 +76,7 @@ def running(**fields: Any) -> CampaignRow:
         "synced_at": START,
         "status_reported_at": START,
     }
-    return stored(**held | fields)
+    return stored(**content | fields)
 
 
 def create(
@@ -87,15 +87,15 @@ def create(
     id: str | None = None,  # noqa: A002 - the envelope's name for it
     **data: Any,
 ) -> CampaignCreateRequested:
-    """Ask for a campaign like ``stored()``."""
-    wanted = {
+    """Build the command that creates a campaign like ``stored()``."""
+    content = {
         "campaign_id": campaign_id,
         "name": "Autumn",
         "budget": "1.5",
         "platform": "claude",
         "targeting": {"interests": ["tea"], "age_range": [18, 65]},
     }
-    return CampaignCreateRequested(**_wish(source, owner, id), data=wanted | data)
+    return CampaignCreateRequested(**_attributes(source, owner, id), data=content | data)
 
 
 def update(
@@ -106,58 +106,58 @@ def update(
     time: datetime = START,
     **data: Any,
 ) -> CampaignUpdateRequested:
-    """Ask for a change."""
-    wanted = {"campaign_id": campaign_id, **data}
-    return CampaignUpdateRequested(**_wish(source, owner, None), time=time, data=wanted)
+    """Build a command that updates a campaign."""
+    content = {"campaign_id": campaign_id, **data}
+    return CampaignUpdateRequested(**_attributes(source, owner, None), time=time, data=content)
 
 
 def delete(
     campaign_id: UUID, *, source: str = API, owner: UUID | None = OWNER, **data: Any
 ) -> CampaignDeleteRequested:
-    """Ask for a deletion."""
-    wanted = {"campaign_id": campaign_id, **data}
-    return CampaignDeleteRequested(**_wish(source, owner, None), time=START, data=wanted)
+    """Build a command that deletes a campaign."""
+    content = {"campaign_id": campaign_id, **data}
+    return CampaignDeleteRequested(**_attributes(source, owner, None), time=START, data=content)
 
 
 def synced(campaign: CampaignRow, *, at: datetime = START, **data: Any) -> CampaignSynced:
-    """Say that the platform took a campaign's wish."""
-    told = {
+    """Report that the platform accepted a push."""
+    content = {
         "campaign_id": campaign.id,
         "version": campaign.desired_version,
         "platform": campaign.platform,
         "platform_campaign_id": campaign.platform_campaign_id or f"p-{campaign.id}",
         "status": campaign.desired_status,
     }
-    return CampaignSynced(source="urn:adrelay:sync", time=at, data=told | data)
+    return CampaignSynced(source="urn:adrelay:sync", time=at, data=content | data)
 
 
-def refused(campaign: CampaignRow, *, at: datetime = START, **data: Any) -> CampaignSyncRejected:
-    """Say that the platform refused a campaign's wish."""
-    told = {
+def rejected(campaign: CampaignRow, *, at: datetime = START, **data: Any) -> CampaignSyncRejected:
+    """Report that the platform rejected a push."""
+    content = {
         "campaign_id": campaign.id,
         "version": campaign.desired_version,
         "platform": campaign.platform,
         "code": "policy",
         "message": "not allowed here",
     }
-    return CampaignSyncRejected(source="urn:adrelay:sync", time=at, data=told | data)
+    return CampaignSyncRejected(source="urn:adrelay:sync", time=at, data=content | data)
 
 
 def status(
-    campaign: CampaignRow, told: str, at: datetime | None, *, time: datetime = START
+    campaign: CampaignRow, reported: str, at: datetime | None, *, time: datetime = START
 ) -> CampaignStatusReported:
-    """Report a status in the platform's name."""
+    """Report a status at the platform."""
     data = {
         "platform": campaign.platform,
         "platform_campaign_id": campaign.platform_campaign_id,
-        "status": told,
+        "status": reported,
         "occurred_at": at,
     }
     return CampaignStatusReported(source="urn:adrelay:webhook:claude", time=time, data=data)
 
 
 def check(campaign: CampaignRow, *, at: datetime | None = None) -> CampaignStatusCheckRequested:
-    """Want the platform to be asked for a status."""
+    """Build a request for a status check."""
     data = {
         "platform": campaign.platform,
         "platform_campaign_id": campaign.platform_campaign_id,
@@ -169,8 +169,8 @@ def check(campaign: CampaignRow, *, at: datetime | None = None) -> CampaignStatu
 def metrics(
     campaign: CampaignRow, impressions: int, *, at: datetime = START, **data: Any
 ) -> CampaignMetricsReported:
-    """Report figures of a campaign's day by the platform's id."""
-    told = {
+    """Report the metrics of a campaign's day by the platform's id."""
+    content = {
         "platform": campaign.platform,
         "platform_campaign_id": campaign.platform_campaign_id,
         "date": DAY,
@@ -179,34 +179,36 @@ def metrics(
         "conversions": 0,
         "spend": 0,
     }
-    return CampaignMetricsReported(source="urn:adrelay:webhook:claude", time=at, data=told | data)
+    return CampaignMetricsReported(
+        source="urn:adrelay:webhook:claude", time=at, data=content | data
+    )
 
 
 def saved(campaign: CampaignRow) -> CampaignSaved:
-    """Say that a campaign was saved."""
+    """Report that a campaign was saved."""
     return CampaignSaved(source="urn:adrelay:campaigns", data=campaign.desired_state())
 
 
 def deleted(campaign: CampaignRow) -> CampaignDeleted:
-    """Say that a campaign was deleted here."""
-    told = {
+    """Report that a campaign was deleted here."""
+    content = {
         "campaign_id": campaign.id,
         "version": campaign.desired_version,
         "platform": campaign.platform,
         "platform_campaign_id": campaign.platform_campaign_id,
     }
-    return CampaignDeleted(source="urn:adrelay:campaigns", data=told)
+    return CampaignDeleted(source="urn:adrelay:campaigns", data=content)
 
 
 def sync_request(
     campaign: CampaignRow, *, source: str = API, owner: UUID | None = OWNER
 ) -> CampaignSyncRequested:
-    """Ask for another push."""
-    told = {"campaign_id": campaign.id, "platform": campaign.platform}
-    return CampaignSyncRequested(**_wish(source, owner, None), data=told)
+    """Build a request for another push."""
+    content = {"campaign_id": campaign.id, "platform": campaign.platform}
+    return CampaignSyncRequested(**_attributes(source, owner, None), data=content)
 
 
-def _wish(source: str, owner: UUID | None, event_id: str | None) -> dict[str, Any]:
+def _attributes(source: str, owner: UUID | None, event_id: str | None) -> dict[str, Any]:
     return {
         "source": source,
         "ownerid": None if owner is None else str(owner),

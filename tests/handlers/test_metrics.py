@@ -61,11 +61,11 @@ async def test_a_batch_makes_one_event_for_each_campaign_and_day_and_names_its_r
         metrics(first, 5, at=after(2)),
     ]
     events = await handled(resources, record_metrics, reports)
-    told = {(e.data.campaign_id, e.data.date): e.data for e in events}
-    assert len(told) == len(events) == 3
-    assert told[first.id, DAY].impressions == 3
-    assert told[first.id, DAY].events == (reports[0].id, reports[2].id, reports[4].id)
-    assert told[second.id, DAY].platform == "gemini"
+    recorded = {(e.data.campaign_id, e.data.date): e.data for e in events}
+    assert len(recorded) == len(events) == 3
+    assert recorded[first.id, DAY].impressions == 3
+    assert recorded[first.id, DAY].events == (reports[0].id, reports[2].id, reports[4].id)
+    assert recorded[second.id, DAY].platform == "gemini"
 
 
 async def test_the_newest_cumulative_report_wins_even_if_it_is_smaller(
@@ -91,7 +91,7 @@ async def test_at_the_same_time_the_larger_counters_win(
     assert await handled(resources, record_metrics, [metrics(campaign, 1)]) == []
 
 
-async def test_a_newer_report_of_the_same_figures_is_silent_but_still_the_newest(
+async def test_a_newer_report_with_the_same_counters_emits_nothing_but_is_the_newest(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = running()
@@ -102,7 +102,7 @@ async def test_a_newer_report_of_the_same_figures_is_silent_but_still_the_newest
     assert await impressions(engine, campaign) == 10
 
 
-async def test_deltas_add_up_beside_the_cumulative_figures(
+async def test_deltas_are_added_to_the_cumulative_report(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = running()
@@ -139,7 +139,7 @@ async def test_a_campaign_on_another_platform_than_the_report_says_is_an_error(
     assert failure.value.events == (wrong,)
 
 
-async def test_figures_of_a_deleted_campaign_are_still_recorded(
+async def test_metrics_of_a_deleted_campaign_are_still_recorded(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = running(status="deleted", deleted_at=after(0))
@@ -157,13 +157,13 @@ async def test_a_recorded_event_survives_the_wire(
 
 
 def untimed(report: CampaignMetricsReported) -> CampaignMetricsReported:
-    """Read a report back whose sender told no time."""
+    """Decode a report whose sender set no time."""
     read = decode(CampaignMetricsReported, encode(report, with_time=False))
     assert isinstance(read, CampaignMetricsReported)
     return read
 
 
-async def test_figures_without_a_time_never_lower_a_day_however_often_they_come(
+async def test_reports_without_a_time_never_lower_a_day_however_often_they_come(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = running()
@@ -177,7 +177,7 @@ async def test_figures_without_a_time_never_lower_a_day_however_often_they_come(
     assert await impressions(engine, campaign) == 125
 
 
-async def test_figures_without_a_time_count_only_for_a_day_that_has_none_with_one(
+async def test_reports_without_a_time_count_only_for_a_day_without_any_time(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = running()

@@ -61,7 +61,7 @@ def arrivals(draw: st.DrawFn, events: Sequence[Event]) -> Arrival:
 async def deliver(
     resources: Resources, subscription: AnySubscription, batches: Sequence[Sequence[Event]]
 ) -> list[Event]:
-    """Lead batches through their attempts; gives the events that were told to come again."""
+    """Run batches with retries; returns the events that have to be retried."""
     waiting: list[Event] = []
     for batch in batches:
         outcome = await attempted(resources, subscription, batch)
@@ -103,13 +103,13 @@ def as_read(report: CampaignMetricsReported, *, with_time: bool) -> CampaignMetr
 def expected_metrics(reports: Sequence[CampaignMetricsReported]) -> dict[dt.date, tuple[int, ...]]:
     totals: dict[dt.date, list[int]] = defaultdict(lambda: [0, 0, 0])
     for day in {report.data.date for report in reports}:
-        told = [report for report in reports if report.data.date == day]
-        cumulative = [report for report in told if report.data.mode == "cumulative"]
+        of_day = [report for report in reports if report.data.date == day]
+        cumulative = [report for report in of_day if report.data.mode == "cumulative"]
         newest = max((report.time for report in cumulative if report.has_time), default=None)
         counted = [r for r in cumulative if newest is None or (r.has_time and r.time == newest)]
         for n, name in enumerate(("impressions", "clicks", "spend")):
             totals[day][n] = max((getattr(r.data, name) for r in counted), default=0) + sum(
-                getattr(r.data, name) for r in told if r.data.mode == "delta"
+                getattr(r.data, name) for r in of_day if r.data.mode == "delta"
             )
     return {day: tuple(int(figure) for figure in figures) for day, figures in totals.items()}
 
@@ -138,7 +138,7 @@ async def test_metrics_are_the_same_in_any_order(
 
 @st.composite
 def status_story(draw: st.DrawFn) -> tuple[CampaignRow, list[Any]]:
-    """Tell of a campaign that was pushed in several versions and reported about in between."""
+    """Draw updates of a campaign that was pushed in several versions, with reports in between."""
     campaign = stored(version=3, desired_version=3)
     named = replace(campaign, platform_campaign_id=f"p-{campaign.id}")
     pushed = draw(st.integers(1, 3))
@@ -146,17 +146,17 @@ def status_story(draw: st.DrawFn) -> tuple[CampaignRow, list[Any]]:
         synced(named, version=n, at=after(n), status=draw(st.sampled_from(["active", "paused"])))
         for n in range(1, pushed + 1)
     ]
-    told = st.sampled_from(["active", "paused", "completed", "rejected"])
+    statuses = st.sampled_from(["active", "paused", "completed", "rejected"])
     reports = [
-        status(named, draw(told), after(draw(moments))) for _ in range(draw(st.integers(0, 5)))
+        status(named, draw(statuses), after(draw(moments))) for _ in range(draw(st.integers(0, 5)))
     ]
     return campaign, [*pushes, *reports]
 
 
 def newest_statuses(events: Sequence[CampaignSynced | CampaignStatusReported]) -> set[str]:
     def time_of(event: CampaignSynced | CampaignStatusReported) -> dt.datetime:
-        told = event.data.occurred_at if isinstance(event, CampaignStatusReported) else None
-        return told or event.time
+        occurred_at = event.data.occurred_at if isinstance(event, CampaignStatusReported) else None
+        return occurred_at or event.time
 
     newest = max(map(time_of, events))
     return {event.data.status for event in events if time_of(event) == newest}

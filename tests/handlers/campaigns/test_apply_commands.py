@@ -64,16 +64,16 @@ def types(events: Sequence[Any]) -> list[str]:
 async def test_a_created_campaign_is_saved_and_its_operation_done(
     resources: Resources, engine: AsyncEngine
 ) -> None:
-    wish = create(uuid4())
-    [event] = await handled(resources, apply_commands, [wish], LATE)
+    command = create(uuid4())
+    [event] = await handled(resources, apply_commands, [command], LATE)
     assert event.routing_key == "campaign.saved.v1.claude"
-    assert (event.source, event.causationid) == ("urn:adrelay:campaigns", wish.id)
+    assert (event.source, event.causationid) == ("urn:adrelay:campaigns", command.id)
     assert (event.data.version, event.data.status, event.data.budget_micros) == (
         1,
         "active",
         1500000,
     )
-    campaign_id = get_campaign_id(wish)
+    campaign_id = get_campaign_id(command)
     async with engine.connect() as tx:
         campaign = await find_campaign(tx, campaign_id)
     assert campaign == Campaign(
@@ -91,7 +91,7 @@ async def test_a_created_campaign_is_saved_and_its_operation_done(
         updated_at=LATE,
         synced_at=None,
     )
-    done = await operation(engine, wish.id)
+    done = await operation(engine, command.id)
     assert done.state == "done"
     assert Campaign.model_validate(done.result) == campaign
 
@@ -99,9 +99,9 @@ async def test_a_created_campaign_is_saved_and_its_operation_done(
 async def test_a_saved_campaign_is_written_through_to_the_cache(
     resources: Resources, redis: Redis
 ) -> None:
-    wish = create(uuid4())
-    await handled(resources, apply_commands, [wish])
-    cached = await get_campaign(redis, get_campaign_id(wish))
+    command = create(uuid4())
+    await handled(resources, apply_commands, [command])
+    cached = await get_campaign(redis, get_campaign_id(command))
     assert cached is not None
     assert cached.version == 1
     await handled(resources, apply_commands, [delete(cached.id)])
@@ -111,24 +111,26 @@ async def test_a_saved_campaign_is_written_through_to_the_cache(
 
 
 async def test_only_the_api_has_operations(resources: Resources, engine: AsyncEngine) -> None:
-    wish = create(uuid4(), source="urn:upstream:shop", id="op_look-alike")
-    await handled(resources, apply_commands, [wish])
+    command = create(uuid4(), source="urn:upstream:shop", id="op_look-alike")
+    await handled(resources, apply_commands, [command])
     async with engine.connect() as tx:
-        assert await find_operation(tx, wish.id) is None
+        assert await find_operation(tx, command.id) is None
 
 
 async def test_a_creation_without_an_id_makes_the_same_campaign_when_it_is_repeated(
     resources: Resources, engine: AsyncEngine
 ) -> None:
-    wish = create(source="urn:upstream:shop", id="order-1")
-    [event] = await handled(resources, apply_commands, [wish])
-    assert await handled(resources, apply_commands, [wish, wish]) == []
-    assert event.data.campaign_id == get_campaign_id(wish)
-    assert get_campaign_id(wish) != get_campaign_id(create(source="urn:upstream:b", id="order-1"))
+    command = create(source="urn:upstream:shop", id="order-1")
+    [event] = await handled(resources, apply_commands, [command])
+    assert await handled(resources, apply_commands, [command, command]) == []
+    assert event.data.campaign_id == get_campaign_id(command)
+    assert get_campaign_id(command) != get_campaign_id(
+        create(source="urn:upstream:b", id="order-1")
+    )
     assert (await row(engine, event.data.campaign_id)).version == 1
 
 
-async def test_a_repeated_creation_with_another_content_or_owner_is_refused(
+async def test_a_repeated_creation_with_another_content_or_owner_is_rejected(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign_id = uuid4()
@@ -141,67 +143,70 @@ async def test_a_repeated_creation_with_another_content_or_owner_is_refused(
     assert (await row(engine, campaign_id)).name == "Autumn"
 
 
-async def test_several_changes_of_one_campaign_in_a_batch_follow_each_other(
+async def test_several_changes_of_one_campaign_in_a_batch_are_applied_in_order(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign_id = uuid4()
-    wishes = [
+    commands = [
         create(campaign_id),
         update(campaign_id, name="Winter", expected_version=1),
         update(campaign_id, name="Winter"),
         update(campaign_id, status="paused", expected_version=2),
         update(campaign_id, budget="2.25", expected_version=1),
     ]
-    events = await handled(resources, apply_commands, wishes)
+    events = await handled(resources, apply_commands, commands)
     assert types(events) == ["campaign.saved.v1.claude"] * 3 + ["campaign.command_rejected.v1"]
     assert [event.data.version for event in events[:3]] == [1, 2, 3]
     assert events[3].data.code == "VERSION_CONFLICT"
     campaign = await row(engine, campaign_id)
     assert (campaign.name, campaign.desired_status, campaign.version) == ("Winter", "paused", 3)
     assert campaign.budget_micros == 1_500_000
-    results = [(await operation(engine, wish.id)).result for wish in wishes[:4]]
+    results = [(await operation(engine, command.id)).result for command in commands[:4]]
     assert [result and result["version"] for result in results] == [1, 2, 2, 3]
 
 
-async def test_a_change_that_changes_nothing_is_noted_and_emits_nothing(
+async def test_a_change_that_changes_nothing_is_recorded_and_emits_nothing(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = stored()
     await put(engine, campaign)
-    wish = update(campaign.id, name="Autumn", budget="1.500000", status="active")
-    assert await handled(resources, apply_commands, [wish]) == []
+    command = update(campaign.id, name="Autumn", budget="1.500000", status="active")
+    assert await handled(resources, apply_commands, [command]) == []
     known = await row(engine, campaign.id)
     assert known.last_command is not None
-    assert (known.last_command.id, known.last_command.version) == (wish.id, campaign.version)
+    assert (known.last_command.id, known.last_command.version) == (command.id, campaign.version)
     assert replace(known, last_command=None) == campaign
-    assert (await operation(engine, wish.id)).state == "done"
+    assert (await operation(engine, command.id)).state == "done"
 
 
-async def test_what_belongs_to_another_is_not_found_and_an_admin_finds_all(
+async def test_campaigns_of_others_are_not_found_and_an_admin_finds_all(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = stored()
     await put(engine, campaign)
-    wishes = [update(campaign.id, owner=STRANGER, name="Mine"), delete(campaign.id, owner=STRANGER)]
-    events = await handled(resources, apply_commands, wishes)
+    commands = [
+        update(campaign.id, owner=STRANGER, name="Mine"),
+        delete(campaign.id, owner=STRANGER),
+    ]
+    events = await handled(resources, apply_commands, commands)
     assert [event.data.code for event in events] == ["NOT_FOUND", "NOT_FOUND"]
-    error = (await operation(engine, wishes[0].id)).error
+    error = (await operation(engine, commands[0].id)).error
     assert error is not None
     assert error.code == "NOT_FOUND"
     [event] = await handled(resources, apply_commands, [update(campaign.id, owner=None, name="X")])
     assert event.routing_key == "campaign.saved.v1.claude"
 
 
-async def test_a_deleted_campaign_leaves_a_tombstone_that_refuses_late_changes(
+async def test_a_deleted_campaign_leaves_a_tombstone_that_rejects_late_changes(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = running()
     await put(engine, campaign)
-    wish = delete(campaign.id)
-    [event] = await handled(resources, apply_commands, [wish])
+    command = delete(campaign.id)
+    [event] = await handled(resources, apply_commands, [command])
     assert event.routing_key == "campaign.deleted.v1.claude"
     assert event.data.platform_campaign_id == campaign.platform_campaign_id
-    result = (await operation(engine, wish.id)).result
+    result = (await operation(engine, command.id)).result
     assert result is not None
     assert result["status"] == "deleted"
     late = [update(campaign.id, name="Zombie"), delete(campaign.id)]
@@ -225,30 +230,30 @@ async def test_a_change_waits_for_the_creation_that_it_overtook_whatever_its_tim
     assert event.data.name == "Winter"
 
 
-async def test_patience_with_a_change_ends_five_seconds_after_its_first_delivery(
+async def test_a_change_waits_for_its_creation_for_five_seconds_after_its_first_delivery(
     resources: Resources,
 ) -> None:
     at = now()
-    wish = update(uuid4(), name="Winter", time=at)
+    command = update(uuid4(), name="Winter", time=at)
     with pytest.raises(Snooze):
-        await handled(resources, apply_commands, [wish], at, at - timedelta(seconds=4))
+        await handled(resources, apply_commands, [command], at, at - timedelta(seconds=4))
     first = at - timedelta(seconds=5)
-    [event] = await handled(resources, apply_commands, [wish], at, first)
+    [event] = await handled(resources, apply_commands, [command], at, first)
     assert event.data.code == "NOT_FOUND"
 
 
-async def test_in_a_batch_a_change_follows_its_creation_and_a_deletion_before_it_is_void(
+async def test_in_a_batch_a_change_follows_its_creation_and_a_deletion_before_it_has_no_effect(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign_id = uuid4()
-    wishes = [
+    commands = [
         update(campaign_id, name="Winter"),
         delete(campaign_id),
         update(campaign_id, budget="3"),
         create(campaign_id),
         update(campaign_id, status="paused"),
     ]
-    events = await handled(resources, apply_commands, wishes)
+    events = await handled(resources, apply_commands, commands)
     assert types(events) == ["campaign.command_rejected.v1"] + ["campaign.saved.v1.claude"] * 4
     campaign = await row(engine, campaign_id)
     assert (
@@ -264,7 +269,7 @@ async def test_in_a_batch_a_change_follows_its_creation_and_a_deletion_before_it
     )
 
 
-async def test_a_campaign_that_is_created_after_its_deletion_lives(
+async def test_a_campaign_that_is_created_after_its_deletion_exists(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = running()
@@ -285,23 +290,23 @@ async def test_a_campaign_that_is_created_after_its_deletion_lives(
     assert (await row(engine, campaign.id)).status == "pending"
 
 
-async def test_an_owner_that_is_no_account_id_condemns_only_its_event(resources: Resources) -> None:
+async def test_an_owner_that_is_no_account_id_fails_only_its_event(resources: Resources) -> None:
     wrong = create(uuid4()).model_copy(update={"ownerid": "nobody"})
     with pytest.raises(Permanent) as failure:
         await handled(resources, apply_commands, [create(uuid4()), wrong])
     assert failure.value.events == (wrong,)
 
 
-async def test_of_two_concurrent_creations_of_one_campaign_the_second_tries_again(
+async def test_of_two_concurrent_creations_of_one_campaign_the_second_is_retried(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign_id = uuid4()
-    wish = create(campaign_id, name="Second")
+    command = create(campaign_id, name="Second")
 
     async with engine.begin() as other:
         await insert_campaigns(other, [stored(id=campaign_id)])
-        task = asyncio.create_task(handled(resources, apply_commands, [wish]))
+        task = asyncio.create_task(handled(resources, apply_commands, [command]))
         await until_blocked(engine)
     with pytest.raises(Transient) as failure:
         await asyncio.wait_for(task, 10)
-    assert failure.value.events == (wish,)
+    assert failure.value.events == (command,)

@@ -21,7 +21,7 @@ def changed(campaign: CampaignRow, **fields: Any) -> CampaignRow:
     return verdict
 
 
-def test_a_change_of_the_wish_moves_both_versions_and_the_time() -> None:
+def test_a_change_of_the_desired_state_moves_both_versions_and_the_time() -> None:
     campaign = running(version=4, desired_version=2, synced_version=2)
     renewed = changed(campaign, budget="7")
     assert renewed == replace(
@@ -34,13 +34,13 @@ def test_a_change_of_the_wish_moves_both_versions_and_the_time() -> None:
     [
         ("paused", 1, {"status": "active"}, "active"),  # started again after a pause over there
         ("paused", 1, {"name": "N"}, "paused"),  # a new name does not start it
-        ("paused", 0, {"name": "N"}, "active"),  # our own wish has not arrived yet
+        ("paused", 0, {"name": "N"}, "active"),  # our own version is not synced yet
         ("active", 1, {"name": "N"}, "active"),
         ("completed", 1, {"name": "N"}, "active"),
         ("active", 1, {"name": "N", "status": "paused"}, "paused"),
     ],
 )
-def test_what_was_paused_at_the_platform_stays_so_until_its_owner_starts_it(
+def test_a_pause_at_the_platform_lasts_until_the_owner_starts_the_campaign(
     actual: str, synced_version: int, asked: dict[str, object], wanted: str
 ) -> None:
     campaign = running(status=actual, synced_version=synced_version)
@@ -49,7 +49,7 @@ def test_what_was_paused_at_the_platform_stays_so_until_its_owner_starts_it(
     assert renewed.desired_version > campaign.desired_version
 
 
-def test_to_ask_for_the_status_that_it_has_changes_nothing() -> None:
+def test_asking_for_the_present_status_changes_nothing() -> None:
     campaign = running(status="paused", desired_status="active")
     assert changed(campaign, status="paused") is campaign
 
@@ -65,12 +65,12 @@ def test_the_owner_and_an_admin_may_delete(owner: UUID | None) -> None:
 @pytest.mark.parametrize(
     "campaign", [None, running(owner_id=STRANGER), running(owner_id=None), running(deleted_at=NOW)]
 )
-def test_what_is_not_there_for_the_sender_is_not_found(campaign: CampaignRow | None) -> None:
+def test_a_campaign_that_the_sender_may_not_see_is_not_found(campaign: CampaignRow | None) -> None:
     assert apply_command(update(uuid4(), name="N"), campaign, OWNER, NOW, NOW) == CAMPAIGN_NOT_FOUND
     assert apply_command(delete(uuid4()), campaign, OWNER, NOW, NOW) == CAMPAIGN_NOT_FOUND
 
 
-def test_a_stale_version_is_a_conflict_and_says_which_version_there_is() -> None:
+def test_a_stale_version_is_a_conflict_that_names_the_present_version() -> None:
     campaign = running(version=4)
     verdict = apply_command(
         update(campaign.id, name="N", expected_version=3), campaign, OWNER, NOW, NOW
@@ -80,12 +80,12 @@ def test_a_stale_version_is_a_conflict_and_says_which_version_there_is() -> None
     )
 
 
-def test_a_repeated_creation_is_granted_only_if_it_asks_for_what_is_there() -> None:
-    wish = create(uuid4())
-    campaign = stored(id=get_campaign_id(wish))
-    assert apply_command(wish, campaign, OWNER, NOW, NOW) is campaign
-    assert apply_command(wish, replace(campaign, currency="EUR"), OWNER, NOW, NOW) == ID_TAKEN
-    assert apply_command(wish, campaign, STRANGER, NOW, NOW) == ID_TAKEN
+def test_a_repeated_creation_is_accepted_only_if_it_asks_for_the_same_campaign() -> None:
+    command = create(uuid4())
+    campaign = stored(id=get_campaign_id(command))
+    assert apply_command(command, campaign, OWNER, NOW, NOW) is campaign
+    assert apply_command(command, replace(campaign, currency="EUR"), OWNER, NOW, NOW) == ID_TAKEN
+    assert apply_command(command, campaign, STRANGER, NOW, NOW) == ID_TAKEN
 
 
 def test_a_campaign_id_follows_from_source_and_id_and_both_matter() -> None:
@@ -94,13 +94,13 @@ def test_a_campaign_id_follows_from_source_and_id_and_both_matter() -> None:
 
 
 def test_an_owner_that_is_no_uuid_is_an_error() -> None:
-    wish = create(uuid4()).model_copy(update={"ownerid": "x"})
+    command = create(uuid4()).model_copy(update={"ownerid": "x"})
     with pytest.raises(ValueError, match="UUID"):
-        parse_owner(wish)
+        parse_owner(command)
     assert parse_owner(create(owner=None)) is None
 
 
-def test_a_deletion_that_was_put_off_does_not_hit_a_campaign_that_was_made_since() -> None:
+def test_a_delayed_deletion_does_not_delete_a_campaign_that_was_created_since() -> None:
     campaign = running(created_at=after(30))
     assert apply_command(delete(campaign.id), campaign, OWNER, NOW, after(29)) == CAMPAIGN_NOT_FOUND
     verdict = apply_command(delete(campaign.id), campaign, OWNER, NOW, after(31))
@@ -108,7 +108,7 @@ def test_a_deletion_that_was_put_off_does_not_hit_a_campaign_that_was_made_since
     assert verdict.deleted_at == NOW
 
 
-def test_a_creation_after_the_deletion_makes_the_campaign_again() -> None:
+def test_a_creation_after_the_deletion_creates_the_campaign_again() -> None:
     gone = running(status="deleted", deleted_at=after(30), version=5, desired_version=5)
     verdict = apply_command(create(gone.id, currency="EUR"), gone, OWNER, NOW, NOW)
     assert isinstance(verdict, CampaignRow)
@@ -118,17 +118,17 @@ def test_a_creation_after_the_deletion_makes_the_campaign_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "arrived"),
+    ("command", "arrived"),
     [
         (create(uuid4()), after(29)),  # it came before the deletion and was put off
         (create(uuid4(), owner=STRANGER), NOW),
         (create(uuid4(), platform="gemini"), NOW),
     ],
 )
-def test_a_deleted_campaign_is_made_again_only_later_by_its_owner_on_its_platform(
-    wish: CampaignCreateRequested, arrived: datetime
+def test_a_deleted_campaign_is_created_again_only_later_by_its_owner_on_its_platform(
+    command: CampaignCreateRequested, arrived: datetime
 ) -> None:
     gone = running(status="deleted", deleted_at=after(30))
     assert apply_command(
-        wish, gone, OWNER if wish.ownerid == str(OWNER) else STRANGER, NOW, arrived
+        command, gone, OWNER if command.ownerid == str(OWNER) else STRANGER, NOW, arrived
     ) == (ID_TAKEN)

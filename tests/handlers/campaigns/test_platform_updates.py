@@ -10,7 +10,7 @@ from handlers.campaigns.platform_updates import (
     is_ambiguous,
     is_stale_push,
 )
-from tests.handlers.samples import START, after, refused, running, status, stored, synced
+from tests.handlers.samples import START, after, rejected, running, status, stored, synced
 
 
 def test_a_newer_push_moves_the_synced_version_and_time() -> None:
@@ -25,29 +25,29 @@ def test_a_newer_push_moves_the_synced_version_and_time() -> None:
     )
 
 
-def test_an_older_push_changes_nothing_and_counts_as_overtaken() -> None:
+def test_an_older_push_changes_nothing_and_is_stale() -> None:
     campaign = running(desired_version=4, synced_version=4)
     old = synced(campaign, version=3, at=after(9))
     assert apply_sync_result(campaign, old) is campaign
     assert is_stale_push(campaign, old)
     assert not is_stale_push(campaign, synced(campaign))
-    assert not is_stale_push(campaign, refused(campaign, version=3))
+    assert not is_stale_push(campaign, rejected(campaign, version=3))
 
 
-def test_a_push_repeated_later_tells_the_time_of_the_later_one() -> None:
+def test_a_push_repeated_later_sets_the_time_of_the_later_one() -> None:
     campaign = running(synced_at=after(5))
     assert apply_sync_result(campaign, synced(campaign, at=after(9))).synced_at == after(9)
     assert apply_sync_result(campaign, synced(campaign, at=after(1))).synced_at == after(5)
 
 
-def test_only_a_refusal_of_the_current_wish_rejects() -> None:
+def test_only_a_rejection_of_the_current_version_rejects_the_campaign() -> None:
     campaign = running(desired_version=3)
-    assert apply_sync_result(campaign, refused(campaign, version=2, at=after(1))) is campaign
-    assert apply_sync_result(campaign, refused(campaign, at=after(1))).status == "rejected"
+    assert apply_sync_result(campaign, rejected(campaign, version=2, at=after(1))) is campaign
+    assert apply_sync_result(campaign, rejected(campaign, at=after(1))).status == "rejected"
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds", "status_after"),
+    ("reported", "seconds", "status_after"),
     [
         ("paused", 1, "paused"),
         ("paused", 0.5, "paused"),
@@ -57,16 +57,18 @@ def test_only_a_refusal_of_the_current_wish_rejects() -> None:
         ("active", 0, "active"),
     ],
 )
-def test_a_report_counts_if_it_is_newer(told: str, seconds: float, status_after: str) -> None:
+def test_a_report_is_applied_if_it_is_newer(
+    reported: str, seconds: float, status_after: str
+) -> None:
     campaign = running()
-    assert apply_status(campaign, status(campaign, told, after(seconds))).status == status_after
+    assert apply_status(campaign, status(campaign, reported, after(seconds))).status == status_after
 
 
 WHOLE = START.replace(microsecond=0)
 
 
 @pytest.mark.parametrize(
-    ("known", "told", "at", "lacks"),
+    ("known", "reported", "at", "lacks"),
     [
         (START, "paused", START, True),
         (START, "active", START, False),
@@ -77,17 +79,17 @@ WHOLE = START.replace(microsecond=0)
         (WHOLE, "paused", WHOLE + timedelta(seconds=1), False),
     ],
 )
-def test_two_states_of_one_moment_have_no_order(
-    known: datetime, told: str, at: datetime, *, lacks: bool
+def test_two_statuses_at_one_time_are_ambiguous(
+    known: datetime, reported: str, at: datetime, *, lacks: bool
 ) -> None:
     campaign = running(status_reported_at=known)
-    report = status(campaign, told, at)
+    report = status(campaign, reported, at)
     assert is_ambiguous(campaign, report) is lacks
     if lacks:
         assert apply_status(campaign, report) is campaign
 
 
-def test_an_answer_of_the_platform_counts_over_what_it_was_asked_about() -> None:
+def test_the_answer_of_a_status_check_overrides_what_it_was_asked_about() -> None:
     campaign = running(status_reported_at=WHOLE)
     answer = status(campaign, "paused", WHOLE).model_copy(update={"source": "urn:adrelay:sync"})
     assert not is_ambiguous(campaign, answer)
@@ -107,9 +109,11 @@ def test_a_deleted_campaign_takes_no_status_but_its_platform_id() -> None:
     assert (noted.status, noted.platform_campaign_id) == ("deleted", "p-1")
 
 
-def test_only_what_the_api_shows_makes_a_version() -> None:
+def test_only_a_change_that_the_api_returns_makes_a_version() -> None:
     campaign = running(version=7)
     hidden = replace(campaign, status_reported_at=after(1))
-    shown = replace(campaign, status="paused")
+    displayed = replace(campaign, status="paused")
     assert bump_version(campaign, hidden, after(9)) == hidden
-    assert bump_version(campaign, shown, after(9)) == replace(shown, version=8, updated_at=after(9))
+    assert bump_version(campaign, displayed, after(9)) == replace(
+        displayed, version=8, updated_at=after(9)
+    )

@@ -14,7 +14,7 @@ from tests.handlers.samples import (
     START,
     after,
     put,
-    refused,
+    rejected,
     row,
     running,
     status,
@@ -71,17 +71,17 @@ async def test_an_older_version_that_comes_after_a_newer_one_causes_another_push
     assert await row(engine, campaign.id) == campaign
 
 
-async def test_a_refused_push_rejects_the_campaign_until_its_owner_changes_it(
+async def test_a_rejected_push_rejects_the_campaign_until_its_owner_changes_it(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = stored()
     await put(engine, campaign)
-    [change] = await handled(resources, apply_platform_updates, [refused(campaign, at=after(1))])
+    [change] = await handled(resources, apply_platform_updates, [rejected(campaign, at=after(1))])
     assert change.data.status == "rejected"
     await handled(resources, apply_commands, [update(campaign.id, name="Nicer")])
     changed = await row(engine, campaign.id)
     assert (changed.status, changed.desired_version) == ("pending", 3)
-    late = refused(campaign, at=after(2))
+    late = rejected(campaign, at=after(2))
     assert await handled(resources, apply_platform_updates, [late]) == []
     [change] = await handled(resources, apply_platform_updates, [synced(changed, at=after(3))])
     assert change.data.status == "active"
@@ -100,16 +100,18 @@ async def test_the_newest_reported_status_wins(resources: Resources, engine: Asy
     assert (await row(engine, campaign.id)).version == campaign.version + 1
 
 
-async def test_states_of_one_time_change_nothing_until_the_platform_has_been_asked(
+async def test_statuses_of_one_time_change_nothing_until_the_platform_has_been_asked(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = running()
     await put(engine, campaign)
-    reports = [status(campaign, told, after(5)) for told in ("paused", "completed", "active")]
-    change, hint = await handled(resources, apply_platform_updates, reports)
+    reports = [
+        status(campaign, reported, after(5)) for reported in ("paused", "completed", "active")
+    ]
+    change, trigger = await handled(resources, apply_platform_updates, reports)
     assert (change.data.status, change.causationid) == ("paused", reports[0].id)
-    assert hint.routing_key == "campaign.status_check_requested.v1.claude"
-    assert hint.data.platform_campaign_id == campaign.platform_campaign_id
+    assert trigger.routing_key == "campaign.status_check_requested.v1.claude"
+    assert trigger.data.platform_campaign_id == campaign.platform_campaign_id
     answer = status(campaign, "active", after(5)).model_copy(update={"source": "urn:adrelay:sync"})
     [change] = await handled(resources, apply_platform_updates, [answer])
     assert (change.data.status, change.data.previous) == ("active", "paused")
@@ -152,28 +154,28 @@ async def test_a_report_about_an_unknown_campaign_waits_ten_minutes_at_most(
     assert await row(engine, campaign.id) == campaign
 
 
-async def test_a_push_of_what_was_never_saved_and_a_report_from_the_future_are_dead(
+async def test_a_push_of_an_unsaved_version_and_a_report_from_the_future_are_dead_lettered(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     campaign = running()
     await put(engine, campaign)
     wrong = [synced(campaign, version=99), synced(stored()), synced(campaign, platform="gemini")]
     future = status(campaign, "paused", now() + timedelta(minutes=6))
-    for guilty in (wrong, [future]):
+    for failing in (wrong, [future]):
         with pytest.raises(Permanent) as failure:
-            await handled(resources, apply_platform_updates, [*guilty, synced(campaign)])
-        assert list(failure.value.events) == guilty
+            await handled(resources, apply_platform_updates, [*failing, synced(campaign)])
+        assert list(failure.value.events) == failing
 
 
 async def test_a_deleted_campaign_stays_deleted(resources: Resources, engine: AsyncEngine) -> None:
     campaign = running(status="deleted", deleted_at=START, desired_version=3, version=3)
     await put(engine, campaign)
-    news = [
+    updates = [
         status(campaign, "active", after(5)),
         synced(campaign, version=2, at=after(6)),
-        refused(campaign, at=after(7)),
+        rejected(campaign, at=after(7)),
         synced(campaign, status="deleted", at=after(8)),
     ]
-    assert await handled(resources, apply_platform_updates, news) == []
+    assert await handled(resources, apply_platform_updates, updates) == []
     known = await row(engine, campaign.id)
     assert (known.status, known.synced_version) == ("deleted", 3)

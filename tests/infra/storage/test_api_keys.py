@@ -45,7 +45,7 @@ async def enter(tx: AsyncConnection, key: ParsedApiKey, expires_at: datetime | N
     return owner_id
 
 
-async def test_a_key_tells_its_owner_scopes_and_sources(engine: AsyncEngine) -> None:
+async def test_a_key_has_its_owner_scopes_and_sources(engine: AsyncEngine) -> None:
     key = generate_api_key()
     async with engine.begin() as tx:
         owner_id = await enter(tx, key)
@@ -84,7 +84,7 @@ async def test_a_key_is_valid_until_it_expires(engine: AsyncEngine) -> None:
             assert (await find_api_key(tx, key.key) is not None) == valid
 
 
-async def test_a_key_is_entered_once(engine: AsyncEngine) -> None:
+async def test_a_key_is_inserted_once(engine: AsyncEngine) -> None:
     key = generate_api_key()
     async with engine.begin() as tx:
         owner_id = await enter(tx, key)
@@ -107,7 +107,7 @@ async def test_a_use_is_written_once_a_minute_and_never_back(engine: AsyncEngine
             assert entry.last_used_at == minute + timedelta(seconds=written)
 
 
-async def test_a_use_that_somebody_else_is_writing_is_not_waited_for(engine: AsyncEngine) -> None:
+async def test_a_use_that_another_transaction_is_writing_is_skipped(engine: AsyncEngine) -> None:
     keys = [generate_api_key(), generate_api_key()]
     async with engine.begin() as tx:
         for key in keys:
@@ -124,16 +124,16 @@ async def test_a_use_that_somebody_else_is_writing_is_not_waited_for(engine: Asy
 
 
 @pytest.mark.parametrize(
-    "shown",
+    "presented",
     ["", "adr_", "adr_aaaaaaaa_short", "x" * 56, "adr_\udcff", generate_api_key().key + "\n"],
     ids=range(6),
 )
-async def test_what_is_no_key_is_not_found(engine: AsyncEngine, shown: str) -> None:
+async def test_text_that_is_no_key_is_not_found(engine: AsyncEngine, presented: str) -> None:
     async with engine.begin() as tx:
-        assert await find_api_key(tx, shown) is None
+        assert await find_api_key(tx, presented) is None
 
 
-def test_a_key_is_long_random_and_not_shown_by_accident() -> None:
+def test_a_key_is_long_random_and_not_in_its_repr() -> None:
     one, two = generate_api_key(), generate_api_key()
     assert one.key != two.key
     assert one.prefix in one.key
@@ -141,7 +141,7 @@ def test_a_key_is_long_random_and_not_shown_by_accident() -> None:
     assert parse_api_key(one.key) == one
 
 
-def test_what_is_no_key_is_refused_without_being_shown() -> None:
+def test_text_that_is_no_key_is_rejected_without_being_repeated() -> None:
     with pytest.raises(ValueError, match="adr_") as refusal:
         parse_api_key("my own invention")
     assert "invention" not in str(refusal.value)

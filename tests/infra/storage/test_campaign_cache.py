@@ -39,7 +39,7 @@ async def test_a_campaign_is_read_as_it_was_written(redis: Redis) -> None:
     assert await get_campaign(redis, written.id) == written
 
 
-async def test_a_campaign_lives_for_an_hour(redis: Redis) -> None:
+async def test_a_copy_expires_after_an_hour(redis: Redis) -> None:
     written = campaign(uuid4(), 1)
     await put_campaigns(redis, [written])
     assert 3590 < await redis.ttl(f"campaign:{written.id}") <= 3600
@@ -60,7 +60,7 @@ async def test_many_campaigns_are_written_at_once(redis: Redis) -> None:
     assert [await get_campaign(redis, each.id) for each in written] == written
 
 
-async def test_a_deleted_campaign_is_missing_and_an_older_copy_does_not_bring_it_back(
+async def test_a_deleted_campaign_is_missing_and_an_older_copy_does_not_restore_it(
     redis: Redis,
 ) -> None:
     campaign_id = uuid4()
@@ -82,7 +82,7 @@ async def test_an_unreadable_copy_is_a_miss_and_is_replaced(redis: Redis) -> Non
     assert await get_campaign(redis, written.id) == written
 
 
-async def test_without_redis_reads_miss_and_writes_are_forgotten() -> None:
+async def test_without_redis_reads_miss_and_writes_are_dropped() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = SecretStr(f"redis://127.0.0.1:{unused.getsockname()[1]}/0")

@@ -18,7 +18,7 @@ async def release(engine: AsyncEngine, *leases: Lease) -> set[UUID]:
         return await release_leases(tx, leases)
 
 
-async def test_a_campaign_is_leased_to_one_at_a_time(engine: AsyncEngine) -> None:
+async def test_a_campaign_is_leased_to_one_worker_at_a_time(engine: AsyncEngine) -> None:
     first, second = stored(), stored()
     await put(engine, first, second)
     mine = await take(engine, 30, first.id, uuid4())
@@ -28,7 +28,7 @@ async def test_a_campaign_is_leased_to_one_at_a_time(engine: AsyncEngine) -> Non
     assert (await take(engine, 30, first.id)).keys() == {first.id}
 
 
-async def test_whoever_kept_a_lease_too_long_finds_it_gone(engine: AsyncEngine) -> None:
+async def test_a_lease_that_another_worker_has_taken_is_lost(engine: AsyncEngine) -> None:
     campaign = stored()
     await put(engine, campaign)
     [frozen] = (await take(engine, 0.001, campaign.id)).values()
@@ -40,14 +40,14 @@ async def test_whoever_kept_a_lease_too_long_finds_it_gone(engine: AsyncEngine) 
     assert await release(engine, *taken.values()) == set()
 
 
-async def test_a_lease_that_ran_out_unnoticed_is_still_its_holders(engine: AsyncEngine) -> None:
+async def test_an_expired_lease_that_no_worker_has_taken_is_not_lost(engine: AsyncEngine) -> None:
     campaign = stored()
     await put(engine, campaign)
     [lease] = (await take(engine, 0.001, campaign.id)).values()
     assert await release(engine, lease) == {campaign.id}
 
 
-async def test_a_lease_leaves_a_trace(engine: AsyncEngine) -> None:
+async def test_a_released_lease_leaves_its_end_in_the_row(engine: AsyncEngine) -> None:
     campaign = stored()
     await put(engine, campaign)
     [lease] = (await take(engine, 30, campaign.id)).values()

@@ -25,7 +25,7 @@ MANY = text("""
 SCANS = text("select seq_scan from pg_stat_xact_user_tables where relname = 'dead_letters'")
 
 
-async def test_an_upstream_event_that_died_is_no_operation(engine: AsyncEngine) -> None:
+async def test_a_dead_upstream_event_has_no_operation(engine: AsyncEngine) -> None:
     operation = create_operation_id(KEY, uuid4())
     letters = [letter(1, event_id="w-1"), letter(2, event_id=operation), letter(3, event_id=None)]
     async with engine.begin() as tx:

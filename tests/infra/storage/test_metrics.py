@@ -99,7 +99,7 @@ async def test_a_sum_of_many_large_days_can_still_be_read(engine: AsyncEngine) -
     assert day.spend == Decimal(3 * 10**12)
 
 
-async def test_a_sum_that_no_column_holds_stops_growing_and_hinders_no_report(
+async def test_a_sum_of_deltas_is_capped_and_hinders_no_report(
     engine: AsyncEngine,
 ) -> None:
     campaign_id = uuid4()

@@ -37,11 +37,11 @@ async def add(tx: AsyncConnection, user: User = ADA, at: datetime = NOW) -> Sess
     return session
 
 
-def use(session: Session, turns: int = 1) -> IssuedToken:
-    return IssuedToken(session, "a token", turns)
+def use(session: Session, rotation_count: int = 1) -> IssuedToken:
+    return IssuedToken(session, "a token", rotation_count)
 
 
-async def test_a_session_is_listed_with_what_is_known_of_it(engine: AsyncEngine) -> None:
+async def test_a_session_is_listed_with_its_times_address_and_device(engine: AsyncEngine) -> None:
     async with engine.begin() as tx:
         session = await add(tx)
         (row,) = await list_sessions(tx, ADA.id, SINCE)
@@ -49,7 +49,7 @@ async def test_a_session_is_listed_with_what_is_known_of_it(engine: AsyncEngine)
     assert (row.started_at, row.last_used_at, row.rotation_count) == (NOW, NOW, 0)
 
 
-async def test_a_session_needs_the_hash_that_the_account_has(engine: AsyncEngine) -> None:
+async def test_a_session_needs_the_present_password_hash(engine: AsyncEngine) -> None:
     async with engine.begin() as tx:
         await add(tx)
         refused = Session(uuid4().hex, ADA.id)
@@ -59,7 +59,9 @@ async def test_a_session_needs_the_hash_that_the_account_has(engine: AsyncEngine
         assert len(await list_sessions(tx, ADA.id, SINCE)) == 1
 
 
-async def test_the_last_used_comes_first_and_what_is_over_is_left_out(engine: AsyncEngine) -> None:
+async def test_the_last_used_comes_first_and_ended_sessions_are_left_out(
+    engine: AsyncEngine,
+) -> None:
     async with engine.begin() as tx:
         old, new, ended, _, _ = [
             await add(tx, at=at) for at in (NOW - SECOND, NOW, NOW, SINCE, SINCE - WEEK)
@@ -69,28 +71,28 @@ async def test_the_last_used_comes_first_and_what_is_over_is_left_out(engine: As
         assert [row.id for row in await list_sessions(tx, ADA.id, SINCE)] == [new.id, old.id]
 
 
-async def test_a_use_moves_only_forward(engine: AsyncEngine) -> None:
+async def test_the_time_of_use_only_increases(engine: AsyncEngine) -> None:
     phone = ClientInfo(address="198.51.100.1", device="a phone")
     async with engine.begin() as tx:
         session = await add(tx)
         assert await record_refresh(tx, use(session, 3), phone, NOW + SECOND)
         assert await record_refresh(tx, use(session, 2), phone, NOW)
-        standing = await find_session_state(tx, session.id)
+        state = await find_session_state(tx, session.id)
         (row,) = await list_sessions(tx, ADA.id, SINCE)
-    assert standing == SessionState(ADA, 3, NOW + SECOND, ended=False)
+    assert state == SessionState(ADA, 3, NOW + SECOND, ended=False)
     assert (row.address, row.device) == ("198.51.100.1", "a phone")
 
 
-async def test_a_session_ends_once_and_is_used_no_more(engine: AsyncEngine) -> None:
+async def test_a_session_ends_once_and_cannot_be_used_after_that(engine: AsyncEngine) -> None:
     async with engine.begin() as tx:
         session = await add(tx)
         assert await end_session(tx, session.id, "logout", since=SINCE, at=NOW) == [session]
         assert await end_session(tx, session.id, "reuse", since=SINCE, at=NOW) == []
         assert not await record_refresh(tx, use(session), LAPTOP, NOW)
         assert not await is_live(tx, session.id, ADA.id, SINCE)
-        standing = await find_session_state(tx, session.id)
-    assert standing is not None
-    assert standing.ended
+        state = await find_session_state(tx, session.id)
+    assert state is not None
+    assert state.ended
 
 
 async def test_only_its_owner_ends_a_session(engine: AsyncEngine) -> None:
@@ -106,7 +108,7 @@ async def test_only_its_owner_ends_a_session(engine: AsyncEngine) -> None:
         ]
 
 
-async def test_all_sessions_of_an_account_end_or_all_but_one(engine: AsyncEngine) -> None:
+async def test_all_sessions_of_a_user_end_or_all_but_one(engine: AsyncEngine) -> None:
     eve = User(id=uuid4(), email="eve@example.com", role="viewer")
     async with engine.begin() as tx:
         own, other, third = [await add(tx) for _ in range(3)]
@@ -120,14 +122,14 @@ async def test_all_sessions_of_an_account_end_or_all_but_one(engine: AsyncEngine
         assert await is_live(tx, foreign.id, eve.id, SINCE)
 
 
-async def test_an_account_that_goes_takes_its_sessions_along(engine: AsyncEngine) -> None:
+async def test_deleting_a_user_deletes_the_sessions(engine: AsyncEngine) -> None:
     async with engine.begin() as tx:
         session = await add(tx)
         await tx.exec_driver_sql("delete from users")
         assert await find_session_state(tx, session.id) is None
 
 
-async def test_what_is_long_over_is_forgotten_a_few_at_a_time(engine: AsyncEngine) -> None:
+async def test_old_sessions_are_deleted_a_few_at_a_time(engine: AsyncEngine) -> None:
     async with engine.begin() as tx:
         for at in (NOW - WEEK, NOW - WEEK, NOW - WEEK, NOW):
             await add(tx, at=at)
@@ -139,10 +141,10 @@ async def test_what_is_long_over_is_forgotten_a_few_at_a_time(engine: AsyncEngin
 SETTINGS = Settings(refresh_grace_seconds=10, refresh_token_seconds=7 * 86400)
 LATER = NOW + timedelta(minutes=1)
 CASES = [
-    # turns and end in Postgres; turns and repetition in Redis; when; may it go on?
+    # rotations and end in Postgres; rotations and repetition in Redis; time; allowed?
     (0, False, 1, False, LATER, True),
     (5, False, 6, False, LATER, True),
-    (5, False, 7, False, LATER, True),  # a commit of ours was lost on the way
+    (5, False, 7, False, LATER, True),  # our last commit was lost
     (5, False, 5, True, LATER, True),  # the same token twice, within Redis' own grace
     (5, False, 5, False, NOW + SECOND, True),  # the same, and we have heard of the second first
     (5, False, 5, False, LATER, False),  # Redis went back by one turn
@@ -153,18 +155,18 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("turns", "ended", "counted", "repeated", "at", "may"), CASES)
+@pytest.mark.parametrize(("rotation_count", "ended", "counted", "repeated", "at", "may"), CASES)
 def test_a_refresh_takes_effect_unless_the_session_is_over_or_redis_is_behind(
-    turns: int,
+    rotation_count: int,
     ended: bool,  # noqa: FBT001 - a column of the table
     counted: int,
     repeated: bool,  # noqa: FBT001 - the same
     at: datetime,
     may: bool,  # noqa: FBT001 - the same
 ) -> None:
-    standing = SessionState(ADA, turns, NOW, ended)
+    state = SessionState(ADA, rotation_count, NOW, ended)
     issued = IssuedToken(Session("0" * 32, UUID(int=1)), "a token", counted, repeated)
-    assert standing.allows(issued, SETTINGS, at) == may
+    assert state.allows(issued, SETTINGS, at) == may
 
 
 def test_a_session_lives_as_long_as_a_refresh_token() -> None:

@@ -1,4 +1,4 @@
-"""Accounts: one for each address, whoever comes first."""
+"""Users: one for each address, the first that is inserted."""
 
 import asyncio
 from uuid import uuid4
@@ -24,7 +24,7 @@ def account(email: str = "ada@example.com", hashed: str = "h1", role: Role = "ma
     return UserRow(User(id=uuid4(), email=email, role=role), hashed)
 
 
-async def test_an_account_is_found_by_address_and_by_id(engine: AsyncEngine) -> None:
+async def test_a_user_is_found_by_address_and_by_id(engine: AsyncEngine) -> None:
     ada = account()
     async with engine.begin() as tx:
         assert await insert_users(tx, [ada]) == {ada.user.id}
@@ -34,7 +34,7 @@ async def test_an_account_is_found_by_address_and_by_id(engine: AsyncEngine) -> 
         assert await find_user(tx, uuid4()) is None
 
 
-async def test_of_two_accounts_with_one_address_in_a_batch_the_first_is_added(
+async def test_of_two_users_with_one_address_in_a_batch_the_first_is_inserted(
     engine: AsyncEngine,
 ) -> None:
     one, two, other = account(), account(), account("bob@example.com")
@@ -42,7 +42,7 @@ async def test_of_two_accounts_with_one_address_in_a_batch_the_first_is_added(
         assert await insert_users(tx, [one, two, other]) == {one.user.id, other.user.id}
 
 
-async def test_who_loses_the_race_for_an_address_sees_the_winner(engine: AsyncEngine) -> None:
+async def test_the_loser_of_a_race_for_an_address_sees_the_winner(engine: AsyncEngine) -> None:
     first, second = account(hashed="first"), account(hashed="second")
     async with engine.connect() as one, engine.connect() as two:
         await insert_users(one, [first])
@@ -66,7 +66,7 @@ async def test_a_hash_is_replaced_only_while_the_password_is_the_same(engine: As
         assert found.password_hash == "new"
 
 
-async def test_an_account_becomes_admin_and_keeps_its_id(engine: AsyncEngine) -> None:
+async def test_a_user_becomes_admin_and_keeps_the_id(engine: AsyncEngine) -> None:
     ada = account(hashed="old")
     async with engine.begin() as tx:
         await insert_users(tx, [ada])
@@ -76,11 +76,13 @@ async def test_an_account_becomes_admin_and_keeps_its_id(engine: AsyncEngine) ->
         assert (found.user.role, found.password_hash) == ("admin", "new")
 
 
-def test_an_account_does_not_show_its_hash() -> None:
+def test_the_repr_of_a_user_does_not_contain_the_hash() -> None:
     assert "h1" not in repr(account())
 
 
-async def test_an_order_waits_for_the_one_before_and_sees_what_it_did(engine: AsyncEngine) -> None:
+async def test_an_admin_command_waits_for_the_one_before_and_sees_its_result(
+    engine: AsyncEngine,
+) -> None:
     admin = account("admin@example.com", role="admin")
     async with engine.begin() as tx:
         await insert_users(tx, [admin])
