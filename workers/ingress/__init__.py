@@ -1,9 +1,9 @@
-"""The ingress: HTTP calls and signed webhooks become events, and nothing is decided here.
+"""The ingress: turns HTTP requests and signed webhooks into events.
 
-    HTTP ──> protocol ──> edge ──> a route's handler ──> accept ──> adrelay.events
-              (bytes)     (ids, who may, errors,          (confirmed and routed, else
-                           envelope, metrics)              the outbox, else 503)
+    HTTP -> http.server -> endpoint -> api -> backends.durable_publisher -> adrelay.events
+            (bytes)        (ids, authentication,         (confirmed and routed,
+                            rate limit, errors, metrics)  else the outbox, else 503)
 
-``routes`` lists every route once. One noun in each file; ``campaigns``, ``events``,
-``webhooks``, ``auth`` and so on hold the handlers.
+``routes`` is the route table. Imports go one way: ``http`` <- ``backends`` <- ``state`` <-
+``context`` <- ``route`` <- ``api``, ``docs`` <- ``endpoint``, ``routes`` <- ``app``.
 """

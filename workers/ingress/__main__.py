@@ -1,4 +1,4 @@
-"""``python -m workers.ingress``: serve until SIGTERM, finish what is in flight, exit 0."""
+"""``python -m workers.ingress``: serves until SIGTERM, finishes requests in flight, exits 0."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 async def serve(settings: Settings) -> int:
-    """Serve until a signal comes; tells the exit status."""
+    """Serve until a signal arrives; returns the exit status."""
     stop = stop_on_signals()
     async with open_ingress(settings, stop) as (port, background):
         tune_gc()

@@ -1,7 +1,7 @@
-"""The ingress as one thing: everything it holds open, its routes, its port.
+"""Builds the ingress: shared state, routes, listening port.
 
-Readiness: not draining, and the broker *or* the database is up, since either of them can
-keep what is accepted.
+Ready while it is not draining and the broker *or* the database is up, since either of them can
+store accepted events.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from workers.ingress.state import AppState
 
 NAME = "web"
 BACKLOG = 1024
-CANCEL_TIMEOUT = 1.0  # seconds for what could not be finished to be cancelled
+CANCEL_TIMEOUT = 1.0  # seconds for unfinished requests to be cancelled
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ async def open_ingress(
 ) -> AsyncIterator[tuple[int, BackgroundTasks]]:
     """Serve until the context ends, then finish the requests in flight.
 
-    Yields the port, and the background tasks, which are to be watched.
+    Yields the port and the background tasks, which the caller must watch.
     """
     async with (
         open_resources(settings, NAME) as resources,
@@ -60,21 +60,21 @@ async def open_ingress(
         state = build_state(resources, requester)
         await state.command_order.restore()
         await state.broken_paths.refresh()
-        watching = resources.background.start(
-            state.broken_paths.refresh_forever(), "watching the paths"
+        refreshing = resources.background.start(
+            state.broken_paths.refresh_forever(), "refreshing the broken paths"
         )
         runner = web.AppRunner(make_app(state, draining), shutdown_timeout=CANCEL_TIMEOUT)
         await runner.setup()
         server = runner.server
         if server is None:
             raise RuntimeError("the runner was not set up")
-        listening = await _listen(server, settings, draining)
+        listener = await _listen(server, settings, draining)
         try:
-            yield listening.sockets[0].getsockname()[1], resources.background
+            yield listener.sockets[0].getsockname()[1], resources.background
         finally:
             draining.set()
-            listening.close()
-            watching.cancel()
+            listener.close()
+            refreshing.cancel()
             state.operation_waiter.release_waiters()
             await drain(server, settings.shutdown_deadline)
             await state.authenticator.api_key_usage.close()
@@ -82,7 +82,7 @@ async def open_ingress(
 
 
 def build_state(resources: Resources, requester: RpcClient) -> AppState:
-    """Build what handlers share; raises ``ValueError`` for an absent or malformed key."""
+    """Build what handlers share; raises ``ValueError`` for a missing or malformed key."""
     settings = resources.settings
     operation_key = require_keys(settings).get_secret_value().encode()
     database = Database(resources.engine)
@@ -113,7 +113,7 @@ def build_state(resources: Resources, requester: RpcClient) -> AppState:
 
 
 def require_keys(settings: Settings) -> SecretStr:
-    """Refuse to start without keys: ``ValueError`` names the variable; gives OPERATION_KEY."""
+    """Return OPERATION_KEY; raises ``ValueError`` that names the first missing key."""
     needed = {
         "OPERATION_KEY": settings.operation_key,
         "SEAL_PUBLIC_KEY": settings.seal_public_key,
@@ -126,7 +126,7 @@ def require_keys(settings: Settings) -> SecretStr:
 
 
 def make_app(state: AppState, draining: asyncio.Event) -> web.Application:
-    """Put every route in its place, and the probes beside them."""
+    """Build the aiohttp application with every route and the probes."""
 
     async def checks() -> Mapping[str, bool]:
         storing = state.resources.publisher.connected or await state.database.is_writable()

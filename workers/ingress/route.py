@@ -1,4 +1,4 @@
-"""One route: its place, its handler, who may use it, and what its documents say of it."""
+"""A route: method, path, handler, scope, rate limit, and what OpenAPI says about it."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from workers.ingress.http.rate_limits import RateLimitRule
 
 Handler = Callable[[RequestContext], Awaitable[web.Response]]
 
-PUBLIC = None  # the scope of a route that is open to all
+PUBLIC = None  # the scope of a route without authentication
 
 
 @dataclass(frozen=True, slots=True)
 class RouteResponse:
-    """A good answer: its status and the type of its ``data``.
+    """A successful response: its status and the type of its ``data``.
 
-    ``enveloped`` tells whether ``data`` stands in the envelope or is the whole body;
-    ``paged`` whether the envelope has a ``pagination``.
+    ``enveloped``: ``data`` is inside the envelope, else it is the whole body. ``paged``: the
+    envelope has a ``pagination``.
     """
 
     status: int
@@ -33,7 +33,7 @@ class RouteResponse:
 class Route:
     """A line of the route table; ``{name}`` in ``path`` is a parameter.
 
-    ``scope`` is what a caller has to hold; ``None``: the route is open to all.
+    ``scope`` is the scope that a principal needs; ``PUBLIC``: no authentication.
     """
 
     method: str
@@ -41,18 +41,18 @@ class Route:
     handler: Handler
     scope: str | None
     responses: tuple[RouteResponse, ...]
-    media: Mapping[str, Any] = field(default_factory=dict)  # media type -> shape of the body
+    media: Mapping[str, Any] = field(default_factory=dict)  # media type -> type of the body
     query: type[BaseModel] | None = None
-    headers: tuple[str, ...] = ()  # request headers with a meaning
-    errors: tuple[int, ...] = ()  # beside those that follow from the rest
-    limit: RateLimitRule = field(kw_only=True)  # how much a caller may ask of it
+    headers: tuple[str, ...] = ()  # request headers that the handler reads
+    errors: tuple[int, ...] = ()  # besides those that follow from the other fields
+    limit: RateLimitRule = field(kw_only=True)  # counted per principal or address
 
     @property
     def name(self) -> str:
-        """The operation's name in the documents: the handler's."""
+        """The operation id in OpenAPI: the name of the handler."""
         return self.handler.__name__
 
     @property
     def tag(self) -> str:
-        """The noun that it is about, by which the documents are ordered."""
+        """The resource, by which OpenAPI groups operations."""
         return self.path.removeprefix("/api/v1").split("/")[1].removesuffix(".json")

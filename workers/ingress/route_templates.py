@@ -1,4 +1,4 @@
-"""Kinds of routes that occur again and again: what those of a kind have in common."""
+"""Templates of routes: the fields that routes of one kind have in common."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def credentials_route(
     headers: tuple[str, ...] = (),
     errors: tuple[int, ...] = (401,),
 ) -> Route:
-    """Take credentials or a token, from anybody."""
+    """Build a public route that takes credentials or a token."""
     media = {JSON: body}
     return Route(
         "POST", path, handler, PUBLIC, responses, media, headers=headers, errors=errors, limit=limit
@@ -33,7 +33,7 @@ def credentials_route(
 def command_route(
     method: str, path: str, handler: Handler, media: Mapping[str, Any] | None = None
 ) -> Route:
-    """Ask for a change of a campaign: accepted, or done if it comes in time."""
+    """Build a route of a campaign command: 202, or the result if the client waits for it."""
     responses = (RouteResponse(202, OperationAccepted), RouteResponse(200, Campaign))
     headers = ("If-Match", "Idempotency-Key", "Prefer")
     return Route(
@@ -44,29 +44,29 @@ def command_route(
 def list_route(
     path: str, handler: Handler, scope: str, entry: type, query: type[PageQuery]
 ) -> Route:
-    """Answer a page of a list."""
+    """Build a route that returns a page of a list."""
     responses = (RouteResponse(200, list[entry], paged=True),)  # type: ignore[valid-type]
     return Route("GET", path, handler, scope, responses, query=query, limit=API)
 
 
 def detail_route(path: str, handler: Handler, scope: str, data: type) -> Route:
-    """Answer one thing."""
+    """Build a route that returns one resource."""
     return Route("GET", path, handler, scope, (RouteResponse(200, data),), limit=API)
 
 
 def update_route(path: str, handler: Handler, scope: str, body: type, data: type) -> Route:
-    """Change one thing, and answer what it is then."""
+    """Build a route that changes one resource and returns it."""
     responses, media = (RouteResponse(200, data),), {JSON: body}
     return Route("PATCH", path, handler, scope, responses, media, errors=(409,), limit=API)
 
 
 def action_route(path: str, handler: Handler, query: type[BaseModel] | None = None) -> Route:
-    """Do something about dead letters."""
+    """Build a route of an action on dead letters."""
     responses = (RouteResponse(200, BulkResult),)
     return Route("POST", path, handler, "dead", responses, query=query, errors=(409,), limit=API)
 
 
 def document_route(path: str, handler: Handler) -> Route:
-    """Answer a document that is outside the envelope, to anybody."""
+    """Build a public route that returns a document outside the envelope."""
     responses = (RouteResponse(200, dict[str, Any], enveloped=False),)
     return Route("GET", path, handler, PUBLIC, responses, limit=UNLIMITED)

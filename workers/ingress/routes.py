@@ -1,4 +1,4 @@
-"""Every route of the ingress, once: where it is, who answers, which scope it needs."""
+"""The route table of the ingress: path, handler, scope and rate limit of every route."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """CloudEvents over HTTP (HTTP protocol binding 1.0.2): structured, batch and binary mode.
 
-The mode follows from the media type; ``application/cloudevents-batch`` has to be looked for
-before its own prefix ``application/cloudevents``.
+The media type decides the mode; ``application/cloudevents-batch`` is compared before its own prefix
+``application/cloudevents``.
 """
 
 import functools
@@ -42,12 +42,12 @@ UPSTREAM_EVENT: Any = Annotated[
 ]
 EVENT_ADAPTER: TypeAdapter[Event] = TypeAdapter(UPSTREAM_EVENT)
 
-# A decoded event, or the id (if it can be told) of what is none and why it is none.
+# A decoded event, or the id (if it has a valid one) and the reason of an invalid item.
 Item = Event | tuple[str | None, Rejection]
 
 
 class ContentMode(Enum):
-    """How events are written in a request."""
+    """The content modes of the HTTP binding."""
 
     STRUCTURED = auto()
     BATCH = auto()
@@ -55,7 +55,7 @@ class ContentMode(Enum):
 
 
 def parse_mode(request: web.Request) -> ContentMode:
-    """Tell the mode; raises a ``Refusal`` (415) for what is no CloudEvent in JSON."""
+    """Return the mode; raises an ``HttpError`` (415) for anything but CloudEvents in JSON."""
     kind = media_type(request)
     if kind == BATCH:
         return ContentMode.BATCH
@@ -70,7 +70,7 @@ def parse_mode(request: web.Request) -> ContentMode:
 
 
 def read_structured(body: bytes) -> Event:
-    """Read one event; raises a ``Refusal`` (400)."""
+    """Parse one event; raises an ``HttpError`` (400)."""
     try:
         event = _event(body)
     except ValidationError as error:
@@ -83,11 +83,10 @@ def read_structured(body: bytes) -> Event:
 
 
 def read_batch(body: bytes, most: int) -> list[Item]:
-    """Read an array of events, each for itself; raises a ``Refusal``: 400 for what is no array.
+    """Parse an array of events one by one; raises an ``HttpError``: 400 for anything else.
 
-    A batch in which all is well is parsed once; only for another one the items are taken
-    apart. More than ``most`` events are refused with 413. Of an array that readers understand
-    differently nothing is taken.
+    A valid batch is parsed once; only an invalid one is parsed item by item. More than ``most``
+    events are rejected with 413, an array with duplicate names is rejected as a whole.
     """
     try:
         events = _batch(most).validate_json(body)
@@ -107,7 +106,7 @@ def read_batch(body: bytes, most: int) -> list[Item]:
 
 
 def read_binary(headers: Mapping[str, str], body: bytes) -> Event:
-    """Read an event whose attributes are headers; raises a ``Refusal`` (400)."""
+    """Parse an event whose attributes are headers; raises an ``HttpError`` (400)."""
     attributes = {
         name[len(HEADER_PREFIX) :].lower(): read_header(name, value)
         for name, value in headers.items()
@@ -133,15 +132,15 @@ def read_binary(headers: Mapping[str, str], body: bytes) -> Event:
 
 
 def read_header(name: str, value: str) -> str:
-    """Read an attribute (HTTP binding 1.0.2, section 3.1.3.2): quotes first, then one round of %.
+    """Decode an attribute (HTTP binding 1.0.2, section 3.1.3.2): quotes, then percent-encoding.
 
-    Senders of older versions quote what is not a token, so ``"1.0"`` is ``1.0``. Raises a
-    ``Refusal`` (400) for a quote without its end, and for bytes that are not UTF-8.
+    Older senders quote values that are not tokens, so ``"1.0"`` is ``1.0``. Raises an ``HttpError``
+    (400) for an unterminated quote and for bytes that are not UTF-8.
     """
     text = value.strip(" \t")
     if text.startswith('"'):
         if not QUOTED.fullmatch(text):
-            raise invalid([FieldError(name.lower(), "has a double quote without its end")])
+            raise invalid([FieldError(name.lower(), "has an unterminated double quote")])
         text = ESCAPED.sub(r"\1", text[1:-1])
     try:
         return unquote(text, errors="strict")
@@ -175,11 +174,11 @@ def _item(item: object) -> Item:
     try:
         return _event(to_json(item, inf_nan_mode="constants"))
     except ValidationError as error:
-        return _id_of(item), parse_rejection(error, skip=1)
+        return _quotable_id(item), parse_rejection(error, skip=1)
 
 
-def _id_of(item: object) -> str | None:
-    """Tell the id of something that is no event, if it has one that may be repeated."""
+def _quotable_id(item: object) -> str | None:
+    """Return the id of an invalid event if it may be quoted in the response."""
     found = item.get("id") if isinstance(item, dict) else None
     shown = isinstance(found, str) and len(found) <= 200 and found.isprintable()  # noqa: PLR2004 - as Attribute
     return found if shown else None

@@ -1,10 +1,10 @@
-"""The address and the device of a request's sender.
+"""Determines the client's address and device (``User-Agent``).
 
-``X-Forwarded-For`` (or ``Forwarded``, RFC 7239: ``FORWARDED_HEADER`` names the one that the
-proxies write) can be sent by anybody. Of its addresses, read from the right, those count that a
-trusted proxy has added: the first one that is no trusted proxy is the client's. Ports, brackets,
-quotes and IPv6 zones around an address are read over, as proxies write all of them. Where a
-trusted proxy has added no address, the address of that proxy counts, and the log says so.
+Any client can send ``X-Forwarded-For`` (or ``Forwarded``, RFC 7239; the setting
+``FORWARDED_HEADER`` names the one that the proxies write). Its addresses are read from the right:
+the first one that is not a trusted proxy is the client's. Ports, brackets, quotes and IPv6 zones
+around an address are ignored, since proxies write all of them. If a trusted proxy adds no readable
+address, the address of that proxy counts, and a warning is logged.
 """
 
 import logging
@@ -19,10 +19,10 @@ from aiohttp import web
 from schemas.users import ClientInfo
 
 MAX_DEVICE_LENGTH = 200
-LOG_INTERVAL = 10.0  # between two lines about a proxy that adds no address
-# RFC 6052: an IPv4 client behind a translator (RFC 7755) has its own address in the last 32 bits.
+LOG_INTERVAL = 10.0  # seconds between two warnings about a proxy that adds no address
+# RFC 6052: the last 32 bits are the address of an IPv4 client behind a translator (RFC 7755).
 NAT64_PREFIX = IPv6Network("64:ff9b::/96")
-# An address, and perhaps the port (RFC 7239, section 6: a number or an obfuscated one).
+# An address with an optional port (RFC 7239, section 6: a number or an obfuscated one).
 BRACKETED = re.compile(r"\[([^\[\]]*)\](?::[A-Za-z0-9._-]{0,40})?")
 IPV4_PORT = re.compile(r"([0-9.]+):[A-Za-z0-9._-]{0,40}")
 IPV6_PORT = re.compile(r"(.*:.*):[0-9]{1,5}")
@@ -39,7 +39,7 @@ _log_after = 0.0
 def get_client(
     request: web.BaseRequest, trusted: Sequence[Network], header: HeaderName = "X-Forwarded-For"
 ) -> ClientInfo:
-    """Tell the address and the device (``User-Agent``) of a request's sender."""
+    """Return the address and the device of the client that sent a request."""
     address = parse_address(request.remote or "")
     if address is not None and trusted:
         address = _resolve_forwarded(address, request.headers.getall(header, ()), trusted, header)
@@ -50,9 +50,9 @@ def get_client(
 
 
 def parse_address(text: str) -> Address | None:
-    """Read an address with or without port, brackets, quotes and zone; None for anything else.
+    """Parse an address with or without port, brackets, quotes and zone; None for anything else.
 
-    An IPv4 address that is written as an IPv6 address is the IPv4 address.
+    IPv4-mapped and translated IPv6 addresses are converted to IPv4.
     """
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] == '"':
@@ -90,7 +90,7 @@ def _resolve_forwarded(
         if hop is None:
             break
         address = parse_address(hop)
-        if address is None:  # what stands further left may be the client's own invention
+        if address is None:  # everything further left may be forged by the client
             _log_unreadable(peer)
             break
         peer = address
@@ -98,7 +98,7 @@ def _resolve_forwarded(
 
 
 def _forwarded_for(lines: Sequence[str]) -> Iterator[str]:
-    """Give the addresses of ``X-Forwarded-For``, the last one first; empty elements are none."""
+    """Yield the addresses of ``X-Forwarded-For``, the last one first, without empty elements."""
     for line in reversed(lines):
         for hop in reversed(line.split(",")):
             if hop.strip():
@@ -106,9 +106,9 @@ def _forwarded_for(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _forwarded(lines: Sequence[str]) -> Iterator[str]:
-    """Give what ``for`` says in each element of ``Forwarded`` (RFC 7239), the last one first.
+    """Yield ``for`` of each element of ``Forwarded`` (RFC 7239), the last one first.
 
-    An element without ``for`` says "unknown". After anything malformed nothing can be told.
+    "unknown" for an element without ``for``. A malformed line makes everything before it unusable.
     """
     elements: list[str] = []
     for line in lines:
@@ -135,7 +135,7 @@ def _elements(line: str) -> list[str] | None:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Split at a separator that does not stand in double quotes."""
+    """Split at separators outside double quotes."""
     return re.findall(rf'(?:[^"{separator}]|"(?:[^"\\]|\\.)*"?)+', text)
 
 
@@ -145,6 +145,6 @@ def _log_unreadable(proxy: Address) -> None:
     if now >= _log_after:
         _log_after = now + LOG_INTERVAL
         log.warning(
-            "a trusted proxy adds no readable address: its clients share one limit",
+            "a trusted proxy adds no readable client address: its clients share one rate limit",
             extra={"principal": str(proxy)},
         )

@@ -1,25 +1,26 @@
-"""Answers that are errors: a status, a stable code, a message, and one detail for each field.
+"""HTTP errors: a status, a stable code, a message, and one detail per field.
 
-A refusal never quotes what the client sent, but for the source of an event that a key may not
-speak for, and the type that it may not publish.
+An error never quotes what the client sent, except for the source or type of an event that an API
+key may not publish.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 RETRY_AFTER = "5"  # seconds
+MAX_FIELD_ERRORS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field; ``field`` is a dotted path such as ``targeting.age_range``."""
+    """An error of one field; ``field`` is a dotted path such as ``targeting.age_range``."""
 
     field: str
     message: str
 
 
 class HttpError(Exception):
-    """A request is answered with an error."""
+    """Raised to respond to a request with an error."""
 
     def __init__(
         self,
@@ -31,7 +32,7 @@ class HttpError(Exception):
         headers: Mapping[str, str] | None = None,
         reason: str | None = None,
     ) -> None:
-        """Keep the parts of the answer, and a reason that is for logs alone."""
+        """Take the parts of the response; ``reason`` is for logs only."""
         super().__init__(code)
         self.status = status
         self.code = code
@@ -42,12 +43,12 @@ class HttpError(Exception):
 
 
 def invalid(details: Sequence[FieldError], message: str = "The request is not valid.") -> HttpError:
-    """Refuse with 400 and one detail for each field that is wrong."""
+    """Build a 400 with one detail per invalid field."""
     return HttpError(400, "VALIDATION_ERROR", message, details=details)
 
 
 def unauthenticated() -> HttpError:
-    """Refuse with 401: nobody says who calls (RFC 6750, section 3.1: no error word then)."""
+    """Build a 401 for a request without credentials (no error code: RFC 6750, section 3.1)."""
     return HttpError(
         401,
         "UNAUTHENTICATED",
@@ -57,7 +58,7 @@ def unauthenticated() -> HttpError:
 
 
 def invalid_token() -> HttpError:
-    """Refuse with 401: the token or key is none of ours, or not valid now."""
+    """Build a 401 for a token or key that is unknown, expired or revoked."""
     return HttpError(
         401,
         "INVALID_TOKEN",
@@ -67,22 +68,22 @@ def invalid_token() -> HttpError:
 
 
 def forbidden(message: str) -> HttpError:
-    """Refuse with 403: the caller is known and may not."""
+    """Build a 403: the principal is authenticated but lacks permission."""
     return HttpError(403, "FORBIDDEN", message)
 
 
 def not_found(what: str) -> HttpError:
-    """Refuse with 404; another's campaign is as unknown as one that never was."""
+    """Build a 404; campaigns of other accounts are reported as not found too."""
     return HttpError(404, "NOT_FOUND", f"There is no such {what}.")
 
 
 def too_large(message: str) -> HttpError:
-    """Refuse with 413."""
+    """Build a 413."""
     return HttpError(413, "CONTENT_TOO_LARGE", message)
 
 
 def unsupported_media_type(*accepted: str) -> HttpError:
-    """Refuse with 415 and the media types that would do (RFC 9110, section 15.5.16)."""
+    """Build a 415 that lists the accepted media types (RFC 9110, section 15.5.16)."""
     types = ", ".join(accepted)
     return HttpError(
         415,
@@ -93,5 +94,5 @@ def unsupported_media_type(*accepted: str) -> HttpError:
 
 
 def unavailable(message: str = "The service cannot do this right now.") -> HttpError:
-    """Refuse with 503: a fault of ours that passes."""
+    """Build a 503: a temporary failure on the server side."""
     return HttpError(503, "SERVICE_UNAVAILABLE", message, headers={"Retry-After": RETRY_AFTER})

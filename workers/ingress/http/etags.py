@@ -1,4 +1,7 @@
-"""Entity tags: a campaign's is its version in quotes (RFC 9110, sections 8.8.3 and 13.1)."""
+"""Entity tags and preconditions (RFC 9110, sections 8.8.3 and 13.1).
+
+The tag of a campaign is its version in quotes.
+"""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ from aiohttp import web
 
 from workers.ingress.http.errors import HttpError
 
-# Empty elements of a list count as none (RFC 9110, section 5.6.1.2).
+# Empty list elements are ignored (RFC 9110, section 5.6.1.2).
 TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 LIST = re.compile(rf"[\s,]*{TAG.pattern}(?:\s*,[\s,]*{TAG.pattern})*[\s,]*")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -16,31 +19,31 @@ VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """What a header names: anything (``*``), or versions, of which some by a weak tag."""
+    """The tags in a header: any (``*``), or versions by strong and by weak tags."""
 
     any: bool = False
     strong: frozenset[int] = frozenset()
     weak: frozenset[int] = frozenset()
 
     def allows(self, version: int) -> bool:
-        """Whether a version is named, by strong comparison."""
+        """Whether a version matches by strong comparison."""
         return self.any or version in self.strong
 
 
 @dataclass(frozen=True, slots=True)
 class IfMatch:
-    """What ``If-Match`` and ``If-None-Match`` demand of the campaign that is to change."""
+    """The preconditions of a write: ``If-Match`` and ``If-None-Match``."""
 
     match: Tags
     none_match: Tags
 
     def allows(self, version: int) -> bool:
-        """Whether a change of this version is wanted: strong comparison, then weak."""
-        return self.match.allows(version) and not _is_named(version, self.none_match)
+        """Whether this version may be changed: strong, then weak comparison."""
+        return self.match.allows(version) and not _matches_weakly(version, self.none_match)
 
     @property
     def versions(self) -> dict[str, Any]:
-        """The fields of a command by which the worker checks the version once more."""
+        """The fields of a command by which the worker checks the version again."""
         versions = tuple(sorted(self.match.strong))
         if self.match.any:
             return {}
@@ -50,42 +53,44 @@ class IfMatch:
 
 
 def etag(version: int) -> str:
-    """Write the tag of a version."""
+    """Build the tag of a version."""
     return f'"{version}"'
 
 
 def is_not_modified(request: web.Request, version: int) -> bool:
-    """Tell whether ``If-None-Match`` names this version (weak comparison) or anything."""
-    return _is_named(version, _read(request, "If-None-Match") or Tags())
+    """Whether ``If-None-Match`` matches this version (weak comparison)."""
+    return _matches_weakly(version, _parse_tags(request, "If-None-Match") or Tags())
 
 
 def parse_if_match(request: web.Request, *, required: bool) -> IfMatch:
-    """Read ``If-Match`` (strong comparison: a weak tag matches nothing) and ``If-None-Match``.
+    """Parse ``If-Match`` (strong comparison: a weak tag matches nothing) and ``If-None-Match``.
 
     Raises an ``HttpError``: 428 when ``If-Match`` is required and missing (RFC 6585, section 3),
-    412 when it names nothing that a campaign's tag could be.
+    412 when it holds no tag that a campaign can have.
     """
-    match = _read(request, "If-Match")
+    match = _parse_tags(request, "If-Match")
     if match is None and required:
         raise HttpError(
-            428, "PRECONDITION_REQUIRED", "If-Match must name the version that you have seen."
+            428,
+            "PRECONDITION_REQUIRED",
+            "If-Match must name the version that you have read.",
         )
     if match is not None and not match.any and not match.strong:
         raise precondition_failed()
-    return IfMatch(match or Tags(any=True), _read(request, "If-None-Match") or Tags())
+    return IfMatch(match or Tags(any=True), _parse_tags(request, "If-None-Match") or Tags())
 
 
 def precondition_failed() -> HttpError:
-    """Refuse with 412: the campaign is not what the client has seen."""
+    """Build a 412: the campaign has another version than the client expects."""
     return HttpError(412, "VERSION_CONFLICT", "The campaign has changed since you have read it.")
 
 
-def _is_named(version: int, tags: Tags) -> bool:
+def _matches_weakly(version: int, tags: Tags) -> bool:
     return tags.any or version in tags.strong or version in tags.weak
 
 
-def _read(request: web.Request, name: str) -> Tags | None:
-    """Read a header, on one line or several; None without it, no tags when it is malformed."""
+def _parse_tags(request: web.Request, name: str) -> Tags | None:
+    """Parse a header on one or several lines; None without it, no tags if malformed."""
     lines = request.headers.getall(name, ())
     if not lines:
         return None

@@ -1,7 +1,7 @@
-"""Small pages for people whose browser a platform has sent back: words, nothing that runs.
+"""HTML pages for a browser that a platform has redirected back: text without scripts.
 
-Everything that is put in is escaped, and the policy lets a browser load nothing at all but
-the style below, run nothing, and show the page in nobody's frame.
+All text is escaped. The content security policy allows the style below and nothing else: no
+scripts, no other resources, no frames.
 """
 
 from base64 import b64encode
@@ -33,13 +33,13 @@ HEADERS: Mapping[str, str] = {
 
 
 def accepts_html(request: web.Request) -> bool:
-    """Tell whether a browser shows the answer to a person (``Accept`` names HTML)."""
+    """Whether ``Accept`` names HTML, as a browser's does."""
     accepted = ",".join(request.headers.getall("Accept", ())).lower()
     return any(part.partition(";")[0].strip() == HTML for part in accepted.split(","))
 
 
 def html_page(title: str, text: str, note: str, *, status: int = 200) -> web.Response:
-    """Make a page: a headline, a sentence, and a note in small print."""
+    """Build a page with a headline, a sentence, and a note in small print."""
     good = ' class="good"' if status < 400 else ""  # noqa: PLR2004 - the first error
     body = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'

@@ -1,8 +1,8 @@
-"""Reading a request: type, size and shape of its body, shape of its query and path.
+"""Parses bodies, query strings and path parameters of requests.
 
-The size is capped before anything is parsed and counted after decompression (aiohttp's
-``client_max_size``); the parser stops at 200 levels of nesting. What is wrong is told field
-by field, in the names of the API, without quoting what the client sent.
+The size of a body is limited before parsing and counted after decompression (aiohttp's
+``client_max_size``); the JSON parser stops at 200 levels of nesting. Errors name fields as the API
+spells them and do not quote what the client sent.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from workers.ingress.http.errors import (
+    MAX_FIELD_ERRORS,
     FieldError,
     HttpError,
     invalid,
@@ -30,7 +31,6 @@ M = TypeVar("M", bound=BaseModel)
 
 BODY_TIMEOUT = 30.0  # seconds for a client to send its body
 CONTENT_ENCODINGS = {"", "identity", "gzip", "deflate"}
-MAX_FIELD_ERRORS = 50
 UUID_LENGTH = 36
 CHARSET_PATTERN = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
 UTF8_CHARSETS = {"utf-8", "utf8", "us-ascii"}
@@ -48,17 +48,17 @@ async def read_body(request: web.Request) -> bytes:
     if (request.content_length or 0) > request.client_max_size:
         raise _too_large(request)
     try:
-        if request.content.is_eof():  # it came with the headers
+        if request.content.is_eof():  # received together with the headers
             return _within(request, request.content.read_nowait())
         async with asyncio.timeout(BODY_TIMEOUT):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(request) from None
     except TimeoutError:
-        raise HttpError(408, "REQUEST_TIMEOUT", "The body did not come in time.") from None
+        raise HttpError(408, "REQUEST_TIMEOUT", "The body was not received in time.") from None
     except web.RequestPayloadError:
         raise HttpError(400, "MALFORMED_REQUEST", "The body cannot be read.") from None
-    except ConnectionResetError:  # nobody is there to read the answer
+    except ConnectionResetError:  # the client is gone; the status is for logs and metrics
         raise HttpError(400, "MALFORMED_REQUEST", "The body ended early.") from None
 
 
@@ -69,7 +69,7 @@ def _within(request: web.Request, body: bytes) -> bytes:
 
 
 def media_type(request: web.Request) -> str:
-    """Tell the media type of the body in lower case, without parameters.
+    """Return the media type of the body in lower case, without parameters.
 
     Raises an ``HttpError`` (415) for text in another encoding than UTF-8 (RFC 8259, section 8.1).
     """
@@ -81,7 +81,7 @@ def media_type(request: web.Request) -> str:
 
 
 async def read_model(request: web.Request, shape: type[M]) -> M:
-    """Read a JSON body of a given shape; raises an ``HttpError``: 400, 408, 413 or 415."""
+    """Read and validate a JSON body; raises an ``HttpError``: 400, 408, 413 or 415."""
     if media_type(request) != JSON:
         raise unsupported_media_type(JSON)
     body = await read_body(request)
@@ -95,7 +95,7 @@ async def read_model(request: web.Request, shape: type[M]) -> M:
 
 
 def read_query(request: web.Request, shape: type[M]) -> M:
-    """Read the query string; raises an ``HttpError`` (400). Unknown parameters are ignored."""
+    """Parse the query string; raises an ``HttpError`` (400). Unknown parameters are ignored."""
     known = {name: value for name, value in request.query.items() if name in _names(shape)}
     try:
         return shape.model_validate_strings(known)
@@ -104,7 +104,7 @@ def read_query(request: web.Request, shape: type[M]) -> M:
 
 
 def read_id(request: web.Request, what: str) -> UUID:
-    """Read the UUID in the path; raises an ``HttpError`` (404) for any other text."""
+    """Parse the UUID in the path; raises an ``HttpError`` (404) for any other text."""
     text = request.match_info["id"]
     try:
         if len(text) == UUID_LENGTH:
@@ -115,20 +115,21 @@ def read_id(request: web.Request, what: str) -> UUID:
 
 
 def json_field_errors(error: ValidationError, body: bytes) -> list[FieldError]:
-    """Tell what is wrong with a body, with the field's name for what breaks the whole of it."""
-    whole = all(line["type"] == "json_invalid" for line in error.errors(include_input=False))
-    return (find_ambiguities(body) if whole else []) or to_field_errors(error)
+    """List the errors of a body; malformed JSON is traced to a field where possible."""
+    malformed = all(line["type"] == "json_invalid" for line in error.errors(include_input=False))
+    return (find_ambiguities(body) if malformed else []) or to_field_errors(error)
 
 
 def to_field_errors(error: ValidationError, *, skip: int = 0) -> list[FieldError]:
-    """Tell what is wrong, one detail for each field; ``skip`` parts of each place are ours."""
+    """Convert a pydantic error, one detail per field; ``skip`` cuts the start of each location."""
     found: dict[str, str] = {}
     lines: Iterable[Mapping[str, Any]] = error.errors(
         include_input=False, include_url=False, include_context=False
     )
     for line in lines:
         found.setdefault(field_path(line["loc"][skip:]), _message(line))
-    return [FieldError(field, message) for field, message in list(found.items())[:MAX_FIELD_ERRORS]]
+    errors = [FieldError(field, message) for field, message in found.items()]
+    return errors[:MAX_FIELD_ERRORS]
 
 
 def _message(line: Mapping[str, Any]) -> str:

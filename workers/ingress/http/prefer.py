@@ -1,4 +1,4 @@
-"""``Prefer: wait=N``: the client would rather wait a little than ask again (RFC 7240)."""
+"""``Prefer: wait=N``: the client asks to wait for the result (RFC 7240)."""
 
 import re
 
@@ -9,14 +9,14 @@ WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,6})"?\s*(?=$|[,;])', re.ASCI
 
 
 def parse_wait(request: web.Request) -> float:
-    """Tell how many seconds the client would wait, at most ``MAX_WAIT``; 0 if it would not."""
+    """Return how many seconds the client waits, at most ``MAX_WAIT``; 0 without the header."""
     values = request.headers.getall("Prefer", ())
     found = WAIT.search(",".join(values)) if values else None
     return min(float(found[1]), MAX_WAIT) if found else 0.0
 
 
 def preference_headers(seconds: float) -> dict[str, str]:
-    """Make the headers that tell what was preferred, and that the answer depends on it."""
+    """Build ``Vary`` and, for a client that waits, ``Preference-Applied``."""
     if seconds <= 0:
         return {"Vary": "Prefer"}
     return {"Vary": "Prefer", "Preference-Applied": f"wait={seconds:.0f}"}

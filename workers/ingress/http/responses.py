@@ -1,4 +1,4 @@
-"""The envelope of every answer: ``{"success", "data" or "error", "meta"}``, as JSON."""
+"""JSON responses in the envelope ``{"success", "data" or "error", "meta"}``."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -24,39 +24,39 @@ def success(
     headers: Mapping[str, str] | None = None,
     pagination: Mapping[str, object] | None = None,
 ) -> web.Response:
-    """Answer with data: models, lists of them, and what JSON knows."""
+    """Build a successful response; ``data`` is a model, a list of models, or JSON types."""
     body: dict[str, object] = {"success": True, "data": data}
     if pagination is not None:
         body["pagination"] = pagination
-    return _answer(request_id, body, status, headers)
+    return _build(request_id, body, status, headers)
 
 
-def failure(request_id: str, refusal: HttpError) -> web.Response:
-    """Answer with an error."""
-    error: dict[str, object] = {"code": refusal.code, "message": refusal.message}
-    if refusal.details:
-        error["details"] = [{"field": d.field, "message": d.message} for d in refusal.details]
+def failure(request_id: str, http_error: HttpError) -> web.Response:
+    """Build an error response."""
+    error: dict[str, object] = {"code": http_error.code, "message": http_error.message}
+    if http_error.details:
+        error["details"] = [{"field": d.field, "message": d.message} for d in http_error.details]
     body: dict[str, object] = {"success": False, "error": error}
-    return _answer(request_id, body, refusal.status, refusal.headers)
+    return _build(request_id, body, http_error.status, http_error.headers)
 
 
 def raw_json(body: bytes, *, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Answer with JSON outside the envelope."""
+    """Build a response with JSON outside the envelope."""
     return web.Response(body=body, headers={"Content-Type": JSON, **(headers or {})})
 
 
 def add_standard_headers(response: web.StreamResponse, request_id: str) -> None:
-    """Put the request's id into an answer's headers."""
+    """Add ``X-Request-ID`` and ``Server`` to a response."""
     response.headers["X-Request-ID"] = request_id
     response.headers["Server"] = "adrelay"
 
 
 def to_json(value: object) -> bytes:
-    """Write JSON; models write themselves."""
-    return orjson.dumps(value, default=_model, option=OPTIONS)
+    """Serialize to JSON; models, decimals and UUIDs included."""
+    return orjson.dumps(value, default=_serialize, option=OPTIONS)
 
 
-def _answer(
+def _build(
     request_id: str,
     body: dict[str, object],
     status: int,
@@ -68,11 +68,11 @@ def _answer(
     )
 
 
-def _model(value: Any) -> object:  # noqa: ANN401 - orjson hands over what it does not know
+def _serialize(value: Any) -> object:  # noqa: ANN401 - types that orjson does not know
     if isinstance(value, BaseModel):
         return value.model_dump()
-    if isinstance(value, Decimal):  # exact, also where a double is not
+    if isinstance(value, Decimal):  # exact, unlike a double
         return orjson.Fragment(f"{value.normalize():f}")
-    if isinstance(value, UUID):  # the database driver has a class of its own
+    if isinstance(value, UUID):  # asyncpg returns a subclass
         return str(value)
     raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,7 +1,7 @@
-"""The bytes of HTTP: what cannot even be read as a request is refused in the envelope too.
+"""aiohttp's connection handler, with error responses in the envelope and a graceful drain.
 
-aiohttp would answer such bytes in plain text that quotes them, and log their beginning,
-which may be the beginning of an access token.
+aiohttp itself answers a malformed request in plain text that quotes its bytes, and logs their
+beginning, which may be the beginning of an access token.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from workers.ingress.http.errors import HttpError
 from workers.ingress.http.request import parse_request_ids
 from workers.ingress.http.responses import add_standard_headers, failure
 
-KEEPALIVE_TIMEOUT = 75.0  # seconds until a connection without a request is closed
-POLL_INTERVAL = 0.02  # seconds between two looks at what is still in flight
-LINGER_TIMEOUT = 2.0  # seconds to read on after an answer, for a client that is still sending
+KEEPALIVE_TIMEOUT = 75.0  # seconds until an idle connection is closed
+POLL_INTERVAL = 0.02  # seconds between two checks for requests in flight
+LINGER_TIMEOUT = 2.0  # seconds to read on after a response while the client is still sending
 
 log = logging.getLogger(__name__)
 
 
 class RequestHandler(web.RequestHandler):
-    """aiohttp's connection, except for how it speaks of errors and how it ends.
+    """Handles one connection as aiohttp does, except for error responses and the shutdown.
 
-    aiohttp would stop reading the bodies of requests in flight as soon as it is told to end.
+    On shutdown aiohttp stops reading the bodies of requests in flight; this class goes on.
     """
 
     __slots__ = ("_draining",)
@@ -37,7 +37,7 @@ class RequestHandler(web.RequestHandler):
     def __init__(
         self, server: web.Server, loop: asyncio.AbstractEventLoop, draining: asyncio.Event
     ) -> None:
-        """Begin; once ``draining`` is set the next answer is the last one."""
+        """Serve a connection; once ``draining`` is set the next response closes it."""
         self._draining = draining
         super().__init__(
             server,
@@ -49,13 +49,13 @@ class RequestHandler(web.RequestHandler):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is being read or answered."""
+        """Whether a request is in flight."""
         return self._request_in_progress or bool(self._messages)
 
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
-        """Write an answer; aiohttp's own refusals are put into the envelope."""
+        """Send a response; aiohttp's own errors are converted to the envelope."""
         if isinstance(resp, web.HTTPException):
             resp = unmatched_route(request, resp)
         if self._draining.is_set():
@@ -69,52 +69,53 @@ class RequestHandler(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - quotes the client's bytes
     ) -> web.StreamResponse:
-        """Answer what did not reach a route, and close the connection."""
+        """Respond to what did not reach a route, and close the connection."""
         ids = parse_request_ids(
             CIMultiDictProxy(CIMultiDict(request.headers))
-        )  # a dict, when none was read
+        )  # a plain dict if no request was parsed
         if status < 500:  # noqa: PLR2004 - the client's fault
-            refusal = HttpError(status, "MALFORMED_REQUEST", "This is not a valid HTTP request.")
+            http_error = HttpError(status, "MALFORMED_REQUEST", "This is not a valid HTTP request.")
         else:
-            refusal = HttpError(status, "INTERNAL_ERROR", "Something went wrong here.")
+            http_error = HttpError(status, "INTERNAL_ERROR", "Something went wrong here.")
         log.warning(
-            "not a valid request" if status < 500 else "a request failed",  # noqa: PLR2004 - as above
+            "malformed request" if status < 500 else "request failed",  # noqa: PLR2004 - as above
             extra={
                 "status": status,
-                "code": refusal.code,
+                "code": http_error.code,
                 "reason": type(exc).__name__,
                 "request_id": ids.request_id,
             },
         )
         metrics.HTTP_REQUESTS.labels("unknown", "unknown", status).inc()
-        response = failure(ids.request_id, refusal)
+        response = failure(ids.request_id, http_error)
         add_standard_headers(response, ids.request_id)
         response.force_close()
         return response
 
     def log_exception(self, *_: object, **__: object) -> None:
-        """Say that a connection failed; the exception's text may quote the client's bytes."""
-        log.error("a connection failed")
+        """Log without the exception, whose text may quote the client's bytes."""
+        log.error("connection failed")
 
 
 def check_parser() -> None:
-    """Refuse to start without aiohttp's C parser: the one in Python had smuggling defects."""
+    """Raise ``RuntimeError`` without aiohttp's C parser: the Python one had smuggling defects."""
     if http_parser.HttpRequestParser.__module__ != "aiohttp._http_parser":
         raise RuntimeError("aiohttp was built without its C parser")
 
 
 async def drain(server: web.Server, deadline: float) -> None:
-    """Close idle connections, and give the others ``deadline`` seconds to be answered."""
+    """Close idle connections, and wait ``deadline`` seconds for requests in flight."""
     until = time.monotonic() + deadline
-    busy = _busy(server)
+    busy = _close_idle(server)
     while busy and time.monotonic() < until:
         await asyncio.sleep(POLL_INTERVAL)
-        busy = _busy(server)
+        busy = _close_idle(server)
     if busy:
-        log.warning("giving up requests in flight", extra={"count": busy})
+        log.warning("requests in flight were aborted", extra={"count": busy})
 
 
-def _busy(server: web.Server) -> int:
+def _close_idle(server: web.Server) -> int:
+    """Close idle connections; returns the number of the others."""
     busy = 0
     for connection in server.connections:
         if isinstance(connection, RequestHandler) and connection.is_busy:

@@ -1,14 +1,14 @@
-"""Headers that have one value: sent twice, each proxy and each library would pick another one.
+"""Rejects repeated headers that have one value: proxies and libraries pick different ones.
 
-RFC 9110, section 5.3: a sender must not repeat a header whose value is no list. What decides
-who calls, what an event says or whether a body is genuine is refused when it is repeated;
-headers that are lists (``If-Match``, ``Prefer``, ``X-Forwarded-For``) are combined.
+RFC 9110, section 5.3: a sender must not repeat a header whose value is not a list. Headers that
+authenticate, carry event attributes or sign a body are rejected when repeated; lists (``If-Match``,
+``Prefer``, ``X-Forwarded-For``) are combined.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 
-from workers.ingress.http.errors import FieldError, HttpError, invalid
+from workers.ingress.http.errors import MAX_FIELD_ERRORS, FieldError, HttpError, invalid
 
 SINGLE = frozenset(
     {
@@ -23,12 +23,14 @@ PREFIXES = ("ce-", "webhook-")
 
 
 def find_repeated_headers(headers: Mapping[str, str]) -> HttpError | None:
-    """Refuse with 400 headers that may stand once and do not; None when all is well."""
-    if len(set(headers)) == len(headers):  # iterating gives each name once, whatever its case
+    """Build a 400 that names the repeated headers; None if there are none."""
+    if len(set(headers)) == len(headers):  # iterating yields each name once, whatever its case
         return None
     counted = Counter(name.lower() for name, _ in headers.items())
     twice = [name for name, count in counted.items() if count > 1]
     wrong = [name for name in twice if name in SINGLE or name.startswith(PREFIXES)]
     if not wrong:
         return None
-    return invalid([FieldError(name, "must be sent once") for name in sorted(wrong)[:50]])
+    return invalid(
+        [FieldError(name, "must be sent once") for name in sorted(wrong)[:MAX_FIELD_ERRORS]]
+    )
