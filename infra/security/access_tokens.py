@@ -47,7 +47,7 @@ class InvalidToken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Principal:
+class AccessTokenClaims:
     """The account, session and scopes of a verified access token."""
 
     user_id: UUID
@@ -126,17 +126,17 @@ class TokenVerifier:
         """Build the JWK set of the public keys (RFC 7517, section 5)."""
         return {"keys": list(self._jwks.values())}
 
-    def verify(self, token: str) -> Principal:
+    def verify(self, token: str) -> AccessTokenClaims:
         """Return the principal of a token; raises ``InvalidToken``."""
         if len(token) > MAX_TOKEN_LENGTH or not COMPACT_JWT.fullmatch(token):
             raise InvalidToken("not a compact JWT")
-        principal, expires_at = self._read_cached(token)
+        claims, expires_at = self._read_cached(token)
         if time.time() >= expires_at + LEEWAY_SECONDS:
             raise InvalidToken("the token has expired")
-        return principal
+        return claims
 
     @metrics.TOKEN_SECONDS.time()
-    def _read(self, token: str) -> tuple[Principal, int]:
+    def _read(self, token: str) -> tuple[AccessTokenClaims, int]:
         try:
             key = self._find_key(jwt.get_unverified_header(token))
             claims = jwt.decode(
@@ -150,7 +150,7 @@ class TokenVerifier:
             )
         except jwt.PyJWTError as error:
             raise InvalidToken(f"refused: {type(error).__name__}") from None
-        return _to_principal(claims), int(claims["exp"])
+        return _parse_claims(claims), int(claims["exp"])
 
     def _find_key(self, header: Mapping[str, Any]) -> Ed25519PublicKey:
         """Find the key of a header that has exactly three fields (RFC 8725, 3.1 and 3.10)."""
@@ -171,13 +171,13 @@ def derive_public_key(private: str) -> str:
     return encode_base64url(key.public_key().public_bytes_raw())
 
 
-def _to_principal(claims: Mapping[str, Any]) -> Principal:
+def _parse_claims(claims: Mapping[str, Any]) -> AccessTokenClaims:
     role, session_id, scope = claims.get("role"), claims.get("sid"), claims["scope"]
     if role not in ROLES or not isinstance(session_id, str) or not session_id:
         raise InvalidToken("role or session is missing")
     if not isinstance(scope, str) or not ALL_SCOPES.issuperset(scope.split(" ")):
         raise InvalidToken("the scope is unknown")
     try:
-        return Principal(UUID(claims["sub"]), role, session_id, frozenset(scope.split(" ")))
+        return AccessTokenClaims(UUID(claims["sub"]), role, session_id, frozenset(scope.split(" ")))
     except ValueError:
         raise InvalidToken("the subject is no account id") from None

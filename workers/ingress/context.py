@@ -43,7 +43,7 @@ class RequestContext:
         principal = self.optional_principal
         if principal is None:
             return client
-        known = {"account": principal.account, "session_id": principal.session_id}
+        known = {"account": principal.user_id, "session_id": principal.session_id}
         return client.model_copy(update=known)
 
     async def read(self, query: Query[[], T], what: str) -> T:

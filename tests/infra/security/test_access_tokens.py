@@ -191,9 +191,9 @@ def test_an_attack_is_refused(attack: str) -> None:
 
 
 def test_the_table_starts_from_a_token_that_is_accepted() -> None:
-    principal = TokenVerifier(SETTINGS).verify(token())
-    assert (principal.user_id, principal.role, principal.session_id) == (USER.id, "manager", "s1")
-    assert principal.scopes == {"account", "campaigns:read"}
+    claims = TokenVerifier(SETTINGS).verify(token())
+    assert (claims.user_id, claims.role, claims.session_id) == (USER.id, "manager", "s1")
+    assert claims.scopes == {"account", "campaigns:read"}
 
 
 def test_every_single_bit_counts() -> None:
@@ -206,8 +206,8 @@ def test_every_single_bit_counts() -> None:
 
 
 def test_what_the_signer_signs_the_verifier_accepts() -> None:
-    principal = TokenVerifier(SETTINGS).verify(TokenSigner(SETTINGS).sign(USER, "session-1"))
-    assert (principal.user_id, principal.session_id) == (USER.id, "session-1")
+    claims = TokenVerifier(SETTINGS).verify(TokenSigner(SETTINGS).sign(USER, "session-1"))
+    assert (claims.user_id, claims.session_id) == (USER.id, "session-1")
 
 
 @pytest.mark.parametrize("role", get_args(Role))

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events import ApiKeyCreateRequested, ApiKeyRevokeRequested
 from infra.storage.api_keys import list_api_keys, read_api_key
 from schemas.api_keys import ApiKeyCreate, ApiKeyRef, ApiKeySummary
+from workers.ingress.api.auth_rpc import call_and_respond
 from workers.ingress.api.page_response import page_response
-from workers.ingress.backends.auth_rpc import call_and_respond
 from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import not_found
 from workers.ingress.http.pagination import PageQuery

@@ -13,14 +13,14 @@ from infra.amqp.message import build_message
 from infra.security.sealed_box import REGISTRATION_LIFETIME
 from infra.storage.users import find_user
 from schemas.users import KeyedRegistration, Login, Refresh, Registration, User
-from workers.ingress.api.idempotency import derive_registration_id
-from workers.ingress.backends.auth_rpc import (
+from workers.ingress.api.auth_rpc import (
     NO_STORE,
     call_and_respond,
     encrypt_request,
     send,
     to_response,
 )
+from workers.ingress.api.idempotency import derive_registration_id
 from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import invalid_token
 from workers.ingress.http.parsing import read_model
@@ -68,7 +68,7 @@ async def validate(context: RequestContext) -> web.Response:
     caller = context.principal
     data = {
         "valid": True,
-        "user": {"id": str(caller.account), "role": caller.role},
+        "user": {"id": str(caller.user_id), "role": caller.role},
         "session_id": caller.session_id,
     }
     return success(context.request_id, data, headers=NO_STORE)
@@ -78,7 +78,7 @@ async def me(context: RequestContext) -> web.Response:
     """Answer the caller's account."""
 
     async def find(tx: AsyncConnection) -> User | None:
-        return await find_user(tx, context.principal.account)
+        return await find_user(tx, context.principal.user_id)
 
     user = await context.read(find, "Accounts")
     if user is None:

@@ -70,7 +70,7 @@ async def post_campaign(context: RequestContext) -> web.Response:
     event = CampaignCreateRequested(
         **_event_attributes(context, operation_id, campaign_id),
         **_actor(context),
-        ownerid=str(context.principal.account),
+        ownerid=str(context.principal.user_id),
         data=creation,
     )
     repeated = await is_repeat(context, event, COMMAND_QUEUE)
@@ -222,9 +222,9 @@ def _owner_and_actor(context: RequestContext) -> dict[str, str]:
     """Tell whose campaigns the write may change (an admin's: any), and who asks for it."""
     if context.principal.is_admin:
         return _actor(context)
-    return {"ownerid": str(context.principal.account), **_actor(context)}
+    return {"ownerid": str(context.principal.user_id), **_actor(context)}
 
 
 def _actor(context: RequestContext) -> dict[str, str]:
     """Name the account behind an access token, which may be able to do less by now."""
-    return {} if context.principal.key else {"actorid": str(context.principal.account)}
+    return {} if context.principal.key else {"actorid": str(context.principal.user_id)}

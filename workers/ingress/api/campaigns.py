@@ -51,7 +51,7 @@ class MetricsQuery(FrozenModel):
 async def get_campaigns(context: RequestContext) -> web.Response:
     """Answer a page of the caller's campaigns (an admin's: of all), the newest first."""
     query = read_query(context.request, CampaignQuery)
-    owner = None if context.principal.is_admin else context.principal.account
+    owner = None if context.principal.is_admin else context.principal.user_id
 
     async def find(tx: AsyncConnection) -> tuple[list[Campaign], int]:
         return await list_campaigns(tx, owner=owner, **query.model_dump())

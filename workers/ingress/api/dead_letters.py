@@ -39,8 +39,8 @@ from schemas.dead_letters import (
 )
 from schemas.escaping import escape_json
 from schemas.types import FrozenModel, Text
+from workers.ingress.api.audited_write import AdminAction, run_audited
 from workers.ingress.api.page_response import page_response
-from workers.ingress.backends.audited_write import AdminAction, run_audited
 from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import FieldError, HttpError, invalid, not_found, unavailable
 from workers.ingress.http.pagination import PageQuery

@@ -40,7 +40,7 @@ def derive_operation_id(context: RequestContext) -> str:
     """
     key = _parse_key(context.request)
     seed = idempotency_seed(context.request.method, context.request.path, key) if key else None
-    return create_operation_id(context.state.operation_key, context.principal.account, seed)
+    return create_operation_id(context.state.operation_key, context.principal.user_id, seed)
 
 
 def derive_registration_id(context: RequestContext) -> UUID | None:

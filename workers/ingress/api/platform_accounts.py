@@ -40,7 +40,7 @@ from schemas.platform_accounts import (
     PlatformConnection,
 )
 from schemas.types import ExternalModel
-from workers.ingress.backends.auth_rpc import NO_STORE, call_and_respond, call_auth_worker
+from workers.ingress.api.auth_rpc import NO_STORE, call_and_respond, call_auth_worker
 from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import HttpError, not_found, unavailable
 from workers.ingress.http.html import accepts_html, html_page
@@ -70,7 +70,7 @@ async def get_platforms(context: RequestContext) -> web.Response:
     """List the caller's accounts at the platforms."""
 
     async def find(tx: AsyncConnection) -> list[PlatformAccount]:
-        return await list_accounts(tx, context.principal.account)
+        return await list_accounts(tx, context.principal.user_id)
 
     found = await context.read(find, "Accounts")
     return success(context.request_id, found, headers=NO_STORE)
@@ -86,7 +86,7 @@ async def connect_platform(context: RequestContext) -> web.Response:
     settings, redis = context.state.resources.settings, context.state.resources.redis
     caller = context.principal
     try:
-        begun = await start_authorization(redis, platform, caller.account, caller.session_id or "")
+        begun = await start_authorization(redis, platform, caller.user_id, caller.session_id or "")
     except REDIS_ERRORS:
         raise unavailable("Nothing can be connected right now.") from None
     url = build_authorize_url(
@@ -128,7 +128,7 @@ async def disconnect_platform(context: RequestContext) -> web.Response:
 
     The tokens are revoked at the platform as soon as it answers, and deleted here.
     """
-    wish = PlatformAccountRef(platform=_read_platform(context), user_id=context.principal.account)
+    wish = PlatformAccountRef(platform=_read_platform(context), user_id=context.principal.user_id)
     return await call_and_respond(context, PlatformDisconnectRequested, wish)
 
 

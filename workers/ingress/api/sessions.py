@@ -12,7 +12,7 @@ from infra.redis_errors import REDIS_ERRORS
 from infra.security.refresh_tokens import read_rotation_counts
 from infra.storage.sessions import SessionRow, expiry_cutoff, list_sessions
 from schemas.sessions import AccountPasswordChange, ActiveSession, PasswordChange, SessionSelection
-from workers.ingress.backends.auth_rpc import NO_STORE, call_and_respond
+from workers.ingress.api.auth_rpc import NO_STORE, call_and_respond
 from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import not_found, unavailable
 from workers.ingress.http.parsing import read_model
@@ -30,7 +30,7 @@ async def get_sessions(context: RequestContext) -> web.Response:
     since = expiry_cutoff(resources.settings, now())
 
     async def find(tx: AsyncConnection) -> list[SessionRow]:
-        return await list_sessions(tx, context.principal.account, since)
+        return await list_sessions(tx, context.principal.user_id, since)
 
     try:
         rows = await context.state.database.read(find)
@@ -71,6 +71,6 @@ async def delete_sessions(context: RequestContext) -> web.Response:
 async def post_password(context: RequestContext) -> web.Response:
     """Change the caller's password, and end all other sessions."""
     body = await read_model(context.request, PasswordChange)
-    wish = AccountPasswordChange(account=context.principal.account, **body.model_dump())
+    wish = AccountPasswordChange(account=context.principal.user_id, **body.model_dump())
     async with context.rate_limit.count_failure():
         return await call_and_respond(context, PasswordChangeRequested, wish)

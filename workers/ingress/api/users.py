@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events import UserRoleChangeRequested
 from infra.storage.users import list_users, read_user
 from schemas.users import Role, RoleAssignment, RoleUpdate, UserSummary
+from workers.ingress.api.auth_rpc import call_and_respond
 from workers.ingress.api.page_response import page_response
-from workers.ingress.backends.auth_rpc import call_and_respond
 from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import not_found
 from workers.ingress.http.pagination import PageQuery

@@ -45,7 +45,7 @@ class Principal:
     more than its owner's own: not even an admin's key sees all.
     """
 
-    account: UUID
+    user_id: UUID
     role: Role
     name: str
     scopes: frozenset[str]
@@ -59,7 +59,7 @@ class Principal:
 
     def may_see(self, owner: UUID | None) -> bool:
         """Whether something that belongs to ``owner`` is in reach."""
-        return self.is_admin or owner == self.account
+        return self.is_admin or owner == self.user_id
 
 
 def require_scope(principal: Principal | None, scope: str) -> None:

@@ -42,7 +42,7 @@ async def run_audited(
         if await is_recorded(tx, act_id):
             return results[-1]
         try:
-            if await lock_and_get_admin(tx, context.principal.account) is None:
+            if await lock_and_get_admin(tx, context.principal.user_id) is None:
                 raise forbidden("Your account may not do this.")
             result: T | HttpError = await deed(tx)
         except HttpError as refusal:
