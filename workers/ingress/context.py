@@ -1,7 +1,7 @@
 """The context of one request: what a route's handler receives."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from aiohttp import web
 
@@ -15,6 +15,7 @@ from workers.ingress.http.rate_limits import RateLimitScope
 from workers.ingress.http.request import RequestIds
 from workers.ingress.state import AppState
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -46,13 +47,14 @@ class RequestContext:
         known = {"account": principal.user_id, "session_id": principal.session_id}
         return client.model_copy(update=known)
 
-    async def read(self, query: Query[[], T], what: str) -> T:
-        """Run a read-only query; raises an ``HttpError`` (503) when Postgres is down.
+    async def read(self, what: str, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``query(connection, *args, **kwargs)``, which changes nothing.
 
-        ``what`` is the subject of the error message: "<what> cannot be read right now."
+        Raises an ``HttpError`` (503) when Postgres is down; ``what`` is the subject of its
+        message: "<what> cannot be read right now."
         """
         try:
-            return await self.state.database.read(query)
+            return await self.state.database.read(query, *args, **kwargs)
         except Outage:
             raise unavailable(f"{what} cannot be read right now.") from None
 

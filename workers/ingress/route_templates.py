@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from schemas.campaigns import Campaign
 from schemas.dead_letters import BulkResult
-from workers.ingress.api.campaign_commands import OperationAccepted
+from workers.ingress.api.campaign_operations import OperationAccepted
 from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.rate_limits import API, UNLIMITED, RateLimitRule
 from workers.ingress.http.responses import JSON

@@ -27,15 +27,16 @@ from workers.ingress.api import (
     events,
     operations,
     platform_accounts,
+    platform_callback,
     sessions,
     users,
     webhooks,
 )
 from workers.ingress.api.audit import AuditQuery
-from workers.ingress.api.campaign_commands import OperationAccepted
+from workers.ingress.api.campaign_operations import OperationAccepted
 from workers.ingress.api.campaigns import CampaignQuery, MetricsQuery
 from workers.ingress.api.cloudevents import BATCH, STRUCTURED, UPSTREAM_EVENT
-from workers.ingress.api.dead_letters import (
+from workers.ingress.api.dead_letter_queries import (
     DeadLetterQuery,
     DiscardQueueQuery,
     ReplayOneQuery,
@@ -238,10 +239,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         f"{PLATFORM}/callback",
-        platform_accounts.finish_connecting,
+        platform_callback.finish_connecting,
         PUBLIC,
         (RouteResponse(200, PlatformConnection),),
-        query=platform_accounts.CallbackQuery,
+        query=platform_callback.CallbackQuery,
         errors=(401, 502),
         limit=API,
     ),

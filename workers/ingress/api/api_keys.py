@@ -1,13 +1,10 @@
-"""API keys of upstream systems: made and revoked by the auth worker, listed here."""
-
-from collections.abc import Sequence
+"""API keys of upstream systems: listed here, created and revoked by the auth worker."""
 
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import ApiKeyCreateRequested, ApiKeyRevokeRequested
 from infra.storage.api_keys import list_api_keys, read_api_key
-from schemas.api_keys import ApiKeyCreate, ApiKeyRef, ApiKeySummary
+from schemas.api_keys import ApiKeyCreate, ApiKeyRef
 from workers.ingress.api.auth_rpc import call_and_respond
 from workers.ingress.api.page_response import page_response
 from workers.ingress.context import RequestContext
@@ -20,39 +17,33 @@ RESOURCE = "API key"
 
 
 async def post_api_key(context: RequestContext) -> web.Response:
-    """Make an API key and show it, this once.
+    """Create an API key; the response is the only one that contains it.
 
-    If no answer comes (503), the key may have been made: it is in the list then, and nobody
-    knows it. Revoke it and make another one.
+    After a 503 the key may have been created: it is in the list then, but its text is lost.
+    Revoke it and create another one.
     """
     draft = await read_model(context.request, ApiKeyCreate)
     return await call_and_respond(context, ApiKeyCreateRequested, draft)
 
 
 async def get_api_keys(context: RequestContext) -> web.Response:
-    """Answer a page of all API keys, the newest first, revoked ones too."""
+    """List all API keys by page, the newest first, including revoked ones."""
     query = read_query(context.request, PageQuery)
-
-    async def find(tx: AsyncConnection) -> tuple[Sequence[ApiKeySummary], int]:
-        return await list_api_keys(tx, page=query.page, per_page=query.per_page)
-
-    return await page_response(context, query, find, "API keys")
+    return await page_response(
+        context, query, "API keys", list_api_keys, page=query.page, per_page=query.per_page
+    )
 
 
 async def get_api_key(context: RequestContext) -> web.Response:
-    """Answer what is known of an API key: all but the key itself."""
+    """Return an API key's name, scopes, sources and times, without the key itself."""
     key_id = read_id(context.request, RESOURCE)
-
-    async def find(tx: AsyncConnection) -> ApiKeySummary | None:
-        return await read_api_key(tx, key_id)
-
-    found = await context.read(find, "API keys")
+    found = await context.read("API keys", read_api_key, key_id)
     if found is None:
         raise not_found(RESOURCE)
     return success(context.request_id, found)
 
 
 async def delete_api_key(context: RequestContext) -> web.Response:
-    """Revoke an API key; within a second no process takes it any more."""
+    """Revoke an API key; within a second no process accepts it."""
     ref = ApiKeyRef(id=read_id(context.request, RESOURCE))
     return await call_and_respond(context, ApiKeyRevokeRequested, ref)

@@ -1,15 +1,12 @@
-"""The audit log: what mattered to security, for admins to read."""
+"""The audit log: security-relevant actions, readable by admins."""
 
-from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
 from aiohttp import web
 from pydantic import Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.storage.audit import list_audit_entries
-from schemas.audit import AuditEntry
 from schemas.times import UtcDatetime
 from schemas.types import Text
 from workers.ingress.api.page_response import page_response
@@ -21,7 +18,7 @@ FilterText = Annotated[Text, Field(max_length=100)]
 
 
 class AuditQuery(PageQuery):
-    """Which acts to list: of an account, of a kind, from a moment on and before another."""
+    """Filters of the audit log; ``from`` is inclusive, ``to`` exclusive."""
 
     actor: UUID | None = None
     action: FilterText | None = None
@@ -31,10 +28,8 @@ class AuditQuery(PageQuery):
 
 
 async def get_audit(context: RequestContext) -> web.Response:
-    """Answer a page of the audit log, the newest act first."""
+    """List the audit log by page, the newest entry first."""
     query = read_query(context.request, AuditQuery)
-
-    async def find(tx: AsyncConnection) -> tuple[Sequence[AuditEntry], int]:
-        return await list_audit_entries(tx, **query.model_dump())
-
-    return await page_response(context, query, find, "Acts")
+    return await page_response(
+        context, query, "Audit entries", list_audit_entries, **query.model_dump()
+    )

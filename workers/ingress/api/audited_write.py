@@ -1,11 +1,10 @@
-"""Acts of admins that the ingress carries out itself, each of them in the audit log.
+"""Runs actions of admins that the ingress performs itself, and writes each to the audit log.
 
-An access token is believed for as long as it lives; who is an admin *now* is asked in the
-transaction of the act, as the auth worker does. A refused act is noted like any other.
+An access token is accepted until it expires, so the transaction checks whether the user is an
+admin *now*, as the auth worker does. A rejected action is recorded like any other.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,40 +16,45 @@ from infra.amqp.message import build_message
 from infra.messaging import outbox
 from infra.storage.audit import insert_audit_entries, is_recorded
 from infra.storage.users import lock_and_get_admin
+from workers.ingress.backends.database import Query
 from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import HttpError, forbidden
 
+P = ParamSpec("P")
 T = TypeVar("T")
-AdminAction = Callable[[AsyncConnection], Awaitable[T]]
 
 
 async def run_audited(
-    context: RequestContext, action: str, subject: str, deed: AdminAction[T]
+    context: RequestContext,
+    name: str,
+    subject: str,
+    action: Query[P, T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
 ) -> T:
-    """Do it and note it, in one transaction; gives what the deed gives.
+    """Run ``action(connection, *args, **kwargs)`` and record it, in one transaction.
 
-    A transaction whose commit got lost is tried again, and then finds in the audit log that it
-    was done.
-
-    Raises the ``HttpError`` that the deed raises, which must come before its writes, or 403;
-    ``Outage`` when Postgres is gone.
+    Returns what the action returns. A transaction whose commit is lost is run again, and finds in
+    the audit log that it was done. Raises the ``HttpError`` of the action, which must precede its
+    writes, or 403; ``Outage`` when Postgres is down.
     """
-    act_id = uuid4()
+    entry_id = uuid4()
     results: list[T | HttpError] = []
 
     async def run(tx: AsyncConnection) -> T | HttpError:
-        if await is_recorded(tx, act_id):
+        if await is_recorded(tx, entry_id):
             return results[-1]
         try:
             if await lock_and_get_admin(tx, context.principal.user_id) is None:
                 raise forbidden("Your account may not do this.")
-            result: T | HttpError = await deed(tx)
-        except HttpError as refusal:
-            result = refusal
+            result: T | HttpError = await action(tx, *args, **kwargs)
+        except HttpError as error:
+            result = error
         results.append(result)
-        act = _audit_event(context, action, subject, result)
-        await insert_audit_entries(tx, [act], [act_id])
-        await outbox.add(tx, [build_message(act)])
+        event = _audit_event(context, name, subject, result)
+        await insert_audit_entries(tx, [event], [entry_id])
+        await outbox.add(tx, [build_message(event)])
         return result
 
     result = await context.state.database.write(run)
@@ -60,12 +64,10 @@ async def run_audited(
     return result
 
 
-def _audit_event(
-    context: RequestContext, action: str, subject: str, result: object
-) -> AuditRecorded:
+def _audit_event(context: RequestContext, name: str, subject: str, result: object) -> AuditRecorded:
     client = context.client
     entry = AuditRecordedData(
-        action=action,
+        action=name,
         outcome=result.code if isinstance(result, HttpError) else "ok",
         actor=client.account,
         subject=subject,

@@ -1,18 +1,18 @@
-"""Accounts and sessions: credentials are sealed and answered by the auth worker.
+"""Registration, login and tokens: requests are encrypted for the auth worker, which responds.
 
-A registration is a durable event with a reply: when the answer does not come in time the
-account may be made all the same, and a second try with the same ``Idempotency-Key``, e-mail and
-password is answered like the first. Of an address that has an account nothing else is told.
+A registration is a durable event with a reply. When the reply does not arrive in time, the
+account may be created nevertheless; a second attempt with the same ``Idempotency-Key``, e-mail
+and password gets the response of the first. An address that has an account is not revealed in
+any other way.
 """
 
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import LoginRequested, LogoutRequested, RefreshRequested, RegistrationRequested
 from infra.amqp.message import build_message
 from infra.security.sealed_box import REGISTRATION_LIFETIME
 from infra.storage.users import find_user
-from schemas.users import KeyedRegistration, Login, Refresh, Registration, User
+from schemas.users import KeyedRegistration, Login, Refresh, Registration
 from workers.ingress.api.auth_rpc import (
     NO_STORE,
     call_and_respond,
@@ -29,58 +29,53 @@ from workers.ingress.http.responses import success
 
 
 async def register(context: RequestContext) -> web.Response:
-    """Make an account and log it in."""
+    """Create an account and start a session."""
     body = await read_model(context.request, Registration)
     registration_id = derive_registration_id(context)
     keyed = KeyedRegistration(**dict(body), registration_id=registration_id)
     event = encrypt_request(context, RegistrationRequested, keyed, REGISTRATION_LIFETIME)
     if registration_id is None:
         return to_response(context, await send(context, build_message(event)))
-    async with context.rate_limit.count_failure(
-        email_key(body.email)
-    ):  # a wrong password here is a guess too
+    # A wrong password for a repeated registration is a guess, as in a login.
+    async with context.rate_limit.count_failure(email_key(body.email)):
         return to_response(context, await send(context, build_message(event)))
 
 
 async def login(context: RequestContext) -> web.Response:
-    """Begin a session."""
+    """Verify a password and start a session."""
     body = await read_model(context.request, Login)
     async with context.rate_limit.count_failure(email_key(body.email)):
         return await call_and_respond(context, LoginRequested, body)
 
 
 async def refresh(context: RequestContext) -> web.Response:
-    """Change a refresh token for new tokens."""
+    """Exchange a refresh token for new tokens."""
     body = await read_model(context.request, Refresh)
     async with context.rate_limit.count_failure():
         return await call_and_respond(context, RefreshRequested, body)
 
 
 async def logout(context: RequestContext) -> web.Response:
-    """End the session that a refresh token belongs to."""
+    """End the session of a refresh token."""
     return await call_and_respond(
         context, LogoutRequested, await read_model(context.request, Refresh)
     )
 
 
 async def validate(context: RequestContext) -> web.Response:
-    """Tell whose the access token is that the request is made with."""
-    caller = context.principal
+    """Return the user and the session of the request's access token."""
+    principal = context.principal
     data = {
         "valid": True,
-        "user": {"id": str(caller.user_id), "role": caller.role},
-        "session_id": caller.session_id,
+        "user": {"id": str(principal.user_id), "role": principal.role},
+        "session_id": principal.session_id,
     }
     return success(context.request_id, data, headers=NO_STORE)
 
 
 async def me(context: RequestContext) -> web.Response:
-    """Answer the caller's account."""
-
-    async def find(tx: AsyncConnection) -> User | None:
-        return await find_user(tx, context.principal.user_id)
-
-    user = await context.read(find, "Accounts")
+    """Return the account of the principal."""
+    user = await context.read("Accounts", find_user, context.principal.user_id)
     if user is None:
         raise invalid_token()
     return success(context.request_id, user, headers=NO_STORE)

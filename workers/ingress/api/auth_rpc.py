@@ -1,6 +1,6 @@
-"""Asking the auth worker: a request is sealed here, and only its answer comes back.
+"""Calls the auth worker: requests are encrypted here, replies become HTTP responses.
 
-Requests go over ``adrelay.requests``, expire and are in no event log.
+Requests go over the exchange ``adrelay.requests``; they expire, and no event log holds them.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ E = TypeVar("E", bound=Event)
 async def call_and_respond(
     context: RequestContext, kind: type[Event], body: BaseModel
 ) -> web.Response:
-    """Ask, and answer what the auth worker answers.
+    """Call the auth worker and respond with its reply.
 
-    Raises its refusal as an ``HttpError``, and 503 when no answer comes in time.
+    Raises its error as an ``HttpError``, and 503 when no answer comes in time.
     """
     return to_response(context, await call_auth_worker(context, kind, body))
 
@@ -39,9 +39,9 @@ async def call_and_respond(
 async def call_auth_worker(
     context: RequestContext, kind: type[Event], body: BaseModel, seconds: float | None = None
 ) -> Mapping[str, Any]:
-    """Ask, and give what the auth worker answers; raises as ``call_and_respond`` does.
+    """Call the auth worker and return its reply; raises as ``call_and_respond`` does.
 
-    It is waited for ``seconds`` at most, without them as long as the settings say.
+    Waits ``seconds`` at most, by default the ``reply_deadline`` of the settings.
     """
     event = encrypt_request(context, kind, body, REQUEST_LIFETIME)
     message = build_message(event, topology.REQUEST_EXCHANGE)
@@ -51,7 +51,7 @@ async def call_auth_worker(
 def encrypt_request(
     context: RequestContext, kind: type[E], body: BaseModel, lifetime: timedelta
 ) -> E:
-    """Make a request that only the auth worker can read, and only as this very message."""
+    """Encrypt a request for the auth worker, bound to its type and event id."""
     event_id = new_id()
     box = encrypt_payload(
         context.state.resources.settings.seal_public_key or "",
@@ -74,7 +74,7 @@ def encrypt_request(
 async def send(
     context: RequestContext, message: Message, seconds: float | None = None
 ) -> Mapping[str, Any]:
-    """Send a request and give its answer, as ``call_auth_worker`` does."""
+    """Send a request and return its reply, as ``call_auth_worker`` does."""
     state = context.state
     deadline = seconds or state.resources.settings.reply_deadline
     try:
@@ -87,7 +87,7 @@ async def send(
 
 
 def to_response(context: RequestContext, answer: Mapping[str, Any]) -> web.Response:
-    """Answer a request as the auth worker did."""
+    """Build the HTTP response to a reply of the auth worker."""
     status = int(answer["status"])
     if status == 204:  # noqa: PLR2004 - no content
         return web.Response(status=204, headers=NO_STORE)

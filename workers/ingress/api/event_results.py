@@ -1,4 +1,4 @@
-"""What is thought of an event that an upstream system sends: a verdict, and why."""
+"""The result of each event that an upstream system publishes, and the reasons to reject one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ STATUS = {"FORBIDDEN": 403, "CONTENT_TOO_LARGE": 413}
 
 
 class EventFieldError(FrozenModel):
-    """What is wrong with one field of an event."""
+    """An error in one field of an event."""
 
     field: str
     message: str
 
 
 class EventError(FrozenModel):
-    """Why an event was not accepted."""
+    """Why an event was rejected."""
 
     code: str
     message: str
@@ -38,7 +38,7 @@ class EventError(FrozenModel):
 
 
 class EventResult(FrozenModel):
-    """What became of one event of a request, in the order of the events."""
+    """The result of one event of a request, in the order of the events."""
 
     id: str | None
     status: Literal["accepted", "duplicate", "refused"]
@@ -47,20 +47,20 @@ class EventResult(FrozenModel):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why an event is refused."""
+    """Why an event is rejected."""
 
     code: str
     message: str
     details: tuple[FieldError, ...] = ()
 
     def to_result(self, event_id: str | None) -> EventResult:
-        """Say it of one event among others."""
+        """Build the result of one event of a batch."""
         details = tuple(EventFieldError(field=d.field, message=d.message) for d in self.details)
         error = EventError(code=self.code, message=self.message, details=details or None)
         return EventResult(id=event_id, status="refused", error=error)
 
     def to_error(self) -> HttpError:
-        """Say it of a request that is this one event."""
+        """Build the error of a request with this one event."""
         return HttpError(STATUS.get(self.code, 400), self.code, self.message, details=self.details)
 
 
@@ -74,17 +74,17 @@ ID_REUSED = Rejection("ID_REUSED", "Another event of this request has the same s
 
 
 def event_too_large(limit: int) -> Rejection:
-    """Say that an event is larger than any worker would take."""
+    """Reject an event that is larger than the workers accept."""
     return Rejection("CONTENT_TOO_LARGE", f"An event may have at most {limit} bytes.")
 
 
 def invalid_event(details: Sequence[FieldError]) -> Rejection:
-    """Say which fields of an event are wrong."""
+    """Reject an event with invalid fields."""
     return Rejection("VALIDATION_ERROR", "The event is not valid.", tuple(details))
 
 
 def parse_rejection(error: ValidationError, *, skip: int) -> Rejection:
-    """Say why something is no event that may be published here."""
+    """Reject what is no valid event of a type that may be published here."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     if first["type"].startswith("union_tag"):  # its message quotes the type that was sent
         return UNKNOWN_TYPE
@@ -93,8 +93,8 @@ def parse_rejection(error: ValidationError, *, skip: int) -> Rejection:
 
 
 def check_permission(event: Event, key: ApiKey) -> Rejection | None:
-    """Say why this key may not publish this valid event; None when it may."""
-    # A fresh id would make a repeated event another event.
+    """Return why the key may not publish this valid event; None if it may."""
+    # With a generated id, a repeated event would be a new event.
     missing = sorted(REQUIRED_ATTRIBUTES - event.model_fields_set)
     if missing:
         details = tuple(FieldError(name, "Field required") for name in missing)
@@ -112,7 +112,7 @@ def check_permission(event: Event, key: ApiKey) -> Rejection | None:
 
 
 def _foreign_source(event: Event, key: ApiKey) -> Rejection:
-    """Name the source that is not the key's; it is the sender's own word, of checked form."""
+    """Reject a source that is not the key's; the message quotes it, its format is validated."""
     own = ", ".join(source for source in key.sources if not is_reserved_source(source))
     wrong = FieldError("source", f"must be one of the key's sources: {own or 'it has none'}")
     return Rejection("FORBIDDEN", f"This API key may not speak for {event.source}.", (wrong,))

@@ -1,4 +1,4 @@
-"""Events that upstream systems publish over HTTP, with a verdict for each."""
+"""Events that upstream systems publish over HTTP, with a result for each."""
 
 from aiohttp import web
 
@@ -33,9 +33,10 @@ TOO_MANY_REQUESTS = 429
 
 
 async def post_events(context: RequestContext) -> web.Response:
-    """Accept events: 202, or 207 for a batch of which not all are accepted.
+    """Publish events: 202, or 207 for a batch of which not all are accepted.
 
-    What is refused as a whole, before its events are known, counts as one that is refused.
+    In the metrics, a request that is rejected before its events are known counts as one rejected
+    event.
     """
     try:
         found = await _read(context)
@@ -48,8 +49,8 @@ async def post_events(context: RequestContext) -> web.Response:
 
 
 async def _read(context: RequestContext) -> "_Batch | tuple[Event, Message]":
-    """Read what may be published; raises an ``HttpError``."""
-    key = context.principal.key
+    """Read events and check that the key may publish them; raises an ``HttpError``."""
+    key = context.principal.api_key
     if key is None:
         raise forbidden("Events are published with an API key.")
     mode = parse_mode(context.request)
@@ -66,11 +67,11 @@ async def _read(context: RequestContext) -> "_Batch | tuple[Event, Message]":
     else:
         event = read_binary(context.request.headers, body)
     message = _build_message(context, key, event)
-    reason = check_permission(event, key)
-    if reason is None and len(message.body) > settings.max_event_bytes:
-        reason = event_too_large(settings.max_event_bytes)
-    if reason is not None:
-        raise reason.to_error()
+    rejection = check_permission(event, key)
+    if rejection is None and len(message.body) > settings.max_event_bytes:
+        rejection = event_too_large(settings.max_event_bytes)
+    if rejection is not None:
+        raise rejection.to_error()
     return event, message
 
 
@@ -85,24 +86,24 @@ async def _publish_one(context: RequestContext, event: Event, message: Message) 
 
 
 async def _publish_batch(context: RequestContext, batch: "_Batch") -> web.Response:
-    stored = await context.state.durable_publisher.publish_all(batch.messages)
-    if batch.messages and not any(stored):
+    durable = await context.state.durable_publisher.publish_all(batch.messages)
+    if batch.messages and not any(durable):
         metrics.INGESTED["unavailable"].inc(len(batch.entries))
         raise unavailable("The events could not be stored.")
-    verdicts = []
-    for verdict, place in batch.entries:
-        kept = place is None or stored[place]
-        verdicts.append(verdict if kept else NOT_STORED.to_result(verdict.id))
-        metrics.INGESTED[verdict.status if kept else "unavailable"].inc()
-    fine = all(verdict.status != "refused" for verdict in verdicts)
-    return success(context.request_id, verdicts, status=202 if fine else 207)
+    results = []
+    for result, index in batch.entries:
+        holds = index is None or durable[index]
+        results.append(result if holds else NOT_STORED.to_result(result.id))
+        metrics.INGESTED[result.status if holds else "unavailable"].inc()
+    all_accepted = all(result.status != "refused" for result in results)
+    return success(context.request_id, results, status=202 if all_accepted else 207)
 
 
 class _Batch:
-    """Sorts the items of a batch.
+    """Collects the results and the messages of the items of a batch.
 
-    ``entries`` has for each item a verdict, which counts if the message at that place of
-    ``messages`` becomes durable (None: it counts as it is).
+    ``entries`` has for each item its result and the index of its message in ``messages``: the
+    result holds if that message becomes durable. Without an index it holds in any case.
     """
 
     def __init__(self, context: RequestContext, key: ApiKey) -> None:
@@ -114,21 +115,21 @@ class _Batch:
 
     def add(self, item: Item) -> None:
         if isinstance(item, tuple):
-            event_id, reason = item
-            self.entries.append((reason.to_result(event_id), None))
+            event_id, rejection = item
+            self.entries.append((rejection.to_result(event_id), None))
         elif (found := check_permission(item, self._key)) is not None:
             self.entries.append((found.to_result(item.id), None))
-        elif (twin := self._seen.get((item.source, item.id))) is not None:
-            self.entries.append(self._add_repeated(item, *twin))
+        elif (first := self._seen.get((item.source, item.id))) is not None:
+            self.entries.append(self._add_repeated(item, *first))
         else:
             self.entries.append(self._add_message(item))
 
     def _add_repeated(
-        self, item: Event, first: Event, place: int
+        self, item: Event, first: Event, index: int
     ) -> tuple[EventResult, int | None]:
         if content_digest(first) != content_digest(item):
             return ID_REUSED.to_result(item.id), None
-        return EventResult(id=item.id, status="duplicate"), place
+        return EventResult(id=item.id, status="duplicate"), index
 
     def _add_message(self, item: Event) -> tuple[EventResult, int | None]:
         message = _build_message(self._context, self._key, item)
@@ -141,7 +142,7 @@ class _Batch:
 
 
 def _build_message(context: RequestContext, key: ApiKey, event: Event) -> Message:
-    """Write an event as its sender meant it, in the name of the key's owner."""
+    """Build the message of an event, with the request's trace and the key's owner."""
     trace_attributes = context.ids.trace_attributes
     update = {name: mark for name, mark in trace_attributes.items() if getattr(event, name) is None}
     if isinstance(event, CampaignRequest):

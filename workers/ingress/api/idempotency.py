@@ -1,10 +1,11 @@
-"""``Idempotency-Key``: a write that is sent again is the same write.
+"""``Idempotency-Key``: a repeated write has the effect of one.
 
-The operation id, which is also the event's id, follows from the caller, method, path and
-key, so a repeated write is answered with the same ids and the inbox drops its event. What
-the key was first used for is remembered in Redis for a day, to refuse another use with 422.
-When Redis does not know, the inbox in Postgres is asked: what a worker has handled was accepted.
-When neither knows, the worker compares and files the other use as a dead letter.
+The operation id, which is also the event's id, is derived from principal, method, path and key:
+a repeated write gets the same ids in its response, and the inbox drops its event. A fingerprint of
+the first request with a key is stored in Redis for a day; another request with the same key is
+rejected with 422. When Redis has no fingerprint, the inbox in Postgres is used: what a worker has
+handled was accepted. When neither has one, the worker compares the events and dead-letters the
+second.
 """
 
 import logging
@@ -14,7 +15,6 @@ from typing import Any
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.envelope import Event
 from infra.errors import Outage
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def derive_operation_id(context: RequestContext) -> str:
-    """Make the operation id of a write, from its ``Idempotency-Key`` if it has one.
+    """Derive the operation id of a write from its ``Idempotency-Key``, or create one without it.
 
     Raises an ``HttpError`` (400) for a malformed key.
     """
@@ -44,7 +44,7 @@ def derive_operation_id(context: RequestContext) -> str:
 
 
 def derive_registration_id(context: RequestContext) -> UUID | None:
-    """Hash the ``Idempotency-Key`` of a registration, under our key; None without one.
+    """Derive an id from a registration's ``Idempotency-Key`` with a keyed hash; None without one.
 
     Raises an ``HttpError`` (400) for a malformed key.
     """
@@ -57,9 +57,9 @@ def derive_registration_id(context: RequestContext) -> UUID | None:
 
 
 async def is_repeat(context: RequestContext, event: Event, consumer: str) -> bool:
-    """Tell whether this write, which ``consumer`` handles, was accepted before.
+    """Return whether this write, which ``consumer`` handles, was accepted before.
 
-    Raises an ``HttpError`` (422) when its key was used for something else.
+    Raises an ``HttpError`` (422) when its key was used for another request.
     """
     if "Idempotency-Key" not in context.request.headers:
         return False
@@ -67,7 +67,10 @@ async def is_repeat(context: RequestContext, event: Event, consumer: str) -> boo
     try:
         first = await context.state.resources.redis.get(_redis_key(event))
     except REDIS_ERRORS:
-        log.warning("an Idempotency-Key is left to the inbox", extra={"event_id": event.id})
+        log.warning(
+            "no Redis: the inbox checks a key",
+            extra={"event_id": event.id},
+        )
     if first is None:
         first = await _find_fingerprint(context, event, consumer)
     if first is not None and first != _fingerprint(event):
@@ -78,7 +81,7 @@ async def is_repeat(context: RequestContext, event: Event, consumer: str) -> boo
 
 
 async def store_fingerprint(context: RequestContext, event: Event) -> None:
-    """Keep what a key was used for, once that is accepted; never raises."""
+    """Store the fingerprint of an accepted write that has a key; never raises."""
     if "Idempotency-Key" not in context.request.headers:
         return
     try:
@@ -86,17 +89,16 @@ async def store_fingerprint(context: RequestContext, event: Event) -> None:
             _redis_key(event), _fingerprint(event), nx=True, ex=FINGERPRINT_LIFETIME
         )
     except REDIS_ERRORS:
-        log.warning("an Idempotency-Key is left to the inbox", extra={"event_id": event.id})
+        log.warning(
+            "no Redis: the inbox checks a key",
+            extra={"event_id": event.id},
+        )
 
 
 async def _find_fingerprint(context: RequestContext, event: Event, consumer: str) -> bytes | None:
-    """Give the digest of what ``consumer`` has handled under the event's id, if it has."""
-
-    async def find(tx: AsyncConnection) -> UUID | None:
-        return await find_digest(tx, consumer, event_key(event))
-
+    """Return the digest of the event that ``consumer`` has handled under this id, if any."""
     try:
-        found = await context.state.database.read(find)
+        found = await context.state.database.read(find_digest, consumer, event_key(event))
     except Outage:
         return None
     return None if found is None else found.bytes

@@ -1,23 +1,33 @@
 """Responses to list routes: one page and its place among all pages."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from typing import ParamSpec
 
 from aiohttp import web
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workers.ingress.backends.database import Query
 from workers.ingress.context import RequestContext
 from workers.ingress.http.pagination import PageQuery, pagination
 from workers.ingress.http.responses import success
 
-# Reads one page and the total number of items on all pages.
-Listing = Callable[[AsyncConnection], Awaitable[tuple[Sequence[BaseModel], int]]]
+P = ParamSpec("P")
+Page = tuple[Sequence[BaseModel], int]  # the items of one page, and the number on all pages
 
 
 async def page_response(
-    context: RequestContext, query: PageQuery, listing: Listing, what: str
+    context: RequestContext,
+    query: PageQuery,
+    what: str,
+    list_items: Query[P, Page],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
 ) -> web.Response:
-    """Respond with one page of ``listing``; raises an ``HttpError`` (503) without Postgres."""
-    found, total = await context.read(listing, what)
+    """Respond with the page that ``list_items(connection, *args, **kwargs)`` reads.
+
+    Raises an ``HttpError`` (503) when Postgres is down; its message names ``what``.
+    """
+    items, total = await context.read(what, list_items, *args, **kwargs)
     pages = pagination(total, query.page, query.per_page)
-    return success(context.request_id, found, pagination=pages)
+    return success(context.request_id, items, pagination=pages)

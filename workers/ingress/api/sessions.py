@@ -1,16 +1,15 @@
-"""A person's own sessions and password: what is live is read here, changes are asked for."""
+"""The principal's sessions and password: sessions are listed here, the auth worker changes them."""
 
 import re
 
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import PasswordChangeRequested, SessionEndRequested
 from events.envelope import now
 from infra.errors import Outage
 from infra.redis_errors import REDIS_ERRORS
 from infra.security.refresh_tokens import read_rotation_counts
-from infra.storage.sessions import SessionRow, expiry_cutoff, list_sessions
+from infra.storage.sessions import expiry_cutoff, list_sessions
 from schemas.sessions import AccountPasswordChange, ActiveSession, PasswordChange, SessionSelection
 from workers.ingress.api.auth_rpc import NO_STORE, call_and_respond
 from workers.ingress.context import RequestContext
@@ -22,39 +21,35 @@ SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
 
 async def get_sessions(context: RequestContext) -> web.Response:
-    """Answer the caller's sessions that can still be used, the last used first.
+    """List the principal's active sessions, at most 200, the last used first.
 
-    At most 200. A session that Redis has lost, or knows in an older state, is over.
+    A session is over when Redis has lost it, or holds an older rotation than Postgres.
     """
     resources = context.state.resources
     since = expiry_cutoff(resources.settings, now())
-
-    async def find(tx: AsyncConnection) -> list[SessionRow]:
-        return await list_sessions(tx, context.principal.user_id, since)
-
+    principal = context.principal
     try:
-        rows = await context.state.database.read(find)
-        turns = await read_rotation_counts(resources.redis, [row.id for row in rows])
+        rows = await context.state.database.read(list_sessions, principal.user_id, since)
+        rotations = await read_rotation_counts(resources.redis, [row.id for row in rows])
     except (Outage, *REDIS_ERRORS):
         raise unavailable("Sessions cannot be listed right now.") from None
-    own = context.principal.session_id
-    live = [
+    active = [
         ActiveSession(
             id=row.id,
             device=row.device,
             address=row.address,
             started_at=row.started_at,
             last_used_at=row.last_used_at,
-            current=row.id == own,
+            current=row.id == principal.session_id,
         )
         for row in rows
-        if turns.get(row.id, -1) >= row.rotation_count
+        if rotations.get(row.id, -1) >= row.rotation_count
     ]
-    return success(context.request_id, live, headers=NO_STORE)
+    return success(context.request_id, active, headers=NO_STORE)
 
 
 async def delete_session(context: RequestContext) -> web.Response:
-    """End one of the caller's sessions; its access token is good until it expires."""
+    """End one of the principal's sessions; its access token is valid until it expires."""
     session_id = context.request.match_info["id"]
     if not SESSION_ID.fullmatch(session_id):
         raise not_found("session")
@@ -64,13 +59,13 @@ async def delete_session(context: RequestContext) -> web.Response:
 
 
 async def delete_sessions(context: RequestContext) -> web.Response:
-    """End all of the caller's sessions but the one that the request is made in."""
+    """End all sessions of the principal except the current one."""
     return await call_and_respond(context, SessionEndRequested, SessionSelection())
 
 
 async def post_password(context: RequestContext) -> web.Response:
-    """Change the caller's password, and end all other sessions."""
+    """Change the principal's password and end all other sessions."""
     body = await read_model(context.request, PasswordChange)
-    wish = AccountPasswordChange(account=context.principal.user_id, **body.model_dump())
+    change = AccountPasswordChange(account=context.principal.user_id, **body.model_dump())
     async with context.rate_limit.count_failure():
-        return await call_and_respond(context, PasswordChangeRequested, wish)
+        return await call_and_respond(context, PasswordChangeRequested, change)

@@ -1,4 +1,4 @@
-"""Webhooks of the platforms: genuine ones become events and are answered once these are safe."""
+"""Webhooks of the platforms: verified ones become events, acknowledged once these are durable."""
 
 from aiohttp import web
 
@@ -22,15 +22,14 @@ COUNTERS = {
 
 
 async def post_webhook(context: RequestContext) -> web.Response:
-    """Answer 200 when everything that a webhook says is durable.
+    """Respond with 200 once all events of a webhook are durable.
 
-    401 looks the same whatever is wrong with a signature. What is genuine but means nothing
-    to us is kept as an event, and no error to the sender.
+    The 401 does not reveal what is wrong with a signature. A verified webhook of an unknown kind
+    is recorded as an event; it is no error for the sender.
 
-    The source's budget is asked after its signature: what others send in its name costs a
-    MAC, as it would cost a look into a budget, and must leave the budget to the genuine
-    sender. Nor is there a budget by address before it, which a stranger behind the same proxy
-    could spend.
+    The source's rate limit is checked after the signature: a forged webhook costs one MAC, about
+    as much as a rate-limit check, and must not use up the limit of the real sender. There is no
+    limit by address before it either, which another client behind the same proxy could use up.
     """
     name = context.request.match_info["source"]
     source = SOURCES.get(name)

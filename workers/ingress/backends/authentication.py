@@ -39,10 +39,10 @@ MAX_CREDENTIAL_LENGTH = 4096  # characters of a token or key
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An account, and the key that acts for it if any; ``name`` is for logs.
+    """The authenticated user of a request, and the API key that acts for the user, if any.
 
-    ``scopes`` are those of the access token, or what the key was given. A key never sees
-    more than its owner's own: not even an admin's key sees all.
+    ``name`` is for logs and rate limits. ``scopes`` are those of the access token or the key. A
+    key reaches only its owner's own objects: the key of an admin does not reach all.
     """
 
     user_id: UUID
@@ -50,15 +50,15 @@ class Principal:
     name: str
     scopes: frozenset[str]
     session_id: str | None = None
-    key: ApiKey | None = None
+    api_key: ApiKey | None = None
 
     @property
     def is_admin(self) -> bool:
-        """Whether all campaigns are in reach."""
+        """Whether the principal may see the objects of all users."""
         return self.role == "admin"
 
     def may_see(self, owner: UUID | None) -> bool:
-        """Whether something that belongs to ``owner`` is in reach."""
+        """Whether the principal may see an object that belongs to ``owner``."""
         return self.is_admin or owner == self.user_id
 
 
@@ -68,7 +68,7 @@ def require_scope(principal: Principal | None, scope: str) -> None:
         raise unauthenticated()
     if scope in principal.scopes:
         return
-    if principal.key is None:
+    if principal.api_key is None:
         raise forbidden("Your account may not do this.")
     KEY_USES["out_of_scope"].inc()
     if scope not in KEY_SCOPES:
@@ -130,11 +130,11 @@ class Authenticator:
     async def _verify_key(self, shown: ParsedApiKey) -> Principal:
         seen, outcome = await self._look_up(shown)
         principal = seen.principal
-        if principal is None or principal.key is None or principal.key.has_expired(now()):
+        if principal is None or principal.api_key is None or principal.api_key.has_expired(now()):
             KEY_USES["invalid"].inc()
             raise invalid_token()
         KEY_USES[outcome].inc()
-        self.api_key_usage.record(principal.key.id)
+        self.api_key_usage.record(principal.api_key.id)
         return principal
 
     async def _look_up(self, shown: ParsedApiKey) -> tuple[_CachedKey, str]:
@@ -169,7 +169,7 @@ class Authenticator:
 def _to_principal(key: ApiKey) -> Principal:
     held = {":".join(scope.split(":")[:2]) for scope in key.scopes}
     scopes = frozenset(held) & frozenset(KEY_SCOPES)
-    return Principal(key.owner_id, "manager", f"key:{key.id}", scopes, key=key)
+    return Principal(key.owner_id, "manager", f"key:{key.id}", scopes, api_key=key)
 
 
 def _read_credential(headers: Mapping[str, str]) -> str | None:

@@ -14,6 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from infra.backoff import Cooldown
 from infra.errors import Outage
 from infra.messaging.error_classifier import ErrorKind, classify_error
 from infra.storage.write_probe import write_probe
@@ -35,17 +36,17 @@ class Database:
         """Use connections of ``engine``; reads run in autocommit mode."""
         self._engine = engine
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._resting_until = 0.0
+        self._cooldown = Cooldown(RETRY_INTERVAL)
         self._cancelled: set[asyncio.Task[object]] = set()
 
-    async def read(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def read(self, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``query(connection, *args, **kwargs)``, which changes nothing.
 
         Raises ``Outage`` when Postgres is down.
         """
         return await self._run_with_retry(lambda: self._read(query, *args, **kwargs))
 
-    async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def write(self, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``query(connection, *args, **kwargs)`` in a transaction and commit it.
 
         Raises ``Outage`` when Postgres is down; the transaction may have taken effect then. The
@@ -61,17 +62,17 @@ class Database:
             return False
         return True
 
-    async def _read(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _read(self, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._reader.connect() as tx:
             return await query(tx, *args, **kwargs)
 
-    async def _write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _write(self, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._engine.begin() as tx:
             return await query(tx, *args, **kwargs)
 
     async def _run_with_retry(self, run: Callable[[], Awaitable[T]]) -> T:
         """Run again after one failure: a dead idle connection is detected only by using it."""
-        if time.monotonic() < self._resting_until:
+        if self._cooldown.remaining > 0:
             raise Outage("Postgres was unavailable a moment ago")
         deadline = time.monotonic() + QUERY_TIMEOUT
         retry = True
@@ -82,7 +83,7 @@ class Database:
                 if retry and time.monotonic() < deadline:
                     retry = False
                     continue
-                self._resting_until = time.monotonic() + RETRY_INTERVAL
+                self._cooldown.start()
                 log.warning("Postgres is unavailable")
                 raise
 

@@ -14,13 +14,13 @@ whose path is broken goes to the outbox too, because it would reach no queue.
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
 
 from infra import metrics
 from infra.amqp.message import Message
 from infra.amqp.publisher import Publisher
+from infra.backoff import Cooldown
 from infra.errors import Outage, PublishFailed, PublishUnknown, Unroutable
 from infra.messaging.ordering_key import ordering_key
 from workers.ingress.backends.broken_paths import BrokenPaths
@@ -50,12 +50,11 @@ class DurablePublisher:
         self._command_order = command_order
         self._broken_paths = broken_paths
         self._deadline = deadline
-        self._is_suspect = False
-        self._next_attempt = 0.0
+        self._broker_cooldown = Cooldown(BROKER_RETRY_INTERVAL)
 
     async def publish(self, message: Message) -> None:
         """Make a message durable; raises 503 when neither broker nor outbox accepts it."""
-        if self._is_suspect and self._skips_broker() and await self._write_to_outbox([message]):
+        if not self._broker_cooldown.allows_attempt() and await self._write_to_outbox([message]):
             return
         key = ordering_key(message)
         if self._broken_paths.affects(message) or (key is not None and await self._is_queued(key)):
@@ -69,7 +68,7 @@ class DurablePublisher:
             if isinstance(error, Unroutable) or not await self._write_to_outbox([message]):
                 raise _not_stored() from None
         else:
-            self._is_suspect = False
+            self._broker_cooldown.end()
             metrics.ACCEPTED["confirmed"].inc()
 
     async def publish_all(self, messages: Sequence[Message]) -> list[bool]:
@@ -78,7 +77,7 @@ class DurablePublisher:
         Commands about one campaign are published one after the other, each after the confirm of
         the one before it. When one is not durable, those after it are not published either.
         """
-        if self._is_suspect and self._skips_broker() and await self._write_to_outbox(messages):
+        if not self._broker_cooldown.allows_attempt() and await self._write_to_outbox(messages):
             return [True] * len(messages)
         keys = [ordering_key(message) for message in messages]
         durable: set[int] = set()
@@ -125,7 +124,7 @@ class DurablePublisher:
             return []
         results = await self._publisher.publish_all(messages, timeout=self._deadline)
         if None in results:
-            self._is_suspect = False
+            self._broker_cooldown.end()
         for error in filter(None, results):
             self._record_failure(error)
         metrics.ACCEPTED["confirmed"].inc(results.count(None))
@@ -138,18 +137,9 @@ class DurablePublisher:
             log.warning("a command is rejected", extra={"reason": str(error)})
             raise _not_stored() from None
 
-    def _skips_broker(self) -> bool:
-        """Whether a message has tried the broker within the interval; if not, this one does."""
-        now = time.monotonic()
-        if now < self._next_attempt:
-            return True
-        self._next_attempt = now + BROKER_RETRY_INTERVAL
-        return False
-
     def _record_failure(self, error: PublishFailed) -> None:
         if isinstance(error, PublishUnknown):
-            self._is_suspect = True
-            self._next_attempt = time.monotonic() + BROKER_RETRY_INTERVAL
+            self._broker_cooldown.start()
         elif isinstance(error, Unroutable):  # an error of the deployment: reported, not stored
             log.error("the topology is incomplete", extra={"reason": str(error)})
 

@@ -28,7 +28,7 @@ from tests.workers.ingress.conftest import (
     working,
 )
 from workers import metrics, relay
-from workers.ingress.api.dead_letters import MAX_DEAD_LETTERS
+from workers.ingress.api.dead_letter_batches import MAX_DEAD_LETTERS
 
 PATH = "/api/v1/dead"
 QUEUE = "metrics.record"

@@ -149,7 +149,7 @@ async def test_a_state_is_bound_to_the_browser_that_began(
         if cookie:
             other.cookie_jar.update_cookies({"adrelay_consent": cookie}, back)
         message = await refused(await other.get(back), 400, "INVALID_STATE")
-    assert "Connect the account once more" in message
+    assert "Connect the account again" in message
     # It was shown to a stranger: it is worth nothing to its owner either.
     await refused(await browser.get(back), 400, "INVALID_STATE")
     assert await stage.accounts(browser, owner) == []
