@@ -1,4 +1,4 @@
-"""What holds for every route: the envelope, ids, errors, caps, and what is logged."""
+"""Tests what all routes share: envelope, ids, errors, size limits, log lines."""
 
 import asyncio
 import gzip
@@ -17,7 +17,7 @@ LOGIN = "/api/v1/auth/login"
 
 
 async def raw(client: aiohttp.ClientSession, request: bytes) -> bytes:
-    """Send bytes as they are and read all that comes back."""
+    """Send raw bytes and read the whole response."""
     base = client._base_url
     assert base is not None
     reader, writer = await asyncio.open_connection(base.host, base.port)
@@ -29,7 +29,7 @@ async def raw(client: aiohttp.ClientSession, request: bytes) -> bytes:
     return answer
 
 
-async def test_a_valid_request_id_comes_back(
+async def test_a_valid_request_id_is_returned(
     client: aiohttp.ClientSession, manager: Person
 ) -> None:
     headers = {**manager.headers, "X-Request-ID": "req-7.A_b~"}
@@ -39,7 +39,7 @@ async def test_a_valid_request_id_comes_back(
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, "é", '"<script>"'])
-async def test_another_request_id_is_replaced(
+async def test_an_invalid_request_id_is_replaced(
     client: aiohttp.ClientSession, manager: Person, given: str
 ) -> None:
     headers = {**manager.headers, "X-Request-ID": given}
@@ -54,7 +54,7 @@ async def test_an_unknown_path_is_404_in_the_envelope(client: aiohttp.ClientSess
     assert error == {"code": "NOT_FOUND", "message": "There is no such route."}
 
 
-async def test_another_method_is_405_with_allow(client: aiohttp.ClientSession) -> None:
+async def test_an_unsupported_method_is_405_with_allow(client: aiohttp.ClientSession) -> None:
     response = await client.put(CAMPAIGNS)
     assert (await error_of(response, 405))["code"] == "METHOD_NOT_ALLOWED"
     assert response.headers["Allow"] == "GET, HEAD, POST"
@@ -67,7 +67,7 @@ async def test_head_answers_like_get_without_a_body(client: aiohttp.ClientSessio
     assert await response.read() == b""
 
 
-async def test_a_body_that_is_no_json_is_400(
+async def test_a_body_that_is_not_json_is_400(
     client: aiohttp.ClientSession, manager: Person
 ) -> None:
     response = await client.post(
@@ -106,7 +106,7 @@ async def test_malformed_bodies_are_400(
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-async def test_another_media_type_is_415_with_accept(
+async def test_an_unsupported_media_type_is_415_with_accept(
     client: aiohttp.ClientSession, manager: Person, kind: str
 ) -> None:
     response = await client.post(
@@ -125,7 +125,7 @@ async def test_an_unknown_content_coding_is_415(
     assert response.headers["Accept-Encoding"] == "gzip, deflate"
 
 
-async def test_a_body_that_announces_its_size_is_413_unread(
+async def test_a_body_with_a_too_large_content_length_is_413_unread(
     client: aiohttp.ClientSession, manager: Person
 ) -> None:
     answer = await raw(
@@ -150,9 +150,7 @@ async def test_a_streamed_body_is_413_when_it_grows_too_large(
     assert (await error_of(response, 413))["code"] == "CONTENT_TOO_LARGE"
 
 
-async def test_a_small_body_that_unpacks_to_a_large_one_is_413(
-    client: aiohttp.ClientSession, manager: Person
-) -> None:
+async def test_a_decompression_bomb_is_413(client: aiohttp.ClientSession, manager: Person) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
     assert len(bomb) < 100_000
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
@@ -167,7 +165,7 @@ async def test_a_compressed_body_is_read(client: aiohttp.ClientSession, manager:
     await body_of(response, 202)
 
 
-async def test_a_body_that_is_not_what_its_coding_says_is_400(
+async def test_a_body_that_contradicts_its_content_coding_is_400(
     client: aiohttp.ClientSession, manager: Person
 ) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
@@ -188,7 +186,7 @@ async def test_a_body_that_is_not_what_its_coding_says_is_400(
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
     ],
 )
-async def test_what_is_no_http_is_400_in_the_envelope_and_never_quoted(
+async def test_malformed_http_is_400_in_the_envelope_and_never_quoted(
     client: aiohttp.ClientSession, request_bytes: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -202,7 +200,7 @@ async def test_what_is_no_http_is_400_in_the_envelope_and_never_quoted(
     assert [line for line in lines if "MALFORMED_REQUEST" in line]
 
 
-async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_fault_of_ours(
+async def test_a_client_that_disconnects_while_sending_its_body_is_a_client_error(
     client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -236,13 +234,13 @@ async def test_a_bad_authorization_is_401_and_never_logged(
     assert not [line for line in lines if "s3cret" in line or "dXNlcjpzM2NyZXQ" in line]
 
 
-async def test_nobody_is_401(client: aiohttp.ClientSession) -> None:
+async def test_a_request_without_credentials_is_401(client: aiohttp.ClientSession) -> None:
     response = await client.get(CAMPAIGNS)
     assert (await error_of(response, 401))["code"] == "UNAUTHENTICATED"
     assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-async def test_trouble_is_one_line_with_method_route_principal_and_status(
+async def test_a_failed_request_is_one_log_line_with_method_route_principal_and_status(
     client: aiohttp.ClientSession, manager: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -261,7 +259,7 @@ async def test_trouble_is_one_line_with_method_route_principal_and_status(
     assert "s3cret" not in line
 
 
-async def test_a_healthy_request_is_no_line(
+async def test_a_successful_request_is_not_logged(
     client: aiohttp.ClientSession, manager: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -270,19 +268,19 @@ async def test_a_healthy_request_is_no_line(
 
 
 @pytest.mark.parametrize("path", ["/api/v1/auth/me", "/nothing/here"])
-async def test_an_unknown_expectation_is_refused_in_the_envelope(
+async def test_an_unknown_expect_header_is_rejected_in_the_envelope(
     client: aiohttp.ClientSession, path: str
 ) -> None:
     response = await client.get(path, headers={"Expect": "magic"})
     assert (await error_of(response, 417))["code"] == "EXPECTATION_FAILED"
 
 
-async def test_answers_do_not_tell_what_they_are_made_with(client: aiohttp.ClientSession) -> None:
+async def test_responses_do_not_reveal_the_server_software(client: aiohttp.ClientSession) -> None:
     for path in ("/openapi.json", "/nothing/here"):
         assert (await client.get(path)).headers["Server"] == "adrelay"
 
 
-async def test_the_probes_answer_on_the_same_port(client: aiohttp.ClientSession) -> None:
+async def test_the_probes_respond_on_the_same_port(client: aiohttp.ClientSession) -> None:
     assert (await client.get("/healthz")).status == 200
     ready = await body_of(await client.get("/readyz"), 200)
     assert ready == {"ready": True, "checks": {"serving": True, "broker or database": True}}

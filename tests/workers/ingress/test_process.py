@@ -1,4 +1,4 @@
-"""The ingress as a process: it starts, drains on SIGTERM, and stops at once on the second."""
+"""Tests the ingress process: start, drain on SIGTERM, exit at once on the second."""
 
 import asyncio
 import signal
@@ -15,7 +15,7 @@ MODULE = "workers.ingress"
 
 
 def request(settings: Settings) -> tuple[bytes, bytes]:
-    """Write a webhook as bytes: everything but the last byte, and that."""
+    """Build a webhook request in two parts: everything but the last byte, and the last byte."""
     body = orjson.dumps(STATUS)
     signature = signed(settings, body)["X-Claude-Signature"]
     head = (
@@ -40,7 +40,7 @@ async def until_closed(port: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_sigterm_finishes_what_is_in_flight_takes_nothing_new_and_exits_0(
+async def test_sigterm_finishes_requests_in_flight_accepts_no_new_ones_and_exits_0(
     settings: Settings,
 ) -> None:
     first, last = request(settings)
@@ -76,7 +76,7 @@ async def test_a_second_sigterm_exits_at_once(settings: Settings) -> None:
         writer.close()
 
 
-async def test_a_request_that_never_ends_is_given_up_at_the_deadline(settings: Settings) -> None:
+async def test_a_request_that_never_ends_is_aborted_at_the_deadline(settings: Settings) -> None:
     first, _ = request(settings)
     short = settings.model_copy(update={"shutdown_deadline": 1.0})
     async with running(MODULE, short) as process:
@@ -89,7 +89,7 @@ async def test_a_request_that_never_ends_is_given_up_at_the_deadline(settings: S
         writer.close()
 
 
-async def test_who_waits_for_an_outcome_is_let_go_when_the_process_ends(
+async def test_clients_that_wait_for_a_result_get_202_at_shutdown(
     settings: Settings, manager: Person
 ) -> None:
     async with running(MODULE, settings) as process, aiohttp.ClientSession() as client:

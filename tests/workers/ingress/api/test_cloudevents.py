@@ -1,4 +1,4 @@
-"""CloudEvents 1.0.2 over HTTP, each rule with the section that it stands in.
+"""Tests CloudEvents 1.0.2 over HTTP; each rule names its section.
 
 HTTP is the HTTP protocol binding, JSON the JSON event format, CE the core specification. An
 event that is taken is looked at as it was published; one that is refused names its field.
@@ -96,7 +96,7 @@ REFUSED_BINARY = [
 ]
 
 
-async def test_binary_mode_is_refused_with_the_name_of_the_field(
+async def test_invalid_binary_events_are_rejected_with_the_name_of_the_field(
     client: aiohttp.ClientSession, api_key: str, spy: Spy
 ) -> None:
     for headers, field in REFUSED_BINARY:
@@ -189,7 +189,7 @@ REFUSED_STRUCTURED = [
 ]
 
 
-async def test_structured_mode_is_refused_with_the_name_of_the_field(
+async def test_invalid_structured_events_are_rejected_with_the_name_of_the_field(
     client: aiohttp.ClientSession, api_key: str, spy: Spy
 ) -> None:
     for body, field in REFUSED_STRUCTURED:
@@ -203,7 +203,7 @@ async def test_structured_mode_is_refused_with_the_name_of_the_field(
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[1]"])
-async def test_packed_data_that_are_no_data_are_refused(
+async def test_invalid_data_base64_is_rejected(
     client: aiohttp.ClientSession, api_key: str, data: bytes
 ) -> None:
     error = await error_of(await post(client, api_key, packed(data)), 400)
@@ -224,7 +224,7 @@ async def test_packed_data_that_are_no_data_are_refused(
         ("application/cloudevents-batch+avro", 415),
     ],
 )
-async def test_the_media_type_tells_the_mode_and_the_format(
+async def test_the_media_type_decides_the_mode_and_the_format(
     client: aiohttp.ClientSession, api_key: str, kind: str, status: int
 ) -> None:
     response = await post(client, api_key, report(), kind, **{"ce-id": "not looked at"})

@@ -1,4 +1,4 @@
-"""Which address of a request is believed."""
+"""Tests which address of a request is the client's."""
 
 from ipaddress import ip_network
 
@@ -11,7 +11,7 @@ PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 CASES = [
     # peer, X-Forwarded-For lines, the address that counts
     ("203.0.113.7", [], "203.0.113.7"),
-    ("203.0.113.7", ["198.51.100.1"], "203.0.113.7"),  # a stranger says so
+    ("203.0.113.7", ["198.51.100.1"], "203.0.113.7"),  # the peer is not trusted
     ("10.0.0.1", [], "10.0.0.1"),
     ("10.0.0.1", ["198.51.100.1"], "198.51.100.1"),
     ("10.0.0.1", ["1.1.1.1, 198.51.100.1"], "198.51.100.1"),  # the rest is the client's own tale
@@ -71,7 +71,7 @@ class Transport:
 
 
 @pytest.mark.parametrize(("peer", "lines", "address"), CASES)
-def test_only_what_proxies_of_ours_have_added_is_believed(
+def test_only_addresses_added_by_trusted_proxies_count(
     peer: str, lines: list[str], address: str
 ) -> None:
     headers = [("X-Forwarded-For", line) for line in lines]
@@ -82,7 +82,7 @@ def test_only_what_proxies_of_ours_have_added_is_believed(
 
 
 @pytest.mark.parametrize(("peer", "lines", "address"), FORWARDED)
-def test_forwarded_is_read_where_the_proxies_write_it(
+def test_the_forwarded_header_is_read_if_the_proxies_write_it(
     peer: str, lines: list[str], address: str
 ) -> None:
     headers = [("Forwarded", line) for line in lines]
@@ -92,7 +92,7 @@ def test_forwarded_is_read_where_the_proxies_write_it(
     assert get_client(request, PROXIES, "Forwarded").address == address
 
 
-def test_without_proxies_only_the_connection_counts() -> None:
+def test_without_trusted_proxies_only_the_peer_address_counts() -> None:
     request = make_mocked_request("GET", "/", transport=Transport("10.0.0.1"))
     request = request.clone(headers={"X-Forwarded-For": "198.51.100.1"})
     assert get_client(request, ()).address == "10.0.0.1"

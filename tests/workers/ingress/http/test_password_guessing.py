@@ -1,4 +1,4 @@
-"""Guesses over HTTP: failures are counted, by whom and at what, before a password is looked at."""
+"""Tests that failed guesses are counted before a password is checked."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ from tests.workers.ingress.http.test_rate_limits import (
     assert_limited,
     limited,
     log_in,
-    told,
+    parse_rate_limits,
 )
 from workers import auth
 from workers.ingress.http.errors import HttpError
@@ -47,7 +47,7 @@ async def registered(client: aiohttp.ClientSession) -> dict[str, Any]:
     return body
 
 
-async def test_after_five_wrong_passwords_not_even_the_right_one_is_tried(
+async def test_after_five_wrong_passwords_the_right_one_is_rejected_too(
     settings: Settings,
 ) -> None:
     async with limited(settings) as client:
@@ -56,7 +56,7 @@ async def test_after_five_wrong_passwords_not_even_the_right_one_is_tried(
             for left in (4, 3, 2, 1, 0):
                 response = await log_in(client, body, password="wrong")
                 assert (await error_of(response, 401))["code"] == "INVALID_CREDENTIALS"
-                assert told(response)["login"][:3] == (5, 900, left)
+                assert parse_rate_limits(response)["login"][:3] == (5, 900, left)
             await assert_limited(await log_in(client, body), "login")
             await error_of(await log_in(client, account()), 401)  # another address is free
         # Without a worker an attempt would end as 503: this one does not get so far.
@@ -64,7 +64,7 @@ async def test_after_five_wrong_passwords_not_even_the_right_one_is_tried(
 
 
 @pytest.mark.usefixtures("_worker")
-async def test_logins_that_succeed_are_not_counted(settings: Settings) -> None:
+async def test_successful_logins_are_not_counted(settings: Settings) -> None:
     async with limited(settings) as client:
         body = await registered(client)
         for _ in range(4):
@@ -72,13 +72,13 @@ async def test_logins_that_succeed_are_not_counted(settings: Settings) -> None:
         for _ in range(8):
             response = await log_in(client, body)
             await body_of(response, 200)
-            assert told(response)["login"][2] == 1
+            assert parse_rate_limits(response)["login"][2] == 1
         await error_of(await log_in(client, body, password="wrong"), 401)
         await assert_limited(await log_in(client, body), "login")
 
 
 @pytest.mark.usefixtures("_worker")
-async def test_of_fifty_guesses_at_once_five_reach_the_password(settings: Settings) -> None:
+async def test_five_of_fifty_simultaneous_guesses_reach_the_password(settings: Settings) -> None:
     async with limited(settings) as client:
         body = account()
         answers = await asyncio.gather(*(log_in(client, body) for _ in range(50)))
@@ -102,7 +102,7 @@ async def test_spellings_of_one_mailbox_share_their_guesses(settings: Settings) 
 
 
 @pytest.mark.usefixtures("_worker")
-async def test_an_address_may_fail_at_many_accounts_only_so_often(settings: Settings) -> None:
+async def test_failed_logins_of_an_address_at_many_accounts_are_limited(settings: Settings) -> None:
     async with limited(settings, limit_login_address="7/hour") as client:
         body = await registered(client)
         for _ in range(7):
@@ -110,7 +110,7 @@ async def test_an_address_may_fail_at_many_accounts_only_so_often(settings: Sett
         await assert_limited(await log_in(client, body), "login-address")
 
 
-async def test_an_attempt_that_nobody_answered_is_none(settings: Settings) -> None:
+async def test_an_attempt_without_an_answer_is_not_counted(settings: Settings) -> None:
     async with limited(settings, reply_deadline=0.05) as client:
         body = account()
         for _ in range(7):
@@ -122,7 +122,7 @@ async def test_registrations_of_an_address_are_counted(settings: Settings) -> No
     async with limited(settings) as client:
         response = await client.post("/api/v1/auth/register", json=account())
         await body_of(response, 201)
-        assert told(response)["registration"][:3] == (20, 3600, 19)
+        assert parse_rate_limits(response)["registration"][:3] == (20, 3600, 19)
     async with limited(settings, limit_registration="2/hour") as client:
         for _ in range(2):
             await registered(client)
@@ -131,7 +131,7 @@ async def test_registrations_of_an_address_are_counted(settings: Settings) -> No
 
 
 @pytest.mark.usefixtures("_worker")
-async def test_a_repeated_registration_is_within_the_limits_of_a_login(settings: Settings) -> None:
+async def test_a_repeated_registration_counts_as_a_login(settings: Settings) -> None:
     async with limited(settings) as client:
         body, key = account(), {"Idempotency-Key": "guessed"}
         path = "/api/v1/auth/register"
@@ -144,7 +144,7 @@ async def test_a_repeated_registration_is_within_the_limits_of_a_login(settings:
 
 
 @pytest.mark.usefixtures("_worker")
-async def test_refresh_tokens_that_are_none_are_counted_and_good_ones_are_not(
+async def test_invalid_refresh_tokens_are_counted_and_valid_ones_are_not(
     settings: Settings,
 ) -> None:
     async with limited(settings, limit_refresh="2/hour") as client:
@@ -160,7 +160,7 @@ async def test_refresh_tokens_that_are_none_are_counted_and_good_ones_are_not(
         await assert_limited(await client.post(path, json={"refresh_token": token}), "refresh")
 
 
-async def test_a_wrong_current_password_is_an_attempt_of_the_account(
+async def test_a_wrong_current_password_counts_for_the_account(
     settings: Settings, redis: Redis
 ) -> None:
     own = {**DEFAULTS, "redis_timeout": 5.0}
@@ -181,9 +181,7 @@ async def test_a_wrong_current_password_is_an_attempt_of_the_account(
 
 
 @pytest.mark.usefixtures("_worker")
-async def test_nothing_in_redis_says_whose_guesses_are_counted(
-    settings: Settings, redis: Redis
-) -> None:
+async def test_redis_keys_do_not_name_the_client(settings: Settings, redis: Redis) -> None:
     async with limited(settings) as client:
         await error_of(await log_in(client, account(email="ada@example.com")), 401)
     keys = await redis.keys("limit:*")
@@ -225,7 +223,7 @@ async def test_without_redis_reads_pass_and_guesses_are_still_counted(
         ("ada@example.com", "bob@example.com", False),
     ],
 )
-def test_an_aim_has_one_spelling(one: str, other: str, same: bool) -> None:  # noqa: FBT001 - a case
+def test_an_email_key_has_one_spelling(one: str, other: str, same: bool) -> None:  # noqa: FBT001 - a case
     assert (email_key(one) == email_key(other)) is same
 
 
@@ -237,7 +235,5 @@ def test_an_aim_has_one_spelling(one: str, other: str, same: bool) -> None:  # n
         (None, "address:unknown"),
     ],
 )
-def test_a_stranger_is_an_address_or_the_network_of_a_subscriber(
-    address: str | None, name: str
-) -> None:
+def test_an_address_key_is_the_address_or_its_ipv6_network(address: str | None, name: str) -> None:
     assert address_key(address) == name

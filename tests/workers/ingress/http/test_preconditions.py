@@ -1,4 +1,4 @@
-"""Preconditions and repeated writes: RFC 9110 decides, and what was done is answered as done."""
+"""Tests preconditions (RFC 9110) and the responses to repeated writes."""
 
 import asyncio
 from typing import Any
@@ -43,7 +43,7 @@ PRECONDITIONS = [
 ]
 
 
-async def test_a_precondition_holds_or_the_campaign_stays_as_it_is(
+async def test_a_failed_precondition_leaves_the_campaign_unchanged(
     client: aiohttp.ClientSession,
     manager: Person,
     make_campaign: MakeCampaign,
@@ -77,7 +77,7 @@ async def test_a_precondition_holds_or_the_campaign_stays_as_it_is(
         ('"2"', '"3"', 412),  # If-Match comes first (section 13.2.2)
     ],
 )
-async def test_a_read_has_preconditions_too(
+async def test_reads_support_preconditions(
     client: aiohttp.ClientSession,
     manager: Person,
     make_campaign: MakeCampaign,
@@ -119,7 +119,7 @@ async def empty(redis: Redis) -> None:
         ("POST", "/resume", None),
     ],
 )
-async def test_what_was_done_is_answered_as_done_after_redis_was_emptied(
+async def test_a_repeated_write_gets_its_result_after_redis_was_flushed(
     client: aiohttp.ClientSession,
     manager: Person,
     make_campaign: MakeCampaign,
@@ -148,7 +148,7 @@ async def test_what_was_done_is_answered_as_done_after_redis_was_emptied(
         assert (await error_of(response, 422))["code"] == "IDEMPOTENCY_KEY_REUSED"
 
 
-async def test_a_campaign_that_was_made_is_answered_as_made_after_redis_was_emptied(
+async def test_a_repeated_create_gets_its_campaign_after_redis_was_flushed(
     client: aiohttp.ClientSession, manager: Person, settings: Settings, redis: Redis
 ) -> None:
     headers = {**manager.headers, "Idempotency-Key": "order-7", "Prefer": "wait=10"}

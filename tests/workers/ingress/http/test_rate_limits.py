@@ -1,4 +1,4 @@
-"""Rate limits over HTTP: who shares a budget with whom, what counts, what the answers say."""
+"""Tests rate limits over HTTP: what shares a limit, what counts, what the headers say."""
 
 import logging
 import re
@@ -31,9 +31,9 @@ DEFAULTS = {name: field.default for name, field in RateLimitSettings.model_field
 
 @asynccontextmanager
 async def limited(settings: Settings, **changes: object) -> AsyncIterator[aiohttp.ClientSession]:
-    """Serve with the limits that a new installation has, but for some.
+    """Serve with the default limits, except for ``changes``.
 
-    Redis is waited for longer: a machine that is busy is no outage.
+    The Redis timeout is longer: a busy machine is not an outage.
     """
     own = {**DEFAULTS, "redis_timeout": 5.0, **changes}
     async with serving(settings.model_copy(update=own)) as client:
@@ -46,8 +46,8 @@ async def log_in(
     return await client.post(LOGIN, json={**body, **changes})
 
 
-def told(response: aiohttp.ClientResponse) -> dict[str, tuple[int, int, int, int]]:
-    """Read amount, window, rest and time of each policy in an answer's fields."""
+def parse_rate_limits(response: aiohttp.ClientResponse) -> dict[str, tuple[int, int, int, int]]:
+    """Parse amount, window, rest and seconds of each policy from the headers."""
     names = r'"([a-z-]+)"'
     policies = re.findall(
         rf'{names};q=(\d+);w=(\d+)(?:;qu="content-bytes")?', response.headers["RateLimit-Policy"]
@@ -61,10 +61,10 @@ def told(response: aiohttp.ClientResponse) -> dict[str, tuple[int, int, int, int
 
 
 async def assert_limited(response: aiohttp.ClientResponse, name: str) -> None:
-    """Hold an answer to what is said of a spent policy."""
+    """Check the 429 of a policy that is used up."""
     error = await error_of(response, 429)
     assert error["code"] == "RATE_LIMITED"
-    amount, window, left, seconds = told(response)[name]
+    amount, window, left, seconds = parse_rate_limits(response)[name]
     assert left == 0
     assert 1 <= seconds <= window
     assert int(response.headers["Retry-After"]) >= seconds
@@ -77,20 +77,20 @@ async def test_an_account_has_a_thousand_requests_in_a_quarter_of_an_hour(
     async with limited(settings) as client:
         response = await client.get(ME, headers=manager.headers)
         await body_of(response, 200)
-        amount, window, left, seconds = told(response)["api"]
+        amount, window, left, seconds = parse_rate_limits(response)["api"]
         assert (amount, window, left) == (1000, 900, 999)
         assert 890 < seconds <= 900
     async with limited(settings, limit_api="3/hour") as client:
         for left in (2, 1, 0):
             response = await client.get(ME, headers=manager.headers)
             await body_of(response, 200)
-            assert told(response)["api"][2] == left
+            assert parse_rate_limits(response)["api"][2] == left
         await assert_limited(await client.get(ME, headers=manager.headers), "api")
         other = await make_person("viewer")
         await body_of(await client.get(ME, headers=other.headers), 200)
 
 
-async def test_a_key_and_its_owner_have_a_budget_each(
+async def test_an_api_key_and_its_owner_have_separate_limits(
     settings: Settings, manager: Person, make_api_key: MakeKey
 ) -> None:
     key = {"X-API-Key": await make_api_key(scopes=["campaigns:read"])}
@@ -100,7 +100,7 @@ async def test_a_key_and_its_owner_have_a_budget_each(
             await assert_limited(await client.get("/api/v1/campaigns", headers=headers), "api")
 
 
-async def test_who_does_not_say_truly_who_calls_is_counted_by_address_and_harms_nobody_else(
+async def test_failed_authentication_is_counted_by_address_and_affects_no_account(
     settings: Settings, manager: Person, api_key: str
 ) -> None:
     async with limited(settings, limit_api="3/hour") as client:
@@ -115,7 +115,7 @@ async def test_who_does_not_say_truly_who_calls_is_counted_by_address_and_harms_
         await body_of(await client.get("/.well-known/jwks.json"), 200)
 
 
-async def test_an_address_in_a_header_of_a_strangers_own_gives_no_new_budget(
+async def test_a_forged_forwarded_header_does_not_evade_the_limit(
     settings: Settings,
 ) -> None:
     async with limited(settings, limit_api="2/hour") as client:
@@ -126,7 +126,7 @@ async def test_an_address_in_a_header_of_a_strangers_own_gives_no_new_budget(
         assert statuses == [401, 401, 429, 429, 429]
 
 
-async def test_behind_a_proxy_of_ours_each_address_has_its_own_budget(settings: Settings) -> None:
+async def test_behind_a_trusted_proxy_each_address_has_its_own_limit(settings: Settings) -> None:
     proxies = (ip_network("127.0.0.0/8"),)
     async with limited(settings, limit_api="1/hour", trusted_proxies=proxies) as client:
 
@@ -135,19 +135,19 @@ async def test_behind_a_proxy_of_ours_each_address_has_its_own_budget(settings: 
 
         assert [await status(f"198.51.100.{number}") for number in range(3)] == [401] * 3
         assert await status("198.51.100.1") == 429
-        assert await status("203.0.113.77, 198.51.100.1") == 429  # its own tale in front
-        # A subscriber of IPv6 has a whole /64.
+        assert await status("203.0.113.77, 198.51.100.1") == 429  # a forged address in front
+        # An IPv6 subscriber has a whole /64.
         assert await status("2001:db8:1:2::3") == 401
         assert await status("2001:db8:1:2:ffff::4") == 429
         assert await status("2001:db8:1:3::3") == 401
-        # With ports too nobody shares the budget of another (issue 10, number 21).
+        # Addresses with ports have separate limits too (issue 10, number 21).
         assert [await status(f"203.0.113.{number}:17085") for number in range(3)] == [401] * 3
         assert await status("203.0.113.1:17086") == 429
         assert await status("[2001:db8:1:4::3]:17085") == 401
         assert await status("[2001:db8:1:4::4]:17085") == 429
 
 
-async def test_forwarded_counts_where_the_proxies_write_it(settings: Settings) -> None:
+async def test_the_forwarded_header_counts_if_the_proxies_write_it(settings: Settings) -> None:
     proxies = {"trusted_proxies": (ip_network("127.0.0.0/8"),), "forwarded_header": "Forwarded"}
     async with limited(settings, limit_api="1/hour", **proxies) as client:
 
@@ -160,14 +160,14 @@ async def test_forwarded_counts_where_the_proxies_write_it(settings: Settings) -
         assert await status("for=203.0.113.77, For=198.51.100.1") == 429
 
 
-async def test_an_empty_setting_switches_a_limit_off(settings: Settings, manager: Person) -> None:
+async def test_an_empty_setting_disables_a_limit(settings: Settings, manager: Person) -> None:
     async with limited(settings, limit_api="") as client:
         response = await client.get(ME, headers=manager.headers)
         await body_of(response, 200)
         assert "RateLimit" not in response.headers
 
 
-async def test_a_flood_of_refusals_is_told_once(
+async def test_a_flood_of_rejected_requests_is_logged_once(
     settings: Settings, manager: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with limited(settings, limit_api="1/hour") as client:
@@ -178,7 +178,7 @@ async def test_a_flood_of_refusals_is_told_once(
     assert lines == ["a rate limit is reached"]
 
 
-async def test_a_source_has_a_budget_and_waits_when_it_is_spent(settings: Settings) -> None:
+async def test_a_webhook_source_over_its_limit_gets_429(settings: Settings) -> None:
     async with limited(settings, limit_webhook_requests="3/hour") as client:
         for _ in range(3):
             response = await send(client, settings, STATUS)
@@ -190,7 +190,7 @@ async def test_a_source_has_a_budget_and_waits_when_it_is_spent(settings: Settin
         await error_of(other, 401)
 
 
-async def test_what_is_not_signed_leaves_the_budget_to_the_genuine_sender(
+async def test_unsigned_webhooks_do_not_use_up_the_limit_of_the_genuine_sender(
     settings: Settings,
 ) -> None:
     async with limited(settings, limit_webhook_requests="2/hour") as client:
@@ -202,7 +202,7 @@ async def test_what_is_not_signed_leaves_the_budget_to_the_genuine_sender(
         await assert_limited(await send(client, settings, STATUS), "webhook-requests")
 
 
-async def test_a_source_has_a_budget_of_bytes(settings: Settings) -> None:
+async def test_a_webhook_source_has_a_limit_of_bytes(settings: Settings) -> None:
     size = len(orjson.dumps(STATUS))
     rate = f"{size + 1}/hour"
     async with limited(settings, limit_webhook_bytes=rate) as client:
@@ -213,7 +213,7 @@ async def test_a_source_has_a_budget_of_bytes(settings: Settings) -> None:
         assert (await error_of(response, 429))["code"] == "RATE_LIMITED"
 
 
-async def test_a_key_has_a_budget_for_its_events(
+async def test_an_api_key_has_a_limit_of_event_requests(
     settings: Settings, api_key: str, make_api_key: MakeKey
 ) -> None:
     async with limited(settings, limit_event_requests="2/hour") as client:
@@ -223,7 +223,7 @@ async def test_a_key_has_a_budget_for_its_events(
         await body_of(await post(client, await make_api_key(), report()), 202)
 
 
-async def test_a_key_has_a_budget_of_bytes(settings: Settings, api_key: str) -> None:
+async def test_an_api_key_has_a_limit_of_event_bytes(settings: Settings, api_key: str) -> None:
     async with limited(settings, limit_event_bytes="1/minute", limit_api="1/hour") as client:
         await body_of(await post(client, api_key, report()), 202)
         response = await post(client, api_key, report())

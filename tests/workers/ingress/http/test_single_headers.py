@@ -1,4 +1,4 @@
-"""A header that has one value and is sent twice is 400, whichever of the two would have won."""
+"""Tests that a repeated header with a single value is 400."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ Lines = list[tuple[str, str]]
 async def send(
     client: aiohttp.ClientSession, method: str, path: str, lines: Lines, body: bytes = b""
 ) -> tuple[int, Any]:
-    """Send headers exactly as they are given, which no library would."""
+    """Send headers exactly as given, which no HTTP library does."""
     base = client._base_url or URL()
     head = [("Host", "x"), ("Connection", "close"), ("Content-Length", str(len(body))), *lines]
     text = "".join(f"{name}: {value}\r\n" for name, value in head)
@@ -43,7 +43,7 @@ def binary(key: str) -> tuple[Lines, bytes]:
 
 @pytest.mark.parametrize("name", ["ce-id", "ce-source", "CE-TYPE", "ce-specversion", "ce-comext"])
 @pytest.mark.parametrize("same", [True, False])
-async def test_an_attribute_that_is_sent_twice(
+async def test_a_repeated_attribute_is_400(
     client: aiohttp.ClientSession, api_key: str, name: str, *, same: bool
 ) -> None:
     lines, body = binary(api_key)
@@ -55,7 +55,7 @@ async def test_an_attribute_that_is_sent_twice(
     assert [line["field"] for line in answer["error"]["details"]] == [name.lower()]
 
 
-async def test_what_says_who_calls_is_sent_once(
+async def test_a_repeated_credential_is_400(
     client: aiohttp.ClientSession, manager: Person, admin: Person, api_key: str
 ) -> None:
     one, other = manager.headers["Authorization"], admin.headers["Authorization"]
@@ -73,7 +73,7 @@ async def test_what_says_who_calls_is_sent_once(
 
 
 @pytest.mark.parametrize("name", ["Content-Type", "Idempotency-Key"])
-async def test_what_says_how_a_body_is_meant_is_sent_once(
+async def test_a_repeated_content_type_or_idempotency_key_is_400(
     client: aiohttp.ClientSession, api_key: str, name: str
 ) -> None:
     lines, body = binary(api_key)
@@ -81,7 +81,7 @@ async def test_what_says_how_a_body_is_meant_is_sent_once(
     assert (await send(client, "POST", "/api/v1/events", lines, body))[0] == 400
 
 
-async def test_a_signature_that_is_sent_twice(
+async def test_a_repeated_signature_is_400(
     client: aiohttp.ClientSession, settings: Settings
 ) -> None:
     body = orjson.dumps(STATUS)
@@ -96,14 +96,14 @@ async def test_a_signature_that_is_sent_twice(
         assert status == 400
 
 
-async def test_ids_that_are_sent_twice_are_none(client: aiohttp.ClientSession) -> None:
+async def test_repeated_ids_are_ignored(client: aiohttp.ClientSession) -> None:
     lines = [("X-Request-ID", "one"), ("x-request-id", "two")]
     status, answer = await send(client, "GET", "/api/v1/auth/me", lines)
     assert status == 401
     assert answer["meta"]["request_id"] not in ("one", "two")
 
 
-async def test_lists_may_stand_on_several_lines(
+async def test_list_headers_may_be_repeated(
     client: aiohttp.ClientSession, manager: Person, make_campaign: MakeCampaign
 ) -> None:
     campaign = await make_campaign()  # at version 3
