@@ -1,4 +1,4 @@
-"""The sync worker: one lane for each platform, so that one platform's trouble is its own."""
+"""The sync worker: one queue for each platform, so that an outage of one delays no other."""
 
 from events import (
     CampaignDeleted,

@@ -1,1 +1,1 @@
-"""What the sync worker does."""
+"""The sync worker: pushes campaigns to the platforms and checks their statuses."""

@@ -1,4 +1,4 @@
-"""Whose webhooks we understand. A new source is one module here and one line below."""
+"""The webhook sources. A new source is one module here and one line below."""
 
 from collections.abc import Mapping
 

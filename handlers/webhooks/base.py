@@ -1,10 +1,10 @@
-"""What every webhook source is: two pure functions, and how news becomes events.
+"""What a webhook source provides: two pure functions; and how a webhook body becomes events.
 
     verify(headers, body, secrets, now) -> the sender's delivery id, or None if it sends none
-    events_of(body, delivery, **trace_attributes)  -> the events that the delivery means
+    parse_events(body, delivery, **trace_attributes)  -> the events of the delivery
 
-``verify`` raises ``BadSignature`` and nothing else, whatever it is fed; ``parse_events`` raises
-``Unrecognised`` and nothing else. An event's id is the sender's, so that a repeated delivery
+``verify`` raises only ``InvalidSignature``, for any input; ``parse_events`` raises
+only ``Unrecognised``. An event's id is the sender's, so that a repeated delivery
 is one event; its data depends on the body alone, for the same reason. ``trace_attributes`` are
 attributes of the envelope that tie the events to the request (``correlationid``, ``traceparent``).
 """
@@ -34,15 +34,15 @@ from schemas.webhooks import MetricsUpdated, StatusChanged, describe_errors
 WebhookBody = StatusChanged | MetricsUpdated
 MAX_KEPT_BYTES = 100 * 1024  # bytes of a body in an event, as JSON writes them
 
-# Younger ids are known to the inbox whatever INBOX_DAYS (30) is told within reason.
+# The inbox keeps ids for INBOX_DAYS (30), so it recognises repetitions that are younger.
 MAX_DEDUPLICATED_AGE = timedelta(days=21)
 
 
 class Unrecognised(Exception):
-    """A genuine body means none of our events; ``reason`` says why."""
+    """A verified body matches none of our events; ``reason`` says why."""
 
     def __init__(self, reason: str) -> None:
-        """Keep the reason, in words."""
+        """Keep the reason for the dead letter."""
         super().__init__(reason)
         self.reason = reason
 
@@ -53,7 +53,7 @@ class WebhookSource(Protocol):
     def verify(
         self, headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime
     ) -> str | None:
-        """Check who sent ``body``; ``now`` is aware. Raises ``BadSignature``."""
+        """Verify the sender of ``body``; ``now`` is aware. Raises ``InvalidSignature``."""
 
     def parse_events(
         self,
@@ -63,11 +63,11 @@ class WebhookSource(Protocol):
         received: datetime | None = None,
         **trace_attributes: str,
     ) -> list[Event]:
-        """Read a verified body, which came at ``received`` (None: now). Raises ``Unrecognised``."""
+        """Parse a verified body received at ``received`` (None: now). Raises ``Unrecognised``."""
 
 
 def parse_json(shape: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 - the adapter's type
-    """Read a JSON body in a given shape; raises ``Unrecognised``."""
+    """Parse a JSON body with the adapter of its type; raises ``Unrecognised``."""
     try:
         return shape.validate_json(body)
     except ValidationError as error:
@@ -77,75 +77,77 @@ def parse_json(shape: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 - t
 
 def build_event(
     platform: Platform,
-    news: WebhookBody,
+    webhook: WebhookBody,
     event_id: str | None,
     received: datetime | None = None,
     **trace_attributes: str,
 ) -> Event:
-    """Turn news of a platform into an event; without an id it gets a fresh one.
+    """Build the event of a webhook body; without ``event_id`` it gets a new id.
 
-    ``time`` is when it happened where the platform says so, else when it came, for its id keeps
-    a repetition from counting. What has neither may be a repetition of any age (ARCHITECTURE.md,
-    "No time"): of a state only a hint remains to ask the platform, and figures have no time.
-    Raises ``Unrecognised`` for what no event can hold.
+    ``time`` is when it happened if the platform says so, else when it was received: the inbox
+    drops a repetition by its id. A body with neither time nor id may be a repetition of any age
+    (ARCHITECTURE.md, "No time"): a status then becomes a status check, and figures have no time.
+    Raises ``Unrecognised`` for values that no event can hold.
     """
     try:
-        return _event_of(platform, news, event_id, received or now(), trace_attributes)
+        return _build_event(platform, webhook, event_id, received or now(), trace_attributes)
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
         raise Unrecognised(describe_errors(found)) from None
 
 
-def _event_of(
+def _build_event(
     platform: Platform,
-    news: WebhookBody,
+    webhook: WebhookBody,
     event_id: str | None,
     at: datetime,
     trace_attributes: Mapping[str, str],
 ) -> Event:
     envelope: dict[str, Any] = {
         "source": webhook_source(platform),
-        "subject": news.data.campaign_id,
+        "subject": webhook.data.campaign_id,
         **trace_attributes,
     }
     if event_id is not None:
         envelope["id"] = event_id
-    time = news.data.occurred_at or (None if _may_be_repeated(news, event_id, at) else at)
+    time = webhook.data.occurred_at or (None if _may_be_repeated(webhook, event_id, at) else at)
     if time is not None:
         envelope["time"] = time
-    if isinstance(news, StatusChanged):
+    if isinstance(webhook, StatusChanged):
         if time is None:
-            hint = CampaignStatusCheckRequestedData(
-                platform=platform, platform_campaign_id=news.data.campaign_id
+            check = CampaignStatusCheckRequestedData(
+                platform=platform, platform_campaign_id=webhook.data.campaign_id
             )
-            return CampaignStatusCheckRequested(data=hint, time=at, **envelope)
-        standing = CampaignStatusReportedData(
+            return CampaignStatusCheckRequested(data=check, time=at, **envelope)
+        status = CampaignStatusReportedData(
             platform=platform,
-            platform_campaign_id=news.data.campaign_id,
-            status=news.data.status,
-            occurred_at=news.data.occurred_at,
+            platform_campaign_id=webhook.data.campaign_id,
+            status=webhook.data.status,
+            occurred_at=webhook.data.occurred_at,
         )
-        return CampaignStatusReported(data=standing, **envelope)
+        return CampaignStatusReported(data=status, **envelope)
     figures = CampaignMetricsReportedData(
         platform=platform,
-        platform_campaign_id=news.data.campaign_id,
-        date=news.data.date,
-        impressions=news.data.impressions,
-        clicks=news.data.clicks,
-        conversions=news.data.conversions,
-        spend=news.data.spend,
+        platform_campaign_id=webhook.data.campaign_id,
+        date=webhook.data.date,
+        impressions=webhook.data.impressions,
+        clicks=webhook.data.clicks,
+        conversions=webhook.data.conversions,
+        spend=webhook.data.spend,
     )
     return CampaignMetricsReported(data=figures, **envelope)
 
 
-def _may_be_repeated(news: WebhookBody, event_id: str | None, at: datetime) -> bool:
-    """Tell whether the inbox would not notice that news without a time came before.
+def _may_be_repeated(webhook: WebhookBody, event_id: str | None, at: datetime) -> bool:
+    """Tell whether the inbox could miss that a body without a time is a repetition.
 
-    It forgets an id after a month, so figures of an older day could be old news of it.
+    It forgets an id after a month, so figures of an older day may be a repetition.
     """
     if event_id is None:
         return True
-    return isinstance(news, MetricsUpdated) and at.date() - news.data.date > MAX_DEDUPLICATED_AGE
+    return (
+        isinstance(webhook, MetricsUpdated) and at.date() - webhook.data.date > MAX_DEDUPLICATED_AGE
+    )
 
 
 def build_unrecognised(
@@ -156,7 +158,7 @@ def build_unrecognised(
     received: datetime | None = None,
     **trace_attributes: str,
 ) -> WebhookUnrecognised:
-    """Keep a genuine body that we do not understand, as text; of a large one the beginning."""
+    """Build the event that keeps an unrecognised body as text; of a large body the beginning."""
     text, cut = _kept(body)
     data = WebhookUnrecognisedData(
         webhook=source,
@@ -165,9 +167,9 @@ def build_unrecognised(
         delivery=delivery,
         body_bytes=len(body) if cut else None,
     )
-    named = trace_attributes if delivery is None else {"id": delivery, **trace_attributes}
+    attributes = trace_attributes if delivery is None else {"id": delivery, **trace_attributes}
     at = received or now()
-    return WebhookUnrecognised(source=webhook_source(source), data=data, time=at, **named)
+    return WebhookUnrecognised(source=webhook_source(source), data=data, time=at, **attributes)
 
 
 def _kept(body: bytes) -> tuple[str, bool]:

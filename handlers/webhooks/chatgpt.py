@@ -14,14 +14,14 @@ WEBHOOK: TypeAdapter[chatgpt.ChatGptWebhook] = TypeAdapter(chatgpt.ChatGptWebhoo
 
 
 def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> str:
-    """Check the signature and its time, and tell ``webhook-id``. Raises ``BadSignature``."""
+    """Verify signature and timestamp; returns ``webhook-id``. Raises ``InvalidSignature``."""
     return standard_webhooks.verify(standard_webhooks.V1, headers, body, secrets, now)
 
 
 def parse_events(
     body: bytes, delivery: str | None, *, received: datetime | None = None, **trace_attributes: str
 ) -> list[Event]:
-    """Read one event; raises ``Unrecognised``."""
+    """Parse one event; raises ``Unrecognised``."""
     return [
         build_event("chatgpt", parse_json(WEBHOOK, body), delivery, received, **trace_attributes)
     ]

@@ -1,8 +1,7 @@
 """Claude Ads: ``X-Claude-Signature`` is the hex HMAC-SHA256 of the raw body; its id is inside.
 
-The signature covers no time, so an old delivery stays genuine for ever: the id makes its
-repetition harmless, and without an id only what may be repeated is accepted (a state, or
-totals of a day).
+The signature covers no time, so an old delivery stays valid for ever. The id makes a repetition
+harmless; without an id, only idempotent content is accepted (a status, or totals of a day).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ def verify(
     secrets: Sequence[str],
     now: datetime,  # noqa: ARG001 - this scheme signs no time
 ) -> None:
-    """Check the signature; the delivery id is in the body. Raises ``BadSignature``."""
+    """Verify the signature; the delivery id is in the body. Raises ``InvalidSignature``."""
     (signature,) = read_signature_headers(headers, "x-claude-signature")
     verify_body(signature, body, secrets)
 
@@ -32,6 +31,6 @@ def verify(
 def parse_events(
     body: bytes, delivery: str | None, *, received: datetime | None = None, **trace_attributes: str
 ) -> list[Event]:
-    """Read one event; raises ``Unrecognised``."""
-    news = parse_json(WEBHOOK, body)
-    return [build_event("claude", news, delivery or news.id, received, **trace_attributes)]
+    """Parse one event; raises ``Unrecognised``."""
+    webhook = parse_json(WEBHOOK, body)
+    return [build_event("claude", webhook, delivery or webhook.id, received, **trace_attributes)]

@@ -1,7 +1,6 @@
-"""Gemini Ads: Standard Webhooks v1a, signed with a private key; one piece of news or a batch.
+"""Gemini Ads: Standard Webhooks v1a, signed with a private key; one event or a batch.
 
-In a batch each piece stands for itself: what we do not understand is kept as unrecognised
-and holds nothing else back.
+The items of a batch are independent: an unrecognised one is kept and does not block the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,38 +19,38 @@ DELIVERY: TypeAdapter[gemini.GeminiWebhookDelivery] = TypeAdapter(gemini.GeminiW
 
 
 def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> str:
-    """Check the signature and its time, and tell ``webhook-id``. Raises ``BadSignature``."""
+    """Verify signature and timestamp; returns ``webhook-id``. Raises ``InvalidSignature``."""
     return standard_webhooks.verify(standard_webhooks.V1A, headers, body, secrets, now)
 
 
 def parse_events(
     body: bytes, delivery: str | None, *, received: datetime | None = None, **trace_attributes: str
 ) -> list[Event]:
-    """Read one event, or one for each piece of a batch; raises ``Unrecognised``."""
-    news = parse_json(DELIVERY, body)
-    if not isinstance(news, gemini.GeminiWebhookBatch):
-        return [build_event("gemini", news, delivery, received, **trace_attributes)]
-    if len(news.events) == 1:
-        return [_piece(to_json(news.events[0]), delivery, received, **trace_attributes)]
+    """Parse one event, or one for each item of a batch; raises ``Unrecognised``."""
+    webhook = parse_json(DELIVERY, body)
+    if not isinstance(webhook, gemini.GeminiWebhookBatch):
+        return [build_event("gemini", webhook, delivery, received, **trace_attributes)]
+    if len(webhook.events) == 1:
+        return [_parse_item(to_json(webhook.events[0]), delivery, received, **trace_attributes)]
     return [
-        _piece(
-            to_json(piece),
+        _parse_item(
+            to_json(item),
             None if delivery is None else f"{delivery}/{index}",
             received,
             **trace_attributes,
         )
-        for index, piece in enumerate(news.events)
+        for index, item in enumerate(webhook.events)
     ]
 
 
-def _piece(
+def _parse_item(
     body: bytes, event_id: str | None, received: datetime | None, **trace_attributes: str
 ) -> Event:
     try:
         return build_event(
             "gemini", parse_json(WEBHOOK, body), event_id, received, **trace_attributes
         )
-    except Unrecognised as refusal:
+    except Unrecognised as error:
         return build_unrecognised(
-            "gemini", refusal.reason, body, event_id, received, **trace_attributes
+            "gemini", error.reason, body, event_id, received, **trace_attributes
         )

@@ -1,1 +1,1 @@
-"""Calls to other systems over HTTP."""
+"""Outgoing HTTP requests and the circuit breaker."""

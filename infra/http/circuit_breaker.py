@@ -1,20 +1,20 @@
-"""A circuit breaker for asyncio: stop calling what fails, and ask again now and then.
+"""A circuit breaker for asyncio: stops calls to a failing dependency and probes it regularly.
 
     closed ── half of the recent calls failed ──> open ── some seconds ──> half-open
       ^                                            ^                          │
       └────────────── the probe succeeded ─────────┼──────────────────────────┤
                                                    └──── the probe failed ────┘
 
-pybreaker supplies the states, their storage and the listeners. Its call path is not for
-coroutines: it counts their creation as success, lets every caller probe a half-open circuit,
-and takes a cancellation for a failure or a success. So the path here is our own:
+pybreaker supplies the states, their storage and the listeners. Its call path does not support
+coroutines: it counts their creation as a success, lets every caller probe a half-open circuit,
+and counts a cancellation as a failure or a success. Therefore the call path is our own:
 
 * admission is decided without awaiting, and half-open admits one probe at a time;
 * a result counts only if the circuit has not changed since its call began (generation), so
   a late failure cannot reopen a circuit that has recovered;
 * only the given exceptions are failures; a cancellation or anything else is neutral and
-  gives the probe's permit back;
-* the circuit opens by the rate of failures in a sliding window, not by an unbroken row.
+  releases the probe;
+* the circuit opens by the rate of failures in a sliding window, not by consecutive failures.
 """
 
 import time
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class BreakerConfig:
-    """When to open: ``rate`` of at least ``calls`` results within ``seconds`` are failures."""
+    """Open when ``rate`` of at least ``calls`` results in ``seconds`` failed."""
 
     rate: float = 0.5
     calls: int = 5
@@ -47,7 +47,7 @@ class BreakerConfig:
 
 
 class CircuitBreaker:
-    """One circuit; belongs to one event loop. ``clock`` tells monotonic seconds."""
+    """One circuit; belongs to one event loop. ``clock`` returns monotonic seconds."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class CircuitBreaker:
         listeners: Sequence[CircuitBreakerListener] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin closed; ``failures`` are the exceptions that speak against the other side."""
+        """Start closed; ``failures`` are the exceptions that count as failures."""
         self._circuit = pybreaker.CircuitBreaker(
             name=name, listeners=listeners, state_storage=CircuitMemoryStorage(STATE_CLOSED)
         )
@@ -83,9 +83,9 @@ class CircuitBreaker:
         return max(0.0, self._opened_at + self._config.open_seconds - self._clock())
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Await ``call()`` if the circuit lets it through, and count what became of it.
+        """Await ``call()`` if the circuit admits it, and count its result.
 
-        Raises ``pybreaker.CircuitBreakerError`` without calling when it does not.
+        Raises ``pybreaker.CircuitBreakerError`` without calling it otherwise.
         """
         generation = self._admit()
         try:

@@ -1,7 +1,7 @@
-"""Outgoing HTTP: one session, a total timeout, no redirects, no cookies, answers of bounded size.
+"""Outgoing HTTP: one session, a total timeout, no redirects, no cookies, responses of limited size.
 
-A redirect could lead anywhere and a compressed answer could be a bomb, so neither is
-followed or unpacked: to us they are answers like any other malformed one.
+A redirect could lead to any host and a compressed response could be a decompression bomb, so
+neither is followed or unpacked; both count as malformed responses.
 """
 
 from collections.abc import Mapping
@@ -25,17 +25,17 @@ CONNECTIONS_PER_HOST = 20
 
 
 class HttpFailure(Exception):
-    """The other side gave no usable answer; ``reason`` says how, without URL or contents."""
+    """There was no usable response; ``reason`` says why, without URL or contents."""
 
     def __init__(self, reason: str) -> None:
-        """Keep the reason, in words."""
+        """Keep the reason for logs and dead letters."""
         super().__init__(reason)
         self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request: the path with its query, percent-encoded, and a body as it is sent."""
+    """A request: path and query, percent-encoded, and the body as it is sent."""
 
     method: str
     path: str
@@ -45,7 +45,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A whole answer; header names match whatever their case."""
+    """A complete response; header names are case-insensitive."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -53,7 +53,7 @@ class HttpResponse:
 
 
 def open_session(timeout: float) -> ClientSession:
-    """Make a session whose calls take ``timeout`` seconds at most, from first to last byte."""
+    """Open a session whose requests take at most ``timeout`` seconds in total."""
     return ClientSession(
         timeout=ClientTimeout(total=timeout),
         connector=TCPConnector(limit_per_host=CONNECTIONS_PER_HOST),
@@ -64,20 +64,24 @@ def open_session(timeout: float) -> ClientSession:
 
 
 async def fetch(
-    session: ClientSession, base_url: str, call: HttpRequest, *, max_bytes: int = MAX_RESPONSE_BYTES
+    session: ClientSession,
+    base_url: str,
+    request: HttpRequest,
+    *,
+    max_bytes: int = MAX_RESPONSE_BYTES,
 ) -> HttpResponse:
-    """Make a call and read its answer, up to ``max_bytes`` bytes. Raises ``HttpFailure``."""
-    url = URL(base_url.rstrip("/") + call.path, encoded=True)
+    """Send a request and read its response, at most ``max_bytes``. Raises ``HttpFailure``."""
+    url = URL(base_url.rstrip("/") + request.path, encoded=True)
     try:
         async with session.request(
-            call.method,
+            request.method,
             url,
-            data=call.body or None,
-            headers=call.headers,
+            data=request.body or None,
+            headers=request.headers,
             allow_redirects=False,
         ) as response:
             if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise HttpFailure("the answer is compressed although we asked for none of it")
+                raise HttpFailure("the answer is compressed although we did not accept that")
             body = bytearray()
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 body += chunk
@@ -91,7 +95,7 @@ async def fetch(
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Read ``Retry-After`` (RFC 9110 section 10.2.3): seconds from ``now``, at least 0.
+    """Parse ``Retry-After`` (RFC 9110 section 10.2.3): seconds from ``now``, at least 0.
 
     ``now`` is aware. None if the header is missing or malformed.
     """

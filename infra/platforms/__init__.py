@@ -25,7 +25,7 @@ PLATFORMS: Mapping[types.Platform, Dialect] = {
 
 @asynccontextmanager
 async def open_platforms(settings: Settings) -> AsyncIterator[Mapping[str, AdPlatform]]:
-    """Make a client for every platform; nothing is connected before the first call."""
+    """Open a client for every platform; nothing is connected before the first request."""
     config = BreakerConfig(open_seconds=settings.breaker_seconds)
     async with open_session(settings.platform_timeout) as session:
         transports = {}

@@ -1,4 +1,4 @@
-"""A platform's access token: fetched once for all who need it, renewed before it expires."""
+"""The access token of our own client at a platform: one fetch for all requests."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from schemas.oauth import AccessToken
 
-# Renewed so many seconds early, or after four fifths of a short life.
+# A token is refreshed this many seconds early, or after four fifths of a short lifetime.
 MAX_REFRESH_AHEAD_SECONDS = 60
 REFRESH_AHEAD_SHARE = 0.2
 
@@ -19,24 +19,24 @@ class _Token:
 
 
 class ClientCredentials:
-    """The current token of one account; ``clock`` tells monotonic seconds."""
+    """The current access token of our own client; ``clock`` returns monotonic seconds."""
 
     def __init__(
         self,
         fetch: Callable[[], Awaitable[AccessToken]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin without a token; ``fetch`` asks the platform for one."""
+        """Start without a token; ``fetch`` requests one from the platform."""
         self._fetch = fetch
         self._clock = clock
         self._token: _Token | None = None
         self._fetching: asyncio.Task[str] | None = None
 
     async def token(self, *, spent: str | None = None) -> str:
-        """Tell a token that is still good and is not ``spent`` (one that was refused).
+        """Return a token that has not expired and is not ``spent`` (one that was rejected).
 
-        Whoever asks while one is being fetched waits for the same answer, and raises what
-        ``fetch`` raised; a caller who is cancelled leaves the others their fetch.
+        Concurrent callers share one fetch and raise what ``fetch`` raised; cancelling one of them
+        does not cancel the fetch.
         """
         token = self._token
         if token is not None and token.value != spent and self._clock() < token.renew_at:
@@ -47,7 +47,7 @@ class ClientCredentials:
         return await asyncio.shield(self._fetching)
 
     async def aclose(self) -> None:
-        """Stop a fetch that is under way."""
+        """Cancel a fetch in progress."""
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.gather(self._fetching, return_exceptions=True)
@@ -63,4 +63,4 @@ class ClientCredentials:
     def _renewed(self, task: asyncio.Task[str]) -> None:
         self._fetching = None
         if not task.cancelled():
-            task.exception()  # Seen, even if nobody waits for it any more.
+            task.exception()  # Retrieved, so that asyncio does not log it.

@@ -1,11 +1,11 @@
-"""The consent of account owners: where to ask for it, and what it is worth (RFC 6749).
+"""Gets and revokes tokens of account owners (OAuth 2.0 authorization code grant, RFC 6749).
 
-    authorize_url                      the owner's browser goes there, and comes back with a code
-    exchange    code -> tokens         once; the code is bound to us by its PKCE verifier (RFC 7636)
+    build_authorize_url                where the owner's browser is sent; it returns with a code
+    exchange    code -> tokens         once; PKCE binds the code to our client (RFC 7636)
     refresh     refresh token -> tokens
-    revoke      a token                and with it all that came of the consent (RFC 7009)
+    revoke      a token                and all tokens of the same consent (RFC 7009)
 
-Redirects are not followed and answers are bounded, as everywhere (``infra.http.client``).
+Redirects are not followed and responses have a maximum size (``infra.http.client``).
 """
 
 import asyncio
@@ -36,52 +36,52 @@ from schemas.oauth import TokenError, TokenResponse
 from schemas.types import Platform
 
 CALLBACK = "/api/v1/platforms/{platform}/callback"
-MAX_CONCURRENT_EXCHANGES = 4  # exchanges at a time, so that a slow platform holds up no login
-# Refusals that speak of the owner's consent; all others speak of us (RFC 6749, section 5.2).
+MAX_CONCURRENT_EXCHANGES = 4  # so that a slow platform delays no login
+# The error about the owner's consent; all others are about our client (RFC 6749, section 5.2).
 INVALID_GRANT = "invalid_grant"
 
 
 class OAuthError(Exception):
-    """The platform refuses; ``code`` is RFC 6749's, ``message`` the platform's words."""
+    """The token endpoint returned an error; ``code`` is that of RFC 6749, section 5.2."""
 
     def __init__(self, code: str, message: str) -> None:
-        """Keep code and words, printable and short."""
+        """Keep code and message, printable and at most 100 and 300 characters long."""
         self.code = replace_control_characters(code)[:100]
         self.message = replace_control_characters(message)[:300]
         super().__init__(f"{self.code}: {self.message}")
 
     @property
     def is_invalid_grant(self) -> bool:
-        """Whether code or token are spent, expired or revoked: the owner has to consent anew."""
+        """Whether the code or token is used, expired or revoked: the owner has to consent again."""
         return self.code == INVALID_GRANT
 
 
 class OAuthClient:
-    """The token endpoint of one platform, for the accounts of others. Belongs to one loop."""
+    """The OAuth client of one platform, for accounts of owners. Belongs to one event loop."""
 
     def __init__(
         self, dialect: Dialect, account: ClientRegistration, session: ClientSession
     ) -> None:
-        """Make a client; nothing is sent yet."""
+        """Keep what requests need; nothing is sent yet."""
         self._dialect = dialect
         self._account = account
         self._session = session
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_EXCHANGES)
 
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenResponse:
-        """Turn a code into tokens. Raises ``OAuthError`` and ``HttpFailure``."""
+        """Exchange an authorization code for tokens. Raises ``OAuthError`` and ``HttpFailure``."""
         asked = {"code": code, "code_verifier": verifier, "redirect_uri": redirect_uri}
         if self._slots.locked():
-            raise HttpFailure("too many are being connected at this moment")
+            raise HttpFailure("too many accounts are being connected at this moment")
         async with self._slots:
             return await self._ask({"grant_type": "authorization_code", **asked})
 
     async def refresh(self, refresh_token: str) -> TokenResponse:
-        """Turn a refresh token into new tokens. Raises ``OAuthError`` and ``HttpFailure``."""
+        """Exchange a refresh token for new tokens. Raises ``OAuthError`` and ``HttpFailure``."""
         return await self._ask({"grant_type": "refresh_token", "refresh_token": refresh_token})
 
     async def revoke(self, token: str) -> None:
-        """Revoke a token; one that the platform does not know is revoked.
+        """Revoke a token; a token that the platform does not know counts as revoked.
 
         Raises ``OAuthError`` and ``HttpFailure``.
         """
@@ -102,7 +102,7 @@ class OAuthClient:
         answer = await fetch(self._session, self._account.url, call)
         if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return answer
-        # A refusal that asks to come again is none.
+        # An error with Retry-After is no final error.
         asked = parse_retry_after(answer.headers, datetime.now(UTC)) is not None
         if answer.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED) and not asked:
             try:
@@ -116,7 +116,7 @@ class OAuthClient:
 def build_authorize_url(
     settings: Settings, platform: str, dialect: Dialect, *, state: str, verifier: str
 ) -> str:
-    """Say where an owner's browser has to go (RFC 6749, section 4.1.1; PKCE with S256)."""
+    """Build the URL of the authorization request (RFC 6749, section 4.1.1; PKCE with S256)."""
     own = settings.platform(platform)
     query = {
         "response_type": "code",
@@ -133,12 +133,12 @@ def build_authorize_url(
 
 
 def build_redirect_uri(settings: Settings, platform: str) -> str:
-    """Say where the platform sends the browser back to; registered there, letter by letter."""
+    """Build the redirect URI; it must be registered at the platform with exactly this text."""
     return settings.public_url.rstrip("/") + CALLBACK.format(platform=platform)
 
 
 def derive_code_challenge(verifier: str) -> str:
-    """Hash a PKCE verifier (RFC 7636, section 4.2)."""
+    """Derive the PKCE code challenge of a verifier (RFC 7636, section 4.2)."""
     return encode_base64url(sha256(verifier.encode()).digest())
 
 

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings) -> int:
-    """Serve until told to stop; the exit status is 1 if something that must live has ended."""
+    """Serve until a signal; returns exit status 1 if a background task has ended."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -26,16 +26,20 @@ async def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     async with open_sandbox(settings) as sandbox:
-        log.info("The sandbox platforms answer", extra={"host": sandbox.url})
+        log.info("the sandbox platforms are available", extra={"host": sandbox.url})
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({stopping, sandbox.background}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if sandbox.background.done():
-            log.error("The sandbox's life has ended", exc_info=sandbox.background.exception())
+            log.error(
+                "a background task of the sandbox has ended",
+                exc_info=sandbox.background.exception(),
+            )
             return 1
     return 0
 
 
 if __name__ == "__main__":
-    configure_logging(load_settings().log_level)
-    sys.exit(asyncio.run(serve(load_settings())))
+    loaded = load_settings()
+    configure_logging(loaded.log_level)
+    sys.exit(asyncio.run(serve(loaded)))

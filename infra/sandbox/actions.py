@@ -1,4 +1,4 @@
-"""What the calls of a platform's API do to its book."""
+"""Applies the requests of a platform's API to its state."""
 
 from dataclasses import replace
 
@@ -9,10 +9,10 @@ from infra.sandbox.state import PlatformState
 
 
 class ApiError(Exception):
-    """A call is refused: with a status, an upper-case code and words."""
+    """A request is rejected with an HTTP status, an upper-case code and a message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
-        """Keep what the platform will say in its own words."""
+        """Keep what the dialect writes into the error response."""
         super().__init__(message)
         self.status = status
         self.code = code
@@ -28,7 +28,7 @@ def perform_action(
     key: str | None,
     body: bytes,
 ) -> Campaign:
-    """Do what a call asks for and tell the campaign it was about. Raises ``ApiError``."""
+    """Perform the action of a request and return its campaign. Raises ``ApiError``."""
     if action == "create":
         return state.create(_parse_campaign(dialect, faults, body), key)
     known = state.campaigns.get(campaign_id or "")

@@ -1,4 +1,4 @@
-"""Everything the sandbox holds, built in one place."""
+"""Builds the sandbox: its platforms, their state, webhooks and simulation."""
 
 import asyncio
 import hashlib
@@ -29,7 +29,7 @@ DIALECTS: Mapping[str, Dialect] = {"claude": claude, "chatgpt": chatgpt, "gemini
 
 @dataclass(frozen=True, slots=True)
 class SandboxPlatform:
-    """One platform: what it plays, what owners see of it, what it sends, what happens of itself."""
+    """One platform: its API, consent page, webhooks and simulation."""
 
     api: PlatformApi
     consent_page: ConsentPage
@@ -39,14 +39,14 @@ class SandboxPlatform:
 
 @dataclass(frozen=True, slots=True)
 class SandboxApp:
-    """All platforms and their pace."""
+    """All platforms and the schedule of their simulations."""
 
     platforms: Mapping[str, SandboxPlatform]
     schedule: Schedule
 
     @property
     def states(self) -> Mapping[str, PlatformState]:
-        """What each platform knows."""
+        """The state of each platform by name."""
         return {name: platform.api.state for name, platform in self.platforms.items()}
 
 
@@ -55,7 +55,7 @@ SANDBOX_APP: web.AppKey[SandboxApp] = web.AppKey("sandbox_app", SandboxApp)
 
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncIterator[SandboxApp]:
-    """Set the stage; what was kept over a restart is read now and written at the end."""
+    """Open the sandbox; a stored state is loaded now and saved at the end."""
     schedule = Schedule(settings.sandbox_metrics_seconds, settings.sandbox_status_seconds)
     path = Path(settings.sandbox_state) if settings.sandbox_state else None
     async with open_session(WEBHOOK_SECONDS) as session:
@@ -71,7 +71,7 @@ async def open_app(settings: Settings) -> AsyncIterator[SandboxApp]:
 
 
 async def run_background(settings: Settings, app: SandboxApp) -> None:
-    """Let things happen for ever; if one of them ends by an error, all end with it."""
+    """Run the background tasks for ever; if one fails, all are cancelled."""
     async with asyncio.TaskGroup() as group:
         for platform in app.platforms.values():
             group.create_task(platform.webhooks.run())

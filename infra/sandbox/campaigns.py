@@ -1,4 +1,4 @@
-"""A campaign as a sandbox platform holds it, in nobody's words, and how its figures grow."""
+"""A campaign of a sandbox platform, in a neutral format, and the growth of its metrics."""
 
 import random
 from dataclasses import asdict, dataclass, field, fields
@@ -10,13 +10,13 @@ from schemas.campaigns import ReportedStatus
 SEEDED_PREFIX = "Seeded "
 CLICK_RATE = 0.04
 CONVERSION_RATE = 0.1
-# Micros of currency that a click costs, from and to.
+# Micros of currency that a click costs, minimum and maximum.
 CLICK_PRICE = (200_000, 900_000)
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredCampaign:
-    """What a client wants of a campaign; ``reference`` and ``version`` are the client's own."""
+    """The desired state of a campaign; ``reference`` and ``version`` are the client's."""
 
     name: str
     budget_micros: int
@@ -30,7 +30,7 @@ class DesiredCampaign:
 
 @dataclass(slots=True)
 class DailyMetrics:
-    """Totals of one day (UTC) so far."""
+    """Totals of one day (UTC)."""
 
     date: str
     impressions: int = 0
@@ -40,13 +40,13 @@ class DailyMetrics:
 
 
 def today() -> str:
-    """Tell the day in UTC, in ISO 8601."""
+    """Return the day in UTC, in ISO 8601."""
     return datetime.now(UTC).date().isoformat()
 
 
 @dataclass(slots=True)
 class Campaign:
-    """A campaign that exists; ``pushes`` counts the creates and updates that took effect."""
+    """A campaign; ``pushes`` counts the creates and updates that took effect."""
 
     id: str
     desired: DesiredCampaign
@@ -56,17 +56,17 @@ class Campaign:
 
     @property
     def is_seeded(self) -> bool:
-        """Tell whether it may change its status of itself."""
+        """Whether the simulation changes its status."""
         return self.desired.name.startswith(SEEDED_PREFIX)
 
     def put(self, desired: DesiredCampaign) -> None:
-        """Take a new wish, its status included."""
+        """Replace the desired state, the status included."""
         self.desired = desired
         self.status = desired.status
         self.pushes += 1
 
     def grow(self, chance: random.Random) -> None:
-        """Add some seconds of life to the day's figures; a new day begins at zero.
+        """Add a few seconds of traffic to the day's metrics; a new day starts at zero.
 
         Clicks never outnumber impressions, nor conversions clicks, and what is spent in a
         day stays within the budget.
@@ -83,7 +83,7 @@ class Campaign:
         figures.spend_micros = min(figures.spend_micros + cost, self.desired.budget_micros)
 
     def dump(self) -> dict[str, Any]:
-        """Write it as JSON values, for the control API and the state file."""
+        """Return JSON values for the control API and the state file."""
         return asdict(self)
 
     @classmethod

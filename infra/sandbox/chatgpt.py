@@ -1,4 +1,4 @@
-"""The sandbox's ChatGPT Ads."""
+"""Simulates the API and the webhooks of ChatGPT Ads."""
 
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ MICROS_PER_CENT = MICROS_PER_UNIT // 100
 
 
 def credentials(headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[str, str]:  # noqa: ARG001
-    """Find them in HTTP Basic."""
+    """Read the client credentials from HTTP Basic."""
     scheme, _, encoded = headers.get("Authorization", "").partition(" ")
     if scheme != "Basic":
         return "", ""
@@ -43,12 +43,12 @@ def credentials(headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[st
 
 
 def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:  # noqa: ARG001
-    """Find it in ``Idempotency-Key``."""
+    """Read the idempotency key from its header."""
     return headers.get("Idempotency-Key")
 
 
 def parse_campaign(body: bytes) -> DesiredCampaign:
-    """Read the body of a create or an update."""
+    """Parse the body of a create or an update."""
     payload = chatgpt.ChatGptCampaignPayload.model_validate_json(body)
     return DesiredCampaign(
         name=payload.title,
@@ -63,28 +63,32 @@ def parse_campaign(body: bytes) -> DesiredCampaign:
 
 
 def campaign(campaign: Campaign) -> dict[str, Any]:
-    """Show it in snake_case."""
-    held = campaign.desired
+    """Write a campaign in snake_case."""
+    desired = campaign.desired
     return {
         "object": "campaign",
         "id": campaign.id,
-        "title": held.name,
-        "budget_cents": held.budget_micros // MICROS_PER_CENT,
-        "currency": held.currency,
+        "title": desired.name,
+        "budget_cents": desired.budget_micros // MICROS_PER_CENT,
+        "currency": desired.currency,
         "state": STATES[campaign.status],
-        "audience": {"topics": held.interests, "age_min": held.ages[0], "age_max": held.ages[1]},
-        "metadata": {"reference": held.reference, "version": held.version},
+        "audience": {
+            "topics": desired.interests,
+            "age_min": desired.ages[0],
+            "age_max": desired.ages[1],
+        },
+        "metadata": {"reference": desired.reference, "version": desired.version},
     }
 
 
 def fault(status: int, code: str, message: str) -> dict[str, Any]:  # noqa: ARG001
-    """Say it with a type."""
+    """Write an error with a type."""
     return {"error": {"type": code.lower(), "message": message}}
 
 
-def body(delivery: str, news: Sequence[dict[str, Any]]) -> dict[str, Any]:  # noqa: ARG001
-    """Put the piece alone; the id is in the headers."""
-    return news[0]
+def body(delivery: str, events: Sequence[dict[str, Any]]) -> dict[str, Any]:  # noqa: ARG001
+    """Write the event alone; the id is in the headers."""
+    return events[0]
 
 
 def sign(secrets: Sequence[str], delivery: str, timestamp: int, body: bytes) -> dict[str, str]:

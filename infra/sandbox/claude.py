@@ -1,4 +1,4 @@
-"""The sandbox's Claude Ads."""
+"""Simulates the API and the webhooks of Claude Ads."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,17 +33,17 @@ BUNDLE = 1
 
 
 def credentials(headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[str, str]:  # noqa: ARG001
-    """Find them in the form."""
+    """Read the client credentials from the form."""
     return form.get("client_id", ""), form.get("client_secret", "")
 
 
 def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:  # noqa: ARG001
-    """Find it in ``Idempotency-Key``."""
+    """Read the idempotency key from its header."""
     return headers.get("Idempotency-Key")
 
 
 def parse_campaign(body: bytes) -> DesiredCampaign:
-    """Read the body of a create or an update."""
+    """Parse the body of a create or an update."""
     payload = ClaudeCampaignPayload.model_validate_json(body)
     return DesiredCampaign(
         name=payload.name,
@@ -58,28 +58,28 @@ def parse_campaign(body: bytes) -> DesiredCampaign:
 
 
 def campaign(campaign: Campaign) -> dict[str, Any]:
-    """Show it in camelCase."""
-    held = campaign.desired
+    """Write a campaign in camelCase."""
+    desired = campaign.desired
     return {
         "id": campaign.id,
-        "name": held.name,
-        "budget": float(from_micros(held.budget_micros)),
-        "currency": held.currency,
+        "name": desired.name,
+        "budget": float(from_micros(desired.budget_micros)),
+        "currency": desired.currency,
         "status": STATES[campaign.status],
-        "targeting": {"interests": held.interests, "ageRange": held.ages},
-        "externalId": held.reference,
-        "externalVersion": int(held.version),
+        "targeting": {"interests": desired.interests, "ageRange": desired.ages},
+        "externalId": desired.reference,
+        "externalVersion": int(desired.version),
     }
 
 
 def fault(status: int, code: str, message: str) -> dict[str, Any]:  # noqa: ARG001
-    """Say it with a code."""
+    """Write an error with a code."""
     return {"error": {"code": code, "message": message}}
 
 
-def body(delivery: str, news: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Put the id beside the piece."""
-    return {"id": delivery, **news[0]}
+def body(delivery: str, events: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Write the id beside the event."""
+    return {"id": delivery, **events[0]}
 
 
 def sign(

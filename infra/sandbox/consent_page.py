@@ -1,7 +1,7 @@
-"""What an owner sees of a sandbox platform: the page that asks for consent (RFC 6749, 4.1).
+"""The consent page of a sandbox platform (authorization endpoint, RFC 6749, section 4.1).
 
-A request of an unknown client, or with an address that it has not registered, leads nowhere:
-the owner is told, and is not sent there. Everything else goes back to the client.
+A request with an unknown client or an unregistered redirect URI is not redirected: the owner sees
+an error page. Every other error is sent to the client's redirect URI.
 """
 
 import re
@@ -28,24 +28,24 @@ PAGE = (
 
 @dataclass(frozen=True, slots=True)
 class ConsentPage:
-    """The authorization endpoint; ``redirect_uri`` is the one that our client has registered."""
+    """The authorization endpoint; ``redirect_uri`` is registered for our client."""
 
     api: PlatformApi
     redirect_uri: str
 
     def routes(self) -> list[web.RouteDef]:
-        """List what browsers may ask for."""
+        """List the routes."""
         path = f"/{self.api.name}{self.api.dialect.AUTHORIZE_PATH}"
         return [web.get(path, self.on_ask), web.post(path, self.on_answer)]
 
     async def on_ask(self, request: web.Request) -> web.StreamResponse:
-        """Ask the owner, or send the browser back with what is wrong."""
+        """Show the page, or redirect with an error."""
         asked = dict(request.query)
         wrong = self._refuse(request, asked)
         return wrong or self._page(asked)
 
     async def on_answer(self, request: web.Request) -> web.StreamResponse:
-        """Send the browser back with a code, or with the owner's no."""
+        """Redirect with a code, or with the owner's denial."""
         asked = {name: str(value) for name, value in (await request.post()).items()}
         wrong = self._refuse(request, asked)
         if wrong is not None:

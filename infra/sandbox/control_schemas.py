@@ -1,4 +1,4 @@
-"""What the control API is asked for."""
+"""The request bodies of the control API."""
 
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
 
 class ScheduleUpdate(FrozenModel):
-    """Seconds between rounds; what is absent stays."""
+    """Seconds between rounds; an absent value is unchanged."""
 
     metrics_seconds: Seconds | None = None
     status_seconds: Seconds | None = None
@@ -28,7 +28,7 @@ class MetricsPayload(FrozenModel):
     spend: Annotated[float, Field(ge=0, le=999_999_999)]
 
     def figures(self) -> DailyMetrics:
-        """Give them as the sandbox keeps them."""
+        """Convert to the sandbox's metrics."""
         counts = (self.impressions, self.clicks, self.conversions)
         return DailyMetrics(self.date, *counts, round(self.spend * 1_000_000))
 
@@ -36,9 +36,9 @@ class MetricsPayload(FrozenModel):
 class WebhookOrder(FrozenModel):
     """One webhook, sent ``times`` over under one id.
 
-    ``status`` and ``metrics`` tell what the platform holds if they are not told what to say
-    (and may speak of campaigns that it does not hold); a genuine ``status`` is one that the
-    platform has from now on; ``raw`` sends ``body`` as it is.
+    ``status`` and ``metrics`` report the platform's state unless values are given (also for
+    campaigns that it does not have); a ``status`` with a valid signature is stored as well;
+    ``raw`` sends ``body`` unchanged.
     """
 
     kind: Literal["status", "metrics", "raw"]

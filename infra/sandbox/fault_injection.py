@@ -1,4 +1,4 @@
-"""Faults on request: what ``PUT /_control/{platform}`` accepts."""
+"""Fault injection: the body of ``PUT /_control/{platform}``."""
 
 from typing import Annotated
 
@@ -13,17 +13,17 @@ MALFORMED = (b'{"id": ', b"<html>bad gateway</html>", b"[]", b'{"campaign": {}}'
 
 
 class Faults(FrozenModel):
-    """How a platform misbehaves. Without ``outage`` the token endpoint stays well.
+    """The injected faults of a platform. Only ``outage`` affects the token endpoint's availability.
 
     ``lost_rate`` and ``malformed`` hit after the call took effect: the client cannot know.
     """
 
     outage: bool = Field(default=False, description="503 to every call, for tokens too")
     error_rate: Rate = Field(default=0, description="500 before anything is done")
-    lost_rate: Rate = Field(default=0, description="Done, then the connection is cut")
-    malformed: Rate = Field(default=0, description="Done, then answered with nonsense")
+    lost_rate: Rate = Field(default=0, description="Done, then the connection is aborted")
+    malformed: Rate = Field(default=0, description="Done, then answered with a malformed body")
     latency_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
-        default=0, description="Every call waits so long first"
+        default=0, description="Delay of every call"
     )
     rate_limit: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
         default=None, description="Calls a second; 429 above; 0 refuses all"
@@ -42,11 +42,11 @@ class Faults(FrozenModel):
         default=3600, description="Life of the tokens that are issued from now on"
     )
     consent_error: Annotated[str, Field(max_length=100)] | None = Field(
-        default=None, description="The authorization endpoint sends everybody back with it"
+        default=None, description="The error of every authorization request"
     )
-    wrong_issuer: bool = Field(default=False, description="It answers as somebody else")
+    wrong_issuer: bool = Field(default=False, description="It returns another issuer")
     refuse_codes: bool = Field(default=False, description="invalid_grant to every code")
     refuse_refresh: bool = Field(default=False, description="invalid_grant to every refresh")
     times: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
-        default=None, description="After so many faulty answers all is well again"
+        default=None, description="The faults are cleared after so many faulty answers"
     )

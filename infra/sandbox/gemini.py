@@ -1,4 +1,4 @@
-"""The sandbox's Gemini Ads."""
+"""Simulates the API and the webhooks of Gemini Ads."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,17 +27,17 @@ BUNDLE = 50
 
 
 def credentials(headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[str, str]:  # noqa: ARG001
-    """Find them in the form."""
+    """Read the client credentials from the form."""
     return form.get("client_id", ""), form.get("client_secret", "")
 
 
 def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:  # noqa: ARG001
-    """Find it in the query."""
+    """Read the idempotency key from the query."""
     return query.get("requestId")
 
 
 def parse_campaign(body: bytes) -> DesiredCampaign:
-    """Read a mutation."""
+    """Parse a mutation."""
     payload = gemini.GeminiCampaignMutation.model_validate_json(body).campaign
     return DesiredCampaign(
         name=payload.display_name,
@@ -52,30 +52,30 @@ def parse_campaign(body: bytes) -> DesiredCampaign:
 
 
 def campaign(campaign: Campaign) -> dict[str, Any]:
-    """Show it as a resource."""
-    held = campaign.desired
+    """Write a campaign as a resource."""
+    desired = campaign.desired
     return {
         "resourceName": f"campaigns/{campaign.id}",
-        "displayName": held.name,
-        "budgetMicros": str(held.budget_micros),
-        "currencyCode": held.currency,
+        "displayName": desired.name,
+        "budgetMicros": str(desired.budget_micros),
+        "currencyCode": desired.currency,
         "servingState": STATES[campaign.status],
         "targeting": {
-            "interestCategories": held.interests,
-            "ageRange": {"min": held.ages[0], "max": held.ages[1]},
+            "interestCategories": desired.interests,
+            "ageRange": {"min": desired.ages[0], "max": desired.ages[1]},
         },
-        "labels": {"reference": held.reference, "version": held.version},
+        "labels": {"reference": desired.reference, "version": desired.version},
     }
 
 
 def fault(status: int, code: str, message: str) -> dict[str, Any]:
-    """Say it as google.rpc.Status."""
+    """Write an error as google.rpc.Status."""
     return {"error": {"code": status, "status": code, "message": message}}
 
 
-def body(delivery: str, news: Sequence[dict[str, Any]]) -> dict[str, Any]:  # noqa: ARG001
-    """Put one piece alone, several into a batch; the id is in the headers."""
-    return news[0] if len(news) == 1 else {"events": list(news)}
+def body(delivery: str, events: Sequence[dict[str, Any]]) -> dict[str, Any]:  # noqa: ARG001
+    """Write one event alone, several as a batch; the id is in the headers."""
+    return events[0] if len(events) == 1 else {"events": list(events)}
 
 
 def sign(secrets: Sequence[str], delivery: str, timestamp: int, body: bytes) -> dict[str, str]:

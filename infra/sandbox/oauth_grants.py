@@ -1,8 +1,8 @@
-"""What owners have consented to at one sandbox platform: codes, refresh tokens, access tokens.
+"""The OAuth consents of one sandbox platform: codes, refresh tokens, access tokens.
 
-A code is good once and for a minute. Each refresh gives a new refresh token for the old one;
-a code or refresh token that is shown a second time ends the whole consent, since two parties
-hold it then (RFC 6749, section 4.1.2; RFC 9700, section 4.14.2). Everything has a bound.
+A code is valid once and for a minute. Each refresh replaces the refresh token; a code or refresh
+token that is used twice revokes the whole consent, since two parties have it (RFC 6749, section
+4.1.2; RFC 9700, section 4.14.2). Every collection has a maximum size.
 """
 
 import secrets
@@ -28,13 +28,13 @@ class Consent:
     revoked: bool = False
 
     def shown(self) -> dict[str, Any]:
-        """Show it without its token."""
+        """Return it without its token."""
         return {name: value for name, value in asdict(self).items() if name != "refresh"}
 
 
 @dataclass(slots=True)
 class AuthorizationCode:
-    """What a code was given for; ``until`` is monotonic seconds."""
+    """An authorization code; ``until`` is monotonic seconds."""
 
     redirect_uri: str
     challenge: str
@@ -45,7 +45,7 @@ class AuthorizationCode:
 
 @dataclass(slots=True)
 class ConsentStore:
-    """The memory of the authorization server of one platform."""
+    """The authorization server's state of one platform."""
 
     given: deque[Consent] = field(default_factory=lambda: deque(maxlen=MAX_ITEMS))
     codes: OrderedDict[str, AuthorizationCode] = field(default_factory=OrderedDict)
@@ -55,7 +55,7 @@ class ConsentStore:
     def give(
         self, redirect_uri: str, challenge: str, scopes: Sequence[str], *, offline: bool
     ) -> str:
-        """Let the next owner consent; tells the code."""
+        """Store the consent of a new owner; returns the code."""
         consent = Consent(f"owner-{len(self.given) + 1}", tuple(scopes), offline)
         code = secrets.token_urlsafe(24)
         until = time.monotonic() + CODE_SECONDS
@@ -63,7 +63,7 @@ class ConsentStore:
         return code
 
     def redeem(self, code: str, redirect_uri: str, challenge: str) -> Consent | None:
-        """Take a code for the consent that it stands for; None for one that is not good."""
+        """Redeem a code for its consent; None if it is invalid."""
         held = self.codes.get(code)
         if held is None:
             return None
@@ -78,7 +78,7 @@ class ConsentStore:
         return held.consent
 
     def renew(self, refresh: str) -> Consent | None:
-        """Take a refresh token for its consent; None, and the end of it, for a spent one."""
+        """Redeem a refresh token; a used one revokes its consent and returns None."""
         consent = self.refreshes.get(refresh)
         if consent is None or consent.revoked:
             return None
@@ -89,7 +89,7 @@ class ConsentStore:
         return consent
 
     def issue(self, consent: Consent, seconds: int) -> dict[str, Any]:
-        """Make the tokens of a consent, as a token endpoint writes them."""
+        """Issue the tokens of a consent, in the format of a token response."""
         access = secrets.token_urlsafe(24)
         _keep(self.accesses, access, (consent, time.monotonic() + seconds))
         answer = {
@@ -105,20 +105,20 @@ class ConsentStore:
         return answer
 
     def revoke(self, token: str) -> None:
-        """End the consent that a token belongs to; an unknown one belongs to none."""
+        """Revoke the consent of a token; an unknown token is ignored."""
         access = self.accesses.get(token)
         consent = access[0] if access else self.refreshes.get(token)
         if consent is not None:
             consent.revoked = True
 
     def owner_of(self, access: str) -> str | None:
-        """Tell in whose name an access token speaks, if it does."""
+        """Return the account of a valid access token, else None."""
         consent, until = self.accesses.get(access, (None, 0.0))
         alive = consent is not None and not consent.revoked and until > time.monotonic()
         return consent.account if consent is not None and alive else None
 
     def dump(self) -> list[dict[str, Any]]:
-        """Write what outlives a restart; access tokens do not."""
+        """Return what survives a restart; access tokens do not."""
         return [asdict(consent) for consent in self.given]
 
     def load(self, dumped: list[dict[str, Any]]) -> None:

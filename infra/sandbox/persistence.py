@@ -1,4 +1,4 @@
-"""Where the sandbox keeps its campaigns over a restart, if it is told where."""
+"""Stores the sandbox's campaigns in a file over a restart, if one is configured."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ SAVE_INTERVAL_SECONDS = 5.0
 
 
 def load(path: Path, states: Mapping[str, PlatformState]) -> None:
-    """Fill the books from a file; one that is missing or broken is said and left alone."""
+    """Load the states from a file; an unreadable file is logged and ignored."""
     if not path.is_file():
         return
     try:
@@ -23,12 +23,12 @@ def load(path: Path, states: Mapping[str, PlatformState]) -> None:
         for name, state in states.items():
             state.load(dumped[name])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}; the sandbox begins empty"
-        log.warning("The sandbox's state is not readable", extra={"reason": reason})
+        reason = f"{type(error).__name__}; the sandbox starts empty"
+        log.warning("the sandbox's state cannot be read", extra={"reason": reason})
 
 
 def save(path: Path, states: Mapping[str, PlatformState]) -> None:
-    """Write the books to a file, all or nothing."""
+    """Write the states to a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.write_bytes(orjson.dumps({name: state.dump() for name, state in states.items()}))
@@ -36,7 +36,7 @@ def save(path: Path, states: Mapping[str, PlatformState]) -> None:
 
 
 async def save_periodically(path: Path, states: Mapping[str, PlatformState]) -> None:
-    """Save now and then, for ever."""
+    """Save every few seconds, for ever."""
     while True:
         await asyncio.sleep(SAVE_INTERVAL_SECONDS)
         save(path, states)

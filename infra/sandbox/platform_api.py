@@ -1,8 +1,8 @@
-"""One platform at play: it answers calls in its own words, with the faults it was given.
+"""The API of one sandbox platform: answers requests in its dialect, with the injected faults.
 
-The order of a call: latency, outage, token, rate limit, error, idempotency key, the act
-itself, and after it a lost connection or nonsense. Between the look at the idempotency key
-and the act nothing is awaited, so a key acts once however many calls carry it at a time.
+The order of a request: latency, outage, token, rate limit, error, idempotency key, the action
+itself, and after it an aborted connection or a malformed body. Between the check of the idempotency
+key and the action nothing is awaited, so concurrent requests with one key act once.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ CLIENT_CREDENTIALS = "client_credentials"
 
 @dataclass(slots=True)
 class PlatformApi:
-    """A platform's words, memory and misbehaviour; ``client`` is the one it knows."""
+    """The API of a platform: dialect, state and faults; ``client`` is its only OAuth client."""
 
     name: str
     dialect: Dialect
@@ -43,7 +43,7 @@ class PlatformApi:
     window: tuple[float, int] = (0.0, 0)
 
     def routes(self) -> list[web.RouteDef]:
-        """List what this platform answers, below its own prefix."""
+        """List the routes below the platform's prefix."""
         paths = [
             (method, path.replace("{id}", "{id:[A-Za-z0-9_-]+}"), action)
             for method, path, action in self.dialect.ROUTES
@@ -55,7 +55,7 @@ class PlatformApi:
         ]
 
     async def on_token(self, request: web.Request) -> web.StreamResponse:
-        """Answer a grant of any kind (RFC 6749 section 4)."""
+        """Answer a token request of any grant type (RFC 6749, section 4)."""
         form = {name: str(value) for name, value in (await request.post()).items()}
         await asyncio.sleep(self.faults.latency_ms / 1000)
         if self.faults.outage:
@@ -76,7 +76,7 @@ class PlatformApi:
         )
 
     async def on_revoke(self, request: web.Request) -> web.StreamResponse:
-        """End a consent by one of its tokens (RFC 7009)."""
+        """Revoke a consent by one of its tokens (RFC 7009)."""
         form = {name: str(value) for name, value in (await request.post()).items()}
         await asyncio.sleep(self.faults.latency_ms / 1000)
         if self.faults.outage:
@@ -87,7 +87,7 @@ class PlatformApi:
         return self._reply(ApiResponse(200, {}))
 
     def knows(self, request: web.Request, form: Mapping[str, str]) -> bool:
-        """Tell whether our client has authenticated itself."""
+        """Check the client credentials of a request."""
         client_id, secret = self.dialect.credentials(request.headers, form)
         good = hmac.compare_digest(
             secret.encode(errors="surrogatepass"), self.client[1].get_secret_value().encode()
@@ -109,7 +109,7 @@ class PlatformApi:
         return handle
 
     def _refuse(self, request: web.Request) -> ApiResponse | None:
-        """Decide whether a call is answered before anything is done."""
+        """Return the error response of a request that has no effect, else None."""
         if self.faults.outage:
             return self._stopped(503, "UNAVAILABLE", "down for a while")
         if not self.state.accepts_token(_token_of(request)):
@@ -123,7 +123,7 @@ class PlatformApi:
         return None
 
     def _answer(self, action: Action, request: web.Request, body: bytes) -> ApiResponse:
-        """Act, or repeat what was answered to the same key before."""
+        """Perform the action, or repeat the response to the same idempotency key."""
         key = None if action == "status" else self.dialect.key_of(request.headers, request.query)
         scope = f"{request.method} {request.path} {key}"
         replayed = self.state.answer_to(scope) if key else None
@@ -135,8 +135,8 @@ class PlatformApi:
             campaign = perform_action(
                 action, self.dialect, self.state, self.faults, named, key, body
             )
-        except ApiError as unmet:
-            reply = self._fault(unmet.status, unmet.code, unmet.message)
+        except ApiError as error:
+            reply = self._fault(error.status, error.code, error.message)
             self._note(action, request, reply, "refused")
             return reply
         reply = ApiResponse(201 if action == "create" else 200, self.dialect.campaign(campaign))
@@ -146,7 +146,7 @@ class PlatformApi:
         return reply
 
     def _spoil(self, request: web.Request, response: web.Response) -> web.Response:
-        """Lose an answer or turn it into nonsense, after the act."""
+        """Drop the response or malform it, after the action."""
         if self.chance.random() < self.faults.lost_rate and request.transport is not None:
             self._count_hit()
             request.transport.abort()

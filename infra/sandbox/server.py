@@ -1,4 +1,4 @@
-"""The sandbox's server: routes, probes, and how long it lives."""
+"""The sandbox's HTTP server: routes, probes and lifetime."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ SHUTDOWN_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A server that answers: where it is, what it holds, and the task that lets it live."""
+    """A running server: its URL, the app and its background task."""
 
     url: str
     app: SandboxApp

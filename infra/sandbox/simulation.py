@@ -1,7 +1,7 @@
-"""What happens at the platforms of itself: figures grow, seeded campaigns change their status.
+"""Simulates traffic: metrics grow, and seeded campaigns change their status.
 
-A round takes a hundred campaigns of each platform at most and goes on with the next ones in
-the next round, so that many campaigns do not mean a flood of webhooks.
+A round covers at most a hundred campaigns of each platform and continues with the next ones in the
+next round, so that many campaigns do not cause a flood of webhooks.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ BATCH_SIZE = 100
 
 @dataclass(slots=True)
 class Schedule:
-    """Seconds between two rounds; 0 means never. Changed while the sandbox runs."""
+    """Seconds between two rounds; 0 means never. May change at run time."""
 
     metrics_seconds: float
     status_seconds: float
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def set(self, metrics_seconds: float | None, status_seconds: float | None) -> None:
-        """Change the pace, at once; None leaves it."""
+        """Change the intervals at once; None keeps one."""
         if metrics_seconds is not None:
             self.metrics_seconds = metrics_seconds
         if status_seconds is not None:
@@ -35,7 +35,7 @@ class Schedule:
         self.changed = asyncio.Event()
 
     async def wait_for_metrics(self) -> None:
-        """Wait until the next round of figures is due."""
+        """Wait until the next round of metrics is due."""
         await self._wait("metrics_seconds")
 
     async def wait_for_status(self) -> None:
@@ -55,7 +55,7 @@ class Schedule:
 
 @dataclass(slots=True)
 class Simulation:
-    """The life of one platform."""
+    """The simulation of one platform."""
 
     api: PlatformApi
     webhooks: WebhookSender
@@ -64,7 +64,7 @@ class Simulation:
     next: int = 0
 
     async def grow(self) -> None:
-        """Report growing figures for ever."""
+        """Report growing metrics for ever."""
         while True:
             await self.schedule.wait_for_metrics()
             active = [c for c in self._some() if c.status == "active"]

@@ -1,7 +1,7 @@
-"""What one sandbox platform knows: campaigns, answers by idempotency key, tokens, calls.
+"""The state of one sandbox platform: campaigns, responses by idempotency key, tokens, request log.
 
-Every collection has a bound. A campaign's id is an HMAC of the key that created it: nobody
-can guess it, and the same create yields the same id even after everything was forgotten.
+Every collection has a maximum size. A campaign's id is an HMAC of the key that created it: it
+cannot be guessed, and the same create yields the same id even after everything was forgotten.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ MAX_CALLS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """An answer: its status and its JSON value."""
+    """A response: its status and its JSON value."""
 
     status: int
     value: Any
@@ -32,7 +32,7 @@ class ApiResponse:
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """One call about a campaign, for the log, from when it ``began`` until it was answered ``at``.
+    """One logged request about a campaign; ``began`` and ``at`` are its start and its end.
 
     ``number`` counts from 1; ``version`` is the client's, of the body that took effect.
     """
@@ -52,7 +52,7 @@ class ApiCall:
 
 @dataclass(slots=True)
 class PlatformState:
-    """The memory of one platform; ``secret`` keys the ids, which begin with ``prefix``."""
+    """The state of one platform; ``secret`` keys the ids, which begin with ``prefix``."""
 
     prefix: str
     secret: bytes
@@ -67,22 +67,22 @@ class PlatformState:
     evicted: int = 0
 
     def issue_token(self, seconds: int) -> str:
-        """Make an access token that lives for ``seconds``."""
+        """Issue an access token that is valid for ``seconds``."""
         token = secrets.token_urlsafe(24)
         self.tokens[token] = time.monotonic() + seconds
         _trim(self.tokens, MAX_TOKENS)
         return token
 
     def accepts_token(self, token: str) -> bool:
-        """Tell whether a token was issued and lives, to our client or with an owner's consent."""
+        """Check a token of our client or of an owner's consent."""
         own = self.tokens.get(token, 0) > time.monotonic()
         return own or self.consents.owner_of(token) is not None
 
     def create(self, desired: DesiredCampaign, key: str | None) -> Campaign:
-        """Make a campaign, or find the one that the same key made before.
+        """Create a campaign, or return the one that the same key created.
 
-        When there is room for no more, the oldest that is not seeded is forgotten; a client
-        who still wants it is answered with 404 and creates it anew.
+        When there are too many, the oldest that is not seeded is evicted; a client that updates it
+        gets 404 and creates it again.
         """
         seed = (key or secrets.token_hex()).encode(errors="surrogatepass")
         digest = hmac.digest(self.secret, seed, hashlib.sha256)
@@ -99,28 +99,28 @@ class PlatformState:
         return campaign
 
     def forget(self, campaign_id: str) -> None:
-        """Lose a campaign, and what was answered about it."""
+        """Delete a campaign and its stored responses."""
         self.campaigns.pop(campaign_id, None)
         for key in [key for key, (about, _) in self.answers.items() if about == campaign_id]:
             del self.answers[key]
 
     def answer_to(self, key: str) -> ApiResponse | None:
-        """Tell what was answered to an idempotency key."""
+        """Return the stored response of an idempotency key."""
         found = self.answers.get(key)
         return found[1] if found else None
 
     def remember(self, key: str, campaign_id: str, reply: ApiResponse) -> None:
-        """Keep an answer for its idempotency key."""
+        """Store a response under its idempotency key."""
         self.answers[key] = (campaign_id, reply)
         _trim(self.answers, self.max_answers)
 
     def note(self, **call: Any) -> None:  # noqa: ANN401 - the fields of Call
-        """Write a call into the log."""
+        """Append a request to the log."""
         self.counted += 1
         self.calls.append(ApiCall(number=self.counted, at=datetime.now(UTC), **call))
 
     def dump(self) -> dict[str, Any]:
-        """Write what outlives a restart as JSON values."""
+        """Return what survives a restart as JSON values."""
         return {
             "campaigns": [campaign.dump() for campaign in self.campaigns.values()],
             "consents": self.consents.dump(),

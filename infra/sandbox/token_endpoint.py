@@ -1,4 +1,4 @@
-"""The token endpoint's answers to what owners have consented to (RFC 6749, RFC 7636)."""
+"""The token endpoint for owners' consents (RFC 6749, RFC 7636)."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ SUPPORTED_GRANT_TYPES = ("authorization_code", "refresh_token")
 
 
 def issue_tokens(consents: ConsentStore, faults: Faults, form: Mapping[str, str]) -> ApiResponse:
-    """Answer a client who has authenticated itself."""
+    """Answer the token request of an authenticated client."""
     if form["grant_type"] == "authorization_code":
         challenge = sha256(form.get("code_verifier", "").encode(errors="surrogatepass")).digest()
         given = consents.redeem(

@@ -1,9 +1,9 @@
-"""How a platform sends its webhooks: signed, repeated under one id until they are taken.
+"""Sends a platform's webhooks: signed, retried under one id until they are accepted.
 
-Four letters are under way at a time. What is not answered with 2xx is tried again, with a
-growing wait or after the time that Retry-After asks for, eight times in about a minute; the
-id stays, while time and signature are of the attempt. What waits is bounded: when there is
-no more room the oldest makes way. Both losses are counted and logged, never silent.
+Four deliveries run at a time. A delivery without a 2xx response is retried, with a growing wait or
+after Retry-After, eight times in about a minute; the id is the same, time and signature are of the
+attempt. The queue has a maximum size: when it is full the oldest webhook is dropped. Both losses
+are counted and logged.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ MAX_RETRY_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One webhook: its id and its body as it is signed and sent."""
+    """One webhook: its id and its body as signed and sent."""
 
     delivery: str
     body: bytes
@@ -42,7 +42,7 @@ class Webhook:
 
 @dataclass(slots=True)
 class DeliveryStats:
-    """What became of the letters."""
+    """Counts of delivered, retried and lost webhooks."""
 
     delivered: int = 0
     retried: int = 0
@@ -53,7 +53,7 @@ class DeliveryStats:
 
 @dataclass(slots=True)
 class WebhookSender:
-    """A platform's post office; ``secrets`` sign, the newest first; waits are in seconds."""
+    """Sends the webhooks of a platform; ``secrets`` newest first, waits in seconds."""
 
     name: str
     dialect: Dialect
@@ -65,10 +65,10 @@ class WebhookSender:
     stats: DeliveryStats = field(default_factory=DeliveryStats)
     queue: asyncio.Queue[Webhook] = field(default_factory=lambda: asyncio.Queue(MAX_QUEUED))
 
-    def pack(self, news: Sequence[dict[str, Any]], delivery: str | None = None) -> list[Webhook]:
-        """Pack news as the platform does; only the first letter can be given an id."""
+    def pack(self, events: Sequence[dict[str, Any]], delivery: str | None = None) -> list[Webhook]:
+        """Pack events into webhooks; ``delivery`` is the id of the first."""
         size = self.dialect.BUNDLE
-        packs = [news[at : at + size] for at in range(0, len(news), size)]
+        packs = [events[at : at + size] for at in range(0, len(events), size)]
         ids = [delivery or f"msg_{uuid4().hex}", *(f"msg_{uuid4().hex}" for _ in packs[1:])]
         return [
             Webhook(name, orjson.dumps(self.dialect.body(name, pack)))
@@ -76,54 +76,54 @@ class WebhookSender:
         ]
 
     def can_sign(self) -> bool:
-        """Tell whether there is a secret to sign with."""
+        """Check whether there is a secret to sign with."""
         try:
             self.dialect.sign(self.secrets, "probe", 1, b"")
         except ValueError:
             return False
         return True
 
-    def enqueue(self, news: Sequence[dict[str, Any]]) -> None:
-        """Send news in the background, if they can be signed at all."""
-        for letter in self.pack(news) if news and self.can_sign() else ():
+    def enqueue(self, events: Sequence[dict[str, Any]]) -> None:
+        """Send events in the background, if they can be signed."""
+        for webhook in self.pack(events) if events and self.can_sign() else ():
             if self.queue.full():
                 self.queue.get_nowait()
                 self.stats.dropped += 1
-            self.queue.put_nowait(letter)
+            self.queue.put_nowait(webhook)
 
-    async def send(self, letter: Webhook, *, forged: bool = False) -> HttpResponse:
+    async def send(self, webhook: Webhook, *, forged: bool = False) -> HttpResponse:
         """Make one attempt; ``forged`` signs another body. Raises ``HttpFailure``."""
-        signed = letter.body + b" " if forged else letter.body
-        headers = self.dialect.sign(self.secrets, letter.delivery, int(time.time()), signed)
+        signed = webhook.body + b" " if forged else webhook.body
+        headers = self.dialect.sign(self.secrets, webhook.delivery, int(time.time()), signed)
         kind = {"Content-Type": "application/json"}
-        call = HttpRequest("POST", f"/webhooks/{self.name}", letter.body, {**kind, **headers})
+        call = HttpRequest("POST", f"/webhooks/{self.name}", webhook.body, {**kind, **headers})
         answer = await fetch(self.session, self.url, call)
         self.stats.last_status = answer.status
         return answer
 
     async def run(self) -> None:
-        """Carry letters for ever."""
-        async with asyncio.TaskGroup() as carriers:
+        """Deliver queued webhooks for ever."""
+        async with asyncio.TaskGroup() as workers:
             for _ in range(MAX_CONCURRENT_DELIVERIES):
-                carriers.create_task(self._carry())
+                workers.create_task(self._deliver_queued())
 
-    async def _carry(self) -> None:
+    async def _deliver_queued(self) -> None:
         while True:
-            letter = await self.queue.get()
-            if await self._deliver(letter):
+            webhook = await self.queue.get()
+            if await self._deliver(webhook):
                 self.stats.delivered += 1
             else:
                 self.stats.given_up += 1
-                log.warning("A webhook was not taken", extra={"platform": self.name})
+                log.warning("a webhook was not accepted", extra={"platform": self.name})
 
-    async def _deliver(self, letter: Webhook) -> bool:
+    async def _deliver(self, webhook: Webhook) -> bool:
         backoff = Backoff(first=self.first_wait, longest=MAX_RETRY_SECONDS)
         for attempt in range(self.attempts):
             if attempt:
                 self.stats.retried += 1
             wait = backoff.step()
             try:
-                answer = await self.send(letter)
+                answer = await self.send(webhook)
             except HttpFailure:
                 pass
             else:
