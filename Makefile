@@ -51,7 +51,7 @@ check: venv ## ruff, mypy --strict, the import rule
 	.venv/bin/mypy
 	.venv/bin/python -m pytest tests/test_imports.py
 
-lock: venv ## write requirements/*.txt anew from pyproject.toml (UPGRADE=1 for newer versions)
+lock: venv ## write requirements/*.txt from pyproject.toml (UPGRADE=1 for newer versions)
 	infra/deploy/lock.sh $(if $(UPGRADE),--upgrade)
 
 venv: ## .venv with everything for development

@@ -11,7 +11,7 @@ the import renews the permissions alone.
 
 A topic permission needs its exchange, so the exchanges that are named in one are among the
 definitions, with the arguments that the release step declares them with. RabbitMQ 4.0.0 to 4.1.3
-imports topic permissions before exchanges, whatever stands first, and with Khepri it can then
+imports topic permissions before exchanges, in any order of the file, and with Khepri it can then
 never declare the exchange (rabbitmq-server, pull request 14407): there, import PART ``resources``
 and then PART ``permissions``.
 
@@ -73,7 +73,7 @@ def broker_users() -> tuple[BrokerUser, ...]:
         DEFAULT_EXCHANGE,
     )
     own_queues = [*work, *map(topology.dead_queue, work), *(queue.name for queue in requests)]
-    # The relay counts what waits; newer brokers tell that only to who may do something there
+    # The relay counts what waits; newer brokers show a queue only to users with a permission on it
     # (https://github.com/rabbitmq/rabbitmq-server/pull/16272).
     counted = [*own_queues, topology.UNROUTED]
     everything = {exchange.name for exchange in declare.exchanges()}

@@ -1,13 +1,13 @@
-"""Every exchange and queue of Adrelay, their names, and how they hang together.
+"""Names every exchange and queue of Adrelay, and how they are bound.
 
     publishers ──> adrelay.events (topic, the public entrance)
                       ├─ # ─> adrelay.history (stream: the event log)
                       └─ # ─> adrelay.work (topic, internal) ──> work queues
                                  └─ alternate: adrelay.unrouted (fanout) ──> adrelay.unrouted
     ingress ──> adrelay.requests (topic) ──> auth.session (messages expire)
-    a worker that must wait ──> adrelay.retry.<tier> (fanout + quorum queue with a TTL)
+    a message to be retried ──> adrelay.retry.<tier> (fanout + quorum queue with a TTL)
                       └─ expiry ─> adrelay.back (direct: the work queue's own name)
-    a worker that gives up ──> adrelay.dead (topic: the work queue's name) ──> <queue>.dead
+    a message that failed for good ──> adrelay.dead (topic: the work queue's name) ──> <queue>.dead
 
 All is durable. The names cannot change their kind or arguments later: a new kind is a new name.
 """
@@ -87,7 +87,7 @@ class RequestQueue:
     """A queue of requests that expire; no retry, no dead letters.
 
     A quorum queue as well: a classic one is on one node alone, and while that node is gone
-    nobody could log in.
+    no login would work.
     """
 
     name: str

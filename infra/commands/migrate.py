@@ -35,12 +35,12 @@ from infra.storage.engine import open_engine
 from infra.storage.migrations import upgrade
 
 CONNECT_TIMEOUT = 5.0  # seconds
-PATIENCE = 60.0  # seconds that servers may take to start
-PAUSE = 0.5  # seconds between two tries
+RELEASE_TIMEOUT = 60.0  # seconds that servers may take to start
+RETRY_INTERVAL = 0.5  # seconds between two tries
 CANNOT_CONNECT_NOW = "57P03"  # SQLSTATE of a Postgres that still starts
 
 
-class Refused(Exception):
+class ReleaseRefused(Exception):
     """The release cannot go on; the message says what a person has to do."""
 
 
@@ -77,44 +77,46 @@ async def connect(urls: str) -> AbstractConnection:
 async def declare_topology(urls: str) -> None:
     """Declare every exchange and queue on the broker at ``urls``, any member of a cluster.
 
-    Raises ``Refused`` when one exists with other arguments, ``OSError`` or ``TimeoutError``
+    Raises ``ReleaseRefused`` when one exists with other arguments, ``OSError`` or ``TimeoutError``
     when no member answers.
     """
     connection = await connect(urls)
     try:
         await declare.declare(connection)
     except ChannelPreconditionFailed as error:
-        raise Refused(
+        raise ReleaseRefused(
             f"the broker has it with other arguments: {error}. Names keep their kind: give "
             "the new kind a new name in infra/amqp/topology.py, or, when its messages are not "
             "needed, delete the old one (rabbitmqctl delete_queue NAME)"
         ) from error
     except ConnectionInternalError as error:
-        raise Refused(
+        raise ReleaseRefused(
             f"the broker fails at it ({error}). RabbitMQ 4.0.0 to 4.1.3 with Khepri does where "
             "topic permissions were imported before the exchanges: upgrade it, or import into a "
             "fresh vhost in two steps (adrelay broker permissions --part resources, then "
             "--part permissions)"
         ) from error
     except AMQPChannelError as error:
-        raise Refused(f"the broker does not declare it: {error}") from error
+        raise ReleaseRefused(f"the broker does not declare it: {error}") from error
     finally:
         await connection.close()
 
 
-async def _patiently(what: str, step: Callable[[], Awaitable[None]], until: float) -> None:
+async def _retry_while_starting(
+    what: str, step: Callable[[], Awaitable[None]], until: float
+) -> None:
     """Repeat ``step`` while its server is not up yet; ``until`` is a ``time.monotonic()``."""
     while True:
         try:
             return await step()
-        except Refused:
+        except ReleaseRefused:
             raise
         except (OSError, TimeoutError, *CONNECTION_EXCEPTIONS, DBAPIError) as error:
             if not _is_starting(error):
-                raise Refused(f"{what} refuses: {error}") from error
+                raise ReleaseRefused(f"{what} refuses: {error}") from error
             if time.monotonic() > until:
-                raise Refused(f"{what} cannot be reached: {error or type(error)}") from error
-        await asyncio.sleep(PAUSE)
+                raise ReleaseRefused(f"{what} cannot be reached: {error or type(error)}") from error
+        await asyncio.sleep(RETRY_INTERVAL)
 
 
 def _is_starting(error: Exception) -> bool:
@@ -123,7 +125,7 @@ def _is_starting(error: Exception) -> bool:
     return isinstance(error, (OSError, TimeoutError))
 
 
-async def _note_paths(settings: Settings) -> None:
+async def _record_paths(settings: Settings) -> None:
     """Note which paths are broken; a broker that cannot say so yet is no obstacle."""
     engine = open_engine(settings)
     try:
@@ -134,36 +136,38 @@ async def _note_paths(settings: Settings) -> None:
         await engine.dispose()
 
 
-async def release(settings: Settings, patience: float = PATIENCE) -> None:
-    """Migrate and declare; wait at most ``patience`` seconds for both servers.
+async def release(settings: Settings, wait_seconds: float = RELEASE_TIMEOUT) -> None:
+    """Migrate and declare; wait at most ``wait_seconds`` for both servers.
 
-    Raises ``Refused`` with a sentence for the person who releases.
+    Raises ``ReleaseRefused`` with a sentence for the person who releases.
     """
-    until = time.monotonic() + patience
+    until = time.monotonic() + wait_seconds
     database = settings.database_url.get_secret_value()
-    await _patiently("the database", lambda: migrate_database(database), until)
+    await _retry_while_starting("the database", lambda: migrate_database(database), until)
     broker = settings.rabbitmq_url.get_secret_value()
-    await _note_paths(settings)  # what is missing now is about to be there again
-    await _patiently("the broker", lambda: declare_topology(broker), until)
+    await _record_paths(settings)  # what is missing now is about to be there again
+    await _retry_while_starting("the broker", lambda: declare_topology(broker), until)
     if settings.rabbitmq_management_url is not None:
         management = ManagementApi(settings.rabbitmq_management_url.get_secret_value())
         vhost = unquote(urlsplit(broker.split()[0]).path.removeprefix("/")) or "/"
         await _set_overflow_policy(management, vhost)
-        await _note_paths(settings)
+        await _record_paths(settings)
 
 
 async def _set_overflow_policy(management: ManagementApi, vhost: str) -> None:
     try:
         await management.set_overflow_policy(vhost)
     except OSError as error:
-        raise Refused(f"the broker's management API does not take our policy: {error}") from error
+        raise ReleaseRefused(
+            f"the broker's management API does not take our policy: {error}"
+        ) from error
 
 
 def main() -> int:
     """Run the release step; the exit status says whether the workers may start."""
     try:
         asyncio.run(release(load_settings("release")))
-    except (Refused, ValidationError) as error:
+    except (ReleaseRefused, ValidationError) as error:
         sys.stderr.write(f"release refused: {error}\n")
         return 1
     return 0

@@ -3,9 +3,9 @@
 The user of ``UPSTREAM_RABBITMQ_URL`` may then publish over AMQP what the key may over HTTP.
 
 It may be run at every start: what is there stays as it is, except that the admin's password
-becomes the one in the settings, so that the settings tell how to log in; if it was another,
-the admin's sessions are over. The campaigns are asked for as anybody asks for them, by
-events; they have fixed ids, so nothing comes twice, and one that was deleted stays deleted.
+becomes the one in the settings, so that the settings always allow a login; if it was another,
+the admin's sessions end. The campaigns are requested by events, as upstream systems do; they have
+fixed ids, so none is created twice, and one that was deleted stays deleted.
 The sandbox platforms recognise them by their names.
 
 Exit status: 0 done, 1 not possible (the message says why).
@@ -44,9 +44,9 @@ from schemas.types import PLATFORMS, Platform
 from schemas.users import User
 
 SCOPES = ("events:publish:*",)
-DEADLINE = 60.0  # seconds
+SEED_TIMEOUT = 60.0  # seconds
 
-PLANS: tuple[tuple[str, Decimal, Targeting], ...] = (
+SAMPLE_CAMPAIGNS: tuple[tuple[str, Decimal, Targeting], ...] = (
     (
         "Seeded spring launch",
         Decimal(1200),
@@ -66,7 +66,7 @@ PLANS: tuple[tuple[str, Decimal, Targeting], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Inhabitants:
+class SeedData:
     """Who and what is to be there."""
 
     email: str
@@ -76,25 +76,25 @@ class Inhabitants:
     publisher: str | None
 
 
-def wanted(settings: Settings) -> Inhabitants:
+def read_seed_settings(settings: Settings) -> SeedData:
     """Read from the settings what is to be there; raises ``ValueError`` for what is wrong."""
-    password = _given(settings.adrelay_admin_password, "ADRELAY_ADMIN_PASSWORD")
+    password = _require_secret(settings.adrelay_admin_password, "ADRELAY_ADMIN_PASSWORD")
     weak = check_strength(password)
     if weak is not None:
         raise ValueError(f"ADRELAY_ADMIN_PASSWORD {weak}")
     if not settings.adrelay_admin_email:
         raise ValueError("ADRELAY_ADMIN_EMAIL is not set")
-    return Inhabitants(
+    return SeedData(
         email=normalise_email(settings.adrelay_admin_email),
         password=password,
-        key=parse_api_key(_given(settings.adrelay_api_key, "ADRELAY_API_KEY")),
+        key=parse_api_key(_require_secret(settings.adrelay_api_key, "ADRELAY_API_KEY")),
         source=settings.adrelay_api_key_source,
         publisher=_upstream_user(settings),
     )
 
 
 def _upstream_user(settings: Settings) -> str | None:
-    """Name the user of the broker who is to be a publisher; None where it is one of ours."""
+    """Read the broker user to register as a publisher; None for one of Adrelay's own users."""
     if settings.upstream_rabbitmq_url is None:
         return None
     (user, *_) = parse_broker_users(settings.upstream_rabbitmq_url.get_secret_value())
@@ -103,22 +103,24 @@ def _upstream_user(settings: Settings) -> str | None:
 
 
 def seeded_campaigns(owner_id: UUID) -> list[CampaignCreateRequested]:
-    """List the wishes for the seeded campaigns: three on each platform, the same each time."""
+    """Build the commands for the sample campaigns: three on each platform, the same each time."""
     return [
-        _wish(platform, number, owner_id) for platform in PLATFORMS for number in range(len(PLANS))
+        _build_command(platform, number, owner_id)
+        for platform in PLATFORMS
+        for number in range(len(SAMPLE_CAMPAIGNS))
     ]
 
 
 async def seed(settings: Settings, engine: AsyncEngine) -> None:
     """Put everything there in one transaction; raises ``ValueError`` for wrong settings."""
-    inhabitants, passwords = wanted(settings), Passwords(settings)
+    data, passwords = read_seed_settings(settings), Passwords(settings)
     async with engine.connect() as connection:
-        account = await find_user_row(connection, inhabitants.email)
+        account = await find_user_row(connection, data.email)
     stored = account.password_hash if account else None
-    is_new = not await passwords.verify(inhabitants.password, stored)
+    is_new = not await passwords.verify(data.password, stored)
     if is_new:
-        stored = await passwords.hash(inhabitants.password)
-    admin = User(id=account.user.id if account else uuid4(), email=inhabitants.email, role="admin")
+        stored = await passwords.hash(data.password)
+    admin = User(id=account.user.id if account else uuid4(), email=data.email, role="admin")
     async with engine.begin() as tx:
         admin_id = await put_admin(tx, UserRow(admin, stored or ""))
         if is_new:
@@ -126,31 +128,31 @@ async def seed(settings: Settings, engine: AsyncEngine) -> None:
             await end_sessions_of(tx, admin_id, "password_changed", since=since, at=at)
         await insert_api_key(
             tx,
-            inhabitants.key,
+            data.key,
             name="seed",
             owner_id=admin_id,
             scopes=SCOPES,
-            sources=(inhabitants.source,),
+            sources=(data.source,),
         )
-        if inhabitants.publisher:
-            sources = frozenset({inhabitants.source})
-            await put_publisher(tx, RegisteredPublisher(inhabitants.publisher, sources, admin_id))
-        wishes = await _missing(tx, seeded_campaigns(admin_id))
-        await outbox.add(tx, [build_message(wish) for wish in wishes])
+        if data.publisher:
+            sources = frozenset({data.source})
+            await put_publisher(tx, RegisteredPublisher(data.publisher, sources, admin_id))
+        commands = await _leave_out_existing(tx, seeded_campaigns(admin_id))
+        await outbox.add(tx, [build_message(command) for command in commands])
 
 
-async def _missing(
-    tx: AsyncConnection, wishes: Sequence[CampaignCreateRequested]
+async def _leave_out_existing(
+    tx: AsyncConnection, commands: Sequence[CampaignCreateRequested]
 ) -> list[CampaignCreateRequested]:
     """Leave out the campaigns that exist or existed."""
-    ids = [wish.data.campaign_id for wish in wishes]
+    ids = [command.data.campaign_id for command in commands]
     rows = await tx.execute(select(campaigns.c.id).where(campaigns.c.id.in_(ids)))
     there = {row.id for row in rows}
-    return [wish for wish in wishes if wish.data.campaign_id not in there]
+    return [command for command in commands if command.data.campaign_id not in there]
 
 
-def _wish(platform: Platform, number: int, owner_id: UUID) -> CampaignCreateRequested:
-    name, budget, targeting = PLANS[number]
+def _build_command(platform: Platform, number: int, owner_id: UUID) -> CampaignCreateRequested:
+    name, budget, targeting = SAMPLE_CAMPAIGNS[number]
     event_id = f"{platform}-{number + 1}"
     creation = CampaignCreateRequestedData(
         campaign_id=uuid5(NAMESPACE_URL, f"{SEED_SOURCE}:{event_id}"),
@@ -164,7 +166,7 @@ def _wish(platform: Platform, number: int, owner_id: UUID) -> CampaignCreateRequ
     )
 
 
-def _given(secret: SecretStr | None, variable: str) -> str:
+def _require_secret(secret: SecretStr | None, variable: str) -> str:
     text = secret.get_secret_value() if secret else ""
     if not text:
         raise ValueError(f"{variable} is not set")
@@ -174,14 +176,14 @@ def _given(secret: SecretStr | None, variable: str) -> str:
 async def _run(settings: Settings) -> None:
     engine = open_engine(settings)
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(SEED_TIMEOUT):
             await seed(settings, engine)
     finally:
         await engine.dispose()
 
 
 def main() -> int:
-    """Seed the database of the settings; tells the exit status."""
+    """Seed the database of the settings; returns the exit status."""
     try:
         asyncio.run(_run(load_settings()))
     except (ValueError, ValidationError, OSError, SQLAlchemyError) as error:

@@ -20,12 +20,12 @@ from infra.deploy.started_settings import changed_settings
 from infra.deploy.supervisor import Supervisor
 from infra.env_file import read_env_file
 
-# A closed terminal and a polite kill end a command as Ctrl-C does: what it began is taken back.
+# A closed terminal and SIGTERM end a command as Ctrl-C does: what it started is stopped.
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def report(text: str) -> None:
-    """Tell the person at the terminal how far we are."""
+    """Print the progress."""
     print(f"adrelay: {text}", flush=True)
 
 
@@ -141,7 +141,7 @@ def reset() -> int:
 
 
 def install() -> int:
-    """Install missing servers, and what else the tests need, before anybody waits for it."""
+    """Install missing servers, and what else the tests need."""
     install_missing(report, more=[chromium, node])
     return 0
 

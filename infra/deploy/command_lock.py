@@ -1,4 +1,4 @@
-"""One command at a time changes what runs in a place: up, run while it starts, down, reset."""
+"""Lets one command at a time change what runs: up, run while it starts, down, reset."""
 
 import fcntl
 import os
@@ -23,7 +23,7 @@ def command_lock(
     report: Callable[[str], None],
     wait_seconds: float = LOCK_TIMEOUT,
 ) -> Iterator[None]:
-    """Hold the lock of a place; waits for the command that holds it, and says which that is.
+    """Hold the lock of a directory; waits for the command that holds it, and names it.
 
     Raises ``NotStarted`` when it is not to be had within ``wait_seconds`` seconds. The kernel gives
     the lock of a process that was killed back.
@@ -58,7 +58,7 @@ def _open(directory: ServerDirectory) -> TextIO:
 
 
 def _is_current(file: TextIO, directory: ServerDirectory) -> bool:
-    """Tell whether it is still the file of that name: ``reset`` deletes it."""
+    """Check whether it is still the file of that name: ``reset`` deletes it."""
     try:
         return os.path.samestat(
             os.fstat(file.fileno()), (directory.state / "run" / LOCK_FILE).stat()

@@ -35,7 +35,7 @@ Adrelay is ready.
   sandbox     {env["SANDBOX_URL"]}     (plays the three ad platforms)
   Prometheus  {env["PROMETHEUS_URL"]}     (every process has /metrics, /healthz, /readyz)
 {_management(directory)}  logs        {directory.logs.relative_to(CHECKOUT)}/<name>.log
-  settings    {file}     (admin {env["ADRELAY_ADMIN_EMAIL"]}; passwords and keys stand there)
+  settings    {file}     (admin {env["ADRELAY_ADMIN_EMAIL"]}; has passwords and keys)
 
 Try it:
 

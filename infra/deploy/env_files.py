@@ -1,9 +1,9 @@
-"""``.services/env``: what every process and every tool of this checkout is told.
+"""Writes ``.services/env``: the settings of every process and tool of this checkout.
 
 Shell syntax, so that ``. .services/env`` works too, and readable by its owner alone. Some
-keys stand in ``.services/auth.env``: only the auth worker may sign tokens and open sealed
+keys are in ``.services/auth.env``: only the auth worker may sign tokens and open sealed
 credentials, and only it and the sync worker the tokens of connected accounts.
-``RABBITMQ_URL`` is the workers' user of the broker; the ingress' stands in ``web.env``, that
+``RABBITMQ_URL`` is the workers' user of the broker; the ingress' is in ``web.env``, that
 of the release step, which may declare, in ``release.env``. The sandbox alone knows its state
 file, so that no other sandbox started from this checkout writes into it. Secrets are made on
 the first start and kept; the environment overrides them.
@@ -21,7 +21,7 @@ from infra.env_file import read_env_file
 from infra.env_file import write_env as env_file_text
 from schemas.types import PLATFORMS
 
-# Which of the secrets only some processes are told.
+# The variables that only some processes get.
 PROCESS_SECRETS: Mapping[str, tuple[str, ...]] = {
     "auth": (
         "TOKEN_SIGNING_KEY",
@@ -46,7 +46,7 @@ def write_env(
     processes: Sequence[Process],
     environment: Mapping[str, str],
 ) -> dict[str, str]:
-    """Write the files of this start; returns what stands in the common one."""
+    """Write the files of this start; returns the values of the common one."""
     kept = read_env_file(env_file(directory))
     for process in PROCESS_SECRETS:
         kept |= read_env_file(env_file(directory, process))

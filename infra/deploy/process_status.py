@@ -1,4 +1,4 @@
-"""What runs: the supervisor writes it down, ``make status`` shows it.
+"""Keeps the state of each process: the supervisor writes it, ``make status`` prints it.
 
 The file outlives a supervisor that was killed, so that the processes it left behind are
 found and ended before the next start.
@@ -33,7 +33,7 @@ class ProcessStatus:
     last_exit: str = ""
 
     def mark_started(self, pid: int) -> "ProcessStatus":
-        """Tell that the process runs now; every start but the first is a restart."""
+        """Record that the process runs; every start but the first is a restart."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return replace(
             self,
@@ -45,13 +45,13 @@ class ProcessStatus:
         )
 
     def mark_stopped(self, code: int, state: str) -> "ProcessStatus":
-        """Tell that the process has ended, and how."""
+        """Record that the process has ended, and how."""
         words = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
         return replace(self, state=state, pid=None, start_time=None, last_exit=words)
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether it still runs, whoever watches over it."""
+        """Check whether it still runs, under this supervisor or another."""
         return self.pid is not None and process_start_time(self.pid) == self.start_time
 
 

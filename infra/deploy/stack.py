@@ -1,4 +1,4 @@
-"""The whole of a running Adrelay: servers, release, seed, processes, in this order.
+"""Starts and stops all of Adrelay: servers, release, seed, processes, in this order.
 
 What is started here is ended here. ``make run`` keeps it in the foreground, ``make up``
 leaves the supervisor in the background.
@@ -61,7 +61,7 @@ def _start_prometheus(
     directory: ServerDirectory, servers: Servers, processes: Sequence[Process], report: Report
 ) -> None:
     if not prometheus.is_installed():
-        report("prometheus is not installed: /metrics is there, but nobody scrapes it")
+        report("prometheus is not installed: /metrics is served, but not scraped")
         return
     targets = {process.name: process.port for process in processes if process.name != SANDBOX}
     if servers.has_private_broker:

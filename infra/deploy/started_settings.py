@@ -1,4 +1,4 @@
-"""With which settings a place was started, so that ``make up`` can say what it cannot change.
+"""Records the settings of a start, so that ``make up`` can name the ones that it cannot change.
 
 Only digests are kept: values may be secrets.
 """
@@ -40,7 +40,7 @@ def changed_settings(
 ) -> list[str]:
     """Name the settings of ``environment`` that what runs was not started with.
 
-    ``running`` is what stands in the files of the place.
+    ``running`` has the values in the files of the directory.
     """
     try:
         started = json.loads((directory.state / "started.json").read_text())

@@ -35,7 +35,7 @@ def restart_delay(last_pause: float, lived: float) -> float:
 
 
 class Supervisor:
-    """Runs a list of processes until it is told to stop."""
+    """Runs a list of processes until it is stopped."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Supervisor:
         *,
         most_log_bytes: int = LARGE_LOG_BYTES,
     ) -> None:
-        """Remember what to run; ``environment`` lies under what the files of the place say.
+        """Keep what to run; the files of the directory override ``environment``.
 
         A log of more than ``most_log_bytes`` is rotated: its lines move to ``.log.1``.
         """

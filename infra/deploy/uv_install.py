@@ -1,10 +1,10 @@
-"""Installs a hashed lock file with uv, which is told what pip is told.
+"""Installs a hashed lock file with uv, with pip's settings.
 
     python infra/deploy/uv_install.py requirements/run.txt
 
 pip reads an index, further indexes, links and a certificate from its configuration and its
 environment; uv reads none of these, and trusts certificates that it brings along instead of the
-machine's. What stands in uv's own variables wins. Values may hold credentials: they reach uv's
+machine's. uv's own variables win. Values may hold credentials: they reach uv's
 environment and nothing else, and what uv says is printed without them.
 
 Runs before anything is installed: the standard library alone.
@@ -18,7 +18,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-# pip's name, uv's, and what stands between several values.
+# pip's name, uv's, and the separator of several values.
 SETTINGS = (
     ("index-url", "UV_DEFAULT_INDEX", " "),
     ("extra-index-url", "UV_INDEX", " "),
@@ -47,21 +47,21 @@ def read_pip_settings() -> dict[str, str]:
         timeout=60,
     )
     found = dict(line.split("=", 1) for line in listed.stdout.splitlines() if "=" in line)
-    told = {}
+    settings: dict[str, str] = {}
     for name, _, _ in SETTINGS:
         for section in (":env:", "install", "global"):
             if value := found.get(f"{section}.{name}"):
-                told[name] = str(ast.literal_eval(value))
+                settings[name] = str(ast.literal_eval(value))
                 break
-    return told
+    return settings
 
 
-def uv_environment(told: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """Say to uv what pip is told, unless ``own`` says it already."""
+def uv_environment(pip_settings: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Pass pip's settings to uv, unless ``own`` has them already."""
     environment = dict(own)
     for name, variable, between in SETTINGS:
-        if name in told:
-            environment.setdefault(variable, between.join(told[name].split()))
+        if name in pip_settings:
+            environment.setdefault(variable, between.join(pip_settings[name].split()))
     if any(Path(bundle).is_file() for bundle in BUNDLES):
         environment.setdefault("UV_SYSTEM_CERTS", "1")
     if "UV_INDEX" in environment:

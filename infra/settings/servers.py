@@ -42,7 +42,10 @@ class ServerSettings(BaseSettings):
     )
     statement_timeout: Seconds = Field(default=10, description="Longest run of a statement")
     redis_timeout: Seconds = Field(default=0.25, description="Longest wait for Redis")
-    outbox_poll: Seconds = Field(default=0.5, description="The relay's look when no hint comes")
+    outbox_poll: Seconds = Field(
+        default=0.5,
+        description="Seconds between two reads of the outbox when no notification comes",
+    )
     outbox_lease: Seconds = Field(default=30, description="Life of a relay's claim on rows")
     inbox_days: int = Field(
         default=30, ge=1, le=3650, description="How long a handled event id is known"

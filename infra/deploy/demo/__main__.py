@@ -48,7 +48,7 @@ async def run_demo(rounds: int) -> None:
 
 
 async def check_running(url: str) -> None:
-    """See whether anybody is there, before the story begins; raises ``NotRunning``."""
+    """Check that the API answers before the first step; raises ``NotRunning``."""
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
     try:
         async with (

@@ -1,4 +1,4 @@
-"""What an outside party does: calls the API, sends signed webhooks, works on dead letters.
+"""Calls the API, sends signed webhooks and handles dead letters, as an outside party does.
 
 Everything that is not as it should be raises ``DemoFailed``, which ends the demonstration.
 """
@@ -65,7 +65,7 @@ class ApiClient:
     ) -> ApiResponse:
         """Call the API; raises ``DemoFailed`` for another status than ``expect``.
 
-        A call that got no answer, or 503, is repeated as any careful client does: all that
+        A call that got no answer, or 503, is repeated as a client should: all that
         this party sends carries an id of its own, so that it counts once.
         """
         sent = {"authorization": f"Bearer {token}"} if token else {}

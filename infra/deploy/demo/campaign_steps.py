@@ -38,7 +38,7 @@ async def register_and_log_in(scenario: Scenario) -> None:
     login = await client.call("POST", "/api/v1/auth/login", expect=200, json_body=body)
     scenario.token = login.data["access_token"]
     me = await client.call("GET", "/api/v1/auth/me", expect=200, token=scenario.token)
-    expect(me.data["id"] == user["id"], "GET /auth/me answered somebody else")
+    expect(me.data["id"] == user["id"], "GET /auth/me answered another user")
     print_note("logged in; a wrong password was refused with 401")
 
 
@@ -125,7 +125,7 @@ async def _play(scenario: Scenario, platform: str) -> None:
         figures = await scenario.figures(campaign["id"])
         return seen["status"] == "paused" and bool(figures["impressions"] == IMPRESSIONS)
 
-    await wait_until(f"the {platform} campaign shows its news", shown)
+    await wait_until(f"the {platform} campaign shows status and figures", shown)
     events = [
         await scenario.listener.wait_for(delivery, has_id(delivery)) for delivery in (first, second)
     ]

@@ -1,4 +1,4 @@
-"""The stage of the story: who acts, what was made, and how it is told."""
+"""The state of the demonstration, what it prints, and the bodies that it sends."""
 
 import secrets
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Any
 from infra.deploy.demo.api_client import ApiClient, DemoFailed
 from infra.deploy.demo.event_listener import EventJson, EventListener
 
-# A day of the past: the sandbox reports today's figures, ours must stand alone.
+# A day of the past: the sandbox reports today's figures, those of the demonstration must be alone.
 DAY = "2026-01-15"
 CAMPAIGNS = "/api/v1/campaigns"
 
@@ -39,12 +39,12 @@ class Scenario:
 
 
 def print_title(text: str) -> None:
-    """Begin a step."""
+    """Print the title of a step."""
     print(f"\n{text}", flush=True)
 
 
 def print_note(text: str, *events: EventJson) -> None:
-    """Tell what happened, and by which events."""
+    """Print what happened, and by which events."""
     print(f"   {text}", flush=True)
     for event in events:
         print(f"      {event['type']:38} id {event['id']}", flush=True)

@@ -1,4 +1,4 @@
-"""What must never count, or count once: forged, repeated and broken events (steps 5 and 6)."""
+"""Checks forged, repeated and invalid events, and upstream systems (steps 5 and 6)."""
 
 import json
 import secrets
@@ -38,7 +38,7 @@ class Upstream:
     source: str
 
     def event(self, kind: str, data: dict[str, Any]) -> EventJson:
-        """Make a CloudEvent of our own."""
+        """Build a CloudEvent of this source."""
         return {
             "specversion": "1.0",
             "id": f"demo-{uuid4()}",
@@ -111,7 +111,7 @@ async def check_forged_webhook(scenario: Scenario) -> None:
 
 
 async def check_dead_letters(scenario: Scenario) -> None:
-    """Hide bad events among good ones; mend and replay one of the dead letters."""
+    """Publish invalid events among valid ones; edit and replay one of the dead letters."""
     campaign, upstream, dead = (
         scenario.campaigns["gemini"],
         get_upstream(scenario),
@@ -133,17 +133,17 @@ async def check_dead_letters(scenario: Scenario) -> None:
 
     filing = await wait_until("both bad events are dead letters", filed)
     by_event = {letter["event_id"]: letter for letter in filing}
-    mendable, other = by_event[bad["id"]], by_event[hopeless["id"]]
-    expect("impressions" in mendable["reason"], f"the reason is {mendable['reason']}")
-    print_note(f"the bad ones are dead letters: {mendable['reason']}", bad, hopeless)
-    await dead("edit", mendable["id"], "--set", "data.impressions=20")
-    await dead("replay", mendable["id"])
+    editable, other = by_event[bad["id"]], by_event[hopeless["id"]]
+    expect("impressions" in editable["reason"], f"the reason is {editable['reason']}")
+    print_note(f"the bad ones are dead letters: {editable['reason']}", bad, hopeless)
+    await dead("edit", editable["id"], "--set", "data.impressions=20")
+    await dead("replay", editable["id"])
     await wait_for_impressions(scenario, campaign, DEAD_LETTER_DAY, 321)
     await dead("discard", other["id"])
     left = [row["id"] for row in await dead("list")]
-    expect(not {mendable["id"], other["id"]} & set(left), "a letter is still open")
+    expect(not {editable["id"], other["id"]} & set(left), "a dead letter is still open")
     await wait_for_impressions(scenario, campaign, DEAD_LETTER_DAY, 321)
-    print_note("one was mended and replayed and counted once, the other was discarded")
+    print_note("one was edited and replayed and counted once, the other was discarded")
 
 
 async def admin_token(scenario: Scenario) -> str:

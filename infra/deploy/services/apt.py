@@ -30,7 +30,7 @@ def prefix() -> list[str] | None:
 
 
 def install(packages: Sequence[str], report: Callable[[str], None]) -> bool:
-    """Install packages; tells whether that was possible and went well."""
+    """Install packages; returns whether that succeeded."""
     root = prefix()
     if root is None:
         return False

@@ -7,5 +7,5 @@ PACKAGES = ("chromium",)
 
 
 def is_installed() -> bool:
-    """Tell whether this machine has the browser."""
+    """Check whether this machine has the browser."""
     return shutil.which(NAME) is not None

@@ -1,4 +1,4 @@
-"""A server of our own in the background: started, found again and ended by its process id.
+"""Starts a server in the background, finds it again and stops it by its process id.
 
 The id is kept with the moment its process began, so that a recycled id is never signalled.
 The shell in between lets the server outlive the program that started it.
@@ -43,7 +43,7 @@ def open_log(log: Path) -> BinaryIO:
 
 
 def rotate_log(log: Path, most: int = LARGE_LOG_BYTES) -> bool:
-    """Move what stands in a log of more than ``most`` bytes to ``.log.1``; tells whether it did.
+    """Move a log of more than ``most`` bytes to ``.log.1``; returns whether it was moved.
 
     The log is copied and emptied, because its process goes on writing to the open file; it
     appends, so its next line is the first one. Lines that come between copying the last
@@ -59,7 +59,7 @@ def rotate_log(log: Path, most: int = LARGE_LOG_BYTES) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """One background process of a place."""
+    """One background process of a directory."""
 
     directory: ServerDirectory
     name: str
@@ -105,18 +105,18 @@ class Daemon:
         self._write_pid(int(started.stdout))
 
     def register(self) -> None:
-        """Take its place as the current process, which stays in the foreground."""
+        """Register the current process, which stays in the foreground, as this one."""
         self._write_pid(os.getpid())
 
     def unregister(self) -> None:
-        """Give up the place taken by ``register``."""
+        """Undo ``register``."""
         self._pid_file.unlink(missing_ok=True)
 
     def _write_pid(self, pid: int) -> None:
         self._pid_file.write_text(f"{pid} {process_start_time(pid) or 'ended'}\n")
 
     def started_at(self) -> datetime | None:
-        """Tell since when it runs, in UTC."""
+        """When it was started, in UTC."""
         if self.pid() is None:
             return None
         return datetime.fromtimestamp(self._pid_file.stat().st_mtime, UTC)
@@ -158,6 +158,6 @@ class Daemon:
 
 
 def minimal_environment(home: Path) -> dict[str, str]:
-    """Give a server the least that it needs to know: nothing of ours."""
+    """Build the minimal environment of a server, without the variables of this process."""
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}

@@ -1,4 +1,4 @@
-"""Where one set of private servers lives: ``.services`` for a running system, ``.services/test``.
+"""The directory of a set of local servers: ``.services`` for a running system, or one below it.
 
 A server that refuses to run as root runs as its own system user and cannot always reach the
 checkout (a home directory that only root may enter). Its data then lives in
@@ -35,7 +35,7 @@ PASSWORDS = (
 
 @dataclass(frozen=True, slots=True)
 class SystemUser:
-    """The system user that a server runs as; nobody else when we are not root."""
+    """The system user that a server runs as; the current user unless that is root."""
 
     uid: int
     gid: int
@@ -67,7 +67,7 @@ class ServerDirectory:
 
     @property
     def tag(self) -> str:
-        """Tell this place from every other on the machine: eight hexadecimal digits."""
+        """Identify this directory on the machine: eight hexadecimal digits."""
         return hashlib.sha256(str(self.state).encode()).hexdigest()[:8]
 
     @property
@@ -81,7 +81,7 @@ class ServerDirectory:
         return self.state / "data"
 
     def prepare(self) -> None:
-        """Make the folders; others may pass through, so that servers reach what is theirs."""
+        """Make the folders; other users may pass through, so that servers reach their own."""
         for folder in (self.state, self.logs, self.state / "run"):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o711)
@@ -127,7 +127,7 @@ class ServerDirectory:
         return known
 
     def remove(self) -> None:
-        """Delete the data of stopped servers and all else, but not other commands' places below."""
+        """Delete the data of stopped servers, but not the directories of other commands below."""
         if self.data.is_symlink():
             shutil.rmtree(self.data.resolve(), ignore_errors=True)
         for entry in self.state.iterdir() if self.state.is_dir() else ():

@@ -1,7 +1,7 @@
 """Missing servers as containers, where neither the machine nor apt has them.
 
-``compose.yaml`` names them; the ports and passwords are those of the place, so that nobody
-else notices the difference.
+``compose.yaml`` names them; the ports and passwords are those of the directory, so that
+nothing else depends on it.
 """
 
 import os
@@ -20,7 +20,7 @@ DEADLINE = 600.0  # seconds: images may have to be fetched
 
 
 def is_possible() -> bool:
-    """Tell whether docker with its compose plugin answers here."""
+    """Check whether docker with its compose plugin answers here."""
     if shutil.which("docker") is None:
         return False
     for words in (["info"], ["compose", "version"]):

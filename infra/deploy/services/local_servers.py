@@ -1,4 +1,4 @@
-"""The private servers of a place, together: started side by side, ended one after another."""
+"""Starts the local servers of a directory side by side, and stops them one after another."""
 
 import signal
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ STOP_SIGNALS = {
 
 @dataclass(frozen=True, slots=True)
 class LocalServers:
-    """The running private servers of a place."""
+    """The running servers of a directory."""
 
     directory: ServerDirectory
     ports: Ports
@@ -70,9 +70,9 @@ def _known_pids(directory: ServerDirectory) -> set[int]:
 def stop_local_servers(
     directory: ServerDirectory, report: Callable[[str], None] = lambda _: None
 ) -> None:
-    """End every server of the place that was started here, also those that no pid file knows.
+    """Stop every server of the directory that was started here, also those without a pid file.
 
-    RabbitMQ takes its time to say goodbye (six seconds), which disposable data is not worth.
+    RabbitMQ takes six seconds to shut down, which disposable data does not need.
     """
     for name, how in STOP_SIGNALS.items():
         hasty = name == rabbitmq.NAME and not directory.durable

@@ -7,5 +7,5 @@ PACKAGES = ("nodejs", "npm")
 
 
 def is_installed() -> bool:
-    """Tell whether this machine has Node.js and its package manager."""
+    """Check whether this machine has Node.js and its package manager."""
     return all(map(shutil.which, ("node", "npm")))

@@ -1,4 +1,4 @@
-"""Servers of a place that no pid file knows: found by their data folder, and ended.
+"""Finds servers of a directory without a pid file by their data folder, and ends them.
 
 A start that was killed between launching a server and noting its process id leaves one behind,
 as two starts at once did. A server runs in its data folder, and has it as its home; what is
@@ -26,7 +26,7 @@ Report = Callable[[str], None]
 
 
 def find_orphans(directory: ServerDirectory, known: set[int]) -> dict[int, str]:
-    """Find processes in a place's data folders by id, but for ``known`` and their children."""
+    """Find processes in the data folders of a directory, except ``known`` and their children."""
     folders = [str(directory.data.resolve())]
     folders += [str(folder) for folder in SYSTEM_DATA.glob(f"adrelay-{directory.tag}-*")]
     found: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""Ports for a place: derived from its path, kept, and never a well-known one.
+"""Chooses ports for a directory: derived from its path, kept, and never a well-known one.
 
 A block of sixteen between 16384 and 24575: below the range that systems hand out to clients
 (from 32768), above everything that a server of the machine listens on by default, and clear
@@ -19,7 +19,7 @@ BLOCKS = 512
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of a place's servers, on 127.0.0.1."""
+    """The ports of the servers of a directory, on 127.0.0.1."""
 
     amqp: int
     management: int
@@ -35,7 +35,7 @@ NAMES = tuple(field.name for field in fields(Ports))
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Tell whether a server could listen on ``port`` now."""
+    """Check whether a server could listen on ``port`` now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -46,7 +46,7 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def is_open(port: int) -> bool:
-    """Tell whether something listens on ``port`` of 127.0.0.1."""
+    """Check whether something listens on ``port`` of 127.0.0.1."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -66,7 +66,7 @@ def kept_ports(directory: ServerDirectory) -> Ports | None:
 
 
 def choose_ports(directory: ServerDirectory) -> Ports:
-    """Choose free ports and keep them; call it only while no server of the place runs.
+    """Choose free ports and keep them; call it only while no server of the directory runs.
 
     Raises ``RuntimeError`` when no block of ports is free.
     """

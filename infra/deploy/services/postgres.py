@@ -45,7 +45,7 @@ def binaries() -> Path | None:
 
 
 def is_installed() -> bool:
-    """Tell whether this machine has the server."""
+    """Check whether this machine has the server."""
     return binaries() is not None
 
 
@@ -114,7 +114,7 @@ def _initialise(
 
 
 def is_ready(directory: ServerDirectory, ports: Ports) -> bool:
-    """Tell whether it lets its owner in."""
+    """Check whether its owner can log in."""
     try:
         execute(directory, ports, "select 1")
     except (OSError, TimeoutError, DBAPIError):

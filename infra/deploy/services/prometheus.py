@@ -1,8 +1,8 @@
 """A private Prometheus that scrapes this system's processes and its broker.
 
-The configuration is made anew at every start, because it names the ports of that start.
-The alerts are those of ``infra/dashboards``. It is no part of the main job: where it cannot
-be had, the system runs without, and every process still shows its ``/metrics``.
+The configuration is written at every start, because it names the ports of that start.
+The alerts are those of ``infra/dashboards``. Where it is not
+installed, the system runs without it, and every process still serves ``/metrics``.
 """
 
 import json
@@ -31,7 +31,7 @@ FAMILIES = ("queue_coarse_metrics", "queue_consumer_count")
 
 
 def is_installed() -> bool:
-    """Tell whether this machine has the server."""
+    """Check whether this machine has the server."""
     return shutil.which(NAME) is not None
 
 
@@ -60,7 +60,7 @@ def _job(name: str, port: int) -> dict[str, Any]:
 
 
 def start(directory: ServerDirectory, ports: Ports, targets: Mapping[str, int]) -> Daemon:
-    """Start the server, with the targets of this start; one that runs is started anew."""
+    """Start the server with the targets of this start; one that runs is stopped first."""
     daemon, system_user = Daemon(directory, NAME), find_system_user(NAME)
     stop(directory)
     folder = directory.folder(NAME, system_user)

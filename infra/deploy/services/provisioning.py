@@ -1,8 +1,8 @@
-"""RabbitMQ, Postgres and Redis, from the first place that has them.
+"""Finds or starts RabbitMQ, Postgres and Redis.
 
     a URL in the environment -> binaries on this machine -> apt -> docker compose -> a message
 
-Each of the three stands for itself: one may be given and the others private. With a given
+Each of the three is found separately: one may be given and the others local. With a given
 RABBITMQ_URL the other users of the broker are INGRESS_RABBITMQ_URL, UPSTREAM_RABBITMQ_URL and
 OPS_RABBITMQ_URL; where one is not given, it is the same user.
 """
@@ -94,7 +94,7 @@ def start_servers(
 
 
 def _given_urls(directory: ServerDirectory, environment: Mapping[str, str]) -> dict[str, str]:
-    """Take the URLs of the environment, unless they are our own of an earlier start."""
+    """Take the URLs of the environment, unless they are those of an earlier local start."""
     ports = kept_ports(directory)
     ours = {server.url(directory, ports) for server in SERVERS.values()} if ports else set()
     given = {name: environment.get(name, "") for name in SERVERS}

@@ -36,7 +36,7 @@ MIN_VERSION = (3, 10)  # before it, dead-lettering at least once does not exist
 # A publisher's larger message is refused by the broker (3.10 takes 128 MiB by itself).
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
-# Under which name a place keeps the password of each user.
+# The name under which the password of each user is kept.
 PASSWORDS = {
     INGRESS_USER: "RABBITMQ_INGRESS_PASSWORD",
     WORKERS_USER: "RABBITMQ_WORKERS_PASSWORD",
@@ -78,7 +78,7 @@ def _checked_program() -> str:
 
 
 def is_installed() -> bool:
-    """Tell whether this machine has the server and its Erlang."""
+    """Check whether this machine has the server and its Erlang."""
     return program() is not None and shutil.which("epmd") is not None
 
 
@@ -99,7 +99,7 @@ def broker_passwords(directory: ServerDirectory) -> dict[str, str]:
 
 
 def start(directory: ServerDirectory, ports: Ports) -> Daemon:
-    """Start epmd and the node in the background; ``wait`` for the node afterwards."""
+    """Start epmd and the node in the background; ``Daemon.wait_until`` waits for the node."""
     daemon, system_user = Daemon(directory, NAME), find_system_user(NAME)
     if daemon.pid() is None:
         folder = directory.folder(NAME, system_user)
@@ -137,7 +137,7 @@ def _write_files(
     )
     files = {
         "rabbitmq.conf": config,
-        "rabbitmq-env.conf": "",  # stands in for the machine's own in /etc
+        "rabbitmq-env.conf": "",  # replaces the machine's own in /etc
         "enabled_plugins": PLUGINS,
     }
     for name, text in files.items():
@@ -170,7 +170,7 @@ def _environment(directory: ServerDirectory, ports: Ports, folder: Path) -> Mapp
 
 
 def is_ready(directory: ServerDirectory, ports: Ports) -> bool:
-    """Tell whether the node serves clients and its management API takes our password."""
+    """Check whether the node serves clients and its management API accepts the password."""
     return is_open(ports.amqp) and open_management_api(directory, ports).is_available()
 
 

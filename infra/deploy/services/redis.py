@@ -1,4 +1,4 @@
-"""A private Redis: a password, loopback, and an append-only file where data shall last."""
+"""A private Redis: a password, loopback, and an append-only file where data must last."""
 
 import shutil
 import socket
@@ -13,7 +13,7 @@ PACKAGES = ("redis-server",)
 
 
 def is_installed() -> bool:
-    """Tell whether this machine has the server."""
+    """Check whether this machine has the server."""
     return shutil.which("redis-server") is not None
 
 
@@ -23,7 +23,7 @@ def url(directory: ServerDirectory, ports: Ports) -> str:
 
 
 def start(directory: ServerDirectory, ports: Ports) -> Daemon:
-    """Start the server in the background; ``wait`` for it afterwards."""
+    """Start the server in the background; ``Daemon.wait_until`` waits for it."""
     daemon, system_user = Daemon(directory, NAME), find_system_user(NAME)
     if daemon.pid() is None:
         folder = directory.folder(NAME, system_user)
@@ -44,7 +44,7 @@ def _config(directory: ServerDirectory, ports: Ports, folder: Path) -> str:
 
 
 def is_ready(directory: ServerDirectory, ports: Ports) -> bool:
-    """Tell whether it has loaded its data and takes the password."""
+    """Check whether it has loaded its data and accepts the password."""
     password = directory.passwords()["REDIS_PASSWORD"]
     try:
         with socket.create_connection(("127.0.0.1", ports.redis), timeout=1) as connection:
@@ -56,4 +56,4 @@ def is_ready(directory: ServerDirectory, ports: Ports) -> bool:
 
 
 def provision(directory: ServerDirectory, ports: Ports) -> None:
-    """Do nothing: the password stands in its configuration."""
+    """Do nothing: the password is in its configuration."""

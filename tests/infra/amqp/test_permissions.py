@@ -46,17 +46,17 @@ async def printed(*words: str) -> tuple[int, Any, str]:
 
 
 async def test_without_passwords_nobody_is_made_and_everybody_is_permitted() -> None:
-    status, told, _ = await printed("--vhost", "production")
+    status, printed_definitions, _ = await printed("--vhost", "production")
     assert status == 0
-    assert told == definitions("production")
-    assert told["users"] == []
-    assert {entry["user"] for entry in told["permissions"]} == {
+    assert printed_definitions == definitions("production")
+    assert printed_definitions["users"] == []
+    assert {entry["user"] for entry in printed_definitions["permissions"]} == {
         INGRESS_USER,
         WORKERS_USER,
         UPSTREAM_USER,
         OPS_USER,
     }
-    assert {entry["vhost"] for entry in told["permissions"]} == {"production"}
+    assert {entry["vhost"] for entry in printed_definitions["permissions"]} == {"production"}
 
 
 async def test_permissions_come_in_a_part_of_their_own_and_name_only_exchanges_of_the_other() -> (
@@ -88,19 +88,19 @@ def test_a_refusal_of_the_broker_has_its_own_reason(services: Services) -> None:
     body = {"exchange": "amq.topic", "write": ".*", "read": ".*"}
     with pytest.raises(
         ManagementApiError, match="400 bad_request: vhost_or_user_not_found"
-    ) as told:
+    ) as printed_definitions:
         services.operator.call("PUT", "topic-permissions", "no such vhost", OPS_USER, body=body)
-    assert told.value.status == 400
-    assert "\n" not in str(told.value)
+    assert printed_definitions.value.status == 400
+    assert "\n" not in str(printed_definitions.value)
 
 
 async def test_passwords_leave_as_salted_hashes_alone(tmp_path: Path) -> None:
     file = tmp_path / "passwords"
     file.write_text(f"{UPSTREAM_USER}='s3cret-ü'\n{OPS_USER}='other'\n")
-    _, told, _ = await printed("--passwords", str(file))
-    assert [user["name"] for user in told["users"]] == [UPSTREAM_USER, OPS_USER]
-    assert "s3cret" not in json.dumps(told)
-    stored = base64.b64decode(told["users"][0]["password_hash"])
+    _, printed_definitions, _ = await printed("--passwords", str(file))
+    assert [user["name"] for user in printed_definitions["users"]] == [UPSTREAM_USER, OPS_USER]
+    assert "s3cret" not in json.dumps(printed_definitions)
+    stored = base64.b64decode(printed_definitions["users"][0]["password_hash"])
     assert hashlib.sha256(stored[:4] + "s3cret-ü".encode()).digest() == stored[4:]
     assert hash_password("x") != hash_password("x")
 

@@ -47,16 +47,16 @@ Break = Callable[[AbstractChannel], Awaitable[object]]
 
 @pytest.fixture(autouse=True)
 async def _foreign(broker: AbstractConnection) -> AsyncIterator[None]:
-    """Somebody listens to all, so that ``mandatory`` says nothing; the topology is mended after."""
+    """A foreign queue takes everything, so ``mandatory`` reports nothing; repairs afterwards."""
     async with broker.channel() as channel:
         queue = await channel.declare_queue("foreign", durable=True)
         for exchange in (topology.EVENTS_EXCHANGE, topology.DEAD_LETTER_EXCHANGE):
             await queue.bind(exchange, "#")
     yield
-    await mend(broker)
+    await repair(broker)
 
 
-async def mend(broker: AbstractConnection) -> None:
+async def repair(broker: AbstractConnection) -> None:
     """Declare all; what is there with other arguments has to go first."""
     async with broker.channel() as channel:
         await channel.exchange_delete(topology.WORK_EXCHANGE)
@@ -137,11 +137,11 @@ async def test_every_lost_part_is_noticed_and_then_that_it_is_back(
     assert expected <= found.broken <= expected | {topology.UNROUTED}
     assert found.lost_since is not None
     assert expected <= found.lost_paths
-    await mend(broker)
-    mended = await check_once(settings, engine)
-    assert mended is not None
-    assert mended.broken == frozenset()
-    assert mended.lost_paths == found.lost_paths  # until it has been recovered
+    await repair(broker)
+    repaired = await check_once(settings, engine)
+    assert repaired is not None
+    assert repaired.broken == frozenset()
+    assert repaired.lost_paths == found.lost_paths  # until it has been recovered
 
 
 async def test_what_was_accepted_meanwhile_comes_back_from_the_log(
@@ -232,7 +232,7 @@ async def test_a_retry_waits_for_its_path(
         await publish(broker, report(1))
         await until(_is_paused)
         failing = False
-        await mend(broker)
+        await repair(broker)
         await check_once(settings, engine)
         await until(lambda: _are(engine, ["e-1"]))
 

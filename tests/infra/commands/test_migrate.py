@@ -12,7 +12,7 @@ from yarl import URL
 
 from infra.amqp import topology
 from infra.amqp.permissions import OPS_USER
-from infra.commands.migrate import Refused, declare_topology, release
+from infra.commands.migrate import ReleaseRefused, declare_topology, release
 from infra.deploy.services.ports import is_free
 from infra.settings import Settings
 from tests.services import as_user, url_as
@@ -46,7 +46,7 @@ async def test_a_queue_with_other_arguments_is_named_with_what_to_do(
         await channel.queue_delete("metrics.record")
         await channel.declare_queue("metrics.record", durable=True)
 
-    with pytest.raises(Refused, match=r"metrics\.record.*new name"):
+    with pytest.raises(ReleaseRefused, match=r"metrics\.record.*new name"):
         await declare_topology(url_as(OPS_USER, settings.rabbitmq_url))
 
     async with broker.channel() as channel:
@@ -61,7 +61,7 @@ async def test_an_exchange_of_another_kind_is_named_with_what_to_do(
         await channel.exchange_delete(topology.RETURN_EXCHANGE)
         await channel.declare_exchange(topology.RETURN_EXCHANGE, "fanout", durable=True)
 
-    with pytest.raises(Refused, match=r"exchange 'adrelay\.back'.*new name"):
+    with pytest.raises(ReleaseRefused, match=r"exchange 'adrelay\.back'.*new name"):
         await declare_topology(url_as(OPS_USER, settings.rabbitmq_url))
 
     async with broker.channel() as channel:
@@ -76,22 +76,22 @@ async def test_a_member_of_a_cluster_that_is_not_there_does_not_hold_a_release_u
     port = next(port for port in range(24_600, 24_700) if is_free(port))
     urls = SecretStr(f"{URL(url).with_port(port)} {url}")
 
-    await release(settings.model_copy(update={"rabbitmq_url": urls}), patience=1)
+    await release(settings.model_copy(update={"rabbitmq_url": urls}), wait_seconds=1)
 
 
-async def test_servers_that_are_not_there_are_named_when_patience_ends() -> None:
+async def test_servers_that_are_not_there_are_named_when_the_time_is_up() -> None:
     port = next(port for port in range(24_600, 24_700) if is_free(port))
     nowhere = Settings.model_validate({"database_url": f"postgresql://a:b@127.0.0.1:{port}/c"})
 
-    with pytest.raises(Refused, match="the database cannot be reached"):
-        await release(nowhere, patience=0.1)
+    with pytest.raises(ReleaseRefused, match="the database cannot be reached"):
+        await release(nowhere, wait_seconds=0.1)
 
 
 async def test_a_wrong_password_is_refused_at_once_and_not_shown(settings: Settings) -> None:
     url = settings.database_url.get_secret_value().replace("adrelay:", "adrelay:wrong", 1)
     wrong = settings.model_copy(update={"database_url": type(settings.database_url)(url)})
 
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ReleaseRefused) as refused:
         await release(wrong)
     assert "password" in str(refused.value)
     assert url not in str(refused.value)

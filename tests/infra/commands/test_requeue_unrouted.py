@@ -37,7 +37,7 @@ PATTERN = "campaign.metrics_reported.v1.#"
 
 @pytest.fixture(autouse=True)
 async def _unbound(broker: AbstractConnection, engine: AsyncEngine) -> None:
-    """Nobody wants figures."""
+    """No queue is bound to figures."""
     await create(engine)
     async with broker.channel() as channel:
         await (await channel.get_queue(QUEUE)).unbind(topology.WORK_EXCHANGE, PATTERN)

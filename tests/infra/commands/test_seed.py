@@ -1,4 +1,4 @@
-"""The first inhabitants are there after every start, and never twice."""
+"""The seed creates the admin, the key and the campaigns once, at any number of starts."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import CampaignCreateRequested
 from events.envelope import decode, now
 from infra.amqp.permissions import INGRESS_USER
-from infra.commands.seed import PLANS, seed, seeded_campaigns
+from infra.commands.seed import SAMPLE_CAMPAIGNS, seed, seeded_campaigns
 from infra.security.passwords import Passwords
 from infra.security.refresh_tokens import Session
 from infra.settings import Settings
@@ -109,12 +109,12 @@ async def test_three_campaigns_are_asked_for_on_each_platform(
 ) -> None:
     await seed(seeding, engine)
     sent = await rows(engine, "select routing_key, message_id, body from outbox order by id")
-    wishes = [decode(CampaignCreateRequested, row.body) for row in sent]
+    commands = [decode(CampaignCreateRequested, row.body) for row in sent]
     assert {row.routing_key for row in sent} == {"campaign.create_requested.v1"}
-    assert len({row.message_id for row in sent}) == len(PLATFORMS) * len(PLANS)
-    assert all(wish.data.name.startswith("Seeded ") for wish in wishes)
+    assert len({row.message_id for row in sent}) == len(PLATFORMS) * len(SAMPLE_CAMPAIGNS)
+    assert all(command.data.name.startswith("Seeded ") for command in commands)
     owner = str((await admin(engine)).user.id)
-    assert {getattr(wish, "ownerid", None) for wish in wishes} == {owner}
+    assert {getattr(command, "ownerid", None) for command in commands} == {owner}
 
 
 async def test_a_second_seed_changes_nothing(engine: AsyncEngine, seeding: Settings) -> None:
@@ -123,7 +123,7 @@ async def test_a_second_seed_changes_nothing(engine: AsyncEngine, seeding: Setti
     await seed(seeding, engine)
     assert await rows(engine, "select * from users, api_keys") == before
     (count,) = await rows(engine, "select count(*), count(distinct message_id) from outbox")
-    assert count[1] == len(PLATFORMS) * len(PLANS)
+    assert count[1] == len(PLATFORMS) * len(SAMPLE_CAMPAIGNS)
 
 
 async def test_campaigns_that_exist_or_existed_are_not_asked_for_again(
@@ -138,8 +138,8 @@ async def test_campaigns_that_exist_or_existed_are_not_asked_for_again(
             values (:id, 'claude', 'x', 'deleted', 'active', 1, 'USD', '{}', 1, 1, now())
         """)
         owner = (await admin(engine)).user.id
-        for wish in seeded_campaigns(owner):
-            await tx.execute(insert, {"id": wish.data.campaign_id})
+        for command in seeded_campaigns(owner):
+            await tx.execute(insert, {"id": command.data.campaign_id})
     await seed(seeding, engine)
     assert await rows(engine, "select 1 from outbox") == []
 

@@ -1,4 +1,4 @@
-"""``.services/env``: what every process and tool of a checkout is told."""
+"""``.services/env``: the settings of every process and tool of a checkout."""
 
 import asyncio
 import os
