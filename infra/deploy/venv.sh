@@ -52,26 +52,28 @@ make_venv() {
 
 # The command line runs the code of this checkout, whatever the current folder is.
 write_command() {
-    cat >.venv/bin/adrelay <<'SCRIPT'
+    local draft=.venv/bin/.adrelay.$$
+    cat >"$draft" <<'SCRIPT'
 #!/bin/sh
 bin=$(dirname "$0")
-PYTHONPATH=$(cd "$bin/../.." && pwd)${PYTHONPATH:+:$PYTHONPATH}
+PYTHONPATH=$(CDPATH="" cd "$bin/../.." && pwd)${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONPATH
 exec "$bin/python" -P -m infra.commands "$@"
 SCRIPT
-    chmod +x .venv/bin/adrelay
+    chmod +x "$draft"
+    mv "$draft" .venv/bin/adrelay
 }
 
 # What development needs includes what running needs; the benchmark needs both and its peers.
 is_enough() { is_current "$1" || is_current bench || { [ "$1" = run ] && is_current dev; }; }
-if is_enough "$1"; then exit; fi
+if is_enough "$1"; then write_command; exit; fi
 
 # Two commands at once (make run beside make test) make it one after the other.
 mkdir -p .services && chmod 711 .services
 exec 9>.services/venv.lock
 if ! flock -n 9; then flock 9; fi
 
-if is_enough "$1"; then exit; fi
+if is_enough "$1"; then write_command; exit; fi
 if ! { [ -x .venv/bin/python ] && fits .venv/bin/python; }; then make_venv; fi
 echo "adrelay: installing the Python packages of $lock" >&2
 .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
@@ -80,3 +82,4 @@ echo "adrelay: installing the Python packages of $lock" >&2
         "PIP_INDEX_URL=<index> make run"
 .venv/bin/python infra/deploy/uv_install.py "$lock"
 digest "$1" >".venv/.lock-$1"
+write_command
