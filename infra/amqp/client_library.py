@@ -52,7 +52,7 @@ def check_channel(channel: Channel) -> None:
             )
 
 
-class TappedConnection(Connection):
+class InterceptingConnection(Connection):
     """An aio-pika connection that accepts a transport factory for its aiormq connection."""
 
     PARAMETERS = (
@@ -63,7 +63,9 @@ class TappedConnection(Connection):
     )
 
 
-def lower_connection(connection: AbstractConnection | None) -> aiormq.abc.AbstractConnection | None:
+def get_aiormq_connection(
+    connection: AbstractConnection | None,
+) -> aiormq.abc.AbstractConnection | None:
     """Give aiormq's connection, if it is open; aio-pika's does not notice when it is lost."""
     transport = connection.transport if connection is not None else None
     if transport is None or transport.connection.is_closed:

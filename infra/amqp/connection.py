@@ -26,7 +26,7 @@ from infra.settings import Settings
 T = TypeVar("T")
 
 # What aiormq and the socket raise when a channel or a connection is gone.
-GONE = (aiormq.exceptions.AMQPError, ConnectionError, OSError, RuntimeError)
+CONNECTION_ERRORS = (aiormq.exceptions.AMQPError, ConnectionError, OSError, RuntimeError)
 CLOSE_TIMEOUT = 3.0  # seconds
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ async def with_broker_timeout(call: Awaitable[T], timeout: float) -> T:  # noqa:
         if task is not None and task.cancelling():
             raise
         raise Outage("the connection to the broker is stuck") from None
-    except GONE as error:
+    except CONNECTION_ERRORS as error:
         raise Outage(_in_words(error)) from error
 
 
@@ -78,18 +78,20 @@ class BrokerConnection:
         self._keep = settings.max_event_bytes
         self._tap = DeliveryParser()
 
-    async def tapped_channel(self, *, confirms: bool = False) -> tuple[Channel, DeliveryParser]:
+    async def open_consumer_channel(
+        self, *, confirms: bool = False
+    ) -> tuple[Channel, DeliveryParser]:
         """Open a channel to consume on, and the tap of its connection; raises ``Outage``.
 
         Consumers that the tap does not know get nothing.
         """
         while True:
-            channel = await self.channel(confirms=confirms)
+            channel = await self.open_channel(confirms=confirms)
             # Another caller may have connected anew in the meantime.
             if not channel.is_closed:
                 return channel, self._tap
 
-    async def channel(self, *, confirms: bool = False) -> Channel:
+    async def open_channel(self, *, confirms: bool = False) -> Channel:
         """Open a channel of the client library's lower layer (aiormq).
 
         Raises ``Outage`` when no broker answers in time.
@@ -103,11 +105,11 @@ class BrokerConnection:
                 raise
 
     async def _open(self, confirms: bool) -> Channel:  # noqa: FBT001 - passed on as it came
-        connection = client_library.lower_connection(self._connection)
+        connection = client_library.get_aiormq_connection(self._connection)
         if connection is None:
             await self.close()
             self._connection = await self._connect()
-            connection = client_library.lower_connection(self._connection)
+            connection = client_library.get_aiormq_connection(self._connection)
         if connection is None:
             raise Outage("the broker closed the connection")
         opening = connection.channel(publisher_confirms=confirms)
@@ -124,7 +126,7 @@ class BrokerConnection:
         url = self._urls[0]
         self._urls.append(self._urls.pop(0))
         tap = DeliveryParser(self._keep)
-        connection = client_library.TappedConnection(
+        connection = client_library.InterceptingConnection(
             url,
             client_properties={"connection_name": self._name},
             transport_factory=InterceptingTransport(tap),

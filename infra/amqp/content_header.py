@@ -239,7 +239,7 @@ READERS: tuple[tuple[int, str, Reader], ...] = (
 )
 
 
-def user_id_in(header: bytes) -> str | None:
+def read_user_id(header: bytes) -> str | None:
     """Read the property ``user_id`` alone; None where there is none, or the header is cut off.
 
     The broker has checked that it is the user of the publishing connection

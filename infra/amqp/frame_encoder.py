@@ -17,7 +17,7 @@ PUBLISH = struct.pack(">HHH", 60, 40, 0)  # basic.publish, reserved
 CONTENT = struct.Struct(">HHQH")  # basic, weight, size of the body, which properties follow
 TIMESTAMP = struct.Struct(">Q")
 MANDATORY = 1
-LONGEST = 255  # bytes of a short string
+MAX_SHORT_STRING = 255  # bytes of a short string
 FRAME_BYTES = 131_064  # RabbitMQ's frame_max less what surrounds a frame's payload
 MAX_BODY_BYTES = 16 * 1024 * 1024  # what RabbitMQ takes from 4.0 on (max_message_size)
 
@@ -28,7 +28,7 @@ MESSAGE_ID, SENT_AT, TYPE = 1 << 7, 1 << 6, 1 << 5
 USER_ID, APP = 1 << 4, 1 << 3
 
 
-def signature_of(user: str) -> bytes:
+def encode_publisher_properties(user: str) -> bytes:
     """Write what every publish on a connection ends with: who publishes.
 
     ``user`` is the user of the connection; the broker closes the channel for any other.
@@ -37,7 +37,7 @@ def signature_of(user: str) -> bytes:
     return _short(user) + _short(APP_ID)
 
 
-def frames_of(
+def encode_publish(
     message: Message,
     *,
     channel: int,
@@ -49,10 +49,10 @@ def frames_of(
 ) -> bytes:
     """Write a publish as the bytes of its frames.
 
-    ``now`` is seconds since 1970, ``signature`` what ``signature_of`` has made of the
+    ``now`` is seconds since 1970, ``signature`` what ``encode_publisher_properties`` made of the
     connection's user, ``most`` the largest piece of a body and ``most_header`` the largest content
     header, in bytes. Raises ``ValueError`` when a property has more than 255 bytes, the header is
-    larger, or the body has more than 16 MiB: any of them would cost the connection.
+    larger, or the body has more than 16 MiB: each of them would close the connection.
     """
     body = message.body
     if len(body) > MAX_BODY_BYTES:
@@ -113,6 +113,6 @@ def _word(text: str) -> bytes:
 
 def _short(text: str) -> bytes:
     raw = text.encode()
-    if len(raw) > LONGEST:
+    if len(raw) > MAX_SHORT_STRING:
         raise ValueError("a property of a message has more than 255 bytes")
     return bytes((len(raw),)) + raw

@@ -19,7 +19,7 @@ from infra.amqp import topology
 APP_ID = "adrelay"
 PERSISTENT = 2
 TRANSIENT = 1
-LONGEST = 255  # bytes of an AMQP short string; an event's attributes have 200 characters
+MAX_SHORT_STRING = 255  # bytes of an AMQP short string; an event's attributes have 200 characters
 NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -79,11 +79,11 @@ def build_message(
 
 def fit(name: str) -> str:
     """Give a name as it is, or its hash where it is too long for an AMQP property (255 bytes)."""
-    if len(name) <= LONGEST and (name.isascii() or len(name.encode()) <= LONGEST):
+    if len(name) <= MAX_SHORT_STRING and (name.isascii() or len(name.encode()) <= MAX_SHORT_STRING):
         return name
     return blake2b(name.encode(), digest_size=16).hexdigest()
 
 
 def fit_text(text: str) -> str:
     """Give the beginning of a text that fits into an AMQP property (255 bytes)."""
-    return text.encode()[:LONGEST].decode(errors="ignore")
+    return text.encode()[:MAX_SHORT_STRING].decode(errors="ignore")

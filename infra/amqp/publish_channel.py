@@ -29,7 +29,7 @@ from pamqp.commands import Basic
 from events.envelope import new_id
 from infra.amqp import client_library
 from infra.amqp.flow_control import HeldBytes
-from infra.amqp.frame_encoder import frames_of, signature_of
+from infra.amqp.frame_encoder import encode_publish, encode_publisher_properties
 from infra.amqp.message import Message
 from infra.errors import (
     BrokerRefused,
@@ -44,14 +44,14 @@ from infra.errors import (
 UNREADABLE = (ConnectionFrameError, ConnectionSyntaxError, ConnectionUnexpectedFrame)
 INTERNAL_ERROR = 541  # AMQP 0-9-1, section 1.1: the broker's own fault, and so an outage
 
-FULL = 0.001  # seconds until a writer that is behind is tried again
+WRITE_RETRY_DELAY = 0.001  # seconds until a writer that is behind is tried again
 # Bytes that wait for the socket; more gather only while the broker reads nothing.
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
 
 Answer = asyncio.Future[Any]
 
 
-def user_of(channel: Channel) -> str:
+def get_login(channel: Channel) -> str:
     """Tell which user of the broker a channel's connection has logged in as."""
     return channel.connection.url.user or "guest"
 
@@ -64,7 +64,7 @@ class PublishChannel:
         client_library.check_channel(channel)
         self._channel = channel
         self._held = held
-        self._signature = signature_of(user_of(channel))
+        self._signature = encode_publisher_properties(get_login(channel))
         self._loop = asyncio.get_running_loop()
         self._open: dict[Answer, str] = {}  # answers that are waited for -> message ids
         self._pending: list[bytes] = []
@@ -99,7 +99,7 @@ class PublishChannel:
         finally:
             timer.cancel()
             self._forget(answer)
-        return verdict_on(answer, message)
+        return result_of(answer, message)
 
     async def publish_all(
         self, messages: Sequence[Message], limit: float
@@ -112,7 +112,7 @@ class PublishChannel:
             for answer in answers:
                 answer.cancel()
                 self._forget(answer)
-        return [verdict_on(*pair) for pair in zip(answers, messages, strict=True)]
+        return [result_of(*pair) for pair in zip(answers, messages, strict=True)]
 
     def send(self, message: Message) -> Answer:
         """Write a message; the answer is the broker's ``Ack``, a returned message, or an error.
@@ -131,7 +131,7 @@ class PublishChannel:
             answer.set_exception(PublishUnknown("the broker does not read what is sent"))
             return answer
         try:
-            payload = frames_of(
+            payload = encode_publish(
                 message,
                 channel=channel.number,
                 message_id=name,
@@ -156,7 +156,7 @@ class PublishChannel:
             self._pending.clear()
             self._pending_bytes = 0
         elif not self._channel.is_closed:
-            self._loop.call_later(FULL, self._flush)
+            self._loop.call_later(WRITE_RETRY_DELAY, self._flush)
 
     def _forget(self, answer: Answer) -> None:
         name = self._open.pop(answer, None)
@@ -173,32 +173,32 @@ class PublishChannel:
                 answer.set_exception(reason)
 
 
-def verdict_on(answer: Answer, message: Message) -> PublishFailed | None:
+def result_of(answer: Answer, message: Message) -> PublishFailed | None:
     """Say what came of a publish whose answer is there, or was given up."""
     if answer.cancelled():
         return PublishUnknown("the broker does not answer in time")
     error = answer.exception()
     if error is not None:
-        return failure_of(error, message)
-    return None if is_taken(answer.result()) else refusal_of(message)
+        return to_publish_error(error, message)
+    return None if is_ack(answer.result()) else unroutable_error(message)
 
 
-def is_taken(answer: object) -> bool:
+def is_ack(answer: object) -> bool:
     """Whether the broker has taken responsibility for a message."""
     return isinstance(answer, Basic.Ack)
 
 
-def refusal_of(message: Message) -> Unroutable:
+def unroutable_error(message: Message) -> Unroutable:
     """Say that a message came back: nobody takes it."""
     return Unroutable(f"no queue takes {message.routing_key!r} from {message.exchange!r}")
 
 
-def failure_of(error: BaseException, message: Message) -> PublishFailed:
+def to_publish_error(error: BaseException, message: Message) -> PublishFailed:
     """Say what an error in place of an answer means."""
     if isinstance(error, PublishFailed):
         return error
     if isinstance(error, PublishError):
-        return refusal_of(message)
+        return unroutable_error(message)
     if isinstance(error, DeliveryError):
         return BrokerRefused(f"the broker refused a message for {message.exchange!r}")
     if isinstance(error, (ChannelClosed, *UNREADABLE)):

@@ -18,20 +18,20 @@ from aiormq.channel import Channel
 from infra import metrics
 from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.amqp.message import Message
-from infra.amqp.publish_channel import PublishChannel, failure_of
+from infra.amqp.publish_channel import PublishChannel, to_publish_error
 from infra.background import BackgroundTasks
 from infra.backoff import Backoff
 from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown
 from infra.settings import Settings
 
 # A multiple confirm walks all outstanding ones, so the window stays narrow.
-WINDOW = 256
+WINDOW_MESSAGES = 256
 # Calls of publish_all that have a window of their own under way.
-BATCHES = 4
+MAX_WINDOWS = 4
 WINDOW_BYTES = 4 * 1024 * 1024
 # Seconds without a success, until a channel is given up that only refuses, or is silent.
-REFUSED = 1.0
-SILENT = 5.0
+NACK_TIMEOUT = 1.0
+SILENCE_TIMEOUT = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +44,17 @@ class Publisher:
         self._background = background
         self._link = BrokerConnection(settings, f"{name}:publish")
         self._timeout = settings.broker_timeout
-        self._outgoing: PublishChannel | None = None
+        self._publish_channel: PublishChannel | None = None
         self._failing_since: float | None = None
         self._useless = asyncio.Event()
         self._ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
-        self._window = asyncio.Semaphore(WINDOW)
-        self._batches = asyncio.Semaphore(BATCHES)
+        self._window = asyncio.Semaphore(WINDOW_MESSAGES)
+        self._batches = asyncio.Semaphore(MAX_WINDOWS)
 
     async def __aenter__(self) -> Self:
         """Start to connect, and give the first try a moment to succeed."""
-        self._keeper = self._background.start(self._keep_connected(), "publisher")
+        self._keeper = self._background.start(self._reconnect_forever(), "publisher")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout):
                 await self._ready.wait()
@@ -75,7 +75,7 @@ class Publisher:
     @property
     def connected(self) -> bool:
         """Whether a channel is open right now."""
-        return self._outgoing is not None and not self._outgoing.is_closed
+        return self._publish_channel is not None and not self._publish_channel.is_closed
 
     async def wait_until_connected(self) -> None:
         """Wait until a channel is open, however long that takes."""
@@ -91,10 +91,10 @@ class Publisher:
         try:
             failed = await self._send(message, self._timeout if timeout is None else timeout)
         except Outage as error:
-            failed = failure_of(error.__cause__ or error, message)
+            failed = to_publish_error(error.__cause__ or error, message)
         metrics.PUBLISHED[type(failed).__name__ if failed else "confirmed"].inc()
         if failed is not None:
-            self._judge([failed])
+            self._check_channel_health([failed])
             raise failed
         self._failing_since = None
 
@@ -124,10 +124,10 @@ class Publisher:
         verdicts += [PublishUnknown("not tried") for _ in messages[len(verdicts) :]]
         for verdict in verdicts:
             metrics.PUBLISHED[type(verdict).__name__ if verdict else "confirmed"].inc()
-        self._judge(verdicts)
+        self._check_channel_health(verdicts)
         return verdicts
 
-    def _judge(self, verdicts: Sequence[PublishFailed | None]) -> None:
+    def _check_channel_health(self, verdicts: Sequence[PublishFailed | None]) -> None:
         """Give a channel up on which nothing has succeeded for a while.
 
         On 3.10 a channel whose first publish met a quorum queue's dead leader is refused until
@@ -144,7 +144,7 @@ class Publisher:
         silent = any(isinstance(failure, PublishUnknown) for failure in failures)
         if self._failing_since is None:
             self._failing_since = now
-        elif now - self._failing_since > (SILENT if silent else REFUSED):
+        elif now - self._failing_since > (SILENCE_TIMEOUT if silent else NACK_TIMEOUT):
             self._useless.set()
 
     async def _send(self, message: Message, limit: float) -> PublishFailed | None:
@@ -169,29 +169,29 @@ class Publisher:
         return await outgoing.publish_all(messages, limit)
 
     def _channel(self) -> PublishChannel:
-        if self._outgoing is None or self._outgoing.is_closed:
+        if self._publish_channel is None or self._publish_channel.is_closed:
             raise Outage("not connected to the broker")
-        return self._outgoing
+        return self._publish_channel
 
-    async def _keep_connected(self) -> None:
+    async def _reconnect_forever(self) -> None:
         backoff = Backoff(first=0.2, longest=5)
         while True:
             try:
-                channel, tap = await self._link.tapped_channel(confirms=True)
+                channel, tap = await self._link.open_consumer_channel(confirms=True)
             except Outage as error:
                 log.warning("cannot publish", extra={"reason": str(error)})
                 await backoff.sleep()
                 continue
-            self._outgoing = PublishChannel(channel, tap.held)
+            self._publish_channel = PublishChannel(channel, tap.held)
             self._ready.set()
             channel.closing.add_done_callback(lambda _: self._ready.clear())
             backoff.reset()
-            await self._until_useless(channel)
-            self._outgoing = None
+            await self._wait_until_unusable(channel)
+            self._publish_channel = None
             self._ready.clear()
             await backoff.sleep()
 
-    async def _until_useless(self, channel: Channel) -> None:
+    async def _wait_until_unusable(self, channel: Channel) -> None:
         """Wait until a channel is closed, or of no use and is closed for that."""
         while not channel.is_closed:
             self._failing_since = None
@@ -213,7 +213,7 @@ def _windows(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
     start = size = 0
     for at, message in enumerate(messages):
         size += len(message.body)
-        if at > start and (at - start >= WINDOW or size > WINDOW_BYTES):
+        if at > start and (at - start >= WINDOW_MESSAGES or size > WINDOW_BYTES):
             yield messages[start:at]
             start, size = at, len(message.body)
     if start < len(messages):

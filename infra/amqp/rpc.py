@@ -18,7 +18,7 @@ from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.amqp.content_header import decode_content_header
 from infra.amqp.intercepting_reader import never_called
 from infra.amqp.message import Message
-from infra.amqp.publish_channel import user_of
+from infra.amqp.publish_channel import get_login
 from infra.errors import Outage
 from infra.settings import Settings
 
@@ -50,7 +50,7 @@ class RpcClient:
         """Close the connection."""
         await self._link.close()
 
-    async def ask(self, message: Message, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109 - the deadline also expires the message
+    async def call(self, message: Message, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109 - the deadline also expires the message
         """Publish a request and give the answer.
 
         The message expires with the deadline (``timeout`` seconds) unless it is persistent.
@@ -82,7 +82,7 @@ class RpcClient:
             request.body,
             exchange=request.exchange,
             routing_key=request.routing_key,
-            properties=request.properties(user_of(channel)),
+            properties=request.properties(get_login(channel)),
             mandatory=True,
         )
         try:
@@ -104,7 +104,7 @@ class RpcClient:
     async def _open(self) -> Channel:
         async with self._lock:
             if self._channel is None or self._channel.is_closed:
-                channel, tap = await self._link.tapped_channel(confirms=True)
+                channel, tap = await self._link.open_consumer_channel(confirms=True)
                 tag = f"reply.{uuid4().hex}"
                 tap.add(tag, self._on_answer)
                 consuming = channel.basic_consume(

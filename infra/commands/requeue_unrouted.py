@@ -41,7 +41,7 @@ async def send_again(settings: Settings, engine: AsyncEngine) -> tuple[int, int]
     link, limit = BrokerConnection(settings, "unrouted"), settings.broker_timeout
     went = stayed = 0
     try:
-        channel, tap = await link.tapped_channel()
+        channel, tap = await link.open_consumer_channel()
         reading = read_until_empty(channel, tap, topology.UNROUTED, timeout=limit)
         async with aclosing(reading) as deliveries:
             async for found in deliveries:

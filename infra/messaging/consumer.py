@@ -108,7 +108,7 @@ class Consumer:
         if not await self._pause.probe():
             raise Outage(self._pause.reason)
         await self._isolation.leave_all()
-        channel, parser = await self._connection.tapped_channel()
+        channel, parser = await self._connection.open_consumer_channel()
         timeout = self._resources.settings.broker_timeout
         async with ChannelReader(
             self._subscription, channel, parser, self._isolation_lock, stop, timeout

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from events import EVENT_TYPES
-from infra.amqp.message import LONGEST
+from infra.amqp.message import MAX_SHORT_STRING
 from infra.messaging.content_mode import PREFIXES, is_format, prefixes_of
 from infra.messaging.kept_headers import MAX_BYTES, MAX_HEADERS, MAX_VALUE_BYTES
 
@@ -194,7 +194,7 @@ def _with_property(content: DeadLetterContent, name: str, value: str | None) -> 
         known = ", ".join(PROPERTIES)
         raise InvalidChange("properties", f"{name[:200]!r} is none of {known}")
     if value is not None:
-        _check_text("properties", name, value, LONGEST)
+        _check_text("properties", name, value, MAX_SHORT_STRING)
     if name == "routing_key":
         if value is None:
             raise InvalidChange("properties", "'routing_key' cannot be removed")

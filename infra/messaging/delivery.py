@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from infra.amqp import topology
-from infra.amqp.content_header import Properties, decode_content_header, user_id_in
+from infra.amqp.content_header import Properties, decode_content_header, read_user_id
 from infra.amqp.partial_delivery import WholeBody
 from infra.messaging import content_mode
 from infra.messaging.headers import (
@@ -166,7 +166,7 @@ class Delivery:
     @property
     def user_id(self) -> str | None:
         """The broker user that published it last, validated by the broker."""
-        return user_id_in(self.header)
+        return read_user_id(self.header)
 
     @property
     def user(self) -> str | None:

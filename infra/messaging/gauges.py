@@ -67,7 +67,7 @@ async def _export_database_gauges(resources: Resources) -> None:
 
 async def export_queue_gauges(link: BrokerConnection, limit: float) -> None:
     """Set the gauges of every queue; ``limit`` bounds each wait for the broker, in seconds."""
-    channel = await link.channel()
+    channel = await link.open_channel()
     try:
         for queue in declare.queues():
             if queue.name == topology.EVENT_LOG:

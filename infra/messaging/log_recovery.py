@@ -110,7 +110,7 @@ async def _end_of_log(link: BrokerConnection, limit: float) -> int | None:
 async def _open(
     link: BrokerConnection, offset: str | datetime, limit: float
 ) -> tuple[Channel, AsyncGenerator[Delivery, None]]:
-    channel, tap = await link.tapped_channel()
+    channel, tap = await link.open_consumer_channel()
     reading = read_until_empty(
         channel,
         tap,

@@ -51,7 +51,7 @@ async def ask(
     )
     event = kind(id=event_id, source=API_SOURCE, type=kind.event_type(), data={"sealed": box})
     message = build_message(event, topology.REQUEST_EXCHANGE)
-    return await requester.ask(message, 20)
+    return await requester.call(message, 20)
 
 
 async def rows(engine: AsyncEngine, sql: str) -> list[Any]:

@@ -50,10 +50,10 @@ class Client:
         self._requester = requester
         self._settings = settings
 
-    async def ask(
+    async def call(
         self, kind: type[AuthRequest], body: dict[str, str], seconds: float = 20
     ) -> dict[str, Any]:
-        return await self._requester.ask(message(self.event(kind, body)), seconds)
+        return await self._requester.call(message(self.event(kind, body)), seconds)
 
     def event(self, kind: type[AuthRequest], body: dict[str, str]) -> AuthRequest:
         event_id = new_id()
@@ -89,16 +89,16 @@ async def test_an_account_lives_through_register_login_refresh_and_logout(
 ) -> None:
     async with running(MODULE, settings), asking(settings) as client:
         keyed = {**WHO, "registration_id": str(uuid4())}
-        registered = await client.ask(RegistrationRequested, keyed)
-        again = await client.ask(RegistrationRequested, keyed)
-        taken = await client.ask(RegistrationRequested, {**WHO, "password": PASSWORD + "!"})
-        wrong = await client.ask(LoginRequested, {**WHO, "password": PASSWORD + "!"})
-        logged_in = await client.ask(LoginRequested, WHO)
+        registered = await client.call(RegistrationRequested, keyed)
+        again = await client.call(RegistrationRequested, keyed)
+        taken = await client.call(RegistrationRequested, {**WHO, "password": PASSWORD + "!"})
+        wrong = await client.call(LoginRequested, {**WHO, "password": PASSWORD + "!"})
+        logged_in = await client.call(LoginRequested, WHO)
         token = logged_in["data"]["refresh_token"]
-        refreshed = await client.ask(RefreshRequested, {"refresh_token": token})
-        ended = await client.ask(LogoutRequested, {"refresh_token": token})
+        refreshed = await client.call(RefreshRequested, {"refresh_token": token})
+        ended = await client.call(LogoutRequested, {"refresh_token": token})
         successor = refreshed["data"]["refresh_token"]
-        late = await client.ask(RefreshRequested, {"refresh_token": successor})
+        late = await client.call(RefreshRequested, {"refresh_token": successor})
     answers = (registered, again, taken, wrong, logged_in, refreshed, ended, late)
     assert [answer["status"] for answer in answers] == [201, 201, 409, 401, 200, 200, 204, 401]
     verifier = TokenVerifier(settings)
@@ -125,7 +125,7 @@ async def test_of_many_registrations_for_one_address_one_makes_the_account(
     ]
     async with running(MODULE, settings), asking(settings) as client:
         answers = await asyncio.gather(
-            *(client.ask(RegistrationRequested, body) for body in bodies)
+            *(client.call(RegistrationRequested, body) for body in bodies)
         )
     statuses = [answer["status"] for answer in answers]
     assert sorted(statuses) == [201] * 3 + [409] * 9
@@ -138,7 +138,7 @@ async def test_a_registration_waits_for_the_worker_and_a_login_does_not(
     async with asking(settings) as client:
         for kind in (RegistrationRequested, LoginRequested):
             with pytest.raises(Outage):
-                await client.ask(kind, WHO, 0.2)
+                await client.call(kind, WHO, 0.2)
         assert await depth(broker, "auth.register") == 1
         await until(lambda: _empty(broker, "auth.session"))
         async with running(MODULE, settings):
@@ -153,7 +153,7 @@ async def _empty(broker: AbstractConnection, queue: str) -> bool:
 
 async def _logged_in(client: Client) -> dict[str, Any]:
     while True:
-        answer = await client.ask(LoginRequested, WHO)
+        answer = await client.call(LoginRequested, WHO)
         if answer["status"] == 200:
             return answer
         await asyncio.sleep(0.05)
@@ -165,21 +165,21 @@ async def test_a_copied_request_is_not_answered(settings: Settings) -> None:
         asking(settings) as client,
         RpcClient(as_user(INGRESS_USER, settings), "thief") as thief,
     ):
-        await client.ask(RegistrationRequested, WHO)
+        await client.call(RegistrationRequested, WHO)
         event = client.event(LoginRequested, WHO)
-        assert (await client._requester.ask(message(event), 20))["status"] == 200
+        assert (await client._requester.call(message(event), 20))["status"] == 200
         with pytest.raises(Outage):
-            await thief.ask(message(event), 1)
+            await thief.call(message(event), 1)
         other = event.model_copy(update={"source": "urn:example:thief"})
-        assert (await thief.ask(message(other), 20))["status"] == 400
+        assert (await thief.call(message(other), 20))["status"] == 400
 
 
 async def test_slow_hashes_do_not_hold_up_a_refresh(settings: Settings) -> None:
     slow = settings.model_copy(update={"argon2_memory_kib": 64 * 1024, "argon2_time": 8})
     async with running(MODULE, slow), asking(settings) as client:
-        registered = await client.ask(RegistrationRequested, WHO)
-        logins = [asyncio.create_task(client.ask(LoginRequested, WHO)) for _ in range(8)]
-        refreshed = await client.ask(
+        registered = await client.call(RegistrationRequested, WHO)
+        logins = [asyncio.create_task(client.call(LoginRequested, WHO)) for _ in range(8)]
+        refreshed = await client.call(
             RefreshRequested, {"refresh_token": registered["data"]["refresh_token"]}
         )
         waiting = sum(not login.done() for login in logins)
@@ -196,7 +196,7 @@ async def test_a_registration_that_nobody_can_open_is_dead_with_its_reason(
         event = client.event(RegistrationRequested, WHO)
         copied = event.model_copy(update={"id": new_id()})
         with pytest.raises(Outage):
-            await client._requester.ask(message(copied), 1)
+            await client._requester.call(message(copied), 1)
         await until(lambda: _dead(broker))
         async with broker.channel() as channel:
             queue = await channel.get_queue("auth.register.dead")
@@ -228,7 +228,7 @@ async def test_a_killed_worker_loses_no_registration(
 ) -> None:
     async with asking(settings) as client, running(MODULE, settings) as first:
         people = [{"email": f"u{n}@example.com", "password": PASSWORD} for n in range(40)]
-        asked = [asyncio.create_task(client.ask(RegistrationRequested, who)) for who in people]
+        asked = [asyncio.create_task(client.call(RegistrationRequested, who)) for who in people]
         await until(lambda: _some(engine))
         first.send(signal.SIGKILL)
         await first.ended()

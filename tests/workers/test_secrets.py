@@ -109,7 +109,7 @@ async def a_dead_registration(settings: Settings) -> None:
         event = client.event(RegistrationRequested, {"email": "a@example.com", "password": FIRST})
         copied = event.model_copy(update={"id": new_id()})
         with pytest.raises(Outage):
-            await client._requester.ask(message(copied), 1)
+            await client._requester.call(message(copied), 1)
 
 
 async def history(broker: AbstractConnection, count: int) -> list[bytes]:

@@ -40,7 +40,7 @@ async def test_dead_members_of_a_cluster_cost_a_caller_nothing(resources: Resour
     own = resources.settings.model_copy(update={"rabbitmq_url": SecretStr(" ".join([*dead, url]))})
     for _ in range(5):
         link = BrokerConnection(own, "test")
-        assert not (await link.channel()).is_closed
+        assert not (await link.open_channel()).is_closed
         await link.close()
 
 
@@ -56,7 +56,7 @@ async def test_a_member_of_a_cluster_that_says_nothing_is_passed_by(
     own = resources.settings.model_copy(update={"rabbitmq_url": urls, "broker_timeout": 0.5})
     for _ in range(4):
         link = BrokerConnection(own, "test")
-        assert not (await link.channel()).is_closed
+        assert not (await link.open_channel()).is_closed
         await link.close()
     listener.close()
     gc.collect()
@@ -66,11 +66,11 @@ async def test_a_connection_that_was_lost_costs_the_next_caller_nothing(
     resources: Resources, services: Services
 ) -> None:
     link = BrokerConnection(resources.settings, "test-lost")
-    channel = await link.channel()
+    channel = await link.open_channel()
     await until(lambda: asyncio.to_thread(_close, services.operator, "test-lost"))
     await asyncio.wait({channel.closing}, timeout=10)
     assert channel.is_closed
-    assert not (await link.channel()).is_closed
+    assert not (await link.open_channel()).is_closed
     await link.close()
 
 

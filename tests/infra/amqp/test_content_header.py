@@ -22,9 +22,9 @@ from infra.amqp.content_header import (
     USER_ID,
     Undecodable,
     decode_content_header,
-    user_id_in,
+    read_user_id,
 )
-from infra.amqp.frame_encoder import FRAME, HEADER, frames_of, signature_of
+from infra.amqp.frame_encoder import FRAME, HEADER, encode_publish, encode_publisher_properties
 from infra.amqp.message import Message
 
 short = st.text(max_size=60)
@@ -72,7 +72,7 @@ def decoded(header: bytes) -> str | None:
 @given(properties)
 def test_it_is_what_the_library_decodes(properties: Basic.Properties) -> None:
     header = header_of(properties)
-    assert user_id_in(header) == decoded(header)
+    assert read_user_id(header) == decoded(header)
 
 
 @given(properties, st.data())
@@ -81,36 +81,36 @@ def test_a_header_that_is_cut_off_raises_nothing(
 ) -> None:
     header = header_of(properties)
     cut = data.draw(st.integers(0, len(header) - 1))
-    assert user_id_in(header[:cut]) in (None, decoded(header))
+    assert read_user_id(header[:cut]) in (None, decoded(header))
 
 
 @given(st.binary(max_size=80))
 def test_no_bytes_raise_anything(header: bytes) -> None:
-    user_id_in(header)
+    read_user_id(header)
 
 
 def test_more_words_of_flags_are_passed() -> None:
     header = header_of(Basic.Properties(content_type="x", user_id="crm"))
     flags = int.from_bytes(header[12:14])
     longer = header[:12] + (flags | 1).to_bytes(2) + b"\x00\x01\x00\x00" + header[14:]
-    assert user_id_in(longer) == "crm"
+    assert read_user_id(longer) == "crm"
 
 
 def test_what_we_publish_is_signed() -> None:
     message = Message("x", "k", b"", "m-1", headers={"traceparent": "0"}, type="t")
-    signature = signature_of("adrelay-ümläut")
-    frames = frames_of(message, channel=1, message_id="m-1", now=0, signature=signature)
+    signature = encode_publisher_properties("adrelay-ümläut")
+    frames = encode_publish(message, channel=1, message_id="m-1", now=0, signature=signature)
     _, _, method = FRAME.unpack_from(frames)
     at = FRAME.size + method + 1
     kind, _, size = FRAME.unpack_from(frames, at)
     assert kind == HEADER
-    assert user_id_in(frames[at + FRAME.size :][:size]) == "adrelay-ümläut"
+    assert read_user_id(frames[at + FRAME.size :][:size]) == "adrelay-ümläut"
 
 
 def test_a_name_that_is_no_utf8_is_nobody_elses() -> None:
     fields: dict[str, Any] = {"user_id": "xx"}
     header = header_of(Basic.Properties(**fields)).replace(b"\x02xx", b"\x02\xff\xfe")
-    assert user_id_in(header) == r"\xff\xfe"
+    assert read_user_id(header) == r"\xff\xfe"
 
 
 def raw(properties: dict[int, bytes]) -> bytes:

@@ -11,7 +11,7 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from infra.amqp.frame_encoder import frames_of, signature_of
+from infra.amqp.frame_encoder import encode_publish, encode_publisher_properties
 from infra.amqp.message import Message
 
 USER = "adrelay-ümläut"
@@ -62,12 +62,12 @@ def as_the_library_writes(message: Message, channel: int, now: int, most: int) -
 def test_a_publish_has_the_bytes_that_the_library_would_write(
     message: Message, channel: int, now: int, most: int
 ) -> None:
-    written = frames_of(
+    written = encode_publish(
         message,
         channel=channel,
         message_id=message.message_id,
         now=now,
-        signature=signature_of(USER),
+        signature=encode_publisher_properties(USER),
         most=most,
     )
     assert written == as_the_library_writes(message, channel, now, most)
@@ -75,6 +75,6 @@ def test_a_publish_has_the_bytes_that_the_library_would_write(
 
 def test_a_property_that_is_too_long_is_refused_before_anything_is_written() -> None:
     with pytest.raises(ValueError, match="255 bytes"):
-        frames_of(
+        encode_publish(
             Message("x", "k" * 256, b"", "m"), channel=1, message_id="m", now=0, signature=b""
         )

@@ -14,7 +14,7 @@ from infra.amqp.delivery_parser import DeliveryParser
 from infra.amqp.frame_encoder import MAX_BODY_BYTES
 from infra.amqp.message import Message, build_message
 from infra.amqp.publish_channel import MAX_UNSENT_BYTES, PublishChannel
-from infra.amqp.publisher import WINDOW, Publisher
+from infra.amqp.publisher import WINDOW_MESSAGES, Publisher
 from infra.background import BackgroundTasks
 from infra.errors import PublishUnknown, Unwritable
 from infra.process import run_until
@@ -35,7 +35,7 @@ async def test_a_large_body_arrives_whole(resources: Resources, broker: Abstract
 async def test_many_messages_arrive_in_their_order(
     resources: Resources, broker: AbstractConnection
 ) -> None:
-    count = 3 * WINDOW + 1
+    count = 3 * WINDOW_MESSAGES + 1
     sent = [
         Message(topology.DEAD_LETTER_EXCHANGE, QUEUE, b"", f"m-{number}") for number in range(count)
     ]
@@ -68,7 +68,7 @@ async def test_an_event_whose_id_is_too_long_for_amqp_travels_all_the_same(
 
 async def test_a_lost_connection_answers_all_who_wait(resources: Resources) -> None:
     link = BrokerConnection(resources.settings, "test:outgoing")
-    channel, tap = await link.tapped_channel(confirms=True)
+    channel, tap = await link.open_consumer_channel(confirms=True)
     outgoing = PublishChannel(channel, tap.held)
     answers = [outgoing.send(build_message(report(number))) for number in range(10)]
     await link.close()
@@ -120,11 +120,11 @@ async def test_what_is_too_large_for_the_broker_costs_no_neighbour_and_no_connec
         Message(topology.DEAD_LETTER_EXCHANGE, QUEUE, b"", f"g-{number}") for number in range(4)
     ]
     mixed = [message for pair in zip(good, [*bad, good[3]], strict=True) for message in pair]
-    outgoing = resources.publisher._outgoing
+    outgoing = resources.publisher._publish_channel
     verdicts = await resources.publisher.publish_all(mixed)
     assert [isinstance(v, Unwritable) for v in verdicts] == [False, True] * 3 + [False, False]
     assert [v for v in verdicts if not isinstance(v, Unwritable)] == [None] * 5
-    assert resources.publisher._outgoing is outgoing
+    assert resources.publisher._publish_channel is outgoing
 
 
 async def test_a_stalled_socket_bounds_what_waits_to_be_sent(settings: Settings) -> None:
@@ -132,7 +132,7 @@ async def test_a_stalled_socket_bounds_what_waits_to_be_sent(settings: Settings)
         stalled = settings.model_copy(update={"rabbitmq_url": proxy.url()})
         async with Publisher(stalled, "test", BackgroundTasks()) as publisher:
             proxy.freeze()
-            assert publisher._outgoing is not None
+            assert publisher._publish_channel is not None
             body = bytes(250_000)
             for number in range(5):
                 messages = [
@@ -141,17 +141,23 @@ async def test_a_stalled_socket_bounds_what_waits_to_be_sent(settings: Settings)
                 ]
                 verdicts = await publisher.publish_all(messages, timeout=0.05)
                 assert all(isinstance(verdict, PublishUnknown) for verdict in verdicts)
-            unsent = publisher._outgoing.unsent
+            unsent = publisher._publish_channel.unsent
             assert MAX_UNSENT_BYTES // 2 < unsent < MAX_UNSENT_BYTES + 1_000_000
             proxy.heal()
-            await until(lambda: _is(publisher._outgoing is None or not publisher._outgoing.unsent))
+            await until(
+                lambda: _is(
+                    publisher._publish_channel is None or not publisher._publish_channel.unsent
+                )
+            )
 
 
 async def test_a_background_task_that_dies_ends_the_process_with_its_reason(
     settings: Settings,
 ) -> None:
     class Broken(BrokerConnection):
-        async def tapped_channel(self, *, confirms: bool = False) -> tuple[Channel, DeliveryParser]:
+        async def open_consumer_channel(
+            self, *, confirms: bool = False
+        ) -> tuple[Channel, DeliveryParser]:
             raise LookupError(f"nobody expects this with {confirms=}")
 
     background = BackgroundTasks()
@@ -171,7 +177,7 @@ def test_another_client_library_than_the_tested_one_is_refused() -> None:
 
 async def test_a_client_library_without_what_we_use_is_refused(resources: Resources) -> None:
     link = BrokerConnection(resources.settings, "test")
-    channel = await link.channel(confirms=True)
+    channel = await link.open_channel(confirms=True)
     client_library.check_channel(channel)
     del channel.message_id_delivery_tag
     with pytest.raises(client_library.UntestedClientLibrary, match="message_id_delivery_tag"):

@@ -90,7 +90,7 @@ async def test_a_channel_that_refuses_all_is_given_up_for_another(
     resources: Resources, broker: AbstractConnection
 ) -> None:
     publisher = resources.publisher
-    first = publisher._outgoing
+    first = publisher._publish_channel
     message = Message(topology.DEAD_LETTER_EXCHANGE, "full", b"", "m-1")
     async with broker.channel() as channel:
         # A classic one, because the policy for foreign queues does not reach it.
@@ -100,7 +100,7 @@ async def test_a_channel_that_refuses_all_is_given_up_for_another(
 
         async def refused() -> bool:
             await publisher.publish_all([message] * 5)
-            return publisher._outgoing not in (first, None)
+            return publisher._publish_channel not in (first, None)
 
         await until(refused, 15)
         await queue.purge()
@@ -111,9 +111,9 @@ async def test_a_channel_that_refuses_all_is_given_up_for_another(
 async def test_a_channel_that_is_never_answered_is_given_up_unless_an_alarm_silences_it(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "SILENT", 0.3)
+    monkeypatch.setattr(publishing, "SILENCE_TIMEOUT", 0.3)
     publisher = resources.publisher
-    first = publisher._outgoing
+    first = publisher._publish_channel
     assert first is not None
     first._channel.write_queue = asyncio.Queue()  # What is written there reaches nobody.
 
@@ -123,10 +123,10 @@ async def test_a_channel_that_is_never_answered_is_given_up_unless_an_alarm_sile
     unblocked = first._channel.connection._Connection__connection_unblocked  # type: ignore[attr-defined]
     unblocked.clear()
     assert not any([await answered() for _ in range(6)])
-    assert publisher._outgoing is first
+    assert publisher._publish_channel is first
     unblocked.set()
     await until(answered, 20)
-    assert publisher._outgoing not in (first, None)
+    assert publisher._publish_channel not in (first, None)
 
 
 # aiormq leaves the socket of a connection attempt that timed out to the garbage collector.

@@ -57,7 +57,7 @@ async def test_every_request_gets_its_own_answer(resources: Resources) -> None:
         answering(resources, echo),
         RpcClient(as_user(INGRESS_USER, resources.settings), "test") as requester,
     ):
-        asked = [requester.ask(request(f"x{n}"), 10) for n in range(50)]
+        asked = [requester.call(request(f"x{n}"), 10) for n in range(50)]
         answers: list[Any] = await asyncio.gather(*asked)
     assert [answer["data"]["echo"] for answer in answers] == [f"x{n}" for n in range(50)]
 
@@ -70,7 +70,7 @@ async def test_a_request_that_fails_is_answered_and_leaves_nothing_behind(
         RpcClient(as_user(INGRESS_USER, resources.settings), "test") as requester,
     ):
         answers = await asyncio.gather(
-            requester.ask(request("bad"), 10), requester.ask(request("good"), 10)
+            requester.call(request("bad"), 10), requester.call(request("good"), 10)
         )
     assert [answer["status"] for answer in answers] == [503, 200]
 
@@ -78,7 +78,7 @@ async def test_a_request_that_fails_is_answered_and_leaves_nothing_behind(
 async def test_nobody_answers_in_time(settings: Settings) -> None:
     async with RpcClient(as_user(INGRESS_USER, settings), "test") as requester:
         with pytest.raises(Outage, match="no worker has answered in time"):
-            await requester.ask(request(), 0.2)
+            await requester.call(request(), 0.2)
 
 
 async def test_a_request_expires_with_its_deadline_and_a_late_worker_never_sees_it(
@@ -92,9 +92,9 @@ async def test_a_request_expires_with_its_deadline_and_a_late_worker_never_sees_
 
     async with RpcClient(as_user(INGRESS_USER, resources.settings), "test") as requester:
         with pytest.raises(Outage):
-            await requester.ask(request("old"), 0.2)
+            await requester.call(request("old"), 0.2)
         async with answering(resources, note):
-            answer = await requester.ask(request("new"), 10)
+            answer = await requester.call(request("new"), 10)
     assert answer["data"] == {"echo": "new"}
     assert seen == ["new"]
 
@@ -106,13 +106,13 @@ async def test_a_channel_that_is_never_answered_does_not_spoil_the_next(
         answering(resources, echo),
         RpcClient(as_user(INGRESS_USER, resources.settings), "test") as requester,
     ):
-        await requester.ask(request(), 10)
+        await requester.call(request(), 10)
         silent = requester._channel
         assert silent is not None
         silent.write_queue = asyncio.Queue()  # What is written there reaches nobody.
         with pytest.raises(Outage):
-            await requester.ask(request(), 0.3)
-        assert (await requester.ask(request(), 10))["status"] == 200
+            await requester.call(request(), 0.3)
+        assert (await requester.call(request(), 10))["status"] == 200
         assert requester._channel is not silent
 
 
@@ -131,7 +131,7 @@ async def test_a_request_that_the_broker_refuses_does_not_spoil_the_next(
         await full.bind(topology.REQUEST_EXCHANGE, "full")
         for _ in range(5):
             with pytest.raises(Outage):
-                await requester.ask(refused, 0.5)
+                await requester.call(refused, 0.5)
         await channel.queue_delete("full")
         assert requester._channel is None, "a channel that was refused may stay so"
-        assert (await requester.ask(request(), 10))["status"] == 200
+        assert (await requester.call(request(), 10))["status"] == 200
