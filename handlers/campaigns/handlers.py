@@ -167,7 +167,7 @@ async def _insert(
     lost = {campaign.id for campaign in new} - await insert_campaigns(ctx.tx, new)
     if lost:
         conflicting = [command for command in events if get_campaign_id(command) in lost]
-        raise Transient("another request has just made this campaign", events=conflicting)
+        raise Transient("another request has just created this campaign", events=conflicting)
     _write_through(new, ctx)
 
 

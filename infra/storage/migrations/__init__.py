@@ -1,7 +1,7 @@
-"""Migrations of the database schema, run by Alembic on a connection of ours.
+"""Migrations of the database schema, which Alembic runs on the connection of the caller.
 
-There is no ``alembic.ini``: the caller passes the connection, so that settings, timeouts and
-secrets have one source. A change of ``infra/storage/tables`` needs a new numbered script in
+There is no ``alembic.ini``: settings, timeouts and secrets of the caller apply, so that they have
+one source. A change of ``infra/storage/tables`` needs a new numbered script in
 ``versions/``; a test compares the migrated schema with the tables.
 """
 
