@@ -1,9 +1,9 @@
-"""Workers as processes of their own, to be stopped and killed."""
+"""Runs workers as processes of their own, which tests stop and kill."""
 
 import asyncio
+import os
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,9 +13,11 @@ import aiohttp
 
 from infra.amqp.permissions import INGRESS_USER
 from infra.settings import Settings
+from tests.fork_server import Forked, get_client
 from tests.services import as_user, environment
 
 ROOT = Path(__file__).resolve().parent.parent
+POLL = 0.02  # seconds
 INGRESS_MODULE = "workers.ingress"  # a user of its own, as in an installation
 
 
@@ -37,28 +39,24 @@ class Process:
         if module == INGRESS_MODULE:
             settings = as_user(INGRESS_USER, settings)
         self._environment = {**environment(settings), "PORT": str(self.port), **more}
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Forked | None = None
         # A file, because a pipe that nobody reads would stop the process.
         self._log = Path(tempfile.gettempdir()) / f"adrelay-test-{module}-{self.port}.log"
 
     @property
-    def process(self) -> asyncio.subprocess.Process:
+    def process(self) -> Forked:
         """The running process."""
         assert self._process is not None
         return self._process
 
     async def start(self) -> None:
         """Start it; what it writes is kept."""
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                self.module,
-                cwd=ROOT,
-                env=self._environment,
-                stderr=log,
-                stdout=asyncio.subprocess.DEVNULL,
-            )
+        self._process = await asyncio.to_thread(self._fork)
+
+    def _fork(self) -> Forked:
+        with self._log.open("ab") as log, Path(os.devnull).open("r+b") as null:
+            streams = (null.fileno(), null.fileno(), log.fileno())
+            return get_client().start(self.module, env=self._environment, streams=streams)
 
     async def ready(self, seconds: float = 30, *, status: int = 200) -> None:
         """Wait until it says that it is ready, or answers another status."""
@@ -70,12 +68,14 @@ class Process:
                             return
                 except aiohttp.ClientError:
                     assert self.process.returncode is None, self.output
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(POLL)
 
     async def ended(self, seconds: float = 60) -> int:
         """Wait for its end; gives the exit status."""
         async with asyncio.timeout(seconds):
-            return await self.process.wait()
+            while (status := self.process.returncode) is None:
+                await asyncio.sleep(POLL)
+        return status
 
     @property
     def output(self) -> str:
