@@ -117,7 +117,7 @@ def get_client() -> Client:
 
 def run_module(
     module: str, *arguments: str, env: Mapping[str, str], given: bytes = b""
-) -> "subprocess.CompletedProcess[bytes]":
+) -> "subprocess.CompletedProcess[str]":
     """Run a module to its end, as ``subprocess.run`` does; ``given`` is its standard input."""
     with (
         tempfile.TemporaryFile() as stdin,
@@ -132,7 +132,9 @@ def run_module(
         for file in (stdout, stderr):
             file.seek(0)
         words = [sys.executable, "-m", module, *arguments]
-        return subprocess.CompletedProcess(words, returncode, stdout.read(), stderr.read())
+        return subprocess.CompletedProcess(
+            words, returncode, stdout.read().decode(), stderr.read().decode()
+        )
 
 
 class Server:

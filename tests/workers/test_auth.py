@@ -2,8 +2,6 @@
 
 import asyncio
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -34,6 +32,7 @@ from infra.errors import Outage
 from infra.security.access_tokens import TokenVerifier
 from infra.security.sealed_box import encrypt_payload
 from infra.settings import Settings
+from tests.fork_server import run_module
 from tests.infra.ledger import depth, until
 from tests.processes import running
 from tests.services import as_user, environment
@@ -211,13 +210,7 @@ async def _dead(broker: AbstractConnection) -> bool:
 
 
 def test_a_worker_without_a_key_ends_and_names_it(settings: Settings) -> None:
-    done = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", MODULE],
-        env={**environment(settings), "REFRESH_KEY": "too short"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_module(MODULE, env={**environment(settings), "REFRESH_KEY": "too short"})
     assert done.returncode == 1
     assert "REFRESH_KEY: it must be 32 bytes" in done.stderr
     assert "too short" not in done.stderr

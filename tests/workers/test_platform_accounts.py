@@ -1,8 +1,6 @@
 """Connected accounts across the processes: over the real bus, with nothing secret on it."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -15,6 +13,7 @@ from infra.messaging.outbox_relay import relay_outbox
 from infra.messaging.subscription import AnySubscription
 from infra.settings import Settings
 from tests.consent import Stage, open_stage
+from tests.fork_server import run_module
 from tests.infra.ledger import until
 from tests.processes import running
 from tests.services import environment
@@ -98,13 +97,7 @@ async def test_no_code_token_or_verifier_is_on_the_bus_or_in_the_workers_log(
 def test_a_worker_without_the_keys_of_the_vault_ends_and_names_them(
     settings: Settings, module: str
 ) -> None:
-    done = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", module],
-        env={**environment(settings), "VAULT_KEYS": "too short"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_module(module, env={**environment(settings), "VAULT_KEYS": "too short"})
     assert done.returncode == 1
     assert "VAULT_KEYS: each of them must be 32 bytes" in done.stderr
     assert "too short" not in done.stderr

@@ -1,11 +1,11 @@
 """The broker's users: what an operator imports, and that it lets them in and keeps them out."""
 
+import asyncio
 import base64
 import hashlib
 import json
+import os
 import re
-import sys
-from asyncio.subprocess import PIPE, create_subprocess_exec
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +31,14 @@ from infra.amqp.permissions import (
 from infra.commands.migrate import declare_topology
 from infra.settings import Settings
 from schemas.types import PLATFORMS
+from tests.fork_server import run_module
 from tests.services import Services, url_as
 
 
 async def printed(*words: str) -> tuple[int, Any, str]:
-    process = await create_subprocess_exec(
-        *(sys.executable, "-m", "infra.commands", "broker", "permissions"),
-        *words,
-        stdout=PIPE,
-        stderr=PIPE,
-    )
-    out, err = await process.communicate()
-    return process.returncode or 0, json.loads(out or b"null"), err.decode()
+    command = ("infra.commands", "broker", "permissions", *words)
+    done = await asyncio.to_thread(run_module, *command, env=os.environ)
+    return done.returncode, json.loads(done.stdout or "null"), done.stderr
 
 
 async def test_without_passwords_nobody_is_made_and_everybody_is_permitted() -> None:

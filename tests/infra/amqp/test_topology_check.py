@@ -1,8 +1,6 @@
 """A lost path is noticed, though the log and a foreign queue take everything, and costs nothing."""
 
 import asyncio
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
@@ -25,6 +23,7 @@ from infra.messaging.outbox_relay import relay_once
 from infra.messaging.topology_monitor import check_once
 from infra.resources import Resources
 from infra.settings import Settings
+from tests.fork_server import run_module
 from tests.infra.ledger import (
     QUEUE,
     consuming,
@@ -159,14 +158,12 @@ async def test_what_was_accepted_meanwhile_comes_back_from_the_log(
         # The release step itself sees what it is about to repair.
         await release(as_user(OPS_USER, settings))
         await publish(broker, report(4))
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "infra.commands", "broker", "requeue-unrouted"),
-            env=environment(as_user(OPS_USER, settings)),
-            stdout=PIPE,
+        words = ("infra.commands", "broker", "requeue-unrouted")
+        done = await asyncio.to_thread(
+            run_module, *words, env=environment(as_user(OPS_USER, settings))
         )
-        out, _ = await process.communicate()
-    assert process.returncode == 0
-    first, second = out.decode().splitlines()
+    assert done.returncode == 0
+    first, second = done.stdout.splitlines()
     assert first == "sent again: 0; wanted by no queue, and still there: 0"
     assert second.startswith("sent again from the log since ")
     assert second.endswith(": 4")  # of which the inbox drops the last, which is in its queue

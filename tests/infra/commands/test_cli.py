@@ -16,6 +16,7 @@ from infra.commands.cli import app
 from infra.commands.output import print_table
 from infra.env_file import parse_env
 from infra.settings import Settings
+from tests.fork_server import run_module
 from tests.processes import ROOT
 
 HEAVY = ("aio_pika", "aiohttp", "alembic", "redis", "sqlalchemy", "pydantic", "rich.table")
@@ -37,15 +38,7 @@ USAGE_ERRORS = [
 
 
 def run(*words: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "infra.commands", *words],
-        env={"PATH": os.environ["PATH"], **more},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_module("infra.commands", *words, env={"PATH": os.environ["PATH"], **more})
 
 
 def commands(command: Any, *path: str) -> Iterator[tuple[str, ...]]:

@@ -1,7 +1,6 @@
 """Dead letters from the queue to the file, and back."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from infra.messaging.outbox_relay import relay_once
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources
 from infra.settings import Settings
+from tests.fork_server import run_module
 from tests.infra.ledger import (
     QUEUE,
     consuming,
@@ -32,7 +32,6 @@ from tests.infra.ledger import (
     written,
 )
 from tests.infra.messaging.test_consumer import note
-from tests.processes import ROOT
 from tests.services import environment
 
 DEAD = f"{QUEUE}.dead"
@@ -61,23 +60,12 @@ async def office(resources: Resources) -> AsyncIterator[None]:
 
 async def dead(settings: Settings, *arguments: str, given: bytes = b"") -> tuple[int, list[Any]]:
     """Run the command with --json; gives the exit status and the lines."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "infra.commands",
-        "dead-letters",
-        *arguments,
-        "--json",
-        cwd=ROOT,
-        env=environment(settings),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    words = ("dead-letters", *arguments, "--json")
+    done = await asyncio.to_thread(
+        run_module, "infra.commands", *words, env=environment(settings), given=given
     )
-    out, error = await process.communicate(given)
-    assert process.returncode is not None
-    lines = [orjson.loads(line) for line in out.splitlines()]
-    return process.returncode, lines or [error.decode().strip()]
+    lines = [orjson.loads(line) for line in done.stdout.splitlines()]
+    return done.returncode, lines or [done.stderr.strip()]
 
 
 def wrong(number: int, **data: Any) -> bytes:

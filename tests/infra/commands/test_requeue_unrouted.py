@@ -1,7 +1,6 @@
 """What had lost its queue is sent again, and stays whose it was."""
 
 import asyncio
-import sys
 
 import pytest
 from aio_pika.abc import AbstractConnection
@@ -14,6 +13,7 @@ from infra.commands.requeue_unrouted import send_again
 from infra.messaging.outbox_relay import relay_once
 from infra.resources import Resources
 from infra.settings import Settings
+from tests.fork_server import run_module
 from tests.infra.ledger import (
     QUEUE,
     body_of,
@@ -99,13 +99,9 @@ async def test_the_command_says_what_it_has_done(
 ) -> None:
     await publish(broker, report(1))
     await declare.declare(broker)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "infra.commands", "broker", "requeue-unrouted"),
-        env=environment(as_user(OPS_USER, settings)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await process.communicate()
-    assert (process.returncode, out.decode()) == (
+    words = ("infra.commands", "broker", "requeue-unrouted")
+    done = await asyncio.to_thread(run_module, *words, env=environment(as_user(OPS_USER, settings)))
+    assert (done.returncode, done.stdout) == (
         0,
         "sent again: 1; wanted by no queue, and still there: 0\n",
     )

@@ -1,7 +1,5 @@
 """The seed creates the admin, the key and the campaigns once, at any number of starts."""
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -22,6 +20,7 @@ from infra.storage.sessions import insert_session
 from infra.storage.users import UserRow, find_user_row
 from schemas.types import PLATFORMS
 from schemas.users import ClientInfo
+from tests.fork_server import run_module
 from tests.services import environment
 
 KEY = generate_api_key()
@@ -174,15 +173,10 @@ async def test_what_is_missing_or_wrong_is_named_but_not_shown(
 
 
 def test_the_command_seeds_and_says_what_it_lacks(seeding: Settings) -> None:
-    command = [sys.executable, "-m", "infra.commands", "seed"]
-    done = subprocess.run(  # noqa: S603 - our own module
-        command, env=environment(seeding), capture_output=True, text=True, check=False
-    )
+    done = run_module("infra.commands", "seed", env=environment(seeding))
     assert (done.returncode, done.stderr) == (0, "")
     lacking = {**environment(seeding), "ADRELAY_ADMIN_EMAIL": ""}
-    refused = subprocess.run(  # noqa: S603 - our own module
-        command, env=lacking, capture_output=True, text=True, check=False
-    )
+    refused = run_module("infra.commands", "seed", env=lacking)
     assert (refused.returncode, refused.stderr) == (
         1,
         "not seeded: ADRELAY_ADMIN_EMAIL is not set\n",

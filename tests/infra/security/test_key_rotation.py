@@ -4,8 +4,6 @@ import itertools
 import json
 import math
 import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +37,7 @@ from infra.security.key_rotation import (
 )
 from infra.settings import Settings
 from schemas.users import User
+from tests.fork_server import run_module
 
 USER = User(id=uuid4(), email="ada@example.com", role="manager")
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -76,22 +75,8 @@ class Files:
 
     def command(self, *words: str) -> tuple[int, dict[str, object]]:
         paths = ("--env", str(self.env), "--auth-env", str(self.auth_env))
-        done = subprocess.run(  # noqa: S603 - our own module
-            [
-                sys.executable,
-                "-m",
-                "infra.commands",
-                "keys",
-                "rotate",
-                *paths,
-                "--json",
-                *words,
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={k: v for k, v in os.environ.items() if not k.startswith("TOKEN_")},
-        )
+        env = {k: v for k, v in os.environ.items() if not k.startswith("TOKEN_")}
+        done = run_module("infra.commands", "keys", "rotate", *paths, "--json", *words, env=env)
         return done.returncode, json.loads(done.stdout)
 
     def back_date(self, by: timedelta) -> None:

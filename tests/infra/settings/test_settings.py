@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from infra.deploy.procfile import read_procfile
 from infra.env_file import parse_env, write_env
 from infra.settings import Settings, load_settings, loader
+from tests.fork_server import run_module
 
 SECRET = "hunter2"
 WRONG = [
@@ -65,14 +65,7 @@ PROGRAMS = [
 
 def start(module: str, *arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return subprocess.run(  # noqa: S603 - our own modules
-        [sys.executable, "-m", module, *arguments],
-        env={**kept, **changes},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_module(module, *arguments, env={**kept, **changes})
 
 
 def assert_one_line(done: "subprocess.CompletedProcess[str]", name: str) -> None:
@@ -85,16 +78,7 @@ def assert_one_line(done: "subprocess.CompletedProcess[str]", name: str) -> None
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_a_wrong_setting_is_named_with_its_rule(name: str, value: str) -> None:
-    code = "from infra.settings import load_settings; load_settings()"
-    done = subprocess.run(  # noqa: S603 - our own code
-        [sys.executable, "-c", code],
-        env={"PATH": os.environ["PATH"], name: value},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert_one_line(done, name)
+    assert_one_line(start("tests.infra.settings.load", **{name: value}), name)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
