@@ -31,7 +31,7 @@ import orjson
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_REQUEST_BYTES = 1024 * 1024
-# What the modules to be run import; a module itself is imported anew each time that it runs.
+# What the modules to be run import; a module itself is imported again each time that it runs.
 PRELOADED = (
     "infra.process",
     "infra.commands.cli",

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import time_ns
 
-# Nothing of ours is imported here: a guardian costs a session next to nothing.
+# Nothing of Adrelay is imported here: a guardian costs a session next to nothing.
 CHECKOUT = Path(__file__).resolve().parents[1]
 SERVICES = CHECKOUT / ".services"
 MARK = "ADRELAY_TEST_SESSION"

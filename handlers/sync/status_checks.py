@@ -200,7 +200,7 @@ def _to_check(
 def _report(check: StatusAnswer, status: ReportedStatus) -> Event:
     """Report a status with the time of its query, or of the last report if that is later.
 
-    The platform's clock may be ahead of ours, and its last report was made before the query.
+    The platform's clock may be ahead of Adrelay's, and its last report was made before the query.
     """
     campaign = check.campaign
     at = max(check.asked, campaign.status_reported_at or check.asked)

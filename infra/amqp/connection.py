@@ -1,7 +1,7 @@
 """A connection to the broker that comes back, trying the brokers that it knows in turn.
 
 Connections are plain ones (no "robust" ones: those declare again what an operator removed
-and know one URL only): a ``BrokerConnection`` connects anew when asked for a channel. A member of a
+and know one URL only): a ``BrokerConnection`` reconnects when asked for a channel. A member of a
 cluster that is dead costs no caller anything while another one answers.
 """
 
@@ -87,7 +87,7 @@ class BrokerConnection:
         """
         while True:
             channel = await self.open_channel(confirms=confirms)
-            # Another caller may have connected anew in the meantime.
+            # Another caller may have connected again in the meantime.
             if not channel.is_closed:
                 return channel, self._tap
 

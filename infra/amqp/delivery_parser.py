@@ -85,7 +85,7 @@ class DeliveryParser:
             if known and stop > end:
                 break
             if not known or data[stop - 1] != FRAME_END:
-                # No frame of ours to judge: the library will say what is wrong.
+                # Not a frame to parse: the library reports what is wrong.
                 self._broken = True
                 return b"".join([*onward, data[kept:]])
             if self._is_taken(kind, channel, data, start, stop - 1):

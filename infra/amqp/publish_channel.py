@@ -84,7 +84,7 @@ class PublishChannel:
     async def publish(self, message: Message, limit: float) -> PublishFailed | None:
         """Publish, wait ``limit`` seconds at most for the broker, and say what came of it.
 
-        One timer for each publish, and no more: this is the path of every webhook.
+        Only one timer for each publish: this is the path of every webhook.
         """
         answer = self.send(message)
         timer = self._loop.call_later(limit, answer.cancel)

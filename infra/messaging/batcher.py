@@ -34,7 +34,7 @@ class Batcher:
 
     @property
     def closed(self) -> str | None:
-        """Why no more deliveries are added, or None."""
+        """Why deliveries are no longer added, or None."""
         return self._closed
 
     def add(self, delivery: Delivery) -> None:

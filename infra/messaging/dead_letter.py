@@ -191,7 +191,7 @@ def _is_by_broker(delivery: Delivery) -> bool:
 def _first_user(delivery: Delivery) -> str | None:
     """Get who published it first, or None where that is not certain.
 
-    Our header says it of a dead letter of ours. A message that the broker gave up may have
+    Our header says it of a dead letter of our own. A message that the broker gave up may have
     brought the header along from anybody, so there it counts only if the broker agrees.
     """
     claimed = _text(delivery.headers.get(USER)) or None

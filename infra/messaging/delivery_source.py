@@ -12,7 +12,7 @@ from infra.amqp.intercepting_reader import never_called
 from infra.amqp.partial_delivery import DeliveryCallback, WholeBody
 from infra.messaging.delivery import Delivery
 
-MAX_PREFETCH = 2000  # quorum queues allow no more
+MAX_PREFETCH = 2000  # the most that quorum queues allow
 
 
 class DeliverySource:
@@ -70,7 +70,7 @@ class DeliverySource:
         await with_broker_timeout(consuming, self._timeout)
 
     async def cancel(self) -> None:
-        """Take no more deliveries than those that are on their way already."""
+        """Stop accepting deliveries, except those that are on their way already."""
         if self._consumer_tag in self._channel.consumers and not self._channel.is_closed:
             cancelling = self._channel.basic_cancel(self._consumer_tag)
             await with_broker_timeout(cancelling, self._timeout)

@@ -57,7 +57,7 @@ class Line:
 
 
 def ours(name: str, events: int, handler: str, batch: int = 1000) -> Line:
-    """Make a line of ours."""
+    """Make a line of Adrelay."""
     argv = ("python", "-m", "tests.bench.worker")
     return Line(name, events, argv, dict(variables(handler=handler, batch=batch)))
 

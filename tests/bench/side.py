@@ -126,7 +126,7 @@ def open_side(name: str, directory: ServerDirectory) -> Iterator[Settings]:
 
 
 async def answer(settings: Settings, told: int) -> None:
-    """Measure what each line asks for, until there are no more lines."""
+    """Measure what each line asks for, until the lines end."""
     async with open_stage(settings) as stage:
         os.write(told, b'{"ready": 1}\n')
         while line := await asyncio.to_thread(sys.stdin.readline):

@@ -1,4 +1,4 @@
-"""A worker of ours that is struck by a signal at a labelled point: ``python -m tests.chaos.dying``.
+"""A worker that is struck by a signal at a labelled point: ``python -m tests.chaos.dying``.
 
 ``DYING`` says who, where, when and by what: ``workers.metrics commit-ack 2 SIGKILL``. The
 module's own ``main`` runs, with its own handlers on real servers; only the function at the

@@ -2,7 +2,7 @@
 
 After a lost majority the brokers' record of the stream may name a dead process as its leader
 (seen on 3.10.8; akin to rabbitmq-server, issue 6179). Up to 3.10 each publish looks there, so
-only the first ones of a channel are confirmed (pull request 9165), and whoever publishes to
+only the first ones of a channel are confirmed (pull request 9165), and a publisher to
 ``adrelay.events`` waits for the stream as well. Only another leader mends it.
 """
 

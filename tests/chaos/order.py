@@ -1,8 +1,8 @@
 """A campaign's story, and a model of what must come of it in whatever order it was told.
 
-Wishes that come at once are granted in an order that the workers choose. The versions of the
+Commands that come at once are granted in an order that the workers choose. The versions of the
 facts on the bus tell which: played in that order, one after the other and without any worker,
-the wishes must give what each fact says, what stands in the end, and what the platform holds.
+the commands must give what each fact says, what stands in the end, and what the platform holds.
 """
 
 from collections import Counter
@@ -40,15 +40,15 @@ from tests.handlers.samples import (
 
 GRANTED = ("campaign.saved.v1", "campaign.deleted.v1")
 REFUSED = "campaign.command_rejected.v1"
-Wish = CampaignCreateRequested | CampaignUpdateRequested | CampaignDeleteRequested
+Command = CampaignCreateRequested | CampaignUpdateRequested | CampaignDeleteRequested
 
 
 @dataclass
 class Story:
-    """What is wished of a campaign and reported about it."""
+    """What is commanded for a campaign and reported about it."""
 
     campaign: CampaignRow  # as reports name it
-    wishes: list[Wish] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
     statuses: list[CampaignStatusReported] = field(default_factory=list)
     figures: list[CampaignMetricsReported] = field(default_factory=list)
     others: list[Event] = field(default_factory=list)
@@ -59,27 +59,27 @@ class Story:
 
     @property
     def ends(self) -> bool:
-        return any(isinstance(wish, CampaignDeleteRequested) for wish in self.wishes)
+        return any(isinstance(command, CampaignDeleteRequested) for command in self.commands)
 
     def told(self) -> list[Event]:
-        return [*self.wishes, *self.statuses, *self.figures, *self.others]
+        return [*self.commands, *self.statuses, *self.figures, *self.others]
 
 
 def tell(dice: Random, platform_id: str, campaign_id: UUID) -> Story:
     """Make up a story; every other one ends with a deletion."""
     story = Story(stored(id=campaign_id, platform_campaign_id=platform_id))
-    story.wishes.append(create(campaign_id, name="first"))
+    story.commands.append(create(campaign_id, name="first"))
     for number in range(dice.randint(4, 8)):
-        change: dict[str, Any] = {"name": f"wish {number}"}
+        change: dict[str, Any] = {"name": f"command {number}"}
         if dice.random() < 0.4:
             change["budget"] = dice.randint(1, 500)
         if dice.random() < 0.4:
             change["status"] = dice.choice(("active", "paused"))
         if dice.random() < 0.3:
             change["expected_version"] = dice.randint(1, 5)  # Rivals: one of them at most.
-        story.wishes.append(update(campaign_id, time=now(), **change))
+        story.commands.append(update(campaign_id, time=now(), **change))
     if dice.random() < 0.5:
-        story.wishes.append(delete(campaign_id).model_copy(update={"time": now()}))
+        story.commands.append(delete(campaign_id).model_copy(update={"time": now()}))
     else:
         # The platform knows this one for sure, in the end, so it may report about it.
         for _ in range(dice.randint(0, 4)):
@@ -93,7 +93,7 @@ def tell(dice: Random, platform_id: str, campaign_id: UUID) -> Story:
 
 def tell_more(dice: Random, story: Story, *, known: bool) -> list[Event]:
     """Go on with a story that has ended; ``known`` says whether its platform ever had it."""
-    late: list[Wish] = [
+    late: list[Command] = [
         create(story.id, name="risen", owner=STRANGER),
         update(story.id, name="risen", status="active", time=now()),
         delete(story.id),
@@ -101,7 +101,7 @@ def tell_more(dice: Random, story: Story, *, known: bool) -> list[Event]:
     figures = [_figures(dice, story.campaign, by_our_id=not known)]
     statuses = [status(story.campaign, "active", now(), time=now())] if known else []
     others: list[Event] = [sync_request(story.campaign, source="urn:test")]
-    story.wishes += late
+    story.commands += late
     story.figures += figures
     story.statuses += statuses
     story.others += others
@@ -129,7 +129,7 @@ class Ending:
 
 
 def check_story(story: Story, bus: Sequence[Any], ending: Ending) -> None:
-    """Play the wishes in the order of the facts' versions and compare."""
+    """Play the commands in the order of the facts' versions and compare."""
     about = [event for event in bus if event["data"].get("campaign_id") == str(story.id)]
     facts = sorted(
         (event for event in about if event["type"] in GRANTED),
@@ -147,8 +147,8 @@ def check_story(story: Story, bus: Sequence[Any], ending: Ending) -> None:
         return
     assert (row.deleted_at, row.synced_version) == (None, row.desired_version)
     [held] = ending.held
-    for wished, budget in ((row, row.budget_micros), (held.desired, held.desired.budget_micros)):
-        assert (wished.name, budget) == (last["data"]["name"], last["data"]["budget_micros"])
+    for desired, budget in ((row, row.budget_micros), (held.desired, held.desired.budget_micros)):
+        assert (desired.name, budget) == (last["data"]["name"], last["data"]["budget_micros"])
     assert held.desired.version == str(row.desired_version)
     assert held.desired.status == row.desired_status == last["data"]["status"]
     news: list[CampaignSynced | CampaignStatusReported] = [
@@ -160,35 +160,35 @@ def check_story(story: Story, bus: Sequence[Any], ending: Ending) -> None:
 
 
 def _check_outcomes(story: Story, facts: Sequence[Any], refused: Sequence[Any]) -> None:
-    """See that no two changes have one version and that each wish came to one end."""
+    """See that no two changes have one version and that each command came to one end."""
     versions = [fact["data"]["version"] for fact in facts]
     assert len(set(versions)) == len(versions), "two changes have one version"
     ends = Counter(fact["causationid"] for fact in (*facts, *refused))
-    # Every wish here changes something, if it is granted.
-    assert ends == Counter(wish.id for wish in story.wishes)
+    # Every command here changes something, if it is granted.
+    assert ends == Counter(command.id for command in story.commands)
 
 
 def _play(story: Story, facts: Sequence[Any]) -> Any:
-    """Grant the wishes one by one; gives the last fact."""
-    wishes = {wish.id: wish for wish in story.wishes}
+    """Grant the commands one by one; gives the last fact."""
+    commands = {command.id: command for command in story.commands}
     reported = {report.data.status for report in story.statuses}
-    first = wishes[facts[0]["causationid"]]
+    first = commands[facts[0]["causationid"]]
     assert isinstance(first, CampaignCreateRequested)
     name, budget, wanted = first.data.name, to_micros(first.data.budget), "active"
     for fact in facts:
-        wish, data = wishes[fact["causationid"]], fact["data"]
-        if isinstance(wish, CampaignDeleteRequested):
+        command, data = commands[fact["causationid"]], fact["data"]
+        if isinstance(command, CampaignDeleteRequested):
             assert fact is facts[-1], "something came after the deletion"
             return fact
-        if isinstance(wish, CampaignUpdateRequested):
-            assert wish.data.expected_version in (None, data["version"] - 1)
-            name = wish.data.name or name
-            budget = budget if wish.data.budget is None else to_micros(wish.data.budget)
+        if isinstance(command, CampaignUpdateRequested):
+            assert command.data.expected_version in (None, data["version"] - 1)
+            name = command.data.name or name
+            budget = budget if command.data.budget is None else to_micros(command.data.budget)
         else:
             assert fact is facts[0], "created twice"
         assert (data["name"], data["budget_micros"]) == (name, budget)
-        asked = getattr(wish.data, "status", None)
-        # Without a wish for it, what was paused or started at the platform stays so.
+        asked = getattr(command.data, "status", None)
+        # Without a command for it, what was paused or started at the platform stays so.
         assert data["status"] == asked if asked else data["status"] in {wanted, *reported}
         wanted = data["status"]
     return facts[-1]

@@ -41,7 +41,7 @@ class Servers:
         return Daemon(self.services.directory, server.NAME)
 
     def kill(self, server: ModuleType, how: signal.Signals = signal.SIGKILL) -> int:
-        """End a server without a goodbye; gives the process id that is no more."""
+        """End a server without a goodbye; returns the id of the ended process."""
         daemon = self.daemon(server)
         pid = daemon.pid()
         assert pid is not None, f"{server.NAME} did not run"

@@ -167,7 +167,7 @@ async def open_stage(
     ):
         spy = await _spy(channel, topology.EVENTS_EXCHANGE)
         urls = {f"{name}_url": f"{sandbox.url}/{name}" for name in DIALECTS}
-        # Whoever takes over waits no longer than this for the leases of the dead.
+        # The next worker waits no longer than this for the leases of the dead.
         own = settings.model_copy(update={**urls, "outbox_lease": 1.0})
         yield Stage(own, resources, broker, channel, spy, sandbox.app)
 

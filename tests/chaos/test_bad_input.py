@@ -96,7 +96,7 @@ async def test_bad_input_is_dead_lettered_with_a_reason_in_words(
     assert lasted < 5, "its neighbours had to wait"
 
 
-async def test_forged_headers_are_not_believed(
+async def test_forged_headers_are_not_trusted(
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
     await create(engine)

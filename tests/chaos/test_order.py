@@ -50,7 +50,7 @@ async def twins(stage: Stage, *modules: str) -> AsyncIterator[None]:
         yield
 
 
-async def test_changes_are_as_if_in_version_order_whoever_makes_them(
+async def test_changes_are_as_if_in_version_order_for_every_client(
     stage: Stage, dice: Random
 ) -> None:
     book = stage.platforms.states["claude"]
@@ -130,7 +130,7 @@ def _cross(calls: Sequence[ApiCall]) -> bool:
 
 
 def _pushed(call: ApiCall) -> str:
-    """Tell which campaign of ours a call is about: its idempotency key names it."""
+    """Tell which of our campaigns a call is about: its idempotency key names it."""
     found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", call.key or "")
     assert found is not None
     return found[0]

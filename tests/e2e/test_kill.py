@@ -51,7 +51,7 @@ async def test_a_killed_process_loses_nothing_and_doubles_nothing(
 
 
 async def _check_effects(engine: AsyncEngine, known: str) -> None:
-    """Every accepted wish, report and webhook has had its effect once."""
+    """Every accepted command, report and webhook has had its effect once."""
     assert await count(engine, "select count(*) from dead_letters") == 0
     assert await count(engine, "select count(*) from campaigns") == CAMPAIGNS + 1
     assert await count(engine, "select count(*) from operations where state = 'done'") == (

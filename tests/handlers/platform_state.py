@@ -1,7 +1,7 @@
 """A platform that keeps its campaigns in a book: the seam of ``infra.platforms``, no network.
 
 It is idempotent as platforms are: a key that was seen before gets its first answer again and
-changes nothing, and one campaign of ours makes one campaign there.
+changes nothing, and one of our campaigns makes one campaign there.
 """
 
 import asyncio

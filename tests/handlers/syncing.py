@@ -59,9 +59,9 @@ def refusing(code: str) -> Any:
     return fault
 
 
-def failing(error: Exception, *guilty: CampaignRow) -> Any:
-    """Make pushes fail: of the guilty campaigns, or all."""
-    ids = {campaign.id for campaign in guilty}
+def failing(error: Exception, *failing_campaigns: CampaignRow) -> Any:
+    """Make pushes fail: of the given campaigns, or all."""
+    ids = {campaign.id for campaign in failing_campaigns}
 
     async def fault(campaign: CampaignSavedData) -> None:
         if not ids or campaign.campaign_id in ids:

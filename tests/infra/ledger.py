@@ -74,7 +74,7 @@ async def publish(
     *bodies: bytes | CampaignMetricsReported,
     key: str = "campaign.metrics_reported.v1.claude",
 ) -> None:
-    """Publish what is believed whatever its source: in the name of our own workers."""
+    """Publish as Adrelay's own workers, which may use any source."""
     async with broker.channel() as channel:
         exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE)
         messages = (

@@ -43,7 +43,7 @@ async def register(engine: AsyncEngine, *sources: str) -> None:
         await put_publisher(tx, RegisteredPublisher(UPSTREAM_USER, frozenset(sources), OWNER))
 
 
-def wish(**fields: Any) -> CampaignCreateRequested:
+def create_command(**fields: Any) -> CampaignCreateRequested:
     """Ask for a campaign as an upstream system does."""
     return CampaignCreateRequested(**{"id": "w-1", "source": SOURCE, "data": CREATION} | fields)
 

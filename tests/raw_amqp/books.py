@@ -105,7 +105,7 @@ class Books:
         return len(self.owed.keys() - found.effects.keys() - found.letters.keys())
 
     def compare(self, found: Found) -> list[str]:
-        """List where the tables differ from what is owed; each copy has one end and no more."""
+        """List where the tables differ from what is owed; each copy has exactly one end."""
         wrong = [*self.wrong, *found.strange]
         for copy in self.owed.keys() | found.effects.keys() | found.letters.keys():
             outcome = self.owed.get(copy) or self.unknown.get(copy)

@@ -91,7 +91,7 @@ async def test_a_key_is_in_the_direct_answer_and_in_no_log_queue_or_table(
 
 
 @pytest.mark.parametrize("role", ["manager", "viewer", None])
-async def test_nobody_but_an_admin_gives_orders_whatever_the_ingress_believed(
+async def test_nobody_but_an_admin_gives_orders_whatever_the_ingress_accepted(
     settings: Settings, engine: AsyncEngine, role: Role | None
 ) -> None:
     admin, *others = await accounts(engine, "admin", *([role] if role else []))

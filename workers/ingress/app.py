@@ -87,7 +87,7 @@ def build_state(resources: Resources, requester: RpcClient) -> AppState:
     operation_key = require_keys(settings).get_secret_value().encode()
     database = Database(resources.engine)
     background = resources.background
-    stash = OutboxWriter(database, resources.redis, background)
+    outbox_writer = OutboxWriter(database, resources.redis, background)
     order = CommandOrder(database, resources.redis, background)
     paths = BrokenPaths(database)
     verifier = TokenVerifier(settings)
@@ -95,7 +95,7 @@ def build_state(resources: Resources, requester: RpcClient) -> AppState:
         resources=resources,
         database=database,
         durable_publisher=DurablePublisher(
-            resources.publisher, stash, order, paths, settings.confirm_deadline
+            resources.publisher, outbox_writer, order, paths, settings.confirm_deadline
         ),
         command_order=order,
         broken_paths=paths,

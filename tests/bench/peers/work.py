@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 BROKER = os.environ.get("RABBITMQ_URL", "")
 DATABASE = os.environ.get("DATABASE_URL", "")
 QUEUE = os.environ.get("BENCH_QUEUE", "bench")
-POOL = 10  # database connections, as a worker of ours may have
+POOL = 10  # database connections, as an Adrelay worker may have
 
 MARK = "insert into bench_inbox (event_id) values ({}) on conflict do nothing returning 1"
 UPSERT = """

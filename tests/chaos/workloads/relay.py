@@ -19,7 +19,7 @@ BAD = 4
 
 
 class Outbox:
-    """Rows of the outbox; whoever reads what they became adds each of them once."""
+    """Rows of the outbox; the reader of what they became adds each of them once."""
 
     module = "workers.relay"
 

@@ -170,7 +170,7 @@ async def test_a_consent_that_was_withdrawn_there_disconnects_the_account_with_t
     assert len(await told(stage)) == 2
 
 
-async def test_a_disconnected_account_can_be_connected_anew(
+async def test_a_disconnected_account_can_be_connected_again(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     await stage.connect(browser, owner)
@@ -209,7 +209,7 @@ async def test_a_worker_that_was_frozen_beyond_its_lease_overwrites_nothing(
     await make_due(stage)
     async with stage.resources.engine.begin() as tx:
         [frozen] = await lease_due_accounts(tx, 1, 30)
-    await stage.connect(browser, owner)  # meanwhile its owner has connected it anew
+    await stage.connect(browser, owner)  # meanwhile its owner has connected it again
     newest = await held(stage, owner)
     async with stage.resources.engine.begin() as tx:
         times: Any = type("Times", (), {"expires_at": None, "due_at": None})
@@ -235,7 +235,7 @@ async def test_tokens_that_are_renewed_while_the_owner_disconnects_are_those_rev
     assert await stage.accounts(browser, owner) == []
 
 
-async def test_a_new_key_seals_anew_what_the_old_one_has_sealed(
+async def test_a_new_key_seals_again_what_the_old_one_has_sealed(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     await stage.connect(browser, owner)

@@ -77,15 +77,15 @@ async def test_a_connected_account_has_its_owners_campaigns_pushed_again(
     others, elsewhere = stored(), stored(owner_id=owner.id, platform="gemini")
     await put(stage.resources.engine, mine, second, gone, others, elsewhere)
     await stage.connect(browser, owner)
-    [wishes, failures] = await synced(stage.resources, connected(owner))
+    [requests, failures] = await synced(stage.resources, connected(owner))
     assert failures == []
-    assert {wish.data.campaign_id for wish in wishes} == {mine.id, second.id}
-    assert {wish.routing_key for wish in wishes} == {"campaign.sync_requested.v1.claude"}
-    await synced(stage.resources, *wishes)
+    assert {request.data.campaign_id for request in requests} == {mine.id, second.id}
+    assert {request.routing_key for request in requests} == {"campaign.sync_requested.v1.claude"}
+    await synced(stage.resources, *requests)
     assert await pushed_by(stage, mine) == await pushed_by(stage, second) == ["owner-1"]
 
 
-async def test_news_of_an_account_that_is_connected_no_more_cause_nothing(
+async def test_events_about_an_account_that_is_no_longer_connected_cause_nothing(
     stage: Stage, owner: Owner
 ) -> None:
     campaign = stored(owner_id=owner.id)

@@ -29,8 +29,8 @@ async def age(engine: AsyncEngine, seconds: float) -> None:
 
 
 def booked(book: Book, campaign: CampaignRow, status: Any) -> None:
-    wish = campaign.desired_state().model_copy(update={"status": status})
-    book.campaigns[campaign.platform_campaign_id or ""] = wish
+    state = campaign.desired_state().model_copy(update={"status": status})
+    book.campaigns[campaign.platform_campaign_id or ""] = state
 
 
 async def test_a_platform_is_asked_once_for_all_hints_and_reports_as_of_the_question(

@@ -54,16 +54,18 @@ async def test_a_campaign_that_another_worker_pushes_is_left_alone_for_a_second(
 async def test_a_failed_push_fails_its_own_hints_alone_and_can_be_repeated_at_once(
     world: Resources, engine: AsyncEngine, book: Book, error: Exception
 ) -> None:
-    guilty, fine = stored(), stored()
-    await put(engine, guilty, fine)
-    book.fault = failing(error, guilty)
-    events, failures = await synced(world, saved(fine), saved(guilty), saved(guilty))
+    failing_campaign, fine = stored(), stored()
+    await put(engine, failing_campaign, fine)
+    book.fault = failing(error, failing_campaign)
+    events, failures = await synced(
+        world, saved(fine), saved(failing_campaign), saved(failing_campaign)
+    )
     assert [event.data.campaign_id for event in events] == [fine.id]
     assert [type(failure) for failure in failures] == [Transient, Transient]
     assert await leased(engine) == 0
     book.fault = Book().fault
-    [event], _ = await synced(world, saved(guilty))
-    assert event.data.campaign_id == guilty.id
+    [event], _ = await synced(world, saved(failing_campaign))
+    assert event.data.campaign_id == failing_campaign.id
 
 
 async def test_when_the_platform_asks_for_patience_the_rest_of_the_batch_waits_with_it(

@@ -38,7 +38,7 @@ async def note(events: Reports, ctx: Context) -> Sequence[Event]:
 
 @asynccontextmanager
 async def foreign(broker: AbstractConnection, arguments: dict[str, Any]) -> AsyncIterator[None]:
-    """Put a queue of other arguments in the place of ours for the length of a block."""
+    """Put a queue of other arguments in the place of Adrelay's for the length of a block."""
     async with broker.channel() as channel:
         await channel.queue_delete(QUEUE)
         queue = await channel.declare_queue(QUEUE, durable=True, arguments=arguments)

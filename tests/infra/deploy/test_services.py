@@ -122,7 +122,7 @@ def test_urls_of_the_environment_are_taken_as_they_are(directory: ServerDirector
     }
     servers = start_servers(directory, given, print)
 
-    # Whoever names one user has no other.
+    # One named user is the only one.
     one = {"UPSTREAM_RABBITMQ_URL": "amqp://a:b@broker/c", "INGRESS_USER": "a"}
     assert servers.urls == {**given, **one}
     same = {"RABBITMQ_URL": "amqp://a:b@broker/c"}

@@ -1,4 +1,4 @@
-"""Who is believed about what, as a table; and when the registered publishers are looked up."""
+"""Which broker user may publish what, as a table; and when the registry is read."""
 
 import asyncio
 from typing import Any
@@ -26,7 +26,7 @@ from infra.storage.publisher_registry import PublisherRegistry
 from infra.storage.tables import publishers
 from tests.handlers.samples import running, saved
 from tests.infra.ledger import report, until
-from tests.infra.parties import OWNER, SOURCE, register, wish
+from tests.infra.parties import OWNER, SOURCE, create_command, register
 
 OURS = ("urn:adrelay", "URN:ADRELAY:api", "urn:adrelay:webhook:claude", "urn:%61drelay:api")
 UNVERIFIED = "UNVERIFIED_SOURCE"
@@ -55,12 +55,12 @@ def received(
 
 
 async def verdict(resources: Resources, item: DecodedDelivery) -> Event | tuple[str, str]:
-    """Give the event as it is believed, or the error class and the reason."""
+    """Give the event as it is authorized, or the error class and the reason."""
     trust = PublisherAuthorizer(item.delivery.queue, resources.settings, resources.publishers)
-    believed, refused = await trust.authorize([item])
-    if believed:
+    authorized, refused = await trust.authorize([item])
+    if authorized:
         assert not refused
-        found: Event = believed[0].event
+        found: Event = authorized[0].event
         return found
     ((_, error),) = refused
     return error.code, error.reason
@@ -71,7 +71,7 @@ async def verdict(resources: Resources, item: DecodedDelivery) -> Event | tuple[
 async def test_our_own_users_speak_for_every_source(
     resources: Resources, user: str, source: str
 ) -> None:
-    sent = wish(source=source)
+    sent = create_command(source=source)
     assert await verdict(resources, received(sent, user)) == sent
     assert sent.ownerid is None
 
@@ -90,13 +90,13 @@ async def test_a_publisher_speaks_for_no_other_source(resources: Resources, sour
 
 
 @pytest.mark.parametrize("user", ["somebody", OPS_USER, "adrelay", "guest", f"{WORKERS_USER} "])
-async def test_who_is_not_registered_is_not_believed(resources: Resources, user: str) -> None:
+async def test_an_unregistered_user_is_not_authorized(resources: Resources, user: str) -> None:
     code, reason = await verdict(resources, received(report(1, source=SOURCE), user))
     assert code == UNVERIFIED
     assert reason == f"the user {user!r} of the broker is no registered publisher"
 
 
-async def test_a_message_without_a_user_is_not_believed(resources: Resources) -> None:
+async def test_a_message_without_a_user_is_not_authorized(resources: Resources) -> None:
     code, reason = await verdict(resources, received(report(1, source=SOURCE), None))
     assert (code, "no user_id" in reason) == (UNVERIFIED, True)
 
@@ -112,24 +112,26 @@ async def test_a_publisher_publishes_the_types_of_upstream_systems_alone(
 
 
 @pytest.mark.parametrize("owner", [None, str(OWNER), str(OWNER).upper(), OWNER.hex])
-async def test_a_wish_without_an_owner_is_made_in_the_publishers(
+async def test_a_command_without_an_owner_is_made_for_the_publishers(
     resources: Resources, owner: str | None
 ) -> None:
-    believed = await verdict(resources, received(wish(ownerid=owner), UPSTREAM_USER))
-    assert isinstance(believed, CampaignCreateRequested)
-    assert believed.ownerid is not None
-    assert UUID(believed.ownerid) == OWNER
+    authorized = await verdict(resources, received(create_command(ownerid=owner), UPSTREAM_USER))
+    assert isinstance(authorized, CampaignCreateRequested)
+    assert authorized.ownerid is not None
+    assert UUID(authorized.ownerid) == OWNER
 
 
 @pytest.mark.parametrize("owner", [str(UUID(int=1)), "nobody", "*"])
-async def test_a_wish_in_another_name_is_refused(resources: Resources, owner: str) -> None:
-    code, reason = await verdict(resources, received(wish(ownerid=owner), UPSTREAM_USER))
+async def test_a_command_for_another_owner_is_refused(resources: Resources, owner: str) -> None:
+    code, reason = await verdict(resources, received(create_command(ownerid=owner), UPSTREAM_USER))
     assert code == "UNVERIFIED_OWNER"
     assert reason == f"ownerid: {UPSTREAM_USER!r} may ask for campaigns of {OWNER} alone"
     assert owner not in reason
 
 
-async def test_what_came_back_is_believed_for_its_first_publisher(resources: Resources) -> None:
+async def test_a_returned_message_is_authorized_for_its_first_publisher(
+    resources: Resources,
+) -> None:
     mine, theirs = report(1, source=SOURCE), report(1, source="urn:other")
     assert await verdict(resources, received(mine, WORKERS_USER, back=UPSTREAM_USER)) == mine
     assert await verdict(resources, received(theirs, WORKERS_USER, back=INGRESS_USER)) == theirs
@@ -148,7 +150,7 @@ async def test_nobody_else_sends_anything_back(resources: Resources) -> None:
 
 
 @pytest.mark.parametrize("user", [WORKERS_USER, UPSTREAM_USER, OPS_USER, None])
-async def test_requests_are_believed_from_the_ingress_alone(
+async def test_requests_are_accepted_from_the_ingress_alone(
     resources: Resources, user: str | None
 ) -> None:
     login = LoginRequested(id="l-1", source="urn:adrelay:api", data={"sealed": "x"})
@@ -173,8 +175,8 @@ async def test_one_of_a_batch_is_refused_and_its_neighbours_keep_their_order(
     users = (WORKERS_USER, "somebody", UPSTREAM_USER, INGRESS_USER, None)
     batch = [received(report(n, source=SOURCE), user) for n, user in enumerate(users)]
     trust = PublisherAuthorizer("metrics.record", resources.settings, resources.publishers)
-    believed, refused = await trust.authorize(batch)
-    assert [item.event.id for item in believed] == ["e-0", "e-2", "e-3"]
+    authorized, refused = await trust.authorize(batch)
+    assert [item.event.id for item in authorized] == ["e-0", "e-2", "e-3"]
     assert [delivery for delivery, _ in refused] == [batch[1].delivery, batch[4].delivery]
     assert all(isinstance(error, Permanent) for _, error in refused)
 
@@ -201,7 +203,7 @@ async def test_the_table_is_read_once_a_second_and_never_for_our_own_users(
     assert "publishers" in reads[0]
 
 
-async def test_who_is_no_longer_registered_is_soon_not_believed(
+async def test_a_user_that_is_no_longer_registered_is_soon_not_authorized(
     resources: Resources, engine: AsyncEngine
 ) -> None:
     item = received(report(1, source=SOURCE), UPSTREAM_USER)
@@ -222,8 +224,8 @@ async def test_without_the_database_nothing_is_decided(settings: Settings) -> No
     item = received(report(1, source=SOURCE), UPSTREAM_USER)
     with pytest.raises(Outage, match="publishers"):
         await trust.authorize([item])
-    believed, _ = await trust.authorize([received(report(1), WORKERS_USER)])
-    assert len(believed) == 1
+    authorized, _ = await trust.authorize([received(report(1), WORKERS_USER)])
+    assert len(authorized) == 1
     await engine.dispose()
 
 

@@ -87,9 +87,9 @@ async def test_a_failure_that_names_its_events_spares_the_others_at_once(
 
     async def handle(events: Reports, ctx: Context) -> Sequence[Event]:
         sizes.append(len(events))
-        guilty = [event for event in events if event.data.impressions % 2]
-        if guilty:
-            raise Permanent("odd", events=guilty, code="ODD")
+        odd = [event for event in events if event.data.impressions % 2]
+        if odd:
+            raise Permanent("odd", events=odd, code="ODD")
         return await note(events, ctx)
 
     await publish(broker, *(report(n) for n in range(10, 50)))

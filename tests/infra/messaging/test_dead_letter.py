@@ -1,4 +1,4 @@
-"""Whose a dead letter is: what a replay will be believed for."""
+"""Whose a dead letter is: what a replay is authorized for."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is believed of a delivery, and what is said of one that cannot be read."""
+"""What is read from a delivery, and what is said of one that cannot be read."""
 
 import datetime as dt
 from typing import Any

@@ -113,8 +113,8 @@ async def test_figures_without_a_time_take_nothing_back_after_a_retry(
 async def test_a_change_of_an_unknown_campaign_without_a_time_is_refused_in_the_end(
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    wish = update(uuid4(), source="urn:upstream:shop", owner=None, name="Winter")
-    await publish(broker, encode(wish, with_time=False), key=wish.type)
+    command = update(uuid4(), source="urn:upstream:shop", owner=None, name="Winter")
+    await publish(broker, encode(command, with_time=False), key=command.type)
     async with consuming(resources, apply_commands, queue=APPLY, events=COMMANDS):
         refused = "select count(*) from outbox where routing_key = 'campaign.command_rejected.v1'"
         await until(lambda: _counts(engine, refused, 1))

@@ -48,7 +48,7 @@ THEIRS = [
 
 
 @pytest.mark.parametrize("source", OURS)
-def test_nobody_else_may_be_given_a_source_of_ours(source: str) -> None:
+def test_no_publisher_may_be_given_a_reserved_source(source: str) -> None:
     assert is_reserved_source(source)
     with pytest.raises(ValidationError, match="must not begin with urn:adrelay:, in any spelling"):
         ApiKeyCreate(name="crm", scopes=("events:publish",), sources=(source,))
@@ -63,7 +63,7 @@ def test_other_sources_may_be_given(source: str) -> None:
     assert RegisteredPublisher("crm", frozenset({source}), uuid4()).sources
 
 
-async def test_a_source_of_ours_that_was_entered_by_hand_does_not_count(
+async def test_a_reserved_source_that_was_entered_by_hand_does_not_count(
     engine: AsyncEngine,
 ) -> None:
     owner = uuid4()

@@ -1,4 +1,4 @@
-"""What becomes of events that an upstream system publishes over AMQP: believed, or dead."""
+"""What becomes of events that an upstream system publishes over AMQP: handled, or dead-lettered."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,16 @@ from tests.infra.ledger import (
     write,
     written,
 )
-from tests.infra.parties import CREATE, METRICS, OWNER, SOURCE, Party, party, register, wish
+from tests.infra.parties import (
+    CREATE,
+    METRICS,
+    OWNER,
+    SOURCE,
+    Party,
+    create_command,
+    party,
+    register,
+)
 
 APPLY = "campaigns.apply"
 LANE = "sync.claude"
@@ -93,7 +102,7 @@ async def test_an_event_that_nobody_has_signed_is_dead(
     assert "user" not in told
 
 
-async def test_a_wish_is_made_in_the_publishers_name_and_in_no_other(
+async def test_a_command_is_made_for_the_publishers_owner_and_no_other(
     upstream: Party, resources: Resources, broker: AbstractConnection
 ) -> None:
     owners: dict[str, str | None] = {}
@@ -102,9 +111,9 @@ async def test_a_wish_is_made_in_the_publishers_name_and_in_no_other(
         owners.update({event.id: event.ownerid for event in events})
         return ()
 
-    await upstream.publish(wish(id="silent"), CREATE)
-    await upstream.publish(wish(id="own", ownerid=str(OWNER)), CREATE)
-    await upstream.publish(wish(id="foreign", ownerid=str(uuid4())), CREATE)
+    await upstream.publish(create_command(id="silent"), CREATE)
+    await upstream.publish(create_command(id="own", ownerid=str(OWNER)), CREATE)
+    await upstream.publish(create_command(id="foreign", ownerid=str(uuid4())), CREATE)
     events = (CampaignCreateRequested,)
     async with consuming(resources, grant, queue=APPLY, events=events):
         dead = await take(broker, topology.dead_queue(APPLY))
@@ -138,7 +147,7 @@ async def test_what_waits_in_the_ladder_comes_back_as_its_publishers(
     assert told["user"] == UPSTREAM_USER
 
 
-async def test_headers_of_ours_that_upstream_writes_change_nothing(
+async def test_our_headers_written_by_upstream_change_nothing(
     upstream: Party, resources: Resources, broker: AbstractConnection
 ) -> None:
     forged = {"x-adrelay-user": "adrelay-workers", "x-adrelay-key": METRICS}

@@ -70,7 +70,7 @@ def test_every_platform_has_a_client_and_a_sandbox() -> None:
     assert list(PLATFORMS) == list(DIALECTS) == list(types.PLATFORMS)
 
 
-async def test_a_campaign_arrives_as_it_was_wished(
+async def test_a_campaign_arrives_as_desired(
     sandbox: Playground, platform: AdPlatform, campaign: CampaignSavedData
 ) -> None:
     pushed = await platform.push(campaign, "key")

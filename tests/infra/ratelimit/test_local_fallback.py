@@ -118,7 +118,7 @@ async def test_without_redis_requests_pass_and_guesses_are_counted_locally(
         assert granted(await limiter.take(LOGIN, EMAIL))  # counted in common, from the beginning
 
 
-async def test_repeated_outages_allow_no_more_guesses_than_one(
+async def test_repeated_outages_allow_only_the_guesses_of_one(
     local_servers: LocalServers,
 ) -> None:
     async with limiting(local_servers) as limiter:

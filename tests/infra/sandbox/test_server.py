@@ -79,13 +79,13 @@ async def call(
 async def test_each_platform_has_its_own_paths_and_words(
     sandbox: Playground,
     collection: str,
-    wish: dict[str, Any],
+    payload: dict[str, Any],
     id_of: str,
     state_of: str,
     pause: str,
     resume: str,
 ) -> None:
-    status, created = await call(sandbox, "POST", collection, wish)
+    status, created = await call(sandbox, "POST", collection, payload)
     assert status == 201
     one = f"{collection}/{created[id_of].removeprefix('campaigns/')}"
     assert (await call(sandbox, "GET", one)) == (200, created)
@@ -106,15 +106,15 @@ async def test_a_call_without_a_good_token_is_refused(sandbox: Playground) -> No
     assert await sandbox.campaigns("claude") == []
 
 
-async def test_a_wish_that_is_not_well_formed_is_refused(sandbox: Playground) -> None:
+async def test_a_request_that_is_not_well_formed_is_refused(sandbox: Playground) -> None:
     wrong = {**CLAUDE, "budget": -1}
     assert (await call(sandbox, "POST", "/claude/v1/campaigns", wrong))[0] == 400
 
 
 async def test_one_key_is_one_answer_whatever_is_asked(sandbox: Playground) -> None:
     path = "/claude/v1/campaigns"
-    wishes = [CLAUDE, CLAUDE, {**CLAUDE, "name": "Spring"}]
-    calls = [call(sandbox, "POST", path, wish, Idempotency_Key="k") for wish in wishes]
+    payloads = [CLAUDE, CLAUDE, {**CLAUDE, "name": "Spring"}]
+    calls = [call(sandbox, "POST", path, payload, Idempotency_Key="k") for payload in payloads]
     found = await asyncio.gather(*calls)
     assert found[0] == found[1] == found[2]
     other = await call(sandbox, "POST", path, CLAUDE, Idempotency_Key="other")
@@ -182,8 +182,8 @@ def test_memory_is_bounded() -> None:
     book = PlatformState("x_", b"secret", max_campaigns=10, max_answers=10)
     names = ["Seeded one", *(f"plain {n}" for n in range(30))]
     for name in names:
-        wished = DesiredCampaign(name, 1, "EUR", (), (18, 65), "active", name, "1")
-        campaign = book.create(wished, key=name)
+        desired = DesiredCampaign(name, 1, "EUR", (), (18, 65), "active", name, "1")
+        campaign = book.create(desired, key=name)
         book.remember(name, campaign.id, ApiResponse(201, {}))
         book.issue_token(60)
     assert [c.desired.name for c in book.campaigns.values()] == ["Seeded one", *names[-9:]]
@@ -192,14 +192,14 @@ def test_memory_is_bounded() -> None:
 
 
 def test_ids_follow_from_key_and_secret_and_from_nothing_else() -> None:
-    wished = DesiredCampaign("one", 1, "EUR", (), (18, 65), "active", "ref", "1")
+    desired = DesiredCampaign("one", 1, "EUR", (), (18, 65), "active", "ref", "1")
     ids = {
-        PlatformState("x_", secret).create(wished, key).id
+        PlatformState("x_", secret).create(desired, key).id
         for secret in (b"1", b"2")
         for key in "ab"
     }
     assert len(ids) == 4
-    assert PlatformState("x_", b"1").create(wished, "a").id in ids
+    assert PlatformState("x_", b"1").create(desired, "a").id in ids
 
 
 async def test_campaigns_and_answers_survive_a_restart_when_told_where(tmp_path: Path) -> None:

@@ -61,10 +61,10 @@ async def receiving(**changes: Any) -> AsyncIterator[Receiver]:
 def hold(receiver: Receiver, platform: str, *names: str) -> list[Campaign]:
     assert receiver.playground is not None
     book = receiver.playground.app.states[platform]
-    return [book.create(wished(name), key=name) for name in names]
+    return [book.create(desired(name), key=name) for name in names]
 
 
-def wished(name: str) -> DesiredCampaign:
+def desired(name: str) -> DesiredCampaign:
     return DesiredCampaign(name, 10**9, "EUR", ("ski",), (18, 65), "active", f"ref-{name}", "1")
 
 

@@ -28,7 +28,7 @@ async def _ledger(engine: AsyncEngine) -> None:
 @asynccontextmanager
 async def read_only(services: Services, database: str) -> AsyncIterator[None]:
     """Let every session be read-only, those that begin now and those after them."""
-    end = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'"  # noqa: S608 - a name of ours
+    end = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'"  # noqa: S608 - the test's own name
     run = services.execute
     await asyncio.to_thread(run, f"alter database {database} set {READ_ONLY} = on")
     await asyncio.to_thread(run, end)

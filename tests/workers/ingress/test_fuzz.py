@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is in the envelope, never a fault of ours, and never an echo."""
+"""Whatever is sent, the answer is in the envelope, never a server error, and never an echo."""
 
 from collections.abc import AsyncIterator
 from typing import Any

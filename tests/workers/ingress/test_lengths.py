@@ -174,7 +174,7 @@ async def aim_at_bodies(
 
 
 @pytest.mark.usefixtures("_worker")
-async def test_no_length_of_a_field_is_a_fault_of_ours(
+async def test_no_length_of_a_field_is_a_server_error(
     client: aiohttp.ClientSession, admin: Person, api_key: str
 ) -> None:
     await aim_at_bodies(client, admin, api_key, 512, characters=QUICK)
@@ -183,7 +183,7 @@ async def test_no_length_of_a_field_is_a_fault_of_ours(
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("_worker")
-async def test_no_length_of_a_field_is_a_fault_of_ours_at_any_limit(
+async def test_no_length_of_a_field_is_a_server_error_at_any_limit(
     client: aiohttp.ClientSession, admin: Person, api_key: str
 ) -> None:
     document = await body_of(await client.get("/openapi.json"), 200)
@@ -191,7 +191,7 @@ async def test_no_length_of_a_field_is_a_fault_of_ours_at_any_limit(
 
 
 @pytest.mark.usefixtures("_worker")
-async def test_no_query_path_or_header_is_a_fault_of_ours(
+async def test_no_query_path_or_header_is_a_server_error(
     client: aiohttp.ClientSession, admin: Person
 ) -> None:
     chance = random.Random(20)

@@ -189,7 +189,7 @@ async def test_without_the_auth_worker_nothing_is_made_and_it_is_503(
     assert await rows(engine, "select 1 from api_keys") == []
 
 
-# --- whoever is no admin ----------------------------------------------------------------------
+# --- accounts without the role admin -----------------------------------------------------------
 
 
 @pytest.mark.usefixtures("_worker")

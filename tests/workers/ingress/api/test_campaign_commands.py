@@ -291,7 +291,7 @@ async def test_a_change_of_nothing_or_of_what_cannot_change_is_400(
 @pytest.mark.parametrize(
     ("action", "status"), [("pause", "paused"), ("resume", "active"), ("sync", None)]
 )
-async def test_actions_are_wishes_too(
+async def test_actions_are_commands_too(
     client: aiohttp.ClientSession,
     manager: Person,
     make_campaign: MakeCampaign,

@@ -156,7 +156,7 @@ async def test_a_state_is_bound_to_the_browser_that_began(
     assert await stage.sandbox.control("GET", "/claude/consents") == []
 
 
-async def test_an_account_is_connected_for_whoever_began_and_not_for_who_comes_back(
+async def test_an_account_is_connected_for_the_user_who_began_and_not_for_who_comes_back(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     async with stage.browser() as attacker:

@@ -21,7 +21,7 @@ from workers.ingress.app import build_state, make_app
 from workers.ingress.route import Route
 from workers.ingress.routes import PROBES, ROUTES
 
-# Whoever adds a route decides here, a second time, who may use it; None: everybody.
+# A developer who adds a route decides here, a second time, who may use it; None: everybody.
 TABLE: Mapping[str, str | None] = {
     "POST /api/v1/auth/register": None,
     "POST /api/v1/auth/login": None,
@@ -110,7 +110,7 @@ def _place(route: Route) -> str:
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=[route.name for route in GUARDED])
-async def test_a_route_refuses_whoever_does_not_hold_its_scope(
+async def test_a_route_refuses_a_caller_without_its_scope(
     hasty: aiohttp.ClientSession, make_person: MakePerson, make_api_key: MakeKey, route: Any
 ) -> None:
     ask = partial(hasty.request, route.method, _place(route), allow_redirects=False)

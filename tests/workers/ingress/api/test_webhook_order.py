@@ -66,9 +66,9 @@ async def place(
     async with open_playground() as sandbox, open_platforms(sandbox.settings) as platforms:
         names = ("claude_url", "claude_client_id", "claude_client_secret")
         pointed = settings.model_copy(update={n: getattr(sandbox.settings, n) for n in names})
-        wish = running().desired_state().model_copy(update={"platform_campaign_id": None})
-        pushed = await platforms["claude"].push(wish, "key")
-        campaign = running(id=wish.campaign_id, platform_campaign_id=pushed.platform_campaign_id)
+        state = running().desired_state().model_copy(update={"platform_campaign_id": None})
+        pushed = await platforms["claude"].push(state, "key")
+        campaign = running(id=state.campaign_id, platform_campaign_id=pushed.platform_campaign_id)
         await put(engine, campaign)
 
         async def tell(event: str, id: str | None = None, **data: Any) -> None:  # noqa: A002
