@@ -55,9 +55,9 @@ async def open_ingress(
     """
     async with (
         open_resources(settings, NAME) as resources,
-        RpcClient(settings, NAME) as requester,
+        RpcClient(settings, NAME) as rpc_client,
     ):
-        state = build_state(resources, requester)
+        state = build_state(resources, rpc_client)
         await state.command_order.restore()
         await state.broken_paths.refresh()
         refreshing = resources.background.start(
@@ -81,25 +81,29 @@ async def open_ingress(
             await runner.cleanup()
 
 
-def build_state(resources: Resources, requester: RpcClient) -> AppState:
+def build_state(resources: Resources, rpc_client: RpcClient) -> AppState:
     """Build what handlers share; raises ``ValueError`` for a missing or malformed key."""
     settings = resources.settings
     operation_key = require_keys(settings).get_secret_value().encode()
     database = Database(resources.engine)
     background = resources.background
     outbox_writer = OutboxWriter(database, resources.redis, background)
-    order = CommandOrder(database, resources.redis, background)
-    paths = BrokenPaths(database)
+    command_order = CommandOrder(database, resources.redis, background)
+    broken_paths = BrokenPaths(database)
     verifier = TokenVerifier(settings)
     return AppState(
         resources=resources,
         database=database,
         durable_publisher=DurablePublisher(
-            resources.publisher, outbox_writer, order, paths, settings.confirm_deadline
+            resources.publisher,
+            outbox_writer,
+            command_order,
+            broken_paths,
+            settings.confirm_deadline,
         ),
-        command_order=order,
-        broken_paths=paths,
-        requester=requester,
+        command_order=command_order,
+        broken_paths=broken_paths,
+        rpc_client=rpc_client,
         verifier=verifier,
         authenticator=Authenticator(verifier, database, background),
         operation_waiter=OperationWaiter(database, background),

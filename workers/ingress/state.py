@@ -25,7 +25,7 @@ class AppState:
     durable_publisher: DurablePublisher
     command_order: CommandOrder
     broken_paths: BrokenPaths
-    requester: RpcClient
+    rpc_client: RpcClient
     verifier: TokenVerifier
     authenticator: Authenticator
     operation_waiter: OperationWaiter

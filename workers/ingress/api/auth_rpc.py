@@ -78,7 +78,7 @@ async def send(
     state = context.state
     deadline = seconds or state.resources.settings.reply_deadline
     try:
-        answer = await state.requester.call(message, deadline)
+        answer = await state.rpc_client.call(message, deadline)
     except Outage:
         raise unavailable("The auth service does not answer right now.") from None
     if "error" in answer:
