@@ -1,7 +1,13 @@
-"""The import rule: schemas <- events <- infra <- handlers <- workers, each only to its left."""
+"""The import rules: each module imports only what stands to its left.
+
+schemas <- events <- infra <- handlers <- workers          nobody imports workers
+infra and the ingress: the tables below, folder by folder
+handlers/<worker> imports no other handlers/<worker>
+sandbox and deploy: nobody imports them
+"""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -9,9 +15,48 @@ import pytest
 from infra.deploy.services.directories import CHECKOUT
 
 LAYERS = ("schemas", "events", "infra", "handlers", "workers")
+# What stands in one row does not import each other, but for the pairs in SIDEWAYS.
+INFRA: tuple[str, ...] = (
+    (
+        "backoff background base64url env_file errors log_deduplication process_start version "
+        "webhook_secrets"
+    ),
+    "redis_errors metrics logs settings",
+    "security http ratelimit amqp",
+    "storage",
+    "platforms",
+    "resources",
+    "messaging",
+    "health",
+    "process",
+    "commands",
+    "sandbox",
+    "deploy",
+)
+INGRESS: tuple[str, ...] = (
+    "http",
+    "backends",
+    "state",
+    "context",
+    "route",
+    "endpoint",
+    "api",
+    "route_templates docs",
+    "routes",
+    "app",
+    "__main__",
+)
+SIDEWAYS = {("redis_errors", "metrics"), ("logs", "settings")}
+UNIMPORTED = ("infra.sandbox", "infra.deploy", "workers")
+HANDLER_FOLDERS = ("auth", "campaigns", "sync")
 MODULES = sorted(
     path.relative_to(CHECKOUT) for layer in LAYERS for path in (CHECKOUT / layer).rglob("*.py")
 )
+
+
+def levels(rows: tuple[str, ...]) -> Mapping[str, int]:
+    """Number the folders and modules of a table, the lowest first."""
+    return {name: level for level, row in enumerate(rows) for name in row.split()}
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -27,32 +72,100 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{base}.{name.name}" for name in node.names)
 
 
-def worker_of(module: tuple[str, ...]) -> str:
-    return module[1] if len(module) > 1 else ""
+def part_of(module: str, package: str) -> str | None:
+    """Name the folder or module of ``package`` that a module is in; None if it is elsewhere."""
+    inside = module.removeprefix(f"{package}.")
+    return inside.split(".")[0] if inside != module else None
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def upward(path: Path, package: str, rows: tuple[str, ...]) -> set[str]:
+    """List the imports of a file that go upward or sideways in a table."""
+    table = levels(rows)
+    own = part_of(name_of(path), package)
+    if own is None:
+        return set()
+    assert own in table, f"{own} is in no row of the table"
+    return {
+        name
+        for name in imported(path)
+        if (part := part_of(name, package)) in table
+        and part != own
+        and table[str(part)] >= table[own]
+        and (part, own) not in SIDEWAYS
+    }
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_a_module_imports_only_to_its_left(path: Path) -> None:
     layer = path.parts[0]
     allowed = LAYERS[: LAYERS.index(layer) + 1]
-
     wrong = {name for name in imported(path) if name.split(".")[0] in set(LAYERS) - set(allowed)}
+    assert not wrong
 
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] == "infra"], ids=str)
+def test_infra_imports_only_downward(path: Path) -> None:
+    assert not upward(path, "infra", INFRA)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if p.parts[:2] == ("workers", "ingress")], ids=str
+)
+def test_the_ingress_imports_only_downward(path: Path) -> None:
+    assert not upward(path, "workers.ingress", INGRESS)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] == "handlers"], ids=str)
+def test_the_handlers_of_a_worker_import_no_other_workers(path: Path) -> None:
+    own = path.parts[1]
+    foreign = {
+        name
+        for name in imported(path)
+        if (folder := part_of(name, "handlers")) in HANDLER_FOLDERS and folder != own
+    }
+    assert own not in HANDLER_FOLDERS or not foreign
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_nobody_imports_the_workers_the_sandbox_or_the_deployment(path: Path) -> None:
+    own = name_of(path)
+    wrong = {
+        name
+        for name in imported(path)
+        for package in UNIMPORTED
+        if name.startswith(f"{package}.") and not own.startswith(package)
+    }
     assert not wrong
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] == "workers"], ids=str)
 def test_workers_do_not_import_each_other(path: Path) -> None:
-    own = worker_of((*path.parent.parts, path.stem))
-
-    foreign = {
-        name
-        for name in imported(path)
-        if name.startswith("workers.") and worker_of(tuple(name.split("."))) != own
-    }
-
+    own = part_of(name_of(path), "workers")
+    foreign = {name for name in imported(path) if part_of(name, "workers") not in (None, own)}
     assert not foreign
 
 
-def test_the_rule_sees_the_whole_house() -> None:
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    known = {name_of(path) for path in MODULES}
+    graph = {name_of(path): known & set(imported(path)) for path in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, " -> ".join([*above[above.index(module) :], module])
+        if module in done:
+            return
+        for name in graph[module] - {module}:
+            visit(name, (*above, module))
+        done.add(module)
+
+    for module in graph:
+        # A package is imported by its own modules' names alone: that is no circle.
+        visit(module, ())
+
+
+def test_the_rules_see_the_whole_tree() -> None:
     assert {path.parts[0] for path in MODULES} == set(LAYERS)
