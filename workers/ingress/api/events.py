@@ -147,5 +147,5 @@ def _build_message(context: RequestContext, key: ApiKey, event: Event) -> Messag
     update = {name: mark for name, mark in trace_attributes.items() if getattr(event, name) is None}
     if isinstance(event, CampaignRequest):
         update["ownerid"] = str(key.owner_id)
-    told = event.model_copy(update=update) if update else event
-    return build_message(told, with_time=event.has_time)
+    complete = event.model_copy(update=update) if update else event
+    return build_message(complete, with_time=event.has_time)

@@ -1,11 +1,14 @@
-"""The events as an AsyncAPI 3.0 document, made from the catalogue and the topology.
+"""Builds the AsyncAPI 3.0 document from the event types and the topology.
 
-one channel for each event type: its routing key on its exchange (Adrelay sends there)
-one channel for each work queue: the events that it is bound to   (Adrelay receives)
+    one channel for each event type: its routing key on its exchange   (Adrelay sends there)
+    one channel for each work queue: the events that it is bound to    (Adrelay receives)
+
+The parts are typed dicts of the few objects that are used: of the libraries with typed models,
+asyncapi-schema-pydantic knows AsyncAPI 2 alone (last release 2023), and asyncapi3 is at 0.0.2.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
@@ -20,9 +23,46 @@ Queue = WorkQueue | RequestQueue
 
 SCHEMA_REF = "#/components/schemas/{model}"
 
+Ref = TypedDict("Ref", {"$ref": str})
+# The AMQP binding of a channel: ``is`` is a keyword of Python.
+ChannelBinding = TypedDict(
+    "ChannelBinding",
+    {
+        "is": Literal["routingKey", "queue"],
+        "exchange": NotRequired[dict[str, str | bool]],
+        "queue": NotRequired[dict[str, str | bool]],
+    },
+)
+
+
+class Channel(TypedDict):
+    """A channel: where messages are sent to or received from."""
+
+    address: str
+    messages: dict[str, Ref]
+    bindings: dict[Literal["amqp"], ChannelBinding]
+    parameters: NotRequired[dict[str, dict[str, list[str]]]]
+
+
+class ChannelOperation(TypedDict):
+    """What Adrelay does with a channel."""
+
+    action: Literal["send", "receive"]
+    channel: Ref
+
+
+class EventMessage(TypedDict):
+    """A message of an event type."""
+
+    name: str
+    summary: str
+    contentType: str
+    correlationId: dict[Literal["location"], str]
+    payload: Any  # the JSON Schema that pydantic has generated
+
 
 def build_asyncapi() -> dict[str, Any]:
-    """Describe every event type and every queue that a worker reads."""
+    """Build the document of every event type and every queue that a worker reads."""
     schemas, messages = _messages()
     queues: list[Queue] = [*topology.WORK_QUEUES, *topology.REQUEST_QUEUES]
     return {
@@ -52,12 +92,12 @@ def build_asyncapi() -> dict[str, Any]:
     }
 
 
-def _messages() -> tuple[dict[str, Any], dict[str, Any]]:
+def _messages() -> tuple[dict[str, Any], dict[str, EventMessage]]:
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
         (kind, "validation", TypeAdapter(event)) for kind, event in EVENT_TYPES.items()
     ]
     made, definitions = TypeAdapter.json_schemas(inputs, by_alias=False, ref_template=SCHEMA_REF)
-    messages = {
+    messages: dict[str, EventMessage] = {
         kind: {
             "name": kind,
             "summary": (event.__doc__ or "").partition("\n")[0],
@@ -70,9 +110,9 @@ def _messages() -> tuple[dict[str, Any], dict[str, Any]]:
     return definitions["$defs"], messages
 
 
-def _event_channel(event: type[Event]) -> dict[str, Any]:
+def _event_channel(event: type[Event]) -> Channel:
     kind = event.event_type()
-    channel: dict[str, Any] = {
+    channel: Channel = {
         "address": f"{kind}.{{platform}}" if event.routed_by_platform else kind,
         "messages": _refs([event]),
         "bindings": {
@@ -87,7 +127,7 @@ def _event_channel(event: type[Event]) -> dict[str, Any]:
     return channel
 
 
-def _queue_channel(queue: Queue) -> dict[str, Any]:
+def _queue_channel(queue: Queue) -> Channel:
     return {
         "address": queue.name,
         "messages": _refs(queue.events),
@@ -95,15 +135,15 @@ def _queue_channel(queue: Queue) -> dict[str, Any]:
     }
 
 
-def _send(kind: str) -> dict[str, Any]:
+def _send(kind: str) -> ChannelOperation:
     return {"action": "send", "channel": {"$ref": f"#/channels/{kind}"}}
 
 
-def _receive(queue: Queue) -> dict[str, Any]:
+def _receive(queue: Queue) -> ChannelOperation:
     return {"action": "receive", "channel": {"$ref": f"#/channels/{queue.name}"}}
 
 
-def _refs(events: Iterable[type[Event]]) -> dict[str, Any]:
+def _refs(events: Iterable[type[Event]]) -> dict[str, Ref]:
     kinds = [event.event_type() for event in events]
     return {kind: {"$ref": f"#/components/messages/{kind}"} for kind in kinds}
 

@@ -1,4 +1,4 @@
-"""What the ingress publishes about itself: its keys, its routes, its events."""
+"""The documents of the ingress: public keys, OpenAPI and AsyncAPI."""
 
 from aiohttp import web
 
@@ -7,20 +7,20 @@ from workers.ingress.context import RequestContext
 from workers.ingress.http.responses import raw_json, to_json
 
 CACHE_HEADERS = {"Cache-Control": "public, max-age=300"}
-# A rotation lists a new key for longer than this before it signs with it.
+# A rotation publishes a new key for longer than this before it signs with the key.
 JWKS_CACHE_HEADERS = {"Cache-Control": f"public, max-age={JWKS_MAX_AGE_SECONDS}"}
 
 
 async def get_jwks(context: RequestContext) -> web.Response:
-    """Answer the public keys that verify access tokens (RFC 7517)."""
+    """Return the public keys that verify access tokens (RFC 7517)."""
     return raw_json(to_json(context.state.verifier.jwks()), headers=JWKS_CACHE_HEADERS)
 
 
 async def get_openapi(context: RequestContext) -> web.Response:
-    """Answer every route as OpenAPI 3.1."""
+    """Return every route as OpenAPI 3.1."""
     return raw_json(context.state.openapi, headers=CACHE_HEADERS)
 
 
 async def get_asyncapi(context: RequestContext) -> web.Response:
-    """Answer every event as AsyncAPI 3.0."""
+    """Return every event as AsyncAPI 3.0."""
     return raw_json(context.state.asyncapi, headers=CACHE_HEADERS)
