@@ -1,4 +1,4 @@
-"""API keys over HTTP, made and revoked by the real auth worker."""
+"""API keys over HTTP, created and revoked by the real auth worker."""
 
 import asyncio
 import time
@@ -76,7 +76,7 @@ async def rows(engine: AsyncEngine, sql: str) -> list[Any]:
 
 
 @pytest.mark.usefixtures("_worker")
-async def test_a_key_is_shown_once_and_works(
+async def test_a_key_is_returned_once_and_works(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
 ) -> None:
     key, data = await made(client, admin)
@@ -237,7 +237,7 @@ async def test_a_key_that_is_none_is_404(
 
 
 @pytest.mark.usefixtures("_worker")
-async def test_a_revoked_key_is_refused_within_a_second_by_every_process(
+async def test_a_revoked_key_is_rejected_within_a_second_by_every_process(
     client: aiohttp.ClientSession, admin: Person, settings: Settings
 ) -> None:
     key, data = await made(client, admin)
@@ -323,7 +323,7 @@ COUNTED = (
 
 
 @pytest.mark.usefixtures("_worker")
-async def test_the_last_use_is_shown_in_the_list_while_the_ingress_runs(
+async def test_the_last_use_is_listed_while_the_ingress_runs(
     client: aiohttp.ClientSession, admin: Person
 ) -> None:
     key, data = await made(client, admin, scopes=["campaigns:read"])

@@ -1,4 +1,4 @@
-"""The audit log, as admins read it."""
+"""The audit log over HTTP."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta

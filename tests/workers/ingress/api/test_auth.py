@@ -1,4 +1,4 @@
-"""Accounts and sessions over HTTP, answered by the real auth worker."""
+"""Accounts and sessions over HTTP, with the real auth worker."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -161,7 +161,7 @@ async def test_without_the_auth_worker_it_is_503_with_retry_after(
         assert int(response.headers["Retry-After"]) > 0
 
 
-async def test_a_registration_that_nobody_answered_takes_effect_later(
+async def test_a_registration_without_a_reply_in_time_takes_effect_later(
     client: aiohttp.ClientSession, hasty: aiohttp.ClientSession, settings: Settings
 ) -> None:
     body, key = account(), {"Idempotency-Key": "registration-3"}

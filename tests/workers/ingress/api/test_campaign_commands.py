@@ -1,4 +1,4 @@
-"""Writes become events with an operation; with Prefer they become what came of it."""
+"""Writes become events with an operation; with ``Prefer`` the response is the outcome."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -188,7 +188,7 @@ async def test_a_malformed_key_is_400(
     assert error["details"][0]["field"] == "Idempotency-Key"
 
 
-async def test_a_refused_write_leaves_its_key_free(
+async def test_a_rejected_write_does_not_use_up_its_key(
     client: aiohttp.ClientSession, manager: Person, make_campaign: MakeCampaign, redis: Redis
 ) -> None:
     campaign = await make_campaign()
@@ -315,7 +315,7 @@ async def test_actions_are_commands_too(
     [("PATCH", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/sync")],
 )
 @pytest.mark.parametrize("whose", ["another's", "nobody's", "deleted", "malformed"])
-async def test_what_the_caller_cannot_see_is_404(
+async def test_a_campaign_that_the_principal_cannot_see_is_404(
     client: aiohttp.ClientSession,
     manager: Person,
     admin: Person,
@@ -371,7 +371,7 @@ async def test_who_waits_in_vain_gets_the_operation(
     assert asyncio.get_running_loop().time() - began >= 1
 
 
-async def test_who_waits_for_a_refusal_gets_the_refusal(
+async def test_a_client_that_waits_gets_the_rejection(
     client: aiohttp.ClientSession,
     manager: Person,
     make_campaign: MakeCampaign,
@@ -432,7 +432,7 @@ async def test_an_operation_is_pending_before_anybody_has_seen_it_and_done_after
     assert UUID(answer["data"]["result"]["id"]) == UUID(made["id"])
 
 
-async def test_an_operation_of_another_or_of_nobody_is_404(
+async def test_an_operation_of_another_user_or_an_unknown_one_is_404(
     client: aiohttp.ClientSession, manager: Person, make_person: MakePerson, admin: Person
 ) -> None:
     response = await client.post(PATH, json=DRAFT, headers=manager.headers)

@@ -1,4 +1,4 @@
-"""Reading campaigns and their figures."""
+"""Reading campaigns and their figures over HTTP."""
 
 import datetime as dt
 from decimal import Decimal

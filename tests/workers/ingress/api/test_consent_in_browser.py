@@ -102,7 +102,7 @@ async def test_who_allows_it_has_an_account_connected(stage: Stage, page: Page) 
     assert "used before" in await page.inner_text("p >> nth=0")
 
 
-async def test_who_denies_it_is_told_that_nothing_is_connected(page: Page) -> None:
+async def test_a_denied_consent_shows_that_nothing_is_connected(page: Page) -> None:
     token = await begin(page, "gemini")
     await page.get_by_role("button", name="Deny").click()
     await page.get_by_role("heading", name="Not connected").wait_for()

@@ -1,4 +1,4 @@
-"""What every door counts, compared with what was sent to it."""
+"""The counters of every route for events, compared with what was sent."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""Dead letters over HTTP: from the queue to the file, mended there, and back."""
+"""Dead letters over HTTP: filed from a queue, edited, replayed and discarded."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -96,7 +96,7 @@ async def _workers(settings: Settings) -> AsyncIterator[None]:
 
 
 @pytest.mark.usefixtures("_workers")
-async def test_a_letter_is_listed_shown_mended_and_replayed_and_takes_effect(
+async def test_a_dead_letter_is_listed_read_edited_and_replayed_and_takes_effect(
     client: aiohttp.ClientSession,
     admin: Person,
     make_campaign: MakeCampaign,
@@ -152,7 +152,7 @@ async def test_a_letter_is_listed_shown_mended_and_replayed_and_takes_effect(
     ]
 
 
-async def test_letters_are_listed_by_queue_state_and_fingerprint_the_oldest_first(
+async def test_dead_letters_are_listed_by_queue_state_and_fingerprint_the_oldest_first(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
 ) -> None:
     paths = await file(
@@ -177,7 +177,7 @@ async def test_letters_are_listed_by_queue_state_and_fingerprint_the_oldest_firs
     assert await numbers(PATH, page="2", per_page="2") == [4]
 
 
-async def test_the_letters_of_a_queue_are_replayed_and_discarded_by_fingerprint(
+async def test_the_dead_letters_of_a_queue_are_replayed_and_discarded_by_fingerprint(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
 ) -> None:
     await file(engine, *(letter(n, fingerprint=f"f{n % 2}") for n in range(1, 6)))
@@ -201,7 +201,7 @@ async def test_the_letters_of_a_queue_are_replayed_and_discarded_by_fingerprint(
     ]
 
 
-async def test_of_many_letters_a_request_takes_some_and_says_where_to_go_on(
+async def test_a_request_handles_a_bounded_number_of_dead_letters_and_returns_a_cursor(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine, settings: Settings
 ) -> None:
     large = letter(1, body=b"x" * (settings.max_event_bytes + 1))
@@ -261,7 +261,7 @@ async def test_what_cannot_be_replayed_is_named_and_holds_nothing_back(
     ]
 
 
-async def test_a_letter_that_the_inbox_may_have_forgotten_wants_force(
+async def test_a_dead_letter_older_than_the_inbox_needs_force(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
 ) -> None:
     (path,) = await file(engine, letter(first_failed_at=NOON - timedelta(days=31)))
@@ -306,7 +306,7 @@ async def test_a_patch_that_changes_nothing_or_cannot_be_made_is_400(
     assert await rows(engine, "select body from dead_letters") == [(letter().body,)]
 
 
-async def test_a_mended_letter_that_is_still_wrong_is_kept_with_what_is_wrong(
+async def test_an_edited_dead_letter_that_is_still_invalid_is_stored_with_its_error(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
 ) -> None:
     (path,) = await file(engine, letter())
@@ -315,7 +315,7 @@ async def test_a_mended_letter_that_is_still_wrong_is_kept_with_what_is_wrong(
     assert await rows(engine, "select body from dead_letters") == [(b"{}",)]
 
 
-async def test_a_body_that_is_no_text_or_too_large_is_shown_as_far_as_can_be(
+async def test_a_body_that_is_not_text_is_escaped_and_a_large_one_left_out(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine, settings: Settings
 ) -> None:
     large = b"x" * (settings.max_body_bytes + 1)
@@ -338,7 +338,7 @@ async def test_a_body_that_is_no_text_or_too_large_is_shown_as_far_as_can_be(
         ("GET", f"{PATH}/campaigns.apply/{UUID(int=1)}"),
     ],
 )
-async def test_what_is_no_letter_is_404(
+async def test_an_unknown_dead_letter_is_404(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine, method: str, path: str
 ) -> None:
     await file(engine, letter(queue="auth.register"))
@@ -347,7 +347,7 @@ async def test_what_is_no_letter_is_404(
     assert (await error_of(response, 404))["code"] == "NOT_FOUND"
 
 
-async def test_who_is_an_admin_by_an_old_token_alone_changes_no_letter(
+async def test_a_former_admin_with_a_valid_token_changes_no_dead_letter(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
 ) -> None:
     (path,) = await file(engine, letter())

@@ -1,4 +1,4 @@
-"""A token outlives what its account may do: the worker asks what that is now."""
+"""A token outlives its user's role: the worker checks the present role."""
 
 from collections.abc import AsyncIterator
 

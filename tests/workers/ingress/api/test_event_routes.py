@@ -1,4 +1,4 @@
-"""One event by five doors in three spellings is one event: it takes effect once."""
+"""One event over five routes in three formats is one event: it takes effect once."""
 
 import itertools
 import json

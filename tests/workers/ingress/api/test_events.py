@@ -1,4 +1,4 @@
-"""Events of upstream systems over HTTP: three modes, a verdict for each, a key for all."""
+"""Events of upstream systems over HTTP: three modes, a result for each event, an API key."""
 
 import io
 from datetime import UTC, datetime, timedelta
@@ -212,7 +212,7 @@ async def test_more_bytes_than_the_cap_are_413(
     await error_of(await post(client, api_key, body, BATCH), 413)
 
 
-async def test_an_event_larger_than_a_worker_takes_is_413_and_one_refusal_in_a_batch(
+async def test_an_event_larger_than_the_workers_accept_is_413_and_one_rejection_in_a_batch(
     client: aiohttp.ClientSession, api_key: str, settings: Settings, spy: Spy
 ) -> None:
     large = report("m-2", note="x" * settings.max_event_bytes)

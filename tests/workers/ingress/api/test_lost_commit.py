@@ -1,4 +1,4 @@
-"""An act whose commit got lost is done once, and answered as done."""
+"""An audited action whose commit is lost is done once, and its response is the success."""
 
 import asyncio
 from collections.abc import AsyncIterator

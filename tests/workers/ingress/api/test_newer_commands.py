@@ -1,4 +1,4 @@
-"""A dead command is not sent over a newer change of its campaign before a person was asked."""
+"""A dead command is not replayed over a newer change of its campaign without ``force``."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -156,7 +156,7 @@ async def test_a_state_is_bound_to_the_browser_that_began(
     assert await stage.sandbox.control("GET", "/claude/consents") == []
 
 
-async def test_an_account_is_connected_for_the_user_who_began_and_not_for_who_comes_back(
+async def test_an_account_is_connected_for_the_user_that_started(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     async with stage.browser() as attacker:
@@ -168,9 +168,7 @@ async def test_an_account_is_connected_for_the_user_who_began_and_not_for_who_co
 
 
 @pytest.mark.parametrize("state", ["", "x", "A" * 43, "é" * 20, "A" * 150])
-async def test_a_state_that_we_never_made_is_refused(
-    browser: aiohttp.ClientSession, state: str
-) -> None:
+async def test_an_unknown_state_is_rejected(browser: aiohttp.ClientSession, state: str) -> None:
     place = URL(f"{PLATFORM}/claude/callback").with_query(code="c", state=state)
     await refused(await browser.get(place), 400, "INVALID_STATE")
 
@@ -213,7 +211,7 @@ async def test_a_state_ends_with_its_session(
 # --- what the platform says -------------------------------------------------------------------
 
 
-async def test_an_owner_who_says_no_is_told_so(
+async def test_a_denied_consent_has_its_own_error(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner, name: str
 ) -> None:
     back = await stage.decided(browser, await stage.asked(browser, owner, name), "deny")
@@ -230,7 +228,7 @@ async def test_an_owner_who_says_no_is_told_so(
         ("temporarily_unavailable", 503, "PLATFORM_UNAVAILABLE"),
     ],
 )
-async def test_an_error_of_the_authorization_server_is_told_in_its_words(
+async def test_an_error_of_the_authorization_server_is_quoted(
     stage: Stage,
     browser: aiohttp.ClientSession,
     owner: Owner,
@@ -244,7 +242,7 @@ async def test_an_error_of_the_authorization_server_is_told_in_its_words(
     assert "as the <b>test</b> wants" in message
 
 
-async def test_an_answer_of_another_issuer_is_refused(
+async def test_a_response_of_another_issuer_is_rejected(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     await stage.sandbox.faults("claude", wrong_issuer=True)
@@ -262,7 +260,7 @@ async def test_an_answer_of_another_issuer_is_refused(
         ({"latency_ms": 6_000}, 503, "PLATFORM_UNAVAILABLE"),
     ],
 )
-async def test_a_code_that_yields_no_tokens_is_told_in_words(
+async def test_a_code_that_yields_no_tokens_is_an_error(
     stage: Stage,
     browser: aiohttp.ClientSession,
     owner: Owner,
@@ -277,7 +275,7 @@ async def test_a_code_that_yields_no_tokens_is_told_in_words(
     assert await stage.accounts(browser, owner) == []
 
 
-async def test_a_code_that_was_given_to_somebody_else_yields_nothing(
+async def test_a_code_of_another_client_yields_no_tokens(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     async with stage.browser() as attacker:
@@ -338,7 +336,7 @@ async def test_a_disconnected_account_is_revoked_there_and_deleted_here(
     ]
 
 
-async def test_a_platform_that_is_down_is_told_of_the_disconnection_later(
+async def test_tokens_are_revoked_once_the_platform_is_up_again(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner, engine: AsyncEngine
 ) -> None:
     await stage.connect(browser, owner)
@@ -401,7 +399,7 @@ async def test_no_token_code_or_verifier_is_in_tables_or_events(
         assert secret not in stored
 
 
-async def test_accounts_are_shown_to_their_owner_alone(
+async def test_accounts_are_listed_for_their_owner_only(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     await stage.connect(browser, owner)

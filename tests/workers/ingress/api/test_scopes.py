@@ -1,4 +1,4 @@
-"""Who may use which route: a table of routes and scopes, held against the router."""
+"""The scopes of the routes: a table, compared with the router."""
 
 import asyncio
 from collections.abc import Mapping
@@ -90,7 +90,7 @@ async def test_every_route_of_the_router_has_its_entry(app: web.Application) -> 
     assert {f"{route.method} {route.path}": route.scope for route in ROUTES} == TABLE
 
 
-def test_every_scope_of_the_table_is_one_that_somebody_can_hold() -> None:
+def test_every_scope_of_the_table_can_be_held() -> None:
     assert {scope for scope in TABLE.values() if scope} <= ALL_SCOPES | {*KEY_SCOPES}
 
 
@@ -110,7 +110,7 @@ def _place(route: Route) -> str:
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=[route.name for route in GUARDED])
-async def test_a_route_refuses_a_caller_without_its_scope(
+async def test_a_route_rejects_a_principal_without_its_scope(
     hasty: aiohttp.ClientSession, make_person: MakePerson, make_api_key: MakeKey, route: Any
 ) -> None:
     ask = partial(hasty.request, route.method, _place(route), allow_redirects=False)

@@ -1,4 +1,4 @@
-"""One's own sessions and password over HTTP, answered by the real auth worker."""
+"""A user's own sessions and password over HTTP, with the real auth worker."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A webhook that nobody understands: 200, a dead letter, and replayed after a fix."""
+"""An unrecognised webhook: 200, a dead letter, and replayed after a fix."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ async def send(client: aiohttp.ClientSession, settings: Settings, body: bytes) -
     assert await body_of(response, 200) == {"received": True}
 
 
-async def test_what_nobody_understands_is_a_dead_letter_that_is_mended_and_replayed(
+async def test_an_unrecognised_webhook_is_a_dead_letter_that_is_replayed_after_a_fix(
     client: aiohttp.ClientSession,
     settings: Settings,
     admin: Person,

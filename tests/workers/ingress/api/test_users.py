@@ -1,4 +1,4 @@
-"""Accounts and their roles, as admins see and change them, over the real auth worker."""
+"""Accounts and their roles over HTTP, with the real auth worker."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -77,7 +77,7 @@ async def test_an_account_that_is_none_is_404(
 
 
 @pytest.mark.usefixtures("_worker")
-async def test_a_role_is_given_told_and_in_the_audit_log(
+async def test_a_change_of_role_takes_effect_and_is_audited(
     client: aiohttp.ClientSession, admin: Person, manager: Person, engine: AsyncEngine
 ) -> None:
     answer = await body_of(await give(client, admin, manager.id, "viewer"), 200)

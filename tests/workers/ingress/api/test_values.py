@@ -1,4 +1,4 @@
-"""Values that nothing may store are refused at the door, with the field's name; sums are exact."""
+"""Values that cannot be stored are rejected with the field's name; amounts are exact."""
 
 import datetime as dt
 import json
@@ -34,7 +34,7 @@ def fields(error: Any) -> set[str]:
     return {detail["field"] for detail in error["details"]}
 
 
-async def test_a_value_that_cannot_be_stored_is_refused_with_its_field(
+async def test_a_value_that_cannot_be_stored_is_rejected_with_its_field(
     client: aiohttp.ClientSession, api_key: str, spy: Spy
 ) -> None:
     headers = {"X-API-Key": api_key, "Content-Type": STRUCTURED}
@@ -84,7 +84,7 @@ async def test_a_batch_names_the_field_of_each_bad_value(
         ({"targeting": {"interests": [], "age_range": [25, 10**30]}}, "targeting.age_range"),
     ],
 )
-async def test_a_campaign_of_impossible_values_is_refused(
+async def test_a_campaign_with_invalid_values_is_rejected(
     client: aiohttp.ClientSession, manager: Person, change: dict[str, Any], field: str
 ) -> None:
     response = await client.post(PATH, json={**DRAFT, **change}, headers=manager.headers)
@@ -138,7 +138,7 @@ async def test_money_is_answered_to_the_last_micro(
         "?platform=%00",
     ],
 )
-async def test_a_query_that_no_database_takes_is_refused(
+async def test_a_query_parameter_that_postgres_cannot_take_is_rejected(
     client: aiohttp.ClientSession, manager: Person, make_campaign: MakeCampaign, query: str
 ) -> None:
     campaign = await make_campaign()
@@ -158,7 +158,7 @@ async def test_any_range_of_days_may_be_asked_for(
 @pytest.mark.parametrize(
     "value", [1, "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "2026-11-22", 1e300]
 )
-async def test_an_expiry_that_no_column_holds_is_refused(
+async def test_an_expiry_out_of_range_is_rejected(
     client: aiohttp.ClientSession, admin: Person, value: Any
 ) -> None:
     draft = {"name": "crm", "scopes": ["campaigns:read"], "expires_at": value}

@@ -1,4 +1,4 @@
-"""Webhooks: genuine ones become events before they are answered, others leave no trace."""
+"""Webhooks: verified ones become events before the response, others are rejected."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""While the path to a queue is broken, what would go over it is kept, and nobody is told else."""
+"""While the path to a queue is broken, its events go to the outbox and are accepted."""
 
 from collections.abc import AsyncIterator
 

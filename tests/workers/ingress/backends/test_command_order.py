@@ -1,4 +1,4 @@
-"""A command never overtakes an earlier one of its campaign that waits in the outbox."""
+"""A command never overtakes an earlier one of its campaign that is in the outbox."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -152,7 +152,7 @@ async def test_nor_does_it_by_another_process(
 @pytest.mark.parametrize(
     ("redis_is", "status"), [("there", 503), ("emptied", 503), ("knowing of none", 202)]
 )
-async def test_while_postgres_is_gone_redis_tells_or_nothing_is_accepted(
+async def test_while_postgres_is_down_redis_knows_the_order_or_commands_are_rejected(
     settings: Settings,
     manager: Person,
     make_campaign: MakeCampaign,

@@ -1,4 +1,4 @@
-"""A Redis that answers an error is as good as gone: the rest goes on, and no answer is 500."""
+"""A Redis that returns errors counts as down: requests go on, and no response is 500."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -62,7 +62,7 @@ async def statuses(client: aiohttp.ClientSession, person: Person, login: Any) ->
     return found
 
 
-async def test_a_redis_that_refuses_is_as_good_as_gone(
+async def test_a_redis_that_returns_errors_counts_as_down(
     settings: Settings,
     engine: AsyncEngine,
     manager: Person,
@@ -117,7 +117,7 @@ async def change(engine: AsyncEngine, own: Settings, campaign_id: Any) -> None:
     await client.aclose()
 
 
-async def test_a_cluster_that_serves_no_slots_is_as_good_as_gone(
+async def test_a_redis_cluster_without_slots_counts_as_down(
     settings: Settings, manager: Person, make_campaign: MakeCampaign, tmp_path: Path
 ) -> None:
     known = await make_campaign()
