@@ -12,7 +12,7 @@ from infra.storage.dead_letters import (
     list_next_dead_letters,
     mark_operations_dead,
 )
-from tests.workers.ingress.api.test_dead_letters import letter, rows
+from tests.workers.ingress.api.test_dead_letters import make_dead_letter, rows
 
 KEY = b"0123456789abcdef"
 MANY = text("""
@@ -27,7 +27,11 @@ SCANS = text("select seq_scan from pg_stat_xact_user_tables where relname = 'dea
 
 async def test_a_dead_upstream_event_has_no_operation(engine: AsyncEngine) -> None:
     operation = create_operation_id(KEY, uuid4())
-    letters = [letter(1, event_id="w-1"), letter(2, event_id=operation), letter(3, event_id=None)]
+    letters = [
+        make_dead_letter(1, event_id="w-1"),
+        make_dead_letter(2, event_id=operation),
+        make_dead_letter(3, event_id=None),
+    ]
     async with engine.begin() as tx:
         await mark_operations_dead(tx, letters)
     assert await rows(engine, "select id, state from operations") == [(operation, "dead")]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.settings import Settings
-from tests.workers.ingress.api.test_dead_letters import file, letter
+from tests.workers.ingress.api.test_dead_letters import insert_dead_letters, make_dead_letter
 from tests.workers.ingress.api.test_events import BATCH, STRUCTURED, post, report
 from tests.workers.ingress.api.test_webhooks import STATUS, signed
 from tests.workers.ingress.conftest import DRAFT, Person, working
@@ -144,7 +144,7 @@ async def test_a_role(
 async def test_a_mended_letter(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine, body: bytes
 ) -> None:
-    (path,) = await file(engine, letter())
+    (path,) = await insert_dead_letters(engine, make_dead_letter())
     headers = {**admin.headers, "Content-Type": "application/json"}
     await check(await client.patch(path, data=body, headers=headers), 200, 400)
 

@@ -41,7 +41,7 @@ async def rows(engine: AsyncEngine, sql: str) -> list[Any]:
         return list((await connection.execute(text(sql))).all())
 
 
-def letter(number: int = 1, **changes: Any) -> DeadLetterRow:
+def make_dead_letter(number: int = 1, **changes: Any) -> DeadLetterRow:
     event = {
         "specversion": "1.0",
         "id": f"e-{number}",
@@ -78,7 +78,7 @@ def letter(number: int = 1, **changes: Any) -> DeadLetterRow:
     return DeadLetterRow(**{**values, **changes})
 
 
-async def file(engine: AsyncEngine, *letters: DeadLetterRow) -> Sequence[str]:
+async def insert_dead_letters(engine: AsyncEngine, *letters: DeadLetterRow) -> Sequence[str]:
     """File letters; gives their addresses."""
     async with engine.begin() as tx:
         await put_dead_letters(tx, letters)
@@ -105,7 +105,7 @@ async def test_a_dead_letter_is_listed_read_edited_and_replayed_and_takes_effect
     resources: Resources,
 ) -> None:
     campaign = await make_campaign()
-    event = orjson.loads(letter().body)
+    event = orjson.loads(make_dead_letter().body)
     figures = {"date": "2026-11-22", "impressions": 10, "conversions": 0, "spend": 1}
     event["data"] |= {"campaign_id": str(campaign.id), **figures}
     async with broker.channel() as channel:
@@ -155,12 +155,12 @@ async def test_a_dead_letter_is_listed_read_edited_and_replayed_and_takes_effect
 async def test_dead_letters_are_listed_by_queue_state_and_fingerprint_the_oldest_first(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
 ) -> None:
-    paths = await file(
+    paths = await insert_dead_letters(
         engine,
-        letter(3),
-        letter(1),
-        letter(2, fingerprint="f2"),
-        letter(4, queue="campaigns.apply"),
+        make_dead_letter(3),
+        make_dead_letter(1),
+        make_dead_letter(2, fingerprint="f2"),
+        make_dead_letter(4, queue="campaigns.apply"),
     )
     await body_of(await client.post(f"{paths[1]}/discard", headers=admin.headers), 200)
 
@@ -180,8 +180,10 @@ async def test_dead_letters_are_listed_by_queue_state_and_fingerprint_the_oldest
 async def test_the_dead_letters_of_a_queue_are_replayed_and_discarded_by_fingerprint(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
 ) -> None:
-    await file(engine, *(letter(n, fingerprint=f"f{n % 2}") for n in range(1, 6)))
-    await file(engine, letter(6, queue="campaigns.apply"))
+    await insert_dead_letters(
+        engine, *(make_dead_letter(n, fingerprint=f"f{n % 2}") for n in range(1, 6))
+    )
+    await insert_dead_letters(engine, make_dead_letter(6, queue="campaigns.apply"))
     queue = f"{PATH}/{QUEUE}"
     query = {"fingerprint": "f0", "new_id": "true"}
     replayed = await client.post(f"{queue}/replay", headers=admin.headers, params=query)
@@ -204,8 +206,10 @@ async def test_the_dead_letters_of_a_queue_are_replayed_and_discarded_by_fingerp
 async def test_a_request_handles_a_bounded_number_of_dead_letters_and_returns_a_cursor(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine, settings: Settings
 ) -> None:
-    large = letter(1, body=b"x" * (settings.max_event_bytes + 1))
-    await file(engine, large, *(letter(number) for number in range(2, MAX_DEAD_LETTERS + 5)))
+    large = make_dead_letter(1, body=b"x" * (settings.max_event_bytes + 1))
+    await insert_dead_letters(
+        engine, large, *(make_dead_letter(number) for number in range(2, MAX_DEAD_LETTERS + 5))
+    )
     path = f"{PATH}/{QUEUE}/replay"
     first = await body_of(await client.post(path, headers=admin.headers), 200)
     assert first["data"]["count"] == MAX_DEAD_LETTERS - 1
@@ -233,15 +237,15 @@ async def test_a_request_handles_a_bounded_number_of_dead_letters_and_returns_a_
 async def test_what_cannot_be_replayed_is_named_and_holds_nothing_back(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
 ) -> None:
-    forgotten = letter(1, first_failed_at=NOON - timedelta(days=31))
-    truncated = {**letter().properties, "body_truncated": True, "body_length": 10**8}
-    await file(
+    forgotten = make_dead_letter(1, first_failed_at=NOON - timedelta(days=31))
+    truncated = {**make_dead_letter().properties, "body_truncated": True, "body_length": 10**8}
+    await insert_dead_letters(
         engine,
         forgotten,
-        letter(2, body=b"[1]"),
-        letter(3, body=b"\xff"),
-        letter(4, properties=truncated),
-        letter(5),
+        make_dead_letter(2, body=b"[1]"),
+        make_dead_letter(3, body=b"\xff"),
+        make_dead_letter(4, properties=truncated),
+        make_dead_letter(5),
     )
     path = f"{PATH}/{QUEUE}/replay?new_id=true"
     done = (await body_of(await client.post(path, headers=admin.headers), 200))["data"]
@@ -264,7 +268,9 @@ async def test_what_cannot_be_replayed_is_named_and_holds_nothing_back(
 async def test_a_dead_letter_older_than_the_inbox_needs_force(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
 ) -> None:
-    (path,) = await file(engine, letter(first_failed_at=NOON - timedelta(days=31)))
+    (path,) = await insert_dead_letters(
+        engine, make_dead_letter(first_failed_at=NOON - timedelta(days=31))
+    )
     refused = await client.post(f"{path}/replay", headers=admin.headers)
     assert "older than the inbox remembers" in (await error_of(refused, 409))["message"]
     forced = await client.post(f"{path}/replay?force=true", headers=admin.headers)
@@ -300,16 +306,16 @@ async def test_a_patch_that_changes_nothing_or_cannot_be_made_is_400(
     patch: dict[str, Any],
     field: str,
 ) -> None:
-    (path,) = await file(engine, letter())
+    (path,) = await insert_dead_letters(engine, make_dead_letter())
     response = await client.patch(path, json=patch, headers=admin.headers)
     assert [d["field"] for d in (await error_of(response, 400))["details"]] == [field]
-    assert await rows(engine, "select body from dead_letters") == [(letter().body,)]
+    assert await rows(engine, "select body from dead_letters") == [(make_dead_letter().body,)]
 
 
 async def test_an_edited_dead_letter_that_is_still_invalid_is_stored_with_its_error(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
 ) -> None:
-    (path,) = await file(engine, letter())
+    (path,) = await insert_dead_letters(engine, make_dead_letter())
     response = await client.patch(path, json={"body": "{}"}, headers=admin.headers)
     assert "data: Field required" in (await body_of(response, 200))["data"]["wrong"]
     assert await rows(engine, "select body from dead_letters") == [(b"{}",)]
@@ -319,7 +325,9 @@ async def test_a_body_that_is_not_text_is_escaped_and_a_large_one_left_out(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine, settings: Settings
 ) -> None:
     large = b"x" * (settings.max_body_bytes + 1)
-    paths = await file(engine, letter(1, body=b"\x00\xff"), letter(2, body=large))
+    paths = await insert_dead_letters(
+        engine, make_dead_letter(1, body=b"\x00\xff"), make_dead_letter(2, body=large)
+    )
     shown = [await body_of(await client.get(p, headers=admin.headers), 200) for p in paths]
     assert [answer["data"]["body"] for answer in shown] == ["\x00\\xff", None]
 
@@ -341,7 +349,7 @@ async def test_a_body_that_is_not_text_is_escaped_and_a_large_one_left_out(
 async def test_an_unknown_dead_letter_is_404(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine, method: str, path: str
 ) -> None:
-    await file(engine, letter(queue="auth.register"))
+    await insert_dead_letters(engine, make_dead_letter(queue="auth.register"))
     body = {"body": "{}"} if method == "PATCH" else None
     response = await client.request(method, path, json=body, headers=admin.headers)
     assert (await error_of(response, 404))["code"] == "NOT_FOUND"
@@ -350,7 +358,7 @@ async def test_an_unknown_dead_letter_is_404(
 async def test_a_former_admin_with_a_valid_token_changes_no_dead_letter(
     client: aiohttp.ClientSession, admin: Person, engine: AsyncEngine
 ) -> None:
-    (path,) = await file(engine, letter())
+    (path,) = await insert_dead_letters(engine, make_dead_letter())
     async with engine.begin() as tx:
         await tx.execute(text("update users set role = 'viewer'"))
     requests = (("PATCH", path), ("POST", f"{path}/replay"), ("POST", f"{PATH}/{QUEUE}/discard"))

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from yarl import URL
 
 from infra.settings import Settings
-from tests.workers.ingress.api.test_dead_letters import file, letter, rows
+from tests.workers.ingress.api.test_dead_letters import insert_dead_letters, make_dead_letter, rows
 from tests.workers.ingress.conftest import Person, body_of, error_of, serving
 
 COMMIT = b"COMMIT;"
@@ -74,7 +74,7 @@ async def forgetful(settings: Settings) -> AsyncIterator[tuple[Settings, Forgetf
 async def test_an_act_whose_commit_got_lost_is_done_once_and_answered_as_done(
     settings: Settings, engine: AsyncEngine, admin: Person, act: str
 ) -> None:
-    (path,) = await file(engine, letter())
+    (path,) = await insert_dead_letters(engine, make_dead_letter())
     async with forgetful(settings) as (own, proxy), serving(own) as client:
         await body_of(await client.get(path, headers=admin.headers), 200)
         proxy.armed = True

@@ -18,7 +18,7 @@ from tests.handlers.processing import handled
 from tests.handlers.samples import create, delete, update
 from tests.infra.commands.test_dead_letters import dead
 from tests.infra.ledger import count
-from tests.workers.ingress.api.test_dead_letters import file, letter
+from tests.workers.ingress.api.test_dead_letters import insert_dead_letters, make_dead_letter
 from tests.workers.ingress.conftest import Person, body_of, error_of
 
 QUEUE = "campaigns.apply"
@@ -28,7 +28,7 @@ SENT = "select count(*) from outbox where exchange = 'adrelay.back'"
 def dead_command(
     command: Event, number: int, died: datetime, *, with_time: bool = True
 ) -> DeadLetterRow:
-    return letter(
+    return make_dead_letter(
         number,
         queue=QUEUE,
         routing_key=command.routing_key,
@@ -61,7 +61,7 @@ async def test_a_command_is_replayed_over_a_newer_change_only_by_force(
     command = old.get(kind, creation)
     newer = update(campaign_id, name="New", time=ago(10))
     await handled(resources, apply_commands, [creation, newer])
-    (path,) = await file(engine, dead_command(command, 1, ago(40)))
+    (path,) = await insert_dead_letters(engine, dead_command(command, 1, ago(40)))
     refused = await error_of(await client.post(f"{path}/replay", headers=admin.headers), 409)
     for part in (newer.id, newer.type, newer.source, newer.time.isoformat(), "version 2"):
         assert part in refused["message"]
@@ -79,13 +79,13 @@ async def test_the_command_line_names_the_newer_change_and_sends_the_others(
     # It changes nothing, but says that what is there is wanted.
     newer = update(get_campaign_id(changed), status="active", time=ago(10))
     await handled(resources, apply_commands, [newer])
-    await file(
+    await insert_dead_letters(
         engine,
         dead_command(
             update(get_campaign_id(changed), status="paused"), 1, ago(40), with_time=False
         ),
         dead_command(update(get_campaign_id(quiet), status="paused"), 2, ago(40), with_time=False),
-        letter(3, queue=QUEUE),  # what cannot be read dies again and overrules nothing
+        make_dead_letter(3, queue=QUEUE),  # what cannot be read dies again and overrules nothing
     )
     status, lines = await dead(settings, "replay", "--queue", QUEUE)
     assert status == 1
@@ -103,7 +103,7 @@ async def test_a_change_of_the_same_moment_is_newer_if_its_sender_says_so(
     campaign_id = get_campaign_id(creation)
     newer = update(campaign_id, name="New", time=ago(10))
     await handled(resources, apply_commands, [creation, newer], ago(9))
-    before, after = await file(
+    before, after = await insert_dead_letters(
         engine,
         dead_command(update(campaign_id, name="Old", time=ago(11)), 1, ago(8)),
         dead_command(update(campaign_id, name="Newest", time=ago(5)), 2, ago(4)),

@@ -275,7 +275,7 @@ async def test_a_code_that_yields_no_tokens_is_an_error(
     assert await stage.accounts(browser, owner) == []
 
 
-async def test_a_code_of_another_client_yields_no_tokens(
+async def test_a_code_of_another_authorization_yields_no_tokens(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     async with stage.browser() as attacker:
