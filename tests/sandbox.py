@@ -1,4 +1,4 @@
-"""A sandbox on a free port, quiet unless told otherwise, and settings that point to it."""
+"""A sandbox on a free port, without simulation by default, and settings that point to it."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -48,7 +48,7 @@ def sandbox_settings(**changes: Any) -> Settings:
         "chatgpt_webhook_secret": make_webhook_secret(V1),
         "gemini_webhook_secret": make_webhook_secret(V1A),
     }
-    told = {
+    values = {
         **{name: SecretStr(secret) for name, secret in secrets.items()},
         "port": 0,
         "sandbox_metrics_seconds": 0,
@@ -58,7 +58,7 @@ def sandbox_settings(**changes: Any) -> Settings:
         "adrelay_url": "http://127.0.0.1:1",
         **changes,
     }
-    return Settings.model_validate(told)
+    return Settings.model_validate(values)
 
 
 @asynccontextmanager

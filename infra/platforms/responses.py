@@ -77,7 +77,7 @@ def _classify_retry(
     dialect: Dialect, status: int, seconds: float | None, *, for_owner: bool
 ) -> RetryLater | None:
     """Decide whether a status, with the seconds of its Retry-After, asks for a retry."""
-    reason = f"{dialect.TITLE} asks for patience"
+    reason = f"{dialect.TITLE} asks to wait"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return RetryLater(reason, clamp_wait(DEFAULT_RETRY_SECONDS if seconds is None else seconds))
     if status in RETRYABLE_STATUSES:

@@ -4,7 +4,7 @@
     NotFound           the platform does not know the campaign
     Rejected           a business rule of the platform forbids it: a retry changes nothing
     RetryLater         the platform, the account or the request has to wait
-    Failed             no usable response: nobody knows whether it took effect
+    Failed             no usable response: it may have taken effect
 
 ``to_error`` turns the last three into what a handler raises or returns.
 """

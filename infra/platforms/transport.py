@@ -102,7 +102,7 @@ class Transport:
         self, request: HttpRequest, parse: Callable[[bytes], T], access_token: str | None
     ) -> Result[T]:
         if (wait := self._cooldown.remaining) > 0:
-            return self._retry_later("asked for patience", wait)
+            return self._retry_later("has asked to wait", wait)
         try:
             with self._metrics.seconds.time():
                 result = await self._breaker.call(

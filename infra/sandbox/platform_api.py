@@ -99,11 +99,11 @@ class PlatformApi:
             request[STARTED_AT] = datetime.now(UTC)
             body = await request.read()
             await asyncio.sleep(self.faults.latency_ms / 1000)
-            patience = self.faults.retry_after
+            retry_after = self.faults.retry_after
             reply = self._refuse(request)
             if reply is not None:
                 self._note(action, request, reply, "stopped")
-                return self._reply(reply, patience)
+                return self._reply(reply, retry_after)
             return self._spoil(request, self._reply(self._answer(action, request, body)))
 
         return handle
@@ -178,12 +178,12 @@ class PlatformApi:
     def _fault(self, status: int, code: str, message: str) -> ApiResponse:
         return ApiResponse(status, self.dialect.fault(status, code, message))
 
-    def _reply(self, reply: ApiResponse, patience: int = 1) -> web.Response:
+    def _reply(self, reply: ApiResponse, retry_after: int = 1) -> web.Response:
         response = web.Response(
             body=orjson.dumps(reply.value), status=reply.status, content_type="application/json"
         )
         if reply.status in (HTTPStatus.TOO_MANY_REQUESTS, self.faults.come_again):
-            response.headers["Retry-After"] = str(patience)
+            response.headers["Retry-After"] = str(retry_after)
         return response
 
     def _note(

@@ -93,8 +93,8 @@ async def test_events_about_an_account_that_is_no_longer_connected_cause_nothing
     reason = PlatformAccountDisconnectedData(
         platform="claude", user_id=owner.id, reason="it is over"
     )
-    news = [connected(owner), PlatformAccountDisconnected(data=reason)]
-    assert await synced(stage.resources, *news) == ([], [])
+    account_event = [connected(owner), PlatformAccountDisconnected(data=reason)]
+    assert await synced(stage.resources, *account_event) == ([], [])
 
 
 async def test_hints_of_both_kinds_keep_their_order_in_a_batch(
@@ -103,9 +103,11 @@ async def test_hints_of_both_kinds_keep_their_order_in_a_batch(
     await stage.connect(browser, owner)
     campaign = stored(owner_id=owner.id)
     await put(stage.resources.engine, campaign)
-    news = connected(owner)
-    values: list[Any] = await push_campaigns([news, saved(campaign), news], stage.resources)
-    assert [value is news for value in values] == [True, False, True]
+    account_event = connected(owner)
+    values: list[Any] = await push_campaigns(
+        [account_event, saved(campaign), account_event], stage.resources
+    )
+    assert [value is account_event for value in values] == [True, False, True]
     events = await handled(stage.resources, sync_campaigns, values)
     assert [event.type for event in events] == [
         "campaign.synced.v1",

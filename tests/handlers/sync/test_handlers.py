@@ -32,11 +32,11 @@ async def test_a_saved_campaign_is_pushed_under_its_version_and_its_lease_releas
 ) -> None:
     campaign = stored()
     await put(engine, campaign)
-    hint = saved(campaign)
-    [event], failures = await synced(world, hint)
+    trigger = saved(campaign)
+    [event], failures = await synced(world, trigger)
     assert failures == []
     assert event.routing_key == "campaign.synced.v1"
-    assert event.causationid == hint.id
+    assert event.causationid == trigger.id
     assert (event.data.version, event.data.status) == (1, "active")
     assert event.data.platform_campaign_id == f"p-{campaign.id}"
     assert book.pushes == [(campaign.desired_state(), f"{campaign.id}-1")]
@@ -51,8 +51,8 @@ async def test_what_is_pushed_is_the_newest_version_and_once_for_all_hints(
     other = stored()
     newest = replace(campaign, name="Winter", version=3, desired_version=3)
     await put(engine, newest, other)
-    hints = [saved(campaign), saved(other), saved(newest), saved(campaign)]
-    events, _ = await synced(world, *hints)
+    triggers = [saved(campaign), saved(other), saved(newest), saved(campaign)]
+    events, _ = await synced(world, *triggers)
     assert {(event.data.campaign_id, event.data.version) for event in events} == {
         (campaign.id, 3),
         (other.id, 1),
@@ -82,7 +82,7 @@ async def test_a_refusal_of_the_platform_is_an_event_and_no_failure(
     assert (event.data.code, event.data.version) == ("policy", 1)
 
 
-async def test_a_hint_about_a_campaign_that_was_never_saved_is_dead(
+async def test_a_trigger_about_a_campaign_that_was_never_saved_is_dead(
     world: Resources, engine: AsyncEngine
 ) -> None:
     campaign = stored()

@@ -183,9 +183,9 @@ def test_figures_have_a_time_only_if_they_are_no_repetition_for_sure(
 def test_a_state_without_id_and_time_is_a_hint_and_says_no_state(source: str) -> None:
     data = {"campaignId": "1", "status": "paused"}
     body = json.dumps({"event": "campaign.status_changed", "data": data}).encode()
-    [hint] = SOURCES[source].parse_events(body, None)
-    assert hint.routing_key == f"campaign.status_check_requested.v1.{source}"
-    assert hint.data.model_dump() == {"platform": source, "platform_campaign_id": "1"}
+    [check] = SOURCES[source].parse_events(body, None)
+    assert check.routing_key == f"campaign.status_check_requested.v1.{source}"
+    assert check.data.model_dump() == {"platform": source, "platform_campaign_id": "1"}
     [report] = SOURCES[source].parse_events(body, "evt_1")
     assert (report.type, report.has_time) == ("campaign.status_reported.v1", True)
 

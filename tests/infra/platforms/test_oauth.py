@@ -77,8 +77,8 @@ def test_a_challenge_is_the_one_of_the_rfc() -> None:
 async def test_an_authorize_address_of_its_own_may_have_a_query(
     sandbox: Playground, name: Platform
 ) -> None:
-    told = {f"{name}_authorize_url": "https://login.example/o?tenant=1"}
-    settings = sandbox.settings.model_copy(update=told)
+    changes = {f"{name}_authorize_url": "https://login.example/o?tenant=1"}
+    settings = sandbox.settings.model_copy(update=changes)
     url = build_authorize_url(settings, name, PLATFORMS[name], state="s", verifier=VERIFIER)
     assert url.startswith("https://login.example/o?tenant=1&response_type=code&")
 

@@ -69,7 +69,7 @@ async def call(
 
 
 @pytest.mark.parametrize(
-    ("collection", "wish", "id_of", "state_of", "pause", "resume"),
+    ("collection", "payload", "id_of", "state_of", "pause", "resume"),
     [
         ("/claude/v1/campaigns", CLAUDE, "id", "status", "/pause", "/resume"),
         ("/chatgpt/ads/v1/campaigns", CHATGPT, "id", "state", "/pause", "/start"),

@@ -20,7 +20,7 @@ PLATFORMS = tuple(SOURCES)
 
 
 class Receiver:
-    """Stands in the ingress's place: verifies, keeps what it understood, answers as told."""
+    """Replaces the ingress: verifies and parses webhooks, answers with the given statuses."""
 
     def __init__(self) -> None:
         self.answers: list[int] = []
