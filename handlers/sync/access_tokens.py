@@ -19,7 +19,6 @@ from events.sources import SYNC_SOURCE
 from infra.platforms.results import AccountUnavailable
 from infra.security.encryption import DecryptionFailed, Encryptor
 from infra.security.oauth_tokens import decrypt_tokens
-from infra.settings import Settings
 from infra.storage.campaigns import CampaignRow
 from infra.storage.platform_accounts import (
     PlatformAccountRow,
@@ -44,7 +43,7 @@ class OwnerToken:
 
 
 async def load_owner_tokens(
-    tx: AsyncConnection, campaigns_to_push: Collection[CampaignRow], settings: Settings
+    tx: AsyncConnection, campaigns_to_push: Collection[CampaignRow], encryptor: Encryptor
 ) -> Mapping[UUID, OwnerToken | AccountUnavailable]:
     """Read the access tokens of the owners of campaigns, by campaign id.
 
@@ -54,7 +53,6 @@ async def load_owner_tokens(
     accounts = await find_connected_accounts(tx, owners)
     if not accounts:
         return {}
-    encryptor = Encryptor(settings)
     found: dict[tuple[UUID | None, str], OwnerToken | AccountUnavailable] = {
         (account.user_id, account.platform): _open_token(encryptor, account) for account in accounts
     }

@@ -99,7 +99,7 @@ async def _push(
         until = asyncio.get_running_loop().time() + PUSH_TIMEOUT_SECONDS
         leases = await take_leases(tx, reasons, lease_seconds)
         leased = [campaigns[campaign_id] for campaign_id in leases]
-        tokens = await load_owner_tokens(tx, leased, resources.settings)
+        tokens = await load_owner_tokens(tx, leased, resources.keys.encryptor)
     requests = [
         PushRequest(c, decisions.build_idempotency_key(c, reasons[c.id]), tokens.get(c.id))
         for c in leased

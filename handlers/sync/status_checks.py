@@ -143,7 +143,7 @@ async def _build_queries(
     tx: AsyncConnection, campaigns: Sequence[CampaignRow], resources: Resources
 ) -> list[StatusQuery]:
     asked = await mark_status_asked(tx, [campaign.id for campaign in campaigns])
-    owner_tokens = await load_owner_tokens(tx, campaigns, resources.settings)
+    owner_tokens = await load_owner_tokens(tx, campaigns, resources.keys.encryptor)
     return [StatusQuery(c, asked[c.id], owner_tokens.get(c.id)) for c in campaigns]
 
 

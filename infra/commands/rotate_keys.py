@@ -3,7 +3,7 @@
 One file holds what every process is given (TOKEN_VERIFY_KEYS), the other what the auth worker
 alone is given (TOKEN_SIGNING_KEY). Run the command, restart the processes that it names, and run
 it again when it says so; after three steps (``infra.security.key_rotation``) the old key is gone.
-Before its time a step changes nothing. The files are rewritten: comments in them are lost.
+Before its time a step changes nothing. The files are rewritten, without their comments.
 
 ``adrelay keys rotate`` runs it. Exit status: 0 done, 1 refused (too early, not restarted, invalid
 keys), 2 usage.

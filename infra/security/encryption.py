@@ -51,12 +51,12 @@ class Encryptor:
         body = self._keys[self.key_id].encrypt(nonce, text, associated_data.encode())
         return Ciphertext(self.key_id, nonce + body)
 
-    def decrypt(self, sealed: Ciphertext, associated_data: str) -> bytes:
+    def decrypt(self, ciphertext: Ciphertext, associated_data: str) -> bytes:
         """Decrypt; raises ``DecryptionFailed``."""
-        key = self._keys.get(sealed.key_id)
+        key = self._keys.get(ciphertext.key_id)
         if key is None:
-            raise DecryptionFailed(f"VAULT_KEYS has no key {sealed.key_id}")
-        nonce, body = sealed.body[:NONCE_BYTES], sealed.body[NONCE_BYTES:]
+            raise DecryptionFailed(f"VAULT_KEYS has no key {ciphertext.key_id}")
+        nonce, body = ciphertext.body[:NONCE_BYTES], ciphertext.body[NONCE_BYTES:]
         try:
             return key.decrypt(nonce, body, associated_data.encode())
         except (InvalidTag, ValueError):

@@ -52,16 +52,16 @@ async def start_authorization(
     redis: Redis, platform: Platform, user_id: UUID, session_id: str
 ) -> AuthorizationStart:
     """Create a state for the owner of an account. Redis' errors propagate."""
-    begun = AuthorizationStart(*(token_urlsafe(SECRET_BYTES) for _ in range(3)))
+    started = AuthorizationStart(*(token_urlsafe(SECRET_BYTES) for _ in range(3)))
     pending = PendingAuthorization(
         platform=platform,
         user_id=user_id,
         session_id=session_id,
-        verifier=begun.verifier,
-        browser=_hash(begun.cookie),
+        verifier=started.verifier,
+        browser=_hash(started.cookie),
     )
-    await redis.set(_key(begun.state), pending.model_dump_json(), ex=STATE_LIFETIME_SECONDS)
-    return begun
+    await redis.set(_key(started.state), pending.model_dump_json(), ex=STATE_LIFETIME_SECONDS)
+    return started
 
 
 async def consume_state(
@@ -73,17 +73,17 @@ async def consume_state(
     """
     if not 0 < len(state) <= MAX_STATE_LENGTH:
         raise InvalidState
-    held: Any = None
+    stored: Any = None
     try:
-        held = await redis.getdel(_key(state))
+        stored = await redis.getdel(_key(state))
     except RedisError as error:
         if not is_wrong_value(error):
             raise
         await redis.delete(_key(state))
-    if held is None:
+    if stored is None:
         raise InvalidState
     try:
-        pending = PendingAuthorization.model_validate_json(held)
+        pending = PendingAuthorization.model_validate_json(stored)
     except ValidationError:  # written by another version
         raise InvalidState from None
     same_browser = hmac.compare_digest(pending.browser, _hash(cookie))

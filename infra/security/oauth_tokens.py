@@ -57,20 +57,20 @@ def schedule_refresh(grant: TokenResponse, tokens: OAuthTokens, began: datetime)
 
 
 def encrypt_tokens(
-    vault: Encryptor, user_id: UUID, platform: str, tokens: OAuthTokens
+    encryptor: Encryptor, user_id: UUID, platform: str, tokens: OAuthTokens
 ) -> Ciphertext:
     """Encrypt tokens for the row that they belong to."""
     text = orjson.dumps({"access": tokens.access, "refresh": tokens.refresh})
-    return vault.encrypt(text, _associated_data(user_id, platform))
+    return encryptor.encrypt(text, _associated_data(user_id, platform))
 
 
 def decrypt_tokens(
-    vault: Encryptor, user_id: UUID, platform: str, sealed: Ciphertext
+    encryptor: Encryptor, user_id: UUID, platform: str, ciphertext: Ciphertext
 ) -> OAuthTokens:
     """Decrypt what ``encrypt_tokens`` returned for the same row; raises ``DecryptionFailed``."""
     try:
-        held = orjson.loads(vault.decrypt(sealed, _associated_data(user_id, platform)))
-        return OAuthTokens(held["access"], held["refresh"])
+        stored = orjson.loads(encryptor.decrypt(ciphertext, _associated_data(user_id, platform)))
+        return OAuthTokens(stored["access"], stored["refresh"])
     except (ValueError, KeyError, TypeError):
         raise DecryptionFailed("the decrypted text holds no tokens") from None
 

@@ -42,9 +42,14 @@ def create_operation_id(key: bytes, owner: UUID | None, seed: bytes | None = Non
     Without a seed the id is random. A seed is hashed with ``key``, so the ids of another
     account's requests cannot be computed.
     """
-    who = owner.bytes if owner else _NO_OWNER
-    unique = token_bytes(PART_BYTES) if seed is None else _hash(key, b"seed", who + seed)
-    return PREFIX + urlsafe_b64encode(who + unique + _hash(key, b"mac", who + unique)).decode()
+    owner_bytes = owner.bytes if owner else _NO_OWNER
+    unique = token_bytes(PART_BYTES) if seed is None else _hash(key, b"seed", owner_bytes + seed)
+    return (
+        PREFIX
+        + urlsafe_b64encode(
+            owner_bytes + unique + _hash(key, b"mac", owner_bytes + unique)
+        ).decode()
+    )
 
 
 def idempotency_seed(method: str, path: str, idempotency_key: str) -> bytes:

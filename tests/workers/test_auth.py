@@ -1,4 +1,4 @@
-"""The auth worker as a process of its own, asked over the real broker."""
+"""Tests the auth worker as a process, with requests over a real broker."""
 
 import asyncio
 import signal
@@ -188,7 +188,7 @@ async def test_slow_hashes_do_not_hold_up_a_refresh(settings: Settings) -> None:
     assert {answer["status"] for answer in answers} == {200}
 
 
-async def test_a_registration_that_nobody_can_open_is_dead_with_its_reason(
+async def test_a_registration_that_cannot_be_decrypted_is_dead_with_its_reason(
     settings: Settings, broker: AbstractConnection
 ) -> None:
     async with running(MODULE, settings), asking(settings) as client:
@@ -228,10 +228,10 @@ async def test_a_killed_worker_loses_no_registration(
         async with running(MODULE, settings):
             await until(lambda: _all(engine, 40))
             await asyncio.gather(*asked, return_exceptions=True)
-    (told,) = await rows(
+    (disconnections,) = await rows(
         engine, "select count(*) from outbox where routing_key = 'user.registered.v1'"
     )
-    assert told[0] == 40
+    assert disconnections[0] == 40
 
 
 async def _some(engine: AsyncEngine) -> bool:

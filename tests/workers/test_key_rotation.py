@@ -33,8 +33,8 @@ class System:
             assert await self.processes[name].stop() == 0
         keys = self._files.settings()
         own = ("token_signing_key", "token_verify_keys", "token_keys_since")
-        told = self._settings.model_copy(update={field: getattr(keys, field) for field in own})
-        process = Process(MODULES[name], told, self._port if name == "web" else 0)
+        result = self._settings.model_copy(update={field: getattr(keys, field) for field in own})
+        process = Process(MODULES[name], result, self._port if name == "web" else 0)
         self.processes[name] = process
         await process.start()
         await process.ready()
@@ -86,12 +86,12 @@ async def test_nobody_is_logged_out_by_a_rotation(system: System, files: Files) 
     await system._post("register", **WHO)
     listed, kids = [], set()
     for step in ("list", "sign", "drop"):
-        status, told = files.command()
-        assert (status, told["step"]) == (0, step)
+        status, result = files.command()
+        assert (status, result["step"]) == (0, step)
         await system.everybody_goes_on()  # nobody has been restarted yet
         if step == "drop":
             system.access = system.access[-1:]  # the older ones have expired by then
-        await system.restart(str(told["restart"]))
+        await system.restart(str(result["restart"]))
         await system.everybody_goes_on()
         listed.append(await system.public_keys())
         kids.add(system.access[-1].partition(".")[0])

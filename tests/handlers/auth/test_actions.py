@@ -1,4 +1,4 @@
-"""Sessions in two places: Redis says which token is good, Postgres has the last word."""
+"""Tests sessions in Redis and Postgres: Redis validates tokens, Postgres is authoritative."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -41,7 +41,7 @@ GONE = (401, "INVALID_TOKEN")
 
 @dataclass
 class Browser:
-    """Somebody with an account, and the newest tokens of one session."""
+    """A client with an account and the newest tokens of one session."""
 
     worker: Worker
     settings: Settings
@@ -151,7 +151,7 @@ async def ended_by(browser: Browser) -> str | None:
 
 def revoked(worker: Worker) -> list[tuple[str, str | None]]:
     return [
-        (e.data.session_id, e.data.reason) for e in worker.told if isinstance(e, SessionRevoked)
+        (e.data.session_id, e.data.reason) for e in worker.events if isinstance(e, SessionRevoked)
     ]
 
 
@@ -179,7 +179,7 @@ async def snapshot(redis: Redis) -> Snapshot:
     return take
 
 
-async def test_a_login_is_written_down_with_where_it_came_from(ada: Browser) -> None:
+async def test_a_login_is_recorded_with_address_and_device(ada: Browser) -> None:
     phone = await ada.log_in()
     rows = [await row_of(browser) for browser in (ada, phone)]
     assert {row.user_id for row in rows} == {ada.account}
@@ -190,7 +190,7 @@ async def test_a_login_is_written_down_with_where_it_came_from(ada: Browser) -> 
         assert (row.rotation_count, row.ended_at, row.ended_by) == (0, None, None)
 
 
-async def test_a_refresh_is_written_down_with_where_it_came_from(ada: Browser) -> None:
+async def test_a_refresh_is_recorded_with_address_and_device(ada: Browser) -> None:
     before = await row_of(ada)
     elsewhere = replace(ada, device="the same browser, newer")
     await elsewhere.refresh()
@@ -285,7 +285,7 @@ async def test_the_last_spent_token_is_not_good_again_after_its_grace(
     assert await ended_by(ada) == "redis_lost"
 
 
-async def test_a_redis_that_lost_one_turn_within_the_grace_loses_nobody(
+async def test_a_redis_that_lost_one_rotation_within_the_grace_logs_nobody_out(
     ada: Browser, snapshot: Snapshot
 ) -> None:
     restore = await snapshot()
@@ -342,7 +342,7 @@ async def test_a_logout_needs_no_redis(ada: Browser) -> None:
     assert await ended_by(ada) == "logout"
 
 
-async def test_a_logout_is_told_once_however_often_it_is_asked_for(ada: Browser) -> None:
+async def test_a_logout_is_published_once_however_often_it_is_requested(ada: Browser) -> None:
     assert [(await ada.log_out())["status"] for _ in range(3)] == [204] * 3
     assert revoked(ada.worker) == [(ada.session, "logout")]
 
@@ -386,7 +386,7 @@ async def test_a_session_that_ends_during_a_refresh_is_over(ada: Browser) -> Non
     assert code(ada.worker.replies[request.id]) == GONE
 
 
-async def test_a_password_that_is_changed_during_a_login_lets_nobody_in(ada: Browser) -> None:
+async def test_a_password_that_is_changed_during_a_login_fails_the_login(ada: Browser) -> None:
     body = {"email": ada.email, "password": PASSWORD}
     request = ada.request(LoginRequested, body)
     prepared = await prepare_auth_requests([request], ada.worker.resources)
@@ -481,7 +481,7 @@ async def test_the_access_token_of_an_ended_session_ends_nothing_more(ada: Brows
     await ada.log_in()  # with the password as it was
 
 
-async def test_redis_forgets_what_has_ended(ada: Browser, redis: Redis) -> None:
+async def test_ended_sessions_are_deleted_in_redis(ada: Browser, redis: Redis) -> None:
     phone = await ada.log_in()
     await ada.end(phone.session)
     keys = [key.decode() async for key in redis.scan_iter("session:*")]
@@ -500,9 +500,9 @@ async def test_a_changed_password_ends_every_other_session(ada: Browser) -> None
     assert code(await ada.ask(ada.request(LoginRequested, body))) == (401, "INVALID_CREDENTIALS")
     assert (await (await ada.log_in(password=OTHER)).refresh())["status"] == 200
     assert revoked(ada.worker) == [(phone.session, "password_changed")]
-    (changed,) = [e for e in ada.worker.told if isinstance(e, UserPasswordChanged)]
+    (changed,) = [e for e in ada.worker.events if isinstance(e, UserPasswordChanged)]
     assert (changed.data.user_id, changed.data.role) == (ada.account, "manager")
-    assert OTHER not in repr(ada.worker.told)
+    assert OTHER not in repr(ada.worker.events)
     acts = [act for act in ada.worker.acts() if act.action == "password.change"]
     assert [(a.outcome, a.actor, a.subject) for a in acts] == [
         ("ok", ada.account, str(ada.account))
@@ -526,7 +526,7 @@ async def test_a_wrong_current_password_is_403_and_changes_nothing(ada: Browser)
         ("\ufb03" * 43, "at most 128 bytes"),  # NFKC makes three letters of each
     ],
 )
-async def test_a_new_password_obeys_the_rules_of_a_registration(
+async def test_a_new_password_follows_the_rules_of_a_registration(
     ada: Browser, new: str, reason: str
 ) -> None:
     reply = await ada.change_password(new=new)

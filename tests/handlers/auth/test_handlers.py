@@ -1,4 +1,4 @@
-"""Accounts and sessions, by the handlers themselves over real Postgres, Redis and crypto."""
+"""Tests the handlers of accounts and sessions with real Postgres, Redis and cryptography."""
 
 import asyncio
 from collections.abc import Callable
@@ -48,17 +48,17 @@ GRACELESS = {"refresh_grace_seconds": 0.001}
 
 @dataclass
 class Worker:
-    """Runs requests through prepare and handler, as the consumer does."""
+    """Prepares and completes requests, as the consumer does."""
 
     resources: Resources
     replies: dict[str, dict[str, Any]] = field(default_factory=dict)
-    told: list[Event] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     after: list[Callable[[], Any]] = field(default_factory=list)
 
     @property
     def caused(self) -> list[Event]:
         """List what was caused, apart from the audit log's own events."""
-        return [event for event in self.told if not isinstance(event, AuditRecorded)]
+        return [event for event in self.events if not isinstance(event, AuditRecorded)]
 
     async def ask(self, *requests: AuthRequest) -> list[dict[str, Any]]:
         prepared = await prepare_auth_requests(list(requests), self.resources)
@@ -67,7 +67,7 @@ class Worker:
 
     async def complete(self, prepared: list[Any]) -> None:
         async with self.resources.engine.begin() as tx:
-            self.told += await complete_auth_requests(prepared, self.context(tx))
+            self.events += await complete_auth_requests(prepared, self.context(tx))
         await self.finish_calls()
 
     async def finish_calls(self) -> None:
@@ -94,7 +94,7 @@ class Worker:
         return [event.type for event in self.caused]
 
     def acts(self) -> list[AuditRecordedData]:
-        return [event.data for event in self.told if isinstance(event, AuditRecorded)]
+        return [event.data for event in self.events if isinstance(event, AuditRecorded)]
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ async def test_the_same_registration_again_is_answered_the_same(
 @pytest.mark.parametrize(
     ("first", "second"), [(None, None), (None, KEY), (KEY, None), (KEY, OTHER_KEY)]
 )
-async def test_what_is_no_repetition_is_answered_the_same_whatever_its_password_is(
+async def test_a_registration_that_is_no_repetition_gets_the_same_reply_for_any_password(
     worker: Worker, registration: Any, first: str | None, second: str | None
 ) -> None:
     await worker.ask(registration(key=first))
@@ -230,7 +230,7 @@ async def test_an_admin_who_was_seeded_cannot_be_logged_in_by_a_registration(
     assert code(reply) == (409, "EMAIL_TAKEN")
 
 
-async def test_an_address_is_taken_for_everybody_with_another_password(
+async def test_an_address_is_taken_for_any_other_password(
     worker: Worker, registration: Any
 ) -> None:
     await worker.ask(registration())
@@ -240,7 +240,7 @@ async def test_an_address_is_taken_for_everybody_with_another_password(
     assert await users(worker) == 1
 
 
-async def test_of_registrations_at_once_one_wins_and_only_its_repetition_is_let_in(
+async def test_of_concurrent_registrations_one_wins_and_only_its_repetition_gets_a_session(
     worker: Worker, registration: Any
 ) -> None:
     requests = [registration(), registration(), registration(password="another long password")]
@@ -262,7 +262,7 @@ async def test_within_one_batch_the_first_of_an_address_wins(
     assert await users(worker) == 1
 
 
-async def test_who_loses_the_race_leaves_no_session_behind(
+async def test_a_registration_that_loses_the_race_leaves_no_session_behind(
     worker: Worker, registration: Any
 ) -> None:
     await worker.ask(registration(), registration(password="another long password"))
@@ -301,7 +301,7 @@ async def test_an_invalid_registration_is_answered_field_by_field(
     [{"id": "another"}, {"source": "urn:example:upstream"}, {"lifetime": timedelta(seconds=-1)}],
     ids=["copied into another message", "copied under another source", "too late"],
 )
-async def test_a_registration_that_does_not_open_is_dead_with_its_reason(
+async def test_a_registration_that_cannot_be_decrypted_is_dead_with_its_reason(
     worker: Worker, registration: Any, changes: dict[str, Any]
 ) -> None:
     (verdict,) = await prepare_auth_requests([registration(**changes)], worker.resources)
@@ -384,7 +384,7 @@ async def test_a_refresh_of_an_account_that_is_gone_is_refused_and_ends_the_sess
         assert code(refused) == (401, "INVALID_TOKEN")
 
 
-async def test_a_stolen_token_ends_the_session_and_tells_the_world(
+async def test_a_stolen_token_ends_the_session_and_publishes_that(
     worker: Worker, registration: Any, refresh: Any
 ) -> None:
     strict = worker.with_settings(**GRACELESS)
@@ -434,7 +434,7 @@ async def test_a_token_that_was_never_issued_is_refused(
     [{"id": "another"}, {"source": "urn:example:upstream"}, {"lifetime": timedelta(seconds=-1)}],
     ids=["copied into another message", "copied under another source", "too late"],
 )
-async def test_a_login_that_does_not_open_is_answered_with_400(
+async def test_a_login_that_cannot_be_decrypted_is_answered_with_400(
     worker: Worker, registration: Any, login: Any, changes: dict[str, Any]
 ) -> None:
     await worker.ask(registration())
@@ -442,7 +442,7 @@ async def test_a_login_that_does_not_open_is_answered_with_400(
     assert code(reply) == (400, "VALIDATION_ERROR")
 
 
-async def test_a_box_for_a_registration_does_not_open_as_a_login(
+async def test_a_box_for_a_registration_is_rejected_as_a_login(
     worker: Worker, registration: Any
 ) -> None:
     genuine = registration()
@@ -462,10 +462,10 @@ async def test_no_secret_is_in_what_could_be_logged(worker: Worker, registration
     prepared = await prepare_auth_requests([registration()], worker.resources)
     await worker.complete(prepared)
     (reply,) = worker.replies.values()
-    shown = repr(prepared) + repr(worker.caused)
-    assert reply["data"]["refresh_token"] not in shown
-    assert PASSWORD not in shown
-    assert "$argon2id$" not in shown
+    text = repr(prepared) + repr(worker.caused)
+    assert reply["data"]["refresh_token"] not in text
+    assert PASSWORD not in text
+    assert "$argon2id$" not in text
 
 
 @pytest.mark.parametrize("name", ["token_signing_key", "seal_private_key", "refresh_key"])
@@ -479,13 +479,13 @@ def test_a_worker_without_its_keys_says_which_one_is_missing(
         require_keys(settings.model_copy(update={name: secret}))
 
 
-def test_a_worker_whose_tokens_nobody_would_accept_does_not_start(settings: Settings) -> None:
+def test_a_worker_whose_tokens_no_verifier_accepts_does_not_start(settings: Settings) -> None:
     foreign = settings.model_copy(update={"token_verify_keys": (make_signing_keys().public,)})
     with pytest.raises(ValueError, match="TOKEN_VERIFY_KEYS"):
         require_keys(foreign)
 
 
-async def test_every_act_stands_in_the_audit_log_with_actor_address_and_outcome(
+async def test_every_action_is_in_the_audit_log_with_actor_address_and_outcome(
     worker: Worker, registration: Any, login: Any, refresh: Any
 ) -> None:
     (reply,) = await worker.ask(registration())

@@ -1,4 +1,4 @@
-"""Tokens kept fresh, consents that are over, keys that change: against the real sandbox."""
+"""Tests token refresh, withdrawn consents and changed keys against the sandbox platforms."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -62,9 +62,9 @@ async def held(stage: Stage, owner: Owner, platform: Platform = "claude") -> Pla
     return account
 
 
-def opened(stage: Stage, account: PlatformAccountRow) -> Any:
-    vault = Encryptor(stage.settings)
-    return decrypt_tokens(vault, account.user_id, account.platform, account.ciphertext)
+def decrypt(stage: Stage, account: PlatformAccountRow) -> Any:
+    encryptor = Encryptor(stage.settings)
+    return decrypt_tokens(encryptor, account.user_id, account.platform, account.ciphertext)
 
 
 async def keep(stage: Stage, resources: Resources | None = None) -> int:
@@ -87,7 +87,7 @@ async def keep_slowly(stage: Stage, latency_ms: int) -> "asyncio.Task[int]":
     return keeping
 
 
-async def told(stage: Stage) -> list[str]:
+async def published_types(stage: Stage) -> list[str]:
     rows = await sql(
         stage, "select routing_key from outbox where routing_key like 'platform.%' order by id"
     )
@@ -99,7 +99,7 @@ async def consents(stage: Stage, platform: str = "claude") -> list[dict[str, Any
 
 
 @pytest.mark.parametrize("name", PLATFORMS)
-async def test_a_token_is_renewed_ahead_of_its_end_and_its_refresh_token_with_it(
+async def test_a_token_is_refreshed_before_it_expires_and_its_refresh_token_with_it(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner, name: Platform
 ) -> None:
     await stage.connect(browser, owner, name)
@@ -108,19 +108,19 @@ async def test_a_token_is_renewed_ahead_of_its_end_and_its_refresh_token_with_it
         stage, "select extract(epoch from expires_at - due_at) from platform_accounts"
     )
     assert ahead == 300
-    before = opened(stage, await held(stage, owner, name))
+    before = decrypt(stage, await held(stage, owner, name))
     for count in (1, 2):
         await make_due(stage)
         assert await keep(stage) == 1
-        after = opened(stage, await held(stage, owner, name))
+        after = decrypt(stage, await held(stage, owner, name))
         assert (after.access != before.access, after.refresh != before.refresh) == (True, True)
         assert [c["refreshes"] for c in await consents(stage, name)] == [count]
         before = after
     assert await keep(stage) == 0
-    assert await told(stage) == [f"platform.account_connected.v1.{name}"]
+    assert await published_types(stage) == [f"platform.account_connected.v1.{name}"]
 
 
-async def test_of_many_workers_one_renews_an_account(
+async def test_of_many_workers_one_refreshes_an_account(
     stage: Stage, browser: aiohttp.ClientSession
 ) -> None:
     for _ in range(6):
@@ -132,7 +132,7 @@ async def test_of_many_workers_one_renews_an_account(
     assert not any(c["revoked"] for c in await consents(stage))
 
 
-async def test_no_transaction_is_open_while_the_platform_is_asked(
+async def test_no_transaction_is_open_while_the_platform_is_called(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     await stage.connect(browser, owner)
@@ -158,7 +158,7 @@ async def test_a_consent_that_was_withdrawn_there_disconnects_the_account_with_t
     assert account["reason"] == (
         "Claude Ads no longer accepts the consent: the consent was withdrawn or has expired"
     )
-    assert await told(stage) == [
+    assert await published_types(stage) == [
         "platform.account_connected.v1.claude",
         "platform.account_disconnected.v1.claude",
     ]
@@ -167,7 +167,7 @@ async def test_a_consent_that_was_withdrawn_there_disconnects_the_account_with_t
     assert await sql(stage, acts) == [(None, f"claude/{owner.id}")]
     assert (await browser.delete(f"{PLATFORM}/claude", headers=owner.headers)).status == 204
     assert await stage.accounts(browser, owner) == []
-    assert len(await told(stage)) == 2
+    assert len(await published_types(stage)) == 2
 
 
 async def test_a_disconnected_account_can_be_connected_again(
@@ -202,7 +202,7 @@ async def test_a_platform_in_trouble_disconnects_nobody(
     assert (await held(stage, owner)).version != before
 
 
-async def test_a_worker_that_was_frozen_beyond_its_lease_overwrites_nothing(
+async def test_a_worker_that_was_suspended_beyond_its_lease_overwrites_nothing(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     await stage.connect(browser, owner)
@@ -217,7 +217,7 @@ async def test_a_worker_that_was_frozen_beyond_its_lease_overwrites_nothing(
     assert await held(stage, owner) == newest
 
 
-async def test_tokens_that_are_renewed_while_the_owner_disconnects_are_those_revoked(
+async def test_tokens_that_are_refreshed_while_the_owner_disconnects_are_those_revoked(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     await stage.connect(browser, owner)
@@ -227,7 +227,7 @@ async def test_tokens_that_are_renewed_while_the_owner_disconnects_are_those_rev
     assert await keeping == 1
     assert [c["refreshes"] for c in await consents(stage)] == [1]
     assert await keep(stage) == 1
-    assert await told(stage) == [
+    assert await published_types(stage) == [
         "platform.account_connected.v1.claude",
         "platform.account_disconnected.v1.claude",  # once
     ]
@@ -235,7 +235,7 @@ async def test_tokens_that_are_renewed_while_the_owner_disconnects_are_those_rev
     assert await stage.accounts(browser, owner) == []
 
 
-async def test_a_new_key_seals_again_what_the_old_one_has_sealed(
+async def test_a_new_key_reencrypts_what_the_retired_key_has_encrypted(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     await stage.connect(browser, owner)
@@ -276,7 +276,7 @@ async def test_tokens_whose_key_is_gone_disconnect_nobody(
     assert record.__dict__["reason"].startswith("VAULT_KEYS has no key")
 
 
-async def test_tokens_of_one_account_do_not_open_in_the_row_of_another(
+async def test_tokens_of_one_account_are_not_decrypted_in_the_row_of_another(
     stage: Stage, browser: aiohttp.ClientSession, owner: Owner
 ) -> None:
     other = await stage.register(browser)

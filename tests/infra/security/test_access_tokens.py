@@ -1,4 +1,4 @@
-"""Access tokens, and the attacks of RFC 8725 as a table."""
+"""Tests access tokens, with the attacks of RFC 8725 as a table."""
 
 import base64
 import hashlib
@@ -175,7 +175,7 @@ ATTACKS = {
     "five parts, as an encrypted token has": token() + ".AA.AA",
     "an opaque refresh token": encode_base64url(bytes(64)),
     "a refresh token with dots": ".".join([encode_base64url(bytes(21))] * 3),
-    "an ID token of ours": token(header={"typ": "id+jwt"}),
+    "an ID token of the same issuer": token(header={"typ": "id+jwt"}),
     "the type with its prefix": token(header={"typ": "application/at+jwt"}),
     "not ASCII": "é" * 40,
     "oversized": token(padding="x" * 5000),
@@ -285,7 +285,7 @@ def test_keys_are_read_from_the_environments_words() -> None:
 
 
 @pytest.mark.parametrize("bad", ["", "short", "!" * 43, PAIR.private + "AAAA"], ids=range(4))
-def test_a_malformed_signing_key_is_named_but_not_shown(bad: str) -> None:
+def test_a_malformed_signing_key_is_named_but_not_quoted(bad: str) -> None:
     with pytest.raises(ValueError, match="token_signing_key") as refusal:
         TokenSigner(Settings.model_validate({"token_signing_key": bad}))
     assert not bad or bad not in str(refusal.value)

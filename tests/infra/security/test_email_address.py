@@ -1,4 +1,4 @@
-"""One mailbox, one spelling."""
+"""Tests that a mailbox has one normalised address."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Published vectors of HMAC-SHA256, and how strictly a hex signature is read."""
+"""Tests HMAC-SHA256 with published vectors, and the strict reading of hex signatures."""
 
 import pytest
 from multidict import CIMultiDict

@@ -1,4 +1,4 @@
-"""A rotation of the signing key, turn by turn: no token is refused at any moment of it."""
+"""Tests each step of a rotation of the signing key: no token is rejected at any moment."""
 
 import itertools
 import json
@@ -46,7 +46,7 @@ OLD, NEW = make_signing_keys(), make_signing_keys()
 
 
 class Files:
-    """The two files of an installation, and what processes that read them now would do."""
+    """The two environment files of an installation."""
 
     def __init__(self, folder: Path) -> None:
         self.env, self.auth_env = folder / "env", folder / "auth.env"
@@ -68,7 +68,7 @@ class Files:
         file.write_text("\n".join([*lines, f"{name}='{value}'"]) + "\n")
 
     def runs(self, name: str, since: datetime) -> None:
-        """Say that a process runs here since then."""
+        """Write the status of a process that runs here since then."""
         pid = os.getpid()
         status = ProcessStatus(name, 1, "running", pid, process_start_time(pid), since.isoformat())
         write_status(ServerDirectory(self.env.parent), {name: status})
@@ -91,11 +91,11 @@ def files(tmp_path: Path) -> Files:
 
 
 @dataclass
-class World:
-    """A system on a clock of its own: running processes, live tokens, and somebody outside.
+class SimulatedSystem:
+    """A system with its own clock: running processes, valid tokens, and an external verifier.
 
-    The outsider verifies with a copy of the public keys that is up to ten minutes old: a
-    cache of five minutes had just fetched it, and the outsider keeps it for five more.
+    The external verifier has a copy of the public keys that is up to ten minutes old: a cache of
+    five minutes had just fetched it, and the verifier keeps it for five more.
     """
 
     files: Files
@@ -112,7 +112,7 @@ class World:
         self.copies = [self.files.settings()] * 11
 
     def minute(self) -> None:
-        """Let a minute pass in which everybody signs, and everybody verifies what is alive."""
+        """Advance a minute: each auth worker signs, each verifier verifies all valid tokens."""
         self.at += timedelta(minutes=1)
         oldest = [jwk["x"] for jwk in self.verifiers[0].jwks()["keys"]]
         listing = self.files.settings().model_copy(update={"token_verify_keys": tuple(oldest)})
@@ -134,44 +134,44 @@ class World:
             self.minute()
         running.pop(0)
 
-    def turn(self) -> timedelta | None:
-        """Make a turn and do what it says; gives how long to wait now."""
+    def apply_step(self) -> timedelta | None:
+        """Apply a step and restart the process that it names; returns how long to wait."""
         made = rotate(self.files.env, self.files.auth_env, self.at)
-        for _ in range(2):  # nobody is at hand at once
+        for _ in range(2):  # the operator takes two minutes
             self.minute()
         self.restart(RESTARTED_PROCESS[made.step])
         return made.wait
 
 
 def test_no_token_is_refused_at_any_moment_of_a_rotation(files: Files) -> None:
-    world = World(files)
-    world.start()
+    system = SimulatedSystem(files)
+    system.start()
     before = files.settings().token_verify_keys
     for _ in range(20):
-        world.minute()
-    while (wait := world.turn()) is not None:
+        system.minute()
+    while (wait := system.apply_step()) is not None:
         for _ in range(math.ceil(wait / timedelta(minutes=1))):
-            world.minute()
+            system.minute()
     for _ in range(20):
-        world.minute()
+        system.minute()
     after = files.settings().token_verify_keys
     assert len(after) == 1
     assert after != before
-    assert world.checked > 1000
+    assert system.checked > 1000
 
 
-def test_the_world_of_that_test_notices_a_turn_that_comes_too_early(files: Files) -> None:
-    world = World(files)
-    world.start()
+def test_the_simulation_notices_a_step_that_comes_too_early(files: Files) -> None:
+    system = SimulatedSystem(files)
+    system.start()
     for _ in range(20):
-        world.minute()
-    world.turn()
+        system.minute()
+    system.apply_step()
     files.back_date(KEY_LIST_CACHE_TIME)
     with pytest.raises(InvalidToken):
-        world.turn()
+        system.apply_step()
 
 
-def test_the_turns_come_one_after_the_other_and_never_too_early() -> None:
+def test_the_steps_come_in_order_and_never_too_early() -> None:
     keys, at, steps = KeySet((OLD.private,), (OLD.public,), NOW), NOW, []
     for _ in range(3):
         made = apply_next_step(keys, now=at, life=LIFE, make=lambda: NEW)
@@ -199,7 +199,7 @@ def test_the_overlap_is_longer_than_any_token_and_any_copy_of_the_list() -> None
     assert KEY_LIST_CACHE_TIME.total_seconds() > JWKS_MAX_AGE_SECONDS
 
 
-def test_a_turn_that_was_interrupted_between_the_files_is_finished(files: Files) -> None:
+def test_a_step_that_was_interrupted_between_the_files_is_completed(files: Files) -> None:
     listed = files.env.read_text()
     rotate(files.env, files.auth_env, NOW)
     second = files.settings().token_verify_keys[1]
@@ -209,7 +209,7 @@ def test_a_turn_that_was_interrupted_between_the_files_is_finished(files: Files)
     assert files.settings().token_verify_keys[1] == second
 
 
-def test_keys_without_a_time_are_waited_for_from_now_on(files: Files) -> None:
+def test_keys_without_a_time_count_as_changed_now(files: Files) -> None:
     rotate(files.env, files.auth_env, NOW)
     lines = [line for line in files.auth_env.read_text().splitlines() if "SINCE" not in line]
     files.auth_env.write_text("\n".join(lines) + "\n")
@@ -220,7 +220,7 @@ def test_keys_without_a_time_are_waited_for_from_now_on(files: Files) -> None:
     assert rotate(files.env, files.auth_env, NOW + KEY_LIST_CACHE_TIME).step == "sign"
 
 
-def test_keys_with_which_every_token_is_refused_are_not_turned(files: Files) -> None:
+def test_keys_with_which_every_token_is_rejected_are_not_rotated(files: Files) -> None:
     with pytest.raises(InvalidKeySet):
         next_step(KeySet((OLD.private,), (NEW.public,)))
     files.set("TOKEN_VERIFY_KEYS", NEW.public)
@@ -228,7 +228,7 @@ def test_keys_with_which_every_token_is_refused_are_not_turned(files: Files) -> 
         rotate(files.env, files.auth_env, NOW)
 
 
-def test_a_malformed_key_is_named_and_not_shown(files: Files) -> None:
+def test_a_malformed_key_is_named_and_not_quoted(files: Files) -> None:
     files.set("TOKEN_SIGNING_KEY", "bogus")
     with pytest.raises(RotationRefused, match="TOKEN_SIGNING_KEY") as refusal:
         rotate(files.env, files.auth_env, NOW)
@@ -264,7 +264,7 @@ def test_a_malformed_file_is_named_and_left_as_it_is(files: Files) -> None:
 
 
 @pytest.mark.parametrize(("step", "name"), [("sign", "web"), ("drop", "auth")])
-def test_a_process_that_has_not_been_restarted_holds_up_the_next_turn(
+def test_a_process_that_has_not_been_restarted_delays_the_next_step(
     files: Files, step: str, name: str
 ) -> None:
     day = timedelta(days=1)
@@ -292,29 +292,44 @@ def test_a_key_in_the_environment_that_would_win_later_is_refused(
 
 
 def test_the_command_says_what_to_restart_and_when_to_come_again(files: Files) -> None:
-    status, told = files.command()
-    assert (status, told["step"], told["restart"], told["wait_seconds"]) == (0, "list", "web", 600)
-    status, told = files.command()
-    assert (status, told["done"], told["next_step"]) == (1, False, "sign")
-    assert datetime.fromisoformat(str(told["next_at"])) > datetime.now(UTC)
+    status, output = files.command()
+    assert (status, output["step"], output["restart"], output["wait_seconds"]) == (
+        0,
+        "list",
+        "web",
+        600,
+    )
+    status, output = files.command()
+    assert (status, output["done"], output["next_step"]) == (1, False, "sign")
+    assert datetime.fromisoformat(str(output["next_at"])) > datetime.now(UTC)
     files.back_date(KEY_LIST_CACHE_TIME)
-    status, told = files.command()
-    assert (status, told["step"], told["restart"], told["wait_seconds"]) == (0, "sign", "auth", 965)
+    status, output = files.command()
+    assert (status, output["step"], output["restart"], output["wait_seconds"]) == (
+        0,
+        "sign",
+        "auth",
+        965,
+    )
     files.back_date(timedelta(seconds=965))
-    status, told = files.command()
-    assert (status, told["step"], told["restart"], told["wait_seconds"]) == (0, "drop", "web", None)
+    status, output = files.command()
+    assert (status, output["step"], output["restart"], output["wait_seconds"]) == (
+        0,
+        "drop",
+        "web",
+        None,
+    )
 
 
-def test_the_command_speaks_to_people_without_showing_a_key(
+def test_the_command_prints_instructions_and_no_key(
     files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert rotate_and_report(files.env, files.auth_env, as_json=False) == 0
     assert rotate_and_report(files.env, files.auth_env, as_json=False) == 1
-    shown = capsys.readouterr()
-    assert "Restart every ingress (web) now; 10 minutes after" in shown.out
-    assert "Not yet: sign with the new key at" in shown.err
+    printed = capsys.readouterr()
+    assert "Restart every ingress (web) now; 10 minutes after" in printed.out
+    assert "Not yet: sign with the new key at" in printed.err
     for seed in files.read()["TOKEN_SIGNING_KEY"].split():
-        assert seed not in shown.out + shown.err
+        assert seed not in printed.out + printed.err
 
 
 def test_without_files_the_command_says_which_one_is_missing(

@@ -1,4 +1,4 @@
-"""When tokens are renewed, as a table; and that they open only where they belong."""
+"""Tests the schedule of token refreshes as a table, and that tokens are bound to their row."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -57,18 +57,18 @@ def test_what_is_revoked_is_the_refresh_token_where_there_is_one() -> None:
     )
 
 
-def test_tokens_open_only_for_their_owner_and_platform(settings: Settings) -> None:
-    vault, user_id = Encryptor(settings), uuid4()
+def test_tokens_are_decrypted_only_for_their_owner_and_platform(settings: Settings) -> None:
+    encryptor, user_id = Encryptor(settings), uuid4()
     tokens = OAuthTokens("access", "refresh")
-    sealed = encrypt_tokens(vault, user_id, "claude", tokens)
-    assert decrypt_tokens(vault, user_id, "claude", sealed) == tokens
+    sealed = encrypt_tokens(encryptor, user_id, "claude", tokens)
+    assert decrypt_tokens(encryptor, user_id, "claude", sealed) == tokens
     for owner, platform in ((uuid4(), "claude"), (user_id, "gemini")):
         with pytest.raises(DecryptionFailed):
-            decrypt_tokens(vault, owner, platform, sealed)
+            decrypt_tokens(encryptor, owner, platform, sealed)
     for text in (b"", b"[]", b"{}", b'{"access": "a"}', b"\xff"):
-        odd = vault.encrypt(text, f"platform_accounts {user_id} claude")
+        odd = encryptor.encrypt(text, f"platform_accounts {user_id} claude")
         with pytest.raises(DecryptionFailed):
-            decrypt_tokens(vault, user_id, "claude", odd)
+            decrypt_tokens(encryptor, user_id, "claude", odd)
     assert "access" not in repr(tokens).replace("access=", "")
 
 

@@ -1,4 +1,4 @@
-"""Operation ids carry their owner and a MAC."""
+"""Tests that operation ids contain their owner and a MAC."""
 
 from uuid import UUID, uuid4
 
@@ -20,13 +20,13 @@ KEY = b"a key of the tests, 32 bytes long"
 OWNER = UUID("00000000-0000-4000-8000-00000000000a")
 
 
-def test_an_operation_id_tells_its_owner() -> None:
+def test_an_operation_id_contains_its_owner() -> None:
     found = parse_operation_id(KEY, create_operation_id(KEY, OWNER))
     assert found is not None
     assert found.owner == OWNER
 
 
-def test_an_operation_of_nobody_has_no_owner() -> None:
+def test_an_operation_id_without_an_owner_has_none() -> None:
     found = parse_operation_id(KEY, create_operation_id(KEY, None))
     assert found is not None
     assert found.owner is None

@@ -1,4 +1,4 @@
-"""Which passwords are refused, and that verifying tells nobody whether an account exists."""
+"""Tests which passwords are rejected, and that verification does not reveal an account."""
 
 import asyncio
 import time
@@ -42,7 +42,7 @@ def test_a_password_of_the_right_length_is_accepted(password: str) -> None:
     assert check_strength(password) is None
 
 
-async def test_only_the_right_password_fits_its_hash() -> None:
+async def test_only_the_right_password_matches_its_hash() -> None:
     passwords = Passwords(SETTINGS)
     stored = await passwords.hash(GOOD)
     assert GOOD not in stored
@@ -58,7 +58,7 @@ async def test_two_spellings_of_the_same_characters_are_the_same_password() -> N
     assert await passwords.verify("Zo\u00eb has a long one", stored)
 
 
-async def test_a_hash_of_other_parameters_still_fits_and_is_outdated() -> None:
+async def test_a_hash_of_other_parameters_still_matches_and_is_outdated() -> None:
     old = Passwords(SETTINGS)
     new = Passwords(SETTINGS.model_copy(update={"argon2_time": 2}))
     stored = await old.hash(GOOD)

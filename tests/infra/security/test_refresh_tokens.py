@@ -1,4 +1,4 @@
-"""Refresh tokens: one use each, one successor each, and theft ends the family."""
+"""Tests that a refresh token has one use and one successor, and that reuse ends the session."""
 
 import asyncio
 import time
@@ -85,7 +85,7 @@ async def test_after_the_grace_a_spent_token_ends_the_session(strict: RefreshTok
     assert over.value.session_id == issued.session.id
 
 
-async def test_reuse_tells_whose_session_it_was_and_does_so_again(
+async def test_reuse_names_the_session_and_does_so_again(
     strict: RefreshTokenStore,
 ) -> None:
     issued = await strict.issue(ADA)
@@ -103,7 +103,7 @@ async def test_one_session_ends_alone(strict: RefreshTokenStore) -> None:
     await strict.rotate(other.refresh_token)
 
 
-async def test_a_forgotten_session_is_over_for_all_its_tokens(patient: RefreshTokenStore) -> None:
+async def test_a_revoked_session_is_over_for_all_its_tokens(patient: RefreshTokenStore) -> None:
     issued = await patient.issue(ADA)
     following = await patient.rotate(issued.refresh_token)
     await patient.revoke([issued.session.id])
@@ -112,7 +112,7 @@ async def test_a_forgotten_session_is_over_for_all_its_tokens(patient: RefreshTo
             await patient.rotate(token)
 
 
-async def test_every_token_tells_its_session_whatever_became_of_it(
+async def test_every_token_names_its_session_whatever_its_state(
     patient: RefreshTokenStore,
 ) -> None:
     issued = await patient.issue(ADA)
@@ -122,7 +122,7 @@ async def test_every_token_tells_its_session_whatever_became_of_it(
         assert patient.parse_session_id(token) == issued.session.id
 
 
-async def test_redis_tells_how_often_each_of_its_live_sessions_was_refreshed(
+async def test_redis_counts_the_rotations_of_each_live_session(
     patient: RefreshTokenStore, strict: RefreshTokenStore, redis: Redis
 ) -> None:
     new, used, stolen = [await patient.issue(ADA) for _ in range(3)]
@@ -140,7 +140,7 @@ async def test_ended_sessions_are_forgotten_later_when_redis_is_gone(settings: S
     await nowhere.aclose()
 
 
-async def test_a_token_that_we_never_issued_is_refused_and_ends_nothing(
+async def test_a_token_that_was_never_issued_is_rejected_and_ends_no_session(
     patient: RefreshTokenStore, redis: Redis, settings: Settings
 ) -> None:
     issued = await patient.issue(ADA)

@@ -1,4 +1,4 @@
-"""The published vectors of Standard Webhooks, and the inputs that its Python library mistakes."""
+"""Tests Standard Webhooks with published vectors and with inputs its Python library accepts."""
 
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
