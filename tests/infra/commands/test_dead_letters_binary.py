@@ -17,7 +17,7 @@ from infra.messaging.outbox_relay import relay_once
 from infra.resources import Resources
 from infra.settings import Settings
 from tests.fork_server import run_module
-from tests.infra.commands.test_dead_letters import dead, office
+from tests.infra.commands.test_dead_letters import filing_dead_letters, run_dead_letters
 from tests.infra.ledger import QUEUE, consuming, count, create, publish, report, until, written
 from tests.infra.messaging.test_consumer import note
 from tests.processes import ROOT
@@ -113,7 +113,7 @@ async def filed(engine: AsyncEngine, letters: int) -> bool:
 
 
 @pytest.mark.parametrize("prefix", ["cloudEvents_", "ce-"])
-async def test_letters_in_binary_mode_are_edited_and_replayed_and_what_is_no_event_is_named(
+async def test_dead_letters_in_binary_mode_are_edited_and_replayed_and_what_is_no_event_is_named(
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine, prefix: str
 ) -> None:
     settings = resources.settings
@@ -122,32 +122,32 @@ async def test_letters_in_binary_mode_are_edited_and_replayed_and_what_is_no_eve
         await relay_once(resources)
         return len(await written(engine)) >= lines
 
-    async with consuming(resources, note), office(resources):
+    async with consuming(resources, note), filing_dead_letters(resources):
         await publish_binary(broker, "b-1", data_of(1))
         await until(lambda: has(1))
         await publish_binary(broker, "b-1", data_of(2), prefix="cloudEvents:")
         await publish_binary(broker, "b-3", b"bad", prefix)
         await publish(broker, b"[1]")
         await until(lambda: filed(engine, 3))
-        _, letters = await dead(settings, "list")
+        _, letters = await run_dead_letters(settings, "list")
         ids = {letter["error_class"]: letter["id"] for letter in letters if letter["source"]}
 
         broken = ids["INVALID_EVENT"]
-        status, lines = await dead(settings, "edit", broken, "--set", "data.clicks=3")
+        status, lines = await run_dead_letters(settings, "edit", broken, "--set", "data.clicks=3")
         assert (status, "no JSON object" in lines[0]) == (1, True)
-        status, [edited] = await dead(
+        status, [edited] = await run_dead_letters(
             settings, "edit", broken, "--body", "-", "--header", f"{prefix}id=", given=data_of(3)
         )
         assert (status, edited["done"]) == (0, "edited, but still wrong: id: Field required")
         changes = ("--set", "id=b-4", "--set", "data.impressions=44")
         how = ("--property", "content_type=application/json; charset=utf-8")
-        status, [edited] = await dead(settings, "edit", broken, *changes, *how)
+        status, [edited] = await run_dead_letters(settings, "edit", broken, *changes, *how)
         assert (status, edited["done"]) == (0, "edited")
-        assert (await dead(settings, "replay", broken))[0] == 0
+        assert (await run_dead_letters(settings, "replay", broken))[0] == 0
         await until(lambda: has(2))
         assert await written(engine) == ["b-1", "b-4"]
 
-        status, lines = await dead(settings, "replay", "--queue", QUEUE, "--new-id")
+        status, lines = await run_dead_letters(settings, "replay", "--queue", QUEUE, "--new-id")
         assert status == 1
         assert [line["id"] for line in lines if "done" in line] == [ids["ID_REUSED"]]
         assert ["no JSON object" in line["refused"] for line in lines if "refused" in line] == [
@@ -163,13 +163,13 @@ async def test_what_a_publisher_named_its_fields_fakes_nothing_on_a_terminal(
 ) -> None:
     body = orjson.loads(report(1).model_dump_json())
     body["data"][HOSTILE] = 1
-    async with consuming(resources, note), office(resources):
+    async with consuming(resources, note), filing_dead_letters(resources):
         await publish(broker, orjson.dumps(body), b"\x1b[2J\xc2\x85\xe2\x80\xae")
         await until(lambda: filed(engine, 2))
     settings = resources.settings
     _, listed = command(settings, "list")
     assert len(listed.splitlines()) == 1 + 2 + 1
-    _, letters = await dead(settings, "list")
+    _, letters = await run_dead_letters(settings, "list")
     shown = [command(settings, "show", letter["id"])[1] for letter in letters]
     exact = [command(settings, "show", letter["id"], "--json")[1] for letter in letters]
     for output in (listed, *shown, *exact):
@@ -201,7 +201,7 @@ async def test_an_id_is_exact_or_a_unique_beginning_and_must_be_of_the_queue(
     )
 
 
-async def test_many_large_letters_are_listed_and_replayed_in_little_memory(
+async def test_many_large_dead_letters_are_listed_and_replayed_in_little_memory(
     settings: Settings, engine: AsyncEngine
 ) -> None:
     for doing in ("list", "replay"):

@@ -29,7 +29,7 @@ from infra.messaging.context import Context
 from infra.messaging.outbox_relay import relay_once
 from infra.resources import Resources
 from tests.handlers.samples import create, delete, metrics, put, running, update
-from tests.infra.commands.test_dead_letters import dead, office
+from tests.infra.commands.test_dead_letters import filing_dead_letters, run_dead_letters
 from tests.infra.ledger import QUEUE, consuming, count, publish, until
 from workers.campaigns import COMMANDS
 
@@ -82,9 +82,9 @@ async def test_native_attributes_read_alike_at_first_after_a_retry_and_after_a_r
         return ()
 
     await publish_native(broker)
-    async with consuming(resources, handle), office(resources):
+    async with consuming(resources, handle), filing_dead_letters(resources):
         await until(lambda: _filed(engine))
-        status, lines = await dead(resources.settings, "replay", "--queue", QUEUE)
+        status, lines = await run_dead_letters(resources.settings, "replay", "--queue", QUEUE)
         assert status == 0, lines
         await until(lambda: _relayed(resources, seen, 3))
     assert seen == [READ] * 3

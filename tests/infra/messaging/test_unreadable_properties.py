@@ -19,7 +19,7 @@ from infra.messaging.outbox_relay import relay_once
 from infra.resources import Resources
 from infra.settings import Settings
 from tests.handlers.samples import put, running
-from tests.infra.commands.test_dead_letters import dead, office
+from tests.infra.commands.test_dead_letters import filing_dead_letters, run_dead_letters
 from tests.infra.ledger import (
     QUEUE,
     consuming,
@@ -112,17 +112,17 @@ async def test_what_the_broker_itself_gave_up_is_filed(
     )
     send_with_pika(url, [(METRICS, b"plain", {})], user_id=UPSTREAM_USER, expiration="1")
     await until(lambda: _holds(broker, topology.dead_queue(QUEUE), len(ALL) + 1))
-    async with office(resources):
+    async with filing_dead_letters(resources):
         await until(lambda: _is(engine, LETTERS, len(ALL) + 1), SECONDS)
     rows = await _rows(engine, "select id, error_class, body from dead_letters")
     # A header x-death of the publisher's own may stand before the broker's.
     told = {row.error_class for row in rows if row.body != b"a name twice"}
     assert told == {"expired"}
     assert {row.body.decode() for row in rows} == {*ALL, "plain"}
-    status, lines = await dead(settings, "list")
+    status, lines = await run_dead_letters(settings, "list")
     assert (status, len(lines)) == (0, len(ALL) + 1)
     (everything,) = [row.id for row in rows if row.body == b"everything at once"]
-    status, [letter] = await dead(settings, "show", str(everything))
+    status, [letter] = await run_dead_letters(settings, "show", str(everything))
     assert (status, letter["id"]) == (0, str(everything))
 
 

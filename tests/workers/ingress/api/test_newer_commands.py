@@ -16,7 +16,7 @@ from infra.settings import Settings
 from infra.storage.dead_letters import DeadLetterRow
 from tests.handlers.processing import handled
 from tests.handlers.samples import create, delete, update
-from tests.infra.commands.test_dead_letters import dead
+from tests.infra.commands.test_dead_letters import run_dead_letters
 from tests.infra.ledger import count
 from tests.workers.ingress.api.test_dead_letters import insert_dead_letters, make_dead_letter
 from tests.workers.ingress.conftest import Person, body_of, error_of
@@ -87,12 +87,12 @@ async def test_the_command_line_names_the_newer_change_and_sends_the_others(
         dead_command(update(get_campaign_id(quiet), status="paused"), 2, ago(40), with_time=False),
         make_dead_letter(3, queue=QUEUE),  # what cannot be read dies again and overrules nothing
     )
-    status, lines = await dead(settings, "replay", "--queue", QUEUE)
+    status, lines = await run_dead_letters(settings, "replay", "--queue", QUEUE)
     assert status == 1
     assert await count(engine, SENT) == 2
     [refused] = [line for line in lines if "newer change" in str(line)]
     assert newer.id in str(refused)
-    assert (await dead(settings, "replay", "--queue", QUEUE, "--force"))[0] == 0
+    assert (await run_dead_letters(settings, "replay", "--queue", QUEUE, "--force"))[0] == 0
     assert await count(engine, SENT) == 3
 
 
