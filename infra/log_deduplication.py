@@ -21,7 +21,7 @@ Kind = tuple[object, ...]
 
 
 @dataclass(slots=True)
-class Count:
+class LineCount:
     """How many lines of a kind came since ``began`` (monotonic, in seconds), and what they say."""
 
     began: float
@@ -45,7 +45,7 @@ class RepeatedLines(logging.Filter):
         self._write = write
         self._most = most
         self._interval = interval
-        self._counts: dict[Kind, Count] = {}
+        self._counts: dict[Kind, LineCount] = {}
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
 
@@ -74,7 +74,7 @@ class RepeatedLines(logging.Filter):
         if count is None or (not count.held_back and at - count.began >= self._interval):
             self._make_room(at)
             if len(self._counts) < MOST_KINDS:
-                self._counts[kind] = Count(at, _summary(record))
+                self._counts[kind] = LineCount(at, _summary(record))
             return True
         if count.passed < self._most:
             count.passed += 1

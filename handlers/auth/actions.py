@@ -55,25 +55,25 @@ from schemas.users import KeyedRegistration, Login, Refresh, RoleAssignment
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class AuthAction:
     """The model of a request's body, and the function that prepares its command."""
 
     shape: type[FrozenModel]
     prepare: Callable[[AuthRequest, Any, Resources], Awaitable[PreparedRequest | AuthResult]]
 
 
-ACTIONS: Mapping[type[Event], Action] = {
-    RegistrationRequested: Action(KeyedRegistration, prepare_registration),
-    LoginRequested: Action(Login, prepare_login),
-    RefreshRequested: Action(Refresh, prepare_refresh),
-    LogoutRequested: Action(Refresh, prepare_logout),
-    SessionEndRequested: Action(SessionSelection, prepare_revocation),
-    PasswordChangeRequested: Action(AccountPasswordChange, prepare_password_change),
-    ApiKeyCreateRequested: Action(ApiKeyCreate, prepare_key_creation),
-    ApiKeyRevokeRequested: Action(ApiKeyRef, prepare_key_revocation),
-    UserRoleChangeRequested: Action(RoleAssignment, prepare_role_change),
-    PlatformConnectRequested: Action(AuthorizationCodeGrant, prepare_connection),
-    PlatformDisconnectRequested: Action(PlatformAccountRef, prepare_disconnection),
+ACTIONS: Mapping[type[Event], AuthAction] = {
+    RegistrationRequested: AuthAction(KeyedRegistration, prepare_registration),
+    LoginRequested: AuthAction(Login, prepare_login),
+    RefreshRequested: AuthAction(Refresh, prepare_refresh),
+    LogoutRequested: AuthAction(Refresh, prepare_logout),
+    SessionEndRequested: AuthAction(SessionSelection, prepare_revocation),
+    PasswordChangeRequested: AuthAction(AccountPasswordChange, prepare_password_change),
+    ApiKeyCreateRequested: AuthAction(ApiKeyCreate, prepare_key_creation),
+    ApiKeyRevokeRequested: AuthAction(ApiKeyRef, prepare_key_revocation),
+    UserRoleChangeRequested: AuthAction(RoleAssignment, prepare_role_change),
+    PlatformConnectRequested: AuthAction(AuthorizationCodeGrant, prepare_connection),
+    PlatformDisconnectRequested: AuthAction(PlatformAccountRef, prepare_disconnection),
 }
 
 
@@ -102,7 +102,7 @@ async def _prepare(
 
 
 async def _run(
-    action: Action, request: AuthRequest, body: FrozenModel, resources: Resources
+    action: AuthAction, request: AuthRequest, body: FrozenModel, resources: Resources
 ) -> PreparedRequest | AuthResult:
     """Prepare the command; what is wrong with a refresh token is written and replied too."""
     try:

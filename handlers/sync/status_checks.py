@@ -76,7 +76,7 @@ class StatusQuery:
 
 
 StatusCheck = CheckUnnecessary | StatusAnswer
-Key = tuple[PlatformName, str]
+StatusCheckKey = tuple[PlatformName, str]
 
 
 async def check_statuses(
@@ -216,5 +216,5 @@ def _report(check: StatusAnswer, status: ReportedStatus) -> Event:
     )
 
 
-def _key(event: CampaignStatusCheckRequested) -> Key:
+def _key(event: CampaignStatusCheckRequested) -> StatusCheckKey:
     return event.data.platform, event.data.platform_campaign_id

@@ -221,8 +221,8 @@ SIZED: dict[bytes, Callable[[bytes, int, int, int], Any]] = {
     b"A": _nested_array,
 }
 
-Reader = Callable[[bytes, int, int], tuple[Any, int]]
-READERS: tuple[tuple[int, str, Reader], ...] = (
+ValueReader = Callable[[bytes, int, int], tuple[Any, int]]
+READERS: tuple[tuple[int, str, ValueReader], ...] = (
     (CONTENT_TYPE, "content_type", _short),
     (CONTENT_ENCODING, "content_encoding", _short),
     (HEADERS, "headers", _headers),

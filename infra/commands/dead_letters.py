@@ -41,7 +41,9 @@ from infra.storage.redis import open_redis
 PAGE_SIZE = 200  # dead letters in one transaction
 NOT_FOUND = "there is no such dead letter"
 
-Action = Callable[[AsyncConnection, Sequence[RowMapping]], Awaitable[list[ReplayObjection]]]
+DeadLetterAction = Callable[
+    [AsyncConnection, Sequence[RowMapping]], Awaitable[list[ReplayObjection]]
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class CommandSession:
     """The database that a command works on, and how it prints."""
 
     engine: AsyncEngine
@@ -68,7 +70,7 @@ class Session:
     as_json: bool
 
 
-async def list_selected(session: Session, selection: Selection) -> bool:
+async def list_selected(session: CommandSession, selection: Selection) -> bool:
     """Print the selected dead letters, the oldest failure first."""
     total, after = 0, None
     async with session.engine.connect() as tx:
@@ -83,7 +85,7 @@ async def list_selected(session: Session, selection: Selection) -> bool:
     return True
 
 
-async def show(session: Session, selection: Selection) -> bool:
+async def show(session: CommandSession, selection: Selection) -> bool:
     """Print a dead letter with all that is known of it, and its body."""
     async with session.engine.connect() as tx:
         row = await _find_one(tx, selection.ids[0], selection)
@@ -91,7 +93,7 @@ async def show(session: Session, selection: Selection) -> bool:
     return True
 
 
-async def edit(session: Session, selection: Selection, changes: Changes) -> bool:
+async def edit(session: CommandSession, selection: Selection, changes: Changes) -> bool:
     """Change the body, attributes or properties of a dead letter; prints what is still invalid."""
     async with session.engine.begin() as tx:
         row = await _find_one(tx, selection.ids[0], selection, lock=True)
@@ -101,7 +103,9 @@ async def edit(session: Session, selection: Selection, changes: Changes) -> bool
     return True
 
 
-async def replay_selected(session: Session, selection: Selection, how: ReplayOptions) -> bool:
+async def replay_selected(
+    session: CommandSession, selection: Selection, how: ReplayOptions
+) -> bool:
     """Send dead letters to their queues again, once the transaction has committed."""
 
     async def act(tx: AsyncConnection, rows: Sequence[RowMapping]) -> list[ReplayObjection]:
@@ -110,7 +114,7 @@ async def replay_selected(session: Session, selection: Selection, how: ReplayOpt
     return await _run_action(session, selection, "replayed", act)
 
 
-async def discard(session: Session, selection: Selection) -> bool:
+async def discard(session: CommandSession, selection: Selection) -> bool:
     """Close dead letters without a replay; their rows stay for ``DEAD_LETTER_DAYS``."""
 
     async def act(tx: AsyncConnection, rows: Sequence[RowMapping]) -> list[ReplayObjection]:
@@ -119,7 +123,9 @@ async def discard(session: Session, selection: Selection) -> bool:
     return await _run_action(session, selection, "discarded", act)
 
 
-async def _run_action(session: Session, selection: Selection, what: str, act: Action) -> bool:
+async def _run_action(
+    session: CommandSession, selection: Selection, what: str, act: DeadLetterAction
+) -> bool:
     """Act on the named dead letters, or page by page on all open ones.
 
     Returns whether nothing was refused. Raises ``ReplayError`` when there is none.
@@ -147,7 +153,9 @@ async def _run_action(session: Session, selection: Selection, what: str, act: Ac
     return done
 
 
-async def _run_action_by_id(session: Session, selection: Selection, what: str, act: Action) -> bool:
+async def _run_action_by_id(
+    session: CommandSession, selection: Selection, what: str, act: DeadLetterAction
+) -> bool:
     done, is_one = True, len(selection.ids) == 1
     for typed in selection.ids:
         try:
@@ -164,7 +172,7 @@ async def _run_action_by_id(session: Session, selection: Selection, what: str, a
 
 
 def _print_results(
-    session: Session,
+    session: CommandSession,
     rows: Sequence[RowMapping],
     objections: Sequence[ReplayObjection],
     what: str,
@@ -248,7 +256,7 @@ def read_body_from(source: str, max_bytes: int) -> bytes:
 
 
 async def run(
-    command: Callable[[Session], Awaitable[bool]], *, as_json: bool, wake_relay: bool = False
+    command: Callable[[CommandSession], Awaitable[bool]], *, as_json: bool, wake_relay: bool = False
 ) -> int:
     """Run a command on the database of the settings; returns the exit status.
 
@@ -258,7 +266,7 @@ async def run(
     settings = load_settings()
     engine, redis = open_engine(settings), open_redis(settings)
     try:
-        done = await command(Session(engine, settings, as_json))
+        done = await command(CommandSession(engine, settings, as_json))
     except (ReplayError, InvalidChange) as refusal:
         print_refused(str(refusal))
         return 1

@@ -7,7 +7,7 @@ leaves the supervisor in the background.
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from infra.deploy.env_files import env_file, write_env
 from infra.deploy.process_status import delete_status, stop_survivors
@@ -15,6 +15,7 @@ from infra.deploy.procfile import RELEASE, SANDBOX, Process, plan
 from infra.deploy.services import prometheus
 from infra.deploy.services.daemon import Daemon, NotStarted
 from infra.deploy.services.directories import CHECKOUT, ServerDirectory, SystemUser
+from infra.deploy.services.orphans import Report
 from infra.deploy.services.provisioning import Servers, start_servers, stop_servers
 from infra.deploy.started_settings import ADRELAY_URL, parse_port, record_started_settings
 from infra.env_file import read_env_file
@@ -25,8 +26,6 @@ STOP_DEADLINE = 90.0  # seconds; longer than the supervisor's own and the server
 # Commands of ``adrelay`` that run once before the processes, with what they do.
 MIGRATE = "migrate"
 STEPS = {MIGRATE: "migrating and declaring", "seed": "seeding"}
-
-Report = Callable[[str], None]
 
 
 def supervisor_pid(directory: ServerDirectory) -> int | None:

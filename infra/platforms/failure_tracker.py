@@ -14,7 +14,7 @@ from infra.http.client import HttpRequest
 MAX_TRACKED_REQUESTS = 10_000  # failed requests
 RETRY_SECONDS = (1.0, 5.0, 30.0)  # seconds: after the first failure, the second, and all others
 
-Key = tuple[str, str, str]
+CallKey = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class FailureTracker:
     def __init__(self) -> None:
         """Start without a failure."""
         self._answered: Counter[str] = Counter()  # by method
-        self._failed: OrderedDict[Key, FailureStreak] = OrderedDict()
+        self._failed: OrderedDict[CallKey, FailureStreak] = OrderedDict()
 
     def answered(self, call: HttpRequest) -> None:
         """Count a response, whatever its status."""
@@ -51,5 +51,5 @@ class FailureTracker:
         return RETRY_SECONDS[min(before.times, len(RETRY_SECONDS) - 1)]
 
 
-def _key(call: HttpRequest) -> Key:
+def _key(call: HttpRequest) -> CallKey:
     return call.method, call.path, call.headers.get("Idempotency-Key", "")

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from infra.sandbox.campaigns import Campaign, DesiredCampaign
-from infra.sandbox.dialect import Action, Dialect
+from infra.sandbox.campaigns import DesiredCampaign, SandboxCampaign
+from infra.sandbox.dialect import CampaignAction, SandboxDialect
 from infra.sandbox.fault_injection import Faults
 from infra.sandbox.state import PlatformState
 
@@ -20,14 +20,14 @@ class ApiError(Exception):
 
 
 def perform_action(
-    action: Action,
-    dialect: Dialect,
+    action: CampaignAction,
+    dialect: SandboxDialect,
     state: PlatformState,
     faults: Faults,
     campaign_id: str | None,
     key: str | None,
     body: bytes,
-) -> Campaign:
+) -> SandboxCampaign:
     """Perform the action of a request and return its campaign. Raises ``ApiError``."""
     if action == "create":
         return state.create(_parse_campaign(dialect, faults, body), key)
@@ -48,7 +48,7 @@ def perform_action(
     return known
 
 
-def _parse_campaign(dialect: Dialect, faults: Faults, body: bytes) -> DesiredCampaign:
+def _parse_campaign(dialect: SandboxDialect, faults: Faults, body: bytes) -> DesiredCampaign:
     try:
         desired = dialect.parse_campaign(body)
     except ValueError:

@@ -13,7 +13,7 @@ from aiohttp import ClientSession, web
 from infra.http.client import open_session
 from infra.sandbox import chatgpt, claude, gemini, persistence
 from infra.sandbox.consent_page import ConsentPage
-from infra.sandbox.dialect import Dialect
+from infra.sandbox.dialect import SandboxDialect
 from infra.sandbox.platform_api import PlatformApi
 from infra.sandbox.simulation import Schedule, Simulation
 from infra.sandbox.state import PlatformState
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 WEBHOOK_SECONDS = 15.0
 
-DIALECTS: Mapping[str, Dialect] = {"claude": claude, "chatgpt": chatgpt, "gemini": gemini}
+DIALECTS: Mapping[str, SandboxDialect] = {"claude": claude, "chatgpt": chatgpt, "gemini": gemini}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class DesiredCampaign:
 
 
 @dataclass(slots=True)
-class DailyMetrics:
+class SandboxMetrics:
     """Totals of one day (UTC)."""
 
     date: str
@@ -45,14 +45,14 @@ def today() -> str:
 
 
 @dataclass(slots=True)
-class Campaign:
+class SandboxCampaign:
     """A campaign; ``pushes`` counts the creates and updates that took effect."""
 
     id: str
     desired: DesiredCampaign
     status: ReportedStatus
     pushes: int = 0
-    figures: DailyMetrics = field(default_factory=lambda: DailyMetrics(today()))
+    figures: SandboxMetrics = field(default_factory=lambda: SandboxMetrics(today()))
 
     @property
     def is_seeded(self) -> bool:
@@ -72,7 +72,7 @@ class Campaign:
         day stays within the budget.
         """
         if self.figures.date != today():
-            self.figures = DailyMetrics(today())
+            self.figures = SandboxMetrics(today())
         figures = self.figures
         seen = chance.randint(20, 200)
         clicks = sum(chance.random() < CLICK_RATE for _ in range(seen))
@@ -92,5 +92,5 @@ class Campaign:
         known = {f.name: dumped[f.name] for f in fields(cls)}
         desired = dict(known.pop("desired"))
         desired["interests"], desired["ages"] = tuple(desired["interests"]), tuple(desired["ages"])
-        figures = DailyMetrics(**known.pop("figures"))
+        figures = SandboxMetrics(**known.pop("figures"))
         return cls(desired=DesiredCampaign(**desired), figures=figures, **known)

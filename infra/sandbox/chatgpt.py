@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from infra.sandbox.campaigns import Campaign, DesiredCampaign
+from infra.sandbox.campaigns import DesiredCampaign, SandboxCampaign
 from infra.sandbox.dialect import Routes
 from infra.security import standard_webhooks
 from schemas import chatgpt
@@ -62,7 +62,7 @@ def parse_campaign(body: bytes) -> DesiredCampaign:
     )
 
 
-def campaign(campaign: Campaign) -> dict[str, Any]:
+def campaign(campaign: SandboxCampaign) -> dict[str, Any]:
     """Write a campaign in snake_case."""
     desired = campaign.desired
     return {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra.sandbox.campaigns import Campaign, DesiredCampaign
+from infra.sandbox.campaigns import DesiredCampaign, SandboxCampaign
 from infra.sandbox.dialect import Routes
 from infra.security.hmac_signature import sign_body
 from schemas.campaigns import ReportedStatus
@@ -57,7 +57,7 @@ def parse_campaign(body: bytes) -> DesiredCampaign:
     )
 
 
-def campaign(campaign: Campaign) -> dict[str, Any]:
+def campaign(campaign: SandboxCampaign) -> dict[str, Any]:
     """Write a campaign in camelCase."""
     desired = campaign.desired
     return {

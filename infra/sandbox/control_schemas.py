@@ -4,18 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from infra.sandbox.campaigns import DailyMetrics, today
+from infra.sandbox.campaigns import SandboxMetrics, today
 from schemas.campaigns import ReportedStatus
 from schemas.types import Count, FrozenModel
 
-Seconds = Annotated[float, Field(ge=0, le=86_400)]
+FaultSeconds = Annotated[float, Field(ge=0, le=86_400)]
 
 
 class ScheduleUpdate(FrozenModel):
     """Seconds between rounds; an absent value is unchanged."""
 
-    metrics_seconds: Seconds | None = None
-    status_seconds: Seconds | None = None
+    metrics_seconds: FaultSeconds | None = None
+    status_seconds: FaultSeconds | None = None
 
 
 class MetricsPayload(FrozenModel):
@@ -27,10 +27,10 @@ class MetricsPayload(FrozenModel):
     conversions: Count
     spend: Annotated[float, Field(ge=0, le=999_999_999)]
 
-    def figures(self) -> DailyMetrics:
+    def figures(self) -> SandboxMetrics:
         """Convert to the sandbox's metrics."""
         counts = (self.impressions, self.clicks, self.conversions)
-        return DailyMetrics(self.date, *counts, round(self.spend * 1_000_000))
+        return SandboxMetrics(self.date, *counts, round(self.spend * 1_000_000))
 
 
 class WebhookOrder(FrozenModel):

@@ -7,15 +7,15 @@ write what the clients parse, so client and sandbox share schemas but no code.
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from infra.sandbox.campaigns import Campaign, DailyMetrics, DesiredCampaign
+from infra.sandbox.campaigns import DesiredCampaign, SandboxCampaign, SandboxMetrics
 from schemas.campaigns import ReportedStatus
 
-Action = Literal["create", "update", "pause", "resume", "delete", "status"]
+CampaignAction = Literal["create", "update", "pause", "resume", "delete", "status"]
 # Method, path below the platform's prefix, and its action.
-Routes = Sequence[tuple[str, str, Action]]
+Routes = Sequence[tuple[str, str, CampaignAction]]
 
 
-class Dialect(Protocol):
+class SandboxDialect(Protocol):
     """A module of this package. Parsers raise ``ValueError``."""
 
     ID_PREFIX: str
@@ -37,7 +37,7 @@ class Dialect(Protocol):
     def parse_campaign(self, body: bytes) -> DesiredCampaign:
         """Parse the body of a create or an update."""
 
-    def campaign(self, campaign: Campaign) -> dict[str, Any]:
+    def campaign(self, campaign: SandboxCampaign) -> dict[str, Any]:
         """Write a campaign."""
 
     def fault(self, status: int, code: str, message: str) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def build_status_webhook(campaign_id: str, state: str, occurred_at: str) -> dict
     return {"event": "campaign.status_changed", "data": data}
 
 
-def build_metrics_webhook(campaign_id: str, figures: DailyMetrics) -> dict[str, Any]:
+def build_metrics_webhook(campaign_id: str, figures: SandboxMetrics) -> dict[str, Any]:
     """Build the event of a day's totals, in the format of all platforms."""
     data = {
         "campaignId": campaign_id,

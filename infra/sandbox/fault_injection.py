@@ -6,7 +6,7 @@ from pydantic import Field
 
 from schemas.types import FrozenModel
 
-Rate = Annotated[float, Field(ge=0, le=1, description="Share of the calls, 0 to 1")]
+FaultRate = Annotated[float, Field(ge=0, le=1, description="Share of the calls, 0 to 1")]
 Phrase = Annotated[str, Field(min_length=1, max_length=100)]
 
 MALFORMED = (b'{"id": ', b"<html>bad gateway</html>", b"[]", b'{"campaign": {}}', b"")
@@ -19,9 +19,9 @@ class Faults(FrozenModel):
     """
 
     outage: bool = Field(default=False, description="503 to every call, for tokens too")
-    error_rate: Rate = Field(default=0, description="500 before anything is done")
-    lost_rate: Rate = Field(default=0, description="Done, then the connection is aborted")
-    malformed: Rate = Field(default=0, description="Done, then answered with a malformed body")
+    error_rate: FaultRate = Field(default=0, description="500 before anything is done")
+    lost_rate: FaultRate = Field(default=0, description="Done, then the connection is aborted")
+    malformed: FaultRate = Field(default=0, description="Done, then answered with a malformed body")
     latency_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
         default=0, description="Delay of every call"
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra.sandbox.campaigns import Campaign, DesiredCampaign
+from infra.sandbox.campaigns import DesiredCampaign, SandboxCampaign
 from infra.sandbox.dialect import Routes
 from infra.security import standard_webhooks
 from schemas import gemini
@@ -51,7 +51,7 @@ def parse_campaign(body: bytes) -> DesiredCampaign:
     )
 
 
-def campaign(campaign: Campaign) -> dict[str, Any]:
+def campaign(campaign: SandboxCampaign) -> dict[str, Any]:
     """Write a campaign as a resource."""
     desired = campaign.desired
     return {

@@ -21,10 +21,10 @@ from pydantic import SecretStr
 
 from infra.sandbox import token_endpoint
 from infra.sandbox.actions import ApiError, perform_action
-from infra.sandbox.campaigns import Campaign
-from infra.sandbox.dialect import Action, Dialect
+from infra.sandbox.campaigns import SandboxCampaign
+from infra.sandbox.dialect import CampaignAction, SandboxDialect
 from infra.sandbox.fault_injection import MALFORMED, Faults
-from infra.sandbox.state import ApiResponse, PlatformState
+from infra.sandbox.state import PlatformState, SandboxResponse
 
 STARTED_AT: web.RequestKey[datetime] = web.RequestKey("began", datetime)
 CLIENT_CREDENTIALS = "client_credentials"
@@ -35,7 +35,7 @@ class PlatformApi:
     """The API of a platform: dialect, state and faults; ``client`` is its only OAuth client."""
 
     name: str
-    dialect: Dialect
+    dialect: SandboxDialect
     client: tuple[str, SecretStr]
     state: PlatformState
     faults: Faults = field(default_factory=Faults)
@@ -64,15 +64,15 @@ class PlatformApi:
             CLIENT_CREDENTIALS,
             *token_endpoint.SUPPORTED_GRANT_TYPES,
         ):
-            return self._reply(ApiResponse(400, {"error": "unsupported_grant_type"}))
+            return self._reply(SandboxResponse(400, {"error": "unsupported_grant_type"}))
         if not self.knows(request, form):
-            return self._reply(ApiResponse(401, {"error": "invalid_client"}))
+            return self._reply(SandboxResponse(401, {"error": "invalid_client"}))
         if form["grant_type"] in token_endpoint.SUPPORTED_GRANT_TYPES:
             return self._reply(token_endpoint.issue_tokens(self.state.consents, self.faults, form))
         seconds = self.faults.token_seconds
         kind = {"token_type": "Bearer", "expires_in": seconds}
         return self._reply(
-            ApiResponse(200, {"access_token": self.state.issue_token(seconds), **kind})
+            SandboxResponse(200, {"access_token": self.state.issue_token(seconds), **kind})
         )
 
     async def on_revoke(self, request: web.Request) -> web.StreamResponse:
@@ -82,9 +82,9 @@ class PlatformApi:
         if self.faults.outage:
             return self._reply(self._stopped(503, "UNAVAILABLE", "down for a while"))
         if not self.knows(request, form):
-            return self._reply(ApiResponse(401, {"error": "invalid_client"}))
+            return self._reply(SandboxResponse(401, {"error": "invalid_client"}))
         self.state.consents.revoke(form.get("token", ""))
-        return self._reply(ApiResponse(200, {}))
+        return self._reply(SandboxResponse(200, {}))
 
     def knows(self, request: web.Request, form: Mapping[str, str]) -> bool:
         """Check the client credentials of a request."""
@@ -94,7 +94,7 @@ class PlatformApi:
         )
         return not self.faults.refuse_credentials and client_id == self.client[0] and good
 
-    def _on(self, action: Action) -> Any:  # noqa: ANN401 - aiohttp's handler type
+    def _on(self, action: CampaignAction) -> Any:  # noqa: ANN401 - aiohttp's handler type
         async def handle(request: web.Request) -> web.StreamResponse:
             request[STARTED_AT] = datetime.now(UTC)
             body = await request.read()
@@ -108,7 +108,7 @@ class PlatformApi:
 
         return handle
 
-    def _refuse(self, request: web.Request) -> ApiResponse | None:
+    def _refuse(self, request: web.Request) -> SandboxResponse | None:
         """Return the error response of a request that has no effect, else None."""
         if self.faults.outage:
             return self._stopped(503, "UNAVAILABLE", "down for a while")
@@ -122,7 +122,7 @@ class PlatformApi:
             return self._stopped(500, "INTERNAL", "something broke")
         return None
 
-    def _answer(self, action: Action, request: web.Request, body: bytes) -> ApiResponse:
+    def _answer(self, action: CampaignAction, request: web.Request, body: bytes) -> SandboxResponse:
         """Perform the action, or repeat the response to the same idempotency key."""
         key = None if action == "status" else self.dialect.key_of(request.headers, request.query)
         scope = f"{request.method} {request.path} {key}"
@@ -139,7 +139,7 @@ class PlatformApi:
             reply = self._fault(error.status, error.code, error.message)
             self._note(action, request, reply, "refused")
             return reply
-        reply = ApiResponse(201 if action == "create" else 200, self.dialect.campaign(campaign))
+        reply = SandboxResponse(201 if action == "create" else 200, self.dialect.campaign(campaign))
         if key and action != "delete":
             self.state.remember(scope, campaign.id, reply)
         self._note(action, request, reply, "done", campaign)
@@ -165,7 +165,7 @@ class PlatformApi:
         self.window = (began, calls + 1) if now - began < 1 else (now, 1)
         return self.window[1] > limit
 
-    def _stopped(self, status: int, code: str, message: str) -> ApiResponse:
+    def _stopped(self, status: int, code: str, message: str) -> SandboxResponse:
         self._count_hit()
         return self._fault(status, code, message)
 
@@ -175,10 +175,10 @@ class PlatformApi:
             rest = self.faults.model_copy(update={"times": times - 1})
             self.faults = rest if times > 1 else Faults()
 
-    def _fault(self, status: int, code: str, message: str) -> ApiResponse:
-        return ApiResponse(status, self.dialect.fault(status, code, message))
+    def _fault(self, status: int, code: str, message: str) -> SandboxResponse:
+        return SandboxResponse(status, self.dialect.fault(status, code, message))
 
-    def _reply(self, reply: ApiResponse, retry_after: int = 1) -> web.Response:
+    def _reply(self, reply: SandboxResponse, retry_after: int = 1) -> web.Response:
         response = web.Response(
             body=orjson.dumps(reply.value), status=reply.status, content_type="application/json"
         )
@@ -188,11 +188,11 @@ class PlatformApi:
 
     def _note(
         self,
-        action: Action,
+        action: CampaignAction,
         request: web.Request,
-        reply: ApiResponse,
+        reply: SandboxResponse,
         outcome: str,
-        campaign: Campaign | None = None,
+        campaign: SandboxCampaign | None = None,
     ) -> None:
         self.state.note(
             began=request[STARTED_AT],

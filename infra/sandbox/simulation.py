@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from infra.sandbox.campaigns import Campaign
+from infra.sandbox.campaigns import SandboxCampaign
 from infra.sandbox.dialect import build_metrics_webhook, build_status_webhook
 from infra.sandbox.platform_api import PlatformApi
 from infra.sandbox.webhook_sender import WebhookSender
@@ -80,13 +80,13 @@ class Simulation:
             if seeded:
                 self._flip(self.chance.choice(seeded))
 
-    def _some(self) -> list[Campaign]:
+    def _some(self) -> list[SandboxCampaign]:
         campaigns = list(self.api.state.campaigns.values())
         begin = self.next if self.next < len(campaigns) else 0
         self.next = begin + BATCH_SIZE
         return campaigns[begin : begin + BATCH_SIZE]
 
-    def _flip(self, campaign: Campaign) -> None:
+    def _flip(self, campaign: SandboxCampaign) -> None:
         campaign.status = "paused" if campaign.status == "active" else "active"
         state = self.api.dialect.STATES[campaign.status]
         moment = datetime.now(UTC).isoformat()

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.sandbox.campaigns import Campaign, DesiredCampaign
+from infra.sandbox.campaigns import DesiredCampaign, SandboxCampaign
 from infra.sandbox.oauth_grants import ConsentStore
 
 MAX_CAMPAIGNS = 10_000
@@ -23,7 +23,7 @@ MAX_CALLS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class ApiResponse:
+class SandboxResponse:
     """A response: its status and its JSON value."""
 
     status: int
@@ -56,8 +56,8 @@ class PlatformState:
 
     prefix: str
     secret: bytes
-    campaigns: dict[str, Campaign] = field(default_factory=dict)
-    answers: OrderedDict[str, tuple[str, ApiResponse]] = field(default_factory=OrderedDict)
+    campaigns: dict[str, SandboxCampaign] = field(default_factory=dict)
+    answers: OrderedDict[str, tuple[str, SandboxResponse]] = field(default_factory=OrderedDict)
     tokens: OrderedDict[str, float] = field(default_factory=OrderedDict)
     consents: ConsentStore = field(default_factory=ConsentStore)
     calls: deque[ApiCall] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
@@ -78,7 +78,7 @@ class PlatformState:
         own = self.tokens.get(token, 0) > time.monotonic()
         return own or self.consents.owner_of(token) is not None
 
-    def create(self, desired: DesiredCampaign, key: str | None) -> Campaign:
+    def create(self, desired: DesiredCampaign, key: str | None) -> SandboxCampaign:
         """Create a campaign, or return the one that the same key created.
 
         When there are too many, the oldest that is not seeded is evicted; a client that updates it
@@ -93,7 +93,7 @@ class PlatformState:
             plain = (c.id for c in self.campaigns.values() if not c.is_seeded)
             self.forget(next(plain, next(iter(self.campaigns))))
             self.evicted += 1
-        campaign = Campaign(name, desired, desired.status)
+        campaign = SandboxCampaign(name, desired, desired.status)
         campaign.put(desired)
         self.campaigns[campaign.id] = campaign
         return campaign
@@ -104,12 +104,12 @@ class PlatformState:
         for key in [key for key, (about, _) in self.answers.items() if about == campaign_id]:
             del self.answers[key]
 
-    def answer_to(self, key: str) -> ApiResponse | None:
+    def answer_to(self, key: str) -> SandboxResponse | None:
         """Return the stored response of an idempotency key."""
         found = self.answers.get(key)
         return found[1] if found else None
 
-    def remember(self, key: str, campaign_id: str, reply: ApiResponse) -> None:
+    def remember(self, key: str, campaign_id: str, reply: SandboxResponse) -> None:
         """Store a response under its idempotency key."""
         self.answers[key] = (campaign_id, reply)
         _trim(self.answers, self.max_answers)
@@ -129,11 +129,11 @@ class PlatformState:
 
     def load(self, dumped: dict[str, Any]) -> None:
         """Read what ``dump`` wrote."""
-        campaigns = map(Campaign.load, dumped["campaigns"])
+        campaigns = map(SandboxCampaign.load, dumped["campaigns"])
         self.campaigns = {campaign.id: campaign for campaign in campaigns}
         self.consents.load(dumped.get("consents", []))
         self.answers = OrderedDict(
-            (k, (about, ApiResponse(**r))) for k, about, r in dumped["answers"]
+            (k, (about, SandboxResponse(**r))) for k, about, r in dumped["answers"]
         )
 
 

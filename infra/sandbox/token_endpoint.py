@@ -6,12 +6,14 @@ from hashlib import sha256
 
 from infra.sandbox.fault_injection import Faults
 from infra.sandbox.oauth_grants import ConsentStore
-from infra.sandbox.state import ApiResponse
+from infra.sandbox.state import SandboxResponse
 
 SUPPORTED_GRANT_TYPES = ("authorization_code", "refresh_token")
 
 
-def issue_tokens(consents: ConsentStore, faults: Faults, form: Mapping[str, str]) -> ApiResponse:
+def issue_tokens(
+    consents: ConsentStore, faults: Faults, form: Mapping[str, str]
+) -> SandboxResponse:
     """Answer the token request of an authenticated client."""
     if form["grant_type"] == "authorization_code":
         challenge = sha256(form.get("code_verifier", "").encode(errors="surrogatepass")).digest()
@@ -25,5 +27,5 @@ def issue_tokens(consents: ConsentStore, faults: Faults, form: Mapping[str, str]
         given = consents.renew(form.get("refresh_token", ""))
         refused, words = faults.refuse_refresh, "the consent was withdrawn or has expired"
     if given is None or refused:
-        return ApiResponse(400, {"error": "invalid_grant", "error_description": words})
-    return ApiResponse(200, consents.issue(given, faults.token_seconds))
+        return SandboxResponse(400, {"error": "invalid_grant", "error_description": words})
+    return SandboxResponse(200, consents.issue(given, faults.token_seconds))

@@ -21,7 +21,7 @@ from aiohttp import ClientSession
 
 from infra.backoff import Backoff
 from infra.http.client import HttpFailure, HttpRequest, HttpResponse, fetch, parse_retry_after
-from infra.sandbox.dialect import Dialect
+from infra.sandbox.dialect import SandboxDialect
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class WebhookSender:
     """Sends the webhooks of a platform; ``secrets`` newest first, waits in seconds."""
 
     name: str
-    dialect: Dialect
+    dialect: SandboxDialect
     secrets: Sequence[str]
     url: str
     session: ClientSession

@@ -5,7 +5,15 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-from infra.settings.rules import DAY, Key, PublicKeys, Seconds, SecretKey, SecretKeys, split_words
+from infra.settings.rules import (
+    DAY,
+    EncodedKey,
+    PublicKeys,
+    Seconds,
+    SecretKey,
+    SecretKeys,
+    split_words,
+)
 
 
 class KeySettings(BaseSettings):
@@ -37,7 +45,7 @@ class KeySettings(BaseSettings):
         description="X25519 keys, base64url, separated by spaces; the auth worker opens"
         " credentials with them, the newest first",
     )
-    seal_public_key: Key | None = Field(
+    seal_public_key: EncodedKey | None = Field(
         default=None, description="X25519 key, base64url; the ingress seals credentials to it"
     )
     refresh_key: SecretKey | None = Field(

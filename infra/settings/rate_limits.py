@@ -19,37 +19,39 @@ def _checked(text: str) -> str:
     return text
 
 
-Rate = Annotated[str, AfterValidator(_checked)]
+LimitSetting = Annotated[str, AfterValidator(_checked)]
 
 
 class RateLimitSettings(BaseSettings):
     """How much is allowed in a time; an empty setting switches a limit off."""
 
-    limit_api: Rate = Field(
+    limit_api: LimitSetting = Field(
         default="1000/15 minutes", description="Requests of an account, or else of an address"
     )
-    limit_registration: Rate = Field(default="20/hour", description="Registrations of an address")
-    limit_login: Rate = Field(
+    limit_registration: LimitSetting = Field(
+        default="20/hour", description="Registrations of an address"
+    )
+    limit_login: LimitSetting = Field(
         default="5/15 minutes", description="Failed logins by address and e-mail together"
     )
-    limit_login_address: Rate = Field(
+    limit_login_address: LimitSetting = Field(
         default="50/15 minutes", description="Failed logins by address, whatever the e-mail"
     )
-    limit_refresh: Rate = Field(
+    limit_refresh: LimitSetting = Field(
         default="100/15 minutes", description="Refresh tokens of an address that were not valid"
     )
-    limit_password: Rate = Field(
+    limit_password: LimitSetting = Field(
         default="5/15 minutes", description="Wrong current passwords in an account's changes"
     )
-    limit_webhook_requests: Rate = Field(
+    limit_webhook_requests: LimitSetting = Field(
         default="5000/second", description="Genuine webhooks of a source, for each process"
     )
-    limit_webhook_bytes: Rate = Field(
+    limit_webhook_bytes: LimitSetting = Field(
         default="50000000/second", description="Bytes of these, for each process"
     )
-    limit_event_requests: Rate = Field(
+    limit_event_requests: LimitSetting = Field(
         default="5000/second", description="POST /api/v1/events of an API key, for each process"
     )
-    limit_event_bytes: Rate = Field(
+    limit_event_bytes: LimitSetting = Field(
         default="50000000/second", description="Bytes of these, for each process"
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from workers.ingress.context import RequestContext
 from workers.ingress.http.rate_limits import RateLimitRule
 
-Handler = Callable[[RequestContext], Awaitable[web.Response]]
+RouteHandler = Callable[[RequestContext], Awaitable[web.Response]]
 
 PUBLIC = None  # the scope of a route without authentication
 
@@ -38,7 +38,7 @@ class Route:
 
     method: str
     path: str
-    handler: Handler
+    handler: RouteHandler
     scope: str | None
     responses: tuple[RouteResponse, ...]
     media: Mapping[str, Any] = field(default_factory=dict)  # media type -> type of the body

@@ -11,12 +11,12 @@ from workers.ingress.api.campaign_operations import OperationAccepted
 from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.rate_limits import API, UNLIMITED, RateLimitRule
 from workers.ingress.http.responses import JSON
-from workers.ingress.route import PUBLIC, Handler, Route, RouteResponse
+from workers.ingress.route import PUBLIC, Route, RouteHandler, RouteResponse
 
 
 def credentials_route(
     path: str,
-    handler: Handler,
+    handler: RouteHandler,
     body: type,
     responses: tuple[RouteResponse, ...],
     limit: RateLimitRule,
@@ -31,7 +31,7 @@ def credentials_route(
 
 
 def command_route(
-    method: str, path: str, handler: Handler, media: Mapping[str, Any] | None = None
+    method: str, path: str, handler: RouteHandler, media: Mapping[str, Any] | None = None
 ) -> Route:
     """Build a route of a campaign command: 202, or the result if the client waits for it."""
     responses = (RouteResponse(202, OperationAccepted), RouteResponse(200, Campaign))
@@ -42,31 +42,31 @@ def command_route(
 
 
 def list_route(
-    path: str, handler: Handler, scope: str, entry: type, query: type[PageQuery]
+    path: str, handler: RouteHandler, scope: str, entry: type, query: type[PageQuery]
 ) -> Route:
     """Build a route that returns a page of a list."""
     responses = (RouteResponse(200, list[entry], paged=True),)  # type: ignore[valid-type]
     return Route("GET", path, handler, scope, responses, query=query, limit=API)
 
 
-def detail_route(path: str, handler: Handler, scope: str, data: type) -> Route:
+def detail_route(path: str, handler: RouteHandler, scope: str, data: type) -> Route:
     """Build a route that returns one resource."""
     return Route("GET", path, handler, scope, (RouteResponse(200, data),), limit=API)
 
 
-def update_route(path: str, handler: Handler, scope: str, body: type, data: type) -> Route:
+def update_route(path: str, handler: RouteHandler, scope: str, body: type, data: type) -> Route:
     """Build a route that changes one resource and returns it."""
     responses, media = (RouteResponse(200, data),), {JSON: body}
     return Route("PATCH", path, handler, scope, responses, media, errors=(409,), limit=API)
 
 
-def action_route(path: str, handler: Handler, query: type[BaseModel] | None = None) -> Route:
+def action_route(path: str, handler: RouteHandler, query: type[BaseModel] | None = None) -> Route:
     """Build a route of an action on dead letters."""
     responses = (RouteResponse(200, BulkResult),)
     return Route("POST", path, handler, "dead", responses, query=query, errors=(409,), limit=API)
 
 
-def document_route(path: str, handler: Handler) -> Route:
+def document_route(path: str, handler: RouteHandler) -> Route:
     """Build a public route that returns a document outside the envelope."""
     responses = (RouteResponse(200, dict[str, Any], enveloped=False),)
     return Route("GET", path, handler, PUBLIC, responses, limit=UNLIMITED)

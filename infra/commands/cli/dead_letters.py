@@ -13,8 +13,8 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="An id, or a unique beginn
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="Ids, or unique beginnings of ids.")
 ]
-Queue = Annotated[str | None, typer.Option(help="Only those of this queue.")]
-Fingerprint = Annotated[str | None, typer.Option(help="Only those with this fingerprint.")]
+QueueOption = Annotated[str | None, typer.Option(help="Only those of this queue.")]
+FingerprintOption = Annotated[str | None, typer.Option(help="Only those with this fingerprint.")]
 
 
 class State(StrEnum):
@@ -34,8 +34,8 @@ class State(StrEnum):
     ),
 )
 def list_command(
-    queue: Queue = None,
-    fingerprint: Fingerprint = None,
+    queue: QueueOption = None,
+    fingerprint: FingerprintOption = None,
     state: Annotated[State, typer.Option(help="Only those in this state.")] = State.OPEN,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +50,10 @@ def list_command(
 
 @app.command(epilog=examples("adrelay dead-letters show 79de3786"))
 def show(
-    dead_letter_id: Id, queue: Queue = None, fingerprint: Fingerprint = None, as_json: Json = False
+    dead_letter_id: Id,
+    queue: QueueOption = None,
+    fingerprint: FingerprintOption = None,
+    as_json: Json = False,
 ) -> None:
     """Show a dead letter with its reason, properties and body."""
     from infra.commands import dead_letters as run
@@ -85,8 +88,8 @@ def edit(
         list[str] | None,
         typer.Option("--property", metavar="NAME=TEXT", help="Set a property; empty removes it."),
     ] = None,
-    queue: Queue = None,
-    fingerprint: Fingerprint = None,
+    queue: QueueOption = None,
+    fingerprint: FingerprintOption = None,
     as_json: Json = False,
 ) -> None:
     """Edit a dead letter, and say whether it is valid now."""
@@ -99,7 +102,7 @@ def edit(
 
     selection = run.Selection((dead_letter_id,), queue, fingerprint)
 
-    async def act(session: run.Session) -> bool:
+    async def act(session: run.CommandSession) -> bool:
         limit = session.settings.max_event_bytes
         changes = Changes(
             fields=run.parse_fields(fields or ()),
@@ -121,8 +124,8 @@ def edit(
 )
 def replay(
     ids: Ids = None,
-    queue: Queue = None,
-    fingerprint: Fingerprint = None,
+    queue: QueueOption = None,
+    fingerprint: FingerprintOption = None,
     new_id: Annotated[bool, typer.Option("--new-id", help="Send it under a fresh id.")] = False,
     force: Annotated[
         bool,
@@ -157,7 +160,10 @@ def replay(
     ),
 )
 def discard(
-    ids: Ids = None, queue: Queue = None, fingerprint: Fingerprint = None, as_json: Json = False
+    ids: Ids = None,
+    queue: QueueOption = None,
+    fingerprint: FingerprintOption = None,
+    as_json: Json = False,
 ) -> None:
     """Close dead letters without a replay."""
     _require_selection(ids, queue, fingerprint)

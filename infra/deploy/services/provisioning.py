@@ -7,7 +7,7 @@ RABBITMQ_URL the other users of the broker are INGRESS_RABBITMQ_URL, UPSTREAM_RA
 OPS_RABBITMQ_URL; where one is not given, it is the same user.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -16,10 +16,9 @@ from infra.deploy.services import apt, docker, prometheus, rabbitmq
 from infra.deploy.services.daemon import NotStarted
 from infra.deploy.services.directories import ServerDirectory
 from infra.deploy.services.local_servers import SERVERS, start_local_servers, stop_local_servers
+from infra.deploy.services.orphans import Report
 from infra.deploy.services.ports import Ports, kept_ports
 from infra.messaging.authorization import parse_broker_users
-
-Report = Callable[[str], None]
 
 INGRESS_URL, UPSTREAM_URL, OPS_URL = (
     "INGRESS_RABBITMQ_URL",

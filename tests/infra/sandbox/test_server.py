@@ -14,7 +14,7 @@ import pytest
 from aiohttp.test_utils import unused_port
 
 from infra.sandbox.campaigns import DesiredCampaign
-from infra.sandbox.state import ApiResponse, PlatformState
+from infra.sandbox.state import PlatformState, SandboxResponse
 from tests.sandbox import Playground, open_playground
 
 REPO = Path(__file__).parents[3]
@@ -184,7 +184,7 @@ def test_memory_is_bounded() -> None:
     for name in names:
         desired = DesiredCampaign(name, 1, "EUR", (), (18, 65), "active", name, "1")
         campaign = book.create(desired, key=name)
-        book.remember(name, campaign.id, ApiResponse(201, {}))
+        book.remember(name, campaign.id, SandboxResponse(201, {}))
         book.issue_token(60)
     assert [c.desired.name for c in book.campaigns.values()] == ["Seeded one", *names[-9:]]
     assert book.evicted == 21

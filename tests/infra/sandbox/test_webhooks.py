@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from events import CampaignMetricsReported, CampaignStatusReported, Event
 from handlers.webhooks import SOURCES, InvalidSignature
 from infra.sandbox import webhook_sender
-from infra.sandbox.campaigns import Campaign, DesiredCampaign
+from infra.sandbox.campaigns import DesiredCampaign, SandboxCampaign
 from tests.sandbox import Playground, open_playground
 
 PLATFORMS = tuple(SOURCES)
@@ -58,7 +58,7 @@ async def receiving(**changes: Any) -> AsyncIterator[Receiver]:
             yield receiver
 
 
-def hold(receiver: Receiver, platform: str, *names: str) -> list[Campaign]:
+def hold(receiver: Receiver, platform: str, *names: str) -> list[SandboxCampaign]:
     assert receiver.playground is not None
     book = receiver.playground.app.states[platform]
     return [book.create(desired(name), key=name) for name in names]
@@ -74,7 +74,7 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.01)
 
 
-def reports(receiver: Receiver, campaign: Campaign) -> list[CampaignMetricsReported]:
+def reports(receiver: Receiver, campaign: SandboxCampaign) -> list[CampaignMetricsReported]:
     return [
         event
         for event in receiver.events

@@ -19,7 +19,7 @@ from infra.amqp import topology
 from infra.amqp.topology import RequestQueue, WorkQueue
 from schemas.types import PLATFORMS
 
-Queue = WorkQueue | RequestQueue
+EventQueue = WorkQueue | RequestQueue
 
 SCHEMA_REF = "#/components/schemas/{model}"
 
@@ -64,7 +64,7 @@ class EventMessage(TypedDict):
 def build_asyncapi() -> dict[str, Any]:
     """Build the document of every event type and every queue that a worker reads."""
     schemas, messages = _messages()
-    queues: list[Queue] = [*topology.WORK_QUEUES, *topology.REQUEST_QUEUES]
+    queues: list[EventQueue] = [*topology.WORK_QUEUES, *topology.REQUEST_QUEUES]
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -127,7 +127,7 @@ def _event_channel(event: type[Event]) -> Channel:
     return channel
 
 
-def _queue_channel(queue: Queue) -> Channel:
+def _queue_channel(queue: EventQueue) -> Channel:
     return {
         "address": queue.name,
         "messages": _refs(queue.events),
@@ -139,7 +139,7 @@ def _send(kind: str) -> ChannelOperation:
     return {"action": "send", "channel": {"$ref": f"#/channels/{kind}"}}
 
 
-def _receive(queue: Queue) -> ChannelOperation:
+def _receive(queue: EventQueue) -> ChannelOperation:
     return {"action": "receive", "channel": {"$ref": f"#/channels/{queue.name}"}}
 
 
