@@ -45,11 +45,11 @@ bench: $(if $(AGAINST),venv,venv-bench) ## our speed beside its peers' (ARGS=con
 bench-full: venv-bench ## how speed and memory grow with backlog, processes, inbox and event size
 	@$(PYTHON_ENV) .venv/bin/python -m tests.bench growth --rounds 1 $(ARGS)
 
-check: venv ## ruff, mypy --strict, the import rule
+check: venv ## ruff, mypy --strict, the rules on imports, names and words
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
-	.venv/bin/python -m pytest tests/test_imports.py
+	.venv/bin/python -m pytest tests/test_imports.py tests/test_names.py tests/test_words.py
 
 lock: venv ## write requirements/*.txt from pyproject.toml (UPGRADE=1 for newer versions)
 	infra/deploy/lock.sh $(if $(UPGRADE),--upgrade)
