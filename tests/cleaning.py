@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from infra.amqp import declare
+from infra.amqp import topology_declaration
 from infra.settings import Settings
 from infra.storage.tables import metadata
 from tests.services import TESTER, url_as
@@ -52,7 +52,7 @@ async def _delete_rows(settings: Settings) -> None:
 async def _purge(settings: Settings) -> None:
     connection = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url))
     async with connection, connection.channel() as channel:
-        for declared in declare.queues():
+        for declared in topology_declaration.queues():
             if declared.arguments.get("x-queue-type") != "stream":
                 queue = await channel.get_queue(declared.name, ensure=False)
                 await queue.purge()

@@ -45,7 +45,11 @@ from handlers.auth.session_refresh import (
 from handlers.auth.session_revocation import prepare_revocation
 from infra.errors import Permanent
 from infra.resources import Resources
-from infra.security.refresh_tokens import InvalidRefreshToken, RefreshTokenReused, SessionEnded
+from infra.security.refresh_token_rotation import (
+    InvalidRefreshToken,
+    RefreshTokenReused,
+    SessionEnded,
+)
 from infra.security.sealed_box import InvalidBox
 from schemas.api_keys import ApiKeyCreate, ApiKeyRef
 from schemas.platform_accounts import AuthorizationCodeGrant, PlatformAccountRef

@@ -22,7 +22,7 @@ from uuid import UUID
 from handlers.auth.replies import Reply
 from infra.security.encryption import Ciphertext
 from infra.security.oauth_tokens import TokenSchedule
-from infra.security.refresh_tokens import IssuedToken
+from infra.security.refresh_token_rotation import IssuedToken
 from infra.storage.users import UserRow
 from schemas.api_keys import ApiKeyCreate
 from schemas.sessions import SessionEndReason

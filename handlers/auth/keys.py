@@ -2,7 +2,7 @@
 
 from infra.security.access_tokens import TokenSigner
 from infra.security.encryption import Encryptor
-from infra.security.refresh_tokens import parse_refresh_key
+from infra.security.refresh_token_rotation import parse_refresh_key
 from infra.security.sealed_box import PayloadDecryptor
 from infra.settings import Settings
 

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from infra.resources import Resources
-from infra.security.refresh_tokens import IssuedToken
+from infra.security.refresh_token_rotation import IssuedToken
 from schemas.users import SessionTokens, User
 
 Reply = dict[str, Any]

@@ -12,7 +12,7 @@ from events.users import SessionStartedData
 from handlers.auth.commands import Command
 from handlers.auth.replies import Reply
 from handlers.auth.requests import AuthRequest
-from infra.security.refresh_tokens import Session
+from infra.security.refresh_token_rotation import Session
 from schemas.users import ClientInfo
 
 ANONYMOUS = ClientInfo()

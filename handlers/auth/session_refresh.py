@@ -7,7 +7,7 @@ from handlers.auth.requests import AuthRequest
 from handlers.auth.results import AuthResult, PreparedRequest
 from infra.messaging.context import Context
 from infra.resources import Resources
-from infra.security.refresh_tokens import SessionEnded
+from infra.security.refresh_token_rotation import SessionEnded
 from infra.storage.sessions import find_session_state
 from infra.storage.sessions import record_refresh as write_refresh
 from schemas.users import Refresh

@@ -12,7 +12,7 @@ from handlers.auth.requests import AuthRequest
 from handlers.auth.results import AuthResult, PreparedRequest
 from infra.messaging.context import Context
 from infra.resources import Resources
-from infra.security.refresh_tokens import Session
+from infra.security.refresh_token_rotation import Session
 from infra.storage.sessions import end_session, end_sessions_of, expiry_cutoff, is_live
 from schemas.sessions import SessionEndReason, SessionSelection
 

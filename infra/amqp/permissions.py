@@ -29,7 +29,7 @@ from typing import Any
 
 from events import EVENT_TYPES, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.envelope import Event
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 from schemas.types import PLATFORMS
 
 INGRESS_USER = "adrelay-ingress"
@@ -76,8 +76,8 @@ def broker_users() -> tuple[BrokerUser, ...]:
     # The relay counts what waits; newer brokers show a queue only to users with a permission on it
     # (https://github.com/rabbitmq/rabbitmq-server/pull/16272).
     counted = [*own_queues, topology.UNROUTED]
-    everything = {exchange.name for exchange in declare.exchanges()}
-    everything |= {queue.name for queue in declare.queues()}
+    everything = {exchange.name for exchange in topology_declaration.exchanges()}
+    everything |= {queue.name for queue in topology_declaration.queues()}
     ours = _match_any((*map(re.escape, sorted(everything)), TEMPORARY_QUEUES))
     return (
         BrokerUser(
@@ -133,7 +133,7 @@ def resource_definitions(
                 "internal": exchange.internal,
                 "arguments": exchange.arguments,
             }
-            for exchange in declare.exchanges()
+            for exchange in topology_declaration.exchanges()
             if exchange.name in named
         ],
         "policies": [{"vhost": vhost, "name": FOREIGN_QUEUE_POLICY, **foreign_queue_policy()}],
@@ -165,7 +165,7 @@ def _permission(user: BrokerUser, vhost: str) -> dict[str, str]:
 
 def foreign_queue_policy() -> dict[str, Any]:
     """Let queues outside our names drop their oldest messages when they are full."""
-    ours = "|".join(re.escape(queue.name) for queue in declare.queues())
+    ours = "|".join(re.escape(queue.name) for queue in topology_declaration.queues())
     return {
         "pattern": f"^(?!(?:{ours})$)",
         "definition": {"overflow": "drop-head"},

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from events import EVENT_TYPES
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 
 REQUEST_QUEUE_NAMES = tuple(queue.name for queue in topology.REQUEST_QUEUES)
 PATHS = (*topology.WORK_QUEUE_NAMES, *REQUEST_QUEUE_NAMES, topology.EVENT_LOG, topology.UNROUTED)
@@ -69,7 +69,7 @@ def topology_parts() -> Iterator[tuple[TopologyPart, tuple[Any, ...]]]:
         topology.UNROUTED: frozenset({topology.UNROUTED}),
         topology.REQUEST_EXCHANGE: frozenset(REQUEST_QUEUE_NAMES),
     }
-    for exchange in declare.exchanges():
+    for exchange in topology_declaration.exchanges():
         paths = needed.get(exchange.name, every)
         declared = {
             "name": exchange.name,
@@ -88,7 +88,7 @@ def topology_parts() -> Iterator[tuple[TopologyPart, tuple[Any, ...]]]:
         TopologyPart(name, every),
         ("binding", topology.EVENTS_EXCHANGE, "exchange", topology.WORK_EXCHANGE, "#"),
     )
-    for queue in declare.queues():
+    for queue in topology_declaration.queues():
         paths = _find_paths(queue.name, every)
         declared = {"name": queue.name, "durable": True, "arguments": dict(queue.arguments)}
         yield TopologyPart(f"queue {queue.name}", paths, holds_messages=True), queue_key(declared)

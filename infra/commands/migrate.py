@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from infra.amqp import declare
+from infra.amqp import topology_declaration
 from infra.amqp.management_api import ManagementApi
 from infra.errors import Outage
 from infra.messaging.topology_monitor import check_once
@@ -82,7 +82,7 @@ async def declare_topology(urls: str) -> None:
     """
     connection = await connect(urls)
     try:
-        await declare.declare(connection)
+        await topology_declaration.declare(connection)
     except ChannelPreconditionFailed as error:
         raise ReleaseRefused(
             f"the broker has it with other arguments: {error}. Names keep their kind: give "

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra import metrics
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.backoff import sleep_until
 from infra.errors import Outage
@@ -69,7 +69,7 @@ async def export_queue_gauges(link: BrokerConnection, limit: float) -> None:
     """Set the gauges of every queue; ``limit`` bounds each wait for the broker, in seconds."""
     channel = await link.open_channel()
     try:
-        for queue in declare.queues():
+        for queue in topology_declaration.queues():
             if queue.name == topology.EVENT_LOG:
                 continue
             declaring = channel.queue_declare(queue.name, passive=True)

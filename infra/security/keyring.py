@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from infra.security.access_tokens import TokenSigner
 from infra.security.encryption import Encryptor
-from infra.security.refresh_tokens import RefreshTokenStore
+from infra.security.refresh_token_rotation import RefreshTokenStore
 from infra.security.sealed_box import PayloadDecryptor
 from infra.settings import Settings
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.security.refresh_tokens import IssuedToken, Session
+from infra.security.refresh_token_rotation import IssuedToken, Session
 from infra.settings import Settings
 from infra.storage.tables import sessions, users
 from schemas.sessions import SessionEndReason

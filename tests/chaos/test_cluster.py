@@ -11,7 +11,7 @@ import psutil
 import pytest
 from aiohttp import ClientSession, ClientTimeout
 
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 from tests.chaos import event_log
 from tests.chaos.cluster import SIZE, WHOLE_SECONDS, Cluster
 from tests.chaos.nemesis import HEARTBEAT, Nemesis
@@ -224,7 +224,7 @@ async def _login_is_answered(world: World) -> bool:
 
 
 def _are_everywhere(cluster: Cluster) -> bool:
-    named = {queue.name: queue for queue in declare.queues()}
+    named = {queue.name: queue for queue in topology_declaration.queues()}
     found = [cluster.queue(name) for name in named]
     copies = {queue["name"]: len(queue.get("members", ())) for queue in found}
     assert len(copies) == len(named)

@@ -13,7 +13,7 @@ from pydantic import create_model
 
 from events import EVENT_TYPES, EVENTS, CampaignSaved
 from events.envelope import REQUIRED_ATTRIBUTES, Event, EventData, decode, encode
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 from schemas.types import PLATFORMS
 from tests.events import snapshots
 
@@ -157,7 +157,7 @@ def test_the_routing_key_of_an_example_reaches_a_queue(kind: str, example: Examp
         key = read(kind, {**example, "data": data}).routing_key
         reached = [
             queue.name
-            for queue in declare.queues()
+            for queue in topology_declaration.queues()
             for exchange, pattern in queue.bindings
             if exchange in (topology.WORK_EXCHANGE, topology.REQUEST_EXCHANGE)
             and matches(pattern, key)

@@ -11,7 +11,11 @@ from infra.messaging.error_classifier import ErrorKind, classify_error
 from infra.ratelimit.limiter import SharedLimiter
 from infra.redis_errors import is_unavailable, is_wrong_value
 from infra.security.oauth_state import InvalidState, consume_state, start_authorization
-from infra.security.refresh_tokens import RefreshTokenStore, SessionEnded, read_rotation_counts
+from infra.security.refresh_token_rotation import (
+    RefreshTokenStore,
+    SessionEnded,
+    read_rotation_counts,
+)
 from infra.settings import Settings
 from infra.storage.campaign_cache import get_campaign, put_campaigns
 from tests.infra.ratelimit.test_limiter import API, KEY, granted

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import RegistrationRequested
 from events.envelope import new_id
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 from infra.errors import Outage
 from infra.settings import Settings
 from infra.storage.tables import metadata
@@ -134,7 +134,7 @@ async def queued(broker: AbstractConnection) -> list[bytes]:
     """Take whatever is left in any queue."""
     found = []
     async with broker.channel() as channel:
-        for declared in declare.queues():
+        for declared in topology_declaration.queues():
             if declared.name != topology.EVENT_LOG:
                 queue = await channel.get_queue(declared.name, ensure=False)
                 while (one := await queue.get(fail=False, no_ack=True)) is not None:

@@ -8,15 +8,15 @@ from aio_pika.exceptions import ChannelPreconditionFailed
 
 from events import EVENT_TYPES, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.envelope import Event
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 from infra.amqp.permissions import INGRESS_USER, OPS_USER, UPSTREAM_USER, WORKERS_USER, broker_users
 from schemas.types import PLATFORMS
 from tests.infra.ledger import QUEUE, depth, report
 from tests.infra.parties import CREATE, METRICS, Act, Party, party
 
 REQUESTED = {event for queue in topology.REQUEST_QUEUES for event in queue.events}
-EXCHANGES = [exchange.name for exchange in declare.exchanges()]
-QUEUES = [queue.name for queue in declare.queues()]
+EXCHANGES = [exchange.name for exchange in topology_declaration.exchanges()]
+QUEUES = [queue.name for queue in topology_declaration.queues()]
 BROKERS_OWN = ["amq.topic", "amq.direct", "amq.fanout", "amq.headers"]
 
 
@@ -175,7 +175,7 @@ def test_the_workers_have_to_do_with_every_queue_that_the_relay_counts() -> None
 
 
 async def test_operators_declare_and_bind_what_is_ours_and_make_nothing_else(ops: Party) -> None:
-    await declare.declare(ops.connection)
+    await topology_declaration.declare(ops.connection)
     possible = acts(topology.UNROUTED)
     for act in ("read", "consume", "purge", "bind", "unbind", "declare a temporary queue"):
         assert await ops.may(possible[act]), act

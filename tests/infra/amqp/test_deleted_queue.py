@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported
 from events.envelope import Event
-from infra.amqp.declare import declare
+from infra.amqp.topology_declaration import declare
 from infra.messaging.consumer import Consumer
 from infra.messaging.context import Context
 from infra.resources import Resources

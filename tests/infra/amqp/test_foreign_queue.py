@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported
 from events.envelope import Event
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 from infra.messaging.context import Context
 from infra.resources import Resources
 from tests.infra.ledger import QUEUE, consuming, create, publish, report, until, write, written
@@ -47,7 +47,7 @@ async def foreign(broker: AbstractConnection, arguments: dict[str, Any]) -> Asyn
             yield
         finally:
             await channel.queue_delete(QUEUE)
-            await declare.declare(broker)
+            await topology_declaration.declare(broker)
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)

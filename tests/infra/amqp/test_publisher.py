@@ -7,8 +7,8 @@ import pytest
 from aio_pika.abc import AbstractConnection
 from pamqp.common import FieldTable
 
-from infra.amqp import declare, topology
 from infra.amqp import publisher as publishing
+from infra.amqp import topology, topology_declaration
 from infra.amqp.message import Message, build_message
 from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
@@ -57,7 +57,7 @@ async def test_a_missing_exchange_is_named_and_the_publisher_recovers(
     await until(lambda: _connected(resources.publisher))
     await resources.publisher.publish(build_message(report(1)))
     assert await depth(broker, QUEUE) == 1
-    await declare.declare(broker)
+    await topology_declaration.declare(broker)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from events import EVENTS
 from events.envelope import Event
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 from infra.amqp.connection import BrokerConnection
 from infra.amqp.message import Message
 from infra.amqp.publisher import Publisher
@@ -104,9 +104,9 @@ async def test_what_comes_back_to_a_queue_that_is_gone_is_seen(
     assert (await take(broker, topology.UNROUTED)).message_id == "m-1"
 
 
-@pytest.mark.parametrize("queue", declare.queues(), ids=lambda queue: queue.name)
+@pytest.mark.parametrize("queue", topology_declaration.queues(), ids=lambda queue: queue.name)
 def test_every_queue_is_of_a_kind_that_has_copies_on_other_brokers(
-    queue: declare.QueueDeclaration,
+    queue: topology_declaration.QueueDeclaration,
 ) -> None:
     assert queue.arguments.get("x-queue-type") in {"quorum", "stream"}
 

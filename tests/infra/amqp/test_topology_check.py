@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported
 from events.envelope import Event
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 from infra.amqp.message import build_message
 from infra.amqp.permissions import OPS_USER
 from infra.commands.migrate import release
@@ -59,7 +59,7 @@ async def repair(broker: AbstractConnection) -> None:
     """Declare all; what is there with other arguments has to go first."""
     async with broker.channel() as channel:
         await channel.exchange_delete(topology.WORK_EXCHANGE)
-    await declare.declare(broker)
+    await topology_declaration.declare(broker)
 
 
 def unbind(exchange: str, queue: str, key: str) -> Break:
@@ -200,7 +200,7 @@ async def test_nothing_is_published_over_a_broken_path(
     async with engine.begin() as tx:
         await outbox.add(tx, [build_message(report(1))])
     assert await relay_once(resources) == 0
-    await declare.declare(broker)
+    await topology_declaration.declare(broker)
     await check_once(settings, engine)
     assert await relay_once(resources) == 1
     assert await depth(broker, QUEUE) == 1

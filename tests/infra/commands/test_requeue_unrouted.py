@@ -6,7 +6,7 @@ import pytest
 from aio_pika.abc import AbstractConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 from infra.amqp.message import Message
 from infra.amqp.permissions import OPS_USER, UPSTREAM_USER
 from infra.commands.requeue_unrouted import send_again
@@ -55,7 +55,7 @@ async def test_it_takes_effect_once_its_queue_is_there_and_not_in_our_name(
     await upstream.publish(report(2, source=SOURCE), METRICS)
     await upstream.publish(report(3, source="urn:adrelay:api"), METRICS)
     assert await depth(broker, topology.UNROUTED) == 3
-    await declare.declare(broker)
+    await topology_declaration.declare(broker)
     assert await send_again(as_user(OPS_USER, settings), engine) == (3, 0)
     assert await relay_once(resources) == 3
     async with consuming(resources, note):
@@ -83,7 +83,7 @@ async def test_what_was_on_its_way_back_goes_to_its_queue_and_what_nobody_wants_
     await resources.publisher.publish(
         Message(topology.RETURN_EXCHANGE, QUEUE, b"{}", "m-1", headers=headers)
     )
-    await declare.declare(broker)
+    await topology_declaration.declare(broker)
     assert await send_again(as_user(OPS_USER, settings), engine) == (2, 1)
     assert await relay_once(resources) == 2
     found = [await take(broker, QUEUE), await take(broker, QUEUE)]
@@ -98,7 +98,7 @@ async def test_the_command_says_what_it_has_done(
     settings: Settings, broker: AbstractConnection
 ) -> None:
     await publish(broker, report(1))
-    await declare.declare(broker)
+    await topology_declaration.declare(broker)
     words = ("infra.commands", "broker", "requeue-unrouted")
     done = await asyncio.to_thread(run_module, *words, env=environment(as_user(OPS_USER, settings)))
     assert (done.returncode, done.stdout) == (

@@ -12,7 +12,7 @@ from events.envelope import decode, now
 from infra.amqp.permissions import INGRESS_USER
 from infra.commands.seed import SAMPLE_CAMPAIGNS, seed, seeded_campaigns
 from infra.security.passwords import Passwords
-from infra.security.refresh_tokens import Session
+from infra.security.refresh_token_rotation import Session
 from infra.settings import Settings
 from infra.storage.api_keys import find_api_key, generate_api_key
 from infra.storage.publishers import RegisteredPublisher, list_publishers

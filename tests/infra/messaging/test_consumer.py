@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsRecorded, CampaignMetricsReported
 from events.envelope import Event
-from infra.amqp.declare import declare
+from infra.amqp.topology_declaration import declare
 from infra.errors import Permanent, Snooze, Transient
 from infra.messaging.context import Context
 from infra.resources import Resources

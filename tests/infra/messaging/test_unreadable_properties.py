@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported
 from events.envelope import encode
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 from infra.amqp.permissions import OPS_USER, UPSTREAM_USER
 from infra.commands.requeue_unrouted import send_again
 from infra.messaging.outbox_relay import relay_once
@@ -140,7 +140,7 @@ async def test_what_lost_its_queue_is_sent_again(
         messages = [(name, METRICS, encode(_report(n))) for n, name in enumerate(ALL)]
         await send(url, UPSTREAM_USER, *messages, ("message_id", METRICS, b"bad"))
     finally:
-        await declare.declare(broker)
+        await topology_declaration.declare(broker)
     went = len(ALL) + 1
     assert await send_again(as_user(OPS_USER, settings), engine) == (went, 0)
     assert await relay_once(resources) == went

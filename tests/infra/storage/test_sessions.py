@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from infra.security.refresh_tokens import IssuedToken, Session
+from infra.security.refresh_token_rotation import IssuedToken, Session
 from infra.settings import Settings
 from infra.storage.sessions import (
     SessionState,

@@ -8,7 +8,7 @@ from events import PasswordChangeRequested, SessionEndRequested
 from events.envelope import now
 from infra.errors import Outage
 from infra.redis_errors import REDIS_ERRORS
-from infra.security.refresh_tokens import read_rotation_counts
+from infra.security.refresh_token_rotation import read_rotation_counts
 from infra.storage.sessions import expiry_cutoff, list_sessions
 from schemas.sessions import AccountPasswordChange, ActiveSession, PasswordChange, SessionSelection
 from workers.ingress.api.auth_rpc import NO_STORE, call_and_respond

@@ -7,7 +7,7 @@ import pytest
 from aio_pika.abc import AbstractConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.amqp import declare, topology
+from infra.amqp import topology, topology_declaration
 from infra.messaging.outbox_relay import relay_once
 from infra.messaging.topology_monitor import check_once
 from infra.resources import Resources
@@ -24,7 +24,7 @@ PATTERN = "campaign.metrics_reported.v1.#"
 @pytest.fixture(autouse=True)
 async def _mended(broker: AbstractConnection) -> AsyncIterator[None]:
     yield
-    await declare.declare(broker)
+    await topology_declaration.declare(broker)
 
 
 async def lose_the_binding(
@@ -59,7 +59,7 @@ async def test_events_of_a_broken_path_go_to_the_outbox_and_leave_once_it_is_who
     assert await depth(broker, "campaigns.apply") == 1  # another path
     assert (await client.get("/readyz")).status == 200
     assert await relay_once(resources) == 0
-    await declare.declare(broker)
+    await topology_declaration.declare(broker)
     await check_once(settings, engine)
     assert await relay_once(resources) == 2
     assert await depth(broker, QUEUE) == 2
@@ -80,7 +80,7 @@ async def test_the_worker_concerned_and_the_relay_are_not_ready(
         await metrics.ready(status=503)
         await relay.ready(status=503)
         await campaigns.ready(5)
-        await declare.declare(broker)
+        await topology_declaration.declare(broker)
         await check_once(settings, engine)
         await metrics.ready()
         await relay.ready()

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from infra.base64url import encode_base64url
-from infra.security.refresh_tokens import (
+from infra.security.refresh_token_rotation import (
     InvalidRefreshToken,
     RefreshTokenReused,
     RefreshTokenStore,
