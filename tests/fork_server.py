@@ -2,8 +2,8 @@
 
 One process for each test session imports what the workers and the commands import, and forks for
 each module that is to run. The new process has its own process id, environment, streams, signals
-and exit status, and runs its module as ``python -m`` does. What has to prove a start from nothing
-(the demo, the supervisor, the settings of a process) starts an interpreter.
+and exit status, and runs its module as ``python -m`` does. A module that changes others before
+they are imported runs in a new interpreter (``FRESH``), and so do the demo and the supervisor.
 
     python -m tests.fork_server <file descriptor of its socket>
 """
@@ -23,7 +23,6 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +40,11 @@ PRELOADED = (
     "workers.metrics",
     "workers.relay",
     "workers.sync",
-    "tests.chaos.dying",
     "tests.chaos.worker",
     "tests.infra.ledger_worker",
 )
+# Modules that replace functions of others before those are imported elsewhere.
+FRESH = ("tests.chaos.dying",)
 
 
 class Forked:
@@ -109,10 +109,16 @@ class Client:
             return Forked(int(self._socket.recv(16)), read_end)
 
 
-@cache
+_lock = threading.Lock()
+_clients: list[Client] = []
+
+
 def get_client() -> Client:
     """Give this session's fork server; it starts with the first module."""
-    return Client()
+    with _lock:
+        if not _clients:
+            _clients.append(Client())
+        return _clients[0]
 
 
 def run_module(
@@ -196,11 +202,14 @@ class Request:
         os.closerange(3, max(os.sysconf("SC_OPEN_MAX"), 1024))
         os.environ.clear()
         os.environ.update(self.words["env"])
-        tempfile.tempdir = None
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        gc.enable()
-        sys.argv[1:] = self.words["arguments"]
-        runpy.run_module(self.words["module"], run_name="__main__", alter_sys=True)
+        module, arguments = self.words["module"], self.words["arguments"]
+        if module in FRESH:
+            os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - ours
+        tempfile.tempdir = None
+        sys.modules.pop(module, None)
+        sys.argv[1:] = arguments
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def main(descriptor: int) -> None:
@@ -212,7 +221,6 @@ def main(descriptor: int) -> None:
     gc.freeze()
     request = Server(socket.socket(fileno=descriptor)).serve()
     if request is not None:
-        sys.modules.pop(request.words["module"], None)
         request.run()
 
 

@@ -34,11 +34,11 @@ class Point:
 
 POINTS: Mapping[str, Point] = {
     # Every consumer.
-    "before-claim": Point("before", "infra.messaging.processor", "inbox.claim"),
-    "before-commit": Point("after", "infra.messaging.processor", "outbox.add"),
-    "commit-answer": Point("before", "infra.messaging.consumer", "Consumer._answer"),
-    "commit-ack": Point("before", "infra.messaging.reader", "Reading.ack"),
-    "republish-ack": Point("after", "infra.messaging.consumer", "Consumer._publish"),
+    "before-claim": Point("before", "infra.messaging.attempt", "inbox.claim"),
+    "before-commit": Point("after", "infra.messaging.attempt", "outbox.add"),
+    "commit-answer": Point("before", "infra.messaging.settler", "Settler._reply"),
+    "commit-ack": Point("before", "infra.messaging.reader", "ChannelReader.ack"),
+    "republish-ack": Point("after", "infra.messaging.settler", "Settler._publish_failures"),
     # Sync, on both sides of the platform's answer.
     "lease-push": Point("before", "handlers.sync.handlers", "push_all"),
     "push-release": Point("after", "handlers.sync.handlers", "push_all"),

@@ -2,10 +2,12 @@
 
 import signal
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
 
+from tests.chaos.dying import POINTS
 from tests.chaos.stage import Stage
 from tests.chaos.workloads.auth import Register
 from tests.chaos.workloads.base import COUNT, Queued, Workload
@@ -123,3 +125,11 @@ async def _recover(stage: Stage, work: Workload) -> None:
         pytest.fail("something is given back each time")
     await stage.relay()
     await work.check(stage)
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_every_point_is_a_function(name: str) -> None:
+    point = POINTS[name]
+    owner, _, attribute = point.name.rpartition(".")
+    module = import_module(point.module)
+    assert callable(getattr(getattr(module, owner) if owner else module, attribute))

@@ -174,7 +174,7 @@ async def test_a_copied_request_is_not_answered(settings: Settings) -> None:
 
 
 async def test_slow_hashes_do_not_hold_up_a_refresh(settings: Settings) -> None:
-    slow = settings.model_copy(update={"argon2_memory_kib": 64 * 1024, "argon2_time": 8})
+    slow = settings.model_copy(update={"argon2_memory_kib": 64 * 1024, "argon2_time": 3})
     async with running(MODULE, slow), asking(settings) as client:
         registered = await client.call(RegistrationRequested, WHO)
         logins = [asyncio.create_task(client.call(LoginRequested, WHO)) for _ in range(8)]
