@@ -21,6 +21,9 @@ from infra.deploy.services.directories import ServerDirectory
 from infra.deploy.services.local_servers import start_local_servers, stop_local_servers
 from tests.guardian import end_in_order, guard
 
+# A shell without job control starts its background jobs with these ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 end_in_order()
 guard(Path(sys.argv[1]))
 directory = ServerDirectory(Path(sys.argv[1]) / "state", durable=False)

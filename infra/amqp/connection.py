@@ -46,8 +46,11 @@ async def with_broker_timeout(call: Awaitable[T], timeout: float) -> T:  # noqa:
         if task is not None and task.cancelling():
             raise
         raise Outage("the connection to the broker is stuck") from None
-    except CONNECTION_ERRORS as error:
-        raise Outage(_in_words(error)) from error
+    except Exception as error:
+        # aiormq raises the bare class to who waits on a channel that closes without a reason.
+        if isinstance(error, CONNECTION_ERRORS) or type(error) is Exception:
+            raise Outage(_in_words(error)) from error
+        raise
 
 
 def _in_words(error: BaseException) -> str:

@@ -123,11 +123,13 @@ class Supervisor:
         stopping = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        if not ended.done():
-            child.terminate()
-            await asyncio.wait({ended}, timeout=STOP_TIMEOUT)
-        if not ended.done():
-            child.kill()
+        # A child may have ended although its end was not noticed yet.
+        with contextlib.suppress(ProcessLookupError):
+            if not ended.done():
+                child.terminate()
+                await asyncio.wait({ended}, timeout=STOP_TIMEOUT)
+            if not ended.done():
+                child.kill()
         return await ended
 
     def _signal_all(self, number: signal.Signals) -> None:

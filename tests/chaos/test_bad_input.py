@@ -28,7 +28,7 @@ from tests.infra.ledger import QUEUE, consuming, create, publish, report, until
 
 MIB = 1024 * 1024
 NEIGHBOURS = 200
-SECONDS = 5.0  # that they may take, where nothing else uses the machine
+SECONDS = 15.0  # that they may take, where nothing else uses the machine
 FORGED: dict[str, Any] = {
     ATTEMPT: 9,
     WAITED: 10**9,

@@ -81,3 +81,13 @@ def _close(operator: BlockingManagementApi, name: str) -> bool:
             operator.call("DELETE", "connections", connection["name"])
             return True
     return False
+
+
+async def test_a_wait_that_ends_without_a_reason_is_an_outage_and_a_bug_is_none() -> None:
+    async def end(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(Outage):
+        await with_broker_timeout(end(Exception()), 1)
+    with pytest.raises(KeyError):
+        await with_broker_timeout(end(KeyError()), 1)
