@@ -1,13 +1,15 @@
 """Empties the servers between two tests: every table, every queue and the Redis database."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from typing import Any
 
-import aio_pika
+import aiormq
+import asyncpg
+from aiormq.abc import AbstractChannel
 from redis.asyncio import Redis
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from infra.amqp import topology_declaration
 from infra.settings import Settings
@@ -33,31 +35,73 @@ end $$
     tables=", ".join(metadata.tables),
     names=", ".join(f"'{table.name}'" for table in reversed(metadata.sorted_tables)),
 )
+# Streams keep what they hold.
+QUEUES = [
+    queue.name
+    for queue in topology_declaration.queues()
+    if queue.arguments.get("x-queue-type") != "stream"
+]
 
 
-async def clean(settings: Settings) -> None:
-    """Empty every table, every queue (streams keep theirs) and the Redis database."""
-    async with asyncio.timeout(TIMEOUT):
-        await asyncio.gather(_delete_rows(settings), _purge(settings), _flush(settings))
+class Cleaner:
+    """Connections to a module's servers, kept from test to test, on a loop and thread of its own.
 
+    The loop runs while it cleans and at no other time.
+    """
 
-async def _delete_rows(settings: Settings) -> None:
-    url = make_url(settings.database_url.get_secret_value())
-    engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), poolclass=NullPool)
-    async with engine.begin() as tx:
-        await tx.execute(text(DELETE_ROWS))
-    await engine.dispose()
+    def __init__(self, settings: Settings) -> None:
+        """Prepare; nothing is open yet."""
+        self._settings = settings
+        self._thread = ThreadPoolExecutor(1)
+        self._runner = asyncio.Runner()
+        self._open = AsyncExitStack()
+        self._channel: AbstractChannel | None = None
+        self._postgres: asyncpg.Connection[Any] | None = None
+        self._redis: Redis | None = None
 
+    def clean(self) -> None:
+        """Empty everything; connections that a test has broken are opened again."""
+        try:
+            self._run(self._clean)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, aiormq.AMQPError):
+            self._run(self._close)
+            self._run(self._clean)
 
-async def _purge(settings: Settings) -> None:
-    connection = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url))
-    async with connection, connection.channel() as channel:
-        for declared in topology_declaration.queues():
-            if declared.arguments.get("x-queue-type") != "stream":
-                queue = await channel.get_queue(declared.name, ensure=False)
-                await queue.purge()
+    def close(self) -> None:
+        """Close the connections and end the thread."""
+        self._run(self._close)
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
 
+    def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._thread.submit(lambda: self._runner.run(work())).result()
 
-async def _flush(settings: Settings) -> None:
-    async with Redis.from_url(settings.redis_url.get_secret_value()) as client:
-        await client.flushdb()
+    async def _clean(self) -> None:
+        async with asyncio.timeout(TIMEOUT):
+            await asyncio.gather(self._delete_rows(), self._purge(), self._flush())
+
+    async def _delete_rows(self) -> None:
+        if self._postgres is None:
+            self._postgres = await asyncpg.connect(self._settings.database_url.get_secret_value())
+            self._open.push_async_callback(self._postgres.close, timeout=TIMEOUT)
+        await self._postgres.execute(DELETE_ROWS)
+
+    async def _purge(self) -> None:
+        if self._channel is None:
+            url = url_as(TESTER, self._settings.rabbitmq_url)
+            connection = await aiormq.connect(f"{url}?heartbeat=0")
+            self._open.push_async_callback(connection.close)
+            self._channel = await connection.channel()
+        for name in QUEUES[1:]:
+            await self._channel.queue_purge(name, nowait=True)
+        await self._channel.queue_purge(QUEUES[0])  # answered when all are empty
+
+    async def _flush(self) -> None:
+        if self._redis is None:
+            self._redis = Redis.from_url(self._settings.redis_url.get_secret_value())
+            self._open.push_async_callback(self._redis.aclose)
+        await self._redis.flushdb()
+
+    async def _close(self) -> None:
+        self._channel = self._postgres = self._redis = None
+        await self._open.aclose()

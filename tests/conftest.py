@@ -8,12 +8,11 @@ from aio_pika.abc import AbstractConnection
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.deploy.services.threads import run_in_thread
 from infra.resources import Resources, open_resources
 from infra.settings import Settings
 from infra.storage.engine import open_engine
 from infra.storage.redis import open_redis
-from tests.cleaning import clean
+from tests.cleaning import Cleaner
 from tests.distribution import Controller, is_controller, is_worker
 from tests.guardian import end_in_order, guard
 from tests.services import TESTER, Services, open_services, open_settings, url_as
@@ -46,12 +45,18 @@ def settings(services: Services, request: pytest.FixtureRequest) -> Iterator[Set
         yield settings
 
 
+@pytest.fixture(scope="module")
+def _cleaner(settings: Settings) -> Iterator[Cleaner]:
+    cleaner = Cleaner(settings)
+    yield cleaner
+    cleaner.close()
+
+
 @pytest.fixture(autouse=True)
 def _clean(request: pytest.FixtureRequest) -> None:
     """Begin every test that uses the servers with empty tables, queues and Redis."""
     if "settings" in request.fixturenames:
-        settings = request.getfixturevalue("settings")
-        run_in_thread(lambda: clean(settings))
+        request.getfixturevalue("_cleaner").clean()
 
 
 @pytest.fixture

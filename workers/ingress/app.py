@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import cast
 
 from aiohttp import web
@@ -111,9 +112,21 @@ def build_state(resources: Resources, rpc_client: RpcClient) -> AppState:
         webhook_deliveries=WebhookDeliveries(),
         webhook_secrets={source: settings.platform(source).webhook_secrets for source in SOURCES},
         operation_key=operation_key,
-        openapi=to_json(build_openapi(ROUTES, PROBES)),
-        asyncapi=to_json(build_asyncapi()),
+        openapi=render_openapi(),
+        asyncapi=render_asyncapi(),
     )
+
+
+@cache
+def render_openapi() -> bytes:
+    """Render the OpenAPI document, once for each process."""
+    return to_json(build_openapi(ROUTES, PROBES))
+
+
+@cache
+def render_asyncapi() -> bytes:
+    """Render the AsyncAPI document, once for each process."""
+    return to_json(build_asyncapi())
 
 
 def require_keys(settings: Settings) -> SecretStr:
