@@ -13,7 +13,7 @@ from infra.settings import Settings
 from infra.storage.engine import open_engine
 from infra.storage.redis import open_redis
 from tests.cleaning import Cleaner
-from tests.distribution import Controller, is_controller, is_worker
+from tests.distribution import Controller, is_controller, is_worker, order
 from tests.guardian import end_in_order, guard
 from tests.services import TESTER, Services, open_services, open_settings, url_as
 
@@ -22,6 +22,11 @@ def pytest_configure(config: pytest.Config) -> None:
     end_in_order()
     if is_controller(config):
         config.pluginmanager.register(Controller(config))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if is_worker(config):
+        order(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,6 +16,30 @@ from tests.guardian import guard
 from tests.services import keep_services
 
 CHAOS = "tests/chaos/"
+# Units that take longest, in this order; the others follow in the order of collection.
+LONGEST = (
+    CHAOS,
+    "tests/e2e/test_kill.py",
+    "tests/e2e/test_demo.py",
+    "tests/test_wheel.py",
+    "tests/infra/commands/test_dead_letters_binary.py",
+    "tests/infra/messaging/test_unreadable_properties.py",
+    "tests/infra/test_memory.py",
+    "tests/infra/test_process.py",
+    "tests/test_guardian.py",
+    "tests/handlers/campaigns/test_lifecycle.py",
+    "tests/handlers/campaigns/test_any_order.py",
+    "tests/workers/ingress/api/test_campaign_commands.py",
+    "tests/infra/commands/test_dead_letters.py",
+    "tests/infra/messaging/test_large_headers.py",
+    "tests/infra/amqp/test_publisher.py",
+    "tests/infra/amqp/test_topology_check.py",
+    "tests/infra/deploy/test_commands.py",
+    "tests/workers/ingress/test_javascript_sdk.py",
+    "tests/workers/ingress/api/test_consent_in_browser.py",
+    "tests/workers/ingress/api/test_platform_accounts.py",
+    "tests/workers/ingress/api/test_scopes.py",
+)
 FAULTS = "chaos"  # under this name a worker hands in its report of faults
 
 
@@ -33,6 +57,12 @@ def get_unit(nodeid: str) -> str:
     """Name the tests that stay together on a worker: a module; one world is for all faults."""
     module = nodeid.partition("::")[0]
     return CHAOS if module.startswith(CHAOS) else module
+
+
+def order(items: list[pytest.Item]) -> None:
+    """Put the units that take longest first."""
+    rank = {unit: number for number, unit in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(get_unit(item.nodeid), len(rank)))
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # untyped

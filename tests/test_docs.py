@@ -5,6 +5,7 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def links_in(page: Path) -> Iterator[tuple[Path, str]]:
             yield (page.parent / path if path else page), anchor
 
 
+@cache
 def constants() -> set[str]:
     """Name every constant of the packages, of a module or of a class."""
     found: set[str] = set()
@@ -61,6 +63,7 @@ def constants() -> set[str]:
     return found
 
 
+@cache
 def variables() -> set[str]:
     """Name every variable that the settings, the writer of .services/env or the tests know."""
     written = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', WRITER.read_text()))

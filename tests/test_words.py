@@ -6,6 +6,7 @@ import re
 import subprocess
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ MODULES = [path for path in tracked(".py") if str(path) not in EXEMPT]
 PAGES = [path for path in tracked(".md") if str(path) not in EXEMPT]
 
 
+@cache  # most texts are names that come often
+def find_words(text: str) -> list[re.Match[str]]:
+    """Find words of the list."""
+    return list(PATTERN.finditer(text))
+
+
+@cache
 def words_of(name: str) -> str:
     """Write a name as words: ``parse_URLPath`` as ``parse URL Path``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", " ", name).strip()
@@ -74,7 +82,7 @@ def test_no_name_docstring_or_comment_has_a_word_of_the_list() -> None:
         f"{path}:{line}: {match[0]}"
         for path in MODULES
         for line, text in prose_of((CHECKOUT / path).read_text())
-        for match in PATTERN.finditer(text)
+        for match in find_words(text)
     ]
 
     assert not found, "\n".join(found)
