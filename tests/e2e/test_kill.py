@@ -45,9 +45,18 @@ async def test_a_killed_process_loses_nothing_and_doubles_nothing(
         await traffic
         await eventually(lambda: _active(engine, CAMPAIGNS + 1), 90)
         await eventually(lambda: settled(engine, broker), 90)
+        # A message in a worker's hands is in no count of the broker's.
+        await eventually(lambda: _are_recorded(engine, known), 90)
 
         await _check_effects(engine, known)
         await _check_platform(system)
+
+
+async def _are_recorded(engine: AsyncEngine, known: str) -> bool:
+    """Tell whether both days have the figures of every report, or more than these."""
+    rows = f"from campaign_metrics where campaign_id = '{known}'"
+    total = await count(engine, f"select coalesce(sum(impressions), 0) {rows}")
+    return total >= WEBHOOKS - 1 + sum(range(UPSTREAM))
 
 
 async def _check_effects(engine: AsyncEngine, known: str) -> None:
