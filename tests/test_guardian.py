@@ -24,6 +24,9 @@ from tests.guardian import end_in_order, guard
 # A shell without job control starts its background jobs with these ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# As in a terminal; what runs in the background ignores these.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 end_in_order()
 guard(Path(sys.argv[1]))
 directory = ServerDirectory(Path(sys.argv[1]) / "state", durable=False)
