@@ -26,6 +26,7 @@ LONGEST = (
     "tests/infra/messaging/test_unreadable_properties.py",
     "tests/infra/test_memory.py",
     "tests/infra/test_process.py",
+    "tests/workers/ingress/backends/test_redis_errors.py",
     "tests/test_guardian.py",
     "tests/handlers/campaigns/test_lifecycle.py",
     "tests/handlers/campaigns/test_any_order.py",

@@ -22,19 +22,19 @@ from tests.infra.ledger import until
 from tests.services import open_settings
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers() -> Iterator[Servers]:
     with open_servers() as servers:
         yield servers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chaos_settings(servers: Servers) -> Iterator[Settings]:
     with open_settings(servers.services, "chaos") as settings:
         yield settings
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def world(
     servers: Servers, chaos_settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[World]:
@@ -49,7 +49,7 @@ def chaos_report(pytestconfig: pytest.Config) -> Report:
     return report_of(pytestconfig)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nemesis(world: World, chaos_report: Report) -> Nemesis:
     return Nemesis(world, chaos_report)
 
