@@ -1,5 +1,6 @@
 """Fixtures of every test: real servers, private to the tests, fresh for each test module."""
 
+import gc
 from collections.abc import AsyncIterator, Iterator
 
 import aio_pika
@@ -27,6 +28,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if is_worker(config):
         order(items)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what lives as long as the session."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
