@@ -8,10 +8,10 @@ WORKERS ?= 4
 DEPLOY := $(PYTHON_ENV) .venv/bin/python -m infra.deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status reset demo test bench bench-full chaos check lock venv venv-run venv-bench
+.PHONY: help run up down status reset demo test test-debian13 bench bench-full chaos check lock venv venv-run venv-bench
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 run: venv-run ## run the whole system in the foreground; Ctrl-C ends it
 	@$(DEPLOY) run
@@ -34,6 +34,9 @@ demo: venv-run ## drive the whole story against the running system (REPEAT=n for
 test: venv ## the test suite, on private servers of its own (ARGS="-k word": in one process)
 	@$(DEPLOY) install
 	@$(TEST_ENV) .venv/bin/python -m pytest $(or $(ARGS),-n $(WORKERS))
+
+test-debian13: ## the suite, the demo and chaos on Debian 13 (as root): RabbitMQ 4, Postgres 17, Python 3.13
+	@tests/debian13.sh $(ARGS)
 
 chaos: venv ## every fault, on servers of its own that are killed and frozen (CHAOS_SEED=n repeats, CHAOS_SOAK_SECONDS=60 is quick)
 	@$(DEPLOY) install
