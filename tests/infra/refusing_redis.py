@@ -147,11 +147,13 @@ async def open_refusing(folder: Path, *more: str) -> AsyncIterator[Refusing]:
     try:
         async with asyncio.timeout(STARTING):
             while not await _answers(operator):
+                assert process.returncode is None, f"redis-server ended: {process.returncode}"
                 await asyncio.sleep(0.02)
         yield Refusing(port, operator)
     finally:
         await operator.aclose()
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()
 
 
