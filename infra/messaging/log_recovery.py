@@ -12,30 +12,26 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from aiormq.channel import Channel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from events import EVENT_TYPES
 from events.envelope import now
 from infra.amqp import topology
-from infra.amqp.connection import BrokerConnection, with_broker_timeout
+from infra.amqp.connection import BrokerConnection
 from infra.amqp.message import Message
 from infra.errors import Permanent
 from infra.messaging import outbox
 from infra.messaging.decoder import DecodedDelivery, decode_delivery
 from infra.messaging.delivery import Delivery
 from infra.messaging.destination_queues import find_destination_queues
-from infra.messaging.queue_drain import read_until_empty
+from infra.messaging.event_log import LogStart, find_end, read_log
 from infra.messaging.republish import requeue_message
 from infra.messaging.routing_state import LOG_START, RoutingState
 from infra.settings import Settings
 
 MARGIN = timedelta(minutes=1)  # clocks differ, and the log knows the time of its chunks alone
 MOST = 200  # events in one transaction
-LONGEST_CHUNK = 4096  # events that RabbitMQ writes to a stream as one
-EMPTY_AFTER = 2.0  # seconds without a delivery after which the log has been read to its end
-OFFSET = "x-stream-offset"
 
 KNOWN = text("""
     select key from inbox where consumer = :queue and key = any(cast(:keys as uuid[]))
@@ -59,7 +55,7 @@ async def recover(settings: Settings, engine: AsyncEngine, routing: RoutingState
         return 0
     link, went = BrokerConnection(settings, "recovery"), 0
     try:
-        async with aclosing(_log_since(link, routing.lost_since, settings)) as batches:
+        async with aclosing(_read_since(link, routing.lost_since, settings)) as batches:
             async for batch in batches:
                 async with engine.begin() as tx:
                     messages = await _missed(tx, batch, lost, settings)
@@ -70,61 +66,19 @@ async def recover(settings: Settings, engine: AsyncEngine, routing: RoutingState
     return went
 
 
-async def _log_since(
-    link: BrokerConnection, since: datetime, settings: Settings
+async def _read_since(
+    connection: BrokerConnection, since: datetime, settings: Settings
 ) -> AsyncGenerator[list[Delivery], None]:
     """Read the log since a time, in batches, up to where it ended at the start."""
     limit = settings.broker_timeout
-    end = await _end_of_log(link, limit)
+    end = await find_end(connection, limit)
     if end is None:
         return
-    start: str | datetime = "first" if since == LOG_START else since - MARGIN
-    channel, reading = await _open(link, start, limit)
-    batch: list[Delivery] = []
-    async with aclosing(reading) as deliveries:
-        async for delivery in deliveries:
-            batch.append(delivery)
-            is_last = _offset_of(delivery) >= end
-            if is_last or len(batch) >= MOST:
-                yield batch
-                await with_broker_timeout(
-                    channel.basic_ack(delivery.tag, multiple=True, wait=False), limit
-                )
-                batch = []
-            if is_last:
-                return
-    if batch:
-        yield batch
-
-
-async def _end_of_log(link: BrokerConnection, limit: float) -> int | None:
-    """Find an offset beyond the end of the log; None when it is empty."""
-    channel, reading = await _open(link, "last", limit)
-    async with aclosing(reading) as deliveries:
-        async for delivery in deliveries:
-            await with_broker_timeout(channel.close(), limit)
-            return _offset_of(delivery) + LONGEST_CHUNK
-    return None
-
-
-async def _open(
-    link: BrokerConnection, offset: str | datetime, limit: float
-) -> tuple[Channel, AsyncGenerator[Delivery, None]]:
-    channel, tap = await link.open_consumer_channel()
-    reading = read_until_empty(
-        channel,
-        tap,
-        topology.EVENT_LOG,
-        timeout=limit,
-        arguments={OFFSET: offset},
-        empty_after=EMPTY_AFTER,
-    )
-    return channel, reading
-
-
-def _offset_of(delivery: Delivery) -> int:
-    offset = delivery.headers.get(OFFSET)
-    return offset if isinstance(offset, int) else 0
+    start: LogStart = "first" if since == LOG_START else since - MARGIN
+    reading = read_log(connection, start, timeout=limit, until=end, batch=MOST)
+    async with aclosing(reading) as batches:
+        async for entries in batches:
+            yield [entry.delivery for entry in entries]
 
 
 async def _missed(

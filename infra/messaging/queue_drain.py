@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator
 
 from aiormq.channel import Channel
 
@@ -23,14 +22,11 @@ async def read_until_empty(
     *,
     timeout: float,  # noqa: ASYNC109 - of each wait for the broker, not of the whole
     prefetch: int = MAX_PREFETCH,
-    arguments: Mapping[str, Any] | None = None,
-    empty_after: float = EMPTY_AFTER,
 ) -> AsyncGenerator[Delivery, None]:
-    """Give what the queue holds, until nothing has come for ``empty_after`` seconds.
+    """Give what the queue holds, until nothing has come for ``EMPTY_AFTER`` seconds.
 
-    The caller acknowledges; at most ``prefetch`` deliveries are unacknowledged. ``arguments`` say
-    where in a stream to begin; ``timeout`` bounds each wait for the broker, in seconds. Raises
-    ``Outage``.
+    The caller acknowledges; at most ``prefetch`` deliveries are unacknowledged. ``timeout``
+    bounds each wait for the broker, in seconds. Raises ``Outage``.
     """
     batcher = Batcher(1, 0)
     source = DeliverySource(channel, parser, queue, timeout)
@@ -39,9 +35,8 @@ async def read_until_empty(
             batcher.add,
             lambda: batcher.close("cancelled"),
             prefetch=prefetch,
-            arguments=arguments,
         )
-        while batch := await _next_within(batcher, empty_after):
+        while batch := await _next_within(batcher, EMPTY_AFTER):
             for delivery in batch:
                 yield delivery
             if channel.is_closed:

@@ -5,6 +5,7 @@ Times are ``timestamptz`` (UTC), money is ``bigint`` micros.
 
 from infra.storage.tables.base import metadata
 from infra.storage.tables.campaigns import campaign_metrics, campaigns, operations
+from infra.storage.tables.events import event_index, log_marks, log_positions, waiting_events
 from infra.storage.tables.messages import dead_letters, inbox, outbox
 from infra.storage.tables.queues import stopped_queues, suspects, write_probes
 from infra.storage.tables.routing import routing
@@ -23,7 +24,10 @@ __all__ = [
     "campaign_metrics",
     "campaigns",
     "dead_letters",
+    "event_index",
     "inbox",
+    "log_marks",
+    "log_positions",
     "metadata",
     "operations",
     "outbox",
@@ -34,5 +38,6 @@ __all__ = [
     "stopped_queues",
     "suspects",
     "users",
+    "waiting_events",
     "write_probes",
 ]

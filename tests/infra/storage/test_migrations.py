@@ -26,7 +26,7 @@ CONSTRAINTS = text("""
     order by 1, 2
 """)
 INDEXES = text("""
-    select tablename, indexname, replace(indexdef, ' ON ' || schemaname || '.', ' ON ')
+    select tablename, indexname, replace(indexdef, ' ' || schemaname || '.', ' ')
     from pg_indexes
     where schemaname = current_schema() and tablename <> 'alembic_version'
     order by 1, 2

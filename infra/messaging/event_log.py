@@ -1,0 +1,126 @@
+"""Reads the event log, the stream ``adrelay.history``, in batches and in its order.
+
+RabbitMQ numbers what a stream holds (its offset). Reading begins at an offset, at a time (of a
+chunk, so up to some thousand events early: filter again), at the first or last chunk, or with what
+comes next. At most ``flow_control.MAX_HELD_BYTES`` of it are in memory.
+
+RabbitMQ manual, "Streams", section "Consuming": ``x-stream-offset`` over AMQP 0-9-1.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from infra.amqp import topology
+from infra.amqp.connection import BrokerConnection, with_broker_timeout
+from infra.errors import Outage
+from infra.messaging.batcher import Batcher
+from infra.messaging.delivery import Delivery
+from infra.messaging.delivery_source import MAX_PREFETCH, DeliverySource
+
+OFFSET = "x-stream-offset"
+BATCH = 500  # events
+LONGEST_CHUNK = 4096  # events that RabbitMQ writes to a stream as one
+EMPTY_AFTER = 2.0  # seconds without a delivery after which the log has been read to its end
+
+# Where to begin: an offset, an aware time, or a chunk.
+LogStart = int | datetime | Literal["first", "last", "next"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A message of the log, and its number there."""
+
+    offset: int
+    delivery: Delivery
+
+
+async def find_end(connection: BrokerConnection, timeout: float) -> int | None:  # noqa: ASYNC109 - of each wait for the broker
+    """Find an offset beyond the end of the log, by a chunk at most; None when it is empty.
+
+    Raises ``Outage``.
+    """
+    async with aclosing(read_log(connection, "last", timeout=timeout)) as batches:
+        async for batch in batches:
+            return batch[0].offset + LONGEST_CHUNK
+    return None
+
+
+async def read_log(
+    connection: BrokerConnection,
+    start: LogStart,
+    *,
+    timeout: float,  # noqa: ASYNC109 - of each wait for the broker, not of the whole
+    until: int | None = None,
+    empty_after: float | None = EMPTY_AFTER,
+    batch: int = BATCH,
+) -> AsyncGenerator[Sequence[LogEntry], None]:
+    """Give batches of the log, on a channel of its own; the next one when the last is done with.
+
+    It ends at the offset ``until``, or when nothing has come for ``empty_after`` seconds: None
+    goes on for ever. ``timeout`` bounds each wait for the broker, in seconds. Raises ``Outage``.
+    """
+    channel, parser = await connection.open_consumer_channel()
+    batcher = Batcher(batch, 0)
+    held = 0
+
+    def take(delivery: Delivery) -> None:
+        nonlocal held
+        held += delivery.weight
+        parser.held.add(delivery.weight)
+        batcher.add(delivery)
+
+    source = DeliverySource(channel, parser, topology.EVENT_LOG, timeout)
+    closing = asyncio.ensure_future(_close_with(channel.closing, batcher))
+    try:
+        await source.consume(
+            take,
+            lambda: batcher.close("cancelled"),
+            prefetch=MAX_PREFETCH,
+            arguments={OFFSET: start},
+        )
+        while deliveries := await _next_within(batcher, empty_after):
+            entries = [LogEntry(offset_of(delivery), delivery) for delivery in deliveries]
+            # A chunk is delivered whole, also what stands in it before the offset asked for.
+            wanted = [e for e in entries if not isinstance(start, int) or e.offset >= start]
+            if until is not None:
+                wanted = [entry for entry in wanted if entry.offset <= until]
+            if wanted:
+                yield wanted
+            if until is not None and entries[-1].offset >= until:
+                return
+            weight = sum(delivery.weight for delivery in deliveries)
+            held -= weight
+            parser.held.remove(weight)
+            acknowledging = channel.basic_ack(deliveries[-1].tag, multiple=True, wait=False)
+            await with_broker_timeout(acknowledging, timeout)
+        if batcher.closed is not None:
+            raise Outage(f"the event log is not read any further: {batcher.closed}")
+    finally:
+        closing.cancel()
+        source.detach()
+        parser.held.remove(held)
+        with contextlib.suppress(Outage):
+            await with_broker_timeout(channel.close(), timeout)
+
+
+def offset_of(delivery: Delivery) -> int:
+    """Get the offset of a delivery of the log."""
+    offset = delivery.headers.get(OFFSET)
+    return offset if isinstance(offset, int) else 0
+
+
+async def _next_within(batcher: Batcher, seconds: float | None) -> list[Delivery]:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await batcher.next_batch()
+    return []
+
+
+async def _close_with(closing: "asyncio.Future[object]", batcher: Batcher) -> None:
+    await asyncio.wait({closing})
+    batcher.close("the channel closed")
