@@ -1,9 +1,4 @@
-"""RabbitMQ's management API: what AMQP cannot do (vhosts, definitions, policies, listings).
-
-The policy gives queues outside our names ``drop-head``: a foreign quorum queue that is full
-then loses its own oldest messages instead of refusing what we publish. (For classic queues
-their own ``x-overflow`` argument wins over any policy: tried on 3.10.8.)
-"""
+"""RabbitMQ's management API: what AMQP cannot do (vhosts, definitions, policies, listings)."""
 
 import base64
 import json
@@ -14,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 import aiohttp
 from yarl import URL
 
-from infra.amqp.permissions import FOREIGN_QUEUE_POLICY, foreign_queue_policy
+from infra.amqp.policies import policies
 
 REQUEST_TIMEOUT = 30.0  # seconds
 DEFAULT_PORT = 15672
@@ -132,10 +127,10 @@ class ManagementApi:
         await self.call("POST", "definitions", body=resources)
         await self.call("POST", "definitions", body=permissions)
 
-    async def set_overflow_policy(self, vhost: str) -> None:
-        """Let queues outside our names drop their oldest messages when they are full."""
-        policy = foreign_queue_policy()
-        await self.call("PUT", "policies", vhost, FOREIGN_QUEUE_POLICY, body=policy)
+    async def set_policies(self, vhost: str) -> None:
+        """Create or change every policy of ``infra.amqp.policies``."""
+        for name, policy in policies().items():
+            await self.call("PUT", "policies", vhost, name, body=policy)
 
 
 async def _to_error(request: str, response: aiohttp.ClientResponse) -> ManagementApiError:

@@ -30,6 +30,7 @@ from typing import Any
 from events import EVENT_TYPES, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.envelope import Event
 from infra.amqp import topology, topology_declaration
+from infra.amqp.policies import policies
 from schemas.types import PLATFORMS
 
 INGRESS_USER = "adrelay-ingress"
@@ -38,7 +39,6 @@ UPSTREAM_USER = "adrelay-upstream"
 OPS_USER = "adrelay-ops"
 
 VHOST = "adrelay"
-FOREIGN_QUEUE_POLICY = "adrelay-foreign-queues"
 NO_ACCESS = "^$"
 DEFAULT_EXCHANGE = "amq.default"  # what permissions call the exchange without a name
 TEMPORARY_QUEUES = r"amq\.gen-[\w-]+"  # queues that the broker names: a look at what passes
@@ -108,7 +108,7 @@ def definitions(vhost: str = VHOST, passwords: Mapping[str, str] | None = None) 
 def resource_definitions(
     vhost: str = VHOST, passwords: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Write what permissions are about: the vhost, users, exchanges, and the policy."""
+    """Write what permissions are about: the vhost, users, exchanges, and policies."""
     known = passwords or {}
     named = {exchange for user in broker_users() for exchange in user.topics}
     return {
@@ -136,7 +136,9 @@ def resource_definitions(
             for exchange in topology_declaration.exchanges()
             if exchange.name in named
         ],
-        "policies": [{"vhost": vhost, "name": FOREIGN_QUEUE_POLICY, **foreign_queue_policy()}],
+        "policies": [
+            {"vhost": vhost, "name": name, **policy} for name, policy in policies().items()
+        ],
     }
 
 
@@ -161,17 +163,6 @@ def permission_definitions(vhost: str = VHOST) -> dict[str, Any]:
 def _permission(user: BrokerUser, vhost: str) -> dict[str, str]:
     allowed = {"configure": user.configure, "write": user.write, "read": user.read}
     return {"user": user.name, "vhost": vhost, **allowed}
-
-
-def foreign_queue_policy() -> dict[str, Any]:
-    """Let queues outside our names drop their oldest messages when they are full."""
-    ours = "|".join(re.escape(queue.name) for queue in topology_declaration.queues())
-    return {
-        "pattern": f"^(?!(?:{ours})$)",
-        "definition": {"overflow": "drop-head"},
-        "apply-to": "queues",
-        "priority": 0,
-    }
 
 
 def topic_pattern(events: Iterable[type[Event]]) -> str:

@@ -150,16 +150,16 @@ async def release(settings: Settings, wait_seconds: float = RELEASE_TIMEOUT) -> 
     if settings.rabbitmq_management_url is not None:
         management = ManagementApi(settings.rabbitmq_management_url.get_secret_value())
         vhost = unquote(urlsplit(broker.split()[0]).path.removeprefix("/")) or "/"
-        await _set_overflow_policy(management, vhost)
+        await _set_policies(management, vhost)
         await _record_paths(settings)
 
 
-async def _set_overflow_policy(management: ManagementApi, vhost: str) -> None:
+async def _set_policies(management: ManagementApi, vhost: str) -> None:
     try:
-        await management.set_overflow_policy(vhost)
+        await management.set_policies(vhost)
     except OSError as error:
         raise ReleaseRefused(
-            f"the broker's management API does not take our policy: {error}"
+            f"the broker's management API does not take our policies: {error}"
         ) from error
 
 
