@@ -132,7 +132,7 @@ def test_webhooks_that_are_signed_as_the_page_says_are_genuine() -> None:
     SOURCES["claude"].verify(signing["claude_headers"]("s3cret", body), body, ["s3cret"], now)
     for source, secret in (("chatgpt", shared), ("gemini", private)):
         headers = signing[f"{source}_headers"](secret, "msg_1", moment, body)
-        assert SOURCES[source].verify(headers, body, [secret], now) == "msg_1"
+        assert SOURCES[source].verify(headers, body, [secret], now).delivery == "msg_1"
 
 
 def test_the_operators_page_has_every_line_of_the_procfile() -> None:

@@ -1,6 +1,6 @@
 """What a webhook source provides: two pure functions; and how a webhook body becomes events.
 
-    verify(headers, body, secrets, now) -> the sender's delivery id, or None if it sends none
+    verify(headers, body, secrets, now) -> ``VerifiedSignature``: delivery id, secret slot, skew
     parse_events(body, delivery, **trace_attributes)  -> the events of the delivery
 
 ``verify`` raises only ``InvalidSignature``, for any input; ``parse_events`` raises
@@ -28,6 +28,7 @@ from events.envelope import now
 from events.metrics import CampaignMetricsReportedData
 from events.sources import webhook_source
 from events.webhooks import WebhookUnrecognisedData
+from infra.security.hmac_signature import VerifiedSignature
 from schemas.types import Platform
 from schemas.webhooks import MetricsUpdated, StatusChanged, describe_errors
 
@@ -52,7 +53,7 @@ class WebhookSource(Protocol):
 
     def verify(
         self, headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime
-    ) -> str | None:
+    ) -> VerifiedSignature:
         """Verify the sender of ``body``; ``now`` is aware. Raises ``InvalidSignature``."""
 
     def parse_events(

@@ -8,13 +8,16 @@ from pydantic import TypeAdapter
 from events import Event
 from handlers.webhooks.base import build_event, parse_json
 from infra.security import standard_webhooks
+from infra.security.hmac_signature import VerifiedSignature
 from schemas import chatgpt
 
 WEBHOOK: TypeAdapter[chatgpt.ChatGptWebhook] = TypeAdapter(chatgpt.ChatGptWebhook)
 
 
-def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> str:
-    """Verify signature and timestamp; returns ``webhook-id``. Raises ``InvalidSignature``."""
+def verify(
+    headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime
+) -> VerifiedSignature:
+    """Verify signature and timestamp; the id is ``webhook-id``. Raises ``InvalidSignature``."""
     return standard_webhooks.verify(standard_webhooks.V1, headers, body, secrets, now)
 
 

@@ -11,7 +11,11 @@ from pydantic import TypeAdapter
 
 from events import Event
 from handlers.webhooks.base import build_event, parse_json
-from infra.security.hmac_signature import read_signature_headers, verify_body
+from infra.security.hmac_signature import (
+    VerifiedSignature,
+    read_signature_headers,
+    verify_body,
+)
 from schemas import claude
 
 WEBHOOK: TypeAdapter[claude.ClaudeWebhook] = TypeAdapter(claude.ClaudeWebhook)
@@ -22,10 +26,10 @@ def verify(
     body: bytes,
     secrets: Sequence[str],
     now: datetime,  # noqa: ARG001 - this scheme signs no time
-) -> None:
+) -> VerifiedSignature:
     """Verify the signature; the delivery id is in the body. Raises ``InvalidSignature``."""
     (signature,) = read_signature_headers(headers, "x-claude-signature")
-    verify_body(signature, body, secrets)
+    return VerifiedSignature(None, verify_body(signature, body, secrets))
 
 
 def parse_events(

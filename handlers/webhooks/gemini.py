@@ -12,14 +12,17 @@ from pydantic_core import to_json
 from events import Event
 from handlers.webhooks.base import Unrecognised, build_event, build_unrecognised, parse_json
 from infra.security import standard_webhooks
+from infra.security.hmac_signature import VerifiedSignature
 from schemas import gemini
 
 WEBHOOK: TypeAdapter[gemini.GeminiWebhook] = TypeAdapter(gemini.GeminiWebhook)
 DELIVERY: TypeAdapter[gemini.GeminiWebhookDelivery] = TypeAdapter(gemini.GeminiWebhookDelivery)
 
 
-def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> str:
-    """Verify signature and timestamp; returns ``webhook-id``. Raises ``InvalidSignature``."""
+def verify(
+    headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime
+) -> VerifiedSignature:
+    """Verify signature and timestamp; the id is ``webhook-id``. Raises ``InvalidSignature``."""
     return standard_webhooks.verify(standard_webhooks.V1A, headers, body, secrets, now)
 
 

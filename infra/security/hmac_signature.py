@@ -9,17 +9,37 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 HEX_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class InvalidSignature(Exception):
-    """A webhook has no valid signature; ``reason`` is for logs, never for the sender."""
+@dataclass(frozen=True, slots=True)
+class VerifiedSignature:
+    """What a valid signature says.
 
-    def __init__(self, reason: str) -> None:
+    ``delivery`` is the sender's id of the delivery, None where it sends none. ``slot`` numbers the
+    secret that matched, from 1 (the newest). ``skew`` is how many seconds our clock was ahead of
+    the signed time, None where no time is signed.
+    """
+
+    delivery: str | None
+    slot: int
+    skew: float | None = None
+
+
+class InvalidSignature(Exception):
+    """A webhook has no valid signature; ``reason`` is for logs, never for the sender.
+
+    ``slot`` and ``skew``, as in ``VerifiedSignature``, are known where only the time is wrong.
+    """
+
+    def __init__(self, reason: str, *, slot: int | None = None, skew: float | None = None) -> None:
         """Keep the reason, which holds no secrets and none of the sender's input."""
         super().__init__(reason)
         self.reason = reason
+        self.slot = slot
+        self.skew = skew
 
 
 def read_signature_headers(headers: Mapping[str, str], *names: str) -> list[str]:
@@ -49,8 +69,8 @@ def sign_body(secret: str, body: bytes) -> str:
     return hmac_sha256(secret.encode(errors="surrogatepass"), body).hex()
 
 
-def verify_body(signature: str, body: bytes, secrets: Sequence[str]) -> None:
-    """Check a signature made by ``sign_body``; one of ``secrets`` must match.
+def verify_body(signature: str, body: bytes, secrets: Sequence[str]) -> int:
+    """Check a signature made by ``sign_body``; returns which of ``secrets`` matches, from 1.
 
     All are tried, so that the time does not reveal which one matched; an empty secret never
     matches. Raises ``InvalidSignature``.
@@ -60,8 +80,9 @@ def verify_body(signature: str, body: bytes, secrets: Sequence[str]) -> None:
     given = bytes.fromhex(signature)
     matches = [
         hmac.compare_digest(given, hmac_sha256(secret.encode(errors="surrogatepass"), body))
+        and bool(secret)
         for secret in secrets
-        if secret
     ]
     if True not in matches:
         raise InvalidSignature("the signature matches no secret")
+    return matches.index(True) + 1

@@ -25,7 +25,12 @@ from secrets import token_bytes
 
 from nacl.exceptions import BadSignatureError
 
-from infra.security.hmac_signature import InvalidSignature, hmac_sha256, read_signature_headers
+from infra.security.hmac_signature import (
+    InvalidSignature,
+    VerifiedSignature,
+    hmac_sha256,
+    read_signature_headers,
+)
 from infra.webhook_secrets import (
     KEY_BYTES,
     decode_base64,
@@ -135,8 +140,8 @@ def verify(
     body: bytes,
     secrets: Sequence[str],
     now: datetime,
-) -> str:
-    """Verify a delivery with all ``secrets`` and return its ``webhook-id``.
+) -> VerifiedSignature:
+    """Verify a delivery with all ``secrets``; its id is the ``webhook-id``.
 
     ``now`` is aware. Signatures of other schemes and malformed secrets are ignored
     (``make_webhook_secret`` makes well-formed ones). Raises nothing but ``InvalidSignature``.
@@ -148,11 +153,14 @@ def verify(
         raise InvalidSignature("the webhook-id or webhook-timestamp is malformed")
     content = f"{delivery}.{timestamp}.".encode() + body
     signatures = _parse_signatures(scheme, header)
-    if True not in [check(content, signatures) for check in _verifiers(scheme, secrets)]:
+    matches = [check(content, signatures) for check in _verifiers(scheme, secrets)]
+    if True not in matches:
         raise InvalidSignature("no signature matches a secret")
+    slot, skew = matches.index(True) + 1, now.timestamp() - int(timestamp)
     if abs(int(now.timestamp()) - int(timestamp)) > TOLERANCE_SECONDS:
-        raise InvalidSignature("the webhook-timestamp is more than five minutes off")
-    return delivery
+        reason = "the webhook-timestamp is more than five minutes off"
+        raise InvalidSignature(reason, slot=slot, skew=skew)
+    return VerifiedSignature(delivery, slot, skew)
 
 
 def _parse_signatures(scheme: Scheme, header: str) -> list[bytes]:
@@ -171,10 +179,15 @@ def _parse_signatures(scheme: Scheme, header: str) -> list[bytes]:
 
 
 def _verifiers(scheme: Scheme, secrets: Sequence[str]) -> list[SignatureCheck]:
-    found = []
+    """Make the check of each secret, in their order; nothing matches a malformed one."""
+    found: list[SignatureCheck] = []
     for secret in secrets:
         try:
             found.append(scheme.verifier(secret))
         except ValueError:
-            continue
+            found.append(_match_nothing)
     return found
+
+
+def _match_nothing(_content: bytes, _signatures: Sequence[bytes]) -> bool:
+    return False

@@ -19,12 +19,13 @@ GENUINE = {path.parent.name: json.loads(path.read_text()) for path in PAYLOADS}
 
 
 def verified(source: str, payload: dict[str, Any], *, body: bytes | None = None) -> str | None:
-    return SOURCES[source].verify(
+    signature = SOURCES[source].verify(
         payload["headers"],
         payload["body"].encode() if body is None else body,
         payload["secrets"],
         datetime.fromisoformat(payload["now"]),
     )
+    return signature.delivery
 
 
 def contains(whole: Any, part: Any) -> bool:

@@ -34,8 +34,8 @@ class Receiver:
         body = await request.read()
         secrets = self.playground.settings.platform(source).webhook_secrets
         try:
-            delivery = SOURCES[source].verify(request.headers, body, secrets, datetime.now(UTC))
-            found = SOURCES[source].parse_events(body, delivery)
+            signed = SOURCES[source].verify(request.headers, body, secrets, datetime.now(UTC))
+            found = SOURCES[source].parse_events(body, signed.delivery)
             status = self.answers.pop(0) if self.answers else 200
         except InvalidSignature:
             self.got.append((source, None, 401))

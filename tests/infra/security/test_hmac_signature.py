@@ -23,9 +23,12 @@ def test_a_published_signature_of_a_body_is_met() -> None:
     assert sign_body("It's a Secret to Everybody", b"Hello, World!") == HELLO
 
 
-@pytest.mark.parametrize("secrets", [["Jefe"], ["old", "Jefe"], ["Jefe", "new"], ["", "Jefe"]])
-def test_any_of_our_secrets_may_fit(secrets: list[str]) -> None:
-    verify_body(JEFE, b"what do ya want for nothing?", secrets)
+@pytest.mark.parametrize(
+    ("secrets", "slot"),
+    [(["Jefe"], 1), (["old", "Jefe"], 2), (["Jefe", "new"], 1), (["", "Jefe"], 2)],
+)
+def test_any_of_our_secrets_may_fit_and_its_slot_is_told(secrets: list[str], slot: int) -> None:
+    assert verify_body(JEFE, b"what do ya want for nothing?", secrets) == slot
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def is_accepted(
     now: datetime = NOW,
 ) -> bool:
     try:
-        return verify(scheme, headers, body, secrets, now) == headers["webhook-id"]
+        found = verify(scheme, headers, body, secrets, now).delivery
+        return found == headers["webhook-id"]
     except InvalidSignature:
         return False
 
@@ -116,6 +117,27 @@ def test_more_than_five_minutes_are_refused_both_ways(seconds: int) -> None:
         assert not is_accepted(headers, key, scheme=scheme)
         later = NOW + timedelta(seconds=seconds)
         assert is_accepted(headers, key, scheme=scheme, now=later)
+
+
+@pytest.mark.parametrize("scheme", [V1, V1A], ids=lambda scheme: scheme.identifier)
+def test_the_matching_slot_and_the_skew_are_told(scheme: Scheme) -> None:
+    newest, oldest = make_webhook_secret(scheme), make_webhook_secret(scheme)
+    headers = sign(scheme, [oldest], DELIVERY, TIMESTAMP - 7, BODY)
+
+    found = verify(scheme, headers, BODY, [newest, "malformed", oldest], NOW)
+
+    assert (found.delivery, found.slot, found.skew) == (DELIVERY, 3, 7)
+
+
+def test_a_wrong_time_tells_slot_and_skew_and_a_wrong_mac_does_not() -> None:
+    late = sign(V1, [SECRET], DELIVERY, TIMESTAMP - 400, BODY)
+
+    with pytest.raises(InvalidSignature) as refusal:
+        verify(V1, late, BODY, [SECRET], NOW)
+    assert (refusal.value.slot, refusal.value.skew) == (1, 400)
+    with pytest.raises(InvalidSignature) as refusal:
+        verify(V1, late, BODY, [make_webhook_secret(V1)], NOW)
+    assert (refusal.value.slot, refusal.value.skew) == (None, None)
 
 
 def test_the_mac_is_checked_before_the_timestamp() -> None:
@@ -195,7 +217,7 @@ def test_a_missing_or_doubled_header_is_refused(name: str) -> None:
     value = headers.pop(name)
     with pytest.raises(InvalidSignature):
         verify(V1, headers, BODY, [SECRET], NOW)
-    assert verify(V1, {**headers, name.title(): value}, BODY, [SECRET], NOW) == DELIVERY
+    assert verify(V1, {**headers, name.title(): value}, BODY, [SECRET], NOW).delivery == DELIVERY
 
 
 @given(body=st.binary(), scheme=st.sampled_from([V1, V1A]), flip=st.integers(0, 10_000))

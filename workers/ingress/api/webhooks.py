@@ -42,7 +42,7 @@ async def post_webhook(context: RequestContext) -> web.Response:
         raise
     secrets, received = context.state.webhook_secrets[name], now()
     try:
-        delivery = source.verify(context.request.headers, body, secrets, received)
+        verified = source.verify(context.request.headers, body, secrets, received)
     except InvalidSignature as error:
         COUNTERS[name, "bad_signature"].inc()
         raise _bad_signature(error.reason) from None
@@ -51,7 +51,7 @@ async def post_webhook(context: RequestContext) -> web.Response:
     except HttpError:
         COUNTERS[name, "limited"].inc()
         raise
-    trace_attributes = context.ids.trace_attributes
+    delivery, trace_attributes = verified.delivery, context.ids.trace_attributes
     try:
         events = source.parse_events(body, delivery, received=received, **trace_attributes)
     except Unrecognised as error:
