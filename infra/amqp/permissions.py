@@ -88,7 +88,7 @@ def broker_users() -> tuple[BrokerUser, ...]:
         BrokerUser(
             WORKERS_USER,
             write=_match_names(*answers),
-            read=_match_names(*counted),
+            read=_match_names(*counted, topology.EVENT_LOG),
             topics={topology.EVENTS_EXCHANGE: carried},
         ),
         BrokerUser(
