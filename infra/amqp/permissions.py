@@ -124,15 +124,7 @@ def resource_definitions(
             if user.name in known
         ],
         "exchanges": [
-            {
-                "name": exchange.name,
-                "vhost": vhost,
-                "type": exchange.type.value,
-                "durable": True,
-                "auto_delete": False,
-                "internal": exchange.internal,
-                "arguments": exchange.arguments,
-            }
+            {"name": exchange.name, "vhost": vhost, **exchange.properties}
             for exchange in topology_declaration.exchanges()
             if exchange.name in named
         ],

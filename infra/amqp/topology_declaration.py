@@ -6,7 +6,7 @@ The release step does it (``infra.commands.migrate``); the processes find everyt
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -53,6 +53,17 @@ class ExchangeDeclaration:
         """The arguments that it is declared with."""
         return {"alternate-exchange": self.alternate} if self.alternate else {}
 
+    @property
+    def properties(self) -> dict[str, Any]:
+        """The exchange as the management API and definitions spell it, without its name."""
+        return {
+            "type": self.type.value,
+            "durable": True,
+            "auto_delete": False,
+            "internal": self.internal,
+            "arguments": dict(self.arguments),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class QueueDeclaration:
@@ -61,6 +72,20 @@ class QueueDeclaration:
     name: str
     arguments: Mapping[str, Any]
     bindings: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """The queue as the management API and definitions spell it, without its name."""
+        return {"durable": True, "auto_delete": False, "arguments": dict(self.arguments)}
+
+
+class BindingDeclaration(NamedTuple):
+    """A binding of an exchange to a ``queue`` or another ``exchange``."""
+
+    source: str
+    kind: str
+    destination: str
+    routing_key: str
 
 
 def _quorum(**arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - AMQP field values
@@ -142,6 +167,17 @@ def queues() -> tuple[QueueDeclaration, ...]:
             for queue in REQUEST_QUEUES
         ),
     )
+
+
+def bindings() -> tuple[BindingDeclaration, ...]:
+    """List every binding: that of the work exchange, then those of the queues."""
+    to_work = BindingDeclaration(EVENTS_EXCHANGE, "exchange", WORK_EXCHANGE, "#")
+    to_queues = (
+        BindingDeclaration(source, "queue", queue.name, key)
+        for queue in queues()
+        for source, key in queue.bindings
+    )
+    return (to_work, *to_queues)
 
 
 async def declare(connection: AbstractConnection) -> None:

@@ -125,7 +125,7 @@ def _is_starting(error: Exception) -> bool:
     return isinstance(error, (OSError, TimeoutError))
 
 
-async def _record_paths(settings: Settings) -> None:
+async def record_paths(settings: Settings) -> None:
     """Note which paths are broken; a broker that cannot say so yet is no obstacle."""
     engine = open_engine(settings)
     try:
@@ -145,13 +145,13 @@ async def release(settings: Settings, wait_seconds: float = RELEASE_TIMEOUT) -> 
     database = settings.database_url.get_secret_value()
     await _retry_while_starting("the database", lambda: migrate_database(database), until)
     broker = settings.rabbitmq_url.get_secret_value()
-    await _record_paths(settings)  # what is missing now is about to be there again
+    await record_paths(settings)  # what is missing now is about to be there again
     await _retry_while_starting("the broker", lambda: declare_topology(broker), until)
     if settings.rabbitmq_management_url is not None:
         management = ManagementApi(settings.rabbitmq_management_url.get_secret_value())
         vhost = unquote(urlsplit(broker.split()[0]).path.removeprefix("/")) or "/"
         await _set_policies(management, vhost)
-        await _record_paths(settings)
+        await record_paths(settings)
 
 
 async def _set_policies(management: ManagementApi, vhost: str) -> None:
