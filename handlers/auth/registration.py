@@ -3,9 +3,12 @@
 The same registration again, by ``Idempotency-Key``, address and password, gets the same reply as
 the first: its sender may have missed that one. Any other registration of an address that has
 an account gets the same error whatever its password is, so it cannot be used to guess one.
+
+The id of an account is derived from its request, so it is the same when the request is handled
+again after a restore from the event log.
 """
 
-from uuid import uuid4
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from events import UserRegistered
 from events.sources import AUTH_SOURCE
@@ -46,10 +49,15 @@ async def prepare_registration(
             return AuthResult(request, EMAIL_TAKEN, subject=str(existing.user.id))
         return PreparedRequest(request, session)
     hashed = await resources.passwords.hash(registration.password)
-    user = User(id=uuid4(), email=email, role="manager")
+    user = User(id=_derive_user_id(request), email=email, role="manager")
     issued = await resources.keys.refresh_tokens.issue(user.id)
     row = UserRow(user, hashed, registration.registration_id)
     return PreparedRequest(request, RegisterUser(row, registration, issued))
+
+
+def _derive_user_id(request: AuthRequest) -> UUID:
+    """Derive the id of an account: a UUIDv5 of the source and the id of its registration."""
+    return uuid5(NAMESPACE_URL, f"user\n{request.source}\n{request.id}")
 
 
 async def register_user(

@@ -22,7 +22,7 @@ from events.campaigns import (
     CampaignSyncRejectedData,
     CampaignSyncRequestedData,
 )
-from events.envelope import Event
+from events.envelope import Event, new_id
 from events.sources import API_SOURCE, SYNC_SOURCE
 from handlers.sync.pusher import PushResult
 from infra.messaging.decoder import event_key
@@ -110,11 +110,11 @@ def report_push(
 
 
 def request_resync(trigger: SyncTrigger) -> Event:
-    """Request another push of a campaign."""
+    """Request another push of a campaign; one trigger may need several, so each has a fresh id."""
     campaign_id = trigger.data.campaign_id
     data = CampaignSyncRequestedData(campaign_id=campaign_id, platform=trigger.data.platform)
-    subject = str(campaign_id)
-    return CampaignSyncRequested.caused_by(trigger, source=SYNC_SOURCE, subject=subject, data=data)
+    about = {"id": new_id(), "subject": str(campaign_id)}
+    return CampaignSyncRequested.caused_by(trigger, source=SYNC_SOURCE, **about, data=data)
 
 
 def _build_push_event(

@@ -506,3 +506,16 @@ async def test_every_action_is_in_the_audit_log_with_actor_address_and_outcome(
         ("login", "INVALID_CREDENTIALS", None, None, *client),
     ]
     assert [(act.action, act.outcome) for act in worker.acts()] == [row[:2] for row in found]
+
+
+async def test_an_account_has_the_same_id_when_its_request_is_handled_again_without_it(
+    worker: Worker, registration: Any
+) -> None:
+    request = registration()
+    (first,) = await worker.ask(request)
+    worker.replies.clear()
+    async with worker.resources.engine.begin() as tx:  # as in a backup from before it
+        await tx.execute(text("truncate users cascade"))
+    (again,) = await worker.ask(request)
+    assert (first["status"], again["status"]) == (201, 201)
+    assert again["data"]["user"]["id"] == first["data"]["user"]["id"]
