@@ -2,14 +2,24 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 import orjson
 from aiohttp import web
 from prometheus_client import REGISTRY, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
-# Results of the checks by name; a text is a failure with its reason.
-Checks = Callable[[], Awaitable[Mapping[str, bool | str]]]
+
+@dataclass(frozen=True, slots=True)
+class PassedCheck:
+    """A check that has passed, with something to know about it."""
+
+    note: str
+
+
+CheckResult = bool | str | PassedCheck  # a text is a failure with its reason
+# Results of the checks by name.
+Checks = Callable[[], Awaitable[Mapping[str, CheckResult]]]
 
 
 async def healthz(_: web.Request) -> web.Response:
@@ -22,10 +32,15 @@ def readyz(checks: Checks) -> Callable[[web.Request], Awaitable[web.Response]]:
 
     async def probe(_: web.Request) -> web.Response:
         results = await checks()
-        passed = {name: value is True for name, value in results.items()}
+        passed = {
+            name: value is True or isinstance(value, PassedCheck) for name, value in results.items()
+        }
         reasons = {name: value for name, value in results.items() if isinstance(value, str)}
         ready = all(passed.values())
-        report = {"ready": ready, "checks": passed} | ({"reasons": reasons} if reasons else {})
+        notes = {name: v.note for name, v in results.items() if isinstance(v, PassedCheck)}
+        report = {"ready": ready, "checks": passed}
+        report |= {"reasons": reasons} if reasons else {}
+        report |= {"notes": notes} if notes else {}
         body = orjson.dumps(report)
         return web.Response(
             body=body, status=200 if ready else 503, content_type="application/json"

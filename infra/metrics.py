@@ -33,7 +33,12 @@ CONSUMER_ISOLATING = Gauge(
     "adrelay_consumer_isolating", "1 while taking one message at a time", ["queue"]
 )
 CONSUMER_STOPPED = Gauge(
-    "adrelay_consumer_stopped", "1 while the brake keeps the queue from being read", ["queue"]
+    "adrelay_consumer_stopped", "1 while the queue circuit breaker has stopped it", ["queue"]
+)
+PAUSED = Gauge(
+    "adrelay_paused",
+    "1 while a person has paused a queue (also by its platform) or a platform; paused accounts",
+    ["kind", "name"],
 )
 PAUSES_TOTAL = Counter("adrelay_pauses_total", "Pauses for an outage", ["queue"])
 

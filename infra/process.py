@@ -20,7 +20,7 @@ from infra import logs, metrics
 from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection
 from infra.background import BackgroundTasks
-from infra.health import Checks, probe_routes
+from infra.health import CheckResult, Checks, PassedCheck, probe_routes
 from infra.messaging.consumer import Consumer
 from infra.messaging.routing_state import read_broken_paths
 from infra.messaging.subscription import AnySubscription
@@ -168,23 +168,28 @@ async def serve(checks: Checks, settings: Settings, name: str) -> web.AppRunner:
 
 
 def _probes(resources: Resources, consumers: Sequence[Consumer], stop: asyncio.Event) -> Checks:
-    async def checks() -> dict[str, bool | str]:
+    async def checks() -> dict[str, CheckResult]:
         trouble = await find_trouble(resources)
         broken = frozenset[str]() if trouble else await read_broken_paths(resources.engine)
         return {
             "not draining": not stop.is_set(),
             "broker": resources.publisher.connected,
             "database": trouble or True,
-            **{c.queue: c.trouble or _path_trouble(c.queue, broken) for c in consumers},
+            **{c.queue: _check_consumer(c, broken) for c in consumers},
         }
 
     return checks
 
 
-def _path_trouble(queue: str, broken: frozenset[str]) -> bool | str:
-    """Say that the path to a queue is broken, or True: the relay's queues need them all."""
+def _check_consumer(consumer: Consumer, broken: frozenset[str]) -> CheckResult:
+    """Say what is wrong with a consumer or the paths that its queue needs: the relay's need all."""
+    queue, note = consumer.queue, consumer.note
     concerned = broken if queue in DEAD_QUEUES else broken & {queue}
-    return f"broken paths: {', '.join(sorted(concerned))}" if concerned else True
+    if consumer.trouble:
+        return consumer.trouble
+    if concerned:
+        return f"broken paths: {', '.join(sorted(concerned))}"
+    return PassedCheck(note) if note else True
 
 
 def _task(running: Awaitable[None], name: str) -> asyncio.Task[None]:

@@ -18,6 +18,7 @@ from infra.security.keyring import Keyring
 from infra.security.passwords import Passwords
 from infra.settings import Settings
 from infra.storage.engine import describe_error, open_engine
+from infra.storage.pause_registry import PauseRegistry
 from infra.storage.publisher_registry import PublisherRegistry
 from infra.storage.redis import open_redis
 from infra.storage.write_probe import write_probe
@@ -40,6 +41,7 @@ class Resources:
     passwords: Passwords
     keys: Keyring
     publishers: PublisherRegistry
+    pauses: PauseRegistry
     background: BackgroundTasks
 
 
@@ -66,6 +68,7 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
                 passwords,
                 Keyring(settings, redis),
                 PublisherRegistry(engine),
+                PauseRegistry(engine),
                 background,
             )
         finally:

@@ -12,6 +12,10 @@ them) it is dead-lettered unread.
 When infrastructure is unavailable or takes no writes the consumer pauses: no attempt is counted,
 nothing is dead-lettered, and before the queue is read again a write has succeeded. When most
 events fail in our own code, the queue is stopped (``infra.messaging.queue_breaker``).
+
+When a person pauses the queue (``infra.messaging.queue_pause``), what was delivered is handled to
+its end, so nothing returns to the queue and no delivery is counted. Of a platform's queue only
+the batches in progress are: the rest is published again, to the same queue, with a new count.
 """
 
 import asyncio
@@ -30,10 +34,12 @@ from infra.messaging.isolation import MAX_DEATHS, REQUEUE_AFTER, Isolation
 from infra.messaging.pause import Pause, PauseLimits
 from infra.messaging.processor import BatchProcessor
 from infra.messaging.queue_breaker import QueueBreaker, QueueStopped, is_unexpected
+from infra.messaging.queue_pause import QueuePause
 from infra.messaging.reader import Batch, ChannelReader
 from infra.messaging.settler import Settler
 from infra.messaging.subscription import AnySubscription
 from infra.resources import Resources
+from infra.storage.pause_registry import PLATFORM_QUEUES
 
 DEAD_LETTER_QUEUES = frozenset(map(topology.dead_queue, topology.WORK_QUEUE_NAMES))
 REQUEST_QUEUES = frozenset(queue.name for queue in topology.REQUEST_QUEUES)
@@ -70,6 +76,8 @@ class Consumer:
         self._settler = Settler(queue, resources, self._pause, self._meters)
         self._isolation = Isolation(queue, resources.engine)
         self._breaker = QueueBreaker(queue, resources.engine)
+        self._queue_pause = QueuePause(queue, resources.pauses, self._breaker)
+        self._is_platform_queue = queue in PLATFORM_QUEUES
         self._is_request_queue = queue in REQUEST_QUEUES
         # A dead letter that cannot be filed has nowhere to go: it waits.
         self._is_dead_letter_queue = queue in DEAD_LETTER_QUEUES
@@ -78,20 +86,27 @@ class Consumer:
     @property
     def trouble(self) -> str | None:
         """Why the queue is not being worked on, or None; readiness reports it."""
-        if self._breaker.reason is not None:
-            return f"stopped: {self._breaker.reason}"
+        if self._queue_pause.trouble is not None:
+            return self._queue_pause.trouble
+        if self.note is not None:
+            return None
         if self._pause.reason is not None:
-            return f"paused: {self._pause.reason}"
+            return f"waiting: {self._pause.reason}"
         return None if self.alive else "not being read"
+
+    @property
+    def note(self) -> str | None:
+        """Why and by whom the queue is paused on purpose, or None; readiness reports it."""
+        return self._queue_pause.note
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until ``stop`` is set; what is in hand then is finished first."""
         while not stop.is_set():
             try:
-                await self._breaker.hold(stop)
+                await self._queue_pause.hold(stop)
                 await self._read(stop)
             except QueueStopped as error:
-                await self._breaker.engage(str(error))
+                self._breaker.engage(str(error))
             except (Outage, ChannelLost) as error:
                 self._mark_idle()
                 if isinstance(error, Outage):
@@ -113,17 +128,31 @@ class Consumer:
         async with ChannelReader(
             self._subscription, channel, parser, self._isolation_lock, stop, timeout
         ) as reader:
-            self.alive = True
-            self._meters.alive.set(1)
-            with self._meters.isolating.track_inprogress():
-                async with aclosing(reader.one_by_one()) as batches:
-                    async for batch in batches:
-                        await self._handle(reader, batch)
-            # The queue is really read: what went wrong before is over.
-            self._backoff.reset()
-            self._pause.end()
-            if not stop.is_set():
-                await self._read_batches(reader)
+            watching = self._resources.background.start(
+                self._watch_pause(reader), f"pause of {self.queue}"
+            )
+            try:
+                await self._read_channel(reader)
+            finally:
+                watching.cancel()
+
+    async def _watch_pause(self, reader: ChannelReader) -> None:
+        await self._queue_pause.wait_for_pause()
+        log.warning("a queue is paused", extra={"queue": self.queue, "reason": self.note})
+        reader.paused.set()
+
+    async def _read_channel(self, reader: ChannelReader) -> None:
+        self.alive = True
+        self._meters.alive.set(1)
+        with self._meters.isolating.track_inprogress():
+            async with aclosing(reader.one_by_one()) as batches:
+                async for batch in batches:
+                    await self._handle(reader, batch)
+        # The queue is really read: what went wrong before is over.
+        self._backoff.reset()
+        self._pause.end()
+        if not reader.is_ending:
+            await self._read_batches(reader)
 
     async def _read_batches(self, reader: ChannelReader) -> None:
         """Handle batches side by side; the first failure ends all of them and is raised."""
@@ -136,8 +165,10 @@ class Consumer:
             raise (stopped or group).exceptions[0] from None
 
     async def _handle(self, reader: ChannelReader, batch: Batch) -> None:
-        """Process and settle a batch."""
-        if batch.is_isolated and not self._is_dead_letter_queue:
+        """Process and settle a batch, or return it to a queue whose platform is paused."""
+        if reader.paused.is_set() and self._is_platform_queue:
+            await self._settler.requeue(reader, batch.deliveries)
+        elif batch.is_isolated and not self._is_dead_letter_queue:
             await self._handle_isolated(reader, batch)
         else:
             await self._process(reader, batch)
@@ -153,7 +184,7 @@ class Consumer:
                 error = Permanent(reason, code="POISON_MESSAGE")
                 await self._settler.fail(reader, [FailedDelivery(delivery, error, "delivery")])
             elif delivery.delivery_count >= REQUEUE_AFTER and not self._is_request_queue:
-                await self._settler.requeue(reader, delivery)
+                await self._settler.requeue(reader, [delivery])
             else:
                 await self._process(reader, batch)
         except BaseException:

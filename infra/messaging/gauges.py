@@ -2,19 +2,24 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
+from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra import metrics
-from infra.amqp import topology, topology_declaration
-from infra.amqp.connection import BrokerConnection, with_broker_timeout
+from infra.amqp import topology
+from infra.amqp.connection import BrokerConnection
 from infra.backoff import sleep_until
 from infra.errors import Outage
 from infra.messaging import outbox_keys
+from infra.messaging.queue_counts import count_queues, put_counts
 from infra.resources import Resources
 from infra.storage.dead_letters import count_open
-from infra.storage.stopped_queues import list_stopped_queues
+from infra.storage.pause_registry import Pauses
+from infra.storage.pauses import PauseRow, list_pauses
+from schemas.types import PLATFORMS
 
 INTERVAL = 5.0  # seconds
 
@@ -42,7 +47,7 @@ async def export_gauges(resources: Resources, stop: asyncio.Event) -> None:
                     "the database gauges cannot be read", extra={"error": type(error).__name__}
                 )
             try:
-                await export_queue_gauges(link, resources.settings.broker_timeout)
+                await export_queue_gauges(link, resources.settings.broker_timeout, resources.redis)
             except Outage as error:
                 log.warning("the queue gauges cannot be read", extra={"reason": str(error)})
             await sleep_until(stop, INTERVAL)
@@ -55,28 +60,41 @@ async def _export_database_gauges(resources: Resources) -> None:
         row = (await connection.execute(OUTBOX)).one()
         dead_letters = await count_open(connection)
         await outbox_keys.restore_keys(connection, resources.redis)
-        stopped = {stop.queue for stop in await list_stopped_queues(connection)}
+        pauses = await list_pauses(connection)
     metrics.OUTBOX_ROWS.set(row.waiting)
     metrics.OUTBOX_PARKED.set(row.parked)
     metrics.OUTBOX_OLDEST_SECONDS.set(row.oldest)
     for queue in topology.WORK_QUEUE_NAMES:
         metrics.DEAD_LETTERS.labels(queue).set(dead_letters.get(queue, 0))
+    _export_pauses(pauses)
+
+
+async def export_queue_gauges(
+    link: BrokerConnection, limit: float, redis: Redis | None = None
+) -> None:
+    """Set the gauges of every queue, and leave the counts in Redis.
+
+    ``limit`` bounds each wait for the broker, in seconds.
+    """
+    counts = await count_queues(link, limit)
+    for queue, count in counts.by_queue.items():
+        metrics.QUEUE_MESSAGES.labels(queue).set(count.ready)
+        metrics.QUEUE_CONSUMERS.labels(queue).set(count.consumers)
+    metrics.UNROUTED_MESSAGES.set(counts.by_queue[topology.UNROUTED].ready)
+    if redis is not None:
+        await put_counts(redis, counts)
+
+
+def _export_pauses(rows: Sequence[PauseRow]) -> None:
+    """Set the gauges of pauses; those of the circuit breaker are counted as stops."""
+    pauses = Pauses({row.target: row for row in rows if row.code_version is None})
+    stopped = {row.name for row in rows if row.code_version is not None}
+    for queue in topology.WORK_QUEUE_NAMES:
+        metrics.PAUSED.labels("queue", queue).set(pauses.find(queue) is not None)
         # The worker exports it too, while it runs.
         metrics.CONSUMER_STOPPED.labels(queue).set(queue in stopped)
-
-
-async def export_queue_gauges(link: BrokerConnection, limit: float) -> None:
-    """Set the gauges of every queue; ``limit`` bounds each wait for the broker, in seconds."""
-    channel = await link.open_channel()
-    try:
-        for queue in topology_declaration.queues():
-            if queue.name == topology.EVENT_LOG:
-                continue
-            declaring = channel.queue_declare(queue.name, passive=True)
-            found = await with_broker_timeout(declaring, limit)
-            metrics.QUEUE_MESSAGES.labels(queue.name).set(found.message_count or 0)
-            metrics.QUEUE_CONSUMERS.labels(queue.name).set(found.consumer_count or 0)
-            if queue.name == topology.UNROUTED:
-                metrics.UNROUTED_MESSAGES.set(found.message_count or 0)
-    finally:
-        await with_broker_timeout(channel.close(), limit)
+    for platform in PLATFORMS:
+        of_platform = [row for row in pauses.rows if row.name == platform]
+        kinds = [target.kind for target in of_platform]
+        metrics.PAUSED.labels("platform", platform).set("platform" in kinds)
+        metrics.PAUSED.labels("account", platform).set(kinds.count("account"))

@@ -3,7 +3,8 @@
 After a bad release, or with a permission revoked, every event would use up its retries and become
 a dead letter. So when most of what a queue handles fails with an unexpected exception, or a
 database error that is our own fault, over several subjects, its consumer stops: what it has in
-hand returns to the queue, and the reason is written to the table ``stopped_queues``.
+hand returns to the queue, and a pause with the reason and the version of the code is written
+(``infra.storage.pauses``): a stop.
 
 The queue is read again when a person resumes it (``adrelay queues resume QUEUE``); another version
 of the code than the one that stopped it tries at once.
@@ -24,18 +25,16 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra import metrics
 from infra.errors import UNEXPECTED, Failure, Outage
 from infra.messaging.batch_result import FailedDelivery
 from infra.messaging.decoder import DecodedDelivery
-from infra.storage.stopped_queues import find_stopped_queue, resume_queue, stop_queue
+from infra.storage.pauses import lift_stop, stop_queue
 from infra.version import code_version
 
 MIN_EVENTS = 5  # that failed, each for the first time
 MIN_SUBJECTS = 3
 WINDOW_EVENTS = 200
 WINDOW_SECONDS = 3600.0
-POLL_SECONDS = 1.0  # between two checks whether the queue may be read again
 
 log = logging.getLogger(__name__)
 
@@ -97,17 +96,15 @@ class Window:
 
 
 class QueueBreaker:
-    """Stops the consumer of one queue, and lets it go on."""
+    """Decides when the consumer of one queue stops, and lets other code lift that."""
 
     def __init__(self, queue: str, engine: AsyncEngine) -> None:
-        """Begin closed; whether the queue is stopped is looked up before it is read."""
-        self.reason: str | None = None
+        """Begin closed."""
+        self.reason: str | None = None  # of a stop that is not written yet
         self._queue = queue
         self._engine = engine
         self._window = Window()
-        self._gauge = metrics.CONSUMER_STOPPED.labels(queue)
         self._trying = False
-        self._unwritten = False
 
     def note(self, handled: int, failed: Sequence[FailedDelivery]) -> str | None:
         """Add the result of a batch; gives the reason to stop, or None.
@@ -128,45 +125,35 @@ class QueueBreaker:
         classes = sorted({type(failure.error).__name__ for failure in failed if failure.decoded})
         return f"{reason}: {', '.join(classes[:5])}"
 
-    async def engage(self, reason: str) -> None:
-        """Stop the queue: keep the reason here, and write it to Postgres as soon as possible."""
+    def engage(self, reason: str) -> None:
+        """Stop the queue: keep the reason here until ``write_stop`` has written it."""
         log.critical("a queue is stopped", extra={"queue": self._queue, "reason": reason})
         self.reason = reason
-        self._unwritten = True
-        self._gauge.set(1)
         self._window.clear()
 
-    async def passed(self, handled: int) -> None:
-        """Resume for good when other code has handled events; raises ``Outage``."""
-        if self._trying and handled > 0:
-            self._trying = False
-            async with _raising_outage(), self._engine.begin() as tx:
-                await resume_queue(tx, self._queue)
-            log.warning("a stopped queue was resumed", extra={"queue": self._queue})
-
-    async def hold(self, stop: asyncio.Event) -> None:
-        """Wait while the queue is stopped; raises ``Outage`` while that cannot be read."""
-        while not stop.is_set() and not await self._may_go_on():
-            waiting = asyncio.ensure_future(stop.wait())
-            await asyncio.wait({waiting}, timeout=POLL_SECONDS)
-            waiting.cancel()
-
-    async def _may_go_on(self) -> bool:
-        version = code_version()
-        async with _raising_outage(), self._engine.begin() as tx:
-            if self._unwritten and self.reason:
-                about = {"version": version, "worker": socket.gethostname()}
-                await stop_queue(tx, self._queue, reason=self.reason, **about)
-            found = await find_stopped_queue(tx, self._queue)
-        self._unwritten = False
-        if found is not None and found.version == version:
-            self.reason = found.reason
-            self._gauge.set(1)
+    async def write_stop(self) -> bool:
+        """Write a stop to Postgres; False when there is none to write. Raises ``Outage``."""
+        if self.reason is None:
             return False
-        self._trying = found is not None
+        about = {"version": code_version(), "worker": socket.gethostname()}
+        async with _raising_outage(), self._engine.begin() as tx:
+            await stop_queue(tx, self._queue, reason=self.reason, **about)
         self.reason = None
-        self._gauge.set(0)
         return True
+
+    def try_other_code(self) -> None:
+        """Take note that another version of the code has stopped the queue: this one tries."""
+        self._trying = True
+
+    async def passed(self, handled: int) -> None:
+        """Lift the stop when other code has handled events; raises ``Outage``."""
+        if not self._trying or not handled:
+            return
+        self._trying = False
+        async with _raising_outage(), self._engine.begin() as tx:
+            lifted = await lift_stop(tx, self._queue, code_version())
+        if lifted:
+            log.warning("a stopped queue was resumed", extra={"queue": self._queue})
 
 
 def is_unexpected(error: BaseException) -> bool:
@@ -194,5 +181,5 @@ async def _raising_outage() -> AsyncIterator[None]:
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
-        reason = f"it cannot be read whether the queue is stopped: {type(error).__name__}"
+        reason = f"a stop of the queue cannot be written: {type(error).__name__}"
         raise Outage(reason) from error

@@ -63,6 +63,7 @@ class ChannelReader:
         reading. ``timeout`` bounds each wait for the broker, in seconds.
         """
         self.stop = stop
+        self.paused = asyncio.Event()  # set by the owner: takes nothing more, finishes the rest
         self._subscription = subscription
         self._channel = channel
         self._flow = parser.held
@@ -93,10 +94,17 @@ class ChannelReader:
         """Whether the channel has closed under its reader."""
         return self._channel.is_closed
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing more is to be taken: the process stops, or the queue is paused."""
+        return self.stop.is_set() or self.paused.is_set()
+
     async def one_by_one(self) -> AsyncGenerator[Batch, None]:
         """Give one message at a time, until one is not to be isolated or the queue is empty."""
-        while not self.stop.is_set():
+        while not self.is_ending:
             async with self._lock:
+                if self.is_ending:
+                    return
                 delivery = await self._source.get()
                 if delivery is None:
                     return
@@ -108,13 +116,14 @@ class ChannelReader:
                     return
 
     async def __aiter__(self) -> AsyncIterator[Batch]:
-        """Give batches until stopped, cut off, or met by a message that is to be isolated.
+        """Give batches until stopped, paused, cut off, or met by a message that is to be isolated.
 
         Messages to be isolated come last, one by one, each as soon as all else is settled. Raises
         ``ChannelLost``, or ``Outage`` when the broker cancels the consumer.
         """
         watchers = (
             asyncio.create_task(self._close_after(self.stop.wait(), "stopping")),
+            asyncio.create_task(self._close_after(self.paused.wait(), "paused")),
             asyncio.create_task(self._close_after(_closing(self._channel), "channel closed")),
         )
         try:

@@ -69,13 +69,16 @@ class Settler:
         await self._pause.retry(lambda: self._publish_failures(messages), reader)
         await reader.ack(failure.delivery.tag for failure in failed)
 
-    async def requeue(self, reader: ChannelReader, delivery: Delivery) -> None:
-        """Publish a message again to its own queue: the broker counts its deliveries from 0."""
+    async def requeue(self, reader: ChannelReader, deliveries: Sequence[Delivery]) -> None:
+        """Publish messages again to their own queue: the broker counts their deliveries from 0."""
+        messages = [self._build_requeue(delivery) for delivery in deliveries]
+        await self._pause.retry(lambda: self._publish(messages), reader)
+        await reader.ack(delivery.tag for delivery in deliveries)
+
+    def _build_requeue(self, delivery: Delivery) -> Message:
         message = requeue_message(delivery, self._queue, now())
         counted = {ATTEMPT: delivery.attempts, WAITED: delivery.seconds_waited}
-        messages = [message._replace(headers={**message.headers, **counted})]
-        await self._pause.retry(lambda: self._publish(messages), reader)
-        await reader.ack([delivery.tag])
+        return message._replace(headers={**message.headers, **counted})
 
     def _build_messages(self, failed: Sequence[FailedDelivery]) -> list[Message]:
         if self._is_request_queue:

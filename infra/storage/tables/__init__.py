@@ -7,7 +7,7 @@ from infra.storage.tables.base import metadata
 from infra.storage.tables.campaigns import campaign_metrics, campaigns, operations
 from infra.storage.tables.events import event_index, log_marks, log_positions, waiting_events
 from infra.storage.tables.messages import dead_letters, inbox, outbox
-from infra.storage.tables.queues import stopped_queues, suspects, write_probes
+from infra.storage.tables.queues import pauses, skipped_triggers, suspects, write_probes
 from infra.storage.tables.routing import routing
 from infra.storage.tables.users import (
     api_keys,
@@ -31,11 +31,12 @@ __all__ = [
     "metadata",
     "operations",
     "outbox",
+    "pauses",
     "platform_accounts",
     "publishers",
     "routing",
     "sessions",
-    "stopped_queues",
+    "skipped_triggers",
     "suspects",
     "users",
     "waiting_events",

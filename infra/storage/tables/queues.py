@@ -1,17 +1,55 @@
-"""Tables of consumers: stopped queues, suspected poison messages, write probes."""
+"""Tables of consumers: pauses, skipped triggers, suspected poison messages, write probes."""
 
-from sqlalchemy import ARRAY, Column, Index, Integer, PrimaryKeyConstraint, Table, Text, Uuid, text
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
 
 from infra.storage.tables.base import TIMESTAMPTZ, metadata
 
-stopped_queues = Table(
-    "stopped_queues",
+# What is not worked on. A row with a code version is the queue circuit breaker's: other versions
+# of the code try by themselves.
+pauses = Table(
+    "pauses",
     metadata,
-    Column("queue", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),  # of a queue, or of a platform
+    Column("account", Text, nullable=False, server_default=text("''")),  # user id of its owner
     Column("reason", Text, nullable=False),
-    Column("version", Text, nullable=False),  # of the code that stopped it
-    Column("worker", Text, nullable=False),
-    Column("stopped_at", TIMESTAMPTZ, nullable=False),
+    Column("paused_by", Text, nullable=False),
+    Column("paused_at", TIMESTAMPTZ, nullable=False, server_default=func.now()),
+    Column("code_version", Text),
+    PrimaryKeyConstraint("kind", "name", "account"),
+    CheckConstraint("kind in ('queue', 'platform', 'account')", name="kind"),
+    CheckConstraint("(kind = 'account') = (account <> '')", name="account"),
+    CheckConstraint("code_version is null or kind = 'queue'", name="code_version"),
+)
+
+# Sync triggers of a paused account that a campaign's versions do not tell; they are published
+# again when the account is resumed.
+skipped_triggers = Table(
+    "skipped_triggers",
+    metadata,
+    Column("queue", Text, nullable=False),
+    Column("key", Uuid, nullable=False),  # 128-bit hash of source and id, as in the inbox
+    Column("account", Text, nullable=False),  # user id of the campaign's owner
+    Column("type", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # the campaign: its id here or at the platform
+    Column("body", LargeBinary, nullable=False),  # the event as JSON
+    Column("skipped_at", TIMESTAMPTZ, nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("queue", "key"),
+    Index(None, "queue", "account"),
 )
 
 suspects = Table(

@@ -1,4 +1,4 @@
-"""The brake: a queue stops when most of its events fail in our own code, and only then."""
+"""The circuit breaker: a queue stops when most of its events fail in our own code, only then."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported
 from events.envelope import Event
-from infra.commands.queues import list_stopped, resume, run
+from infra.commands.queues import list_queues, resume, run
 from infra.errors import Permanent
 from infra.messaging.context import Context
 from infra.messaging.queue_breaker import MIN_EVENTS, Tally, Window
 from infra.resources import Resources
 from infra.settings import Settings
+from infra.storage.pauses import PauseTarget
 from tests.infra.ledger import (
     QUEUE,
     consuming,
@@ -33,7 +34,7 @@ from tests.services import environment
 
 DEAD = f"{QUEUE}.dead"
 TIERS = ("adrelay.retry.1s", "adrelay.retry.5s", "adrelay.retry.30s")
-STOPPED = "select count(*) from stopped_queues"
+STOPPED = "select count(*) from pauses where code_version is not null"
 Reports = list[CampaignMetricsReported]
 
 
@@ -95,7 +96,7 @@ async def test_a_revoked_permission_stops_the_queue(
         await until(lambda: _depths(broker, 40))
         assert "ProgrammingError" in str(consumer.trouble)
         await _run_sql(engine, "grant insert on ledger to current_user")
-        await _run_sql(engine, "delete from stopped_queues")
+        await _run_sql(engine, "delete from pauses")
         await until(lambda: _has(engine, 40))
     assert await depth(broker, DEAD) == 0
 
@@ -116,7 +117,7 @@ async def test_other_code_that_fails_too_stops_again(
     await _stop_as_other_code(engine)
     await publish(broker, *(about(n) for n in range(20)))
     async with consuming(resources, refuse):
-        again = f"{STOPPED} where version <> 'other'"
+        again = f"{STOPPED} and code_version <> 'other'"
         await until(lambda: _count_is(engine, again, 1))
     await until(lambda: _depths(broker, 20))
 
@@ -179,7 +180,10 @@ def test_an_event_that_fails_each_time_counts_once() -> None:
 async def _stop_as_other_code(engine: AsyncEngine) -> None:
     async with engine.begin() as tx:
         await tx.execute(
-            text("insert into stopped_queues values (:queue, 'bad', 'other', 'host', now())"),
+            text(
+                "insert into pauses (kind, name, reason, paused_by, code_version)"
+                " values ('queue', :queue, 'bad', 'host', 'other')"
+            ),
             {"queue": QUEUE},
         )
 
@@ -190,11 +194,11 @@ async def _run_sql(engine: AsyncEngine, sql: str) -> None:
 
 
 def _resume() -> int:
-    return asyncio.run(run(lambda tx: resume(tx, [QUEUE], as_json=False)))
+    return asyncio.run(run(lambda tx: resume(tx, [PauseTarget("queue", QUEUE)], as_json=False)))
 
 
 def _list() -> int:
-    return asyncio.run(run(lambda tx: list_stopped(tx, as_json=False)))
+    return asyncio.run(run(lambda tx: list_queues(tx, as_json=False)))
 
 
 async def _is_listed() -> bool:

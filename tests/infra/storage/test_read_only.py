@@ -50,7 +50,7 @@ async def test_a_read_only_postgres_spends_no_attempt_and_everything_is_applied_
             await publish(broker, *(report(n) for n in range(130, 200)))
             await worker.ready(status=503)
             reasons = await _reasons(worker)
-            assert reasons[QUEUE].startswith("paused: ")
+            assert reasons[QUEUE].startswith("waiting: ")
             assert 'adrelay_consumer_paused{queue="metrics.record"} 1.0' in await _metrics(worker)
             # Sessions were opened that stay read-only, and used.
             await until(lambda: _says(worker, "SQLSTATE 25006"))

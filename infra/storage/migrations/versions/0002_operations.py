@@ -1,4 +1,6 @@
-"""Create the tables of waiting events, the event index and positions in the event log.
+"""Create the tables of waiting events, event index, log positions and pauses.
+
+Stopped queues become pauses.
 
 Revision 0002.
 """
@@ -13,7 +15,24 @@ depends_on = None
 
 TIMESTAMPTZ = sa.DateTime(timezone=True)
 NOW = sa.func.now()
-TABLES = ("waiting_events", "event_index", "log_positions", "log_marks")
+TABLES = (
+    "waiting_events",
+    "event_index",
+    "log_positions",
+    "log_marks",
+    "pauses",
+    "skipped_triggers",
+)
+MOVE_STOPPED_QUEUES = """
+    insert into pauses (kind, name, reason, paused_by, paused_at, code_version)
+    select 'queue', queue, reason, worker, stopped_at, version from stopped_queues
+"""
+# Only those of the queue circuit breaker: before, there were no others.
+MOVE_PAUSES = """
+    insert into stopped_queues (queue, reason, version, worker, stopped_at)
+    select name, reason, code_version, paused_by, paused_at from pauses
+    where code_version is not null
+"""
 INDEXED = ("key", "event_id", "subject", "correlation_id", "causation_id")
 
 
@@ -22,9 +41,15 @@ def upgrade() -> None:
     _create_event_index()
     _create_log_positions()
     _create_log_marks()
+    _create_pauses()
+    _create_skipped_triggers()
+    op.execute(MOVE_STOPPED_QUEUES)
+    op.drop_table("stopped_queues")
 
 
 def downgrade() -> None:
+    _create_stopped_queues()
+    op.execute(MOVE_PAUSES)
     for table in reversed(TABLES):
         op.drop_table(table)
 
@@ -89,4 +114,57 @@ def _create_log_marks() -> None:
         sa.Column("end_time", TIMESTAMPTZ, nullable=False),
         sa.Column("oldest_unsettled_seconds", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("marked_at", name=op.f("log_marks_pkey")),
+    )
+
+
+def _create_pauses() -> None:
+    op.create_table(
+        "pauses",
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("account", sa.Text(), server_default="", nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("paused_by", sa.Text(), nullable=False),
+        sa.Column("paused_at", TIMESTAMPTZ, server_default=NOW, nullable=False),
+        sa.Column("code_version", sa.Text()),
+        sa.CheckConstraint(
+            "kind in ('queue', 'platform', 'account')", name=op.f("pauses_kind_check")
+        ),
+        sa.CheckConstraint(
+            "(kind = 'account') = (account <> '')", name=op.f("pauses_account_check")
+        ),
+        sa.CheckConstraint(
+            "code_version is null or kind = 'queue'", name=op.f("pauses_code_version_check")
+        ),
+        sa.PrimaryKeyConstraint("kind", "name", "account", name=op.f("pauses_pkey")),
+    )
+
+
+def _create_skipped_triggers() -> None:
+    op.create_table(
+        "skipped_triggers",
+        sa.Column("queue", sa.Text(), nullable=False),
+        sa.Column("key", sa.Uuid(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("skipped_at", TIMESTAMPTZ, server_default=NOW, nullable=False),
+        sa.PrimaryKeyConstraint("queue", "key", name=op.f("skipped_triggers_pkey")),
+    )
+    op.create_index(
+        op.f("skipped_triggers_queue_account_idx"), "skipped_triggers", ["queue", "account"]
+    )
+
+
+def _create_stopped_queues() -> None:
+    op.create_table(
+        "stopped_queues",
+        sa.Column("queue", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("worker", sa.Text(), nullable=False),
+        sa.Column("stopped_at", TIMESTAMPTZ, nullable=False),
+        sa.PrimaryKeyConstraint("queue", name=op.f("stopped_queues_pkey")),
     )
