@@ -40,12 +40,16 @@ MAX_DEDUPLICATED_AGE = timedelta(days=21)
 
 
 class Unrecognised(Exception):
-    """A verified body matches none of our events; ``reason`` says why."""
+    """A verified body matches none of our events; ``reason`` says why.
 
-    def __init__(self, reason: str) -> None:
+    ``is_unknown_kind`` is true for a well-formed body of a kind that maps to no event type.
+    """
+
+    def __init__(self, reason: str, *, is_unknown_kind: bool = False) -> None:
         """Keep the reason for the dead letter."""
         super().__init__(reason)
         self.reason = reason
+        self.is_unknown_kind = is_unknown_kind
 
 
 class WebhookSource(Protocol):
@@ -73,7 +77,8 @@ def parse_json(shape: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 - t
         return shape.validate_json(body)
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
-        raise Unrecognised(describe_errors(found)) from None
+        is_unknown_kind = any(line["type"] == "union_tag_invalid" for line in found)
+        raise Unrecognised(describe_errors(found), is_unknown_kind=is_unknown_kind) from None
 
 
 def build_event(

@@ -10,6 +10,9 @@ import hmac
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+SignatureCheckName = Literal["headers", "signature", "timestamp"]
 
 HEX_SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -31,13 +34,23 @@ class VerifiedSignature:
 class InvalidSignature(Exception):
     """A webhook has no valid signature; ``reason`` is for logs, never for the sender.
 
-    ``slot`` and ``skew``, as in ``VerifiedSignature``, are known where only the time is wrong.
+    ``check`` is the first one that fails: ``headers`` (one is missing or malformed), ``signature``
+    or ``timestamp``. ``slot`` and ``skew``, as in ``VerifiedSignature``, are known where only the
+    time is wrong.
     """
 
-    def __init__(self, reason: str, *, slot: int | None = None, skew: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        check: SignatureCheckName = "headers",
+        slot: int | None = None,
+        skew: float | None = None,
+    ) -> None:
         """Keep the reason, which holds no secrets and none of the sender's input."""
         super().__init__(reason)
         self.reason = reason
+        self.check = check
         self.slot = slot
         self.skew = skew
 
@@ -84,5 +97,5 @@ def verify_body(signature: str, body: bytes, secrets: Sequence[str]) -> int:
         for secret in secrets
     ]
     if True not in matches:
-        raise InvalidSignature("the signature matches no secret")
+        raise InvalidSignature("the signature matches no secret", check="signature")
     return matches.index(True) + 1

@@ -149,17 +149,23 @@ def verify(
     delivery, timestamp, header = read_signature_headers(
         headers, ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER
     )
-    if not ID_GRAMMAR.fullmatch(delivery) or not TIMESTAMP_GRAMMAR.fullmatch(timestamp):
-        raise InvalidSignature("the webhook-id or webhook-timestamp is malformed")
+    for name, value, grammar in (
+        (ID_HEADER, delivery, ID_GRAMMAR),
+        (TIMESTAMP_HEADER, timestamp, TIMESTAMP_GRAMMAR),
+    ):
+        if not grammar.fullmatch(value):
+            raise InvalidSignature(f"the {name} is malformed")
     content = f"{delivery}.{timestamp}.".encode() + body
     signatures = _parse_signatures(scheme, header)
+    if not signatures:
+        raise InvalidSignature(f"{SIGNATURE_HEADER} has no {scheme.identifier} signature")
     matches = [check(content, signatures) for check in _verifiers(scheme, secrets)]
     if True not in matches:
-        raise InvalidSignature("no signature matches a secret")
+        raise InvalidSignature("no signature matches a secret", check="signature")
     slot, skew = matches.index(True) + 1, now.timestamp() - int(timestamp)
     if abs(int(now.timestamp()) - int(timestamp)) > TOLERANCE_SECONDS:
         reason = "the webhook-timestamp is more than five minutes off"
-        raise InvalidSignature(reason, slot=slot, skew=skew)
+        raise InvalidSignature(reason, check="timestamp", slot=slot, skew=skew)
     return VerifiedSignature(delivery, slot, skew)
 
 

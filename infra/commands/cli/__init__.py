@@ -6,7 +6,16 @@ help and completion are quick. Exit status: 0 done, 1 not found or refused, 2 us
 
 import typer
 
-from infra.commands.cli import broker, database, dead_letters, keys, queues, settings, topology
+from infra.commands.cli import (
+    broker,
+    database,
+    dead_letters,
+    keys,
+    queues,
+    settings,
+    topology,
+    webhooks,
+)
 
 app = typer.Typer(
     name="adrelay",
@@ -19,6 +28,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(queues.app, name="queues")
 app.add_typer(broker.app, name="broker")
 app.add_typer(topology.app, name="topology")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(keys.app, name="keys")
 database.register(app)
 settings.register(app)
