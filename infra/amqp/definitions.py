@@ -9,12 +9,15 @@ from typing import Any
 
 from infra.amqp import topology_declaration
 from infra.amqp.permissions import permission_definitions, resource_definitions
+from infra.amqp.policies import LogRetention
 
 
-def topology_definitions(vhost: str, passwords: Mapping[str, str] | None = None) -> dict[str, Any]:
+def topology_definitions(
+    vhost: str, passwords: Mapping[str, str], retention: LogRetention
+) -> dict[str, Any]:
     """Write everything but permissions; ``passwords`` are by user, and only hashed in there."""
     exchanges, queues = topology_declaration.exchanges(), topology_declaration.queues()
-    return resource_definitions(vhost, passwords) | {
+    return resource_definitions(vhost, passwords, retention) | {
         "exchanges": [{"name": x.name, "vhost": vhost, **x.properties} for x in exchanges],
         "queues": [{"name": q.name, "vhost": vhost, **q.properties} for q in queues],
         "bindings": [
@@ -31,7 +34,10 @@ def topology_definitions(vhost: str, passwords: Mapping[str, str] | None = None)
     }
 
 
-def write_parts(vhost: str, passwords: Mapping[str, str]) -> Mapping[str, dict[str, Any]]:
+def write_parts(
+    vhost: str, passwords: Mapping[str, str], retention: LogRetention
+) -> Mapping[str, dict[str, Any]]:
     """Write ``resources``, ``permissions``, and ``all`` that is both."""
-    resources, permissions = topology_definitions(vhost, passwords), permission_definitions(vhost)
+    resources = topology_definitions(vhost, passwords, retention)
+    permissions = permission_definitions(vhost)
     return {"resources": resources, "permissions": permissions, "all": resources | permissions}

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 import aiohttp
 from yarl import URL
 
-from infra.amqp.policies import policies
+from infra.amqp.policies import LogRetention, policies
 
 REQUEST_TIMEOUT = 30.0  # seconds
 DEFAULT_PORT = 15672
@@ -127,9 +127,9 @@ class ManagementApi:
         await self.call("POST", "definitions", body=resources)
         await self.call("POST", "definitions", body=permissions)
 
-    async def set_policies(self, vhost: str) -> None:
+    async def set_policies(self, vhost: str, retention: LogRetention) -> None:
         """Create or change every policy of ``infra.amqp.policies``."""
-        for name, policy in policies().items():
+        for name, policy in policies(retention).items():
             await self.call("PUT", "policies", vhost, name, body=policy)
 
 

@@ -13,7 +13,7 @@ from infra.amqp.permissions import (
     broker_users,
     permission_definitions,
 )
-from infra.amqp.policies import policies
+from infra.amqp.policies import LogRetention, policies
 
 RIGHTS = ("configure", "write", "read")
 # How ``apply-to`` names the kinds of queues, since 3.12.
@@ -21,10 +21,10 @@ QUEUE_KINDS = {"quorum": "quorum_queues", "stream": "streams", "classic": "class
 MAX_PATTERN = 120  # characters of an expression in a sentence
 
 
-def compare_policies(listing: BrokerListing) -> Iterator[Difference]:
+def compare_policies(listing: BrokerListing, retention: LogRetention) -> Iterator[Difference]:
     """Compare Adrelay's policies, and find others that apply to its queues."""
     known_policies = {entry["name"]: entry for entry in listing.policies}
-    ours = policies()
+    ours = policies(retention)
     for name, wanted in ours.items():
         part, found = f"policy {name}", known_policies.get(name)
         change = Change("PUT", ("policies", listing.vhost, name), wanted)

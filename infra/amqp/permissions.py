@@ -30,7 +30,7 @@ from typing import Any
 from events import EVENT_TYPES, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.envelope import Event
 from infra.amqp import topology, topology_declaration
-from infra.amqp.policies import policies
+from infra.amqp.policies import DEFAULT_RETENTION, LogRetention, policies
 from schemas.types import PLATFORMS
 
 INGRESS_USER = "adrelay-ingress"
@@ -100,13 +100,19 @@ def broker_users() -> tuple[BrokerUser, ...]:
     )
 
 
-def definitions(vhost: str = VHOST, passwords: Mapping[str, str] | None = None) -> dict[str, Any]:
+def definitions(
+    vhost: str = VHOST,
+    passwords: Mapping[str, str] | None = None,
+    retention: LogRetention = DEFAULT_RETENTION,
+) -> dict[str, Any]:
     """Write the definitions of a vhost; ``passwords`` are by user, and only hashed in there."""
-    return resource_definitions(vhost, passwords) | permission_definitions(vhost)
+    return resource_definitions(vhost, passwords, retention) | permission_definitions(vhost)
 
 
 def resource_definitions(
-    vhost: str = VHOST, passwords: Mapping[str, str] | None = None
+    vhost: str = VHOST,
+    passwords: Mapping[str, str] | None = None,
+    retention: LogRetention = DEFAULT_RETENTION,
 ) -> dict[str, Any]:
     """Write what permissions are about: the vhost, users, exchanges, and policies."""
     known = passwords or {}
@@ -129,7 +135,7 @@ def resource_definitions(
             if exchange.name in named
         ],
         "policies": [
-            {"vhost": vhost, "name": name, **policy} for name, policy in policies().items()
+            {"vhost": vhost, "name": name, **policy} for name, policy in policies(retention).items()
         ],
     }
 

@@ -120,7 +120,8 @@ def exchange_key(entry: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def queue_key(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     """Build the comparison key of a queue from what it is declared with."""
-    return ("queue", entry["name"], entry["durable"], _to_text(entry["arguments"]))
+    arguments = topology_declaration.drop_old_arguments(entry)
+    return ("queue", entry["name"], entry["durable"], _to_text(arguments))
 
 
 def _to_text(arguments: object) -> str:

@@ -5,11 +5,12 @@ The release step does it (``infra.commands.migrate``); the processes find everyt
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import ChannelPreconditionFailed
 from pamqp.common import FieldTable
 
 from infra.amqp.topology import (
@@ -33,8 +34,8 @@ from infra.amqp.topology import (
 DELIVERY_LIMIT = 100
 # -1 would mean "no limit" on 4.x but "drop at once" on 3.10.
 NO_DELIVERY_LIMIT = 1_000_000
-HISTORY_MAX_AGE = "7D"
-HISTORY_MAX_BYTES = 10 * 1024**3
+# The retention of the event log was an argument of its queue; today it is a policy.
+OLD_LOG_ARGUMENTS: Mapping[str, Any] = {"x-max-age": "7D", "x-max-length-bytes": 10 * 1024**3}
 REQUEST_TTL_MS = 30_000
 DECLARE_TIMEOUT = 10.0  # seconds
 
@@ -136,17 +137,12 @@ def exchanges() -> tuple[ExchangeDeclaration, ...]:
 
 def queues() -> tuple[QueueDeclaration, ...]:
     """List every queue with its arguments and bindings."""
-    history = {
-        "x-queue-type": "stream",
-        "x-max-age": HISTORY_MAX_AGE,
-        "x-max-length-bytes": HISTORY_MAX_BYTES,
-    }
     kept = _quorum(delivery_limit=NO_DELIVERY_LIMIT)
     return (
         QueueDeclaration(UNROUTED, kept, ((UNROUTED, ""),)),
         QueueDeclaration(
             EVENT_LOG,
-            history,
+            {"x-queue-type": "stream"},
             (
                 (EVENTS_EXCHANGE, "#"),
                 *((WORK_EXCHANGE, f"{fact.event_type()}.#") for fact in HISTORY_ONLY_EVENTS),
@@ -198,8 +194,31 @@ async def declare(connection: AbstractConnection) -> None:
             )
         work = await channel.get_exchange(WORK_EXCHANGE, ensure=False)
         await work.bind(EVENTS_EXCHANGE, "#", timeout=DECLARE_TIMEOUT)
+        log = await _declare_event_log(connection)
         for queue in queues():
-            await _declare_queue(channel, queue)
+            await _declare_queue(channel, log if queue.name == EVENT_LOG else queue)
+
+
+async def _declare_event_log(connection: AbstractConnection) -> QueueDeclaration:
+    """Declare the event log, and find out whether it has the arguments of an earlier version."""
+    (log,) = (queue for queue in queues() if queue.name == EVENT_LOG)
+    try:
+        async with connection.channel() as channel:
+            await _declare_queue(channel, log)
+    except ChannelPreconditionFailed:
+        return replace(log, arguments={**log.arguments, **OLD_LOG_ARGUMENTS})
+    return log
+
+
+def drop_old_arguments(queue: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the arguments of a listed queue without those that only earlier versions declare."""
+    arguments: Mapping[str, Any] = queue["arguments"]
+    if queue["name"] != EVENT_LOG:
+        return arguments
+    items = OLD_LOG_ARGUMENTS.items()
+    if any(arguments.get(name) != value for name, value in items):
+        return arguments
+    return {name: arguments[name] for name in arguments if name not in OLD_LOG_ARGUMENTS}
 
 
 async def _declare_queue(channel: AbstractChannel, queue: QueueDeclaration) -> None:

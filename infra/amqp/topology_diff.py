@@ -71,6 +71,7 @@ def _compare_queues(listing: BrokerListing) -> Iterator[Difference]:
             change = Change("PUT", ("queues", listing.vhost, queue.name), queue.properties)
             yield Difference("missing", part, f"{part} is missing", change=change)
             continue
+        found = {**found, "arguments": topology_declaration.drop_old_arguments(found)}
         entry = {"auto_delete": False, "exclusive": False, **found}
         values = describe_values(
             _flatten(entry, dict.fromkeys(names)), queue.arguments, QUEUE_DEFAULTS

@@ -11,7 +11,9 @@ from infra.amqp.permissions import (
     permission_definitions,
     resource_definitions,
 )
+from infra.amqp.policies import get_log_retention
 from infra.env_file import read_env_file
+from infra.settings import load_settings
 
 
 def read_passwords(file: Path) -> dict[str, str]:
@@ -28,9 +30,10 @@ def read_passwords(file: Path) -> dict[str, str]:
 
 def write_definitions(vhost: str, passwords: Mapping[str, str], part: str) -> str:
     """Write a part of the definitions: ``all``, ``resources`` or ``permissions``."""
+    retention = get_log_retention(load_settings())
     parts = {
-        "all": definitions(vhost, passwords),
-        "resources": resource_definitions(vhost, passwords),
+        "all": definitions(vhost, passwords, retention),
+        "resources": resource_definitions(vhost, passwords, retention),
         "permissions": permission_definitions(vhost),
     }
     return json.dumps(parts[part], indent=2)

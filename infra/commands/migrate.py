@@ -28,6 +28,7 @@ from sqlalchemy.pool import NullPool
 
 from infra.amqp import topology_declaration
 from infra.amqp.management_api import ManagementApi
+from infra.amqp.policies import LogRetention, get_log_retention
 from infra.errors import Outage
 from infra.messaging.topology_monitor import check_once
 from infra.settings import Settings, load_settings
@@ -37,6 +38,11 @@ from infra.storage.migrations import upgrade
 CONNECT_TIMEOUT = 5.0  # seconds
 RELEASE_TIMEOUT = 60.0  # seconds that servers may take to start
 RETRY_INTERVAL = 0.5  # seconds between two tries
+NO_POLICIES = (
+    "RABBITMQ_MANAGEMENT_URL is not set, so the broker's policies stay as they are: without the"
+    " policy adrelay-event-log the event log grows until the disk is full. Import the output of"
+    " adrelay broker permissions --part resources (rabbitmqctl import_definitions FILE)"
+)
 CANNOT_CONNECT_NOW = "57P03"  # SQLSTATE of a Postgres that still starts
 
 
@@ -150,13 +156,15 @@ async def release(settings: Settings, wait_seconds: float = RELEASE_TIMEOUT) -> 
     if settings.rabbitmq_management_url is not None:
         management = ManagementApi(settings.rabbitmq_management_url.get_secret_value())
         vhost = unquote(urlsplit(broker.split()[0]).path.removeprefix("/")) or "/"
-        await _set_policies(management, vhost)
+        await _set_policies(management, vhost, get_log_retention(settings))
         await record_paths(settings)
+    else:
+        sys.stderr.write(f"{NO_POLICIES}\n")
 
 
-async def _set_policies(management: ManagementApi, vhost: str) -> None:
+async def _set_policies(management: ManagementApi, vhost: str, retention: LogRetention) -> None:
     try:
-        await management.set_policies(vhost)
+        await management.set_policies(vhost, retention)
     except OSError as error:
         raise ReleaseRefused(
             f"the broker's management API does not take our policies: {error}"

@@ -14,6 +14,7 @@ from infra.amqp.definitions import write_parts
 from infra.amqp.difference import Change, Difference
 from infra.amqp.management_api import ManagementApi
 from infra.amqp.permission_diff import compare_permissions, compare_policies
+from infra.amqp.policies import LogRetention, get_log_retention
 from infra.amqp.topology_diff import compare_topology
 from infra.commands.broker_permissions import read_passwords
 from infra.commands.migrate import record_paths
@@ -34,15 +35,20 @@ class TopologySession:
     vhost: str
     as_json: bool
 
+    @property
+    def retention(self) -> LogRetention:
+        """How long the event log is to be kept."""
+        return get_log_retention(self.settings)
+
     async def read(self) -> BrokerListing:
         """List what the broker has; raises what ``ManagementApi.call`` raises."""
         return await read_listing(self.api, self.vhost, TIMEOUT)
 
 
-def compare(listing: BrokerListing) -> list[Difference]:
+def compare(listing: BrokerListing, retention: LogRetention) -> list[Difference]:
     """List every difference; those that can be changed in an order that succeeds."""
     topology = compare_topology(listing)
-    return [*topology, *compare_policies(listing), *compare_permissions(listing)]
+    return [*topology, *compare_policies(listing, retention), *compare_permissions(listing)]
 
 
 def is_wrong(differences: Sequence[Difference]) -> bool:
@@ -69,14 +75,15 @@ async def run(command: Callable[[TopologySession], Awaitable[int]], *, as_json: 
 async def show(session: TopologySession) -> int:
     """Print every exchange, queue, policy and user with its state; returns 0."""
     listing = await session.read()
-    print_parts(listing, compare(listing), as_json=session.as_json)
+    differences = compare(listing, session.retention)
+    print_parts(listing, differences, session.retention, as_json=session.as_json)
     return 0
 
 
 async def diff(session: TopologySession) -> int:
     """Print what differs; returns 1 when something does."""
     listing = await session.read()
-    differences = compare(listing)
+    differences = compare(listing, session.retention)
     print_differences(differences, as_json=session.as_json)
     print_unseen(listing, as_json=session.as_json)
     return int(is_wrong(differences))
@@ -85,7 +92,7 @@ async def diff(session: TopologySession) -> int:
 async def apply(session: TopologySession, confirm: Callable[[str], bool]) -> int:
     """Make the safe changes after showing them; returns 1 when a difference remains."""
     listing = await session.read()
-    differences = compare(listing)
+    differences = compare(listing, session.retention)
     print_differences(differences, as_json=session.as_json)
     print_unseen(listing, as_json=session.as_json)
     safe = [difference for difference in differences if difference.change is not None]
@@ -97,7 +104,7 @@ async def apply(session: TopologySession, confirm: Callable[[str], bool]) -> int
     await record_paths(session.settings)  # what is missing now: it may have lost messages
     await _make_changes(session, safe)
     await record_paths(session.settings)
-    remaining = compare(await session.read())
+    remaining = compare(await session.read(), session.retention)
     for difference in safe:
         _report(session, difference, done=difference not in remaining)
     if any(difference.kind == "missing" for difference in safe) and not session.as_json:
@@ -133,4 +140,5 @@ def _report(session: TopologySession, difference: Difference, *, done: bool) -> 
 def export(vhost: str, passwords: Path | None, part: str) -> str:
     """Write definitions as JSON; raises ``ValueError`` for a file without users of Adrelay."""
     known = {} if passwords is None else read_passwords(passwords)
-    return json.dumps(write_parts(vhost, known)[part], indent=2)
+    retention = get_log_retention(load_settings())
+    return json.dumps(write_parts(vhost, known, retention)[part], indent=2)

@@ -7,20 +7,24 @@ from infra.amqp import topology_declaration
 from infra.amqp.broker_listing import BrokerListing
 from infra.amqp.difference import Difference
 from infra.amqp.permissions import broker_users
-from infra.amqp.policies import policies
+from infra.amqp.policies import LogRetention, policies
 from infra.commands.output import print_error, print_json, print_table
 
 COLUMNS = ("PART", "PROPERTIES", "BOUND TO", "STATE")
 
 
 def print_parts(
-    listing: BrokerListing, differences: Sequence[Difference], *, as_json: bool
+    listing: BrokerListing,
+    differences: Sequence[Difference],
+    retention: LogRetention,
+    *,
+    as_json: bool,
 ) -> None:
     """Print each part of the topology with what the broker has of it, then what is beside it."""
     states: dict[str, list[str]] = {}
     for difference in differences:
         states.setdefault(difference.part, []).append(difference.words)
-    rows = list(_parts(listing))
+    rows = list(_parts(listing, retention))
     known = {part for part, _, _ in rows}
     rows += [(part, "not in the topology", "") for part in states if part not in known]
     for part, properties, bound in rows if as_json else ():
@@ -31,7 +35,7 @@ def print_parts(
     print_unseen(listing, as_json=as_json)
 
 
-def _parts(listing: BrokerListing) -> Iterator[tuple[str, str, str]]:
+def _parts(listing: BrokerListing, retention: LogRetention) -> Iterator[tuple[str, str, str]]:
     bound: dict[str, list[str]] = {}
     for binding in topology_declaration.bindings():
         part = f"{binding.kind} {binding.destination}"
@@ -45,7 +49,7 @@ def _parts(listing: BrokerListing) -> Iterator[tuple[str, str, str]]:
     for queue in sorted(topology_declaration.queues(), key=lambda queue: queue.name):
         part = f"queue {queue.name}"
         yield part, _describe_queue(queue.arguments, counts.get(queue.name)), ", ".join(bound[part])
-    for name, policy in policies().items():
+    for name, policy in policies(retention).items():
         values = ", ".join(f"{key} {value}" for key, value in policy["definition"].items())
         yield f"policy {name}", values, ""
     for user in broker_users() if listing.users is not None else ():

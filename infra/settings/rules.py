@@ -5,6 +5,7 @@ may be a secret. No rule calls a server.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
@@ -26,6 +27,16 @@ WEBHOOK_SECRETS: Mapping[str, tuple[Callable[[str], object], str]] = {
 }
 
 T = TypeVar("T", str, SecretStr)
+
+# Units of a duration, in seconds (RabbitMQ manual, "Streams": a year has 365 days, a month 30).
+DURATION_UNITS: Mapping[str, int] = {
+    "Y": 365 * DAY,
+    "M": 30 * DAY,
+    "D": DAY,
+    "h": 3600,
+    "m": 60,
+    "s": 1,
+}
 
 Seconds = Annotated[float, Field(gt=0, le=DAY, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=1024, le=512 * 1024 * 1024)]
@@ -106,6 +117,25 @@ EncodedKey = Annotated[str, AfterValidator(_key)]
 SecretKey = Annotated[SecretStr, AfterValidator(_key)]
 SecretKeys = Annotated[SecretStr, AfterValidator(_keys)]
 PublicKeys = Annotated[tuple[str, ...], AfterValidator(_public_keys)]
+
+
+def parse_duration(text: str) -> timedelta:
+    """Parse a duration as RabbitMQ writes it, such as ``7D`` or ``12h``; raises ``ValueError``."""
+    number, unit = text[:-1], text[-1:]
+    if not (number.isascii() and number.isdecimal() and unit in DURATION_UNITS and int(number)):
+        raise ValueError("must be a number from 1 on and one of Y, M, D, h, m, s, such as 7D")
+    try:
+        return timedelta(seconds=int(number) * DURATION_UNITS[unit])
+    except OverflowError:
+        raise ValueError("must be less than a million years") from None
+
+
+def _duration(value: str) -> str:
+    parse_duration(value)
+    return value
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
 
 
 def check_webhook_secrets(source: str, value: SecretStr) -> SecretStr:

@@ -3,7 +3,7 @@
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
-from infra.settings.rules import BrokerUrls, DatabaseUrl, RedisUrl, Seconds, SecretHttpUrl
+from infra.settings.rules import BrokerUrls, DatabaseUrl, Duration, RedisUrl, Seconds, SecretHttpUrl
 
 
 class ServerSettings(BaseSettings):
@@ -55,5 +55,16 @@ class ServerSettings(BaseSettings):
     )
     operation_days: int = Field(
         default=90, ge=30, description="The outcome of a write is kept for so long"
+    )
+    history_max_age: Duration = Field(
+        default="7D", description="The event log drops what is older; a number and Y, M, D, h, m, s"
+    )
+    history_max_bytes: int = Field(
+        default=10 * 1024**3, ge=1024**2, description="The event log drops what is more"
+    )
+    backup_max_age: Duration | None = Field(
+        default=None,
+        description="The newest backup of the database gets as old as this; the event log has to"
+        " reach back further. A number and Y, M, D, h, m, s",
     )
     audit_days: int = Field(default=400, ge=1, description="The audit log is kept for so long")

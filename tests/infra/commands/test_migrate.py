@@ -12,10 +12,12 @@ from yarl import URL
 
 from infra.amqp import topology
 from infra.amqp.permissions import OPS_USER
+from infra.amqp.policies import EVENT_LOG_POLICY
 from infra.commands.migrate import ReleaseRefused, declare_topology, release
 from infra.deploy.services.ports import is_free
+from infra.messaging.topology_monitor import check_once
 from infra.settings import Settings
-from tests.services import as_user, url_as
+from tests.services import Services, as_user, url_as
 
 
 async def test_a_release_is_repeated_without_effect(
@@ -117,3 +119,65 @@ async def test_a_full_foreign_queue_does_not_refuse_what_is_published(
             message = Message(str(number).encode())
             await channel.default_exchange.publish(message, foreign.name, timeout=5)
         await channel.queue_delete(foreign.name)
+
+
+async def test_the_retention_of_the_event_log_is_a_policy_that_a_release_changes(
+    settings: Settings, services: Services
+) -> None:
+    vhost = URL(settings.rabbitmq_url.get_secret_value()).path.strip("/")
+    for age, size in (("2h", 5_000_000), ("7D", 10 * 1024**3)):
+        wanted = {"history_max_age": age, "history_max_bytes": size}
+        await release(as_user(OPS_USER, settings).model_copy(update=wanted))
+        found = services.operator.call("GET", "policies", vhost, EVENT_LOG_POLICY)
+        assert found["definition"] == {"max-age": age, "max-length-bytes": size}
+        assert found["pattern"] == r"^adrelay\.history$"
+    queue = services.operator.call("GET", "queues", vhost, topology.EVENT_LOG)
+    assert queue["arguments"] == {"x-queue-type": "stream"}
+
+
+async def test_an_event_log_of_an_earlier_version_stays_as_it_is(
+    settings: Settings, services: Services, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    vhost = URL(settings.rabbitmq_url.get_secret_value()).path.strip("/")
+    old: FieldTable = {
+        "x-queue-type": "stream",
+        "x-max-age": "7D",
+        "x-max-length-bytes": 10 * 1024**3,
+    }
+    async with broker.channel() as channel:
+        await channel.queue_delete(topology.EVENT_LOG)
+        await channel.declare_queue(topology.EVENT_LOG, durable=True, arguments=old)
+
+    await release(as_user(OPS_USER, settings))
+
+    assert services.operator.call("GET", "queues", vhost, topology.EVENT_LOG)["arguments"] == old
+    routing = await check_once(settings, engine)
+    assert routing is not None
+    assert routing.missing == ()
+    async with broker.channel() as channel:
+        await channel.queue_delete(topology.EVENT_LOG)
+    await declare_topology(url_as(OPS_USER, settings.rabbitmq_url))
+
+
+async def test_a_log_with_other_arguments_is_refused(
+    settings: Settings, broker: AbstractConnection
+) -> None:
+    async with broker.channel() as channel:
+        await channel.queue_delete(topology.EVENT_LOG)
+        other: FieldTable = {"x-queue-type": "stream", "x-max-age": "1h"}
+        await channel.declare_queue(topology.EVENT_LOG, durable=True, arguments=other)
+
+    with pytest.raises(ReleaseRefused, match=r"adrelay\.history.*new name"):
+        await declare_topology(url_as(OPS_USER, settings.rabbitmq_url))
+
+    async with broker.channel() as channel:
+        await channel.queue_delete(topology.EVENT_LOG)
+    await declare_topology(url_as(OPS_USER, settings.rabbitmq_url))
+
+
+async def test_a_release_without_a_management_api_says_that_the_policies_stay(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = as_user(OPS_USER, settings).model_copy(update={"rabbitmq_management_url": None})
+    await release(without)
+    assert "the policy adrelay-event-log" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from infra.amqp import permissions, topology, topology_declaration
-from infra.amqp.policies import FOREIGN_QUEUE_POLICY
+from infra.amqp.policies import EVENT_LOG_POLICY, FOREIGN_QUEUE_POLICY
 from infra.commands.migrate import declare_topology
 from infra.deploy.services.threads import run_in_thread
 from infra.settings import Settings
@@ -214,7 +214,7 @@ def test_policies_are_compared_and_mended(services: Services, settings: Settings
     assert f"policy limit applies to queue {QUEUE} and sets max-length 5" in words
     assert run(settings, "apply", "--yes")[0] == 1  # the other policy is a person's decision
     names = [policy["name"] for policy in operator.call("GET", "policies", vhost)]
-    assert sorted(names) == [FOREIGN_QUEUE_POLICY, "limit"]
+    assert sorted(names) == [EVENT_LOG_POLICY, FOREIGN_QUEUE_POLICY, "limit"]
 
 
 @pytest.mark.usefixtures("_mended")
