@@ -51,12 +51,13 @@ def _round_to_micros(value: Decimal) -> Decimal:
     return value.quantize(MICRO)
 
 
+# Constraints stand before functions: after one, pydantic checks them in Python.
 # Event ids have at most 200 characters; "/<index>" may be appended to the sender's id.
 WebhookDeliveryId = Annotated[
-    str, BeforeValidator(_id_to_text), Field(min_length=1, max_length=180, pattern=PRINTABLE)
+    str, Field(min_length=1, max_length=180, pattern=PRINTABLE), BeforeValidator(_id_to_text)
 ]
 PlatformCampaignId = Annotated[
-    str, BeforeValidator(_id_to_text), Field(min_length=1, max_length=200, pattern=PRINTABLE)
+    str, Field(min_length=1, max_length=200, pattern=PRINTABLE), BeforeValidator(_id_to_text)
 ]
 # An id in a platform's answer; stricter, since it becomes a part of paths.
 PathSafeCampaignId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]

@@ -73,9 +73,12 @@ def get_aiormq_connection(
     return transport.connection
 
 
-def has_in_flight(channel: Channel, name: str) -> bool:
-    """Whether a publish with this message id waits for its confirm."""
-    return name in channel.message_id_delivery_tag
+def get_in_flight(channel: Channel) -> dict[str, int]:
+    """Give the delivery tags of publishes that wait for their confirm, by message id.
+
+    An id may be used again when it is removed.
+    """
+    return channel.message_id_delivery_tag
 
 
 def register_publish(channel: Channel, name: str, answer: "asyncio.Future[Any]") -> None:
@@ -83,11 +86,6 @@ def register_publish(channel: Channel, name: str, answer: "asyncio.Future[Any]")
     channel.delivery_tag += 1
     channel.confirmations[channel.delivery_tag] = answer
     channel.message_id_delivery_tag[name] = channel.delivery_tag
-
-
-def forget_publish(channel: Channel, name: str) -> None:
-    """Let the message id be used again."""
-    channel.message_id_delivery_tag.pop(name, None)
 
 
 def write(channel: Channel, payload: bytes) -> bool:

@@ -4,7 +4,9 @@ A publish is a method frame, a content header and the body in as many frames as 
 """
 
 import struct
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from pamqp import encode
 
@@ -16,8 +18,10 @@ FRAME_END = b"\xce"
 PUBLISH = struct.pack(">HHH", 60, 40, 0)  # basic.publish, reserved
 CONTENT = struct.Struct(">HHQH")  # basic, weight, size of the body, which properties follow
 TIMESTAMP = struct.Struct(">Q")
+LONG = struct.Struct(">I")
 MANDATORY = 1
 MAX_SHORT_STRING = 255  # bytes of a short string
+MAX_FIELD_NAME = 128  # bytes (AMQP 0-9-1, section 4.2.5.5)
 FRAME_BYTES = 131_064  # RabbitMQ's frame_max less what surrounds a frame's payload
 MAX_BODY_BYTES = 16 * 1024 * 1024  # what RabbitMQ takes from 4.0 on (max_message_size)
 
@@ -51,8 +55,9 @@ def encode_publish(
 
     ``now`` is seconds since 1970, ``signature`` what ``encode_publisher_properties`` made of the
     connection's user, ``most`` the largest piece of a body and ``most_header`` the largest content
-    header, in bytes. Raises ``ValueError`` when a property has more than 255 bytes, the header is
-    larger, or the body has more than 16 MiB: each of them would close the connection.
+    header, in bytes. Raises ``ValueError`` when a property has more than 255 bytes, the name of a
+    field of ``headers`` more than 128, the header is larger, or the body has more than 16 MiB:
+    each of them would close the connection.
     """
     body = message.body
     if len(body) > MAX_BODY_BYTES:
@@ -81,7 +86,7 @@ def _content(message: Message, message_id: str, now: int, signature: bytes) -> b
         values.append(_word(message.content_type))
     if message.headers:
         flags |= HEADERS
-        values.append(encode.field_table(dict(message.headers)))
+        values.append(_table(message.headers))
     values.append(bytes((PERSISTENT if message.persistent else TRANSIENT,)))
     if message.correlation_id:
         flags |= CORRELATION_ID
@@ -99,6 +104,29 @@ def _content(message: Message, message_id: str, now: int, signature: bytes) -> b
         values.append(_word(message.type))
     values.append(signature)
     return CONTENT.pack(60, 0, len(message.body), flags) + b"".join(values)
+
+
+def _table(headers: Mapping[str, Any]) -> bytes:
+    """Write a field table; most values are texts."""
+    fields = b"".join(
+        _field_name(name)
+        + (_text(value) if type(value) is str else encode.encode_table_value(value))
+        for name, value in sorted(headers.items())
+    )
+    return LONG.pack(len(fields)) + fields
+
+
+@lru_cache(maxsize=1024)
+def _field_name(name: str) -> bytes:
+    raw = name.encode()
+    if len(raw) > MAX_FIELD_NAME:
+        raise ValueError("the name of a header has more than 128 bytes")
+    return bytes((len(raw),)) + raw
+
+
+def _text(value: str) -> bytes:
+    raw = value.encode()
+    return b"S" + LONG.pack(len(raw)) + raw
 
 
 def _frame(kind: int, channel: int, payload: bytes) -> bytes:

@@ -64,11 +64,13 @@ class PublishChannel:
         client_library.check_channel(channel)
         self._channel = channel
         self._held = held
+        self._in_flight = client_library.get_in_flight(channel)
         self._signature = encode_publisher_properties(get_login(channel))
         self._loop = asyncio.get_running_loop()
         self._open: dict[Answer, str] = {}  # answers that are waited for -> message ids
         self._pending: list[bytes] = []
         self._pending_bytes = 0
+        self._socket_bytes = 0  # that the socket had not taken when ``_pending`` began
         channel.closing.add_done_callback(self._end)
 
     @property
@@ -124,10 +126,12 @@ class PublishChannel:
         """
         channel = self._channel
         name = message.message_id or new_id()
-        if client_library.has_in_flight(channel, name):
+        if name in self._in_flight:
             name = new_id()
         answer: Answer = self._loop.create_future()
-        if self.unsent > MAX_UNSENT_BYTES:
+        if not self._pending:
+            self._socket_bytes = self._held.unsent
+        if self._pending_bytes + self._socket_bytes > MAX_UNSENT_BYTES:
             answer.set_exception(PublishUnknown("the broker does not read what is sent"))
             return answer
         try:
@@ -161,7 +165,7 @@ class PublishChannel:
     def _forget(self, answer: Answer) -> None:
         name = self._open.pop(answer, None)
         if name is not None:
-            client_library.forget_publish(self._channel, name)
+            self._in_flight.pop(name, None)
 
     def _end(self, closing: "asyncio.Future[Any]") -> None:
         """Answer all who wait, with the reason for which the channel was closed."""

@@ -17,6 +17,7 @@ from events.envelope import now
 from infra.amqp.content_header import Undecodable
 from infra.messaging.decoder import DecodedDelivery
 from infra.messaging.delivery import Delivery
+from infra.messaging.digest import hash_to_uuid
 from infra.messaging.headers import (
     ATTEMPTS,
     BODY_LENGTH,
@@ -52,7 +53,7 @@ def make_dead_letter_decoder(queue: str) -> Decoder:
         letter = parse_dead_letter(queue, delivery)
         # Same time and reason: a redelivery. Otherwise a new failure of the same message.
         death = f"{letter.id}\0{letter.last_failed_at.isoformat()}\0{letter.reason}"
-        key = UUID(bytes=blake2b(death.encode(), digest_size=16).digest())
+        key = hash_to_uuid(death.encode())
         return DecodedDelivery(delivery, letter, key, letter.id)
 
     return receive

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import blake2b
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -19,7 +18,7 @@ from infra.amqp.content_header import Undecodable
 from infra.errors import Permanent, drop_frames
 from infra.messaging import content_mode
 from infra.messaging.delivery import Delivery
-from infra.messaging.digest import content_digest
+from infra.messaging.digest import content_digest, hash_to_uuid
 from schemas.escaping import NAME_LENGTH, escape
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -66,8 +65,7 @@ def decode_delivery(
 
 def event_key(event: Event) -> UUID:
     """Hash (source, id), which identifies an event, to 128 bits (CloudEvents 1.0.2, section 3)."""
-    text = f"{event.source}\0{event.id}"
-    return UUID(bytes=blake2b(text.encode(), digest_size=16).digest())
+    return hash_to_uuid(f"{event.source}\0{event.id}".encode())
 
 
 def _decode(cls: type[Event], delivery: Delivery) -> Event:

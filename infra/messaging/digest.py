@@ -22,6 +22,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 import orjson
+from asyncpg.pgproto import pgproto
 from pydantic import BaseModel
 
 from events.envelope import Event
@@ -60,10 +61,18 @@ class Plan:
 def content_digest(event: Event) -> UUID:
     """Hash the content of an event (type, subject, data) to 128 bits."""
     data = event.data
-    hashed = blake2b(f"{event.type}\0{event.subject or ''}\0".encode(), digest_size=16)
     plan: Plan = plan_of(type(data))  # type: ignore[arg-type] # mypy: a type is no Hashable
-    hashed.update(_written(plan.canonical(data)))
-    return UUID(bytes=hashed.digest())
+    head = f"{event.type}\0{event.subject or ''}\0".encode()
+    return hash_to_uuid(head + _written(plan.canonical(data)))
+
+
+def hash_to_uuid(content: bytes) -> UUID:
+    """Hash bytes to 128 bits.
+
+    The UUID is of asyncpg's subclass: it is made, compared and sorted in a fraction of the time.
+    """
+    hashed: UUID = pgproto.UUID(blake2b(content, digest_size=16).digest())
+    return hashed
 
 
 @cache

@@ -11,7 +11,7 @@ from workers.ingress.context import RequestContext
 from workers.ingress.http.client_address import get_client
 from workers.ingress.http.error_responses import error_response
 from workers.ingress.http.errors import HttpError
-from workers.ingress.http.rate_limits import API, RateLimitScope, address_key
+from workers.ingress.http.rate_limits import API, UNLIMITED, RateLimitScope, address_key
 from workers.ingress.http.request import parse_request_ids
 from workers.ingress.http.responses import add_standard_headers
 from workers.ingress.http.single_headers import find_repeated_headers
@@ -29,11 +29,14 @@ def wrap_handler(route: Route, state: AppState) -> Endpoint:
         for response in route.responses
     }
 
+    # Of a route that counts no requests of clients: nothing is ever counted in it.
+    unlimited = state.rate_limiter.scope(UNLIMITED, "")
+
     async def handle(request: web.Request) -> web.StreamResponse:
         started = time.perf_counter()
         HTTP_IN_FLIGHT.inc()
         try:
-            response = await _respond(route, state, request)
+            response = await _respond(route, state, request, unlimited)
         finally:
             HTTP_IN_FLIGHT.dec()
         counter = counters.get(response.status)
@@ -47,19 +50,21 @@ def wrap_handler(route: Route, state: AppState) -> Endpoint:
     return handle
 
 
-async def _respond(route: Route, state: AppState, request: web.Request) -> web.StreamResponse:
+async def _respond(
+    route: Route, state: AppState, request: web.Request, rate_limit: RateLimitScope
+) -> web.StreamResponse:
     """Authenticate and count the request, then run the handler; every error has a response."""
     ids = parse_request_ids(request.headers)
     principal: Principal | None = None
-    rate_limit: RateLimitScope | None = None
     error = find_repeated_headers(request.headers)
     try:
         if route.scope is not None and error is None:
             principal, error = await _authenticate(route.scope, state, request)
         rule = route.limit if route.scope is None or principal else API
-        key = _rate_limit_key(request, state, principal) if rule.requests else ""
-        rate_limit = state.rate_limiter.scope(rule, key)
-        await rate_limit.count_request()
+        if rule.requests:
+            key = _rate_limit_key(request, state, principal)
+            rate_limit = state.rate_limiter.scope(rule, key)
+            await rate_limit.count_request()
         if error is not None:
             raise error  # noqa: TRY301 - handled below like any other error
         context = RequestContext(request, state, ids, principal, rate_limit)
@@ -68,8 +73,7 @@ async def _respond(route: Route, state: AppState, request: web.Request) -> web.S
         name = None if principal is None else principal.name
         response = error_response(request, failed, ids, route.path, name)
     add_standard_headers(response, ids.request_id)
-    if rate_limit is not None:
-        rate_limit.add_headers(response)
+    rate_limit.add_headers(response)
     return response
 
 

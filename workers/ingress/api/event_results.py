@@ -95,8 +95,8 @@ def parse_rejection(error: ValidationError, *, skip: int) -> Rejection:
 def check_permission(event: Event, key: ApiKey) -> Rejection | None:
     """Return why the key may not publish this valid event; None if it may."""
     # With a generated id, a repeated event would be a new event.
-    missing = sorted(REQUIRED_ATTRIBUTES - event.model_fields_set)
-    if missing:
+    if not event.model_fields_set >= REQUIRED_ATTRIBUTES:
+        missing = sorted(REQUIRED_ATTRIBUTES - event.model_fields_set)
         details = tuple(FieldError(name, "Field required") for name in missing)
         return Rejection("VALIDATION_ERROR", "The event is not valid.", details)
     if event.source not in key.sources or is_reserved_source(event.source):
