@@ -82,6 +82,10 @@ ROUTING_CHECKED = Gauge(
 ROUTING_WHOLE = Gauge(
     "adrelay_routing_whole_timestamp_seconds", "When every path was last found whole, since 1970"
 )
+LOG_UNSETTLED_SECONDS = Gauge(
+    "adrelay_log_oldest_unsettled_seconds",
+    "Age of the oldest event of the log without effect or dead letter",
+)
 UNROUTED_MESSAGES = Gauge("adrelay_unrouted_messages", "Messages that no queue wanted")
 QUEUE_MESSAGES = Gauge("adrelay_queue_messages", "Messages ready in a queue", ["queue"])
 QUEUE_CONSUMERS = Gauge("adrelay_queue_consumers", "Consumers of a queue", ["queue"])

@@ -117,6 +117,8 @@ WORK_QUEUES: tuple[WorkQueue, ...] = (
     WorkQueue("webhooks.unrecognised", (WebhookUnrecognised,)),
 )
 WORK_QUEUE_NAMES: tuple[str, ...] = tuple(queue.name for queue in WORK_QUEUES)
+# Those whose effects are in Postgres alone. The others bring campaigns to their platforms.
+DATABASE_QUEUES: tuple[str, ...] = tuple(q.name for q in WORK_QUEUES if q.platform is None)
 REQUEST_QUEUES: tuple[RequestQueue, ...] = (RequestQueue("auth.session", AUTH_REQUESTS),)
 # Facts without a worker by design: bound to the history, so that they are not "unrouted".
 HISTORY_ONLY_EVENTS: tuple[type[Event], ...] = (

@@ -36,7 +36,7 @@ from infra.messaging.headers import (
     WORKER,
 )
 from infra.messaging.kept_headers import select_headers
-from infra.messaging.republish import REASON_LENGTH
+from infra.messaging.republish import REASON_LENGTH, derive_message_id
 from infra.messaging.subscription import Decoder
 from infra.storage.dead_letters import DeadLetterRow
 
@@ -107,14 +107,34 @@ def parse_dead_letter(queue: str, delivery: Delivery) -> DeadLetterRow:
     )
 
 
+def find_letter_id(queue: str, delivery: Delivery) -> UUID:
+    """Find the id of the dead letter that an event of the log becomes, if ``queue`` rejects it."""
+    message_id = _name(delivery.message_id or derive_message_id(delivery))
+    return _hash_letter(queue, _peek(delivery), message_id, 0, delivery.body)
+
+
+def read_names(delivery: Delivery) -> tuple[str, str] | None:
+    """Read source and id of an event, which need not be valid; None where one is missing."""
+    event = _peek(delivery)
+    source, event_id = event.get("source"), event.get("id")
+    return (source, event_id) if source and event_id else None
+
+
 def _letter_id(queue: str, delivery: Delivery, event: dict[str, str]) -> UUID:
+    replays = _count(delivery.headers.get(REPLAYS))
+    return _hash_letter(queue, event, _message_id(delivery), replays, delivery.body)
+
+
+def _hash_letter(
+    queue: str, event: Mapping[str, str], message_id: str, replays: int, body: bytes
+) -> UUID:
     """Hash what identifies a dead letter: queue, event (or message), replays, body."""
     names = [event.get("source", ""), event.get("id", "")]
     if not all(names):
-        names = ["", _message_id(delivery)]
-    parts = (queue, *names, str(_count(delivery.headers.get(REPLAYS))))
+        names = ["", message_id]
+    parts = (queue, *names, str(replays))
     hashed = blake2b("\0".join(parts).encode(errors="replace"), digest_size=16)
-    hashed.update(delivery.body)
+    hashed.update(body)
     return UUID(bytes=hashed.digest())
 
 

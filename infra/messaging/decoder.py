@@ -65,7 +65,12 @@ def decode_delivery(
 
 def event_key(event: Event) -> UUID:
     """Hash (source, id), which identifies an event, to 128 bits (CloudEvents 1.0.2, section 3)."""
-    return hash_to_uuid(f"{event.source}\0{event.id}".encode())
+    return hash_names(event.source, event.id)
+
+
+def hash_names(source: str, event_id: str) -> UUID:
+    """Hash source and id of an event to the key of the inbox."""
+    return hash_to_uuid(f"{source}\0{event_id}".encode(errors="replace"))
 
 
 def _decode(cls: type[Event], delivery: Delivery) -> Event:

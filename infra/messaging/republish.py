@@ -100,7 +100,7 @@ def _republish(
         exchange=exchange,
         routing_key=queue or delivery.queue,
         body=delivery.body,
-        message_id=fit(delivery.message_id or _stable_id(delivery)),
+        message_id=fit(delivery.message_id or derive_message_id(delivery)),
         type=fit_text(properties.message_type or "") or None,
         correlation_id=fit(properties.correlation_id or "") or None,
         content_type=fit_text(properties.content_type or "application/octet-stream"),
@@ -118,7 +118,7 @@ def without_publisher_headers(message: Message) -> Message:
     return message._replace(headers=ours, body=message.body[:MAX_BODY_BYTES])
 
 
-def _stable_id(delivery: Delivery) -> str:
+def derive_message_id(delivery: Delivery) -> str:
     """Derive an id for a message without one from its content, the same each time."""
     attributes = sorted(delivery.attributes.items())
     return uuid5(NAMESPACE_URL, f"{delivery.key}{attributes}{delivery.body.hex()}").hex

@@ -68,12 +68,12 @@ log_positions = Table(
     Column("updated_at", TIMESTAMPTZ, nullable=False, server_default=func.now()),
 )
 
-# Every few seconds: where the log ended, and how old the oldest event was that was not settled.
+# Every few seconds: where the log ended, and before which offset every event was settled.
 log_marks = Table(
     "log_marks",
     metadata,
     Column("marked_at", TIMESTAMPTZ, primary_key=True),
-    Column("end_offset", BigInteger, nullable=False),
-    Column("end_time", TIMESTAMPTZ, nullable=False),
+    Column("end_offset", BigInteger, nullable=False),  # of the next event
+    Column("settled_offset", BigInteger, nullable=False),
     Column("oldest_unsettled_seconds", Float, nullable=False),
 )

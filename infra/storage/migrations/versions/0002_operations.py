@@ -111,7 +111,7 @@ def _create_log_marks() -> None:
         "log_marks",
         sa.Column("marked_at", TIMESTAMPTZ, nullable=False),
         sa.Column("end_offset", sa.BigInteger(), nullable=False),
-        sa.Column("end_time", TIMESTAMPTZ, nullable=False),
+        sa.Column("settled_offset", sa.BigInteger(), nullable=False),
         sa.Column("oldest_unsettled_seconds", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("marked_at", name=op.f("log_marks_pkey")),
     )
