@@ -61,6 +61,11 @@ class Cluster:
     def others(self, node: Servers) -> tuple[Servers, ...]:
         return tuple(other for other in self.nodes if other is not node)
 
+    @property
+    def version(self) -> str:
+        """The version of the brokers, such as ``3.10.8``."""
+        return str(self.call("overview")["rabbitmq_version"])
+
     def call(self, *path: str) -> Any:
         """Ask the management API of a node that answers."""
         for node in self.nodes:
