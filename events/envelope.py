@@ -23,7 +23,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, from_json, to_json
 
 from events.sources import DEFAULT_SOURCE
-from schemas.attributes import TEXT_PATTERN, ExtensionName, ExtensionValue
+from schemas.attributes import SCHEMA_TEXT_PATTERN, TEXT_PATTERN, ExtensionName, ExtensionValue
 from schemas.times import OffsetDatetime
 from schemas.types import FrozenModel
 
@@ -38,7 +38,15 @@ ID_POOL_SIZE = 64  # ids generated at a time
 _id_pool: list[str] = []
 
 # CloudEvents 1.0.2: id and source are non-empty strings without control characters.
-CloudEventAttribute = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT_PATTERN)]
+CloudEventAttribute = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        pattern=TEXT_PATTERN,
+        json_schema_extra={"pattern": SCHEMA_TEXT_PATTERN},
+    ),
+]
 JSON_TYPE = re.compile(
     r"[a-z0-9!#$&^_.+-]+/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL
 )

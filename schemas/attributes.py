@@ -17,6 +17,9 @@ INT64_LIMIT = 2**63  # the first integer that does not fit into 64 bits
 # String). Surrogates never get here: the JSON parser rejects them.
 _LAST = "".join(rf"\x{{{plane:X}FFFE}}-\x{{{plane:X}FFFF}}" for plane in range(1, 17))
 TEXT_PATTERN = rf"^[^\x00-\x1f\x7f-\x9f\x{{FDD0}}-\x{{FDEF}}\x{{FFFE}}\x{{FFFF}}{_LAST}]*$"
+# The same for JSON schemas, whose patterns are ECMA-262's (JSON Schema 2020-12, section 6.4). It
+# leaves out noncharacters beyond U+FFFF, which only some dialects of it can write.
+SCHEMA_TEXT_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]*$"
 NAME_PATTERN = "^[a-z0-9]+$"
 VALUE_MESSAGE = (
     "must be text without control characters, true, false, or a finite number"

@@ -1,11 +1,13 @@
 """The OpenAPI document is made of the library's fields alone."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from openapi_pydantic.v3.v3_1 import OpenAPI, Schema
 from pydantic import BaseModel
 
+from events import EVENTS
 from workers.ingress.docs.openapi import build_openapi, describe_routes
 from workers.ingress.routes import PROBES, ROUTES
 
@@ -43,3 +45,27 @@ def test_the_document_is_one_that_the_library_reads() -> None:
 def test_bounds_stay_exact() -> None:
     schemas = build_openapi(ROUTES, PROBES)["components"]["schemas"]
     assert schemas["DailyMetrics"]["properties"]["clicks"]["maximum"] == BIGINT
+
+
+def patterns(value: object) -> Iterator[str]:
+    """Walk through the patterns of all schemas in a document."""
+    if isinstance(value, dict):
+        found = value.get("pattern")
+        if isinstance(found, str):
+            yield found
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from patterns(part)
+
+
+def test_patterns_are_written_in_the_dialect_of_json_schema() -> None:
+    """ECMA-262 and Python agree on these patterns; Rust's, which pydantic uses, has its own."""
+    documents = [build_openapi(ROUTES, PROBES), *(event.model_json_schema() for event in EVENTS)]
+    found = {pattern for document in documents for pattern in patterns(document)}
+    assert len(found) > 3
+    assert not [pattern for pattern in found if r"\x{" in pattern]
+    # A lone surrogate can be in no JSON text, so it need not be tried.
+    accepted = {p for p in found if p.startswith("^[^") and re.fullmatch(p, "a b\N{SNOWMAN}")}
+    assert accepted
+    assert not [pattern for pattern in accepted if re.fullmatch(pattern, "a\0b")]
