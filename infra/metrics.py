@@ -86,6 +86,13 @@ LOG_UNSETTLED_SECONDS = Gauge(
     "adrelay_log_oldest_unsettled_seconds",
     "Age of the oldest event of the log without effect or dead letter",
 )
+LOG_START = Gauge(
+    "adrelay_log_start_timestamp_seconds",
+    "When what the event log begins with was published, since 1970; 0 while nothing was dropped",
+)
+BACKUP_MAX_AGE = Gauge(
+    "adrelay_backup_max_age_seconds", "How old the newest backup may get; 0 where none is named"
+)
 UNROUTED_MESSAGES = Gauge("adrelay_unrouted_messages", "Messages that no queue wanted")
 QUEUE_MESSAGES = Gauge("adrelay_queue_messages", "Messages ready in a queue", ["queue"])
 QUEUE_CONSUMERS = Gauge("adrelay_queue_consumers", "Consumers of a queue", ["queue"])

@@ -10,6 +10,7 @@ from infra.amqp.topology import WORK_QUEUE_NAMES, dead_queue
 from infra.messaging.dead_letter import make_dead_letter_decoder, reduce_dead_letter
 from infra.messaging.gauges import export_gauges
 from infra.messaging.log_marker import mark_log
+from infra.messaging.log_start import export_log_start
 from infra.messaging.outbox_relay import relay_outbox
 from infra.messaging.retention import delete_expired
 from infra.messaging.subscription import AnySubscription, Subscription
@@ -41,5 +42,12 @@ if __name__ == "__main__":
     main(
         "relay",
         SUBSCRIPTIONS,
-        forever=(relay_outbox, export_gauges, monitor_topology, mark_log, delete_expired),
+        forever=(
+            relay_outbox,
+            export_gauges,
+            monitor_topology,
+            mark_log,
+            delete_expired,
+            export_log_start,
+        ),
     )

@@ -81,12 +81,14 @@ async def read_log(
     until: int | None = None,
     empty_after: float | None = EMPTY_AFTER,
     batch: int = BATCH,
+    prefetch: int = MAX_PREFETCH,
 ) -> AsyncGenerator[Sequence[LogEntry], None]:
     """Give batches of the log, on a channel of its own; the next one when the last is done with.
 
     It ends at the offset ``until``, or when nothing has come for ``empty_after`` seconds and the
     broker says that this is all: None goes on for ever. ``timeout`` bounds each wait for the
-    broker, in seconds. Raises ``LogAbsent`` without a log, and ``Outage``.
+    broker, in seconds; at most ``prefetch`` events, or a chunk, are unacknowledged. Raises
+    ``LogAbsent`` without a log, and ``Outage``.
     """
     channel, parser = await connection.open_consumer_channel()
     batcher = Batcher(batch, 0)
@@ -101,7 +103,7 @@ async def read_log(
     source = DeliverySource(channel, parser, topology.EVENT_LOG, timeout)
     closing = asyncio.ensure_future(_close_with(channel.closing, batcher))
     try:
-        await _consume(source, take, batcher, start)
+        await _consume(source, take, batcher, start, prefetch)
         while deliveries := await _next_batch(batcher, channel, empty_after, timeout):
             entries = [LogEntry(offset_of(delivery), delivery) for delivery in deliveries]
             # A chunk is delivered whole, also what stands in it before the offset asked for.
@@ -128,14 +130,18 @@ async def read_log(
 
 
 async def _consume(
-    source: DeliverySource, take: Callable[[Delivery], None], batcher: Batcher, start: LogStart
+    source: DeliverySource,
+    take: Callable[[Delivery], None],
+    batcher: Batcher,
+    start: LogStart,
+    prefetch: int,
 ) -> None:
     """Begin to read; raises ``LogAbsent`` or ``Outage``."""
     try:
         await source.consume(
             take,
             lambda: batcher.close("the broker has cancelled it"),
-            prefetch=MAX_PREFETCH,
+            prefetch=prefetch,
             arguments={OFFSET: start},
         )
     except Outage as error:
