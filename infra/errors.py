@@ -21,6 +21,36 @@ from schemas.escaping import REASON_LENGTH, escape
 
 # The code of a failure that stands for an exception nobody expected.
 UNEXPECTED = "UNEXPECTED"
+# Every code of a failure: metrics count by it, and a test compares it with the sources.
+CODES = frozenset(
+    {
+        "CONFLICT",
+        "DECRYPTION_FAILED",
+        "FAILURE",
+        "ID_REUSED",
+        "INVALID_DATA",
+        "INVALID_EVENT",
+        "INVALID_OWNER",
+        "KEY_MISMATCH",
+        "PERMANENT",
+        "PLATFORM_BUSY",
+        "PLATFORM_FAILED",
+        "PLATFORM_INCONSISTENT",
+        "POISON_MESSAGE",
+        "SNOOZE",
+        "TIMESTAMP_IN_FUTURE",
+        "TOO_LARGE",
+        "TRANSIENT",
+        UNEXPECTED,
+        "UNKNOWN_CAMPAIGN",
+        "UNKNOWN_TYPE",
+        "UNREADABLE",
+        "UNRECOGNISED",
+        "UNVERIFIED_OWNER",
+        "UNVERIFIED_SOURCE",
+        "WRONG_PLATFORM",
+    }
+)
 
 
 class Failure(Exception):

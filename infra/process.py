@@ -61,6 +61,7 @@ def main(
     if check is not None:
         require(check, settings)
     logs.configure_logging(settings.log_level)
+    metrics.export_build_info()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(run_worker(settings, name, subscriptions, forever))
     raise SystemExit(code)

@@ -18,8 +18,8 @@ LAYERS = ("schemas", "events", "infra", "handlers", "workers")
 # What stands in one row does not import each other, but for the pairs in SIDEWAYS.
 INFRA: tuple[str, ...] = (
     (
-        "backoff background base64url env_file errors log_deduplication process_start version "
-        "webhook_secrets"
+        "backoff background base64url env_file errors log_deduplication process_start "
+        "trace_context version webhook_secrets"
     ),
     "redis_errors metrics logs settings",
     "security http ratelimit amqp",

@@ -10,6 +10,7 @@ confirmations, ids) are kept in its stead; so nothing else may publish on the ch
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from aiormq.channel import Channel
@@ -27,6 +28,7 @@ from aiormq.exceptions import (
 from pamqp.commands import Basic
 
 from events.envelope import new_id
+from infra import metrics
 from infra.amqp import client_library
 from infra.amqp.flow_control import HeldBytes
 from infra.amqp.frame_encoder import encode_publish, encode_publisher_properties
@@ -71,6 +73,7 @@ class PublishChannel:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._socket_bytes = 0  # that the socket had not taken when ``_pending`` began
+        self._last: tuple[Answer, Message] | None = None
         channel.closing.add_done_callback(self._end)
 
     @property
@@ -152,6 +155,7 @@ class PublishChannel:
         if not self._pending:
             self._loop.call_soon(self._flush)
         self._pending.append(payload)
+        self._last = answer, message
         self._pending_bytes += len(payload)
         return answer
 
@@ -159,6 +163,9 @@ class PublishChannel:
         if client_library.write(self._channel, b"".join(self._pending)):
             self._pending.clear()
             self._pending_bytes = 0
+            if self._last is not None:
+                answer, message = self._last
+                answer.add_done_callback(partial(_observe, message, time.perf_counter()))
         elif not self._channel.is_closed:
             self._loop.call_later(WRITE_RETRY_DELAY, self._flush)
 
@@ -175,6 +182,18 @@ class PublishChannel:
         for answer in tuple(self._open):
             if not answer.done():
                 answer.set_exception(reason)
+
+
+def _observe(message: Message, began: float, answer: Answer) -> None:
+    """Time a group of publishes, from their write to the answer to the last of them."""
+    seconds = time.perf_counter() - began
+    failure = result_of(answer, message)
+    metrics.PUBLISHED.observe(message.exchange, outcome_of(failure), seconds)
+
+
+def outcome_of(failure: PublishFailed | None) -> str:
+    """Name the outcome of a publish for the metrics."""
+    return metrics.CONFIRMED if failure is None else type(failure).__name__
 
 
 def result_of(answer: Answer, message: Message) -> PublishFailed | None:

@@ -18,7 +18,8 @@ from aiormq.channel import Channel
 from infra import metrics
 from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.amqp.message import Message
-from infra.amqp.publish_channel import PublishChannel, to_publish_error
+from infra.amqp.publish_channel import PublishChannel, outcome_of, to_publish_error
+from infra.amqp.topology import PUBLISH_EXCHANGES
 from infra.background import BackgroundTasks
 from infra.backoff import Backoff
 from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown
@@ -41,6 +42,7 @@ class Publisher:
 
     def __init__(self, settings: Settings, name: str, background: BackgroundTasks) -> None:
         """Prepare; entering the context starts the connection, in a background task."""
+        metrics.PUBLISHED.begin(PUBLISH_EXCHANGES)
         self._background = background
         self._link = BrokerConnection(settings, f"{name}:publish")
         self._timeout = settings.broker_timeout
@@ -92,7 +94,7 @@ class Publisher:
             failed = await self._send(message, self._timeout if timeout is None else timeout)
         except Outage as error:
             failed = to_publish_error(error.__cause__ or error, message)
-        metrics.PUBLISHED[type(failed).__name__ if failed else "confirmed"].inc()
+        metrics.PUBLISHED.count(message.exchange, outcome_of(failed))
         if failed is not None:
             self._check_channel_health([failed])
             raise failed
@@ -122,8 +124,8 @@ class Publisher:
             finally:
                 self._batches.release()
         verdicts += [PublishUnknown("not tried") for _ in messages[len(verdicts) :]]
-        for verdict in verdicts:
-            metrics.PUBLISHED[type(verdict).__name__ if verdict else "confirmed"].inc()
+        for message, verdict in zip(messages, verdicts, strict=True):
+            metrics.PUBLISHED.count(message.exchange, outcome_of(verdict))
         self._check_channel_health(verdicts)
         return verdicts
 

@@ -62,6 +62,17 @@ def retry_exchange(tier: str) -> str:
     return f"adrelay.retry.{tier}"
 
 
+# Where Adrelay's processes publish; "" is the broker's default exchange, for replies.
+PUBLISH_EXCHANGES: tuple[str, ...] = (
+    EVENTS_EXCHANGE,
+    REQUEST_EXCHANGE,
+    RETURN_EXCHANGE,
+    DEAD_LETTER_EXCHANGE,
+    *map(retry_exchange, RETRY_TIERS),
+    "",
+)
+
+
 def dead_queue(queue: str) -> str:
     """Name the dead-letter queue of a work queue."""
     return f"{queue}.dead"

@@ -18,7 +18,9 @@ from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.commands.output import print_error
 from infra.errors import Outage
 from infra.messaging import outbox
+from infra.messaging.authorization import internal_users
 from infra.messaging.destination_queues import find_destination_queues
+from infra.messaging.event_latency import accepted_at
 from infra.messaging.log_recovery import recover
 from infra.messaging.queue_drain import read_until_empty
 from infra.messaging.republish import requeue_message
@@ -39,14 +41,17 @@ async def send_again(settings: Settings, engine: AsyncEngine) -> tuple[int, int]
     what SQLAlchemy raises; the message at hand is then still there.
     """
     link, limit = BrokerConnection(settings, "unrouted"), settings.broker_timeout
+    internal = internal_users(settings)
     went = stayed = 0
     try:
         channel, tap = await link.open_consumer_channel()
         reading = read_until_empty(channel, tap, topology.UNROUTED, timeout=limit)
         async with aclosing(reading) as deliveries:
             async for found in deliveries:
+                accepted = accepted_at(found, internal)
                 messages = [
-                    requeue_message(found, queue, now()) for queue in find_destination_queues(found)
+                    requeue_message(found, queue, now(), accepted)
+                    for queue in find_destination_queues(found)
                 ]
                 if not messages:
                     stayed += 1  # given back when the channel closes

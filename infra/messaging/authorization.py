@@ -37,16 +37,21 @@ def parse_broker_users(urls: str) -> frozenset[str]:
     return frozenset(unquote(urlsplit(url).username or "guest") for url in urls.split())
 
 
+def internal_users(settings: Settings) -> frozenset[str]:
+    """Name Adrelay's own broker users: the process's and the ingress's."""
+    workers = parse_broker_users(settings.rabbitmq_url.get_secret_value())
+    return workers | {settings.ingress_user} if settings.ingress_user else workers
+
+
 class PublisherAuthorizer:
     """Authorizes the deliveries of one queue."""
 
     def __init__(self, queue: str, settings: Settings, registry: PublisherRegistry) -> None:
         """Take Adrelay's own users from the settings: the process's and the ingress's."""
-        workers = parse_broker_users(settings.rabbitmq_url.get_secret_value())
-        ingress = frozenset({settings.ingress_user}) if settings.ingress_user else workers
+        self._internal = internal_users(settings)
         self._requests = queue in {asked.name for asked in topology.REQUEST_QUEUES}
-        self._internal = workers | ingress
-        self._allowed = ingress if self._requests else self._internal
+        only_ingress = self._requests and settings.ingress_user
+        self._allowed = frozenset({settings.ingress_user}) if only_ingress else self._internal
         self._registry = registry
 
     def is_internal(self, delivery: Delivery) -> bool:

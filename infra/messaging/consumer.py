@@ -22,14 +22,15 @@ import asyncio
 import logging
 from contextlib import aclosing
 
-from events.envelope import now
 from infra import metrics
 from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection
 from infra.backoff import Backoff
 from infra.errors import Outage, Permanent
 from infra.messaging.acknowledgements import ChannelLost
+from infra.messaging.authorization import internal_users
 from infra.messaging.batch_result import BatchResult, FailedDelivery, Work
+from infra.messaging.event_latency import EventLatency
 from infra.messaging.isolation import MAX_DEATHS, REQUEUE_AFTER, Isolation
 from infra.messaging.pause import Pause, PauseLimits
 from infra.messaging.processor import BatchProcessor
@@ -72,7 +73,8 @@ class Consumer:
         self._isolation_lock = isolation_lock
         self._meters = metrics.Meters(queue)
         self._pause = Pause(queue, resources, self._meters, limits=limits)
-        self._processor = BatchProcessor(subscription, resources)
+        latency = EventLatency(self._meters, internal_users(resources.settings))
+        self._processor = BatchProcessor(subscription, resources, on_commit=latency.observe)
         self._settler = Settler(queue, resources, self._pause, self._meters)
         self._isolation = Isolation(queue, resources.engine)
         self._breaker = QueueBreaker(queue, resources.engine)
@@ -194,14 +196,11 @@ class Consumer:
 
     async def _process(self, reader: ChannelReader, batch: Batch) -> None:
         self._meters.size.observe(len(batch.deliveries))
-        with self._meters.seconds.time():
+        with self._meters.timing_batch():
             work = self._processor.decode(batch.deliveries)
             result = await self._pause.retry(lambda: self._processor.run(work), reader)
         if result.handled or result.duplicates or any(f.decoded for f in result.failed):
             self._pause.end()
-        if result.handled:
-            oldest = min(item.event.time for item in result.handled)
-            self._meters.age.observe(max(0.0, (now() - oldest).total_seconds()))
         if self._is_dead_letter_queue and result.failed:
             result = await self._file_reduced(reader, result)
         stop_reason = self._note(result)

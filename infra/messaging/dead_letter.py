@@ -41,6 +41,7 @@ from infra.messaging.subscription import Decoder
 from infra.storage.dead_letters import DeadLetterRow
 
 UNKNOWN = "unknown"
+BROKER_STAGE = "broker"  # the broker dead-lettered it itself
 NAME_LENGTH = 255  # characters of names; some are indexed, and an index entry has its limit
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 MAX_PEEK_BYTES = 1024 * 1024  # a larger body is filed without being parsed
@@ -82,7 +83,7 @@ def parse_dead_letter(queue: str, delivery: Delivery) -> DeadLetterRow:
     ours = REASON in headers and not _is_by_broker(delivery)
     first, last = _time(headers.get(FIRST_FAILED)), _time(headers.get(LAST_FAILED))
     error_class = _name(headers.get(ERROR_CLASS)) if ours else _broker_reason(delivery)
-    stage = _name(headers.get(STAGE)) if ours else "broker"
+    stage = _name(headers.get(STAGE)) if ours else BROKER_STAGE
     event = _peek(delivery)
     kind = _name(event.get("type") or delivery.properties.message_type) or None
     return DeadLetterRow(

@@ -6,6 +6,8 @@ Headers of Adrelay count only on a message that came back over ``adrelay.back``
 
 from collections.abc import Mapping
 from datetime import datetime
+from time import time
+from types import EllipsisType
 from typing import Any
 
 from pamqp.commands import Basic
@@ -39,12 +41,14 @@ class Delivery:
 
     __slots__ = (
         "_properties",
+        "_user_id",
         "_whole",
         "body",
         "exchange",
         "header",
         "key",
         "queue",
+        "received",
         "redelivered",
         "tag",
         "weight",
@@ -75,7 +79,9 @@ class Delivery:
         self.redelivered = redelivered
         self.header = header if isinstance(header, bytes) else _header_of(header, len(body))
         self.weight = len(body) + len(self.header)  # bytes that it keeps in memory
+        self.received = time()  # seconds since 1970
         self._properties: Properties | None = None
+        self._user_id: str | EllipsisType | None = ...
 
     @property
     def whole(self) -> WholeBody | None:
@@ -166,7 +172,9 @@ class Delivery:
     @property
     def user_id(self) -> str | None:
         """The broker user that published it last, validated by the broker."""
-        return read_user_id(self.header)
+        if self._user_id is ...:
+            self._user_id = read_user_id(self.header)
+        return self._user_id
 
     @property
     def user(self) -> str | None:

@@ -19,6 +19,7 @@ from infra.resources import Resources
 from infra.storage.dead_letters import count_open
 from infra.storage.pause_registry import Pauses
 from infra.storage.pauses import PauseRow, list_pauses
+from infra.storage.row_counts import count_rows
 from schemas.types import PLATFORMS
 
 INTERVAL = 5.0  # seconds
@@ -30,6 +31,8 @@ OUTBOX = text("""
                     filter (where parked_reason is null)), 0) as oldest
     from outbox
 """)
+
+TABLE_ROWS = {"inbox": metrics.INBOX_ROWS, "audit": metrics.AUDIT_ROWS}
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +62,13 @@ async def _export_database_gauges(resources: Resources) -> None:
     async with resources.engine.connect() as connection:
         row = (await connection.execute(OUTBOX)).one()
         dead_letters = await count_open(connection)
+        tables = await count_rows(connection)
         await outbox_keys.restore_keys(connection, resources.redis)
         pauses = await list_pauses(connection)
+    for name, gauge in TABLE_ROWS.items():
+        gauge.set(tables[name])
+    for state, gauge in metrics.OPERATIONS_ROWS.items():
+        gauge.set(tables[f"operations {state}"])
     metrics.OUTBOX_ROWS.set(row.waiting)
     metrics.OUTBOX_PARKED.set(row.parked)
     metrics.OUTBOX_OLDEST_SECONDS.set(row.oldest)

@@ -1,12 +1,13 @@
 """Names of the headers that Adrelay writes on messages it publishes again.
 
 They count only on a message that came back over ``adrelay.back``, which no other publisher may
-write to.
+write to; ``ACCEPTED`` also counts where the broker says that one of Adrelay's users published it.
 """
 
 KEY = "x-adrelay-key"  # the routing key of the first publish
 ATTEMPT = "x-adrelay-attempt"  # failed attempts so far
 WAITED = "x-adrelay-waited"  # seconds of waiting that failures have cost so far
+ACCEPTED = "x-adrelay-accepted"  # microseconds since 1970; the ingress writes it at the start
 FIRST_FAILED = "x-adrelay-first-failed"  # ISO 8601, UTC
 USER = "x-adrelay-user"  # the user id that the broker validated at the first publish
 REPLAYS = "x-adrelay-replays"  # how often a person replayed it

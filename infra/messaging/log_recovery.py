@@ -22,9 +22,11 @@ from infra.amqp.connection import BrokerConnection
 from infra.amqp.message import Message
 from infra.errors import Permanent
 from infra.messaging import outbox
+from infra.messaging.authorization import internal_users
 from infra.messaging.decoder import DecodedDelivery, decode_delivery
 from infra.messaging.delivery import Delivery
 from infra.messaging.destination_queues import find_destination_queues
+from infra.messaging.event_latency import accepted_at
 from infra.messaging.event_log import LogStart, find_end, read_log
 from infra.messaging.republish import requeue_message
 from infra.messaging.routing_state import LOG_START, RoutingState
@@ -86,6 +88,7 @@ async def _missed(
 ) -> list[Message]:
     """Build the messages that the lost queues have neither handled nor filed."""
     messages: list[Message] = []
+    internal = internal_users(settings)
     for queue in sorted(lost):
         wanted = [delivery for delivery in batch if queue in find_destination_queues(delivery)]
         if not wanted:
@@ -95,7 +98,8 @@ async def _missed(
         for delivery in wanted:
             found = read[delivery.tag]
             if found is None or found.key not in known:
-                messages.append(requeue_message(delivery, queue, now()))
+                accepted = accepted_at(delivery, internal)
+                messages.append(requeue_message(delivery, queue, now(), accepted))
     return messages
 
 

@@ -12,7 +12,7 @@ same ``Work``. Results are data (``BatchResult``); what they mean for the broker
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from events.envelope import Event
@@ -33,17 +33,28 @@ CONFLICT_SECONDS = 15.0  # that the same part is run again
 # A suspected outage that a probe does not confirm is first tried again, then a bug.
 RETRY_IN_PLACE = (ErrorKind.CONFLICT, ErrorKind.SUSPECTED_OUTAGE)
 
+OnCommit = Callable[[Sequence[DecodedDelivery]], None]
+
 
 class BatchProcessor:
     """Processes batches of one subscription, each for ``seconds`` at a time."""
 
     def __init__(
-        self, subscription: AnySubscription, resources: Resources, *, seconds: float = BATCH_SECONDS
+        self,
+        subscription: AnySubscription,
+        resources: Resources,
+        *,
+        seconds: float = BATCH_SECONDS,
+        on_commit: OnCommit | None = None,
     ) -> None:
-        """Prepare to decode the subscription's events."""
+        """Prepare to decode the subscription's events.
+
+        ``on_commit`` is called with what was handled, after each commit.
+        """
         self._subscription = subscription
         self._resources = resources
         self._seconds = seconds
+        self._on_commit = on_commit
         self._types: dict[str, type[Event]] = {e.event_type(): e for e in subscription.events}
         self._max_bytes = resources.settings.max_event_bytes
         self._authorizer = PublisherAuthorizer(
@@ -117,6 +128,8 @@ class BatchProcessor:
                     await asyncio.sleep(random.uniform(0.01, 0.1) * tries)  # noqa: S311 - jitter
                     continue
                 return _divide(part, error, kind, work)
+            if self._on_commit is not None:
+                self._on_commit(attempt.result.handled)
             work.result.add(attempt.result)
             await attempt.finish()
             return []

@@ -16,6 +16,7 @@ from infra.amqp.frame_encoder import MAX_BODY_BYTES
 from infra.amqp.message import Message, fit, fit_text
 from infra.messaging.delivery import Delivery
 from infra.messaging.headers import (
+    ACCEPTED,
     ATTEMPT,
     ATTEMPTS,
     BODY_LENGTH,
@@ -45,11 +46,18 @@ SERVICE_UNAVAILABLE = {
     "error": {"code": "SERVICE_UNAVAILABLE", "message": "try again in a moment"},
 }
 REASON_LENGTH = 2000  # characters
+MICROSECONDS = 1_000_000
 
 
-def retry_message(delivery: Delivery, retry: RetryDecision, at: datetime) -> Message:
-    """Build a retry: it waits in a tier, and returns to its own queue alone."""
-    headers = _build_headers(delivery, at) | {ATTEMPT: retry.attempt, WAITED: retry.seconds_waited}
+def retry_message(
+    delivery: Delivery, retry: RetryDecision, at: datetime, accepted: float | None = None
+) -> Message:
+    """Build a retry: it waits in a tier, and returns to its own queue alone.
+
+    ``accepted`` is when the event was accepted, in seconds since 1970.
+    """
+    headers = _build_headers(delivery, at, accepted)
+    headers |= {ATTEMPT: retry.attempt, WAITED: retry.seconds_waited}
     return _republish(delivery, topology.retry_exchange(retry.tier), headers)
 
 
@@ -66,9 +74,15 @@ def dead_message(delivery: Delivery, dead: DeadLetterDecision, stage: str, at: d
     return _republish(delivery, topology.DEAD_LETTER_EXCHANGE, headers)
 
 
-def requeue_message(delivery: Delivery, queue: str, at: datetime) -> Message:
-    """Build a message to one queue alone; its first publisher stays its publisher."""
-    return _republish(delivery, topology.RETURN_EXCHANGE, _build_headers(delivery, at), queue)
+def requeue_message(
+    delivery: Delivery, queue: str, at: datetime, accepted: float | None = None
+) -> Message:
+    """Build a message to one queue alone; its first publisher stays its publisher.
+
+    ``accepted`` is when the event was accepted, in seconds since 1970.
+    """
+    headers = _build_headers(delivery, at, accepted)
+    return _republish(delivery, topology.RETURN_EXCHANGE, headers, queue)
 
 
 def reply_message(delivery: Delivery, answer: Mapping[str, Any]) -> Message | None:
@@ -124,7 +138,9 @@ def derive_message_id(delivery: Delivery) -> str:
     return uuid5(NAMESPACE_URL, f"{delivery.key}{attributes}{delivery.body.hex()}").hex
 
 
-def _build_headers(delivery: Delivery, at: datetime) -> dict[str, Any]:
+def _build_headers(
+    delivery: Delivery, at: datetime, accepted: float | None = None
+) -> dict[str, Any]:
     """Build the headers that stay: Adrelay's own, binary CloudEvents attributes, the trace."""
     kept = select_headers(delivery)
     headers: dict[str, Any] = dict(kept.headers)
@@ -135,6 +151,8 @@ def _build_headers(delivery: Delivery, at: datetime) -> dict[str, Any]:
     if kept.undecodable:
         headers[UNDECODABLE] = dict(kept.undecodable)
     headers[KEY] = delivery.routing_key
+    if accepted is not None:
+        headers[ACCEPTED] = int(accepted * MICROSECONDS)
     if delivery.message_id:
         headers[MESSAGE_ID] = delivery.message_id
     headers[FIRST_FAILED] = (delivery.first_failed or at).isoformat()

@@ -12,8 +12,10 @@ from events.envelope import now
 from infra.amqp import topology
 from infra.amqp.message import Message
 from infra.errors import Outage, Snooze, Unwritable, drop_frames
+from infra.messaging.authorization import internal_users
 from infra.messaging.batch_result import BatchResult, FailedDelivery
 from infra.messaging.delivery import Delivery
+from infra.messaging.event_latency import accepted_at
 from infra.messaging.headers import ATTEMPT, WAITED
 from infra.messaging.pause import Pause
 from infra.messaging.reader import Batch, ChannelReader
@@ -27,7 +29,7 @@ from infra.messaging.republish import (
 )
 from infra.messaging.retry_policy import DeadLetterDecision, decide
 from infra.messaging.routing_state import read_broken_paths
-from infra.metrics import Meters
+from infra.metrics import Meters, code_of
 from infra.resources import Resources
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ class Settler:
         self._resources = resources
         self._pause = pause
         self._outcomes = meters.outcomes
+        self._internal_users = internal_users(resources.settings)
+        self._retries, self._dead_letters = meters.retries, meters.dead_letters
         self._is_request_queue = queue in {asked.name for asked in topology.REQUEST_QUEUES}
 
     async def settle(self, reader: ChannelReader, batch: Batch, result: BatchResult) -> None:
@@ -76,7 +80,8 @@ class Settler:
         await reader.ack(delivery.tag for delivery in deliveries)
 
     def _build_requeue(self, delivery: Delivery) -> Message:
-        message = requeue_message(delivery, self._queue, now())
+        accepted = accepted_at(delivery, self._internal_users)
+        message = requeue_message(delivery, self._queue, now(), accepted)
         counted = {ATTEMPT: delivery.attempts, WAITED: delivery.seconds_waited}
         return message._replace(headers={**message.headers, **counted})
 
@@ -94,11 +99,13 @@ class Settler:
         decision = decide(failure.error, delivery.attempts, delivery.seconds_waited, jitter)
         if isinstance(decision, DeadLetterDecision):
             self._outcomes["dead"].inc()
+            self._dead_letters[code_of(failure.error)].inc()
             self._log(failure, decision)
             return dead_message(delivery, decision, failure.stage, now())
         self._outcomes["snoozed" if decision.snoozed else "retried"].inc()
+        self._retries[code_of(failure.error)].inc()
         self._log(failure, None)
-        return retry_message(delivery, decision, now())
+        return retry_message(delivery, decision, now(), accepted_at(delivery, self._internal_users))
 
     async def _publish_failures(self, messages: list[Message]) -> None:
         """Publish retries and dead letters, unless they would reach nobody; raises ``Outage``."""

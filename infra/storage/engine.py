@@ -5,19 +5,24 @@ was read-only when the session began. The SQLSTATE of its next error says so; th
 closed, and every session that was opened before it is replaced before its next use.
 """
 
+import time
+import weakref
 from typing import Any
 
 import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolProxiedConnection, QueuePool
 
+from infra import metrics
 from infra.settings import Settings
 
 # Classes and codes after which a session is replaced: connection lost, read-only transaction,
 # authorization, operator intervention, system error
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 DISCONNECT_STATES = ("08", "25006", "28", "57P", "58")
+POOL_WAIT = metrics.DB_POOL_WAIT_SECONDS.labels()
 CONNECT_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
@@ -35,6 +40,7 @@ def open_engine(settings: Settings) -> AsyncEngine:
     limit_ms = str(int(settings.statement_timeout * 1000))
     engine = create_async_engine(
         url.set(drivername="postgresql+asyncpg"),
+        poolclass=TimedPool,
         pool_size=settings.database_pool,
         max_overflow=0,
         pool_timeout=settings.statement_timeout,
@@ -52,7 +58,32 @@ def open_engine(settings: Settings) -> AsyncEngine:
         },
     )
     event.listen(engine.sync_engine, "handle_error", _mark_disconnect)
+    _export_pool(engine)
     return engine
+
+
+class TimedPool(AsyncAdaptedQueuePool):
+    """A pool whose waits are counted."""
+
+    def connect(self) -> PoolProxiedConnection:
+        """Give a session, as SQLAlchemy's pool does."""
+        began = time.perf_counter()
+        try:
+            return super().connect()
+        finally:
+            POOL_WAIT.observe(time.perf_counter() - began)
+
+
+def _export_pool(engine: AsyncEngine) -> None:
+    """Export how many sessions are in use and idle; the pool is another one after a dispose."""
+    reference = weakref.ref(engine.sync_engine)
+
+    def read() -> tuple[int, int]:
+        found = reference()
+        pool = None if found is None else found.pool
+        return (pool.checkedout(), pool.checkedin()) if isinstance(pool, QueuePool) else (0, 0)
+
+    metrics.DB_POOL_CONNECTIONS.watch(engine.sync_engine, read)
 
 
 async def _connect(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - asyncpg's own

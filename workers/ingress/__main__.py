@@ -5,7 +5,7 @@ import logging
 
 import uvloop
 
-from infra import logs
+from infra import logs, metrics
 from infra.process import run_until, stop_on_signals, tune_gc
 from infra.settings import Settings, load_settings, require
 from workers.ingress.app import NAME, open_ingress, require_keys
@@ -18,6 +18,7 @@ def main() -> None:
     settings = load_settings()
     require(require_keys, settings)
     logs.configure_logging(settings.log_level)
+    metrics.export_build_info()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(serve(settings))
     raise SystemExit(code)

@@ -22,6 +22,7 @@ from infra.process import PORTS
 from infra.resources import Resources, open_resources
 from infra.security.access_tokens import TokenVerifier
 from infra.settings import Settings
+from workers.ingress.api.webhooks import begin_metrics
 from workers.ingress.backends.authentication import Authenticator
 from workers.ingress.backends.broken_paths import BrokenPaths
 from workers.ingress.backends.command_order import CommandOrder
@@ -150,6 +151,7 @@ def make_app(state: AppState, draining: asyncio.Event) -> web.Application:
         return {"serving": not draining.is_set(), "broker or database": storing}
 
     app = web.Application(client_max_size=state.resources.settings.max_body_bytes)
+    begin_metrics(state.webhook_secrets)
     for route in ROUTES:
         answer = wrap_handler(route, state)
         app.router.add_route(route.method, route.path, answer)

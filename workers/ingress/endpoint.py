@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from infra.metrics import HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS
+from infra.trace_context import find_sampled_trace
 from workers.ingress.backends.authentication import Principal, require_scope
 from workers.ingress.context import RequestContext
 from workers.ingress.http.client_address import get_client
@@ -23,7 +24,7 @@ Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def wrap_handler(route: Route, state: AppState) -> Endpoint:
     """Build the aiohttp handler of a route."""
-    observe = HTTP_SECONDS.labels(route.method, route.path).observe
+    seconds = HTTP_SECONDS.labels(route.method, route.path)
     counters = {
         response.status: HTTP_REQUESTS.labels(route.method, route.path, response.status)
         for response in route.responses
@@ -44,10 +45,17 @@ def wrap_handler(route: Route, state: AppState) -> Endpoint:
             counter = HTTP_REQUESTS.labels(route.method, route.path, response.status)
             counters[response.status] = counter
         counter.inc()
-        observe(time.perf_counter() - started)
+        took = time.perf_counter() - started
+        seconds.observe(took)
+        if "traceparent" in request.headers and (trace_id := _find_trace(request)):
+            seconds.mark(took, trace_id)
         return response
 
     return handle
+
+
+def _find_trace(request: web.Request) -> str | None:
+    return find_sampled_trace(parse_request_ids(request.headers).traceparent)
 
 
 async def _respond(

@@ -1,5 +1,7 @@
 """Webhooks of the platforms: verified ones become events, acknowledged once these are durable."""
 
+from collections.abc import Mapping, Sequence
+
 from aiohttp import web
 
 from events import WebhookUnrecognised
@@ -14,6 +16,8 @@ from workers.ingress.http.rate_limits import WEBHOOKS
 from workers.ingress.http.responses import raw_json
 
 RECEIVED_BODY = b'{"received": true}'
+SKEWS = {source: metrics.WEBHOOK_SKEW_SECONDS.labels(source) for source in SOURCES}
+LAST_ACCEPTED = {source: metrics.WEBHOOK_LAST_ACCEPTED.labels(source) for source in SOURCES}
 COUNTERS = {
     (source, outcome): metrics.WEBHOOKS.labels(source, outcome)
     for source in SOURCES
@@ -44,8 +48,11 @@ async def post_webhook(context: RequestContext) -> web.Response:
     try:
         verified = source.verify(context.request.headers, body, secrets, received)
     except InvalidSignature as error:
+        _observe_skew(name, error.skew)
         COUNTERS[name, "bad_signature"].inc()
         raise _bad_signature(error.reason) from None
+    _observe_skew(name, verified.skew)
+    metrics.WEBHOOK_SECRET_SLOTS.labels(name, str(verified.slot)).inc()
     try:
         context.state.rate_limiter.take(WEBHOOKS, name, len(body))
     except HttpError:
@@ -65,6 +72,7 @@ async def post_webhook(context: RequestContext) -> web.Response:
         COUNTERS[name, "unavailable"].inc()
         raise
     COUNTERS[name, "unrecognised" if unclear else "accepted"].inc()
+    LAST_ACCEPTED[name].set(received.timestamp())
     return raw_json(RECEIVED_BODY)
 
 
@@ -75,6 +83,18 @@ async def _publish(context: RequestContext, events: list[Event]) -> None:
         await context.state.durable_publisher.publish(messages[0])
     elif not all(await context.state.durable_publisher.publish_all(messages)):
         raise unavailable("The webhook could not be stored.")
+
+
+def begin_metrics(webhook_secrets: Mapping[str, Sequence[str]]) -> None:
+    """Begin the counters of the secrets of each source at 0."""
+    for name, secrets in webhook_secrets.items():
+        for slot in range(1, len(secrets) + 1):
+            metrics.WEBHOOK_SECRET_SLOTS.labels(name, str(slot))
+
+
+def _observe_skew(source: str, skew: float | None) -> None:
+    if skew is not None:
+        SKEWS[source].observe(abs(skew))
 
 
 def _bad_signature(reason: str) -> HttpError:

@@ -1,0 +1,79 @@
+"""Measures how long events took until their commit, a batch at a time.
+
+An event is accepted when the ingress publishes or stores it, which a header of its own tells; one
+that others publish, when a worker first receives it. Each line of the loop runs for every event.
+"""
+
+from collections.abc import Collection, Sequence
+from struct import Struct
+from time import time
+
+from infra.amqp import topology
+from infra.messaging.decoder import DecodedDelivery
+from infra.messaging.delivery import Delivery
+from infra.messaging.headers import ACCEPTED
+from infra.metrics import Meters
+from infra.trace_context import find_sampled_trace
+
+MICROSECOND = 1e-6
+# The header with its length before it, and the type of its value: a signed integer of 8 bytes.
+FIELD = bytes((len(ACCEPTED),)) + ACCEPTED.encode() + b"l"
+VALUE = Struct(">q")
+DEAD_LETTER = ("time",)  # what a dead letter, which is no event, has: the time of its failure
+
+
+class EventLatency:
+    """Measures the events of one queue."""
+
+    def __init__(self, meters: Meters, internal_users: Collection[str]) -> None:
+        """Take times of acceptance from ``internal_users`` of the broker alone."""
+        self._seconds = meters.event_seconds
+        self._age = meters.event_age
+        self._internal = frozenset(internal_users)
+
+    def observe(self, handled: Sequence[DecodedDelivery]) -> None:
+        """Count the events of a transaction that has just been committed."""
+        at, internal = time(), self._internal
+        seconds: list[float] = []
+        ages: list[float] = []
+        for item in handled:
+            value = at - accepted_at(item.delivery, internal)
+            seconds.append(max(0.0, value))
+            event = item.event
+            if "time" in getattr(event, "model_fields_set", DEAD_LETTER):
+                age = at - event.time.timestamp()
+                ages.append(max(0.0, age))
+        self._seconds.observe_all(seconds)
+        self._age.observe_all(ages)
+        self._mark_traces(handled, seconds)
+
+    def _mark_traces(self, handled: Sequence[DecodedDelivery], seconds: Sequence[float]) -> None:
+        """Show events whose trace is recorded as exemplars."""
+        if not handled or not hasattr(handled[0].event, "traceparent"):
+            return
+        traced = [place for place, item in enumerate(handled) if item.event.traceparent]
+        for place in traced:
+            if trace_id := find_sampled_trace(handled[place].event.traceparent):
+                self._seconds.mark(seconds[place], trace_id)
+
+
+def accepted_at(delivery: Delivery, internal_users: Collection[str]) -> float:
+    """Tell when an event was accepted, in seconds since 1970.
+
+    A publisher's own header counts only if the broker says that it is one of ``internal_users``,
+    which write nothing before it that a client has chosen: so its first occurrence is read, and no
+    other header. On a message that came back over ``adrelay.back`` a worker has written it.
+    """
+    header = delivery.header
+    start = header.find(FIELD)
+    if start < 0:
+        return delivery.received
+    if delivery.exchange == topology.EVENTS_EXCHANGE and delivery.user_id in internal_users:
+        start += len(FIELD)
+        if start + VALUE.size <= len(header):
+            microseconds: int = VALUE.unpack_from(header, start)[0]
+            return microseconds * MICROSECOND
+    elif delivery.is_requeued:
+        kept = delivery.headers.get(ACCEPTED)
+        return kept * MICROSECOND if isinstance(kept, int) else delivery.received
+    return delivery.received
