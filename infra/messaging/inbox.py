@@ -27,12 +27,6 @@ CLAIM = text("""
 KNOWN = text("""
     select key, digest from inbox where consumer = :consumer and key = any(cast(:keys as uuid[]))
 """)
-DELETE_OLD = text("""
-    delete from inbox where (consumer, key) in (
-        select consumer, key from inbox
-        where handled_at < now() - make_interval(days => :days) limit :most
-    )
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +67,6 @@ async def unseen(tx: AsyncConnection, consumer: str, batch: Sequence[DecodedDeli
 async def find_digest(tx: AsyncConnection, consumer: str, key: UUID) -> UUID | None:
     """Get the digest of the event that ``consumer`` handled under this key; None if none."""
     return (await _known(tx, consumer, [key])).get(key)
-
-
-async def delete_old_marks(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
-    """Delete at most ``most`` marks older than ``days``; returns how many."""
-    return (await tx.execute(DELETE_OLD, {"days": days, "most": most})).rowcount
 
 
 async def _known(tx: AsyncConnection, consumer: str, keys: list[UUID]) -> dict[UUID, UUID]:

@@ -22,7 +22,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.errors import Outage
 from infra.messaging.delivery import Delivery
@@ -53,7 +53,6 @@ LEAVE = text("""
     set holder = nullif(holder, :holder), died = array_remove(died, :holder)
     where queue = :queue and key = any(cast(:keys as uuid[]))
 """)
-FORGET = text("delete from suspects where marked_at < now() - make_interval(days => :days)")
 
 
 class Isolation:
@@ -118,8 +117,3 @@ def message_key(delivery: Delivery) -> UUID:
     words += [f"{name}={value}" for name, value in sorted(delivery.attributes.items())]
     hashed.update("".join(f"\0{word}" for word in words).encode(errors="backslashreplace"))
     return UUID(bytes=hashed.digest())
-
-
-async def delete_old_markers(tx: AsyncConnection, days: int = KEPT_DAYS) -> None:
-    """Delete markers of messages that were not delivered for ``days``."""
-    await tx.execute(FORGET, {"days": days})

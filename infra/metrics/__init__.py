@@ -81,6 +81,7 @@ from infra.metrics.publishing import (
     ROUTING_WHOLE,
     UNROUTED_MESSAGES,
 )
+from infra.metrics.retention import RETENTION_DELETED, RETENTION_OLDEST, RETENTION_SUCCESS
 
 __all__ = [
     "ACCEPTED",
@@ -137,6 +138,9 @@ __all__ = [
     "RATE_LIMITS",
     "RATE_LIMITS_LOCAL",
     "REDIS_POOL_CONNECTIONS",
+    "RETENTION_DELETED",
+    "RETENTION_OLDEST",
+    "RETENTION_SUCCESS",
     "RETRIES",
     "ROUTING_CHECKED",
     "ROUTING_WHOLE",

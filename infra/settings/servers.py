@@ -53,6 +53,11 @@ class ServerSettings(BaseSettings):
     dead_letter_days: int = Field(
         default=30, ge=1, description="A replayed or discarded dead letter is kept for so long"
     )
+    unrecognised_days: int = Field(
+        default=30,
+        ge=1,
+        description="A replayed or discarded webhook that was not recognised is kept for so long",
+    )
     operation_days: int = Field(
         default=90, ge=30, description="The outcome of a write is kept for so long"
     )
@@ -68,3 +73,9 @@ class ServerSettings(BaseSettings):
         " reach back further. A number and Y, M, D, h, m, s",
     )
     audit_days: int = Field(default=400, ge=1, description="The audit log is kept for so long")
+    waiting_event_days: int = Field(
+        default=7, ge=1, description="Why an event was put off is known for so long"
+    )
+    log_mark_days: int = Field(
+        default=2, ge=1, description="How far the event log had taken effect is known for so long"
+    )

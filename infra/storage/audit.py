@@ -14,13 +14,6 @@ from schemas.audit import AuditEntry
 # Held until the transaction ends: a retry waits for an attempt whose outcome is unknown.
 LOCK = text("select pg_advisory_xact_lock(hashtextextended(cast(:id as text), 0))")
 
-DELETE_OLD = text("""
-    delete from audit where id in (
-        select id from audit where at < now() - make_interval(days => :days)
-        order by at limit :limit for update skip locked
-    )
-""")
-
 
 async def is_recorded(tx: AsyncConnection, entry_id: UUID) -> bool:
     """Return whether an entry was written, after locking its id until this transaction ends.
@@ -83,8 +76,3 @@ async def list_audit_entries(
     return [
         AuditEntry.model_validate(row, from_attributes=True) for row in rows
     ], total.scalar_one()
-
-
-async def delete_old_audit_entries(tx: AsyncConnection, days: int, limit: int = 10_000) -> int:
-    """Delete at most ``limit`` entries older than ``days`` days; returns the number deleted."""
-    return (await tx.execute(DELETE_OLD, {"days": days, "limit": limit})).rowcount

@@ -1,4 +1,4 @@
-"""Queries for dead letters: filing, listing, editing, changes of state, retention."""
+"""Queries for dead letters: filing, listing, editing, changes of state."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -82,13 +82,6 @@ SET_PROPERTIES = text("""
     where id = :id
 """)
 READ_BODY = text("select body from dead_letters where id = :id")
-DELETE_OLD = text("""
-    delete from dead_letters where id in (
-        select id from dead_letters
-        where state <> 'open' and acted_at < now() - make_interval(days => :days)
-        limit :limit for update skip locked
-    )
-""")
 
 BODY_BYTES = func.octet_length(dead_letters.c.body).label("body_bytes")
 # All columns but the body, which may be larger than all others together.
@@ -221,11 +214,6 @@ async def set_content(
         await tx.execute(SET_PROPERTIES, values)
     else:
         await tx.execute(SET_CONTENT, {**values, "body": body})
-
-
-async def delete_old_dead_letters(tx: AsyncConnection, days: int, limit: int = 1000) -> int:
-    """Delete at most ``limit`` replayed or discarded ``days`` days ago; returns the number."""
-    return (await tx.execute(DELETE_OLD, {"days": days, "limit": limit})).rowcount
 
 
 async def count_open(tx: AsyncConnection) -> dict[str, int]:

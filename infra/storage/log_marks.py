@@ -24,14 +24,6 @@ INSERT = text("""
         ), 0) end
     returning *
 """)
-DELETE_OLD = text("""
-    delete from log_marks where marked_at in (
-        select marked_at from log_marks
-        where marked_at < now() - make_interval(days => :days)
-            and marked_at < (select max(marked_at) from log_marks)
-        limit :most
-    )
-""")
 # Of what a queue has handled, the inbox has a mark; of what it has rejected, a dead letter is
 # filed, in whatever state it is by now.
 UNSETTLED = text("""
@@ -80,11 +72,6 @@ async def insert_mark(tx: AsyncConnection, end_offset: int, settled_offset: int)
     values = {"end_offset": end_offset, "settled_offset": settled_offset}
     row = (await tx.execute(INSERT, values)).one()
     return LogMark(**row._mapping)  # noqa: SLF001 - public, by its docs
-
-
-async def delete_old_log_marks(tx: AsyncConnection, days: int, most: int = 10_000) -> int:
-    """Delete marks that are older than ``days``, but for the latest; returns how many."""
-    return (await tx.execute(DELETE_OLD, {"days": days, "most": most})).rowcount
 
 
 async def find_unsettled(tx: AsyncConnection, traces: Sequence[EventTrace]) -> int | None:

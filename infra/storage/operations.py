@@ -19,14 +19,6 @@ PUT = text("""
         updated_at = now()
 """)
 
-DELETE_OLD = text("""
-    delete from operations where id in (
-        select id from operations
-        where state <> 'pending' and updated_at < now() - make_interval(days => :days)
-        limit :limit for update skip locked
-    )
-""")
-
 
 async def find_operation(tx: AsyncConnection, operation_id: str) -> Operation | None:
     """Read an operation; None until a worker has written it."""
@@ -48,8 +40,3 @@ async def put_operations(tx: AsyncConnection, rows: Sequence[Operation]) -> None
     if rows:
         newest = {row.id: row.model_dump(mode="json") for row in rows}
         await tx.execute(PUT, {"rows": to_json(list(newest.values())).decode()})
-
-
-async def delete_old_operations(tx: AsyncConnection, days: int, limit: int = 10_000) -> int:
-    """Delete at most ``limit`` operations that ended ``days`` days ago; returns the number."""
-    return (await tx.execute(DELETE_OLD, {"days": days, "limit": limit})).rowcount

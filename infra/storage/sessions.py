@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, text, update
+from sqlalchemy import ColumnElement, and_, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.security.refresh_token_rotation import IssuedToken, Session
@@ -192,12 +192,6 @@ async def list_sessions(tx: AsyncConnection, user_id: UUID, since: datetime) -> 
         .limit(MAX_LISTED)
     )
     return [SessionRow(*row) for row in await tx.execute(query)]
-
-
-async def delete_old_sessions(tx: AsyncConnection, before: datetime, limit: int = 10_000) -> int:
-    """Delete at most ``limit`` sessions last used before ``before`` (UTC); returns the number."""
-    old = select(sessions.c.id).where(sessions.c.last_used_at < before).limit(limit)
-    return (await tx.execute(delete(sessions).where(sessions.c.id.in_(old)))).rowcount
 
 
 def _live(since: datetime) -> ColumnElement[bool]:

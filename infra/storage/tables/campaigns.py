@@ -81,5 +81,5 @@ operations = Table(
     created_at_column(),
     updated_at_column(),
     CheckConstraint("state in ('pending', 'done', 'refused', 'dead')", name="state"),
-    Index("operations_updated_at_idx", "updated_at", postgresql_using="brin"),
+    Index("operations_ended_idx", "updated_at", postgresql_where=text("state <> 'pending'")),
 )

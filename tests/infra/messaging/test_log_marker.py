@@ -1,6 +1,7 @@
 """Marks of the event log: nothing that is not settled is ever before one."""
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 
 import pytest
 from aio_pika.abc import AbstractConnection
@@ -8,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import CampaignMetricsReported
-from events.envelope import Event
+from events.envelope import Event, now
 from handlers.dead_letters import file_dead_letters
 from infra.amqp.connection import BrokerConnection
 from infra.amqp.topology import dead_queue
@@ -17,7 +18,8 @@ from infra.messaging.context import Context
 from infra.messaging.dead_letter import make_dead_letter_decoder, reduce_dead_letter
 from infra.messaging.log_marker import mark_once
 from infra.resources import Resources
-from infra.storage.log_marks import LogMark, delete_old_log_marks, read_latest_mark
+from infra.storage.expired_rows import LOG_MARKS, delete_expired_rows
+from infra.storage.log_marks import LogMark, read_latest_mark
 from tests.infra.ledger import QUEUE, consuming, count, depth, publish, report, until
 
 RECEIVED: list[str] = []
@@ -121,7 +123,7 @@ async def test_the_latest_mark_is_kept_however_old_it_is(engine: AsyncEngine) ->
                 " from generate_series(3, 5) as n"
             )
         )
-        assert await delete_old_log_marks(tx, 2) == 2
+        assert await delete_expired_rows(tx, LOG_MARKS, now() - timedelta(days=2), 10) == 2
         latest = await read_latest_mark(tx)
     assert latest is not None
     assert latest.end_offset == 7

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.security.refresh_token_rotation import IssuedToken, Session
 from infra.settings import Settings
+from infra.storage.expired_rows import SESSIONS, delete_expired_rows
 from infra.storage.sessions import (
     SessionState,
-    delete_old_sessions,
     end_session,
     end_sessions_of,
     expiry_cutoff,
@@ -133,7 +133,7 @@ async def test_old_sessions_are_deleted_a_few_at_a_time(engine: AsyncEngine) -> 
     async with engine.begin() as tx:
         for at in (NOW - WEEK, NOW - WEEK, NOW - WEEK, NOW):
             await add(tx, at=at)
-        gone = [await delete_old_sessions(tx, NOW, limit=2) for _ in range(3)]
+        gone = [await delete_expired_rows(tx, SESSIONS, NOW, limit=2) for _ in range(3)]
         assert gone == [2, 1, 0]
         assert len(await list_sessions(tx, ADA.id, SINCE - WEEK)) == 1
 
