@@ -9,7 +9,7 @@ delivered fewer than ``ISOLATE_AFTER`` times before; then in batches. So a messa
 process takes no other message along, and after some deaths (``infra.messaging.isolation`` counts
 them) it is dead-lettered unread.
 
-When infrastructure is unavailable or takes no writes the consumer pauses: no attempt is counted,
+When infrastructure is unavailable or takes no writes the consumer waits: no attempt is counted,
 nothing is dead-lettered, and before the queue is read again a write has succeeded. When most
 events fail in our own code, the queue is stopped (``infra.messaging.queue_breaker``).
 
@@ -32,7 +32,7 @@ from infra.messaging.authorization import internal_users
 from infra.messaging.batch_result import BatchResult, FailedDelivery, Work
 from infra.messaging.event_latency import EventLatency
 from infra.messaging.isolation import MAX_DEATHS, REQUEUE_AFTER, Isolation
-from infra.messaging.pause import Pause, PauseLimits
+from infra.messaging.outage_wait import OutageWait, WaitLimits
 from infra.messaging.processor import BatchProcessor
 from infra.messaging.queue_breaker import QueueBreaker, QueueStopped, is_unexpected
 from infra.messaging.queue_pause import QueuePause
@@ -58,12 +58,12 @@ class Consumer:
         connection: BrokerConnection,
         isolation_lock: asyncio.Lock,
         *,
-        limits: PauseLimits | None = None,
+        limits: WaitLimits | None = None,
     ) -> None:
         """Read nothing yet.
 
         ``isolation_lock`` is shared by the process: who holds it handles its only message in
-        hand. ``limits`` bounds a pause with messages in hand.
+        hand. ``limits`` bounds a wait for an outage with messages in hand.
         """
         self.queue = queue = subscription.queue
         self.alive = False
@@ -72,10 +72,10 @@ class Consumer:
         self._connection = connection
         self._isolation_lock = isolation_lock
         self._meters = metrics.Meters(queue)
-        self._pause = Pause(queue, resources, self._meters, limits=limits)
+        self._wait = OutageWait(queue, resources, self._meters, limits=limits)
         latency = EventLatency(self._meters, internal_users(resources.settings))
         self._processor = BatchProcessor(subscription, resources, on_commit=latency.observe)
-        self._settler = Settler(queue, resources, self._pause, self._meters)
+        self._settler = Settler(queue, resources, self._wait, self._meters)
         self._isolation = Isolation(queue, resources.engine)
         self._breaker = QueueBreaker(queue, resources.engine)
         self._queue_pause = QueuePause(queue, resources.pauses, self._breaker)
@@ -83,7 +83,7 @@ class Consumer:
         self._is_request_queue = queue in REQUEST_QUEUES
         # A dead letter that cannot be filed has nowhere to go: it waits.
         self._is_dead_letter_queue = queue in DEAD_LETTER_QUEUES
-        self._backoff = Backoff(first=0.2, longest=(limits or PauseLimits()).between_probes)
+        self._backoff = Backoff(first=0.2, longest=(limits or WaitLimits()).between_probes)
 
     @property
     def trouble(self) -> str | None:
@@ -92,8 +92,8 @@ class Consumer:
             return self._queue_pause.trouble
         if self.note is not None:
             return None
-        if self._pause.reason is not None:
-            return f"waiting: {self._pause.reason}"
+        if self._wait.reason is not None:
+            return f"waiting: {self._wait.reason}"
         return None if self.alive else "not being read"
 
     @property
@@ -112,7 +112,7 @@ class Consumer:
             except (Outage, ChannelLost) as error:
                 self._mark_idle()
                 if isinstance(error, Outage):
-                    self._pause.begin(str(error))
+                    self._wait.begin(str(error))
                 details = {"queue": self.queue, "reason": str(error)}
                 log.warning("consumer stopped", extra=details)
                 await self._backoff.sleep(stop)
@@ -122,8 +122,8 @@ class Consumer:
     async def _read(self, stop: asyncio.Event) -> None:
         # The broker drops a message that is taken and returned too often, so none is taken
         # while it cannot be handled anyway.
-        if not await self._pause.probe():
-            raise Outage(self._pause.reason)
+        if not await self._wait.probe():
+            raise Outage(self._wait.reason)
         await self._isolation.leave_all()
         channel, parser = await self._connection.open_consumer_channel()
         timeout = self._resources.settings.broker_timeout
@@ -152,7 +152,7 @@ class Consumer:
                     await self._handle(reader, batch)
         # The queue is really read: what went wrong before is over.
         self._backoff.reset()
-        self._pause.end()
+        self._wait.end()
         if not reader.is_ending:
             await self._read_batches(reader)
 
@@ -179,7 +179,7 @@ class Consumer:
     async def _handle_isolated(self, reader: ChannelReader, batch: Batch) -> None:
         """Handle one message, with a marker that outlives this process."""
         (delivery,) = batch.deliveries
-        deaths = await self._pause.retry(lambda: self._isolation.enter(delivery), reader)
+        deaths = await self._wait.retry(lambda: self._isolation.enter(delivery), reader)
         try:
             if deaths >= MAX_DEATHS:
                 reason = "its worker died each time it was handled"
@@ -198,9 +198,9 @@ class Consumer:
         self._meters.size.observe(len(batch.deliveries))
         with self._meters.timing_batch():
             work = self._processor.decode(batch.deliveries)
-            result = await self._pause.retry(lambda: self._processor.run(work), reader)
+            result = await self._wait.retry(lambda: self._processor.run(work), reader)
         if result.handled or result.duplicates or any(f.decoded for f in result.failed):
-            self._pause.end()
+            self._wait.end()
         if self._is_dead_letter_queue and result.failed:
             result = await self._file_reduced(reader, result)
         stop_reason = self._note(result)
@@ -236,7 +236,7 @@ class Consumer:
         if reducer and len(decoded) == len(result.failed):
             work = Work([[reducer(item) for item in decoded]])
             result.failed.clear()
-            result.add(await self._pause.retry(lambda: self._processor.run(work), reader))
+            result.add(await self._wait.retry(lambda: self._processor.run(work), reader))
         if result.failed:
             raise Outage("a dead letter cannot be filed") from result.failed[0].error
         return result

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from redis.asyncio import Redis
@@ -17,7 +18,6 @@ from infra.messaging import outbox_keys
 from infra.messaging.queue_counts import count_queues, put_counts
 from infra.resources import Resources
 from infra.storage.dead_letters import count_open
-from infra.storage.pause_registry import Pauses
 from infra.storage.pauses import PauseRow, list_pauses
 from infra.storage.row_counts import count_rows
 from schemas.types import PLATFORMS
@@ -95,14 +95,12 @@ async def export_queue_gauges(
 
 def _export_pauses(rows: Sequence[PauseRow]) -> None:
     """Set the gauges of pauses; those of the circuit breaker are counted as stops."""
-    pauses = Pauses({row.target: row for row in rows if row.code_version is None})
+    paused = Counter((row.kind, row.name) for row in rows if row.code_version is None)
     stopped = {row.name for row in rows if row.code_version is not None}
     for queue in topology.WORK_QUEUE_NAMES:
-        metrics.PAUSED.labels("queue", queue).set(pauses.find(queue) is not None)
+        metrics.PAUSED.labels("queue", queue).set(paused["queue", queue])
         # The worker exports it too, while it runs.
         metrics.CONSUMER_STOPPED.labels(queue).set(queue in stopped)
     for platform in PLATFORMS:
-        of_platform = [row for row in pauses.rows if row.name == platform]
-        kinds = [target.kind for target in of_platform]
-        metrics.PAUSED.labels("platform", platform).set("platform" in kinds)
-        metrics.PAUSED.labels("account", platform).set(kinds.count("account"))
+        metrics.PAUSED.labels("platform", platform).set(paused["platform", platform])
+        metrics.PAUSED.labels("account", platform).set(paused["account", platform])

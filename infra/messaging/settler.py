@@ -17,7 +17,7 @@ from infra.messaging.batch_result import BatchResult, FailedDelivery
 from infra.messaging.delivery import Delivery
 from infra.messaging.event_latency import accepted_at
 from infra.messaging.headers import ATTEMPT, WAITED
-from infra.messaging.pause import Pause
+from infra.messaging.outage_wait import OutageWait
 from infra.messaging.reader import Batch, ChannelReader
 from infra.messaging.republish import (
     SERVICE_UNAVAILABLE,
@@ -38,11 +38,11 @@ log = logging.getLogger(__name__)
 class Settler:
     """Settles the batches of one queue."""
 
-    def __init__(self, queue: str, resources: Resources, pause: Pause, meters: Meters) -> None:
-        """``pause`` is that of the queue's consumer: publishing waits while the broker is gone."""
+    def __init__(self, queue: str, resources: Resources, wait: OutageWait, meters: Meters) -> None:
+        """``wait`` is that of the queue's consumer: publishing waits while the broker is gone."""
         self._queue = queue
         self._resources = resources
-        self._pause = pause
+        self._wait = wait
         self._outcomes = meters.outcomes
         self._internal_users = internal_users(resources.settings)
         self._retries, self._dead_letters = meters.retries, meters.dead_letters
@@ -70,13 +70,13 @@ class Settler:
         messages = self._build_messages(failed)
         for failure in failed:
             drop_frames(failure.error)
-        await self._pause.retry(lambda: self._publish_failures(messages), reader)
+        await self._wait.retry(lambda: self._publish_failures(messages), reader)
         await reader.ack(failure.delivery.tag for failure in failed)
 
     async def requeue(self, reader: ChannelReader, deliveries: Sequence[Delivery]) -> None:
         """Publish messages again to their own queue: the broker counts their deliveries from 0."""
         messages = [self._build_requeue(delivery) for delivery in deliveries]
-        await self._pause.retry(lambda: self._publish(messages), reader)
+        await self._wait.retry(lambda: self._publish(messages), reader)
         await reader.ack(delivery.tag for delivery in deliveries)
 
     def _build_requeue(self, delivery: Delivery) -> Message:

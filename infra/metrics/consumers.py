@@ -47,7 +47,9 @@ DEAD_LETTERED = Counter(
 )
 DEAD_LETTERS = Gauge("adrelay_dead_letters_open", "Open dead letters", ["queue"])
 CONSUMER_ALIVE = Gauge("adrelay_consumer_alive", "1 while the queue is being read", ["queue"])
-CONSUMER_PAUSED = Gauge("adrelay_consumer_paused", "1 while waiting for infrastructure", ["queue"])
+CONSUMER_WAITING = Gauge(
+    "adrelay_consumer_waiting", "1 while waiting for infrastructure", ["queue"]
+)
 CONSUMER_ISOLATING = Gauge(
     "adrelay_consumer_isolating", "1 while taking one message at a time", ["queue"]
 )
@@ -56,10 +58,10 @@ CONSUMER_STOPPED = Gauge(
 )
 PAUSED = Gauge(
     "adrelay_paused",
-    "1 while a person has paused a queue (also by its platform) or a platform; paused accounts",
+    "1 while a person has paused a queue or a platform; how many accounts are paused",
     ["kind", "name"],
 )
-PAUSES_TOTAL = Counter("adrelay_pauses_total", "Pauses for an outage", ["queue"])
+OUTAGE_WAITS_TOTAL = Counter("adrelay_outage_waits_total", "Waits for an outage to end", ["queue"])
 
 
 class Meters:
@@ -76,9 +78,9 @@ class Meters:
         self.retries = _by_code(RETRIES, queue)
         self.dead_letters = _by_code(DEAD_LETTERED, queue)
         self.alive = CONSUMER_ALIVE.labels(queue)
-        self.paused = CONSUMER_PAUSED.labels(queue)
+        self.waiting = CONSUMER_WAITING.labels(queue)
         self.isolating = CONSUMER_ISOLATING.labels(queue)
-        self.pauses = PAUSES_TOTAL.labels(queue)
+        self.waits = OUTAGE_WAITS_TOTAL.labels(queue)
 
     @contextmanager
     def timing_batch(self) -> Iterator[None]:

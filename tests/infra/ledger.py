@@ -17,7 +17,7 @@ from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection
 from infra.amqp.permissions import WORKERS_USER
 from infra.messaging.consumer import Consumer
-from infra.messaging.pause import PauseLimits
+from infra.messaging.outage_wait import WaitLimits
 from infra.messaging.subscription import Handler, Subscription
 from infra.resources import Resources
 
@@ -122,7 +122,7 @@ async def consuming(
     *,
     queue: str = QUEUE,
     events: tuple[type[Event], ...] = EVENTS,
-    limits: PauseLimits | None = None,
+    limits: WaitLimits | None = None,
     **options: Any,
 ) -> AsyncIterator[Consumer]:
     """Run a consumer, of the metrics queue unless told otherwise, for the length of a block."""

@@ -235,7 +235,7 @@ async def test_a_retry_waits_for_its_path(
 
 
 async def _is_paused() -> bool:
-    return REGISTRY.get_sample_value("adrelay_consumer_paused", {"queue": QUEUE}) == 1
+    return REGISTRY.get_sample_value("adrelay_consumer_waiting", {"queue": QUEUE}) == 1
 
 
 async def _are(engine: AsyncEngine, ids: list[str]) -> bool:

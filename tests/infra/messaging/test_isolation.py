@@ -21,7 +21,7 @@ from infra.messaging.consumer import Consumer
 from infra.messaging.context import Context
 from infra.messaging.delivery import Delivery
 from infra.messaging.isolation import MAX_DEATHS, REQUEUE_AFTER, Isolation, message_key
-from infra.messaging.pause import PauseLimits
+from infra.messaging.outage_wait import WaitLimits
 from infra.messaging.subscription import Subscription
 from infra.resources import Resources
 from tests.infra.ledger import (
@@ -125,7 +125,7 @@ async def test_more_pauses_than_deaths_are_allowed_kill_no_message(
         return await note(events, ctx)
 
     await publish(broker, report(1), report(2))
-    async with consuming(resources, fill, limits=PauseLimits(0.05, 0.2)) as consumer:
+    async with consuming(resources, fill, limits=WaitLimits(0.05, 0.2)) as consumer:
         await until(lambda: _is_paused(consumer))
         await until(lambda: _has(engine, 2))
         await until(lambda: _count_is(engine, SUSPECTS, 0))

@@ -51,7 +51,7 @@ async def test_a_read_only_postgres_spends_no_attempt_and_everything_is_applied_
             await worker.ready(status=503)
             reasons = await _reasons(worker)
             assert reasons[QUEUE].startswith("waiting: ")
-            assert 'adrelay_consumer_paused{queue="metrics.record"} 1.0' in await _metrics(worker)
+            assert 'adrelay_consumer_waiting{queue="metrics.record"} 1.0' in await _metrics(worker)
             # Sessions were opened that stay read-only, and used.
             await until(lambda: _says(worker, "SQLSTATE 25006"))
         await engine.dispose()  # our own sessions were ended too

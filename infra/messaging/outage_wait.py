@@ -1,4 +1,4 @@
-"""A pause: a consumer waits for infrastructure, visibly and with its reason.
+"""An outage wait: a consumer waits for infrastructure, visibly and with its reason.
 
 No attempt is counted and nothing is dead-lettered meanwhile. Before work is tried again, the
 database has taken a write (and Redis, if it was Redis that was unavailable).
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class PauseLimits:
+class WaitLimits:
     """Seconds: ``in_hand`` with messages in hand, ``between_probes`` at most.
 
     The broker's own limit for a message in hand is 30 minutes.
@@ -43,7 +43,7 @@ class Interruptible(Protocol):
         """Whether the broker has the messages again."""
 
 
-class Pause:
+class OutageWait:
     """Whether the consumer of a queue waits; ``reason`` is None while it does not.
 
     It lasts until work succeeds again, also from one channel to the next.
@@ -55,10 +55,10 @@ class Pause:
         resources: Resources,
         meters: metrics.Meters,
         *,
-        limits: PauseLimits | None = None,
+        limits: WaitLimits | None = None,
     ) -> None:
-        """Begin without a pause."""
-        self._limits = limits or PauseLimits()
+        """Begin without a wait."""
+        self._limits = limits or WaitLimits()
         self.reason: str | None = None
         self._queue = queue
         self._resources = resources
@@ -66,23 +66,25 @@ class Pause:
         self._probes_redis = False
 
     def begin(self, reason: str) -> None:
-        """Begin or continue a pause; each reason is logged once."""
+        """Begin or continue to wait; each reason is logged once."""
         if self.reason is None:
-            self._meters.paused.set(1)
-            self._meters.pauses.inc()
+            self._meters.waiting.set(1)
+            self._meters.waits.inc()
         if reason != self.reason:
-            log.warning("paused", extra={"queue": self._queue, "reason": reason})
+            log.warning(
+                "waiting for an outage to end", extra={"queue": self._queue, "reason": reason}
+            )
         self.reason = reason
 
     def end(self) -> None:
-        """End the pause."""
+        """End the wait."""
         if self.reason is not None:
             self.reason = None
-            self._meters.paused.set(0)
-            log.warning("goes on after a pause", extra={"queue": self._queue})
+            self._meters.waiting.set(0)
+            log.warning("goes on after an outage", extra={"queue": self._queue})
 
     async def probe(self) -> bool:
-        """Tell whether what was unavailable takes writes; the pause goes on while it does not."""
+        """Tell whether what was unavailable takes writes; the wait goes on while it does not."""
         trouble = await find_trouble(self._resources, redis=self._probes_redis)
         if trouble is not None:
             self.begin(trouble)
