@@ -43,6 +43,16 @@ QUEUES = [
 ]
 
 
+# What using a connection raises that a test has broken.
+CLOSED = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    aiormq.AMQPError,
+)
+
+
 class Cleaner:
     """Connections to a module's servers, kept from test to test, on a loop and thread of its own.
 
@@ -63,7 +73,7 @@ class Cleaner:
         """Empty everything; connections that a test has broken are opened again."""
         try:
             self._run(self._clean)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, aiormq.AMQPError):
+        except CLOSED:
             self._run(self._close)
             self._run(self._clean)
 

@@ -34,7 +34,7 @@ from infra.messaging.dead_letter import find_letter_id, read_names
 from infra.messaging.decoder import hash_names
 from infra.messaging.delivery import Delivery
 from infra.messaging.destination_queues import find_destination_queues
-from infra.messaging.event_log import LogEntry, LogStart, read_log
+from infra.messaging.event_log import LONGEST_CHUNK, LogEntry, LogStart, read_log
 from infra.resources import Resources
 from infra.storage.log_marks import (
     EventTrace,
@@ -71,20 +71,27 @@ async def mark_log(resources: Resources, stop: asyncio.Event) -> None:
 async def mark_once(resources: Resources, link: BrokerConnection) -> LogMark | None:
     """Write a mark; None while the log is empty. Raises ``Outage`` or what SQLAlchemy raises."""
     limit = resources.settings.broker_timeout
-    end = await _find_last(link, limit)
+    end = await find_last(link, limit)
     if end is None:
         return None
     async with resources.engine.connect() as connection:
         last = await read_latest_mark(connection)
-    # A log that ends before it was settled is another one, which begins at 0.
-    start = last.settled_offset if last is not None and last.settled_offset <= end + 1 else 0
+    start = 0 if last is None or is_another_log(last, end) else last.settled_offset
     settled = await _scan(resources, link, start, end)
     async with resources.engine.begin() as tx:
-        return await insert_mark(tx, end + 1, settled)
+        return await insert_mark(tx, max(end + 1, settled), settled)
 
 
-async def _find_last(link: BrokerConnection, limit: float) -> int | None:
-    """Find the offset of an event near the end of the log; None when the log is empty."""
+def is_another_log(mark: LogMark, last: int) -> bool:
+    """Tell whether a log with an event at ``last``, in its last chunk, is not that of a mark."""
+    return last + LONGEST_CHUNK < mark.end_offset
+
+
+async def find_last(link: BrokerConnection, limit: float) -> int | None:
+    """Find the offset of an event in the last chunk of the log; None when the log is empty.
+
+    ``limit`` bounds each wait for the broker, in seconds. Raises ``Outage``.
+    """
     async with aclosing(read_log(link, "last", timeout=limit)) as batches:
         async for batch in batches:
             return batch[-1].offset

@@ -21,6 +21,7 @@ from infra import metrics
 from infra.redis_errors import REDIS_ERRORS
 from schemas.campaigns import Campaign
 
+PREFIX = "campaign:"
 TTL = 3600  # seconds
 
 # Returns the number of copies that were not written. A key of another type is replaced.
@@ -86,7 +87,7 @@ async def get_campaign(redis: Redis, campaign_id: UUID) -> Campaign | None:
 
 
 def _key(campaign_id: UUID) -> str:
-    return f"campaign:{campaign_id}"
+    return f"{PREFIX}{campaign_id}"
 
 
 def _value(campaign: Campaign) -> tuple[int, str]:

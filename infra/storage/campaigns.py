@@ -204,6 +204,13 @@ async def read_last_command(tx: AsyncConnection, campaign_id: UUID) -> LastComma
     return None if found is None else LastCommand.model_validate(found)
 
 
+async def find_rows(tx: AsyncConnection, ids: Collection[UUID]) -> list[CampaignRow]:
+    """Read the campaigns with these ids, tombstones too, in the order of their ids."""
+    matches = campaigns.c.id == any_(literal(sorted(ids), ARRAY(Uuid)))
+    rows = await tx.execute(SELECT_CAMPAIGN.where(matches).order_by(campaigns.c.id))
+    return [_to_row(row) for row in rows]
+
+
 async def lock_campaigns(tx: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, CampaignRow]:
     """Read and lock the campaigns with these ids, tombstones too."""
     matches = campaigns.c.id == any_(literal(sorted(ids), ARRAY(Uuid)))

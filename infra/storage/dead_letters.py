@@ -66,6 +66,7 @@ MARK_OPERATIONS = text("""
         set state = excluded.state, error = excluded.error, updated_at = now()
         where operations.state = 'pending'
 """)
+HAS_ANY = text("select exists (select from dead_letters)")
 COUNT_OPEN = text("select queue, count(*) from dead_letters where state = 'open' group by queue")
 SET_STATE = text("""
     update dead_letters set state = :state, acted_at = now(), acted_by = :by
@@ -214,6 +215,11 @@ async def set_content(
         await tx.execute(SET_PROPERTIES, values)
     else:
         await tx.execute(SET_CONTENT, {**values, "body": body})
+
+
+async def has_dead_letters(tx: AsyncConnection) -> bool:
+    """Tell whether any dead letter is on file, in whatever state."""
+    return bool((await tx.execute(HAS_ANY)).scalar_one())
 
 
 async def count_open(tx: AsyncConnection) -> dict[str, int]:

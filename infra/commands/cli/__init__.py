@@ -12,6 +12,7 @@ from infra.commands.cli import (
     dead_letters,
     keys,
     queues,
+    restore,
     settings,
     topology,
     webhooks,
@@ -31,6 +32,7 @@ app.add_typer(topology.app, name="topology")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(keys.app, name="keys")
 database.register(app)
+restore.register(app)
 settings.register(app)
 
 

@@ -1,0 +1,90 @@
+"""Counts what a restore from the event log does not bring back, by what the log tells of it.
+
+Logins and acts of operators are requests that expire: the log has the facts that came of them, but
+not what they wrote (hashes, keys, tokens). They are told, so that people can do them again.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import orjson
+
+from events import (
+    AuditRecorded,
+    PlatformAccountConnected,
+    PlatformAccountDisconnected,
+    SessionRevoked,
+    SessionStarted,
+    UserPasswordChanged,
+    UserRoleChanged,
+)
+from infra.messaging.event_log import LogEntry
+
+# What a person reads, by the type of the fact.
+LOSSES: Mapping[str, str] = {
+    SessionStarted.event_type(): "logins: their users have to log in again",
+    SessionRevoked.event_type(): "ended sessions: end them again if it matters",
+    UserPasswordChanged.event_type(): "changed passwords: the old ones are valid again",
+    UserRoleChanged.event_type(): "changed roles: give them again",
+    PlatformAccountConnected.event_type(): "connected platform accounts: connect them again",
+    PlatformAccountDisconnected.event_type(): "disconnected platform accounts: they are connected"
+    " again",
+}
+# Actions of the audit log that are told by one of the facts above, or change nothing.
+TOLD = (
+    "login",
+    "logout",
+    "refresh",
+    "registration",
+    "session",
+    "password",
+    "user.role",
+    "platform.",
+)
+OUTBOX_LOSS = (
+    "what was only in the outbox of the lost database: accepted while the broker was not reachable,"
+    " and not published before the loss"
+)
+RENEWAL_LOSS = (
+    "tokens of platform accounts that were renewed since: connect an account again where its"
+    " platform rejects the older token"
+)
+
+
+class LossCounter:
+    """Counts facts of the log from an offset on, which a restored database does not have."""
+
+    def __init__(self, since: int) -> None:
+        """Count from the offset at which the log ended when the backup was taken."""
+        self.counts: Counter[str] = Counter()
+        self._since = since
+
+    def add(self, entries: Iterable[LogEntry]) -> None:
+        """Count what is lost among these entries."""
+        for entry in entries:
+            if entry.offset >= self._since:
+                self._add(entry)
+
+    def describe(self) -> list[str]:
+        """Say what is lost, a line each."""
+        lines = [f"{count} {what}" for what, count in sorted(self.counts.items())]
+        return [*lines, OUTBOX_LOSS, RENEWAL_LOSS]
+
+    def _add(self, entry: LogEntry) -> None:
+        kind = ".".join(entry.delivery.key.split(".", 3)[:3])
+        if (loss := LOSSES.get(kind)) is not None:
+            self.counts[loss] += 1
+        elif kind == AuditRecorded.event_type() and (action := _read_action(entry)):
+            self.counts[f"acts of operators ({action}): do them again"] += 1
+
+
+def _read_action(entry: LogEntry) -> str | None:
+    """Read the action of an audit entry; None where it is told otherwise or did not succeed."""
+    try:
+        data = orjson.loads(entry.delivery.body)["data"]
+        action, outcome = data["action"], data["outcome"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    if outcome != "ok" or not isinstance(action, str) or action.startswith(TOLD):
+        return None
+    return action[:100]
