@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import orjson
 from aiohttp import web
 from prometheus_client import REGISTRY, disable_created_metrics
-from prometheus_client.exposition import choose_encoder
+
+from infra.exposition import choose_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,16 @@ def readyz(checks: Checks) -> Callable[[web.Request], Awaitable[web.Response]]:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """Respond with the metrics in the format of ``Accept``, encoded in a thread."""
-    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    body = await asyncio.to_thread(encode, REGISTRY)
-    return web.Response(body=body, headers={"Content-Type": content_type})
+    """Respond with the metrics in the format that the scraper asks for, written in a thread."""
+    accept, encodings = (
+        ",".join(request.headers.getall(name, ())) for name in ("Accept", "Accept-Encoding")
+    )
+    chosen = choose_format(accept, encodings)
+    body = await asyncio.to_thread(chosen.write, REGISTRY)
+    headers = {"Content-Type": chosen.content_type, "Vary": "Accept, Accept-Encoding"}
+    if chosen.is_compressed:
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, headers=headers)
 
 
 def probe_routes(checks: Checks) -> list[web.RouteDef]:

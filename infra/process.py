@@ -60,7 +60,7 @@ def main(
     settings = load_settings()
     if check is not None:
         require(check, settings)
-    logs.configure_logging(settings.log_level)
+    logs.configure_logging(settings.log_level, settings.log_levels, settings.log_format)
     metrics.export_build_info()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(run_worker(settings, name, subscriptions, forever))

@@ -18,8 +18,8 @@ LAYERS = ("schemas", "events", "infra", "handlers", "workers")
 # What stands in one row does not import each other, but for the pairs in SIDEWAYS.
 INFRA: tuple[str, ...] = (
     (
-        "backoff background base64url env_file errors log_deduplication process_start "
-        "trace_context version webhook_secrets"
+        "backoff background base64url env_file errors exposition log_deduplication log_levels "
+        "process_start trace_context version webhook_secrets"
     ),
     "redis_errors metrics logs settings",
     "security http ratelimit amqp",
@@ -46,7 +46,7 @@ INGRESS: tuple[str, ...] = (
     "app",
     "__main__",
 )
-SIDEWAYS = {("redis_errors", "metrics"), ("logs", "settings")}
+SIDEWAYS = {("redis_errors", "metrics"), ("logs", "settings"), ("version", "log_levels")}
 UNIMPORTED = ("infra.sandbox", "infra.deploy", "workers")
 HANDLER_FOLDERS = ("auth", "campaigns", "sync")
 MODULES = sorted(

@@ -41,5 +41,5 @@ async def serve(settings: Settings) -> int:
 
 if __name__ == "__main__":
     loaded = load_settings()
-    configure_logging(loaded.log_level)
+    configure_logging(loaded.log_level, loaded.log_levels, loaded.log_format)
     sys.exit(asyncio.run(serve(loaded)))

@@ -1,11 +1,13 @@
 """Settings of a process: address, logs, proxies, limits of size."""
 
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
+from infra.log_levels import parse_log_levels
 from infra.settings.rules import Bytes, HttpUrl, Seconds, split_words
 
 
@@ -21,6 +23,13 @@ class ProcessSettings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="DEBUG, INFO, WARNING or ERROR"
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="text, json, or auto: text on a terminal, JSON elsewhere"
+    )
+    log_levels: Annotated[Mapping[str, int], NoDecode] = Field(
+        default={},
+        description="Levels of single loggers, as in infra.messaging=debug,aiormq=warning",
     )
     shutdown_deadline: Seconds = Field(
         default=25, description="Time to finish what is in hand after SIGTERM"
@@ -41,6 +50,11 @@ class ProcessSettings(BaseSettings):
     max_batch_events: int = Field(
         default=1000, ge=1, le=100_000, description="Events in one POST /api/v1/events"
     )
+
+    @field_validator("log_levels", mode="before")
+    @classmethod
+    def _parse_levels(cls, value: object) -> object:
+        return parse_log_levels(value) if isinstance(value, str) else value
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod

@@ -17,7 +17,7 @@ def main() -> None:
     """Run the ingress; exits the process."""
     settings = load_settings()
     require(require_keys, settings)
-    logs.configure_logging(settings.log_level)
+    logs.configure_logging(settings.log_level, settings.log_levels, settings.log_format)
     metrics.export_build_info()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(serve(settings))
