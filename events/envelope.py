@@ -139,13 +139,15 @@ class Event(BaseModel):
 
         The id is derived from the cause and from what the new event says: a cause that is handled
         again, after a restore from the event log, causes the same events under the same ids. An
-        ``id`` among the fields counts instead.
+        ``id`` among the fields counts instead. The extension attribute ``causationsource`` is the
+        cause's source: ids are unique only together with it (CloudEvents 1.0.2, section "id").
         """
         fields.setdefault("id", derive_id(cause, cls.event_type(), source, fields))
         return cls(
             source=source,
             correlationid=cause.correlationid or cause.id,
             causationid=cause.id,
+            causationsource=cause.source,
             traceparent=cause.traceparent,
             **fields,
         )

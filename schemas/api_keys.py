@@ -12,7 +12,13 @@ from schemas.times import UtcDatetime
 from schemas.types import CamelCaseModel, FrozenModel
 
 PUBLISH_SCOPE = "events:publish"
-KEY_SCOPES: tuple[str, ...] = ("campaigns:read", "campaigns:write", PUBLISH_SCOPE)
+READ_EVENTS_SCOPE = "events:read"
+KEY_SCOPES: tuple[str, ...] = (
+    "campaigns:read",
+    "campaigns:write",
+    PUBLISH_SCOPE,
+    READ_EVENTS_SCOPE,
+)
 MAX_ITEMS = 20  # scopes of one key, and sources of one key
 SCOPED_PUBLISH = re.compile(rf"{PUBLISH_SCOPE}:[a-z0-9_.*]+", re.ASCII)
 

@@ -8,6 +8,7 @@ from handlers.dead_letters import file_dead_letters
 from handlers.webhooks.unrecognised import parse_again, publish_events
 from infra.amqp.topology import WORK_QUEUE_NAMES, dead_queue
 from infra.messaging.dead_letter import make_dead_letter_decoder, reduce_dead_letter
+from infra.messaging.event_indexer import index_events
 from infra.messaging.gauges import export_gauges
 from infra.messaging.log_marker import mark_log
 from infra.messaging.log_start import export_log_start
@@ -49,5 +50,6 @@ if __name__ == "__main__":
             mark_log,
             delete_expired,
             export_log_start,
+            index_events,
         ),
     )

@@ -76,6 +76,8 @@ def broker_users() -> tuple[BrokerUser, ...]:
     # The relay counts what waits; newer brokers show a queue only to users with a permission on it
     # (https://github.com/rabbitmq/rabbitmq-server/pull/16272).
     counted = [*own_queues, topology.UNROUTED]
+    # The relay indexes the event log, and recovers from it what broken paths have missed.
+    read = [*counted, topology.EVENT_LOG]
     everything = {exchange.name for exchange in topology_declaration.exchanges()}
     everything |= {queue.name for queue in topology_declaration.queues()}
     ours = _match_any((*map(re.escape, sorted(everything)), TEMPORARY_QUEUES))
@@ -88,7 +90,7 @@ def broker_users() -> tuple[BrokerUser, ...]:
         BrokerUser(
             WORKERS_USER,
             write=_match_names(*answers),
-            read=_match_names(*counted, topology.EVENT_LOG),
+            read=_match_names(*read),
             topics={topology.EVENTS_EXCHANGE: carried},
         ),
         BrokerUser(

@@ -103,21 +103,27 @@ class Consumer:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until ``stop`` is set; what is in hand then is finished first."""
-        while not stop.is_set():
-            try:
-                await self._queue_pause.hold(stop)
-                await self._read(stop)
-            except QueueStopped as error:
-                self._breaker.engage(str(error))
-            except (Outage, ChannelLost) as error:
-                self._mark_idle()
-                if isinstance(error, Outage):
-                    self._wait.begin(str(error))
-                details = {"queue": self.queue, "reason": str(error)}
-                log.warning("consumer stopped", extra=details)
-                await self._backoff.sleep(stop)
-            finally:
-                self._mark_idle()
+        try:
+            while not stop.is_set():
+                await self._read_until_trouble(stop)
+        finally:
+            await self._settler.close()
+
+    async def _read_until_trouble(self, stop: asyncio.Event) -> None:
+        try:
+            await self._queue_pause.hold(stop)
+            await self._read(stop)
+        except QueueStopped as error:
+            self._breaker.engage(str(error))
+        except (Outage, ChannelLost) as error:
+            self._mark_idle()
+            if isinstance(error, Outage):
+                self._wait.begin(str(error))
+            details = {"queue": self.queue, "reason": str(error)}
+            log.warning("consumer stopped", extra=details)
+            await self._backoff.sleep(stop)
+        finally:
+            self._mark_idle()
 
     async def _read(self, stop: asyncio.Event) -> None:
         # The broker drops a message that is taken and returned too often, so none is taken

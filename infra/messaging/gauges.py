@@ -18,6 +18,7 @@ from infra.messaging import outbox_keys
 from infra.messaging.queue_counts import count_queues, put_counts
 from infra.resources import Resources
 from infra.storage.dead_letters import count_open
+from infra.storage.event_index import READER
 from infra.storage.pauses import PauseRow, list_pauses
 from infra.storage.row_counts import count_rows
 from schemas.types import PLATFORMS
@@ -30,6 +31,9 @@ OUTBOX = text("""
            coalesce(extract(epoch from now() - min(created_at)
                     filter (where parked_reason is null)), 0) as oldest
     from outbox
+""")
+INDEX_LAG = text("""
+    select extract(epoch from now() - complete_until) from log_positions where reader = :reader
 """)
 
 TABLE_ROWS = {"inbox": metrics.INBOX_ROWS, "audit": metrics.AUDIT_ROWS}
@@ -65,6 +69,7 @@ async def _export_database_gauges(resources: Resources) -> None:
         tables = await count_rows(connection)
         await outbox_keys.restore_keys(connection, resources.redis)
         pauses = await list_pauses(connection)
+        lag = (await connection.execute(INDEX_LAG, {"reader": READER})).scalar_one_or_none()
     for name, gauge in TABLE_ROWS.items():
         gauge.set(tables[name])
     for state, gauge in metrics.OPERATIONS_ROWS.items():
@@ -72,6 +77,8 @@ async def _export_database_gauges(resources: Resources) -> None:
     metrics.OUTBOX_ROWS.set(row.waiting)
     metrics.OUTBOX_PARKED.set(row.parked)
     metrics.OUTBOX_OLDEST_SECONDS.set(row.oldest)
+    if lag is not None:
+        metrics.EVENT_INDEX_LAG_SECONDS.set(max(0.0, float(lag)))
     for queue in topology.WORK_QUEUE_NAMES:
         metrics.DEAD_LETTERS.labels(queue).set(dead_letters.get(queue, 0))
     _export_pauses(pauses)

@@ -1,13 +1,19 @@
-"""Names of the headers that Adrelay writes on messages it publishes again.
+"""Names of the headers that Adrelay writes.
 
-They count only on a message that came back over ``adrelay.back``, which no other publisher may
-write to; ``ACCEPTED`` also counts where the broker says that one of Adrelay's users published it.
+Those of a message that is published again count only where it came back over ``adrelay.back``,
+which no other publisher may write to. Those about its origin count only where its first publisher
+was a broker user of Adrelay (``infra.messaging.origin``); so does ``ACCEPTED``.
 """
 
+# On a message's first publish:
+ACCEPTED = "x-adrelay-accepted"  # microseconds since 1970; the ingress writes it at the start
+DOOR = "x-adrelay-door"  # by which the ingress accepted it: route and key or user, webhook and slot
+OUTBOX = "x-adrelay-outbox"  # when its row in the outbox was written: ISO 8601, UTC
+
+# On a message that is published again:
 KEY = "x-adrelay-key"  # the routing key of the first publish
 ATTEMPT = "x-adrelay-attempt"  # failed attempts so far
 WAITED = "x-adrelay-waited"  # seconds of waiting that failures have cost so far
-ACCEPTED = "x-adrelay-accepted"  # microseconds since 1970; the ingress writes it at the start
 FIRST_FAILED = "x-adrelay-first-failed"  # ISO 8601, UTC
 USER = "x-adrelay-user"  # the user id that the broker validated at the first publish
 REPLAYS = "x-adrelay-replays"  # how often a person replayed it

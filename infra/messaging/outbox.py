@@ -11,6 +11,7 @@ written: only the oldest of them is ever leased, so no two are in flight, with a
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from redis.asyncio import Redis
@@ -20,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.amqp import topology
 from infra.amqp.message import Message
 from infra.amqp.topology_check import NOTHING_BLOCKED, BlockedPaths
+from infra.messaging.headers import OUTBOX
 from infra.messaging.ordering_key import ordering_key
 from infra.redis_errors import REDIS_ERRORS
 
@@ -55,7 +57,7 @@ LEASE = text("""
     update outbox as o set leased_until = now() + make_interval(secs => :seconds)
     from taken where taken.id = o.id and taken.before < :bytes
     returning o.id, o.exchange, o.routing_key, o.ordering_key, o.message_id, o.properties, o.body,
-        o.attempts
+        o.attempts, o.created_at
 """)
 DELETE = text("delete from outbox where id = any(cast(:ids as bigint[]))")
 RELEASE = text("""
@@ -129,7 +131,7 @@ async def lease(
             r.id,
             r.attempts,
             r.ordering_key,
-            _message(r.exchange, r.routing_key, r.message_id, r.properties, r.body),
+            _message(r),
         )
         for r in rows
     ]
@@ -173,7 +175,9 @@ def _properties(message: Message) -> str:
     return orjson.dumps(kept).decode()
 
 
-def _message(
-    exchange: str, key: str, message_id: str, kept: dict[str, object], body: bytes
-) -> Message:
-    return Message(exchange, key, body, message_id, **kept)  # type: ignore[arg-type]
+def _message(row: Any) -> Message:  # noqa: ANN401 - a row of SQLAlchemy
+    """Build the message of a row; an event carries when it was written to the outbox."""
+    message = Message(row.exchange, row.routing_key, row.body, row.message_id, **row.properties)
+    if row.exchange != topology.EVENTS_EXCHANGE:
+        return message
+    return message._replace(headers={**message.headers, OUTBOX: row.created_at.isoformat()})

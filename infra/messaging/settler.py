@@ -27,8 +27,9 @@ from infra.messaging.republish import (
     retry_message,
     without_publisher_headers,
 )
-from infra.messaging.retry_policy import DeadLetterDecision, decide
+from infra.messaging.retry_policy import DeadLetterDecision, RetryDecision, decide
 from infra.messaging.routing_state import read_broken_paths
+from infra.messaging.waiting_recorder import WaitingRecorder
 from infra.metrics import Meters, code_of
 from infra.resources import Resources
 
@@ -46,6 +47,7 @@ class Settler:
         self._outcomes = meters.outcomes
         self._internal_users = internal_users(resources.settings)
         self._retries, self._dead_letters = meters.retries, meters.dead_letters
+        self._waiting = WaitingRecorder(queue, resources.engine, resources.background)
         self._is_request_queue = queue in {asked.name for asked in topology.REQUEST_QUEUES}
 
     async def settle(self, reader: ChannelReader, batch: Batch, result: BatchResult) -> None:
@@ -67,11 +69,17 @@ class Settler:
         """Publish the retries and dead letters, then acknowledge the originals."""
         if not failed:
             return
-        messages = self._build_messages(failed)
+        retries: list[tuple[FailedDelivery, RetryDecision]] = []
+        messages = self._build_messages(failed, retries)
+        self._waiting.record(retries)
         for failure in failed:
             drop_frames(failure.error)
         await self._wait.retry(lambda: self._publish_failures(messages), reader)
         await reader.ack(failure.delivery.tag for failure in failed)
+
+    async def close(self) -> None:
+        """End what runs in the background."""
+        await self._waiting.close()
 
     async def requeue(self, reader: ChannelReader, deliveries: Sequence[Delivery]) -> None:
         """Publish messages again to their own queue: the broker counts their deliveries from 0."""
@@ -85,14 +93,21 @@ class Settler:
         counted = {ATTEMPT: delivery.attempts, WAITED: delivery.seconds_waited}
         return message._replace(headers={**message.headers, **counted})
 
-    def _build_messages(self, failed: Sequence[FailedDelivery]) -> list[Message]:
+    def _build_messages(
+        self,
+        failed: Sequence[FailedDelivery],
+        retries: list[tuple[FailedDelivery, RetryDecision]],
+    ) -> list[Message]:
+        """Build what failures are published as; adds those that are retried to ``retries``."""
         if self._is_request_queue:
             self._outcomes["dropped"].inc(len(failed))
             replies = (reply_message(failure.delivery, SERVICE_UNAVAILABLE) for failure in failed)
             return [reply for reply in replies if reply is not None]
-        return [self._build_message(failure) for failure in failed]
+        return [self._build_message(failure, retries) for failure in failed]
 
-    def _build_message(self, failure: FailedDelivery) -> Message:
+    def _build_message(
+        self, failure: FailedDelivery, retries: list[tuple[FailedDelivery, RetryDecision]]
+    ) -> Message:
         """Build the retry or the dead letter of a failed delivery, and log it."""
         delivery = failure.delivery
         jitter = random.random()  # noqa: S311 - not a secret
@@ -105,6 +120,7 @@ class Settler:
         self._outcomes["snoozed" if decision.snoozed else "retried"].inc()
         self._retries[code_of(failure.error)].inc()
         self._log(failure, None)
+        retries.append((failure, decision))
         return retry_message(delivery, decision, now(), accepted_at(delivery, self._internal_users))
 
     async def _publish_failures(self, messages: list[Message]) -> None:

@@ -118,6 +118,10 @@ LOG_START = Gauge(
 BACKUP_MAX_AGE = Gauge(
     "adrelay_backup_max_age_seconds", "How old the newest backup may get; 0 where none is named"
 )
+EVENTS_INDEXED = Counter("adrelay_events_indexed_total", "Events written to the event index")
+EVENT_INDEX_LAG_SECONDS = Gauge(
+    "adrelay_event_index_lag_seconds", "How far the event index is behind the event log"
+)
 UNROUTED_MESSAGES = Gauge("adrelay_unrouted_messages", "Messages that no queue wanted")
 QUEUE_MESSAGES = Gauge("adrelay_queue_messages", "Messages ready in a queue", ["queue"])
 QUEUE_CONSUMERS = Gauge("adrelay_queue_consumers", "Consumers of a queue", ["queue"])

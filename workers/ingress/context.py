@@ -5,7 +5,10 @@ from typing import ParamSpec, TypeVar
 
 from aiohttp import web
 
+from events.envelope import Event
+from infra.amqp.message import Message, build_message
 from infra.errors import Outage
+from infra.messaging.headers import DOOR
 from schemas.users import ClientInfo
 from workers.ingress.backends.authentication import Principal
 from workers.ingress.backends.database import Query
@@ -57,6 +60,24 @@ class RequestContext:
             return await self.state.database.read(query, *args, **kwargs)
         except Outage:
             raise unavailable(f"{what} cannot be read right now.") from None
+
+    @property
+    def door(self) -> str:
+        """The route, and who uses it: ``http POST /api/v1/events key=<id>`` or ``user=<id>``."""
+        resource = self.request.match_info.route.resource
+        door = f"http {self.request.method} {resource.canonical if resource else ''}"
+        principal = self.optional_principal
+        return door if principal is None else f"{door} {principal.name.replace(':', '=', 1)}"
+
+    def build_message(
+        self, event: Event, *, with_time: bool = True, door: str | None = None
+    ) -> Message:
+        """Build the message of an event that is accepted here, with its door in a header.
+
+        The header is no part of the event; ``infra.messaging.origin`` reads it.
+        """
+        message = build_message(event, with_time=with_time)
+        return message._replace(headers={**message.headers, DOOR: door or self.door})
 
     @property
     def request_id(self) -> str:

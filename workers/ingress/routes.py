@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.api_keys import ApiKeyCreate, ApiKeySummary, NewApiKey
+from schemas.api_keys import READ_EVENTS_SCOPE, ApiKeyCreate, ApiKeySummary, NewApiKey
 from schemas.audit import AuditEntry
 from schemas.campaigns import Campaign, CampaignCreate, CampaignUpdate
 from schemas.dead_letters import (
@@ -11,6 +11,7 @@ from schemas.dead_letters import (
     DeadLetterUpdate,
     DeadLetterValidation,
 )
+from schemas.events import EventSearchResult
 from schemas.metrics import DailyMetrics
 from schemas.operations import Operation
 from schemas.platform_accounts import AuthorizeUrl, PlatformAccount, PlatformConnection
@@ -24,6 +25,7 @@ from workers.ingress.api import (
     campaign_commands,
     campaigns,
     dead_letters,
+    event_search,
     events,
     operations,
     platform_accounts,
@@ -43,6 +45,7 @@ from workers.ingress.api.dead_letter_queries import (
     ReplayQueueQuery,
 )
 from workers.ingress.api.event_results import EventResult
+from workers.ingress.api.event_search import EventSearchQuery
 from workers.ingress.api.users import UserQuery
 from workers.ingress.docs import routes
 from workers.ingress.http.pagination import PageQuery
@@ -181,6 +184,15 @@ ROUTES: tuple[Route, ...] = (
         VERDICTS,
         MEDIA,
         limit=EVENTS,
+    ),
+    Route(
+        "GET",
+        "/api/v1/events",
+        event_search.get_events,
+        READ_EVENTS_SCOPE,
+        (RouteResponse(200, EventSearchResult),),
+        query=EventSearchQuery,
+        limit=API,
     ),
     Route(
         "POST",

@@ -10,6 +10,7 @@ from infra.commands.cli import (
     broker,
     database,
     dead_letters,
+    events,
     keys,
     queues,
     restore,
@@ -20,12 +21,13 @@ from infra.commands.cli import (
 
 app = typer.Typer(
     name="adrelay",
-    help="Operate Adrelay: dead letters, queues, the broker, the database, keys and settings.",
+    help="Operate Adrelay: dead letters, events, queues, the broker, the database, keys, settings.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(events.app, name="events")
 app.add_typer(queues.app, name="queues")
 app.add_typer(broker.app, name="broker")
 app.add_typer(topology.app, name="topology")

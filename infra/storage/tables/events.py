@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
+    text,
 )
 
 from infra.storage.tables.base import TIMESTAMPTZ, metadata
@@ -36,25 +38,37 @@ waiting_events = Table(
 )
 
 # One row for each message of the event log, as long as the log; a partition for each day (UTC).
+# Texts are as the publisher wrote them, cut off at 255 characters.
 event_index = Table(
     "event_index",
     metadata,
     Column("log_offset", BigInteger, nullable=False),  # in the stream adrelay.history
     Column("logged_at", TIMESTAMPTZ, nullable=False),
-    Column("key", Uuid, nullable=False),  # 128-bit hash of source and id, as in the inbox
-    Column("type", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("event_id", Text, nullable=False),
+    Column("accepted_at", TIMESTAMPTZ),  # where it is known to be earlier than logged_at
+    Column("occurred_at", TIMESTAMPTZ),  # the event's own time
+    Column("from_outbox", Boolean, nullable=False),
+    Column("door", Text, nullable=False),  # by which it was accepted
+    Column("routing_key", Text, nullable=False),
+    Column("type", Text),
+    Column("source", Text, nullable=False),  # empty where it cannot be read
+    Column("event_id", Text),  # the AMQP message id where it cannot be read
     Column("subject", Text),
     Column("correlation_id", Text),
     Column("causation_id", Text),
-    Column("door", Text),  # by which it was accepted
-    PrimaryKeyConstraint("logged_at", "log_offset"),
-    Index(None, "key"),
-    Index(None, "event_id"),
-    Index(None, "subject"),
+    Column("causation_source", Text),
+    Column("campaign_id", Text),  # that the data names, where it is not the subject
+    Column("result", Text),  # JSON: what a platform or a worker answered
+    Index(None, "event_id", "source"),
+    Index(None, "subject", "logged_at", "log_offset"),
     Index(None, "correlation_id"),
     Index(None, "causation_id"),
+    Index(
+        None,
+        "campaign_id",
+        "logged_at",
+        "log_offset",
+        postgresql_where=text("campaign_id is not null"),
+    ),
     postgresql_partition_by="RANGE (logged_at)",
 )
 
@@ -65,6 +79,8 @@ log_positions = Table(
     Column("reader", Text, primary_key=True),
     Column("next_offset", BigInteger, nullable=False),
     Column("logged_at", TIMESTAMPTZ),  # of what was read last
+    Column("fingerprint", Uuid),  # hash of what was read last: tells another log from this one
+    Column("complete_until", TIMESTAMPTZ),  # everything logged before has been read
     Column("updated_at", TIMESTAMPTZ, nullable=False, server_default=func.now()),
 )
 

@@ -46,6 +46,7 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),  # rejected publishes
     Column("parked_reason", Text),  # why it cannot be published; an operator has to act
     created_at_column(),
+    Index(None, "message_id"),
     Index("outbox_due_idx", "id", postgresql_where=text("parked_reason is null")),
     Index(
         "outbox_ordering_key_idx",
@@ -86,5 +87,7 @@ dead_letters = Table(
     Index(None, "state", "first_failed_at", "id"),
     Index(None, "queue", "state", "first_failed_at", "id"),
     Index(None, "fingerprint", "state", "first_failed_at", "id"),
+    Index(None, "event_id"),
+    Index(None, "message_id"),
     Index("dead_letters_handled_idx", "acted_at", postgresql_where=text("state <> 'open'")),
 )

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events import AuditRecorded
 from events.audit import AuditRecordedData
 from events.sources import API_SOURCE
-from infra.amqp.message import build_message
 from infra.messaging import outbox
 from infra.storage.audit import insert_audit_entries, is_recorded
 from infra.storage.users import lock_and_get_admin
@@ -54,7 +53,7 @@ async def run_audited(
         results.append(result)
         event = _audit_event(context, name, subject, result)
         await insert_audit_entries(tx, [event], [entry_id])
-        await outbox.add(tx, [build_message(event)])
+        await outbox.add(tx, [context.build_message(event)])
         return result
 
     result = await context.state.database.write(run)

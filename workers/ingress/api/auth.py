@@ -9,7 +9,6 @@ any other way.
 from aiohttp import web
 
 from events import LoginRequested, LogoutRequested, RefreshRequested, RegistrationRequested
-from infra.amqp.message import build_message
 from infra.security.sealed_box import REGISTRATION_LIFETIME
 from infra.storage.users import find_user
 from schemas.users import KeyedRegistration, Login, Refresh, Registration
@@ -35,10 +34,10 @@ async def register(context: RequestContext) -> web.Response:
     keyed = KeyedRegistration(**dict(body), registration_id=registration_id)
     event = encrypt_request(context, RegistrationRequested, keyed, REGISTRATION_LIFETIME)
     if registration_id is None:
-        return to_response(context, await send(context, build_message(event)))
+        return to_response(context, await send(context, context.build_message(event)))
     # A wrong password for a repeated registration is a guess, as in a login.
     async with context.rate_limit.count_failure(email_key(body.email)):
-        return to_response(context, await send(context, build_message(event)))
+        return to_response(context, await send(context, context.build_message(event)))
 
 
 async def login(context: RequestContext) -> web.Response:

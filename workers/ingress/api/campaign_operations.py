@@ -5,7 +5,6 @@ from uuid import UUID
 from aiohttp import web
 
 from events.envelope import Event
-from infra.amqp.message import build_message
 from infra.errors import Outage
 from infra.storage.campaign_cache import put_campaigns
 from infra.storage.operations import find_operation
@@ -43,7 +42,7 @@ async def publish_command(
 
     The 202 to a repeated command has the operation's present state.
     """
-    await context.state.durable_publisher.publish(build_message(event))
+    await context.state.durable_publisher.publish(context.build_message(event))
     await store_fingerprint(context, event)
     seconds = parse_wait(context.request)
     if repeated and not seconds:

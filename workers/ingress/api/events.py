@@ -5,7 +5,7 @@ from aiohttp import web
 from events.campaigns import CampaignRequest
 from events.envelope import Event
 from infra import metrics
-from infra.amqp.message import Message, build_message
+from infra.amqp.message import Message
 from infra.messaging.digest import content_digest
 from infra.storage.api_keys import ApiKey
 from workers.ingress.api.cloudevents import (
@@ -148,4 +148,4 @@ def _build_message(context: RequestContext, key: ApiKey, event: Event) -> Messag
     if isinstance(event, CampaignRequest):
         update["ownerid"] = str(key.owner_id)
     complete = event.model_copy(update=update) if update else event
-    return build_message(complete, with_time=event.has_time)
+    return context.build_message(complete, with_time=event.has_time)

@@ -8,7 +8,6 @@ from events import WebhookUnrecognised
 from events.envelope import Event, now
 from handlers.webhooks import SOURCES, InvalidSignature, Unrecognised, build_unrecognised
 from infra import metrics
-from infra.amqp.message import build_message
 from workers.ingress.context import RequestContext
 from workers.ingress.http.errors import HttpError, not_found, unavailable
 from workers.ingress.http.parsing import read_body
@@ -67,7 +66,7 @@ async def post_webhook(context: RequestContext) -> web.Response:
         ]
     unclear = any(isinstance(event, WebhookUnrecognised) for event in events)
     try:
-        await _publish(context, events)
+        await _publish(context, events, f"webhook {name} slot={verified.slot}")
     except HttpError:
         COUNTERS[name, "unavailable"].inc()
         raise
@@ -76,9 +75,11 @@ async def post_webhook(context: RequestContext) -> web.Response:
     return raw_json(RECEIVED_BODY)
 
 
-async def _publish(context: RequestContext, events: list[Event]) -> None:
+async def _publish(context: RequestContext, events: list[Event], door: str) -> None:
     received = map(context.state.webhook_deliveries.with_first_received_time, events)
-    messages = [build_message(event, with_time=event.has_time) for event in received]
+    messages = [
+        context.build_message(event, with_time=event.has_time, door=door) for event in received
+    ]
     if len(messages) == 1:
         await context.state.durable_publisher.publish(messages[0])
     elif not all(await context.state.durable_publisher.publish_all(messages)):

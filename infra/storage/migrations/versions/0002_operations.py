@@ -5,6 +5,8 @@ Stopped queues become pauses.
 Revision 0002.
 """
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -33,12 +35,18 @@ MOVE_PAUSES = """
     select name, reason, code_version, paused_by, paused_at from pauses
     where code_version is not null
 """
-INDEXED = ("key", "event_id", "subject", "correlation_id", "causation_id")
+INDEXES: Mapping[str, tuple[str, ...]] = {
+    "event_index_event_id_source_idx": ("event_id", "source"),
+    "event_index_subject_logged_at_log_offset_idx": ("subject", "logged_at", "log_offset"),
+    "event_index_correlation_id_idx": ("correlation_id",),
+    "event_index_causation_id_idx": ("causation_id",),
+}
 
 
 def upgrade() -> None:
     _create_waiting_events()
     _create_event_index()
+    _create_lookup_indexes()
     _create_log_positions()
     _create_log_marks()
     _create_pauses()
@@ -50,6 +58,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     _create_stopped_queues()
     op.execute(MOVE_PAUSES)
+    op.drop_index(op.f("outbox_message_id_idx"), "outbox")
+    op.drop_index(op.f("dead_letters_message_id_idx"), "dead_letters")
+    op.drop_index(op.f("dead_letters_event_id_idx"), "dead_letters")
     for table in reversed(TABLES):
         op.drop_table(table)
 
@@ -80,19 +91,36 @@ def _create_event_index() -> None:
         "event_index",
         sa.Column("log_offset", sa.BigInteger(), nullable=False),
         sa.Column("logged_at", TIMESTAMPTZ, nullable=False),
-        sa.Column("key", sa.Uuid(), nullable=False),
-        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("accepted_at", TIMESTAMPTZ),
+        sa.Column("occurred_at", TIMESTAMPTZ),
+        sa.Column("from_outbox", sa.Boolean(), nullable=False),
+        sa.Column("door", sa.Text(), nullable=False),
+        sa.Column("routing_key", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text()),
         sa.Column("source", sa.Text(), nullable=False),
-        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text()),
         sa.Column("subject", sa.Text()),
         sa.Column("correlation_id", sa.Text()),
         sa.Column("causation_id", sa.Text()),
-        sa.Column("door", sa.Text()),
-        sa.PrimaryKeyConstraint("logged_at", "log_offset", name=op.f("event_index_pkey")),
+        sa.Column("causation_source", sa.Text()),
+        sa.Column("campaign_id", sa.Text()),
+        sa.Column("result", sa.Text()),
         postgresql_partition_by="RANGE (logged_at)",
     )
-    for column in INDEXED:
-        op.create_index(op.f(f"event_index_{column}_idx"), "event_index", [column])
+    for name, columns in INDEXES.items():
+        op.create_index(op.f(name), "event_index", columns)
+    op.create_index(
+        op.f("event_index_campaign_id_logged_at_log_offset_idx"),
+        "event_index",
+        ["campaign_id", "logged_at", "log_offset"],
+        postgresql_where=sa.text("campaign_id is not null"),
+    )
+
+
+def _create_lookup_indexes() -> None:
+    op.create_index(op.f("dead_letters_event_id_idx"), "dead_letters", ["event_id"])
+    op.create_index(op.f("dead_letters_message_id_idx"), "dead_letters", ["message_id"])
+    op.create_index(op.f("outbox_message_id_idx"), "outbox", ["message_id"])
 
 
 def _create_log_positions() -> None:
@@ -101,6 +129,8 @@ def _create_log_positions() -> None:
         sa.Column("reader", sa.Text(), nullable=False),
         sa.Column("next_offset", sa.BigInteger(), nullable=False),
         sa.Column("logged_at", TIMESTAMPTZ),
+        sa.Column("fingerprint", sa.Uuid()),
+        sa.Column("complete_until", TIMESTAMPTZ),
         sa.Column("updated_at", TIMESTAMPTZ, server_default=NOW, nullable=False),
         sa.PrimaryKeyConstraint("reader", name=op.f("log_positions_pkey")),
     )

@@ -44,6 +44,7 @@ TABLE: Mapping[str, str | None] = {
     "GET /api/v1/campaigns/{id}/metrics": "campaigns:read",
     "GET /api/v1/operations/{id}": "campaigns:read",
     "POST /api/v1/events": "events:publish",
+    "GET /api/v1/events": "events:read",
     "POST /api/v1/api-keys": "keys",
     "GET /api/v1/api-keys": "keys",
     "GET /api/v1/api-keys/{id}": "keys",
