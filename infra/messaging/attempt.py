@@ -42,8 +42,7 @@ class Attempt:
         async with self._resources.engine.begin() as tx:
             claim = await inbox.claim(tx, self._subscription.queue, part)
             caused = await self._handle(tx, claim.fresh) if claim.fresh else ()
-            if caused:
-                await outbox.add(tx, [build_message(event) for event in caused])
+            await outbox.add(tx, [build_message(event) for event in caused])
         self.result.record(claim)
         if caused:
             self._after_commit.insert(0, self._notify)
