@@ -47,6 +47,11 @@ def print_json(value: Mapping[str, Any]) -> None:
     print(escape_json(orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z)).decode())
 
 
+def print_json_line(document: bytes) -> None:
+    """Print a JSON document of one line as it is, with escapes."""
+    print(escape_json(document).decode())
+
+
 def print_error(reason: str) -> None:
     """Print a sentence on standard error."""
     print(escape(reason), file=sys.stderr)

@@ -11,6 +11,7 @@ from infra.commands.cli import (
     database,
     dead_letters,
     events,
+    history,
     keys,
     queues,
     restore,
@@ -32,6 +33,7 @@ app.add_typer(queues.app, name="queues")
 app.add_typer(broker.app, name="broker")
 app.add_typer(topology.app, name="topology")
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(history.app, name="history")
 app.add_typer(keys.app, name="keys")
 database.register(app)
 restore.register(app)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for programs.")]
 
 
@@ -20,5 +22,9 @@ def new_group(help_text: str) -> typer.Typer:
 
 
 def exit_with(command: Coroutine[Any, Any, int]) -> NoReturn:
-    """Run a command to its end and exit with its status."""
-    raise typer.Exit(asyncio.run(command))
+    """Run a command to its end and exit with its status: 130 if it was interrupted (Ctrl-C)."""
+    try:
+        status = asyncio.run(command)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    raise typer.Exit(status)

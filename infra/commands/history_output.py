@@ -1,0 +1,78 @@
+"""Prints entries of the event log, for people and as JSON lines."""
+
+import sys
+from typing import Any
+
+from infra.commands.output import format_time, print_json_line
+from infra.messaging.event_log import LogEntry
+from infra.messaging.log_content import get_type, parse_content, properties_of, write_line
+from schemas.escaping import escape, escape_lines
+
+TEXT_LENGTH = 200  # characters of an attribute in a list
+OFFSET_WIDTH, TIME_WIDTH, TYPE_WIDTH = 10, 20, 34
+HEADINGS = ("OFFSET", "PUBLISHED", "TYPE", "SUBJECT", "SOURCE", "ID")
+
+
+def print_headings() -> None:
+    """Print the names of the columns."""
+    print(_align(*HEADINGS))
+
+
+def print_entry(entry: LogEntry, *, as_json: bool) -> None:
+    """Print an entry as one line."""
+    if as_json:
+        print_json_line(write_line(entry))
+        return
+    content = parse_content(entry.delivery)
+    at = entry.published_at
+    known = content or {}
+    names = [_to_text(known.get(name)) for name in ("subject", "source", "id")]
+    if content is None:
+        names[2] = "(no event)"
+    kind = escape(get_type(entry.delivery, content), TEXT_LENGTH)
+    print(_align(str(entry.offset), "-" if at is None else format_time(at), kind, *names))
+
+
+def print_whole_entry(entry: LogEntry, *, as_json: bool) -> None:
+    """Print an entry with its properties, headers and body."""
+    if as_json:
+        print_json_line(write_line(entry, with_properties=True))
+        return
+    for name, value in _list_properties(entry):
+        print(f"{name:16} {escape(value)}")
+    delivery = entry.delivery
+    if delivery.whole is not None:
+        print(f"\nthe first {len(delivery.body)} of {delivery.whole.length} bytes of its body:")
+    print()
+    for line in escape_lines(delivery.body.decode(errors="backslashreplace")).split("\n"):
+        print(f"  {line}")
+
+
+def _list_properties(entry: LogEntry) -> list[tuple[str, str]]:
+    delivery, at = entry.delivery, entry.published_at
+    found: list[tuple[str, Any]] = [
+        ("offset", entry.offset),
+        ("published", None if at is None else format_time(at)),
+        ("exchange", delivery.exchange),
+        ("routing key", delivery.routing_key),
+    ]
+    properties = properties_of(delivery)
+    headers = properties.pop("headers")
+    found += properties.items()
+    found += [(f"header {name}", value) for name, value in headers.items()]
+    found.append(("body", f"{delivery.size} bytes"))
+    return [(escape(name, TEXT_LENGTH), str(value)) for name, value in found if value is not None]
+
+
+def _align(offset: str, at: str, kind: str, *names: str) -> str:
+    first = f"{offset:>{OFFSET_WIDTH}}  {at:{TIME_WIDTH}}  {kind:{TYPE_WIDTH}}"
+    return "  ".join((first, *names))
+
+
+def _to_text(value: object) -> str:
+    return "-" if value is None else escape(str(value), TEXT_LENGTH)
+
+
+def flush() -> None:
+    """Hand on what was printed; raises ``BrokenPipeError`` when nobody reads it."""
+    sys.stdout.flush()
