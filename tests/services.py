@@ -10,6 +10,7 @@ import base64
 import fcntl
 import hashlib
 import hmac
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -273,7 +274,12 @@ def environment(settings: Settings) -> Mapping[str, str]:
         for name, value in values.items()
         if value is not None
     }
-    return {
-        **os.environ,
-        **{k: " ".join(v) if isinstance(v, tuple) else str(v) for k, v in plain.items()},
-    }
+    return {**os.environ, **{name: _write(value) for name, value in plain.items()}}
+
+
+def _write(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(value)
+    if isinstance(value, dict):  # levels of loggers
+        return ",".join(f"{name}={logging.getLevelName(one)}" for name, one in value.items())
+    return str(value)

@@ -81,7 +81,7 @@ class Stage:
         """Run a worker until it is struck at a point, and see that it was there that it ended."""
         async with self.dying(module, point, nth, number) as process:
             code = await process.ended(30)
-            assert trace_of(point, nth) in process.output
+            assert trace_of(point, nth) in process.output, process.output[-2000:]
             assert code == (-signal.SIGKILL if number is signal.SIGKILL else 0), process.output
 
     @asynccontextmanager
