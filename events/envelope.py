@@ -18,13 +18,27 @@ from hashlib import blake2b
 from os import urandom
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, from_json, to_json
 
 from events.sources import DEFAULT_SOURCE
 from schemas.attributes import SCHEMA_TEXT_PATTERN, TEXT_PATTERN, ExtensionName, ExtensionValue
 from schemas.times import OffsetDatetime
+from schemas.trace_context import (
+    MAX_STATE_LENGTH,
+    TraceContext,
+    parse_traceparent,
+    parse_tracestate,
+)
 from schemas.types import FrozenModel
 
 CONTENT_TYPE = "application/cloudevents+json"
@@ -50,6 +64,19 @@ CloudEventAttribute = Annotated[
 JSON_TYPE = re.compile(
     r"[a-z0-9!#$&^_.+-]+/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL
 )
+
+
+def _parse_state(value: object, info: ValidationInfo) -> str | None:
+    """Read ``tracestate``, which means nothing without a valid ``traceparent``."""
+    return parse_tracestate(value) if info.data.get("traceparent") else None
+
+
+# A trace context is never a reason to reject an event: what is malformed counts as absent.
+Traceparent = Annotated[CloudEventAttribute | None, BeforeValidator(parse_traceparent)]
+Tracestate = Annotated[
+    Annotated[str, Field(min_length=1, max_length=MAX_STATE_LENGTH, pattern=TEXT_PATTERN)] | None,
+    BeforeValidator(_parse_state),
+]
 
 
 def new_id() -> str:
@@ -81,8 +108,8 @@ class Event(BaseModel):
     """One fact in the past tense; subclasses fix ``type`` and the model of ``data``.
 
     ``correlationid`` is the id of the first request of the chain, ``causationid`` the id of
-    the event that caused this one, ``traceparent`` the W3C trace context of the request
-    (CloudEvents distributed tracing extension).
+    the event that caused this one, ``traceparent`` and ``tracestate`` the W3C trace context of the
+    request (CloudEvents distributed tracing extension).
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
@@ -99,7 +126,8 @@ class Event(BaseModel):
     dataschema: CloudEventAttribute | None = None
     correlationid: CloudEventAttribute | None = None
     causationid: CloudEventAttribute | None = None
-    traceparent: CloudEventAttribute | None = None
+    traceparent: Traceparent = None
+    tracestate: Tracestate = None
     data: Any
 
     __pydantic_extra__: dict[ExtensionName, ExtensionValue]
@@ -133,6 +161,13 @@ class Event(BaseModel):
         """The type, followed by the platform if the event is routed by platform."""
         return f"{self.type}.{self.data.platform}" if self.routed_by_platform else self.type
 
+    @property
+    def trace_context(self) -> TraceContext | None:
+        """The trace that the event belongs to; None without one."""
+        if self.traceparent is None:
+            return None
+        return TraceContext(self.traceparent, self.tracestate)
+
     @classmethod
     def caused_by(cls, cause: "Event", *, source: str, **fields: Any) -> Self:  # noqa: ANN401
         """Create an event that ``cause`` caused, with its correlation id and trace context.
@@ -149,6 +184,7 @@ class Event(BaseModel):
             causationid=cause.id,
             causationsource=cause.source,
             traceparent=cause.traceparent,
+            tracestate=cause.tracestate,
             **fields,
         )
 

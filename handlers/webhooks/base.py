@@ -6,7 +6,8 @@
 ``verify`` raises only ``InvalidSignature``, for any input; ``parse_events`` raises
 only ``Unrecognised``. An event's id is the sender's, so that a repeated delivery
 is one event; its data depends on the body alone, for the same reason. ``trace_attributes`` are
-attributes of the envelope that tie the events to the request (``correlationid``, ``traceparent``).
+attributes of the envelope that tie the events to the request (``correlationid`` and the trace
+context).
 """
 
 from collections.abc import Mapping, Sequence

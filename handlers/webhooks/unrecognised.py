@@ -16,6 +16,7 @@ from infra.errors import Permanent
 from infra.messaging import outbox
 from infra.messaging.context import Context
 from infra.resources import Resources
+from schemas.trace_context import TRACE_ATTRIBUTES
 
 
 class UnparsableWebhook(Permanent):
@@ -50,7 +51,7 @@ def _parse(event: WebhookUnrecognised) -> list[Event] | UnparsableWebhook:
             f"{kept.reason}; only the beginning of its {kept.body_bytes} bytes is kept"
         )
     trace_attributes: dict[str, str] = {}
-    for name in ("correlationid", "traceparent"):
+    for name in ("correlationid", *TRACE_ATTRIBUTES):
         if (value := getattr(event, name)) is not None:
             trace_attributes[name] = value
     try:

@@ -72,7 +72,7 @@ def build_message(
         message_id=fit(event.id),
         type=event.type,
         correlation_id=fit(event.correlationid or event.id),
-        headers={"traceparent": event.traceparent} if event.traceparent else NO_HEADERS,
+        headers=trace.attributes if (trace := event.trace_context) else NO_HEADERS,
         persistent=exchange != topology.REQUEST_EXCHANGE,
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 from events.envelope import CONTENT_TYPE, REQUIRED_ATTRIBUTES, attribute_text
 from infra.amqp.content_header import FLAGS, Undecodable
 from schemas.escaping import NAME_LENGTH, escape
+from schemas.trace_context import TRACE_ATTRIBUTES
 
 PREFIXES = ("cloudEvents_", "cloudEvents:")  # both have the same length
 RABBITMQ_PREFIXES = ("ce-",)
@@ -114,6 +115,8 @@ def contradiction(header: bytes, headers: Mapping[str, Any]) -> str | None:
     first, second = PREFIXES
     for name, value in headers.items():
         attribute = name.removeprefix(first)
+        if attribute in TRACE_ATTRIBUTES:
+            continue
         if attribute != name and headers.get(second + attribute, value) != value:
             return attribute
     return None

@@ -17,7 +17,7 @@ from infra.amqp.message import MAX_SHORT_STRING
 from infra.messaging.content_mode import PREFIXES, is_format, prefixes_of
 from infra.messaging.kept_headers import MAX_BYTES, MAX_HEADERS, MAX_VALUE_BYTES
 
-HEADER = re.compile(r"((cloudEvents[_:]|ce-)[a-z0-9]{1,40}|traceparent)", re.ASCII)
+HEADER = re.compile(r"((cloudEvents[_:]|ce-)[a-z0-9]{1,40}|traceparent|tracestate)", re.ASCII)
 PROPERTIES = ("content_type", "type", "correlation_id", "routing_key")
 ATTRIBUTES = frozenset(name for event in EVENT_TYPES.values() for name in event.model_fields) - {
     "data"
@@ -173,7 +173,8 @@ def _with_header(
 ) -> DeadLetterContent:
     if not HEADER.fullmatch(name):
         rule = f"{name[:200]!r}: only cloudEvents_<attribute>, cloudEvents:<attribute>,"
-        raise InvalidChange(what, f"{rule} ce-<attribute> and traceparent are sent again")
+        again = "ce-<attribute>, traceparent and tracestate are sent again"
+        raise InvalidChange(what, f"{rule} {again}")
     headers = {n: v for n, v in content.headers.items() if n != name}
     if value is not None:
         _check_text(what, name, value, MAX_VALUE_BYTES)

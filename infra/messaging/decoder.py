@@ -19,7 +19,9 @@ from infra.errors import Permanent, drop_frames
 from infra.messaging import content_mode
 from infra.messaging.delivery import Delivery
 from infra.messaging.digest import content_digest, hash_to_uuid
+from infra.messaging.message_trace import with_message_trace
 from schemas.escaping import NAME_LENGTH, escape
+from schemas.trace_context import TRACE_ATTRIBUTES
 
 CLOCK_SKEW = timedelta(minutes=5)
 MESSAGE_LENGTH = 300  # characters of what the parser says about one field
@@ -58,7 +60,7 @@ def decode_delivery(
             f"the routing key {routing_key[:200]!r} names no event that {delivery.queue} accepts",
             code="UNKNOWN_TYPE",
         )
-    event = _decode(cls, delivery)
+    event = with_message_trace(_decode(cls, delivery), delivery)
     _check(event, routing_key, kind)
     return DecodedDelivery(delivery, event, event_key(event), content_digest(event))
 
@@ -102,7 +104,7 @@ def _check_format(delivery: Delivery) -> None:
 def _check_attributes(attributes: Mapping[str, Any], delivery: Delivery) -> None:
     """Reject attributes of types that CloudEvents does not have, and contradicting ones.
 
-    Raises ``Permanent``.
+    A malformed trace context is left to the event, where it counts as absent. Raises ``Permanent``.
     """
     # Two headers of one attribute make one attribute.
     alike = len(attributes) < len(delivery.headers)
@@ -112,6 +114,8 @@ def _check_attributes(attributes: Mapping[str, Any], delivery: Delivery) -> None
             code="INVALID_EVENT",
         )
     for name, value in attributes.items():
+        if name in TRACE_ATTRIBUTES:
+            continue
         if isinstance(value, Undecodable):
             raise Permanent(
                 f"{escape(name, NAME_LENGTH)}: its text is not UTF-8", code="INVALID_EVENT"

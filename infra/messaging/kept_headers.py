@@ -14,13 +14,13 @@ from infra.amqp.content_header import Undecodable
 from infra.messaging.content_mode import canonical, prefixes_of
 from infra.messaging.delivery import Delivery
 from infra.messaging.headers import DOOR, OUTBOX
+from schemas.trace_context import TRACE_ATTRIBUTES
 
 MAX_HEADERS = 64
 MAX_BYTES = 24 * 1024  # of all names and values
 MAX_VALUE_BYTES = 1000
 MAX_NAME_BYTES = 128
-TRACE = "traceparent"
-ALWAYS = frozenset({TRACE, DOOR, OUTBOX})
+ALWAYS = frozenset({*TRACE_ATTRIBUTES, DOOR, OUTBOX})
 ENVELOPE = REQUIRED_ATTRIBUTES | set(Event.model_fields)
 
 

@@ -185,7 +185,7 @@ async def test_events_that_a_handler_returns_leave_through_the_outbox_only_if_it
 ) -> None:
     async def handle(events: Reports, ctx: Context) -> Sequence[Event]:
         await write(ctx.tx, events)
-        caused = [_recorded(event) for event in events]
+        caused = [recorded(event) for event in events]
         if any(event.id == "e-2" for event in events):
             raise Permanent("no", events=[e for e in events if e.id == "e-2"])
         return caused
@@ -288,7 +288,7 @@ async def test_several_consumers_share_a_queue_and_double_nothing(
     assert len(await written(engine)) == 400
 
 
-def _recorded(event: CampaignMetricsReported) -> CampaignMetricsRecorded:
+def recorded(event: CampaignMetricsReported) -> CampaignMetricsRecorded:
     data = {
         "campaign_id": "7c0e4ad5-6d0b-4cf9-9d3b-5e8a1a3f7a11",
         "platform": "claude",

@@ -18,6 +18,7 @@ from tests.infra.ledger import QUEUE, count, depth, report, take, until
 from tests.proxy import open_proxy
 
 TOO_LARGE = MAX_BODY_BYTES + 1
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 async def _write(engine: AsyncEngine, *messages: Message) -> None:
@@ -28,7 +29,7 @@ async def _write(engine: AsyncEngine, *messages: Message) -> None:
 async def test_a_row_is_published_as_it_was_written_and_deleted_after_the_confirm(
     resources: Resources, broker: AbstractConnection, engine: AsyncEngine
 ) -> None:
-    event = report(1, correlationid="c-1", traceparent="00-aa-bb-01")
+    event = report(1, correlationid="c-1", traceparent=TRACEPARENT)
     await _write(engine, build_message(event))
     assert await relay_once(resources) == 1
     message = await take(broker, QUEUE)
@@ -36,7 +37,7 @@ async def test_a_row_is_published_as_it_was_written_and_deleted_after_the_confir
     assert message.type == "campaign.metrics_reported.v1"
     assert message.correlation_id == "c-1"
     assert message.content_type == "application/cloudevents+json"
-    assert message.headers["traceparent"] == "00-aa-bb-01"
+    assert message.headers["traceparent"] == TRACEPARENT
     assert message.app_id == "adrelay"
     assert await count(engine, "select count(*) from outbox") == 0
 

@@ -18,13 +18,20 @@ from pydantic_core import from_json, to_json
 
 from events import UPSTREAM_EVENTS
 from events.envelope import Event, normalize_json
+from schemas.trace_context import TRACE_ATTRIBUTES
 from workers.ingress.api.event_results import (
     UNKNOWN_TYPE,
     Rejection,
     invalid_event,
     parse_rejection,
 )
-from workers.ingress.http.errors import FieldError, invalid, too_large, unsupported_media_type
+from workers.ingress.http.errors import (
+    FieldError,
+    HttpError,
+    invalid,
+    too_large,
+    unsupported_media_type,
+)
 from workers.ingress.http.parsing import media_type, to_field_errors
 from workers.ingress.http.responses import JSON
 from workers.ingress.http.strict_json import DUPLICATE_NAME, find_ambiguities, has_unique_names
@@ -108,7 +115,7 @@ def read_batch(body: bytes, most: int) -> list[Item]:
 def read_binary(headers: Mapping[str, str], body: bytes) -> Event:
     """Parse an event whose attributes are headers; raises an ``HttpError`` (400)."""
     attributes = {
-        name[len(HEADER_PREFIX) :].lower(): read_header(name, value)
+        name[len(HEADER_PREFIX) :].lower(): _read_attribute(name, value)
         for name, value in headers.items()
         if name.lower().startswith(HEADER_PREFIX)
     }
@@ -146,6 +153,16 @@ def read_header(name: str, value: str) -> str:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
         raise invalid([FieldError(name.lower(), "must be UTF-8, percent-encoded")]) from None
+
+
+def _read_attribute(name: str, value: str) -> str:
+    """Decode a header as ``read_header`` does; a malformed trace context is left out."""
+    try:
+        return read_header(name, value)
+    except HttpError:
+        if name.lower().removeprefix(HEADER_PREFIX) in TRACE_ATTRIBUTES:
+            return ""
+        raise
 
 
 def _in_data(body: bytes) -> list[FieldError]:

@@ -143,8 +143,11 @@ class _Batch:
 
 def _build_message(context: RequestContext, key: ApiKey, event: Event) -> Message:
     """Build the message of an event, with the request's trace and the key's owner."""
-    trace_attributes = context.ids.trace_attributes
-    update = {name: mark for name, mark in trace_attributes.items() if getattr(event, name) is None}
+    ids, update = context.ids, dict[str, str]()
+    if event.correlationid is None:
+        update["correlationid"] = ids.correlation_id
+    if event.traceparent is None and ids.trace is not None:
+        update |= ids.trace.attributes
     if isinstance(event, CampaignRequest):
         update["ownerid"] = str(key.owner_id)
     complete = event.model_copy(update=update) if update else event

@@ -8,6 +8,7 @@ authenticate, carry event attributes or sign a body are rejected when repeated; 
 from collections import Counter
 from collections.abc import Mapping
 
+from schemas.trace_context import TRACE_ATTRIBUTES
 from workers.ingress.http.errors import MAX_FIELD_ERRORS, FieldError, HttpError, invalid
 
 SINGLE = frozenset(
@@ -20,6 +21,8 @@ SINGLE = frozenset(
     }
 )
 PREFIXES = ("ce-", "webhook-")
+# A malformed trace context is no reason to reject a request: it counts as absent.
+IGNORED = frozenset(f"ce-{name}" for name in TRACE_ATTRIBUTES)
 
 
 def find_repeated_headers(headers: Mapping[str, str]) -> HttpError | None:
@@ -28,9 +31,13 @@ def find_repeated_headers(headers: Mapping[str, str]) -> HttpError | None:
         return None
     counted = Counter(name.lower() for name, _ in headers.items())
     twice = [name for name, count in counted.items() if count > 1]
-    wrong = [name for name in twice if name in SINGLE or name.startswith(PREFIXES)]
+    wrong = [name for name in twice if _is_single(name)]
     if not wrong:
         return None
     return invalid(
         [FieldError(name, "must be sent once") for name in sorted(wrong)[:MAX_FIELD_ERRORS]]
     )
+
+
+def _is_single(name: str) -> bool:
+    return name in SINGLE or (name.startswith(PREFIXES) and name not in IGNORED)

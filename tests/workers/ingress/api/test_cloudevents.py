@@ -70,6 +70,60 @@ async def test_binary_mode_is_read(client: aiohttp.ClientSession, api_key: str, 
         assert {name: event[name] for name in published} == published, headers
 
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+OTHER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+TRACES: list[tuple[dict[str, str], dict[str, Any], str | None, str | None]] = [
+    # request headers, attributes of the event, traceparent and tracestate of what is published
+    ({}, {}, None, None),
+    ({"traceparent": TRACEPARENT, "tracestate": "a=1 , b=2"}, {}, TRACEPARENT, "a=1,b=2"),
+    ({"TRACEPARENT": f"cc{TRACEPARENT[2:]}-more"}, {}, TRACEPARENT, None),
+    ({"traceparent": TRACEPARENT, "tracestate": "a=1,a=2"}, {}, TRACEPARENT, None),
+    ({"traceparent": f"ff{TRACEPARENT[2:]}", "tracestate": "a=1"}, {}, None, None),
+    ({"traceparent": TRACEPARENT, "tracestate": "a=1"}, {"traceparent": OTHER}, OTHER, None),
+    ({"traceparent": TRACEPARENT}, {"traceparent": "x", "tracestate": "a=1"}, TRACEPARENT, None),
+    ({}, {"traceparent": OTHER, "tracestate": "a=1"}, OTHER, "a=1"),
+    ({}, {"traceparent": {"no": ["text"]}, "tracestate": 7}, None, None),
+    ({}, {"traceparent": "0" * 3000, "tracestate": "x" * 3000}, None, None),
+]
+
+
+async def test_a_trace_context_is_carried_and_never_a_reason_to_reject_an_event(
+    client: aiohttp.ClientSession, api_key: str, spy: Spy
+) -> None:
+    for headers, attributes, traceparent, tracestate in TRACES:
+        answer = await post(client, api_key, report(**attributes), **headers)
+        await body_of(answer, 202)
+        message = await spy.message()
+        event = orjson.loads(message.body)
+        found = (event.get("traceparent"), event.get("tracestate"))
+        assert found == (traceparent, tracestate), (headers, attributes)
+        assert message.headers.get("traceparent") == traceparent
+        assert message.headers.get("tracestate") == tracestate
+
+
+async def test_a_trace_context_in_binary_mode_is_no_reason_to_reject_an_event(
+    client: aiohttp.ClientSession, api_key: str, spy: Spy
+) -> None:
+    for value, counts in ((TRACEPARENT, TRACEPARENT), ('"x', None), ("%ff", None), ("", None)):
+        status, answer = await send_binary(client, api_key, {"ce-traceparent": value})
+        assert status == 202, (value, answer)
+        assert (await spy.event()).get("traceparent") == counts
+
+
+async def test_several_tracestate_headers_are_one_list(
+    client: aiohttp.ClientSession, api_key: str, spy: Spy
+) -> None:
+    given = [("Content-Type", STRUCTURED), ("X-API-Key", api_key), ("traceparent", TRACEPARENT)]
+    states = [("tracestate", "a=1"), ("tracestate", ""), ("Tracestate", "b=2,c=3")]
+    status, _ = await send(client, "POST", PATH, [*given, *states], orjson.dumps(report()))
+    assert status == 202
+    assert (await spy.event())["tracestate"] == "a=1,b=2,c=3"
+    twice = [*given, ("traceparent", OTHER)]
+    status, _ = await send(client, "POST", PATH, twice, orjson.dumps(report()))
+    assert status == 202
+    assert "traceparent" not in await spy.event()
+
+
 REFUSED_BINARY = [
     ({"ce-id": '"m-1'}, "ce-id"),  # a quote without its end
     ({"ce-id": '"a"b"'}, "ce-id"),
