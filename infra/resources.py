@@ -22,6 +22,7 @@ from infra.storage.pause_registry import PauseRegistry
 from infra.storage.publisher_registry import PublisherRegistry
 from infra.storage.redis import open_redis
 from infra.storage.write_probe import write_probe
+from infra.tracing import Tracer, open_tracer
 from schemas import types
 
 PROBE_TIMEOUT = 3.0  # seconds
@@ -43,6 +44,7 @@ class Resources:
     publishers: PublisherRegistry
     pauses: PauseRegistry
     background: BackgroundTasks
+    tracer: Tracer | None = None  # None: traces are off
 
 
 @asynccontextmanager
@@ -52,9 +54,10 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
     redis = open_redis(settings)
     background = BackgroundTasks()
     async with (
-        Publisher(settings, name, background) as publisher,
-        open_platforms(settings) as platforms,
-        open_oauth_clients(settings, PLATFORMS) as oauth_clients,
+        open_tracer(settings, name) as tracer,
+        Publisher(settings, name, background, tracer) as publisher,
+        open_platforms(settings, tracer) as platforms,
+        open_oauth_clients(settings, PLATFORMS, tracer) as oauth_clients,
     ):
         passwords = Passwords(settings)
         try:
@@ -70,6 +73,7 @@ async def open_resources(settings: Settings, name: str) -> AsyncIterator[Resourc
                 PublisherRegistry(engine),
                 PauseRegistry(engine),
                 background,
+                tracer,
             )
         finally:
             await redis.aclose()

@@ -19,9 +19,10 @@ LAYERS = ("schemas", "events", "infra", "handlers", "workers")
 INFRA: tuple[str, ...] = (
     (
         "backoff background base64url env_file errors exposition log_deduplication log_levels "
-        "process_start trace_context version webhook_secrets"
+        "process_start version webhook_secrets"
     ),
-    "redis_errors metrics logs settings",
+    "redis_errors metrics logs settings span_exporter",
+    "tracing",
     "security http ratelimit amqp",
     "storage",
     "platforms",

@@ -48,7 +48,7 @@ async def prepare_connection(
         live = await is_live(connection, consent.session_id, consent.user_id, since)
     if not live:
         return _reject(request, consent, SESSION_OVER)
-    grants = resources.oauth_clients[consent.platform]
+    grants = resources.oauth_clients[consent.platform].in_trace(request.trace_context)
     redirect = build_redirect_uri(resources.settings, consent.platform)
     try:
         grant = await grants.exchange(consent.code, consent.verifier, redirect)

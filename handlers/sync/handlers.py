@@ -101,8 +101,13 @@ async def _push(
         leased = [campaigns[campaign_id] for campaign_id in leases]
         tokens = await load_owner_tokens(tx, leased, resources.keys.encryptor)
     requests = [
-        PushRequest(c, decisions.build_idempotency_key(c, reasons[c.id]), tokens.get(c.id))
-        for c in leased
+        PushRequest(
+            campaign,
+            decisions.build_idempotency_key(campaign, reasons[campaign.id]),
+            tokens.get(campaign.id),
+            reasons[campaign.id].trace_context,
+        )
+        for campaign in leased
     ]
     outcomes = await push_all(requests, resources.platforms, until)
     async with resources.engine.begin() as tx:

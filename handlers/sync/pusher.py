@@ -23,6 +23,7 @@ from infra.platforms import AdPlatform, Rejected
 from infra.platforms.results import AccountUnavailable, RequestSnooze
 from infra.storage.campaigns import CampaignRow
 from schemas.campaigns import CampaignStatus
+from schemas.trace_context import TraceContext
 
 LEASE_SECONDS = 30.0
 PUSH_TIMEOUT_SECONDS = 25.0  # pushes end before their leases do
@@ -39,6 +40,7 @@ class PushRequest:
     campaign: CampaignRow
     key: str
     owner_token: OwnerToken | AccountUnavailable | None = None
+    trace: TraceContext | None = None  # of the event that triggers the push
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ async def _push_safely(request: PushRequest, platforms: Mapping[str, AdPlatform]
 async def _push(request: PushRequest, platform: AdPlatform) -> PushOutcome:
     if isinstance(request.owner_token, AccountUnavailable):
         return request.owner_token
-    started_at = now()
+    started_at, platform = now(), platform.in_trace(request.trace)
     token = request.owner_token.token if request.owner_token else None
     row, campaign = request.campaign, request.campaign.desired_state()
     if row.deleted_at is None:

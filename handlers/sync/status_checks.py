@@ -35,6 +35,7 @@ from infra.storage.status_checks import (
     read_status_checks,
 )
 from schemas.campaigns import ReportedStatus
+from schemas.trace_context import TraceContext
 from schemas.types import Platform as PlatformName
 
 MIN_QUERY_INTERVAL_SECONDS = 30.0
@@ -73,6 +74,7 @@ class StatusQuery:
     campaign: CampaignRow
     asked: datetime
     owner_token: OwnerToken | AccountUnavailable | None
+    trace: TraceContext | None = None  # of the first event that asks for it
 
 
 StatusCheck = CheckUnnecessary | StatusAnswer
@@ -91,8 +93,12 @@ async def check_statuses(
         campaigns = await lock_campaigns(tx, ids.values())
         times = await read_status_checks(tx, campaigns, MIN_QUERY_INTERVAL_SECONDS)
         decisions = [_decide(event, ids.get(_key(event)), campaigns, times) for event in events]
-        due = {v for v in decisions if isinstance(v, UUID)}
-        queries = await _build_queries(tx, [campaigns[i] for i in due], resources)
+        due = {
+            decision: event.trace_context
+            for event, decision in zip(reversed(events), reversed(decisions), strict=True)
+            if isinstance(decision, UUID)
+        }
+        queries = await _build_queries(tx, [campaigns[i] for i in due], due, resources)
     answers = await _query_all(queries, resources.platforms)
     rejected_tokens = [
         query.owner_token
@@ -140,11 +146,14 @@ def _decide(
 
 
 async def _build_queries(
-    tx: AsyncConnection, campaigns: Sequence[CampaignRow], resources: Resources
+    tx: AsyncConnection,
+    campaigns: Sequence[CampaignRow],
+    traces: Mapping[UUID, TraceContext | None],
+    resources: Resources,
 ) -> list[StatusQuery]:
     asked = await mark_status_asked(tx, [campaign.id for campaign in campaigns])
     owner_tokens = await load_owner_tokens(tx, campaigns, resources.keys.encryptor)
-    return [StatusQuery(c, asked[c.id], owner_tokens.get(c.id)) for c in campaigns]
+    return [StatusQuery(c, asked[c.id], owner_tokens.get(c.id), traces[c.id]) for c in campaigns]
 
 
 async def _query_all(
@@ -180,7 +189,7 @@ async def _query_status(
         return query.owner_token
     token = query.owner_token.token if query.owner_token else None
     name = query.campaign.platform_campaign_id or ""
-    status = await platform.status(name, token)
+    status = await platform.in_trace(query.trace).status(name, token)
     if status is None:
         details = {"campaign_id": str(query.campaign.id), "platform": query.campaign.platform}
         log.warning("the platform does not know a campaign that is not deleted", extra=details)

@@ -19,11 +19,13 @@ from infra import metrics
 from infra.amqp.connection import BrokerConnection, with_broker_timeout
 from infra.amqp.message import Message
 from infra.amqp.publish_channel import PublishChannel, outcome_of, to_publish_error
+from infra.amqp.send_spans import SendSpans
 from infra.amqp.topology import PUBLISH_EXCHANGES
 from infra.background import BackgroundTasks
 from infra.backoff import Backoff
 from infra.errors import BrokerRefused, Outage, PublishFailed, PublishUnknown
 from infra.settings import Settings
+from infra.tracing import Tracer
 
 # A multiple confirm walks all outstanding ones, so the window stays narrow.
 WINDOW_MESSAGES = 256
@@ -40,9 +42,16 @@ log = logging.getLogger(__name__)
 class Publisher:
     """Publishes messages, confirmed and routed, on a connection of its own."""
 
-    def __init__(self, settings: Settings, name: str, background: BackgroundTasks) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        background: BackgroundTasks,
+        tracer: Tracer | None = None,
+    ) -> None:
         """Prepare; entering the context starts the connection, in a background task."""
         metrics.PUBLISHED.begin(PUBLISH_EXCHANGES)
+        self._tracer = tracer
         self._background = background
         self._link = BrokerConnection(settings, f"{name}:publish")
         self._timeout = settings.broker_timeout
@@ -89,11 +98,13 @@ class Publisher:
         Raises ``PublishUnknown`` (no answer in ``timeout`` seconds, default
         ``BROKER_TIMEOUT``), ``BrokerRefused`` or ``Unroutable``.
         """
-        failed: PublishFailed | None
-        try:
-            failed = await self._send(message, self._timeout if timeout is None else timeout)
-        except Outage as error:
-            failed = to_publish_error(error.__cause__ or error, message)
+        limit = self._timeout if timeout is None else timeout
+        if self._tracer is None:
+            failed = await self._publish(message, limit)
+        else:
+            with SendSpans(self._tracer, [message]) as spans:
+                failed = await self._publish(spans.messages[0], limit)
+                spans.verdicts = [failed]
         metrics.PUBLISHED.count(message.exchange, outcome_of(failed))
         if failed is not None:
             self._check_channel_health([failed])
@@ -112,6 +123,27 @@ class Publisher:
         is not tried.
         """
         limit = self._timeout if timeout is None else timeout
+        if self._tracer is None:
+            verdicts = await self._publish_windows(messages, limit)
+        else:
+            with SendSpans(self._tracer, messages) as spans:
+                verdicts = await self._publish_windows(spans.messages, limit)
+                spans.verdicts = verdicts
+        for message, verdict in zip(messages, verdicts, strict=True):
+            metrics.PUBLISHED.count(message.exchange, outcome_of(verdict))
+        self._check_channel_health(verdicts)
+        return verdicts
+
+    async def _publish(self, message: Message, limit: float) -> PublishFailed | None:
+        try:
+            return await self._send(message, limit)
+        except Outage as error:
+            return to_publish_error(error.__cause__ or error, message)
+
+    async def _publish_windows(
+        self, messages: Sequence[Message], limit: float
+    ) -> list[PublishFailed | None]:
+        """Publish messages a window at a time; one verdict for each."""
         verdicts: list[PublishFailed | None] = []
         with contextlib.suppress(Outage):  # no turn in time: nothing is tried
             await with_broker_timeout(self._batches.acquire(), limit)
@@ -124,9 +156,6 @@ class Publisher:
             finally:
                 self._batches.release()
         verdicts += [PublishUnknown("not tried") for _ in messages[len(verdicts) :]]
-        for message, verdict in zip(messages, verdicts, strict=True):
-            metrics.PUBLISHED.count(message.exchange, outcome_of(verdict))
-        self._check_channel_health(verdicts)
         return verdicts
 
     def _check_channel_health(self, verdicts: Sequence[PublishFailed | None]) -> None:

@@ -19,8 +19,10 @@ from infra.amqp.content_header import decode_content_header
 from infra.amqp.intercepting_reader import never_called
 from infra.amqp.message import Message
 from infra.amqp.publish_channel import get_login
+from infra.amqp.send_spans import SendSpans
 from infra.errors import Outage
 from infra.settings import Settings
+from infra.tracing import Tracer
 
 REPLY_TO = "amq.rabbitmq.reply-to"
 CLOSING = 1.0  # seconds for a channel that is given up
@@ -29,8 +31,9 @@ CLOSING = 1.0  # seconds for a channel that is given up
 class RpcClient:
     """Sends requests and hands each answer to its caller."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: Settings, name: str, tracer: Tracer | None = None) -> None:
         """Prepare; the first request connects."""
+        self._tracer = tracer
         self._link = BrokerConnection(settings, f"{name}:request")
         self._limit = settings.broker_timeout
         self._lock = asyncio.Lock()
@@ -67,13 +70,20 @@ class RpcClient:
             expiration_ms=None if message.persistent else int(timeout * 1000),
         )
         try:
-            await self._publish(request, until)
+            await self._send(request, until)
             async with asyncio.timeout_at(until):
                 return await answer
         except TimeoutError as error:
             raise Outage("no worker has answered in time") from error
         finally:
             del self._waiting[correlation_id]
+
+    async def _send(self, request: Message, until: float) -> None:
+        if self._tracer is None:
+            await self._publish(request, until)
+            return
+        with SendSpans(self._tracer, [request]) as spans:
+            await self._publish(spans.messages[0], until)
 
     async def _publish(self, request: Message, until: float) -> None:
         async with asyncio.timeout_at(until):

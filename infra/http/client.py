@@ -5,7 +5,7 @@ neither is followed or unpacked; both count as malformed responses.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -18,6 +18,10 @@ from aiohttp import (
 )
 from multidict import CIMultiDict
 from yarl import URL
+
+from infra.http.client_span import note_status, start_client_span
+from infra.tracing import Tracer
+from schemas.trace_context import TraceContext
 
 MAX_RESPONSE_BYTES = 1024 * 1024
 CHUNK_BYTES = 64 * 1024
@@ -41,6 +45,7 @@ class HttpRequest:
     path: str
     body: bytes = field(default=b"", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    trace: TraceContext | None = None  # that it belongs to
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +74,32 @@ async def fetch(
     request: HttpRequest,
     *,
     max_bytes: int = MAX_RESPONSE_BYTES,
+    tracer: Tracer | None = None,
 ) -> HttpResponse:
-    """Send a request and read its response, at most ``max_bytes``. Raises ``HttpFailure``."""
+    """Send a request and read its response, at most ``max_bytes``. Raises ``HttpFailure``.
+
+    It carries its trace context (W3C Trace Context) or, where that is sampled, the one of the span
+    that ``tracer`` starts for it.
+    """
     url = URL(base_url.rstrip("/") + request.path, encoded=True)
+    trace = request.trace
+    if trace is None:
+        return await _fetch(session, url, request, max_bytes)
+    if tracer is None or not trace.is_sampled:
+        return await _fetch(session, url, _with_trace(request, trace), max_bytes)
+    with start_client_span(tracer, request.method, url, trace) as span:
+        response = await _fetch(session, url, _with_trace(request, span.context), max_bytes)
+        note_status(span, response.status)
+        return response
+
+
+def _with_trace(request: HttpRequest, trace: TraceContext) -> HttpRequest:
+    return replace(request, headers={**request.headers, **trace.attributes})
+
+
+async def _fetch(
+    session: ClientSession, url: URL, request: HttpRequest, max_bytes: int
+) -> HttpResponse:
     try:
         async with session.request(
             request.method,

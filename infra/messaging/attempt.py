@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.envelope import Event, now
-from infra.amqp.message import build_message
+from infra.amqp.message import Message, build_message
 from infra.errors import Failure
 from infra.messaging import inbox, outbox
 from infra.messaging.batch_result import BatchResult, FailedDelivery
@@ -16,6 +16,7 @@ from infra.messaging.context import Context
 from infra.messaging.decoder import DecodedDelivery, event_key
 from infra.messaging.subscription import AnySubscription, Prepare
 from infra.resources import Resources
+from infra.tracing import make_unsampled_context
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Attempt:
         async with self._resources.engine.begin() as tx:
             claim = await inbox.claim(tx, self._subscription.queue, part)
             caused = await self._handle(tx, claim.fresh) if claim.fresh else ()
-            await outbox.add(tx, [build_message(event) for event in caused])
+            await outbox.add(tx, [self._build_message(event) for event in caused])
         self.result.record(claim)
         if caused:
             self._after_commit.insert(0, self._notify)
@@ -92,6 +93,13 @@ class Attempt:
         else:
             values = [self._values[item] for item in fresh]
         return await self._subscription.handler(values, context)
+
+    def _build_message(self, event: Event) -> Message:
+        """Write an event; where traces are on, that its trace is not recorded goes along."""
+        message = build_message(event)
+        if self._resources.tracer is None or event.traceparent is not None:
+            return message
+        return message._replace(headers=make_unsampled_context().attributes)
 
     def _find(self, event: Event) -> DecodedDelivery:
         """Find the delivery of an event by its key."""

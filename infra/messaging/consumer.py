@@ -30,6 +30,7 @@ from infra.errors import Outage, Permanent
 from infra.messaging.acknowledgements import ChannelLost
 from infra.messaging.authorization import internal_users
 from infra.messaging.batch_result import BatchResult, FailedDelivery, Work
+from infra.messaging.batch_trace import BatchTrace
 from infra.messaging.event_latency import EventLatency
 from infra.messaging.isolation import MAX_DEATHS, REQUEUE_AFTER, Isolation
 from infra.messaging.outage_wait import OutageWait, WaitLimits
@@ -201,14 +202,29 @@ class Consumer:
         await self._isolation.settle(delivery)
 
     async def _process(self, reader: ChannelReader, batch: Batch) -> None:
+        """Process and settle a batch, with spans where traces are on."""
+        tracer = self._resources.tracer
+        if tracer is None:
+            await self._process_batch(reader, batch, None)
+        else:
+            with BatchTrace(tracer, self.queue) as trace:
+                await self._process_batch(reader, batch, trace)
+
+    async def _process_batch(
+        self, reader: ChannelReader, batch: Batch, trace: BatchTrace | None
+    ) -> None:
         self._meters.size.observe(len(batch.deliveries))
         with self._meters.timing_batch():
             work = self._processor.decode(batch.deliveries)
+            if trace is not None:
+                trace.start(work)
             result = await self._wait.retry(lambda: self._processor.run(work), reader)
         if result.handled or result.duplicates or any(f.decoded for f in result.failed):
             self._wait.end()
         if self._is_dead_letter_queue and result.failed:
             result = await self._file_reduced(reader, result)
+        if trace is not None:
+            trace.note(result)
         stop_reason = self._note(result)
         await self._settler.settle(reader, batch, result)
         if stop_reason:

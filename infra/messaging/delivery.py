@@ -28,6 +28,7 @@ from infra.messaging.headers import (
     USER,
     WAITED,
 )
+from schemas.trace_context import TraceContext
 
 MAX_NUMBER = 2**31  # a larger number in one of our headers was not written by Adrelay
 DELIVERY_COUNT = b"x-delivery-count"
@@ -51,6 +52,7 @@ class Delivery:
         "received",
         "redelivered",
         "tag",
+        "trace",
         "weight",
     )
 
@@ -78,6 +80,7 @@ class Delivery:
         self._whole = whole
         self.redelivered = redelivered
         self.header = header if isinstance(header, bytes) else _header_of(header, len(body))
+        self.trace: TraceContext | None = None  # of the span in which it is handled, if sampled
         self.weight = len(body) + len(self.header)  # bytes that it keeps in memory
         self.received = time()  # seconds since 1970
         self._properties: Properties | None = None

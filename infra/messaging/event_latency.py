@@ -13,7 +13,7 @@ from infra.messaging.decoder import DecodedDelivery
 from infra.messaging.delivery import Delivery
 from infra.messaging.headers import ACCEPTED
 from infra.metrics import Meters
-from infra.trace_context import find_sampled_trace
+from schemas.trace_context import SAMPLED_ENDINGS
 
 MICROSECOND = 1e-6
 # The header with its length before it, and the type of its value: a signed integer of 8 bytes.
@@ -51,10 +51,10 @@ class EventLatency:
         """Show events whose trace is recorded as exemplars."""
         if not handled or not hasattr(handled[0].event, "traceparent"):
             return
-        traced = [place for place, item in enumerate(handled) if item.event.traceparent]
-        for place in traced:
-            if trace_id := find_sampled_trace(handled[place].event.traceparent):
-                self._seconds.mark(seconds[place], trace_id)
+        for place, item in enumerate(handled):
+            traceparent = item.event.traceparent
+            if traceparent is not None and traceparent.endswith(SAMPLED_ENDINGS):
+                self._seconds.mark(seconds[place], item.event.trace_context.trace_id)
 
 
 def accepted_at(delivery: Delivery, internal_users: Collection[str]) -> float:

@@ -150,6 +150,8 @@ def _build_headers(
         headers |= {BODY_LENGTH: whole.length, BODY_SHA256: whole.sha256}
     if kept.undecodable:
         headers[UNDECODABLE] = dict(kept.undecodable)
+    if delivery.trace is not None:
+        headers |= delivery.trace.attributes
     headers[KEY] = delivery.routing_key
     if accepted is not None:
         headers[ACCEPTED] = int(accepted * MICROSECONDS)

@@ -12,6 +12,7 @@ from infra.platforms.metrics import CircuitBreakerGauge, PlatformMetrics
 from infra.platforms.results import Rejected
 from infra.platforms.transport import ClientRegistration, Transport
 from infra.settings import Settings
+from infra.tracing import Tracer
 from schemas import types
 
 __all__ = ["PLATFORMS", "AdPlatform", "Rejected", "RemoteCampaign", "open_platforms"]
@@ -24,7 +25,9 @@ PLATFORMS: Mapping[types.Platform, Dialect] = {
 
 
 @asynccontextmanager
-async def open_platforms(settings: Settings) -> AsyncIterator[Mapping[str, AdPlatform]]:
+async def open_platforms(
+    settings: Settings, tracer: Tracer | None = None
+) -> AsyncIterator[Mapping[str, AdPlatform]]:
     """Open a client for every platform; nothing is connected before the first request."""
     config = BreakerConfig(open_seconds=settings.breaker_seconds)
     async with open_session(settings.platform_timeout) as session:
@@ -35,7 +38,9 @@ async def open_platforms(settings: Settings) -> AsyncIterator[Mapping[str, AdPla
             )
             own = settings.platform(name)
             account = ClientRegistration(own.url, own.client_id, own.client_secret)
-            transports[name] = Transport(dialect, account, session, breaker, PlatformMetrics(name))
+            transports[name] = Transport(
+                dialect, account, session, breaker, PlatformMetrics(name), tracer
+            )
         try:
             yield {
                 name: PlatformClient(PLATFORMS[name], transport)

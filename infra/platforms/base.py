@@ -14,6 +14,7 @@ from events.campaigns import CampaignSavedData
 from infra.http.client import HttpRequest
 from infra.platforms.results import Rejected
 from schemas.campaigns import ReportedStatus
+from schemas.trace_context import TraceContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,9 @@ class AdPlatform(Protocol):
     platform asks to wait, refuses our credentials or its circuit breaker is open, and
     ``AccountUnavailable`` when it rejects the account's token.
     """
+
+    def in_trace(self, trace: TraceContext | None) -> "AdPlatform":
+        """Give the same platform for requests that belong to a trace."""
 
     async def push(
         self, campaign: CampaignSavedData, idempotency_key: str, access_token: str | None = None

@@ -6,6 +6,8 @@ has an older version, an update follows. A campaign that the platform no longer 
 under a new key, made of the id that is gone, so that a repetition still creates only one.
 """
 
+from dataclasses import replace
+
 from events.campaigns import CampaignSavedData
 from infra.errors import Transient
 from infra.http.client import HttpRequest
@@ -13,6 +15,7 @@ from infra.platforms.base import Dialect, RemoteCampaign
 from infra.platforms.results import NotFound, Result, Success, to_error
 from infra.platforms.transport import Transport
 from schemas.campaigns import ReportedStatus
+from schemas.trace_context import TraceContext
 
 MAX_ATTEMPTS = 3
 
@@ -20,10 +23,17 @@ MAX_ATTEMPTS = 3
 class PlatformClient:
     """An ``AdPlatform``: a dialect and a transport."""
 
-    def __init__(self, dialect: Dialect, transport: Transport) -> None:
-        """Keep both; nothing is sent yet."""
+    def __init__(
+        self, dialect: Dialect, transport: Transport, trace: TraceContext | None = None
+    ) -> None:
+        """Keep both, and the trace that requests belong to; nothing is sent yet."""
         self._dialect = dialect
         self._transport = transport
+        self._trace = trace
+
+    def in_trace(self, trace: TraceContext | None) -> "PlatformClient":
+        """Give a client of the same platform for a trace; see ``AdPlatform.in_trace``."""
+        return PlatformClient(self._dialect, self._transport, trace)
 
     async def push(
         self, campaign: CampaignSavedData, idempotency_key: str, access_token: str | None = None
@@ -55,7 +65,7 @@ class PlatformClient:
     ) -> None:
         """Delete a campaign; see ``AdPlatform.delete``."""
         request = self._dialect.delete_request(platform_campaign_id, idempotency_key)
-        match await self._transport.send(request, lambda _: None, access_token):
+        match await self._transport.send(self._traced(request), lambda _: None, access_token):
             case Success() | NotFound():
                 return
             case result:
@@ -88,4 +98,8 @@ class PlatformClient:
                 raise to_error(result)
 
     async def _send(self, request: HttpRequest, access_token: str | None) -> Result[RemoteCampaign]:
-        return await self._transport.send(request, self._dialect.parse_campaign, access_token)
+        parse = self._dialect.parse_campaign
+        return await self._transport.send(self._traced(request), parse, access_token)
+
+    def _traced(self, request: HttpRequest) -> HttpRequest:
+        return request if self._trace is None else replace(request, trace=self._trace)

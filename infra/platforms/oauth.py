@@ -11,6 +11,7 @@ Redirects are not followed and responses have a maximum size (``infra.http.clien
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from http import HTTPStatus
@@ -32,7 +33,9 @@ from infra.platforms.base import Dialect
 from infra.platforms.results import replace_control_characters
 from infra.platforms.transport import ClientRegistration
 from infra.settings import Settings
+from infra.tracing import Tracer
 from schemas.oauth import TokenError, TokenResponse
+from schemas.trace_context import TraceContext
 from schemas.types import Platform
 
 CALLBACK = "/api/v1/platforms/{platform}/callback"
@@ -60,13 +63,26 @@ class OAuthClient:
     """The OAuth client of one platform, for accounts of owners. Belongs to one event loop."""
 
     def __init__(
-        self, dialect: Dialect, account: ClientRegistration, session: ClientSession
+        self,
+        dialect: Dialect,
+        account: ClientRegistration,
+        session: ClientSession,
+        tracer: Tracer | None = None,
+        trace: TraceContext | None = None,
     ) -> None:
-        """Keep what requests need; nothing is sent yet."""
+        """Keep what requests need, and the trace they belong to; nothing is sent yet."""
+        self._tracer = tracer
+        self._trace = trace
         self._dialect = dialect
         self._account = account
         self._session = session
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_EXCHANGES)
+
+    def in_trace(self, trace: TraceContext | None) -> "OAuthClient":
+        """Give the same client for requests that belong to a trace."""
+        client = OAuthClient(self._dialect, self._account, self._session, self._tracer, trace)
+        client._slots = self._slots
+        return client
 
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenResponse:
         """Exchange an authorization code for tokens. Raises ``OAuthError`` and ``HttpFailure``."""
@@ -99,7 +115,8 @@ class OAuthClient:
             raise HttpFailure("the answer is malformed") from None
 
     async def _send(self, call: HttpRequest) -> HttpResponse:
-        answer = await fetch(self._session, self._account.url, call)
+        traced = replace(call, trace=self._trace)
+        answer = await fetch(self._session, self._account.url, traced, tracer=self._tracer)
         if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return answer
         # An error with Retry-After is no final error.
@@ -144,12 +161,12 @@ def derive_code_challenge(verifier: str) -> str:
 
 @asynccontextmanager
 async def open_oauth_clients(
-    settings: Settings, platforms: Mapping[Platform, Dialect]
+    settings: Settings, platforms: Mapping[Platform, Dialect], tracer: Tracer | None = None
 ) -> AsyncIterator[Mapping[Platform, OAuthClient]]:
     """Make a client for every platform; nothing is connected before the first call."""
     async with open_session(settings.platform_timeout) as session:
         yield {
-            name: OAuthClient(dialect, _register(settings, name), session)
+            name: OAuthClient(dialect, _register(settings, name), session, tracer)
             for name, dialect in platforms.items()
         }
 

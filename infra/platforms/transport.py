@@ -23,6 +23,7 @@ from infra.platforms.failure_tracker import FailureTracker
 from infra.platforms.metrics import PlatformMetrics
 from infra.platforms.responses import CREDENTIALS_SECONDS, classify_response
 from infra.platforms.results import Failed, NotFound, Result, RetryLater, Success
+from infra.tracing import Tracer
 from schemas.oauth import AccessToken
 
 T = TypeVar("T")
@@ -63,8 +64,10 @@ class Transport:
         session: ClientSession,
         breaker: CircuitBreaker,
         metrics: PlatformMetrics,
+        tracer: Tracer | None = None,
     ) -> None:
         """Keep what requests need; nothing is sent yet."""
+        self._tracer = tracer
         self._dialect = dialect
         self._account = account
         self._session = session
@@ -147,7 +150,8 @@ class Transport:
 
     async def _send(self, request: HttpRequest, token: str) -> HttpResponse:
         headers = {**request.headers, "Authorization": f"Bearer {token}"}
-        return await fetch(self._session, self._account.url, replace(request, headers=headers))
+        signed = replace(request, headers=headers)
+        return await fetch(self._session, self._account.url, signed, tracer=self._tracer)
 
     async def _fetch_token(self) -> AccessToken:
         secret = self._account.client_secret.get_secret_value()

@@ -18,6 +18,7 @@ from infra.webhook_secrets import decode_public_key, decode_shared_secret
 DAY = 86_400  # seconds
 MISSPELT_SIMILARITY = 0.9  # of 1: from here on one name counts as a misspelling of the other
 PREFIX = "ADRELAY_"
+OTEL_PREFIX = "OTEL_"  # of variables of OpenTelemetry, most of which its SDK reads
 # Variables with this prefix that the tools of a checkout read.
 TOOL_VARIABLES = frozenset({"ADRELAY_TEST_SERVICES", "ADRELAY_TEST_SESSION", "ADRELAY_SCREENSHOTS"})
 # How to decode the webhook secrets of a source, and the rule in words.
@@ -159,6 +160,8 @@ def find_misspelt(names: Collection[str], fields: Mapping[str, object]) -> str |
     """Find a variable that looks like a setting and is none; returns a sentence about it."""
     known = sorted(name.upper() for name in fields)
     for name in sorted(set(names) - set(known) - TOOL_VARIABLES):
+        if name.startswith(OTEL_PREFIX):
+            continue
         near = get_close_matches(name, known, n=1, cutoff=MISSPELT_SIMILARITY)
         if near:
             return f"{name}: is no setting; {near[0]} is"

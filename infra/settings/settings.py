@@ -13,11 +13,13 @@ from infra.settings.processes import ProcessSettings
 from infra.settings.rate_limits import RateLimitSettings
 from infra.settings.servers import ServerSettings
 from infra.settings.source import VariableSource
+from infra.settings.traces import TraceSettings
 
 # In the order in which they are listed.
 GROUPS: tuple[type[BaseSettings], ...] = (
     ServerSettings,
     ProcessSettings,
+    TraceSettings,
     KeySettings,
     PlatformVariables,
     DevelopmentSettings,
@@ -28,6 +30,7 @@ GROUPS: tuple[type[BaseSettings], ...] = (
 class Settings(
     ServerSettings,
     ProcessSettings,
+    TraceSettings,
     KeySettings,
     PlatformVariables,
     DevelopmentSettings,

@@ -8,11 +8,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Self
 from uuid import UUID
 
 from events.campaigns import CampaignSavedData
 from infra.platforms import RemoteCampaign
 from schemas.campaigns import ReportedStatus
+from schemas.trace_context import TraceContext
 
 Fault = Callable[[CampaignSavedData], Awaitable[None]]
 
@@ -36,6 +38,10 @@ class Book:
     waiting: int = 0  # calls that frozen workers have not sent yet, ever
     at_a_time: int = 0
     most_at_a_time: int = 0
+
+    def in_trace(self, _: TraceContext | None) -> Self:
+        """Give itself: it makes no spans."""
+        return self
 
     async def push(
         self, campaign: CampaignSavedData, idempotency_key: str, access_token: str | None = None
@@ -88,6 +94,10 @@ class Frozen:
 
     book: Book
     thawed: asyncio.Event
+
+    def in_trace(self, _: TraceContext | None) -> Self:
+        """Give itself: it makes no spans."""
+        return self
 
     async def push(
         self, campaign: CampaignSavedData, idempotency_key: str, access_token: str | None = None

@@ -57,7 +57,7 @@ async def open_ingress(
     """
     async with (
         open_resources(settings, NAME) as resources,
-        RpcClient(settings, NAME) as rpc_client,
+        RpcClient(settings, NAME, resources.tracer) as rpc_client,
     ):
         state = build_state(resources, rpc_client)
         await state.command_order.restore()

@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from infra.metrics import HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS
-from infra.trace_context import find_sampled_trace
 from workers.ingress.backends.authentication import Principal, require_scope
 from workers.ingress.context import RequestContext
 from workers.ingress.http.client_address import get_client
 from workers.ingress.http.error_responses import error_response
 from workers.ingress.http.errors import HttpError
 from workers.ingress.http.rate_limits import API, UNLIMITED, RateLimitScope, address_key
-from workers.ingress.http.request import parse_request_ids
+from workers.ingress.http.request import RequestIds, parse_request_ids
 from workers.ingress.http.responses import add_standard_headers
+from workers.ingress.http.server_span import end_server_span, start_server_span
 from workers.ingress.http.single_headers import find_repeated_headers
 from workers.ingress.route import Route
 from workers.ingress.state import AppState
@@ -24,6 +24,7 @@ Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def wrap_handler(route: Route, state: AppState) -> Endpoint:
     """Build the aiohttp handler of a route."""
+    tracer = state.resources.tracer
     seconds = HTTP_SECONDS.labels(route.method, route.path)
     counters = {
         response.status: HTTP_REQUESTS.labels(route.method, route.path, response.status)
@@ -35,11 +36,17 @@ def wrap_handler(route: Route, state: AppState) -> Endpoint:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         started = time.perf_counter()
+        ids, span, status = parse_request_ids(request.headers), None, None
+        if tracer is not None:
+            span, ids = start_server_span(tracer, request, route.path, ids)
         HTTP_IN_FLIGHT.inc()
         try:
-            response = await _respond(route, state, request, unlimited)
+            response = await _respond(route, state, request, ids, unlimited)
+            status = response.status
         finally:
             HTTP_IN_FLIGHT.dec()
+            if span is not None:
+                end_server_span(span, status)
         counter = counters.get(response.status)
         if counter is None:
             counter = HTTP_REQUESTS.labels(route.method, route.path, response.status)
@@ -47,22 +54,21 @@ def wrap_handler(route: Route, state: AppState) -> Endpoint:
         counter.inc()
         took = time.perf_counter() - started
         seconds.observe(took)
-        if "traceparent" in request.headers and (trace_id := _find_trace(request)):
-            seconds.mark(took, trace_id)
+        if ids.trace is not None and ids.trace.is_sampled:
+            seconds.mark(took, ids.trace.trace_id)
         return response
 
     return handle
 
 
-def _find_trace(request: web.Request) -> str | None:
-    return find_sampled_trace(parse_request_ids(request.headers).traceparent)
-
-
 async def _respond(
-    route: Route, state: AppState, request: web.Request, rate_limit: RateLimitScope
+    route: Route,
+    state: AppState,
+    request: web.Request,
+    ids: RequestIds,
+    rate_limit: RateLimitScope,
 ) -> web.StreamResponse:
     """Authenticate and count the request, then run the handler; every error has a response."""
-    ids = parse_request_ids(request.headers)
     principal: Principal | None = None
     error = find_repeated_headers(request.headers)
     try:

@@ -1,0 +1,146 @@
+"""The spans of a batch, by the messaging conventions of OpenTelemetry (1.44).
+
+A batch in which something is sampled has one consumer span, which links every sampled event to
+the span that published it. The only sampled event of a batch takes that span into its own trace;
+several have a span each in theirs. What an event causes, its retry and its dead letter are
+given the context of its span. Nothing is made for events that are not sampled.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from time import time_ns
+from types import TracebackType
+from typing import Self
+
+from opentelemetry.trace import SpanKind
+
+from events.envelope import Event
+from infra.errors import Snooze
+from infra.messaging.batch_result import BatchResult, Work
+from infra.messaging.decoder import DecodedDelivery
+from infra.messaging.delivery import Delivery
+from infra.messaging.message_trace import find_trace_context, put_into_trace
+from infra.tracing import Tracer, TraceSpan
+from schemas.trace_context import SAMPLED_ENDINGS, TraceContext
+
+OPERATION = "process"
+OUTCOME = "adrelay.outcome"
+
+Sampled = tuple[Delivery, TraceContext | None]  # with the context that its message or event names
+
+
+class BatchTrace:
+    """The spans of one batch of a queue, from ``start`` to the end of the block."""
+
+    def __init__(self, tracer: Tracer, queue: str) -> None:
+        """Take note of the time; whether there are spans is known once events are decoded."""
+        self._tracer = tracer
+        self._queue = queue
+        self._began = time_ns()
+        self._batch: TraceSpan | None = None
+        self._spans: dict[Delivery, TraceSpan] = {}
+
+    def __enter__(self) -> Self:
+        """Trace the batch that is handled inside of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the spans; an exception is the error of all."""
+        failed = None if kind is None else kind.__name__
+        for span in {*self._spans.values(), *([self._batch] if self._batch else [])}:
+            span.end(failed)
+
+    def start(self, work: Work) -> None:
+        """Start the spans of a decoded batch, and put its sampled events into them."""
+        sampled = list(self._find_sampled(work))
+        if not sampled:
+            return
+        links = [context for _, context in sampled if context is not None]
+        alone = sampled[0] if len(sampled) == 1 else None
+        count = sum(map(len, work.parts)) + len(work.result.failed)
+        self._batch = self._start(alone, {"messaging.batch.message_count": count}, links)
+        if alone is not None:
+            self._spans[alone[0]] = self._batch
+        else:
+            self._spans = {one[0]: self._start(one, {}, [self._batch.context]) for one in sampled}
+        for delivery, span in self._spans.items():
+            delivery.trace = span.context
+        for part in work.parts:
+            part[:] = [self._put_into_span(item) for item in part]
+
+    def note(self, result: BatchResult) -> None:
+        """Note what became of the sampled events."""
+        if not self._spans:
+            return
+        for outcome, items in (("handled", result.handled), ("duplicate", result.duplicates)):
+            for item in items:
+                if (span := self._spans.get(item.delivery)) is not None:
+                    span.set(OUTCOME, outcome)
+        for failure in result.failed:
+            if (span := self._spans.get(failure.delivery)) is not None:
+                error = failure.error
+                snoozed = isinstance(error, Snooze)
+                span.set(OUTCOME, "snoozed" if snoozed else "failed")
+                if not snoozed:
+                    span.fail(getattr(error, "code", None) or type(error).__name__)
+
+    def _find_sampled(self, work: Work) -> Iterator[Sampled]:
+        """Find the events to record: of recorded traces, or those with which one begins."""
+        samples_root = self._tracer.samples_root
+        for part in work.parts:
+            for item in part:
+                event = item.event
+                if isinstance(event, Event):
+                    traceparent = event.traceparent
+                    if traceparent is None:
+                        if samples_root():
+                            yield item.delivery, None
+                    elif traceparent.endswith(SAMPLED_ENDINGS):
+                        yield item.delivery, event.trace_context
+                elif self._tracer.samples(context := find_trace_context(item.delivery)):
+                    yield item.delivery, context
+        for failure in work.result.failed:
+            if self._tracer.samples(context := find_trace_context(failure.delivery)):
+                yield failure.delivery, context
+
+    def _start(
+        self, about: Sampled | None, more: dict[str, str | int], links: list[TraceContext]
+    ) -> TraceSpan:
+        """Start a span: of one event, in its trace, or of the batch, in a trace of its own."""
+        attributes: dict[str, str | int] = {
+            "messaging.system": "rabbitmq",
+            "messaging.operation.name": OPERATION,
+            "messaging.operation.type": OPERATION,
+            "messaging.destination.name": self._queue,
+            **more,
+        }
+        parent = None
+        if about is not None:
+            delivery, parent = about
+            attributes |= _describe(delivery)
+        name = f"{OPERATION} {self._queue}"
+        return self._tracer.start(
+            name, SpanKind.CONSUMER, parent, attributes, links=links, start_time=self._began
+        )
+
+    def _put_into_span(self, item: DecodedDelivery) -> DecodedDelivery:
+        span = self._spans.get(item.delivery)
+        if span is None or not isinstance(item.event, Event):
+            return item
+        return replace(item, event=put_into_trace(item.event, span.context))
+
+
+def _describe(delivery: Delivery) -> dict[str, str | int]:
+    found: dict[str, str | int | None] = {
+        "messaging.rabbitmq.destination.routing_key": delivery.routing_key,
+        "messaging.message.id": delivery.message_id,
+        "messaging.message.conversation_id": delivery.properties.correlation_id,
+        "messaging.message.body.size": delivery.size,
+        "adrelay.attempt": delivery.attempts + 1,
+    }
+    return {name: value for name, value in found.items() if value is not None}
