@@ -74,7 +74,7 @@ def _parse_state(value: object, info: ValidationInfo) -> str | None:
 # A trace context is never a reason to reject an event: what is malformed counts as absent.
 Traceparent = Annotated[CloudEventAttribute | None, BeforeValidator(parse_traceparent)]
 Tracestate = Annotated[
-    Annotated[str, Field(min_length=1, max_length=MAX_STATE_LENGTH, pattern=TEXT_PATTERN)] | None,
+    Annotated[str, Field(min_length=1, max_length=MAX_STATE_LENGTH)] | None,
     BeforeValidator(_parse_state),
 ]
 
