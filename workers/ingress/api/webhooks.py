@@ -71,7 +71,8 @@ async def post_webhook(context: RequestContext) -> web.Response:
         COUNTERS[name, "unavailable"].inc()
         raise
     COUNTERS[name, "unrecognised" if unclear else "accepted"].inc()
-    LAST_ACCEPTED[name].set(received.timestamp())
+    if not unclear:
+        LAST_ACCEPTED[name].set(received.timestamp())
     return raw_json(RECEIVED_BODY)
 
 
