@@ -10,14 +10,13 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
 
 from infra.log_deduplication import RepeatedLines
-from infra.log_levels import apply_log_levels
+from infra.log_levels import apply_log_levels, parse_log_levels
 from schemas.escaping import escape
 
 FIELDS = (
@@ -111,10 +110,10 @@ class TextLines(logging.Formatter):
         return f"{code}{text}{RESET}" if self._coloured and code else text
 
 
-def configure_logging(
-    level: str, levels: Mapping[str, int] | None = None, style: LogFormat = "auto"
-) -> None:
+def configure_logging(level: str, levels: str = "", style: LogFormat = "auto") -> None:
     """Write log lines to standard error; ``levels`` are those of single loggers.
+
+    Raises ``ValueError`` unless they are as ``infra.log_levels`` has them.
 
     ``auto`` is text on a terminal and JSON elsewhere. Lines that repeat themselves are counted
     (``RepeatedLines``).
@@ -125,7 +124,7 @@ def configure_logging(
     handler.addFilter(repeated)
     atexit.register(repeated.flush)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    apply_log_levels(logging.getLogger().level, levels or {})
+    apply_log_levels(logging.getLogger().level, parse_log_levels(levels))
 
 
 def choose_formatter(style: LogFormat, *, is_terminal: bool) -> logging.Formatter:

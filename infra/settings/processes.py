@@ -1,6 +1,5 @@
 """Settings of a process: address, logs, proxies, limits of size."""
 
-from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
@@ -27,8 +26,8 @@ class ProcessSettings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="text, json, or auto: text on a terminal, JSON elsewhere"
     )
-    log_levels: Annotated[Mapping[str, int], NoDecode] = Field(
-        default={},
+    log_levels: str = Field(
+        default="",
         description="Levels of single loggers, as in infra.messaging=debug,aiormq=warning",
     )
     shutdown_deadline: Seconds = Field(
@@ -51,10 +50,11 @@ class ProcessSettings(BaseSettings):
         default=1000, ge=1, le=100_000, description="Events in one POST /api/v1/events"
     )
 
-    @field_validator("log_levels", mode="before")
+    @field_validator("log_levels")
     @classmethod
-    def _parse_levels(cls, value: object) -> object:
-        return parse_log_levels(value) if isinstance(value, str) else value
+    def _check_levels(cls, value: str) -> str:
+        parse_log_levels(value)
+        return value
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
