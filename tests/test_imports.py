@@ -3,7 +3,7 @@
 schemas <- events <- infra <- handlers <- workers          nobody imports workers
 infra and the ingress: the tables below, folder by folder
 handlers/<worker> imports no other handlers/<worker>
-sandbox and deploy: nobody imports them
+sandbox, deploy and dashboards: nobody imports them
 """
 
 import ast
@@ -33,6 +33,7 @@ INFRA: tuple[str, ...] = (
     "commands",
     "sandbox",
     "deploy",
+    "dashboards",
 )
 INGRESS: tuple[str, ...] = (
     "http",
@@ -48,7 +49,7 @@ INGRESS: tuple[str, ...] = (
     "__main__",
 )
 SIDEWAYS = {("redis_errors", "metrics"), ("logs", "settings"), ("version", "log_levels")}
-UNIMPORTED = ("infra.sandbox", "infra.deploy", "workers")
+UNIMPORTED = ("infra.sandbox", "infra.deploy", "infra.dashboards", "workers")
 HANDLER_FOLDERS = ("auth", "campaigns", "sync")
 MODULES = sorted(
     path.relative_to(CHECKOUT) for layer in LAYERS for path in (CHECKOUT / layer).rglob("*.py")

@@ -9,6 +9,7 @@ from handlers.webhooks.unrecognised import parse_again, publish_events
 from infra.amqp.topology import WORK_QUEUE_NAMES, dead_queue
 from infra.messaging.dead_letter import make_dead_letter_decoder, reduce_dead_letter
 from infra.messaging.event_indexer import index_events
+from infra.messaging.expiry_gauges import export_expiries
 from infra.messaging.gauges import export_gauges
 from infra.messaging.log_marker import mark_log
 from infra.messaging.log_start import export_log_start
@@ -46,10 +47,11 @@ if __name__ == "__main__":
         forever=(
             relay_outbox,
             export_gauges,
+            export_expiries,
+            export_log_start,
             monitor_topology,
             mark_log,
             delete_expired,
-            export_log_start,
             index_events,
         ),
     )

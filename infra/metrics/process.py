@@ -74,6 +74,12 @@ OPERATIONS_ROWS = {
     state: _OPERATIONS_ROWS.labels(state) for state in ("pending", "done", "refused", "dead")
 }
 AUDIT_ROWS = Gauge("adrelay_audit_rows", "Audit entries; of a large table an estimate")
+EXPIRY_TIMESTAMP = Gauge(
+    "adrelay_expiry_timestamp_seconds",
+    "When a certificate, an API key or the first token of a platform's accounts expires, since"
+    " 1970; 0 where none does",
+    ["kind", "name"],
+)
 
 
 def export_build_info() -> None:

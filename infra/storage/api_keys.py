@@ -132,6 +132,17 @@ async def find_api_key(tx: AsyncConnection, key: str) -> ApiKey | None:
     return ApiKey(**{**found, "scopes": tuple(row.scopes), "sources": tuple(row.sources)})
 
 
+async def list_next_expiries(tx: AsyncConnection, limit: int) -> dict[str, datetime]:
+    """List the prefixes of the valid API keys that expire next, with their expiry in UTC."""
+    query = (
+        select(api_keys.c.prefix, api_keys.c.expires_at)
+        .where(api_keys.c.revoked_at.is_(None), api_keys.c.expires_at > func.now())
+        .order_by(api_keys.c.expires_at)
+        .limit(limit)
+    )
+    return {row[0]: row[1] for row in await tx.execute(query)}
+
+
 async def read_api_key(tx: AsyncConnection, key_id: UUID) -> ApiKeySummary | None:
     """Read the list item of a key, valid or not; None without such a key."""
     row = (await tx.execute(select(*SUMMARY_COLUMNS).where(api_keys.c.id == key_id))).one_or_none()

@@ -11,9 +11,10 @@ its lease overwrites nothing.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.security.encryption import Ciphertext
@@ -192,6 +193,15 @@ async def expedite_refresh(
     """Make tokens due for a refresh at once if they are older than ``min_age`` seconds."""
     for account in accounts:
         await tx.execute(EXPEDITE_REFRESH, {**account.key, "seconds": min_age})
+
+
+async def find_earliest_expiries(tx: AsyncConnection) -> dict[str, datetime]:
+    """Find, for each platform, when the first access token of a connected account expires."""
+    query = select(table.c.platform, func.min(table.c.expires_at)).where(
+        table.c.state == "connected", table.c.expires_at.is_not(None)
+    )
+    rows = await tx.execute(query.group_by(table.c.platform))
+    return {row[0]: row[1] for row in rows}
 
 
 async def lock_accounts_with_key(

@@ -1,7 +1,7 @@
 """A private Prometheus that scrapes this system's processes and its broker.
 
 The configuration is written at every start, because it names the ports of that start.
-The alerts are those of ``infra/dashboards``. Where it is not
+Rules and alerts are those of ``infra/dashboards``. Where it is not
 installed, the system runs without it, and every process still serves ``/metrics``.
 """
 
@@ -23,7 +23,7 @@ from infra.deploy.services.ports import Ports, is_open
 NAME = "prometheus"
 PACKAGES = ("prometheus",)
 DASHBOARDS = CHECKOUT / "infra" / "dashboards"
-RULES = (DASHBOARDS / "alerts.yaml",)
+RULES = (DASHBOARDS / "rules.yaml", DASHBOARDS / "alerts.yaml")
 INTERVAL = "5s"
 RETENTION = "15d"
 BROKER = "rabbitmq"

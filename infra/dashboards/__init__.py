@@ -1,0 +1,1 @@
+"""Rules and alerts for Prometheus, dashboards for Grafana."""
