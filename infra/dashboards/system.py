@@ -118,6 +118,18 @@ SERVERS = (
         ("max(adrelay_audit_rows)", "audit"),
     ),
     graph(
+        "Event index",
+        "How far the index of events is behind the event log.",
+        units.Seconds,
+        ("max(adrelay_event_index_lag_seconds)", "behind"),
+    ),
+    graph(
+        "Indexed events",
+        "Events of the log that the relay has indexed.",
+        units.EventsPerSecond,
+        ("sum(rate(adrelay_events_indexed_total[$__rate_interval]))", "indexed"),
+    ),
+    graph(
         "Deleted rows",
         "Rows that the relay has deleted, because they were kept for as long as the settings say.",
         units.RowsPerSecond,
