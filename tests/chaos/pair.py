@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from signal import Signals
 
 from infra.commands.migrate import migrate_database
@@ -44,6 +45,19 @@ class Pair:
         data = self.primary.services.directory.folder(postgres.NAME, system_user) / "data"
         write_private(data / "standby.signal", "", system_user)
         self.primary.start(DATABASE)
+
+    def let_lag(self) -> None:
+        """Let no commit wait for the standby, and the standby receive nothing more."""
+        for server, statement in (
+            (self.primary, "alter system set synchronous_standby_names = ''"),
+            (self.primary, "select pg_reload_conf()"),
+            (self.standby, "alter system set primary_conninfo = ''"),
+            (self.standby, "select pg_reload_conf()"),
+        ):
+            server.services.execute(statement)
+        streaming = "select 1 from pg_stat_replication where state = 'streaming'"
+        services = self.primary.services
+        self.primary.daemon(DATABASE).wait_until(lambda: not services.execute(streaming))
 
     def promote_standby(self) -> None:
         """Let the standby be the primary, and no commit wait for anybody."""
@@ -96,13 +110,18 @@ def _server(directory: ServerDirectory, like: Servers | None) -> Servers:
 def _copy(primary: Servers, standby: Servers) -> None:
     """Copy the primary's data as a standby that streams from it."""
     system_user: SystemUser = find_system_user(postgres.NAME)
-    directory, ports = standby.services.directory, primary.services.ports
-    folder = directory.folder(postgres.NAME, system_user)
+    folder = standby.services.directory.folder(postgres.NAME, system_user)
+    copy_data(primary, folder / "data", system_user, "-R")
+
+
+def copy_data(server: Servers, target: Path, system_user: SystemUser, *options: str) -> None:
+    """Take a base backup of a running server with ``pg_basebackup``."""
     binaries = postgres.binaries()
     assert binaries is not None
-    password = primary.services.directory.passwords()["POSTGRES_PASSWORD"]
-    words = ["-h", "127.0.0.1", "-p", str(ports.postgres), "-U", postgres.OWNER]
-    words += ["-D", str(folder / "data"), "-R", "-X", "stream", "-c", "fast"]
+    services, folder = server.services, target.parent
+    password = services.directory.passwords()["POSTGRES_PASSWORD"]
+    words = ["-h", "127.0.0.1", "-p", str(services.ports.postgres), "-U", postgres.OWNER]
+    words += ["-D", str(target), "-X", "stream", "-c", "fast", *options]
     done = subprocess.run(  # noqa: S603 - fixed words of the tests
         [str(binaries / "pg_basebackup"), *words],
         cwd=folder,

@@ -78,5 +78,7 @@ def _recorded(event: CampaignMetricsReported) -> Event:
     return CampaignMetricsRecorded.caused_by(event, source="urn:chaos", data=data)
 
 
+SUBSCRIPTIONS = (Subscription(QUEUE, EVENTS, handle, batch=BATCH),)
+
 if __name__ == "__main__":
-    main("metrics", (Subscription(QUEUE, EVENTS, handle, batch=BATCH),))
+    main("metrics", SUBSCRIPTIONS)
