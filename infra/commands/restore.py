@@ -10,6 +10,7 @@ from time import monotonic
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from infra import logs
 from infra.amqp.connection import BrokerConnection
 from infra.commands.output import print_error
 from infra.commands.restore_output import RestoreOutput
@@ -25,6 +26,7 @@ from infra.messaging.restore_plan import (
     wait_until_unread,
 )
 from infra.messaging.subscription import AnySubscription
+from infra.process import tune_gc
 from infra.resources import Resources, open_resources
 from infra.security.sealed_box import PayloadDecryptor
 from infra.settings import Settings, load_settings
@@ -47,6 +49,8 @@ async def run(*, dry_run: bool, accept_gap: bool, as_json: bool, confirm: bool) 
     ``confirm`` asks before anything is changed.
     """
     settings = load_settings("auth")
+    logs.configure_logging(settings.log_level)
+    tune_gc()
     output = RestoreOutput(as_json=as_json, confirms=confirm)
     return await restore(
         settings, load_subscriptions(), output, dry_run=dry_run, accept_gap=accept_gap

@@ -6,11 +6,14 @@ not what they wrote (hashes, keys, tokens). They are told, so that people can do
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import orjson
 
 from events import (
     AuditRecorded,
+    CampaignSyncRequested,
     PlatformAccountConnected,
     PlatformAccountDisconnected,
     SessionRevoked,
@@ -18,6 +21,7 @@ from events import (
     UserPasswordChanged,
     UserRoleChanged,
 )
+from events.sources import API_SOURCE
 from infra.messaging.event_log import LogEntry
 
 # What a person reads, by the type of the fact.
@@ -40,6 +44,10 @@ TOLD = (
     "password",
     "user.role",
     "platform.",
+)
+SYNC_LOSS = (
+    "requests to push a campaign again: what is not pushed is pushed now, but their operations"
+    " stay pending"
 )
 OUTBOX_LOSS = (
     "what was only in the outbox of the lost database: accepted while the broker was not reachable,"
@@ -74,17 +82,32 @@ class LossCounter:
         kind = ".".join(entry.delivery.key.split(".", 3)[:3])
         if (loss := LOSSES.get(kind)) is not None:
             self.counts[loss] += 1
-        elif kind == AuditRecorded.event_type() and (action := _read_action(entry)):
-            self.counts[f"acts of operators ({action}): do them again"] += 1
+        elif kind == AuditRecorded.event_type():
+            if action := _read_action(_read(entry)):
+                self.counts[f"acts of operators ({action}): do them again"] += 1
+        elif kind == CampaignSyncRequested.event_type() and _read(entry).source == API_SOURCE:
+            self.counts[SYNC_LOSS] += 1
 
 
-def _read_action(entry: LogEntry) -> str | None:
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """Source and data of an event, as far as they can be read."""
+
+    source: object = None
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
+def _read(entry: LogEntry) -> _Content:
+    with suppress(orjson.JSONDecodeError, AttributeError):
+        event = orjson.loads(entry.delivery.body)
+        data = event.get("data")
+        return _Content(event.get("source"), data if isinstance(data, dict) else {})
+    return _Content()
+
+
+def _read_action(content: _Content) -> str | None:
     """Read the action of an audit entry; None where it is told otherwise or did not succeed."""
-    try:
-        data = orjson.loads(entry.delivery.body)["data"]
-        action, outcome = data["action"], data["outcome"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return None
+    action, outcome = content.data.get("action"), content.data.get("outcome")
     if outcome != "ok" or not isinstance(action, str) or action.startswith(TOLD):
         return None
     return action[:100]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from infra.commands.cli.options import Json, examples, exit_with
+from infra.commands.cli.options import Json, examples
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,10 @@ def restore(
         raise typer.BadParameter("say --from-log")
     if as_json and not (yes or dry_run):
         raise typer.BadParameter("--json does not ask: say --yes or --dry-run")
+    import uvloop
+
     from infra.commands.restore import run
 
     asks = not (yes or dry_run)
-    exit_with(run(dry_run=dry_run, accept_gap=accept_gap, as_json=as_json, confirm=asks))
+    running = run(dry_run=dry_run, accept_gap=accept_gap, as_json=as_json, confirm=asks)
+    raise typer.Exit(uvloop.run(running))
