@@ -23,6 +23,7 @@ from infra.messaging.restore_plan import (
     RestorePlan,
     RestoreRefused,
     make_plan,
+    mark_start,
     wait_until_unread,
 )
 from infra.messaging.subscription import AnySubscription
@@ -128,8 +129,8 @@ async def _restore(
         has_filed=has_filed,
         progress=lambda entries: output.progress(plan, entries, losses),
     )
-    if plan.events:
-        await restoring.run(link, plan.start, plan.until)
+    until = await mark_start(resources, link)
+    await restoring.run(link, plan.start, until)
     seconds = monotonic() - began
     is_cleared = await clear_copies(resources.redis)
     triggered = await finish(resources.engine)

@@ -1,22 +1,31 @@
 """Decides where a restore from the event log begins and ends, or why it cannot be done."""
 
 import asyncio
+import socket
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from events import AuditRecorded
+from events.audit import AuditRecordedData
+from events.sources import AUTH_SOURCE
 from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection
-from infra.messaging.event_log import LONGEST_CHUNK, LogEntry, read_log
+from infra.amqp.message import build_message
+from infra.errors import Outage
+from infra.messaging.event_log import LogEntry, read_log
 from infra.messaging.log_marker import find_last, is_another_log
 from infra.messaging.log_restore import READER
 from infra.messaging.queue_counts import count_queues
+from infra.resources import Resources
+from infra.storage.audit import insert_audit_entries
 from infra.storage.log_marks import LogMark, read_latest_mark
 from infra.storage.log_positions import read_position
 
 LOOK_INTERVAL = 0.5  # seconds
+ACTION = "database.restore"  # in the audit log
 
 
 class RestoreRefused(Exception):
@@ -25,7 +34,7 @@ class RestoreRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
-    """The part of the log to restore: from the offset ``start`` to ``end``.
+    """The part of the log to restore: from the offset ``start`` to about ``end``.
 
     ``missing`` events before ``start`` are no longer in the log. ``is_continued``: an earlier
     restore did not come to its end.
@@ -36,11 +45,6 @@ class RestorePlan:
     end: int
     missing: int
     is_continued: bool
-
-    @property
-    def until(self) -> int:
-        """An offset beyond everything that was in the log when the plan was made."""
-        return self.end + LONGEST_CHUNK
 
     @property
     def events(self) -> int:
@@ -95,6 +99,28 @@ async def wait_until_unread(link: BrokerConnection, limit: float, seconds: float
         if not read or clock() > until:
             return read
         await asyncio.sleep(LOOK_INTERVAL)
+
+
+async def mark_start(resources: Resources, link: BrokerConnection) -> int:
+    """Write into the log, and the audit log, that a restore begins; gives the offset of that.
+
+    What workers have taken from their queues before stands before it. Raises ``Outage`` or what
+    SQLAlchemy raises.
+    """
+    data = AuditRecordedData(action=ACTION, outcome="ok", device=socket.gethostname()[:200])
+    begun = AuditRecorded(source=AUTH_SOURCE, data=data)
+    async with resources.engine.begin() as tx:
+        await insert_audit_entries(tx, [begun])
+    (error,) = await resources.publisher.publish_all([build_message(begun)])
+    if error is not None:
+        raise Outage(f"the event log takes nothing: {error}")
+    reading = read_log(link, "last", timeout=resources.settings.broker_timeout)
+    async with aclosing(reading) as batches:
+        async for batch in batches:
+            for entry in batch:
+                if entry.delivery.message_id == begun.id:
+                    return entry.offset
+    raise Outage("the event log does not have what was published to it")
 
 
 async def _find_first(link: BrokerConnection, limit: float) -> LogEntry | None:
