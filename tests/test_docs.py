@@ -154,3 +154,30 @@ def test_every_page_is_looked_at() -> None:
         "security.md",
         "developer.md",
     }
+
+
+def metric_rows() -> dict[str, tuple[set[str], str]]:
+    """Read the table of metrics: labels, and type with description, by name."""
+    _, _, page = (CHECKOUT / "docs" / "operator.md").read_text().partition("## The metrics")
+    rows = re.findall(r"^\| `([a-z_]+)(?:\{(.*?)\})?` \| (.*) \|$", page, re.MULTILINE)
+    return {name: (set(filter(None, labels.split(", "))), told) for name, labels, told in rows}
+
+
+def test_the_table_of_metrics_is_complete_and_says_what_they_say_themselves() -> None:
+    assert metrics.EVENTS_TOTAL  # the registry is filled
+    families = [f for f in REGISTRY.collect() if f.name.startswith(("adrelay_", "messaging_"))]
+    wanted = {
+        f"{f.name}_total" if f.type == "counter" else f.name: f"{f.type} | {f.documentation}"
+        for f in families
+    }
+
+    assert {name: told for name, (_, told) in metric_rows().items()} == wanted
+
+
+def test_the_table_of_metrics_has_their_labels() -> None:
+    metrics.Meters("metrics.record")
+    rows = metric_rows()
+    for family in REGISTRY.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        for sample in family.samples if name in rows else ():
+            assert {*sample.labels} - {"le"} == rows[name][0], name

@@ -34,27 +34,38 @@ class EventLatency:
     def observe(self, handled: Sequence[DecodedDelivery]) -> None:
         """Count the events of a transaction that has just been committed."""
         at, internal = time(), self._internal
-        seconds: list[float] = []
-        ages: list[float] = []
-        for item in handled:
-            value = at - accepted_at(item.delivery, internal)
-            seconds.append(max(0.0, value))
-            event = item.event
-            if "time" in getattr(event, "model_fields_set", DEAD_LETTER):
-                age = at - event.time.timestamp()
-                ages.append(max(0.0, age))
-        self._seconds.observe_all(seconds)
-        self._age.observe_all(ages)
-        self._mark_traces(handled, seconds)
+        seconds = [at - accepted_at(item.delivery, internal) for item in handled]
+        ages = [
+            at - item.event.time.timestamp()
+            for item in handled
+            if "time" in getattr(item.event, "model_fields_set", DEAD_LETTER)
+        ]
+        self._seconds.observe_all(_not_negative(seconds))
+        self._age.observe_all(_not_negative(ages))
+        self._mark_slowest_trace(handled, seconds)
 
-    def _mark_traces(self, handled: Sequence[DecodedDelivery], seconds: Sequence[float]) -> None:
-        """Show events whose trace is recorded as exemplars."""
+    def _mark_slowest_trace(
+        self, handled: Sequence[DecodedDelivery], seconds: Sequence[float]
+    ) -> None:
+        """Show the slowest event whose trace is recorded as an exemplar."""
         if not handled or not hasattr(handled[0].event, "traceparent"):
             return
-        for place, item in enumerate(handled):
-            traceparent = item.event.traceparent
-            if traceparent is not None and traceparent.endswith(SAMPLED_ENDINGS):
-                self._seconds.mark(seconds[place], item.event.trace_context.trace_id)
+        traced = [
+            place
+            for place, item in enumerate(handled)
+            if (text := item.event.traceparent) is not None and text.endswith(SAMPLED_ENDINGS)
+        ]
+        if traced:
+            place = max(traced, key=seconds.__getitem__)
+            context = handled[place].event.trace_context
+            self._seconds.mark(max(0.0, seconds[place]), context.trace_id)
+
+
+def _not_negative(seconds: list[float]) -> list[float]:
+    """Count what a clock that is ahead makes negative as 0; that is rare."""
+    if min(seconds, default=0.0) >= 0.0:
+        return seconds
+    return [max(0.0, value) for value in seconds]
 
 
 def accepted_at(delivery: Delivery, internal_users: Collection[str]) -> float:

@@ -17,7 +17,7 @@ from events import CampaignMetricsReported
 from events.envelope import now
 from handlers.metrics import record_metrics
 from infra import metrics
-from infra.amqp.message import build_message
+from infra.amqp.message import Message, build_message
 from infra.amqp.permissions import WORKERS_USER
 from infra.amqp.topology import EVENTS_EXCHANGE
 from infra.errors import Transient
@@ -27,6 +27,8 @@ from infra.messaging.context import Context
 from infra.messaging.decoder import DecodedDelivery, decode_delivery, event_key
 from infra.messaging.delivery import Delivery
 from infra.messaging.digest import content_digest
+from infra.messaging.event_latency import EventLatency
+from infra.messaging.headers import ACCEPTED
 from infra.messaging.retry_policy import decide
 from infra.resources import Resources, open_resources
 from tests.bench.events import KEY, report
@@ -100,11 +102,12 @@ async def _batch(resources: Resources, spent: Spent) -> None:
             caused = await record_metrics(events, context)
         with spending(spent, "outbox: write"):
             await outbox.add(tx, [build_message(event) for event in caused])
-    _count(spent, events)
+    _count(spent, received)
 
 
 def _read(spent: Spent) -> list[DecodedDelivery]:
-    messages = [build_message(report(number)) for number in range(BATCH)]
+    accepted = time.time_ns() // 1000
+    messages = [_accept(build_message(report(number)), accepted) for number in range(BATCH)]
     headers = [
         ContentHeader(0, len(message.body), message.properties(WORKERS_USER)).marshal()
         for message in messages
@@ -123,12 +126,23 @@ def _read(spent: Spent) -> list[DecodedDelivery]:
     return received
 
 
-def _count(spent: Spent, events: list[CampaignMetricsReported]) -> None:
+def _accept(message: Message, microseconds: int) -> Message:
+    """Add the header that the ingress writes."""
+    return message._replace(headers={ACCEPTED: microseconds, **message.headers})
+
+
+def _count(spent: Spent, received: list[DecodedDelivery]) -> None:
     meters = metrics.Meters("bench.costs")
-    with spending(spent, "metrics"):
-        meters.size.observe(len(events))
+    latency = EventLatency(meters, {WORKERS_USER})
+    with spending(spent, "metrics: of the batch"):
+        meters.size.observe(len(received))
         with meters.timing_batch():
-            meters.outcomes["handled"].inc(len(events))
+            meters.outcomes["handled"].inc(len(received))
+    with spending(spent, "metrics: time and age of every event"):
+        latency.observe(received)
+    seconds = [number / 100 for number in range(len(received))]
+    with spending(spent, "  of it: one histogram"):
+        meters.event_seconds.observe_all(seconds)
     with spending(spent, "retry policy, if it fails"):
-        for _ in events:
+        for _ in received:
             decide(Transient("bench"), 0, 0, 0.5)
