@@ -34,6 +34,9 @@ MAX_REQUEST_BYTES = 1024 * 1024
 PRELOADED = (
     "infra.process",
     "infra.commands.cli",
+    "infra.commands.doctor.command",
+    "infra.commands.topology",
+    "handlers.webhooks.verify_command",
     "workers.auth",
     "workers.campaigns",
     "workers.ingress.app",

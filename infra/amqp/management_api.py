@@ -2,6 +2,8 @@
 
 import base64
 import json
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -80,6 +82,18 @@ class ManagementApi:
         except aiohttp.ClientError as error:
             raise ConnectionError(str(error) or type(error).__name__) from error
         return json.loads(text) if text else None
+
+    async def read_clock(self, timeout: float) -> datetime:  # noqa: ASYNC109 - as above
+        """Read the broker's clock, to a second; raises ``ValueError`` if the answer has none."""
+        limit = aiohttp.ClientTimeout(total=timeout)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=limit, headers=self._headers) as session,
+                session.get(URL(f"{self._base}/whoami", encoded=True)) as response,
+            ):
+                return parsedate_to_datetime(response.headers.get("Date", ""))
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error) or type(error).__name__) from error
 
     async def list_topology(self, vhost: str, timeout: float) -> tuple[Any, Any, Any]:  # noqa: ASYNC109 - as above
         """List the exchanges, queues and bindings of a vhost; ``timeout`` seconds for each."""

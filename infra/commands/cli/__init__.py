@@ -1,7 +1,8 @@
 """The command line ``adrelay``: a module for each group of commands.
 
 Only the arguments are read here; each command imports what it runs when it is called, so that
-help and completion are quick. Exit status: 0 done, 1 not found or refused, 2 usage.
+help and completion are quick. Exit status: 0 done, 1 not found or refused, 2 usage; that of
+``doctor`` says the worst finding.
 """
 
 import typer
@@ -10,6 +11,7 @@ from infra.commands.cli import (
     broker,
     database,
     dead_letters,
+    doctor,
     events,
     history,
     keys,
@@ -38,6 +40,7 @@ app.add_typer(keys.app, name="keys")
 database.register(app)
 restore.register(app)
 settings.register(app)
+doctor.register(app)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""``adrelay doctor``: what is wrong with an installation, why it matters and what to do."""
