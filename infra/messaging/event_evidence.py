@@ -47,6 +47,7 @@ class Evidence:
     logged: list[IndexedEvent] = field(default_factory=list)
     handled: dict[str, datetime] = field(default_factory=dict)  # by queue
     waiting: dict[str, WaitingEvent] = field(default_factory=dict)  # by queue
+    skipped: dict[str, datetime] = field(default_factory=dict)  # by queue
     letters: list[RowMapping] = field(default_factory=list)  # the oldest first
     outbox: list[OutboxEntry] = field(default_factory=list)
 
@@ -71,6 +72,8 @@ async def gather(tx: AsyncConnection, found: Evidences) -> None:
         return
     for mark in await event_facts.find_marks(tx, topology.WORK_QUEUE_NAMES, keys):
         found[keys[mark.key]].handled[mark.consumer] = mark.handled_at
+    for queue, key, skipped_at in await event_facts.find_skipped(tx, keys):
+        found[keys[key]].skipped[queue] = skipped_at
     for waiting in await find_waiting_events(tx, keys):
         found[keys[waiting.key]].waiting[waiting.queue] = waiting
     for name, letter in await find_letters(tx, {name.id for name in found}):

@@ -5,7 +5,7 @@ and texts are as Postgres stores them, at most ``MAX_TEXT`` characters.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -72,7 +72,7 @@ def read_entry(entry: LogEntry, internal: frozenset[str], clock: Clock) -> Index
         content = _Content(NOTHING, NOTHING)
     event = _build(entry.offset, delivery, content, origin, logged_at)
     # Others may write what they like there (``infra.messaging.event_causes``).
-    return event if is_internal else replace(event, causation_source=None)
+    return event if is_internal else event._replace(causation_source=None)
 
 
 def _build(

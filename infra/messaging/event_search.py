@@ -18,7 +18,8 @@ from infra.amqp.message import fit
 from infra.messaging import event_evidence
 from infra.messaging.event_causes import EventTree, find_caused_events, nest
 from infra.messaging.event_evidence import EventName, Evidence
-from infra.messaging.event_outcomes import Situation, describe_event
+from infra.messaging.event_outcomes import describe_event
+from infra.messaging.queue_outcomes import Situation
 from infra.messaging.routing_state import get_broken_paths
 from infra.security.operation_id import has_operation_id_format
 from infra.storage import event_facts, event_index

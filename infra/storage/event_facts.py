@@ -20,6 +20,9 @@ MARKS = text("""
     select consumer, key, handled_at from inbox
     where consumer = any(cast(:consumers as text[])) and key = any(cast(:keys as uuid[]))
 """)
+SKIPPED = text("""
+    select queue, key, skipped_at from skipped_triggers where key = any(cast(:keys as uuid[]))
+""")
 OUTBOX = text("""
     select id, exchange, routing_key, message_id, properties, created_at, attempts, parked_reason,
         case when octet_length(body) <= :bytes then body else ''::bytea end as body
@@ -58,6 +61,13 @@ async def find_marks(
     """Find which consumers have handled the events of these keys."""
     asked = {"consumers": sorted(consumers), "keys": sorted(keys)}
     return [InboxMark(*row) for row in await tx.execute(MARKS, asked)]
+
+
+async def find_skipped(
+    tx: AsyncConnection, keys: Collection[UUID]
+) -> list[tuple[str, UUID, datetime]]:
+    """Find which events wait for the resume of an account: queue, key, since when (UTC)."""
+    return [(row[0], row[1], row[2]) for row in await tx.execute(SKIPPED, {"keys": sorted(keys)})]
 
 
 async def find_event_dead_letters(

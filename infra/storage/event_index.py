@@ -4,10 +4,9 @@ It is written behind the traffic (``infra.messaging.event_indexer``), in partiti
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -16,8 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 READER = "event_index"  # its row in log_positions
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedEvent:
+class IndexedEvent(NamedTuple):
     """A message of the log; times are aware, UTC."""
 
     log_offset: int
@@ -46,8 +44,7 @@ class IndexPosition:
     fingerprint: UUID | None
 
 
-COLUMNS = tuple(field.name for field in fields(IndexedEvent))
-_VALUES = attrgetter(*COLUMNS)
+COLUMNS = IndexedEvent._fields
 
 FIND_POSITION = text("""
     select next_offset, fingerprint from log_positions where reader = :reader
@@ -101,7 +98,7 @@ async def write_events(
         return True
     raw: Any = await tx.get_raw_connection()
     await raw.driver_connection.copy_records_to_table(
-        "event_index", records=map(_VALUES, events), columns=COLUMNS
+        "event_index", records=events, columns=COLUMNS
     )
     return True
 

@@ -2,6 +2,7 @@
 
 make bench                    all sections, three rounds
 make bench ARGS=consume       one section: consume, costs, ingress, latency
+make bench ARGS="index --rounds 1"   what the event index costs, and how fast it answers
 make bench ARGS="consume --only adrelay,faststream --rounds 1 --share 0.1"
 make bench-full               how it grows: backlog, processes, inbox, event size, memory
 """
@@ -20,12 +21,12 @@ import uvloop
 
 from infra import logs
 from infra.settings import Settings
-from tests.bench import consume, costs, growth, ingress, latency, results, tools
+from tests.bench import consume, costs, growth, index, ingress, latency, results, tools
 from tests.bench.results import Result
 from tests.bench.stage import Stage, open_stage, say, servers
 
 SECTIONS = ("consume", "costs", "ingress", "latency")
-KNOWN = (*SECTIONS, "growth")
+KNOWN = (*SECTIONS, "growth", "index")
 MEASURES = {
     "costs": (costs.costs,),
     "ingress": ingress.MEASURES,
@@ -42,6 +43,8 @@ def steps(section: str, share: float) -> Iterator[Step]:
             yield line.name, partial(consume.measure, line=fewer)
     elif section == "growth":
         yield from growth.steps(share)
+    elif section == "index":
+        yield from index.steps(share)
     else:
         yield from ((measure.__name__, measure) for measure in MEASURES[section])
 

@@ -21,7 +21,9 @@ from infra.amqp.permissions import UPSTREAM_USER, WORKERS_USER
 from infra.errors import Permanent, Snooze, Transient
 from infra.messaging import outbox
 from infra.messaging.context import Context
+from infra.messaging.decoder import event_key
 from infra.messaging.event_search import EventQuery, parse_cursor
+from infra.messaging.headers import DOOR
 from infra.messaging.outbox_relay import relay_once
 from infra.messaging.replay import ReplayOptions, replay
 from infra.resources import Resources
@@ -34,6 +36,11 @@ from tests.infra.messaging.test_consumer import note
 from tests.infra.parties import METRICS, Party, party, register
 
 upstream = party(UPSTREAM_USER)
+
+SKIP = text("""
+    insert into skipped_triggers (queue, key, account, type, source, subject, body)
+    values (:queue, :key, 'a', 't', 's', 'c', '')
+""")
 
 
 @pytest.fixture(autouse=True)
@@ -342,3 +349,31 @@ async def test_a_database_that_is_locked_delays_no_retry(
             return len(tries) > 1
 
         await until(is_tried_again)
+
+
+async def test_a_trigger_that_an_account_has_skipped_shows_until_the_account_is_resumed(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    event = new_report()
+    async with indexing(resources), consuming(resources, note):
+        await publish(broker, event)
+        await find_outcome(engine, event.id, lambda one: one.state == "handled")
+        async with engine.begin() as tx:
+            await tx.execute(SKIP, {"queue": QUEUE, "key": event_key(event)})
+        outcome = await find_outcome(engine, event.id, lambda one: one.state == "paused")
+    assert "account" in str(outcome.reason)
+
+
+async def test_a_dead_letter_keeps_its_door(resources: Resources, engine: AsyncEngine) -> None:
+    event = new_report()
+
+    async def refuse(_: list[Any], __: Context) -> Sequence[Event]:
+        raise Permanent("not today")
+
+    message = build_message(event)._replace(headers={DOOR: "http POST /api/v1/events key=1"})
+    async with filing_dead_letters(resources), consuming(resources, refuse):
+        assert await resources.publisher.publish_all([message]) == [None]
+        await find_outcome(engine, event.id, lambda one: one.state == "dead")
+    async with engine.connect() as tx:
+        row = (await tx.execute(text("select properties from dead_letters"))).scalar_one()
+    assert row["headers"][DOOR] == "http POST /api/v1/events key=1"

@@ -6,6 +6,7 @@ from uuid import uuid4
 import aiohttp
 import orjson
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from handlers.campaigns.handlers import apply_commands
@@ -37,6 +38,9 @@ REPORT = {
     "conversions": 0,
     "spend": 0,
 }
+
+BREAK = text("insert into routing (id, broken) values (1, array['metrics.record'])")
+MEND = text("delete from routing")
 
 
 def to_event(**fields: Any) -> dict[str, Any]:
@@ -80,6 +84,34 @@ async def test_an_event_over_http_tells_its_route_and_key(
         assert accepted["door"].startswith("http POST /api/v1/events key=")
         assert accepted["how"] == "confirmed"
         assert [one["state"] for one in found["queues"]] == ["queued"]
+
+
+async def test_an_event_that_the_broker_does_not_take_tells_its_door_from_the_outbox(
+    client: aiohttp.ClientSession,
+    resources: Resources,
+    engine: AsyncEngine,
+    make_api_key: MakeKey,
+) -> None:
+    headers = {"X-API-Key": await make_api_key(("events:publish", "events:read"))}
+    event = to_event()
+    async with engine.begin() as tx:
+        await tx.execute(BREAK)
+
+    async def waits_in_the_outbox() -> bool:
+        await publish(client, headers["X-API-Key"], event)
+        found = (await find(client, headers, id=event["id"]))["events"]
+        return bool(found) and found[0]["queues"][0]["state"] == "outbox"
+
+    await until(waits_in_the_outbox)
+    async with engine.begin() as tx:
+        await tx.execute(MEND)
+    async with indexing(resources):
+        await relay_once(resources)
+        await indexed(engine, event["id"])
+    (found,) = (await find(client, headers, id=event["id"]))["events"]
+    accepted = found["accepted"][-1]
+    assert accepted["how"] == "outbox"
+    assert accepted["door"].startswith("http POST /api/v1/events key=")
 
 
 async def test_a_webhook_tells_its_source_and_the_slot_of_its_secret(
