@@ -162,7 +162,7 @@ COMMANDS: dict[str, Callable[[], int]] = {
     "run": run,
     "up": up,
     "down": down,
-    "status_table": status,
+    "status": status,
     "reset": reset,
     "install": install,
     "supervise": supervise,

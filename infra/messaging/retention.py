@@ -6,10 +6,11 @@ by more, and no lock is held for long. Every relay does it: rows that another on
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -22,6 +23,7 @@ from infra.resources import Resources
 from infra.settings import Settings
 from infra.storage import expired_rows
 from infra.storage.engine import describe_error
+from infra.storage.event_index_partitions import list_partitions
 from infra.storage.expired_rows import ExpiryRule, delete_expired_rows, find_oldest
 
 INTERVAL = 60.0  # seconds between two runs
@@ -99,6 +101,17 @@ class Deletion:
         self._oldest.set(0 if oldest is None else (at - oldest).total_seconds())
 
 
+async def export_index_age(engine: AsyncEngine, at: datetime) -> None:
+    """Set the age of the event index, to a day: the relay that writes it drops old partitions.
+
+    Raises what SQLAlchemy raises, or ``OSError``.
+    """
+    async with engine.connect() as tx:
+        days = await list_partitions(tx)
+    start = datetime.combine(min(days), time(), UTC) if days else at
+    metrics.RETENTION_OLDEST.labels("event_index").set((at - start).total_seconds())
+
+
 async def delete_expired(resources: Resources, stop: asyncio.Event) -> None:
     """Delete expired rows until ``stop`` is set; nothing that is still open."""
     deletions = [
@@ -107,6 +120,8 @@ async def delete_expired(resources: Resources, stop: asyncio.Event) -> None:
     while not stop.is_set():
         if await delete_all(deletions, stop):
             metrics.RETENTION_SUCCESS.set_to_current_time()
+        with contextlib.suppress(SQLAlchemyError, OSError):  # the relay that indexes says so
+            await export_index_age(resources.engine, now())
         await sleep_until(stop, INTERVAL)
 
 

@@ -1,5 +1,6 @@
 """Commands that meet: one at a time, nothing left behind, and a word about what is not done."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.deploy.__main__ import COMMANDS
 from infra.deploy.command_lock import command_lock
 from infra.deploy.procfile import plan
 from infra.deploy.services import postgres, redis
@@ -28,6 +30,11 @@ with command_lock(ServerDirectory(Path(sys.argv[1])), "up", print):
     print("held", flush=True)
     time.sleep(60)
 """
+
+
+def test_every_command_that_make_calls_is_one() -> None:
+    called = re.findall(r"\$\(DEPLOY\) (\w+)", (CHECKOUT / "Makefile").read_text())
+    assert {"up", "down", "status", "reset"} <= set(called) <= COMMANDS.keys()
 
 
 @pytest.fixture

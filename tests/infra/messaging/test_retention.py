@@ -20,6 +20,7 @@ from infra.messaging.retention import (
     retentions,
 )
 from infra.resources import Resources
+from infra.storage.event_index_partitions import create_partition, drop_partitions
 from infra.storage.expired_rows import INBOX, delete_expired_rows
 from tests.infra.ledger import until
 
@@ -261,11 +262,22 @@ async def test_a_full_inbox_is_read_by_its_index_and_never_as_a_whole(
             assert "Seq Scan on inbox" not in plan
 
 
+async def is_index_seen() -> bool:
+    return DAY.total_seconds() < metric("oldest_seconds", table="event_index")
+
+
 async def test_the_time_of_a_run_that_succeeded_is_exported(resources: Resources) -> None:
     before = metric("success_timestamp_seconds")
 
     async def is_exported() -> bool:
         return metric("success_timestamp_seconds") > before
 
-    async with deleting(resources):
-        await until(is_exported)
+    async with resources.engine.begin() as tx:
+        await create_partition(tx, (now() - DAY).date())
+    try:
+        async with deleting(resources):
+            await until(is_exported)
+            await until(is_index_seen)
+    finally:
+        async with resources.engine.begin() as tx:
+            await drop_partitions(tx, now() + 2 * DAY)
