@@ -76,6 +76,7 @@ def start(directory: ServerDirectory, ports: Ports, targets: Mapping[str, int]) 
         f"--storage.tsdb.path={folder / 'data'}",
         f"--storage.tsdb.retention.time={RETENTION}",
         f"--web.listen-address=127.0.0.1:{ports.prometheus}",
+        "--enable-feature=exemplar-storage",
         "--log.level=warn",
     ]
     daemon.start([shutil.which(NAME) or NAME, *words], system_user, folder)
