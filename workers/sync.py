@@ -8,7 +8,8 @@ from events import (
     PlatformAccountConnected,
     PlatformAccountDisconnected,
 )
-from handlers.sync.handlers import SyncEvent, push_campaigns, sync_campaigns
+from handlers.sync.handlers import push_campaigns, sync_campaigns
+from handlers.sync.skipping import SyncEvent
 from infra.messaging.subscription import Subscription
 from infra.process import main
 from infra.security.encryption import Encryptor

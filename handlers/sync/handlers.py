@@ -3,7 +3,8 @@
     prepare    lock, read, lease -> push the newest version -> release, one value per event
     handler    values -> events to emit, operations to complete
 
-Statuses are read from the platform in the same queue (``handlers.sync.status_checks``).
+Events of paused accounts are skipped (``handlers.sync.skipping``). Statuses are read from the
+platform in the same queue (``handlers.sync.status_checks``).
 
 An event is only a trigger: several events about one campaign cause one push, and an event whose
 version the platform has already causes none. During a push the campaign is leased, and other
@@ -42,6 +43,7 @@ from handlers.sync.pusher import (
     find_rejected_tokens,
     push_all,
 )
+from handlers.sync.skipping import SkippedEvent, SyncEvent, find_skipped, keep_skipped
 from handlers.sync.status_checks import StatusCheck, check_statuses, report_statuses
 from infra.amqp.message import build_message
 from infra.errors import Failure, Permanent, Snooze
@@ -52,16 +54,26 @@ from infra.storage.campaign_leases import release_leases, take_leases
 from infra.storage.campaigns import lock_campaigns
 from infra.storage.operations import put_operations
 
-SyncEvent = SyncTrigger | CampaignStatusCheckRequested | AccountEvent
+SyncValue = SyncOutcome | StatusCheck | AccountEvent | SkippedEvent
 
 
 async def push_campaigns(
     events: list[SyncEvent], resources: Resources, lease_seconds: float = LEASE_SECONDS
-) -> list[SyncOutcome | StatusCheck | AccountEvent | Failure]:
+) -> list[SyncValue | Failure]:
     """Push the campaigns that need it, each once; returns a value for every event, in order.
 
-    Then read the statuses that are to be checked. Account events are left to the handler.
+    Then read the statuses that are to be checked. Account events are left to the handler. Events
+    of paused accounts are taken out before.
     """
+    skipped = await find_skipped(events, resources)
+    wanted = [event for place, event in enumerate(events) if place not in skipped]
+    values = iter(await _push_and_check(wanted, resources, lease_seconds))
+    return [skipped[place] if place in skipped else next(values) for place in range(len(events))]
+
+
+async def _push_and_check(
+    events: list[SyncEvent], resources: Resources, lease_seconds: float
+) -> list[SyncOutcome | StatusCheck | AccountEvent | Failure]:
     triggers = [event for event in events if isinstance(event, SyncTrigger)]
     outcomes = iter(await _push(triggers, resources, lease_seconds) if triggers else ())
     requested = [event for event in events if isinstance(event, CampaignStatusCheckRequested)]
@@ -69,14 +81,15 @@ async def push_campaigns(
     return [_take_value(event, outcomes, checks) for event in events]
 
 
-async def sync_campaigns(
-    values: list[SyncOutcome | StatusCheck | AccountEvent], ctx: Context
-) -> list[Event]:
+async def sync_campaigns(values: list[SyncValue], ctx: Context) -> list[Event]:
     """Complete operations; return the events of pushes, of status checks and of new accounts.
 
     A push is reported once, by the first of its triggers. An owner's newly connected account
     causes a sync request for each of the owner's campaigns.
     """
+    skipped = [value for value in values if isinstance(value, SkippedEvent)]
+    await keep_skipped(ctx.tx, skipped)
+    ctx.note_skipped(len(skipped))
     outcomes = [value for value in values if isinstance(value, SyncOutcome)]
     checks = [value for value in values if isinstance(value, StatusCheck)]
     accounts = [value for value in values if isinstance(value, AccountEvent)]

@@ -87,7 +87,11 @@ class Attempt:
         def arrived(event: Event) -> datetime:
             return self._find(event).delivery.first_failed or at
 
-        context = Context(self._resources, tx, at, reply, self._after_commit.append, arrived)
+        def note_skipped(count: int) -> None:
+            self.result.skipped += count
+
+        after = self._after_commit.append
+        context = Context(self._resources, tx, at, reply, after, arrived, note_skipped)
         if self._subscription.prepare is None:
             values = [item.event for item in fresh]
         else:

@@ -28,12 +28,16 @@ class FailedDelivery:
 
 @dataclass(slots=True)
 class BatchResult:
-    """Which deliveries took effect, were duplicates or failed, and the replies to send."""
+    """Which deliveries took effect, were duplicates or failed, and the replies to send.
+
+    ``skipped`` of the handled ones were acknowledged without effect.
+    """
 
     handled: list[DecodedDelivery] = field(default_factory=list)
     duplicates: list[DecodedDelivery] = field(default_factory=list)
     failed: list[FailedDelivery] = field(default_factory=list)
     replies: list[tuple[Delivery, dict[str, Any]]] = field(default_factory=list)
+    skipped: int = 0
 
     def add(self, other: "BatchResult") -> None:
         """Add the result of another part of the batch."""
@@ -41,6 +45,7 @@ class BatchResult:
         self.duplicates += other.duplicates
         self.failed += other.failed
         self.replies += other.replies
+        self.skipped += other.skipped
 
     def record(self, claim: Claim) -> None:
         """Note a claim that was committed: a reused id is a failure of its own."""

@@ -20,7 +20,8 @@ class Context:
     commit, where its sender waits for an answer. ``after_commit(call)`` runs an ``async`` call
     without arguments after the commit, at most once and best effort (for a cache, never for an
     effect). ``arrived(event)`` is when an event was first delivered to this queue (UTC), however
-    often it was retried since; a replay by a person is a new arrival.
+    often it was retried since; a replay by a person is a new arrival. ``note_skipped(count)`` says
+    how many of the events were acknowledged without effect.
     """
 
     resources: Resources
@@ -29,3 +30,4 @@ class Context:
     reply: Callable[[Event, dict[str, Any]], None]
     after_commit: Callable[[Callable[[], Awaitable[None]]], None]
     arrived: Callable[[Event], datetime]
+    note_skipped: Callable[[int], None] = lambda _: None

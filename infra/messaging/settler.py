@@ -55,7 +55,9 @@ class Settler:
 
         Raises ``Outage`` or ``ChannelLost``; what is not acknowledged will be redelivered.
         """
-        self._outcomes["handled"].inc(len(result.handled))
+        self._outcomes["handled"].inc(len(result.handled) - result.skipped)
+        if result.skipped:
+            self._outcomes["skipped"].inc(result.skipped)
         self._outcomes["duplicate"].inc(len(result.duplicates))
         if result.replies:
             await self._reply(result)

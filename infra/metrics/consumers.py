@@ -10,7 +10,7 @@ from infra.errors import CODES, UNEXPECTED, Failure
 from infra.metrics.batch_histogram import BatchHistogram
 from infra.metrics.buckets import EVENT_LATENCY, OPERATION, SIZES
 
-OUTCOMES = ("handled", "duplicate", "retried", "snoozed", "dead", "dropped")
+OUTCOMES = ("handled", "duplicate", "retried", "snoozed", "skipped", "dead", "dropped")
 OTHER = "OTHER"  # a code that is not in the closed set
 BROKER = "BROKER"  # the broker dead-lettered the message itself
 

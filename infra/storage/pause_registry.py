@@ -37,6 +37,10 @@ class Pauses:
         platform = PLATFORM_QUEUES.get(queue, "")
         return self.rows.get(PauseTarget("platform", platform)) or own
 
+    def has_paused_accounts(self, platform: str) -> bool:
+        """Tell whether any account at a platform is paused."""
+        return any(t.kind == "account" and t.name == platform for t in self.rows)
+
     def is_account_paused(self, platform: str, user_id: object) -> bool:
         """Tell whether the account of a user at a platform is paused."""
         return PauseTarget("account", platform, str(user_id)) in self.rows

@@ -41,6 +41,10 @@ LEASE = text("""
         select user_id, platform from platform_accounts
         where due_at < clock_timestamp()
             and (leased_until is null or leased_until < clock_timestamp())
+            and (state = 'disconnecting' or not exists (
+                select from pauses as p where p.name = platform and (p.kind = 'platform'
+                    or (p.kind = 'account' and p.account = user_id::text))
+            ))
         order by due_at limit :limit for update skip locked
     ) as due
     where a.user_id = due.user_id and a.platform = due.platform
@@ -142,7 +146,10 @@ async def find_connected_accounts(
 async def lease_due_accounts(
     tx: AsyncConnection, limit: int, seconds: float
 ) -> list[PlatformAccountRow]:
-    """Lease at most ``limit`` accounts that are due and not leased, for ``seconds``."""
+    """Lease at most ``limit`` accounts that are due and not leased, for ``seconds``.
+
+    While a platform or an account is paused, tokens there are revoked, but not refreshed.
+    """
     return [_to_row(*row) for row in await tx.execute(LEASE, {"limit": limit, "seconds": seconds})]
 
 

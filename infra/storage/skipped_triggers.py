@@ -4,7 +4,7 @@ A new version of a campaign needs no row: its versions tell that it is to be pus
 that nobody waits for, the newest about a campaign is kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.sources import API_SOURCE
+from schemas.types import Platform
 
 # While a row is locked for key share, the pause cannot be deleted.
 LOCK_PAUSES = text("""
@@ -43,6 +44,16 @@ FORGET = text("""
     delete from inbox where consumer = :queue and key = any(cast(:keys as uuid[]))
 """)
 
+OWNERS = text("""
+    select id, platform, platform_campaign_id, owner_id from campaigns
+    where id = any(cast(:ids as uuid[])) and owner_id is not null
+    union all
+    select c.id, c.platform, c.platform_campaign_id, c.owner_id
+    from unnest(cast(:platforms as text[]), cast(:names as text[])) as r (platform, name)
+    join campaigns c on c.platform = r.platform and c.platform_campaign_id = r.name
+    where c.owner_id is not null
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class SkippedTrigger:
@@ -54,6 +65,23 @@ class SkippedTrigger:
     source: str
     subject: str
     body: bytes
+
+
+async def find_owners(
+    tx: AsyncConnection, ids: Collection[UUID], platform_ids: Collection[tuple[Platform, str]]
+) -> Mapping[UUID | tuple[Platform, str], UUID]:
+    """Find the owners of campaigns, by our ids and by the platforms'; skips those without one."""
+    pairs = list(platform_ids)
+    asked = {
+        "ids": list(ids),
+        "platforms": [platform for platform, _ in pairs],
+        "names": [name for _, name in pairs],
+    }
+    owners: dict[UUID | tuple[Platform, str], UUID] = {}
+    for row in await tx.execute(OWNERS, asked):
+        owners[row.id] = row.owner_id
+        owners[row.platform, row.platform_campaign_id] = row.owner_id
+    return owners
 
 
 async def lock_paused_accounts(
