@@ -10,7 +10,7 @@ from schemas.users import Role
 
 _VIEWER = frozenset({"account", "campaigns:read"})
 _MANAGER = _VIEWER | {"campaigns:write", "platforms"}
-_ADMIN = _MANAGER | {"keys", "users", "audit", "dead", "events:read"}
+_ADMIN = _MANAGER | {"keys", "users", "audit", "dead", "events:read", "queues"}
 
 ROLE_SCOPES: Mapping[Role, frozenset[str]] = {
     "admin": _ADMIN,

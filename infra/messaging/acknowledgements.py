@@ -52,11 +52,28 @@ class Acknowledgements:
         self._channel = channel
         self._timeout = timeout
         self._tracker = AckTracker()
+        self._is_held = False
+        self._unsent: int | None = None  # tag up to which an ack is held back
+
+    def hold(self) -> None:
+        """Send no ack until ``release``."""
+        self._is_held = True
+
+    async def release(self) -> None:
+        """Send the ack that was held back."""
+        self._is_held = False
+        unsent, self._unsent = self._unsent, None
+        if unsent is not None:
+            await self._send(unsent, multiple=True)
 
     async def ack(self, tags: Iterable[int]) -> None:
         """Note that deliveries are settled, and acknowledge as far as ``multiple`` allows."""
         highest = self._tracker.settle(tags)
-        if highest is not None:
+        if highest is None:
+            return
+        if self._is_held:
+            self._unsent = highest
+        else:
             await self._send(highest, multiple=True)
 
     async def ack_out_of_order(self) -> None:

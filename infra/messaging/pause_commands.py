@@ -48,6 +48,10 @@ class PauseRefused(Exception):
     """Something cannot be paused or resumed; the message is a sentence that says why."""
 
 
+class UnknownTarget(PauseRefused):
+    """There is no such queue, platform or account."""
+
+
 async def pause_target(
     tx: AsyncConnection, target: PauseTarget, *, reason: str, paused_by: str
 ) -> bool:
@@ -89,7 +93,9 @@ async def check_target(tx: AsyncConnection, target: PauseTarget) -> None:
         return
     if target.name not in PLATFORMS:
         names = ", ".join(PLATFORMS)
-        raise PauseRefused(f"there is no platform {_quote(target.name)}: the platforms are {names}")
+        raise UnknownTarget(
+            f"there is no platform {_quote(target.name)}: the platforms are {names}"
+        )
     if target.kind == "account":
         await _check_account(tx, target)
 
@@ -103,7 +109,7 @@ def _check_queue(name: str) -> None:
         raise PauseRefused(f"{name} cannot be paused: dead letters are filed at any time")
     if name not in topology.WORK_QUEUE_NAMES:
         names = ", ".join(topology.WORK_QUEUE_NAMES)
-        raise PauseRefused(f"there is no queue {_quote(name)}: the queues are {names}")
+        raise UnknownTarget(f"there is no queue {_quote(name)}: the queues are {names}")
 
 
 async def _check_account(tx: AsyncConnection, target: PauseTarget) -> None:
@@ -115,7 +121,7 @@ async def _check_account(tx: AsyncConnection, target: PauseTarget) -> None:
     known = [row.account for row in rows]
     names = ", ".join(known[:LISTED_ACCOUNTS]) + ", ..." * (len(known) > LISTED_ACCOUNTS)
     listed = f"the accounts are {names}" if known else "it has no account"
-    raise PauseRefused(f"there is no account {_quote(target.account)} at {target.name}: {listed}")
+    raise UnknownTarget(f"there is no account {_quote(target.account)} at {target.name}: {listed}")
 
 
 async def _give_skipped_again(tx: AsyncConnection, target: PauseTarget) -> None:

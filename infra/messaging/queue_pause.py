@@ -13,8 +13,6 @@ from infra.storage.pause_registry import PauseRegistry
 from infra.storage.pauses import PauseRow
 from infra.version import code_version
 
-POLL_SECONDS = 0.5  # between two looks at what the registry knows
-
 
 class QueuePause:
     """Whether one queue is paused; ``row`` says why, as it was last seen."""
@@ -25,6 +23,7 @@ class QueuePause:
         self._queue = queue
         self._registry = registry
         self._breaker = breaker
+        self._interval = registry.max_age / 2  # seconds between two looks at what it knows
         self._stopped = metrics.CONSUMER_STOPPED.labels(queue)
 
     @property
@@ -61,14 +60,14 @@ class QueuePause:
         """Wait while the queue is paused; raises ``Outage`` while that is not known."""
         while not stop.is_set():
             if await self._breaker.write_stop():
-                await self._registry.current(max_age=0)
+                await self._registry.current(fresh=True)
             if not await self.look():
                 return
-            await sleep_until(stop, POLL_SECONDS)
+            await sleep_until(stop, self._interval)
 
     async def wait_for_pause(self) -> None:
         """Wait until the queue is paused, while it is read."""
         while True:
             if await self.look():
                 return
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(self._interval)

@@ -30,6 +30,10 @@ from infra.messaging.subscription import AnySubscription
 ISOLATE_AFTER = 2  # earlier deliveries from which on a message is handled alone
 MAX_ISOLATED_BYTES = 16 * 1024 * 1024
 DRAIN_INTERVAL = 0.05  # seconds
+# An ack makes a quorum queue assign the next messages. What it has assigned when a cancel comes is
+# never delivered, and counts as a delivery once the channel closes (seen with RabbitMQ 3.10). So
+# before a paused consumer is cancelled, it sends no ack for as long.
+QUIET_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +133,7 @@ class ChannelReader:
         try:
             prefetch = self._subscription.batch * (self._subscription.parallel + 1)
             await self._source.consume(self._take, self._on_cancel, prefetch=prefetch)
-            while batch := await self._next():
+            while self._batcher.closed is None and (batch := await self._next()):
                 yield batch
             async for batch in self._drain():
                 yield batch
@@ -179,6 +183,9 @@ class ChannelReader:
 
         At the same time: while too much is in hand, the broker's answer is not read.
         """
+        if self.paused.is_set():
+            self._acks.hold()
+            await asyncio.sleep(QUIET_SECONDS)
         cancelling = asyncio.create_task(self._source.cancel())
         try:
             while not cancelling.done():
@@ -187,6 +194,7 @@ class ChannelReader:
                 await asyncio.wait({cancelling}, timeout=DRAIN_INTERVAL)
         finally:
             cancelling.cancel()
+        await self._acks.release()
         while batch := await self._next():
             yield batch
         await cancelling

@@ -47,24 +47,25 @@ class Pauses:
 
 
 class PauseRegistry:
-    """The pauses, at most ``MAX_AGE`` old while the database answers."""
+    """The pauses, at most ``max_age`` seconds old while the database answers."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, max_age: float = MAX_AGE) -> None:
         """Read nothing yet."""
+        self.max_age = max_age
         self._engine = engine
         self._lock = asyncio.Lock()
         self._tried_at = float("-inf")
         self._known: Pauses | None = None
         self._failure: Outage | None = None
 
-    async def current(self, *, max_age: float = MAX_AGE) -> Pauses:
-        """Give the pauses, read within ``max_age`` seconds, else the last known ones.
+    async def current(self, *, fresh: bool = False) -> Pauses:
+        """Give the pauses, read now if ``fresh``; the last known ones while they cannot be read.
 
         Raises ``Outage`` when they could not be read since the process started.
         """
         clock = asyncio.get_running_loop().time
         async with self._lock:
-            if clock() - self._tried_at >= max_age:
+            if fresh or clock() - self._tried_at >= self.max_age:
                 began = clock()
                 await self._read()
                 self._tried_at = began if self._failure is None else clock()

@@ -45,6 +45,8 @@ class Route:
     query: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()  # request headers that the handler reads
     errors: tuple[int, ...] = ()  # besides those that follow from the other fields
+    # Whether a request may have no body, although ``media`` names some.
+    optional_body: bool = field(default=False, kw_only=True)
     limit: RateLimitRule = field(kw_only=True)  # counted per principal or address
 
     @property

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from schemas.campaigns import Campaign
 from schemas.dead_letters import BulkResult
+from schemas.queues import PauseResult
 from workers.ingress.api.campaign_operations import OperationAccepted
 from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.rate_limits import API, UNLIMITED, RateLimitRule
@@ -64,6 +65,23 @@ def action_route(path: str, handler: RouteHandler, query: type[BaseModel] | None
     """Build a route of an action on dead letters."""
     responses = (RouteResponse(200, BulkResult),)
     return Route("POST", path, handler, "dead", responses, query=query, errors=(409,), limit=API)
+
+
+def switch_route(
+    path: str, handler: RouteHandler, body: type | None = None, *, optional_body: bool = False
+) -> Route:
+    """Build a route that pauses or resumes something."""
+    return Route(
+        "POST",
+        path,
+        handler,
+        "queues",
+        (RouteResponse(200, PauseResult),),
+        {JSON: body} if body else {},
+        optional_body=optional_body,
+        errors=(409,),
+        limit=API,
+    )
 
 
 def document_route(path: str, handler: RouteHandler) -> Route:

@@ -15,6 +15,12 @@ from schemas.events import EventSearchResult
 from schemas.metrics import DailyMetrics
 from schemas.operations import Operation
 from schemas.platform_accounts import AuthorizeUrl, PlatformAccount, PlatformConnection
+from schemas.queues import (
+    PauseRequest,
+    PlatformPauseRequest,
+    PlatformResumeRequest,
+    QueueOverview,
+)
 from schemas.sessions import ActiveSession, PasswordChange
 from schemas.users import Login, Refresh, Registration, RoleUpdate, SessionTokens, User, UserSummary
 from workers.ingress import route_templates
@@ -30,6 +36,7 @@ from workers.ingress.api import (
     operations,
     platform_accounts,
     platform_callback,
+    queues,
     sessions,
     users,
     webhooks,
@@ -76,6 +83,8 @@ USER = f"{USERS}/{{id}}"
 DEAD = "/api/v1/dead"
 DEAD_QUEUE = f"{DEAD}/{{queue}}"
 DEAD_LETTER = f"{DEAD_QUEUE}/{{id}}"
+QUEUES = "/api/v1/queues"
+QUEUE = f"{QUEUES}/{{queue}}"
 PLATFORMS = "/api/v1/platforms"
 PLATFORM = f"{PLATFORMS}/{{platform}}"
 
@@ -265,6 +274,20 @@ ROUTES: tuple[Route, ...] = (
         "platforms",
         (RouteResponse(202, PlatformConnection), RouteResponse(204)),
         limit=API,
+    ),
+    Route(
+        "GET",
+        QUEUES,
+        queues.get_queues,
+        "queues",
+        (RouteResponse(200, QueueOverview),),
+        limit=API,
+    ),
+    route_templates.switch_route(f"{QUEUE}/pause", queues.pause_queue, PauseRequest),
+    route_templates.switch_route(f"{QUEUE}/resume", queues.resume_queue),
+    route_templates.switch_route(f"{PLATFORM}/pause", queues.pause_platform, PlatformPauseRequest),
+    route_templates.switch_route(
+        f"{PLATFORM}/resume", queues.resume_platform, PlatformResumeRequest, optional_body=True
     ),
     Route(
         "POST",

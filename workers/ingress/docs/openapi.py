@@ -101,7 +101,7 @@ def _operation(route: Route, bodies: BodySchemas) -> Operation:
         operation.description = description
     if route.media:
         operation.requestBody = RequestBody(
-            required=True,
+            required=not route.optional_body,
             content={
                 media_type: MediaType(media_type_schema=bodies[route.name, media_type])
                 for media_type in route.media
