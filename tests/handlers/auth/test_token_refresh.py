@@ -17,6 +17,7 @@ from infra.security.encryption import Encryptor
 from infra.security.keyring import Keyring
 from infra.security.oauth_tokens import decrypt_tokens
 from infra.settings import Settings
+from infra.storage.pauses import PauseKind, PauseTarget, delete_pause, pause
 from infra.storage.platform_accounts import (
     PlatformAccountRow,
     find_connected_accounts,
@@ -130,6 +131,31 @@ async def test_of_many_workers_one_refreshes_an_account(
     assert sum(kept) == 6
     assert [c["refreshes"] for c in await consents(stage)] == [1] * 6
     assert not any(c["revoked"] for c in await consents(stage))
+
+
+@pytest.mark.parametrize("kind", ["platform", "account"])
+async def test_a_paused_platform_or_account_is_asked_for_no_tokens_but_a_disconnected_one_revoked(
+    stage: Stage, browser: aiohttp.ClientSession, owner: Owner, kind: PauseKind
+) -> None:
+    await stage.connect(browser, owner)
+    target = PauseTarget(kind, "claude", str(owner.id) if kind == "account" else "")
+    async with stage.resources.engine.begin() as tx:
+        assert await pause(tx, target, reason="a test", paused_by="olga")
+    await make_due(stage)
+    assert await keep(stage) == 0
+    async with stage.resources.engine.begin() as tx:
+        assert await delete_pause(tx, target)
+    assert await keep(stage) == 1
+    async with stage.resources.engine.begin() as tx:
+        assert await pause(tx, target, reason="a test", paused_by="olga")
+    disconnected = await browser.delete(f"{PLATFORM}/claude", headers=owner.headers)
+    assert disconnected.status in (202, 204)
+    while not await consents_are_revoked(stage):
+        await keep(stage)
+
+
+async def consents_are_revoked(stage: Stage) -> bool:
+    return all(consent["revoked"] for consent in await consents(stage))
 
 
 async def test_no_transaction_is_open_while_the_platform_is_called(

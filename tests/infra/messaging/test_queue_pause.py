@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 import aiohttp
@@ -106,8 +107,7 @@ async def test_pauses_under_traffic_isolate_and_dead_letter_no_message(
         for cycle in range(cycles):
             await publish(broker, *(report(sent + n) for n in range(100)))
             sent += 100
-            before = len(await written(engine))
-            await until(lambda before=before: _has(engine, before + 1))
+            await until(partial(_has, engine, len(await written(engine)) + 1))
             await pausing(engine)
             await until(lambda: is_paused(consumer))
             assert consumer.trouble is None
