@@ -3,13 +3,24 @@
 import sys
 from typing import Any
 
-from infra.commands.output import format_time, print_json_line
+from infra.commands.output import format_time, print_error, print_json, print_json_line
 from infra.messaging.event_log import LogEntry
 from infra.messaging.log_content import get_type, parse_content, properties_of, write_line
+from infra.messaging.log_replay import ReplayCounts, ReplayFinding
 from schemas.escaping import escape, escape_lines
 
 TEXT_LENGTH = 200  # characters of an attribute in a list
 OFFSET_WIDTH, TIME_WIDTH, TYPE_WIDTH = 10, 20, 34
+SENT = (ReplayFinding.NEW, ReplayFinding.DUPLICATE)
+FINDINGS = {
+    ReplayFinding.NEW: "are new to the queue",
+    ReplayFinding.DUPLICATE: "it has handled: duplicates, without effect unless --handle-again",
+    ReplayFinding.DONE: "this replay has had handled again already: left out",
+    ReplayFinding.DEAD_LETTER: "are dead letters: left out (adrelay dead-letters replay)",
+    ReplayFinding.REUSED_ID: "have the id of another event that it has handled: left out",
+    ReplayFinding.UNREADABLE: "cannot be decoded: left out",
+    ReplayFinding.REFUSED: "were refused",
+}
 HEADINGS = ("OFFSET", "PUBLISHED", "TYPE", "SUBJECT", "SOURCE", "ID")
 
 
@@ -76,3 +87,40 @@ def _to_text(value: object) -> str:
 def flush() -> None:
     """Hand on what was printed; raises ``BrokenPipeError`` when nobody reads it."""
     sys.stdout.flush()
+
+
+def print_counts(
+    queue: str,
+    counts: ReplayCounts,
+    first: LogEntry | None,
+    last: LogEntry | None,
+    *,
+    as_json: bool,
+    sent: bool,
+) -> None:
+    """Print what a replay has sent, or would send, and what it leaves out."""
+    to_send = counts.sent if sent else sum(counts.found[finding] for finding in SENT)
+    if as_json:
+        span = {"first_offset": first and first.offset, "last_offset": last and last.offset}
+        numbers = {finding.value: counts.found[finding] for finding in ReplayFinding}
+        print_json(
+            {"queue": queue, "sent" if sent else "would_send": to_send}
+            | numbers
+            | ({} if sent else span)
+            | {"objections": counts.objections}
+        )
+        return
+    print(f"{'sent to' if sent else 'would be sent to'} {queue}: {to_send}")
+    for finding in ReplayFinding:
+        if counts.found[finding]:
+            print(f"  {counts.found[finding]} {FINDINGS[finding]}")
+    if first is not None and last is not None:
+        times = [e.published_at for e in (first, last)]
+        words = [f"{e.offset}" for e in (first, last)]
+        words = [
+            word if at is None else f"{word} ({format_time(at)})"
+            for word, at in zip(words, times, strict=True)
+        ]
+        print(f"in the order of the log, from offset {words[0]} to {words[1]}")
+    for objection in counts.objections:
+        print_error(objection)

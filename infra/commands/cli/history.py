@@ -1,43 +1,24 @@
 """``adrelay history``: read the event log, export it, and feed a queue from it again."""
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from infra.commands.cli.history_options import (
+    FieldOption,
+    FollowOption,
+    LimitOption,
+    SinceOption,
+    SourceOption,
+    SubjectOption,
+    TypeOption,
+    UntilOption,
+    parse_filter,
+)
+from infra.commands.cli.history_replay import register
 from infra.commands.cli.options import Json, examples, exit_with, new_group
 
-if TYPE_CHECKING:
-    from infra.messaging.log_filter import LogFilter
-
 app = new_group("Read the event log: every event that was published, in its order.")
-
-TypeOption = Annotated[
-    list[str] | None,
-    typer.Option("--type", help="Only this event type, or those that begin so. Repeatable."),
-]
-SubjectOption = Annotated[str | None, typer.Option(help="Only those with this subject.")]
-SourceOption = Annotated[str | None, typer.Option(help="Only those of this source.")]
-SinceOption = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="From a time with its offset on, or a duration such as 2h."),
-]
-UntilOption = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Up to a time with its offset, or a duration such as 1h."),
-]
-FieldOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--field",
-        metavar="PATH=VALUE",
-        help="Only those with this text or JSON value in a field. Repeatable.",
-    ),
-]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="End after so many events.")]
-FollowOption = Annotated[
-    bool, typer.Option("--follow", "-f", help="Go on with what is published (end with Ctrl-C).")
-]
 
 
 @app.command(
@@ -63,7 +44,7 @@ def tail(
 ) -> None:
     """Print the last events, the newest last."""
     _check_follow(until, follow=follow)
-    selected = _parse_filter(types, subject, source, since, until, fields)
+    selected = parse_filter(types, subject, source, since, until, fields)
     from infra.commands import history as run
 
     number = count if limit is None else min(count, limit)
@@ -93,7 +74,7 @@ def grep(
 ) -> None:
     """Print matching events, the oldest first."""
     _check_follow(until, follow=follow)
-    selected = _parse_filter(types, subject, source, since, until, fields, event_id)
+    selected = parse_filter(types, subject, source, since, until, fields, event_id)
     from infra.commands import history as run
 
     exit_with(
@@ -120,7 +101,7 @@ def show(
 
     if which.isascii() and which.isdecimal() and not by_id:
         exit_with(run.run(lambda session: run.show(session, int(which)), as_json=as_json))
-    selected = _parse_filter(None, None, source, since, until, None, which)
+    selected = parse_filter(None, None, source, since, until, None, which)
     exit_with(run.run(lambda session: run.show_matching(session, selected), as_json=as_json))
 
 
@@ -146,14 +127,13 @@ def export(
     limit: LimitOption = None,
 ) -> None:
     """Write events as JSON lines: structured CloudEvents with their offsets."""
-    selected = _parse_filter(types, subject, source, since, until, fields)
+    selected = parse_filter(types, subject, source, since, until, fields)
     from infra.commands import history as run
+    from infra.commands.history_export import export
 
     exit_with(
         run.run(
-            lambda session: run.export(
-                session, selected, file, from_offset=from_offset, limit=limit
-            ),
+            lambda session: export(session, selected, file, from_offset=from_offset, limit=limit),
             as_json=True,
         )
     )
@@ -164,31 +144,4 @@ def _check_follow(until: str | None, *, follow: bool) -> None:
         raise typer.BadParameter("--follow and --until exclude each other")
 
 
-def _parse_filter(
-    types: list[str] | None,
-    subject: str | None,
-    source: str | None,
-    since: str | None,
-    until: str | None,
-    fields: list[str] | None,
-    event_id: str | None = None,
-) -> "LogFilter":
-    from infra.commands.moments import parse_moment
-    from infra.messaging.log_filter import LogFilter, parse_fields
-
-    now = datetime.now(UTC)
-    try:
-        found = LogFilter(
-            tuple(types or ()),
-            subject,
-            source,
-            event_id,
-            None if since is None else parse_moment(since, now),
-            None if until is None else parse_moment(until, now),
-            parse_fields(fields or ()),
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    if found.since is not None and found.until is not None and found.since > found.until:
-        raise typer.BadParameter("--since is later than --until")
-    return found
+register(app)

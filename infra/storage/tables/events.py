@@ -81,6 +81,8 @@ log_positions = Table(
     Column("logged_at", TIMESTAMPTZ),  # of what was read last
     Column("fingerprint", Uuid),  # hash of what was read last: tells another log from this one
     Column("complete_until", TIMESTAMPTZ),  # everything logged before has been read
+    Column("began_at", TIMESTAMPTZ),  # of a reader that comes to an end
+    Column("last_offset", BigInteger),  # at which it ends
     Column("updated_at", TIMESTAMPTZ, nullable=False, server_default=func.now()),
 )
 

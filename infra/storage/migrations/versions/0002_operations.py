@@ -131,6 +131,8 @@ def _create_log_positions() -> None:
         sa.Column("logged_at", TIMESTAMPTZ),
         sa.Column("fingerprint", sa.Uuid()),
         sa.Column("complete_until", TIMESTAMPTZ),
+        sa.Column("began_at", TIMESTAMPTZ),
+        sa.Column("last_offset", sa.BigInteger()),
         sa.Column("updated_at", TIMESTAMPTZ, server_default=NOW, nullable=False),
         sa.PrimaryKeyConstraint("reader", name=op.f("log_positions_pkey")),
     )
