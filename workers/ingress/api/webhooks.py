@@ -1,8 +1,10 @@
 """Webhooks of the platforms: verified ones become events, acknowledged once these are durable."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from aiohttp import web
+from prometheus_client import Counter
 
 from events import WebhookUnrecognised
 from events.envelope import Event, now
@@ -51,7 +53,7 @@ async def post_webhook(context: RequestContext) -> web.Response:
         COUNTERS[name, "bad_signature"].inc()
         raise _bad_signature(error.reason) from None
     _observe_skew(name, verified.skew)
-    metrics.WEBHOOK_SECRET_SLOTS.labels(name, str(verified.slot)).inc()
+    _slot_counter(name, verified.slot).inc()
     try:
         context.state.rate_limiter.take(WEBHOOKS, name, len(body))
     except HttpError:
@@ -91,7 +93,12 @@ def begin_metrics(webhook_secrets: Mapping[str, Sequence[str]]) -> None:
     """Begin the counters of the secrets of each source at 0."""
     for name, secrets in webhook_secrets.items():
         for slot in range(1, len(secrets) + 1):
-            metrics.WEBHOOK_SECRET_SLOTS.labels(name, str(slot))
+            _slot_counter(name, slot)
+
+
+@cache
+def _slot_counter(source: str, slot: int) -> Counter:
+    return metrics.WEBHOOK_SECRET_SLOTS.labels(source, str(slot))
 
 
 def _observe_skew(source: str, skew: float | None) -> None:
