@@ -50,7 +50,7 @@ async def run(*, dry_run: bool, accept_gap: bool, as_json: bool, confirm: bool) 
     ``confirm`` asks before anything is changed.
     """
     settings = load_settings("auth")
-    logs.configure_logging(settings.log_level)
+    logs.configure_logging("WARNING")
     tune_gc()
     output = RestoreOutput(as_json=as_json, confirms=confirm)
     return await restore(
@@ -119,7 +119,7 @@ async def _restore(
     subscriptions: Sequence[AnySubscription],
     output: RestoreOutput,
 ) -> None:
-    losses = LossCounter(plan.mark.end_offset)
+    losses = LossCounter(plan.start)
     async with resources.engine.connect() as connection:
         has_filed = await has_dead_letters(connection)
     began = monotonic()

@@ -44,6 +44,7 @@ TOLD = (
     "password",
     "user.role",
     "platform.",
+    "database.",
 )
 SYNC_LOSS = (
     "requests to push a campaign again: what is not pushed is pushed now, but their operations"
@@ -63,7 +64,7 @@ class LossCounter:
     """Counts facts of the log from an offset on, which a restored database does not have."""
 
     def __init__(self, since: int) -> None:
-        """Count from the offset at which the log ended when the backup was taken."""
+        """Count from the offset at which the restore begins, a little before the backup."""
         self.counts: Counter[str] = Counter()
         self._since = since
 
@@ -74,8 +75,8 @@ class LossCounter:
                 self._add(entry)
 
     def describe(self) -> list[str]:
-        """Say what is lost, a line each."""
-        lines = [f"{count} {what}" for what, count in sorted(self.counts.items())]
+        """Say what is lost, a line each; some of it may be in the database all the same."""
+        lines = [f"up to {count} {what}" for what, count in sorted(self.counts.items())]
         return [*lines, OUTBOX_LOSS, RENEWAL_LOSS]
 
     def _add(self, entry: LogEntry) -> None:
