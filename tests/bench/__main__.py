@@ -1,7 +1,7 @@
 """``python -m tests.bench``: our speed beside its peers', in interleaved rounds, on this machine.
 
 make bench                    all sections, three rounds
-make bench ARGS=consume       one section: consume, costs, ingress, latency
+make bench ARGS=consume       one section: consume, costs, ingress, latency, traces
 make bench ARGS="index --rounds 1"   what the event index costs, and how fast it answers
 make bench ARGS="consume --only adrelay,faststream --rounds 1 --share 0.1"
 make bench-full               how it grows: backlog, processes, inbox, event size, memory
@@ -21,11 +21,11 @@ import uvloop
 
 from infra import logs
 from infra.settings import Settings
-from tests.bench import consume, costs, growth, index, ingress, latency, results, tools
+from tests.bench import consume, costs, growth, index, ingress, latency, results, tools, traces
 from tests.bench.results import Result
 from tests.bench.stage import Stage, open_stage, say, servers
 
-SECTIONS = ("consume", "costs", "ingress", "latency")
+SECTIONS = ("consume", "costs", "ingress", "latency", "traces")
 KNOWN = (*SECTIONS, "growth", "index")
 MEASURES = {
     "costs": (costs.costs,),
@@ -41,6 +41,8 @@ def steps(section: str, share: float) -> Iterator[Step]:
         for line in consume.lines():
             fewer = replace(line, events=max(100, int(line.events * share)))
             yield line.name, partial(consume.measure, line=fewer)
+    elif section == "traces":
+        yield from traces.steps(share)
     elif section == "growth":
         yield from growth.steps(share)
     elif section == "index":

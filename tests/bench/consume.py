@@ -91,7 +91,7 @@ async def measure(stage: Stage, line: Line) -> list[Result]:
     await stage.clear()
     if line.is_ours:
         await fill_ours(stage.publisher, line.events)
-        return await _watch(stage, line, OURS, MARKS)
+        return await watch(stage, line)
     await stage.declare()
     if line.own_tasks is None:
         await fill(stage.publisher, "", PEERS, line.events)
@@ -100,7 +100,7 @@ async def measure(stage: Stage, line: Line) -> list[Result]:
         await _fill_with(stage, line)
     if line.name == "drain":
         return [await _drain(stage, line)]
-    return await _watch(stage, line, PEERS, PEER_MARKS)
+    return await watch(stage, line, PEERS, PEER_MARKS)
 
 
 async def _fill_with(stage: Stage, line: Line) -> None:
@@ -126,7 +126,8 @@ async def _drain(stage: Stage, line: Line) -> Result:
     return Result("consume", line.name, "events/s", line.events / seconds)
 
 
-async def _watch(stage: Stage, line: Line, queue: str, marks: str) -> list[Result]:
+async def watch(stage: Stage, line: Line, queue: str = OURS, marks: str = MARKS) -> list[Result]:
+    """Run a line's program until every event of its queue is marked; what it took."""
     more = {**line.variables, **variables(queue=queue), "PORT": str(free_port())}
     async with program(stage.settings, line.argv, **more) as process:
         usage = await _until_done(stage, line, queue, marks, process)
