@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 MAX_WAITING = 16_384  # spans
 MAX_EXPORTED = 512  # spans of a request
-INTERVAL_MILLISECONDS = 1000
+INTERVAL_MILLISECONDS = 2000
 MAX_LINKS = 2000  # of a batch's span: as many as a prefetch has messages
 
 log = logging.getLogger(__name__)

@@ -82,7 +82,6 @@ def _start(tracer: Tracer, message: Message, count: int) -> TraceSpan:
     else:
         attributes["messaging.rabbitmq.destination.routing_key"] = message.routing_key
         attributes["messaging.message.id"] = message.message_id
-        attributes["messaging.message.body.size"] = len(message.body)
         if message.correlation_id:
             attributes["messaging.message.conversation_id"] = message.correlation_id
     parent = TraceContext(message.headers["traceparent"], message.headers.get("tracestate"))

@@ -7,7 +7,7 @@ given the context of its span. Nothing is made for events that are not sampled.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import time_ns
 from types import TracebackType
 from typing import Self
@@ -26,7 +26,15 @@ from schemas.trace_context import SAMPLED_ENDINGS, TraceContext
 OPERATION = "process"
 OUTCOME = "adrelay.outcome"
 
-Sampled = tuple[Delivery, TraceContext | None]  # with the context that its message or event names
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A sampled delivery, the context that its message or event names, and its place if decoded."""
+
+    delivery: Delivery
+    context: TraceContext | None
+    part: list[DecodedDelivery] | None = None
+    at: int = 0
 
 
 class BatchTrace:
@@ -60,18 +68,17 @@ class BatchTrace:
         sampled = list(self._find_sampled(work))
         if not sampled:
             return
-        links = [context for _, context in sampled if context is not None]
+        links = [one.context for one in sampled if one.context is not None]
         alone = sampled[0] if len(sampled) == 1 else None
         count = sum(map(len, work.parts)) + len(work.result.failed)
         self._batch = self._start(alone, {"messaging.batch.message_count": count}, links)
-        if alone is not None:
-            self._spans[alone[0]] = self._batch
-        else:
-            self._spans = {one[0]: self._start(one, {}, [self._batch.context]) for one in sampled}
-        for delivery, span in self._spans.items():
-            delivery.trace = span.context
-        for part in work.parts:
-            part[:] = [self._put_into_span(item) for item in part]
+        for one in sampled:
+            span = self._start(one, {}, [self._batch.context]) if alone is None else self._batch
+            self._spans[one.delivery] = span
+            one.delivery.trace = span.context
+            if one.part is not None and isinstance(event := one.part[one.at].event, Event):
+                moved = put_into_trace(event, span.context)
+                one.part[one.at] = replace(one.part[one.at], event=moved)
 
     def note(self, result: BatchResult) -> None:
         """Note what became of the sampled events."""
@@ -91,22 +98,25 @@ class BatchTrace:
 
     def _find_sampled(self, work: Work) -> Iterator[Sampled]:
         """Find the events to record: of recorded traces, or those with which one begins."""
-        samples_root = self._tracer.samples_root
+        samples = self._tracer.samples
         for part in work.parts:
-            for item in part:
-                event = item.event
-                if isinstance(event, Event):
-                    traceparent = event.traceparent
-                    if traceparent is None:
-                        if samples_root():
-                            yield item.delivery, None
-                    elif traceparent.endswith(SAMPLED_ENDINGS):
-                        yield item.delivery, event.trace_context
-                elif self._tracer.samples(context := find_trace_context(item.delivery)):
-                    yield item.delivery, context
+            if isinstance(part[0].event, Event):
+                # The line that every event costs.
+                found = [
+                    at
+                    for at, item in enumerate(part)
+                    if (own := item.event.traceparent) is None or own.endswith(SAMPLED_ENDINGS)
+                ]
+                contexts = [part[at].event.trace_context for at in found]
+            else:  # dead letters
+                found = list(range(len(part)))
+                contexts = [find_trace_context(item.delivery) for item in part]
+            for at, context in zip(found, contexts, strict=True):
+                if samples(context):
+                    yield Sampled(part[at].delivery, context, part, at)
         for failure in work.result.failed:
-            if self._tracer.samples(context := find_trace_context(failure.delivery)):
-                yield failure.delivery, context
+            if samples(context := find_trace_context(failure.delivery)):
+                yield Sampled(failure.delivery, context)
 
     def _start(
         self, about: Sampled | None, more: dict[str, str | int], links: list[TraceContext]
@@ -121,18 +131,12 @@ class BatchTrace:
         }
         parent = None
         if about is not None:
-            delivery, parent = about
-            attributes |= _describe(delivery)
+            parent = about.context
+            attributes |= _describe(about.delivery)
         name = f"{OPERATION} {self._queue}"
         return self._tracer.start(
             name, SpanKind.CONSUMER, parent, attributes, links=links, start_time=self._began
         )
-
-    def _put_into_span(self, item: DecodedDelivery) -> DecodedDelivery:
-        span = self._spans.get(item.delivery)
-        if span is None or not isinstance(item.event, Event):
-            return item
-        return replace(item, event=put_into_trace(item.event, span.context))
 
 
 def _describe(delivery: Delivery) -> dict[str, str | int]:
@@ -140,7 +144,6 @@ def _describe(delivery: Delivery) -> dict[str, str | int]:
         "messaging.rabbitmq.destination.routing_key": delivery.routing_key,
         "messaging.message.id": delivery.message_id,
         "messaging.message.conversation_id": delivery.properties.correlation_id,
-        "messaging.message.body.size": delivery.size,
         "adrelay.attempt": delivery.attempts + 1,
     }
     return {name: value for name, value in found.items() if value is not None}
