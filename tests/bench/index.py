@@ -22,7 +22,7 @@ from tests.bench.stage import Stage, cpu_of, measured, say
 EVENTS = 50_000  # indexed
 ROWS = 10_000_000  # searched
 DAYS = 7
-SUBJECTS = 20  # each with 200 rows
+SUBJECTS = 50_000  # each with 200 rows
 ASKED = 40  # different values of a question
 PATIENCE = 1200.0  # seconds
 INDEXED = "select count(*) from event_index where source = 'urn:bench'"
