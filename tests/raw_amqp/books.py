@@ -27,6 +27,7 @@ LETTERS = text("""
     select to_jsonb(d) - 'body' - 'properties' as told, substring(body for 4096) as body
     from dead_letters d
 """)
+UNLIMITED = text("set local statement_timeout = 0")  # the tables hold all that was published
 Copy = tuple[str, int]  # a queue, and the number of the message
 
 
@@ -130,6 +131,7 @@ class Books:
 async def count_ends(engine: AsyncEngine) -> int:
     """Count the effects and the dead letters."""
     async with engine.connect() as connection:
+        await connection.execute(UNLIMITED)
         return int((await connection.execute(COUNT)).scalar_one())
 
 
@@ -137,6 +139,7 @@ async def look(engine: AsyncEngine, late: set[int]) -> Found:
     """Read what has become of everything; ``late`` are the reports about late campaigns."""
     found = Found()
     async with engine.connect() as connection:
+        await connection.execute(UNLIMITED)
         for campaign, day, impressions in await connection.execute(EFFECTS):
             number = impressions - 1
             named: UUID = bodies.campaign_id(number, late=number in late)
