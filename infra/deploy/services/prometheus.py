@@ -40,16 +40,19 @@ def url(ports: Ports) -> str:
     return f"http://127.0.0.1:{ports.prometheus}"
 
 
-def configuration(targets: Mapping[str, int], rules: Sequence[str]) -> str:
+def configuration(
+    targets: Mapping[str, int], rules: Sequence[str], interval: str = INTERVAL
+) -> str:
     """Write the configuration as JSON, which is YAML: one job for each name and port.
 
-    The broker has two: totals, and a line for each queue (``rabbitmq_detailed_...``).
+    ``interval`` is between two scrapes, and between two evaluations. The broker has two jobs:
+    totals, and a line for each queue (``rabbitmq_detailed_...``).
     """
     jobs = [_job(job, port) for job, port in targets.items()]
     if BROKER in targets:
         detailed = {"metrics_path": "/metrics/detailed", "params": {"family": list(FAMILIES)}}
         jobs.append(_job(f"{BROKER}-queues", targets[BROKER]) | detailed)
-    intervals = {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL}
+    intervals = {"scrape_interval": interval, "evaluation_interval": interval}
     return json.dumps(
         {"global": intervals, "rule_files": list(rules), "scrape_configs": jobs}, indent=2
     )
@@ -59,18 +62,32 @@ def _job(name: str, port: int) -> dict[str, Any]:
     return {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
 
 
-def start(directory: ServerDirectory, ports: Ports, targets: Mapping[str, int]) -> Daemon:
-    """Start the server with the targets of this start; one that runs is stopped first."""
+def read_rules() -> dict[str, str]:
+    """Read the recording rules and alerts, by the names of their files."""
+    return {rule.name: rule.read_text() for rule in RULES}
+
+
+def start(
+    directory: ServerDirectory,
+    ports: Ports,
+    targets: Mapping[str, int],
+    rules: Mapping[str, str] | None = None,
+    interval: str = INTERVAL,
+) -> Daemon:
+    """Start the server with the targets of this start; one that runs is stopped first.
+
+    ``rules`` are texts by file name, Adrelay's own unless given.
+    """
     daemon, system_user = Daemon(directory, NAME), find_system_user(NAME)
     stop(directory)
     folder = directory.folder(NAME, system_user)
-    rules = []
-    for rule in RULES:
+    files = []
+    for name, text in (read_rules() if rules is None else rules).items():
         # The server's account may not be able to read the checkout.
-        write_private(folder / rule.name, rule.read_text(), system_user)
-        rules.append(str(folder / rule.name))
+        write_private(folder / name, text, system_user)
+        files.append(str(folder / name))
     config = folder / "prometheus.yml"
-    write_private(config, configuration(targets, rules), system_user)
+    write_private(config, configuration(targets, files, interval), system_user)
     words = [
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'data'}",

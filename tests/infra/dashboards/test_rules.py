@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 
 from infra import metrics
 from infra.deploy.services import apt, prometheus
+from tests.chaos.monitored import shorten_rules
 from tests.infra.dashboards.expressions import (
     ALERTS,
     RULES,
@@ -162,3 +164,17 @@ def test_every_test_of_alerts_is_run() -> None:
 
 def test_prometheus_loads_the_rules_and_not_their_tests() -> None:
     assert prometheus.RULES == (RULES, ALERTS)
+
+
+def test_the_rules_of_chaos_differ_in_durations_alone() -> None:
+    before, after = ALERTS.read_text(), shorten_rules(ALERTS.read_text())
+
+    assert "for: 1h" in before
+    assert "for: 60s" in after
+    assert "[12h]" in before
+    assert "[720s]" in after
+    assert [re.sub(r"\[[^\]]*\]", "", rule["expr"]) for rule in alerts()] == [
+        re.sub(r"\[[^\]]*\]", "", rule["expr"])
+        for group in yaml.safe_load(after)["groups"]
+        for rule in group["rules"]
+    ]

@@ -1,0 +1,220 @@
+"""Alerts fire and stop on a live Prometheus, and every query of the dashboards finds something."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+from aio_pika import Message
+from aio_pika.abc import AbstractChannel
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from infra.amqp import topology
+from infra.amqp.message import Message as OutboxMessage
+from infra.commands.migrate import connect
+from infra.messaging import outbox
+from infra.security.hmac_signature import sign_body
+from infra.storage.api_keys import generate_api_key, insert_api_key, revoke_api_key
+from infra.storage.engine import open_engine
+from tests.chaos.monitored import Monitored, open_monitored
+from tests.chaos.servers import Servers
+from tests.e2e.test_demo import run, urls
+from tests.infra.dashboards.expressions import alerting, recorded, selectors_in, shown
+from tests.services import TESTER, open_settings, url_as
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(900),
+    pytest.mark.long,
+]
+
+REPORTED = "campaign.metrics_reported.v1"
+BINDING = f"{REPORTED}.#"
+LATE = 15  # campaigns that wait for a paused queue
+FAILED_LOGINS = 15
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def monitored(servers: Servers) -> AsyncIterator[Monitored]:
+    with open_settings(servers.services, "alerts") as settings:
+        code, output = await run(settings, "infra.commands", "seed", **urls(settings))
+        assert code == 0, output
+        async with open_monitored(settings, servers) as monitored:
+            yield monitored
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def database(monitored: Monitored) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(monitored.settings)
+    yield engine
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def open_channel(monitored: Monitored) -> AsyncIterator[AbstractChannel]:
+    url = url_as(TESTER, monitored.settings.rabbitmq_url)
+    async with await connect(url) as connection, connection.channel() as channel:
+        yield channel
+
+
+async def command(monitored: Monitored, *words: str) -> None:
+    code, output = await run(monitored.settings, "infra.commands", *words)
+    assert code == 0, output
+
+
+async def expiring_key(database: AsyncEngine) -> UUID:
+    async with database.begin() as tx:
+        owner = (await tx.execute(text("select id from users limit 1"))).scalar_one()
+        made = await insert_api_key(
+            tx,
+            generate_api_key(),
+            name="expiring",
+            owner_id=owner,
+            scopes=("events:publish",),
+            sources=("urn:example:expiring",),
+            expires_at=datetime.now(UTC) + timedelta(days=3),
+        )
+    assert made is not None
+    return made.id
+
+
+async def restart(monitored: Monitored, name: str) -> None:
+    process = monitored.system.processes[name]
+    await process.start()
+    await process.ready(60)
+
+
+async def send_webhook(monitored: Monitored, body: bytes, secret: str) -> int:
+    url = f"{monitored.system.url}/webhooks/claude"
+    headers = {"x-claude-signature": sign_body(secret, body), "content-type": "application/json"}
+    async with monitored.system.http.post(url, data=body, headers=headers) as answer:
+        return answer.status
+
+
+async def create_campaigns(monitored: Monitored, count: int) -> None:
+    targeting = {"interests": ["tea"], "age_range": [25, 45]}
+    body = {"name": "late", "budget": 10, "platform": "claude", "targeting": targeting}
+    for _ in range(count):
+        status, answer = await monitored.system.call("POST", "/api/v1/campaigns", body)
+        assert status == 202, answer
+
+
+async def fail_logins(monitored: Monitored) -> None:
+    login = {"email": "someone@example.com", "password": "correct horse battery staple"}
+    calls = (
+        monitored.system.call("POST", "/api/v1/auth/login", login) for _ in range(FAILED_LOGINS)
+    )
+    assert {status for status, _ in await asyncio.gather(*calls)} == {503}
+
+
+def is_number(series: dict[str, Any]) -> bool:
+    return not math.isnan(float(series["value"][1]))
+
+
+async def test_every_query_finds_series_under_traffic(
+    monitored: Monitored, database: AsyncEngine
+) -> None:
+    await expiring_key(database)
+    demo = ("infra.deploy.demo", "--repeat", "5")
+    code, output = await run(
+        monitored.settings, *demo, ADRELAY_URL=monitored.system.url, **urls(monitored.settings)
+    )
+    assert code == 0, output
+    await command(monitored, "dead-letters", "list")
+    async with open_channel(monitored) as channel:  # a dead letter, for the list of firing alerts
+        exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE)
+        await exchange.publish(Message(b"{}"), f"{REPORTED}.claude")
+    await monitored.wait_fired("AdrelayDeadLetters")
+    asked = [*shown(), *recorded()]
+    selectors = {selector for one in alerting() for selector in selectors_in(one.promql)}
+    queries = {**{str(one): one.promql for one in asked}, **{one: one for one in selectors}}
+    empty, end = queries, time.monotonic() + 90
+    while empty and time.monotonic() < end:
+        found = {place: await monitored.query(promql) for place, promql in empty.items()}
+        empty = {place: queries[place] for place, series in found.items() if not series}
+        await asyncio.sleep(1)
+    assert not empty, "\n".join(f"{place}: {promql}" for place, promql in empty.items())
+
+
+async def test_alerts_fire_and_stop(monitored: Monitored, database: AsyncEngine) -> None:
+    system = monitored.system
+    await system.register()
+    key = await expiring_key(database)
+    async with AsyncExitStack() as held:
+        channel = await held.enter_async_context(open_channel(monitored))
+        events = await channel.get_exchange(topology.EVENTS_EXCHANGE)
+
+        # Work waits: a queue is paused, a worker is killed, a binding is lost, rows cannot leave.
+        await command(monitored, "queues", "pause", "campaigns.apply", "--reason", "a test")
+        await create_campaigns(monitored, LATE)
+        await system.processes["metrics"].kill()
+        await events.publish(Message(b"{}"), f"{REPORTED}.claude")
+        await events.publish(Message(b"{}"), "nobody.knows.v1")
+        async with database.begin() as tx:
+            message = OutboxMessage("adrelay.nowhere", "nobody.knows.v1", b"{}", str(uuid4()))
+            await outbox.add(tx, [message])
+        queue = await channel.get_queue("metrics.record")
+        await queue.unbind(topology.WORK_EXCHANGE, BINDING)
+        # Webhooks with a bad signature, and one that maps to no event.
+        for number in range(20):
+            assert await send_webhook(monitored, b'{"id": "%d"}' % number, "another") == 401
+        secret = monitored.settings.claude_webhook_secret.get_secret_value().split()[0]
+        unknown = b'{"id": "evt_1", "event": "campaign.renamed", "data": {}}'
+        assert await send_webhook(monitored, unknown, secret) == 200
+        waiting = (
+            "AdrelayNoConsumer",
+            "AdrelayUnrouted",
+            "AdrelayOutboxParked",
+            "AdrelayPathBroken",
+            "AdrelayWebhookSignatures",
+            "AdrelayWebhooksUnrecognised",
+        )
+        await monitored.wait_fired(*waiting)
+        # Logins are not answered, and a platform is gone when the late campaigns reach it.
+        await system.processes["auth"].kill()
+        await fail_logins(monitored)
+        await monitored.wait_fired("AdrelayAcceptanceBudget", "AdrelayPaused")
+        await system.processes["sandbox"].kill()
+        await command(monitored, "queues", "resume", "campaigns.apply")
+        await monitored.wait_fired("AdrelayEffectBudget", "AdrelayBreakerOpen")
+
+        # All of it is mended, as the runbooks say.
+        await asyncio.gather(*(restart(monitored, name) for name in ("metrics", "auth", "sandbox")))
+        await monitored.wait_fired("AdrelayDeadLetters")
+        await command(monitored, "migrate")
+        await monitored.wait_fired("AdrelayPathsToRecover")
+        await command(monitored, "broker", "requeue-unrouted")
+        unrouted = await channel.get_queue(topology.UNROUTED)
+        await unrouted.purge()
+        async with database.begin() as tx:
+            await tx.execute(text("delete from outbox where parked_reason is not null"))
+            await revoke_api_key(tx, key)
+        for name in ("metrics.record", "webhooks.unrecognised"):
+            await command(monitored, "dead-letters", "discard", "--queue", name)
+    # Those who report are gone themselves.
+    await system.processes["relay"].kill()
+    await system.processes["web"].kill()
+    await monitored.wait_fired("AdrelayUnwatched", "AdrelayNoIngress")
+    await asyncio.gather(*(restart(monitored, name) for name in ("relay", "web")))
+
+    expected = {
+        *waiting,
+        "AdrelayAcceptanceBudget",
+        "AdrelayBreakerOpen",
+        "AdrelayDeadLetters",
+        "AdrelayEffectBudget",
+        "AdrelayNoIngress",
+        "AdrelayPathsToRecover",
+        "AdrelayPaused",
+        "AdrelayUnwatched",
+    }
+    await monitored.wait_silent(*expected)
+    print(f"\n{len(expected)} alerts fired and stopped:\n{monitored.table(expected)}")  # noqa: T201
+    assert set(monitored.fired) - expected <= {"AdrelayExpiring", "AdrelayBacklog"}
