@@ -11,6 +11,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from infra.dashboards import business, dead_letters, ingress, overview, platforms, queue
 
 FOLDER = Path(__file__).resolve().parent / "grafana" / "dashboards"
+INTERVAL_FIELDS = ("auto", "auto_min", "auto_count")
 DASHBOARDS: Mapping[str, Callable[[], Dashboard]] = {
     "overview.json": overview.build,
     "ingress.json": ingress.build,
@@ -22,8 +23,15 @@ DASHBOARDS: Mapping[str, Callable[[], Dashboard]] = {
 
 
 def encode(dashboard: Dashboard) -> str:
-    """Write a dashboard as Grafana's JSON."""
-    return json.dumps(dashboard, cls=JSONEncoder, indent=1, sort_keys=True) + "\n"
+    """Write a dashboard as Grafana's JSON.
+
+    The SDK gives every variable the fields of an interval, which Grafana's schema does not know.
+    """
+    plain = json.loads(json.dumps(dashboard, cls=JSONEncoder))
+    for variable in plain["templating"]["list"]:
+        for name in INTERVAL_FIELDS:
+            variable.pop(name, None)
+    return json.dumps(plain, indent=1, sort_keys=True) + "\n"
 
 
 def main() -> int:

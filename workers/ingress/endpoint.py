@@ -21,14 +21,18 @@ from workers.ingress.state import AppState
 
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+# Counted from 0 for every route, whether it is documented or not: the share of failed requests is
+# unknown to Prometheus while one of its two series is missing.
+FAILED = (500, 503)
+
 
 def wrap_handler(route: Route, state: AppState) -> Endpoint:
     """Build the aiohttp handler of a route."""
     tracer = state.resources.tracer
     seconds = HTTP_SECONDS.labels(route.method, route.path)
+    statuses = {*(response.status for response in route.responses), *FAILED}
     counters = {
-        response.status: HTTP_REQUESTS.labels(route.method, route.path, response.status)
-        for response in route.responses
+        status: HTTP_REQUESTS.labels(route.method, route.path, status) for status in statuses
     }
 
     # Of a route that counts no requests of clients: nothing is ever counted in it.

@@ -13,6 +13,7 @@ from infra.errors import CODES, UNEXPECTED, Permanent, Snooze, Transient
 from infra.metrics.buckets import CONVENTION
 from infra.metrics.conventions import COMMON
 from infra.metrics.publishing import PUBLISH_OUTCOMES
+from schemas.types import PLATFORMS
 
 FAILURES = ("Failure", "Transient", "Permanent", "Snooze", "UnparsableWebhook")
 
@@ -111,3 +112,10 @@ def test_opentelemetrys_metrics_are_our_own_figures_with_its_attributes_and_buck
             if sample.name == f"{name}_bucket" and labels.items() <= sample.labels.items()
         }
         assert bounds == {*(repr(float(bound)) for bound in CONVENTION), "+Inf"}
+
+
+def test_renewals_of_tokens_begin_at_0_for_every_platform_and_outcome() -> None:
+    for platform in PLATFORMS:
+        for outcome in ("renewed", "lapsed", "revoked", "overtaken", "failed"):
+            labels = {"platform": platform, "outcome": outcome}
+            assert REGISTRY.get_sample_value("adrelay_account_renewals_total", labels) is not None

@@ -11,6 +11,7 @@ import pytest
 from infra.logs import JsonLines
 from tests.infra.ledger import until
 from tests.workers.ingress.conftest import DRAFT, Person, body_of, error_of
+from workers.ingress.routes import ROUTES
 
 CAMPAIGNS = "/api/v1/campaigns"
 LOGIN = "/api/v1/auth/login"
@@ -286,3 +287,11 @@ async def test_the_probes_respond_on_the_same_port(client: aiohttp.ClientSession
     assert ready == {"ready": True, "checks": {"serving": True, "broker or database": True}}
     metrics = await (await client.get("/metrics")).text()
     assert "adrelay_http_requests_total" in metrics
+
+
+async def test_failures_are_counted_from_0_for_every_route(client: aiohttp.ClientSession) -> None:
+    metrics = await (await client.get("/metrics")).text()
+    for route in ROUTES:
+        for status in (500, 503):
+            labels = f'method="{route.method}",route="{route.path}",status="{status}"'
+            assert f"adrelay_http_requests_total{{{labels}}}" in metrics

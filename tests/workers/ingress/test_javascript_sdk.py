@@ -1,10 +1,7 @@
 """The CloudEvents SDK for JavaScript as a client of the ingress, on Node.js."""
 
 import asyncio
-import fcntl
 import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import orjson
 import pytest
 
 from infra.deploy.services.directories import CHECKOUT
+from tests.npm import find_node, install
 from tests.workers.ingress.api.test_cloudevents import TYPE, WRITTEN
 from tests.workers.ingress.api.test_events import BATCH, PATH, report
 from tests.workers.ingress.conftest import SOURCE, Spy
@@ -24,34 +22,11 @@ PATIENCE = 120.0  # seconds
 TIME = "2026-11-21T08:00:00.500Z"
 
 
-def install(npm: str) -> None:
-    """Install the packages of the lock, checked against its hashes, where it has changed."""
-    lock = (SOURCES / "package-lock.json").read_text()
-    mark = FOLDER / "installed"
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        for name in FILES:
-            shutil.copy(SOURCES / name, FOLDER)
-        if mark.is_file() and mark.read_text() == lock:
-            return
-        mark.unlink(missing_ok=True)
-        subprocess.run(  # noqa: S603 - the npm of this machine
-            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-            cwd=FOLDER,
-            check=True,
-            timeout=PATIENCE,
-        )
-        mark.write_text(lock)
-
-
 @pytest.fixture(scope="session")
 def node() -> str:
     """Give the program Node.js; the SDK is in ``FOLDER``."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    assert node, "Node.js is missing: python -m infra.deploy install"
-    assert npm, "npm is missing: python -m infra.deploy install"
-    install(npm)
+    node, npm = find_node()
+    install(npm, SOURCES, FILES, FOLDER)
     return node
 
 
