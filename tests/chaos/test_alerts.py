@@ -83,10 +83,22 @@ async def expiring_key(database: AsyncEngine) -> UUID:
     return made.id
 
 
+async def play_demo(monitored: Monitored) -> None:
+    """Run the demo; a busy machine may take longer than its patience, so it may run again."""
+    settings, url = monitored.settings, monitored.system.url
+    for _ in range(3):
+        code, output = await run(
+            settings, "infra.deploy.demo", "--repeat", "5", ADRELAY_URL=url, **urls(settings)
+        )
+        if code == 0:
+            return
+    raise AssertionError(output)
+
+
 async def restart(monitored: Monitored, name: str) -> None:
     process = monitored.system.processes[name]
     await process.start()
-    await process.ready(60)
+    await process.ready(120)
 
 
 async def send_webhook(monitored: Monitored, body: bytes, secret: str) -> int:
@@ -123,12 +135,7 @@ async def test_every_query_finds_series_under_traffic(
     monitored: Monitored, database: AsyncEngine
 ) -> None:
     await expiring_key(database)
-    demo = ("infra.deploy.demo", "--repeat", "5")
-    code, output = await run(
-        monitored.settings, *demo, ADRELAY_URL=monitored.system.url, **urls(monitored.settings)
-    )
-    assert code == 0, output
-    await command(monitored, "dead-letters", "list")
+    await play_demo(monitored)
     async with open_channel(monitored) as channel:  # a dead letter, for the list of firing alerts
         exchange = await channel.get_exchange(topology.EVENTS_EXCHANGE)
         await exchange.publish(Message(b"{}"), f"{REPORTED}.claude")
@@ -189,11 +196,11 @@ async def test_alerts_fire_and_stop(monitored: Monitored, database: AsyncEngine)
         await command(monitored, "queues", "resume", "campaigns.apply")
         await monitored.wait_fired("AdrelayEffectBudget", "AdrelayBreakerOpen")
 
-        # All of it is mended, as the runbooks say.
-        await asyncio.gather(*(restart(monitored, name) for name in ("metrics", "auth", "sandbox")))
-        await monitored.wait_fired("AdrelayDeadLetters")
+        # All of it is mended, as the runbooks say; a worker is not ready before its path is complete.
         await command(monitored, "migrate")
         await monitored.wait_fired("AdrelayPathsToRecover")
+        await asyncio.gather(*(restart(monitored, name) for name in ("metrics", "auth", "sandbox")))
+        await monitored.wait_fired("AdrelayDeadLetters")
         await command(monitored, "broker", "requeue-unrouted")
         unrouted = await channel.get_queue(topology.UNROUTED)
         await unrouted.purge()
