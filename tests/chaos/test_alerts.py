@@ -196,7 +196,7 @@ async def test_alerts_fire_and_stop(monitored: Monitored, database: AsyncEngine)
         await command(monitored, "queues", "resume", "campaigns.apply")
         await monitored.wait_fired("AdrelayEffectBudget", "AdrelayBreakerOpen")
 
-        # All of it is mended, as the runbooks say; a worker is not ready before its path is complete.
+        # All is mended, as the runbooks say; a worker is not ready before its path is complete.
         await command(monitored, "migrate")
         await monitored.wait_fired("AdrelayPathsToRecover")
         await asyncio.gather(*(restart(monitored, name) for name in ("metrics", "auth", "sandbox")))
