@@ -26,7 +26,7 @@ Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]
 TotalCount = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX)]
 # A sum may have more digits than an accepted amount, and than a double: HTTP answers contain it
-# in full (``workers.ingress.http.responses``).
+# in full (``infra.web.responses``).
 Amount = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 # A JSON number (a double) keeps fifteen digits unchanged.
 CurrencyAmount = Annotated[

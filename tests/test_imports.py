@@ -28,6 +28,7 @@ INFRA: tuple[str, ...] = (
     "platforms",
     "resources",
     "messaging",
+    "web",
     "health",
     "process",
     "commands",

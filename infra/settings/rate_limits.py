@@ -1,7 +1,7 @@
 """Settings of the rate limits: ``1000/15 minutes``, or empty for no limit.
 
 What each of them counts, and for whom, is in ``infra.ratelimit.limiter`` and
-``workers.ingress.http.rate_limits``.
+``infra.web.rate_limits``.
 """
 
 import re

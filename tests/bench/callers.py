@@ -12,11 +12,11 @@ from infra import logs
 from infra.amqp.rpc import RpcClient
 from infra.resources import open_resources
 from infra.settings import load_settings
+from infra.web.rate_limits import UNLIMITED
+from infra.web.responses import success
 from workers.ingress.app import build_state
 from workers.ingress.context import RequestContext
 from workers.ingress.endpoint import wrap_handler
-from workers.ingress.http.rate_limits import UNLIMITED
-from workers.ingress.http.responses import success
 from workers.ingress.route import PUBLIC, Route, RouteResponse
 
 

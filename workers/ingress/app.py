@@ -22,11 +22,15 @@ from infra.process import PORTS
 from infra.resources import Resources, open_resources
 from infra.security.access_tokens import TokenVerifier
 from infra.settings import Settings
+from infra.web.auth_worker import AuthWorkerClient
+from infra.web.database import Database
+from infra.web.rate_limits import RateLimiter
+from infra.web.responses import to_json
+from infra.web.server import RequestHandler, check_parser, drain
 from workers.ingress.api.webhooks import begin_metrics
 from workers.ingress.backends.authentication import Authenticator
 from workers.ingress.backends.broken_paths import BrokenPaths
 from workers.ingress.backends.command_order import CommandOrder
-from workers.ingress.backends.database import Database
 from workers.ingress.backends.durable_publisher import DurablePublisher
 from workers.ingress.backends.operation_waiter import OperationWaiter
 from workers.ingress.backends.outbox_writer import OutboxWriter
@@ -34,9 +38,6 @@ from workers.ingress.backends.webhook_deliveries import WebhookDeliveries
 from workers.ingress.docs.asyncapi import build_asyncapi
 from workers.ingress.docs.openapi import build_openapi
 from workers.ingress.endpoint import wrap_handler
-from workers.ingress.http.rate_limits import RateLimiter
-from workers.ingress.http.responses import to_json
-from workers.ingress.http.server import RequestHandler, check_parser, drain
 from workers.ingress.routes import PROBES, ROUTES
 from workers.ingress.state import AppState
 
@@ -105,7 +106,7 @@ def build_state(resources: Resources, rpc_client: RpcClient) -> AppState:
         ),
         command_order=command_order,
         broken_paths=broken_paths,
-        rpc_client=rpc_client,
+        auth_worker=AuthWorkerClient(settings, rpc_client),
         verifier=verifier,
         authenticator=Authenticator(verifier, database, background),
         operation_waiter=OperationWaiter(database, background),

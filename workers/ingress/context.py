@@ -9,13 +9,13 @@ from events.envelope import Event
 from infra.amqp.message import Message, build_message
 from infra.errors import Outage
 from infra.messaging.headers import DOOR
+from infra.web.client_address import get_client
+from infra.web.database import Query
+from infra.web.errors import unauthenticated, unavailable
+from infra.web.principal import Principal
+from infra.web.rate_limits import RateLimitScope
+from infra.web.request import RequestIds
 from schemas.users import ClientInfo
-from workers.ingress.backends.authentication import Principal
-from workers.ingress.backends.database import Query
-from workers.ingress.http.client_address import get_client
-from workers.ingress.http.errors import unauthenticated, unavailable
-from workers.ingress.http.rate_limits import RateLimitScope
-from workers.ingress.http.request import RequestIds
 from workers.ingress.state import AppState
 
 P = ParamSpec("P")

@@ -6,16 +6,17 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from infra.metrics import HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS
-from workers.ingress.backends.authentication import Principal, require_scope
+from infra.web.client_address import get_client
+from infra.web.error_responses import error_response
+from infra.web.errors import HttpError
+from infra.web.principal import Principal
+from infra.web.rate_limits import API, UNLIMITED, RateLimitScope, address_key
+from infra.web.request import RequestIds, parse_request_ids
+from infra.web.responses import add_standard_headers
+from infra.web.server_span import end_server_span, start_server_span
+from infra.web.single_headers import find_repeated_headers
+from workers.ingress.backends.authentication import require_scope
 from workers.ingress.context import RequestContext
-from workers.ingress.http.client_address import get_client
-from workers.ingress.http.error_responses import error_response
-from workers.ingress.http.errors import HttpError
-from workers.ingress.http.rate_limits import API, UNLIMITED, RateLimitScope, address_key
-from workers.ingress.http.request import RequestIds, parse_request_ids
-from workers.ingress.http.responses import add_standard_headers
-from workers.ingress.http.server_span import end_server_span, start_server_span
-from workers.ingress.http.single_headers import find_repeated_headers
 from workers.ingress.route import Route
 from workers.ingress.state import AppState
 

@@ -7,8 +7,8 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel
 
+from infra.web.rate_limits import RateLimitRule
 from workers.ingress.context import RequestContext
-from workers.ingress.http.rate_limits import RateLimitRule
 
 RouteHandler = Callable[[RequestContext], Awaitable[web.Response]]
 

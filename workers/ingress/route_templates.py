@@ -5,13 +5,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from infra.web.rate_limits import API, UNLIMITED, RateLimitRule
+from infra.web.responses import JSON
 from schemas.campaigns import Campaign
 from schemas.dead_letters import BulkResult
 from schemas.queues import PauseResult
 from workers.ingress.api.campaign_operations import OperationAccepted
 from workers.ingress.http.pagination import PageQuery
-from workers.ingress.http.rate_limits import API, UNLIMITED, RateLimitRule
-from workers.ingress.http.responses import JSON
 from workers.ingress.route import PUBLIC, Route, RouteHandler, RouteResponse
 
 

@@ -2,6 +2,16 @@
 
 from typing import Any
 
+from infra.web.rate_limits import (
+    API,
+    EVENTS,
+    LOGIN,
+    PASSWORD,
+    REFRESH,
+    REGISTRATION,
+    WEBHOOKS,
+)
+from infra.web.responses import JSON
 from schemas.api_keys import READ_EVENTS_SCOPE, ApiKeyCreate, ApiKeySummary, NewApiKey
 from schemas.audit import AuditEntry
 from schemas.campaigns import Campaign, CampaignCreate, CampaignUpdate
@@ -56,16 +66,6 @@ from workers.ingress.api.event_search import EventSearchQuery
 from workers.ingress.api.users import UserQuery
 from workers.ingress.docs import routes
 from workers.ingress.http.pagination import PageQuery
-from workers.ingress.http.rate_limits import (
-    API,
-    EVENTS,
-    LOGIN,
-    PASSWORD,
-    REFRESH,
-    REGISTRATION,
-    WEBHOOKS,
-)
-from workers.ingress.http.responses import JSON
 from workers.ingress.route import PUBLIC, Route, RouteResponse
 
 PROBES = ("/healthz", "/readyz", "/metrics")

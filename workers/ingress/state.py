@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra.amqp.rpc import RpcClient
 from infra.resources import Resources
 from infra.security.access_tokens import TokenVerifier
+from infra.web.auth_worker import AuthWorkerClient
+from infra.web.database import Database
+from infra.web.rate_limits import RateLimiter
 from workers.ingress.backends.authentication import Authenticator
 from workers.ingress.backends.broken_paths import BrokenPaths
 from workers.ingress.backends.command_order import CommandOrder
-from workers.ingress.backends.database import Database
 from workers.ingress.backends.durable_publisher import DurablePublisher
 from workers.ingress.backends.operation_waiter import OperationWaiter
 from workers.ingress.backends.webhook_deliveries import WebhookDeliveries
-from workers.ingress.http.rate_limits import RateLimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class AppState:
     durable_publisher: DurablePublisher
     command_order: CommandOrder
     broken_paths: BrokenPaths
-    rpc_client: RpcClient
+    auth_worker: AuthWorkerClient
     verifier: TokenVerifier
     authenticator: Authenticator
     operation_waiter: OperationWaiter

@@ -15,9 +15,9 @@ from infra.amqp.rpc import RpcClient
 from infra.ratelimit.policies import UNITS
 from infra.resources import Resources
 from infra.security.access_tokens import TokenVerifier
+from infra.web import rate_limits
 from tests.workers.ingress.conftest import body_of
 from workers.ingress.app import build_state, make_app
-from workers.ingress.http import rate_limits
 from workers.ingress.route import Route
 from workers.ingress.routes import PROBES, ROUTES
 

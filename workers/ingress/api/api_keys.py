@@ -4,14 +4,14 @@ from aiohttp import web
 
 from events import ApiKeyCreateRequested, ApiKeyRevokeRequested
 from infra.storage.api_keys import list_api_keys, read_api_key
+from infra.web.errors import not_found
+from infra.web.responses import success
 from schemas.api_keys import ApiKeyCreate, ApiKeyRef
 from workers.ingress.api.auth_rpc import call_and_respond
 from workers.ingress.api.page_response import page_response
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import not_found
 from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.parsing import read_id, read_model, read_query
-from workers.ingress.http.responses import success
 
 RESOURCE = "API key"
 

@@ -11,20 +11,15 @@ from aiohttp import web
 from events import LoginRequested, LogoutRequested, RefreshRequested, RegistrationRequested
 from infra.security.sealed_box import REGISTRATION_LIFETIME
 from infra.storage.users import find_user
+from infra.web.auth_worker import NO_STORE
+from infra.web.errors import invalid_token
+from infra.web.rate_limits import email_key
+from infra.web.responses import success
 from schemas.users import KeyedRegistration, Login, Refresh, Registration
-from workers.ingress.api.auth_rpc import (
-    NO_STORE,
-    call_and_respond,
-    encrypt_request,
-    send,
-    to_response,
-)
+from workers.ingress.api.auth_rpc import call_and_respond, encrypt_request, send, to_response
 from workers.ingress.api.idempotency import derive_registration_id
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import invalid_token
 from workers.ingress.http.parsing import read_model
-from workers.ingress.http.rate_limits import email_key
-from workers.ingress.http.responses import success
 
 
 async def register(context: RequestContext) -> web.Response:

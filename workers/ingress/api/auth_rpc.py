@@ -1,7 +1,4 @@
-"""Calls the auth worker: requests are encrypted here, replies become HTTP responses.
-
-Requests go over the exchange ``adrelay.requests``; they expire, and no event log holds them.
-"""
+"""Calls the auth worker for a request; replies become HTTP responses."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -10,18 +7,11 @@ from typing import Any, TypeVar
 from aiohttp import web
 from pydantic import BaseModel
 
-from events.envelope import Event, new_id
-from events.sources import API_SOURCE
-from infra.amqp import topology
-from infra.amqp.message import Message, build_message
-from infra.errors import Outage
-from infra.security.sealed_box import REQUEST_LIFETIME, encrypt_payload
-from schemas.users import AuthRequestPayload
+from events.envelope import Event
+from infra.amqp.message import Message
+from infra.web.auth_worker import NO_STORE
+from infra.web.responses import success
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import RETRY_AFTER, FieldError, HttpError, unavailable
-from workers.ingress.http.responses import success
-
-NO_STORE = {"Cache-Control": "no-store"}
 
 E = TypeVar("E", bound=Event)
 
@@ -43,47 +33,22 @@ async def call_auth_worker(
 
     Waits ``seconds`` at most, by default the ``reply_deadline`` of the settings.
     """
-    event = encrypt_request(context, kind, body, REQUEST_LIFETIME)
-    message = build_message(event, topology.REQUEST_EXCHANGE)
-    return await send(context, message, seconds)
+    worker = context.state.auth_worker
+    return await worker.call(kind, body, context.client, context.ids, seconds)
 
 
 def encrypt_request(
     context: RequestContext, kind: type[E], body: BaseModel, lifetime: timedelta
 ) -> E:
     """Encrypt a request for the auth worker, bound to its type and event id."""
-    event_id = new_id()
-    box = encrypt_payload(
-        context.state.resources.settings.seal_public_key or "",
-        AuthRequestPayload(body=body.model_dump(mode="json"), client=context.client).model_dump(
-            mode="json"
-        ),
-        purpose=kind.event_type(),
-        request_id=event_id,
-        lifetime=lifetime,
-    )
-    return kind(
-        id=event_id,
-        source=API_SOURCE,
-        type=kind.event_type(),
-        data={"sealed": box},
-        **context.ids.trace_attributes,
-    )
+    return context.state.auth_worker.encrypt(kind, body, context.client, context.ids, lifetime)
 
 
 async def send(
     context: RequestContext, message: Message, seconds: float | None = None
 ) -> Mapping[str, Any]:
     """Send a request and return its reply, as ``call_auth_worker`` does."""
-    state = context.state
-    deadline = seconds or state.resources.settings.reply_deadline
-    try:
-        answer = await state.rpc_client.call(message, deadline)
-    except Outage:
-        raise unavailable("The auth service does not answer right now.") from None
-    if "error" in answer:
-        raise _to_error(int(answer["status"]), answer["error"])
-    return answer
+    return await context.state.auth_worker.send(message, seconds)
 
 
 def to_response(context: RequestContext, answer: Mapping[str, Any]) -> web.Response:
@@ -92,13 +57,3 @@ def to_response(context: RequestContext, answer: Mapping[str, Any]) -> web.Respo
     if status == 204:  # noqa: PLR2004 - no content
         return web.Response(status=204, headers=NO_STORE)
     return success(context.request_id, answer.get("data"), status=status, headers=NO_STORE)
-
-
-def _to_error(status: int, error: Mapping[str, Any]) -> HttpError:
-    details = [FieldError(line["field"], line["message"]) for line in error.get("details", ())]
-    headers = dict(NO_STORE)
-    if status == 401:  # noqa: PLR2004 - RFC 9110, section 15.5.2
-        headers["WWW-Authenticate"] = "Bearer"
-    if status == 503:  # noqa: PLR2004 - a fault that passes
-        headers["Retry-After"] = RETRY_AFTER
-    return HttpError(status, error["code"], error["message"], details=details, headers=headers)

@@ -24,13 +24,13 @@ from events.campaigns import (
 from events.envelope import Event
 from events.sources import API_SOURCE
 from infra.security.operation_id import derive_campaign_id
+from infra.web.errors import FieldError, invalid, unavailable
 from schemas.campaigns import Campaign, CampaignCreate, CampaignUpdate
 from schemas.currencies import describe_decimals, is_payable
 from workers.ingress.api.campaign_operations import publish_command
 from workers.ingress.api.campaigns import get_campaign_for_update
 from workers.ingress.api.idempotency import derive_operation_id, is_repeat
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import FieldError, invalid, unavailable
 from workers.ingress.http.etags import IfMatch, parse_if_match, precondition_failed
 from workers.ingress.http.parsing import read_id, read_model
 

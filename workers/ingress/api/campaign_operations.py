@@ -8,15 +8,15 @@ from events.envelope import Event
 from infra.errors import Outage
 from infra.storage.campaign_cache import put_campaigns
 from infra.storage.operations import find_operation
+from infra.web.errors import HttpError
+from infra.web.responses import success
 from schemas.campaigns import Campaign
 from schemas.operations import Operation, OperationState
 from schemas.types import FrozenModel
 from workers.ingress.api.idempotency import store_fingerprint
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import HttpError
 from workers.ingress.http.etags import etag
 from workers.ingress.http.prefer import parse_wait, preference_headers
-from workers.ingress.http.responses import success
 
 # The status of a response by the campaigns worker's error code; any other is a conflict.
 HTTP_STATUSES = {

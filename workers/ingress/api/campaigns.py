@@ -14,16 +14,16 @@ from infra.errors import Outage
 from infra.storage import campaign_cache
 from infra.storage.campaigns import find_campaign, list_campaigns
 from infra.storage.metrics import list_daily_metrics
+from infra.web.errors import not_found, unavailable
+from infra.web.responses import success
 from schemas.campaigns import Campaign, CampaignStatus
 from schemas.times import AnyDay
 from schemas.types import FrozenModel, Platform
 from workers.ingress.api.page_response import page_response
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import not_found, unavailable
 from workers.ingress.http.etags import etag, is_not_modified, parse_if_match, precondition_failed
 from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.parsing import read_id, read_query
-from workers.ingress.http.responses import success
 
 CACHE_CONTROL = "private, no-cache"  # a stored copy must be revalidated (RFC 9111, 5.2.2.4)
 

@@ -18,6 +18,14 @@ from pydantic_core import from_json, to_json
 
 from events import UPSTREAM_EVENTS
 from events.envelope import Event, normalize_json
+from infra.web.errors import (
+    FieldError,
+    HttpError,
+    invalid,
+    too_large,
+    unsupported_media_type,
+)
+from infra.web.responses import JSON
 from schemas.trace_context import TRACE_ATTRIBUTES
 from workers.ingress.api.event_results import (
     UNKNOWN_TYPE,
@@ -25,15 +33,7 @@ from workers.ingress.api.event_results import (
     invalid_event,
     parse_rejection,
 )
-from workers.ingress.http.errors import (
-    FieldError,
-    HttpError,
-    invalid,
-    too_large,
-    unsupported_media_type,
-)
 from workers.ingress.http.parsing import media_type, to_field_errors
-from workers.ingress.http.responses import JSON
 from workers.ingress.http.strict_json import DUPLICATE_NAME, find_ambiguities, has_unique_names
 
 STRUCTURED = "application/cloudevents+json"

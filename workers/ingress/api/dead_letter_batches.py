@@ -19,8 +19,8 @@ from infra.storage.dead_letters import (
     find_dead_letters,
     list_next_dead_letters,
 )
+from infra.web.errors import FieldError, HttpError, invalid, not_found
 from schemas.dead_letters import BulkResult, SkippedDeadLetter
-from workers.ingress.http.errors import FieldError, HttpError, invalid, not_found
 
 MAX_DEAD_LETTERS = 200  # in one request
 BATCH_SIZE = 50  # dead letters that are read at a time

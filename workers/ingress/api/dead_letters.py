@@ -18,6 +18,9 @@ from infra.storage.dead_letters import (
     list_dead_letters,
     read_body,
 )
+from infra.web.database import Query
+from infra.web.errors import FieldError, invalid, not_found, unavailable
+from infra.web.responses import success
 from schemas.dead_letters import (
     DeadLetterDetail,
     DeadLetterUpdate,
@@ -40,11 +43,8 @@ from workers.ingress.api.dead_letter_queries import (
     ReplayQueueQuery,
 )
 from workers.ingress.api.page_response import page_response
-from workers.ingress.backends.database import Query
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import FieldError, invalid, not_found, unavailable
 from workers.ingress.http.parsing import read_id, read_model, read_query
-from workers.ingress.http.responses import success
 
 QUEUE_NAME = re.compile(r"[a-z0-9_.-]{1,100}", re.ASCII)
 RESOURCE = "dead letter"

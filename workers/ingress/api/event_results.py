@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from events import UPSTREAM_EVENTS
 from events.envelope import REQUIRED_ATTRIBUTES, Event, now
 from infra.storage.api_keys import ApiKey
+from infra.web.errors import FieldError, HttpError
 from schemas.api_keys import PUBLISH_SCOPE
 from schemas.source_namespace import is_reserved_source
 from schemas.types import FrozenModel
-from workers.ingress.http.errors import FieldError, HttpError
 from workers.ingress.http.parsing import to_field_errors
 
 MAX_CLOCK_SKEW = timedelta(minutes=5)

@@ -13,13 +13,13 @@ from events.sources import API_SOURCE
 from infra.messaging.event_search import EventQuery, parse_cursor, search_events
 from infra.security.operation_id import parse_operation_id
 from infra.storage.event_index import LIST_END
+from infra.web.responses import success
 from schemas.escaping import escape_json
 from schemas.events import EventField
 from schemas.source_namespace import is_reserved_source
 from schemas.types import FrozenModel, Text
 from workers.ingress.context import RequestContext
 from workers.ingress.http.parsing import read_query
-from workers.ingress.http.responses import success
 
 Selector = Annotated[Text, Field(min_length=1, max_length=200)]
 FIELDS: tuple[EventField, ...] = ("id", "subject", "correlation", "operation", "campaign")

@@ -8,6 +8,9 @@ from infra import metrics
 from infra.amqp.message import Message
 from infra.messaging.digest import content_digest
 from infra.storage.api_keys import ApiKey
+from infra.web.errors import HttpError, forbidden, unavailable
+from infra.web.rate_limits import EVENTS
+from infra.web.responses import success
 from workers.ingress.api.cloudevents import (
     ContentMode,
     Item,
@@ -24,10 +27,7 @@ from workers.ingress.api.event_results import (
     event_too_large,
 )
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import HttpError, forbidden, unavailable
 from workers.ingress.http.parsing import read_body
-from workers.ingress.http.rate_limits import EVENTS
-from workers.ingress.http.responses import success
 
 TOO_MANY_REQUESTS = 429
 

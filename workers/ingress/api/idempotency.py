@@ -23,8 +23,8 @@ from infra.messaging.digest import content_digest
 from infra.messaging.inbox import find_digest
 from infra.redis_errors import REDIS_ERRORS
 from infra.security.operation_id import create_operation_id, idempotency_seed
+from infra.web.errors import FieldError, HttpError, invalid
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import FieldError, HttpError, invalid
 
 FINGERPRINT_LIFETIME = 86_400  # seconds
 # A quoted string (draft-ietf-httpapi-idempotency-key-header) or the same without quotes.

@@ -4,10 +4,10 @@ from aiohttp import web
 
 from infra.security.operation_id import parse_operation_id
 from infra.storage.operations import find_operation
+from infra.web.errors import not_found
+from infra.web.responses import success
 from schemas.operations import Operation
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import not_found
-from workers.ingress.http.responses import success
 
 
 async def get_operation(context: RequestContext) -> web.Response:

@@ -6,10 +6,10 @@ from typing import ParamSpec
 from aiohttp import web
 from pydantic import BaseModel
 
-from workers.ingress.backends.database import Query
+from infra.web.database import Query
+from infra.web.responses import success
 from workers.ingress.context import RequestContext
 from workers.ingress.http.pagination import PageQuery, pagination
-from workers.ingress.http.responses import success
 
 P = ParamSpec("P")
 Page = tuple[Sequence[BaseModel], int]  # the items of one page, and the number on all pages

@@ -23,15 +23,16 @@ from infra.security.oauth_state import (
 )
 from infra.settings import Settings
 from infra.storage.platform_accounts import list_accounts
+from infra.web.auth_worker import NO_STORE
+from infra.web.errors import not_found, unavailable
+from infra.web.responses import JSON, success
 from schemas import types
 from schemas.platform_accounts import (
     AuthorizeUrl,
     PlatformAccountRef,
 )
-from workers.ingress.api.auth_rpc import NO_STORE, call_and_respond
+from workers.ingress.api.auth_rpc import call_and_respond
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import not_found, unavailable
-from workers.ingress.http.responses import JSON, success
 
 COOKIE_NAME = "adrelay_consent"
 

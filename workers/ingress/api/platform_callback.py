@@ -16,6 +16,9 @@ from infra.security.oauth_state import (
     consume_state,
 )
 from infra.settings import Settings
+from infra.web.auth_worker import NO_STORE
+from infra.web.errors import HttpError, unavailable
+from infra.web.responses import success
 from schemas import types
 from schemas.platform_accounts import (
     MAX_CODE_LENGTH,
@@ -23,13 +26,11 @@ from schemas.platform_accounts import (
     PlatformConnection,
 )
 from schemas.types import ExternalModel
-from workers.ingress.api.auth_rpc import NO_STORE, call_auth_worker
+from workers.ingress.api.auth_rpc import call_auth_worker
 from workers.ingress.api.platform_accounts import COOKIE_NAME, read_platform, set_consent_cookie
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import HttpError, unavailable
 from workers.ingress.http.html import accepts_html, html_page
 from workers.ingress.http.parsing import read_query
-from workers.ingress.http.responses import success
 
 ACCESS_DENIED = "access_denied"
 TRANSIENT_ERRORS = ("temporarily_unavailable", "server_error")

@@ -18,6 +18,9 @@ from infra.messaging.pause_commands import (
 from infra.messaging.queue_counts import get_counts
 from infra.messaging.queue_overview import read_queue_overview, summarize_pause
 from infra.storage.pauses import PauseTarget, find_pause
+from infra.web.database import Query
+from infra.web.errors import HttpError, not_found, unavailable
+from infra.web.responses import success
 from schemas.escaping import escape_json
 from schemas.queues import (
     PauseRequest,
@@ -28,11 +31,8 @@ from schemas.queues import (
 from workers.ingress.api.audited_write import run_audited
 from workers.ingress.api.dead_letters import QUEUE_NAME
 from workers.ingress.api.platform_accounts import read_platform
-from workers.ingress.backends.database import Query
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import HttpError, not_found, unavailable
 from workers.ingress.http.parsing import read_model
-from workers.ingress.http.responses import success
 
 SUBJECT_LENGTH = 200  # characters of what the audit log names
 

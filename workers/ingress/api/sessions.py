@@ -10,12 +10,13 @@ from infra.errors import Outage
 from infra.redis_errors import REDIS_ERRORS
 from infra.security.refresh_token_rotation import read_rotation_counts
 from infra.storage.sessions import expiry_cutoff, list_sessions
+from infra.web.auth_worker import NO_STORE
+from infra.web.errors import not_found, unavailable
+from infra.web.responses import success
 from schemas.sessions import AccountPasswordChange, ActiveSession, PasswordChange, SessionSelection
-from workers.ingress.api.auth_rpc import NO_STORE, call_and_respond
+from workers.ingress.api.auth_rpc import call_and_respond
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import not_found, unavailable
 from workers.ingress.http.parsing import read_model
-from workers.ingress.http.responses import success
 
 SESSION_ID = re.compile(r"[0-9a-f]{32}")
 

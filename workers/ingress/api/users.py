@@ -4,14 +4,14 @@ from aiohttp import web
 
 from events import UserRoleChangeRequested
 from infra.storage.users import list_users, read_user
+from infra.web.errors import not_found
+from infra.web.responses import success
 from schemas.users import Role, RoleAssignment, RoleUpdate
 from workers.ingress.api.auth_rpc import call_and_respond
 from workers.ingress.api.page_response import page_response
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import not_found
 from workers.ingress.http.pagination import PageQuery
 from workers.ingress.http.parsing import read_id, read_model, read_query
-from workers.ingress.http.responses import success
 
 RESOURCE = "user"
 

@@ -10,11 +10,11 @@ from events import WebhookUnrecognised
 from events.envelope import Event, now
 from handlers.webhooks import SOURCES, InvalidSignature, Unrecognised, build_unrecognised
 from infra import metrics
+from infra.web.errors import HttpError, not_found, unavailable
+from infra.web.rate_limits import WEBHOOKS
+from infra.web.responses import raw_json
 from workers.ingress.context import RequestContext
-from workers.ingress.http.errors import HttpError, not_found, unavailable
 from workers.ingress.http.parsing import read_body
-from workers.ingress.http.rate_limits import WEBHOOKS
-from workers.ingress.http.responses import raw_json
 
 RECEIVED_BODY = b'{"received": true}'
 SKEWS = {source: metrics.WEBHOOK_SKEW_SECONDS.labels(source) for source in SOURCES}

@@ -13,7 +13,7 @@ from events.envelope import now
 from infra.background import BackgroundTasks
 from infra.errors import Outage
 from infra.storage.api_keys import update_last_used
-from workers.ingress.backends.database import Database
+from infra.web.database import Database
 
 WRITE_INTERVAL = 1.0  # seconds between two writes
 SECONDS_PER_MINUTE = 60

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from uuid import UUID
 
 from events.envelope import now
 from infra.background import BackgroundTasks
@@ -18,11 +17,8 @@ from infra.errors import Outage
 from infra.metrics import KEY_USES
 from infra.security.access_tokens import InvalidToken, TokenVerifier
 from infra.storage.api_keys import ApiKey, ParsedApiKey, find_api_key, parse_api_key
-from schemas.api_keys import KEY_SCOPES
-from schemas.users import Role
-from workers.ingress.backends.api_key_usage import ApiKeyUsage
-from workers.ingress.backends.database import Database
-from workers.ingress.http.errors import (
+from infra.web.database import Database
+from infra.web.errors import (
     FieldError,
     forbidden,
     invalid,
@@ -30,36 +26,14 @@ from workers.ingress.http.errors import (
     unauthenticated,
     unavailable,
 )
+from infra.web.principal import Principal
+from schemas.api_keys import KEY_SCOPES
+from workers.ingress.backends.api_key_usage import ApiKeyUsage
 
 CACHE_LIFETIME = 1.0  # seconds
 OUTAGE_CACHE_LIFETIME = 3600.0  # seconds, while Postgres is down
 MAX_CACHED_KEYS = 10_000  # keys
 MAX_CREDENTIAL_LENGTH = 4096  # characters of a token or key
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """The authenticated user of a request, and the API key that acts for the user, if any.
-
-    ``name`` is for logs and rate limits. ``scopes`` are those of the access token or the key. A
-    key reaches only its owner's own objects: the key of an admin does not reach all.
-    """
-
-    user_id: UUID
-    role: Role
-    name: str
-    scopes: frozenset[str]
-    session_id: str | None = None
-    api_key: ApiKey | None = None
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether the principal may see the objects of all users."""
-        return self.role == "admin"
-
-    def may_see(self, owner: UUID | None) -> bool:
-        """Whether the principal may see an object that belongs to ``owner``."""
-        return self.is_admin or owner == self.user_id
 
 
 def require_scope(principal: Principal | None, scope: str) -> None:

@@ -12,7 +12,7 @@ from infra.amqp.message import Message
 from infra.amqp.topology_check import blocked_by
 from infra.errors import Outage
 from infra.messaging.routing_state import get_broken_paths
-from workers.ingress.backends.database import Database
+from infra.web.database import Database
 
 REFRESH_INTERVAL = 2.0  # seconds
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from infra.background import BackgroundTasks
 from infra.errors import Outage
 from infra.messaging import outbox, outbox_keys
-from workers.ingress.backends.database import Database
+from infra.web.database import Database
 
 QueuedKeys = asyncio.Future[set[str]]
 

@@ -25,10 +25,10 @@ from infra.backoff import Cooldown
 from infra.errors import Outage, PublishFailed, PublishUnknown, Unroutable
 from infra.messaging.headers import ACCEPTED
 from infra.messaging.ordering_key import ordering_key
+from infra.web.errors import HttpError, unavailable
 from workers.ingress.backends.broken_paths import BrokenPaths
 from workers.ingress.backends.command_order import CommandOrder
 from workers.ingress.backends.outbox_writer import OutboxWriter
-from workers.ingress.http.errors import HttpError, unavailable
 
 BROKER_RETRY_INTERVAL = 1.0  # seconds between attempts while the broker is suspect
 

@@ -8,8 +8,8 @@ import asyncio
 from infra.background import BackgroundTasks
 from infra.errors import Outage
 from infra.storage.operations import find_operations
+from infra.web.database import Database
 from schemas.operations import Operation
-from workers.ingress.backends.database import Database
 
 Waiter = asyncio.Future[Operation | None]
 

@@ -17,7 +17,7 @@ from infra.background import BackgroundTasks
 from infra.errors import Outage
 from infra.messaging import outbox, outbox_keys
 from infra.messaging.ordering_key import ordering_key
-from workers.ingress.backends.database import Database
+from infra.web.database import Database
 
 MAX_REQUESTS = 200  # requests in one transaction
 

@@ -21,6 +21,8 @@ from openapi_pydantic.v3.v3_1 import (
 )
 from openapi_pydantic.v3.v3_1.parameter import ParameterLocation
 
+from infra.web.rate_limits import UNLIMITED
+from infra.web.responses import JSON
 from schemas.api_keys import KEY_SCOPES
 from schemas.scopes import ALL_SCOPES
 from workers.ingress.docs.openapi_schemas import (
@@ -32,8 +34,6 @@ from workers.ingress.docs.openapi_schemas import (
     to_envelope,
     to_schema,
 )
-from workers.ingress.http.rate_limits import UNLIMITED
-from workers.ingress.http.responses import JSON
 from workers.ingress.route import Route, RouteResponse
 
 PATH_PARAMETER = re.compile(r"\{(\w+)\}")

@@ -3,8 +3,8 @@
 from aiohttp import web
 
 from infra.security.access_tokens import JWKS_MAX_AGE_SECONDS
+from infra.web.responses import raw_json, to_json
 from workers.ingress.context import RequestContext
-from workers.ingress.http.responses import raw_json, to_json
 
 CACHE_HEADERS = {"Cache-Control": "public, max-age=300"}
 # A rotation publishes a new key for longer than this before it signs with the key.

@@ -1,1 +1,1 @@
-"""Requests, responses, errors and limits; knows no resource."""
+"""How the API reads and writes HTTP; knows no resource."""

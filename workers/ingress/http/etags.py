@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from workers.ingress.http.errors import HttpError
+from infra.web.errors import HttpError
 
 # Empty list elements are ignored (RFC 9110, section 5.6.1.2).
 TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')

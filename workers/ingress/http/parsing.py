@@ -14,7 +14,7 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from workers.ingress.http.errors import (
+from infra.web.errors import (
     MAX_FIELD_ERRORS,
     FieldError,
     HttpError,
@@ -23,8 +23,8 @@ from workers.ingress.http.errors import (
     too_large,
     unsupported_media_type,
 )
+from infra.web.responses import JSON
 from workers.ingress.http.field_names import field_path
-from workers.ingress.http.responses import JSON
 from workers.ingress.http.strict_json import find_ambiguities
 
 M = TypeVar("M", bound=BaseModel)

@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from workers.ingress.http.errors import MAX_FIELD_ERRORS, FieldError
+from infra.web.errors import MAX_FIELD_ERRORS, FieldError
 from workers.ingress.http.field_names import field_path
 
 INTEGER_LIMIT = 2**63  # one more than the largest integer

@@ -10,6 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from infra.settings import Settings
+from infra.web.errors import HttpError
+from infra.web.rate_limits import PASSWORD as PASSWORD_CHANGE
+from infra.web.rate_limits import RateLimiter, address_key, email_key
 from tests.proxy import Proxy, open_proxy
 from tests.workers.ingress.api.test_auth import account
 from tests.workers.ingress.api.test_events import post, report
@@ -28,9 +31,6 @@ from tests.workers.ingress.http.test_rate_limits import (
     parse_rate_limits,
 )
 from workers import auth
-from workers.ingress.http.errors import HttpError
-from workers.ingress.http.rate_limits import PASSWORD as PASSWORD_CHANGE
-from workers.ingress.http.rate_limits import RateLimiter, address_key, email_key
 
 WAYS = pytest.mark.parametrize("gone", [Proxy.cut, Proxy.freeze], ids=["cut", "frozen"])
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from infra.ratelimit.policies import RateLimitStatus
-from workers.ingress.http.errors import HttpError
+from infra.web.errors import HttpError
 
 
 def too_many_requests(status: RateLimitStatus) -> HttpError:

@@ -1,4 +1,4 @@
-"""Runs queries on Postgres for the ingress, which keeps working while Postgres is down.
+"""Runs queries on Postgres for a process that keeps serving HTTP while Postgres is down.
 
 A caller waits ``QUERY_TIMEOUT`` seconds at most, whatever state the server is in; a query that
 takes longer is cancelled in the background. After a failure no query starts for

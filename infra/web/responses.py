@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from events.envelope import now
-from workers.ingress.http.errors import HttpError
+from infra.web.errors import HttpError
 
 JSON = "application/json"
 OPTIONS = orjson.OPT_UTC_Z

@@ -14,10 +14,10 @@ from aiohttp import http_parser, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from infra import metrics
-from workers.ingress.http.error_responses import unmatched_route
-from workers.ingress.http.errors import HttpError
-from workers.ingress.http.request import parse_request_ids
-from workers.ingress.http.responses import add_standard_headers, failure
+from infra.web.error_responses import unmatched_route
+from infra.web.errors import HttpError
+from infra.web.request import parse_request_ids
+from infra.web.responses import add_standard_headers, failure
 
 KEEPALIVE_TIMEOUT = 75.0  # seconds until an idle connection is closed
 POLL_INTERVAL = 0.02  # seconds between two checks for requests in flight

@@ -40,8 +40,8 @@ from infra.ratelimit.policies import (
 from infra.ratelimit.token_bucket import BucketSet
 from infra.security.email_address import InvalidEmail, normalise_email
 from infra.settings import Settings
-from workers.ingress.http.errors import HttpError
-from workers.ingress.http.rate_limit_headers import rate_limit_headers, too_many_requests
+from infra.web.errors import HttpError
+from infra.web.rate_limit_headers import rate_limit_headers, too_many_requests
 
 IPV6_PREFIX_LENGTH = 64  # bits; one subscriber's network
 LOG_INTERVAL = 10.0  # seconds between two log lines about one policy

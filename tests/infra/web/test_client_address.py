@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from workers.ingress.http.client_address import get_client
+from infra.web.client_address import get_client
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 CASES = [

@@ -6,7 +6,7 @@ from aiohttp import web
 from opentelemetry.trace import SpanKind
 
 from infra.tracing import Tracer, TraceSpan, make_unsampled_context
-from workers.ingress.http.request import RequestIds
+from infra.web.request import RequestIds
 
 MIN_SERVER_ERROR = 500  # from here on it is the server's error
 

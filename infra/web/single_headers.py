@@ -8,8 +8,8 @@ authenticate, carry event attributes or sign a body are rejected when repeated; 
 from collections import Counter
 from collections.abc import Mapping
 
+from infra.web.errors import MAX_FIELD_ERRORS, FieldError, HttpError, invalid
 from schemas.trace_context import TRACE_ATTRIBUTES
-from workers.ingress.http.errors import MAX_FIELD_ERRORS, FieldError, HttpError, invalid
 
 SINGLE = frozenset(
     {

@@ -10,9 +10,9 @@ from aiohttp import web
 
 from infra.errors import Outage
 from infra.metrics import HTTP_REQUESTS
-from workers.ingress.http.errors import HttpError, not_found, unavailable
-from workers.ingress.http.request import RequestIds, parse_request_ids
-from workers.ingress.http.responses import add_standard_headers, failure
+from infra.web.errors import HttpError, not_found, unavailable
+from infra.web.request import RequestIds, parse_request_ids
+from infra.web.responses import add_standard_headers, failure
 
 UNKNOWN_ROUTE = "unknown"  # label of unmatched routes in logs and metrics
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

@@ -1,0 +1,1 @@
+"""HTTP for people and programs: what the ingress and the console share; knows no resource."""
