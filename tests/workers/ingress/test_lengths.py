@@ -9,7 +9,7 @@ import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aiohttp
 import orjson
@@ -43,6 +43,9 @@ BODIES: dict[str, Any] = {
     "patch_user": {"role": "viewer"},
     "patch_dead_letter": {"changes": {"id": "x"}},
     "post_webhook": {},
+    "pause_queue": {"reason": "x"},
+    "pause_platform": {"reason": "x"},
+    "resume_platform": {"account": str(UUID(int=1))},
 }
 HEADERS = (
     "Idempotency-Key",

@@ -41,7 +41,8 @@ async def register(client: aiohttp.ClientSession) -> dict[str, str]:
     async with asyncio.timeout(20):
         while True:
             async with client.post(f"{AUTH}/register", json=body) as answer:
-                if answer.status == 201:
+                # 409: an attempt that was answered with 503 has taken effect after all.
+                if answer.status in (201, 409):
                     return body
                 assert answer.status == 503, await answer.text()
 
