@@ -36,6 +36,12 @@ class Sampled:
     part: list[DecodedDelivery] | None = None
     at: int = 0
 
+    @property
+    def event(self) -> Event | None:
+        """The event; None for a dead letter and for what cannot be decoded."""
+        found = None if self.part is None else self.part[self.at].event
+        return found if isinstance(found, Event) else None
+
 
 class BatchTrace:
     """The spans of one batch of a queue, from ``start`` to the end of the block."""
@@ -76,7 +82,7 @@ class BatchTrace:
             span = self._start(one, {}, [self._batch.context]) if alone is None else self._batch
             self._spans[one.delivery] = span
             one.delivery.trace = span.context
-            if one.part is not None and isinstance(event := one.part[one.at].event, Event):
+            if one.part is not None and (event := one.event) is not None:
                 moved = put_into_trace(event, span.context)
                 one.part[one.at] = replace(one.part[one.at], event=moved)
 
@@ -84,17 +90,17 @@ class BatchTrace:
         """Note what became of the sampled events."""
         if not self._spans:
             return
-        for outcome, items in (("handled", result.handled), ("duplicate", result.duplicates)):
-            for item in items:
-                if (span := self._spans.get(item.delivery)) is not None:
-                    span.set(OUTCOME, outcome)
-        for failure in result.failed:
-            if (span := self._spans.get(failure.delivery)) is not None:
-                error = failure.error
-                snoozed = isinstance(error, Snooze)
-                span.set(OUTCOME, "snoozed" if snoozed else "failed")
-                if not snoozed:
-                    span.fail(getattr(error, "code", None) or type(error).__name__)
+        duplicates = {item.delivery for item in result.duplicates}
+        errors = {failure.delivery: failure.error for failure in result.failed}
+        for delivery, span in self._spans.items():
+            error = errors.get(delivery)
+            if error is None:
+                span.set(OUTCOME, "duplicate" if delivery in duplicates else "handled")
+            elif isinstance(error, Snooze):
+                span.set(OUTCOME, "snoozed")
+            else:
+                span.set(OUTCOME, "failed")
+                span.fail(getattr(error, "code", None) or type(error).__name__)
 
     def _find_sampled(self, work: Work) -> Iterator[Sampled]:
         """Find the events to record: of recorded traces, or those with which one begins."""
@@ -132,18 +138,24 @@ class BatchTrace:
         parent = None
         if about is not None:
             parent = about.context
-            attributes |= _describe(about.delivery)
+            attributes |= _describe(about)
         name = f"{OPERATION} {self._queue}"
         return self._tracer.start(
             name, SpanKind.CONSUMER, parent, attributes, links=links, start_time=self._began
         )
 
 
-def _describe(delivery: Delivery) -> dict[str, str | int]:
+def _describe(about: Sampled) -> dict[str, str | int]:
+    """Describe a message; what an event says costs no decoding of its properties."""
+    delivery, event = about.delivery, about.event
     found: dict[str, str | int | None] = {
         "messaging.rabbitmq.destination.routing_key": delivery.routing_key,
-        "messaging.message.id": delivery.message_id,
-        "messaging.message.conversation_id": delivery.properties.correlation_id,
         "adrelay.attempt": delivery.attempts + 1,
     }
+    if event is not None:
+        found["messaging.message.id"] = event.id
+        found["messaging.message.conversation_id"] = event.correlationid or event.id
+    else:
+        found["messaging.message.id"] = delivery.message_id
+        found["messaging.message.conversation_id"] = delivery.properties.correlation_id
     return {name: value for name, value in found.items() if value is not None}
