@@ -1,6 +1,6 @@
 """A sandbox on a free port, without simulation by default, and settings that point to it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +8,9 @@ from typing import Any
 from aiohttp import ClientSession, ClientTimeout
 from pydantic import SecretStr
 
+from infra.deploy.secrets import make_secrets
 from infra.sandbox.app import DIALECTS, SandboxApp
 from infra.sandbox.server import open_sandbox
-from infra.security.standard_webhooks import V1, V1A, make_webhook_secret
 from infra.settings import Settings
 
 
@@ -40,16 +40,14 @@ class Playground:
 
 
 def sandbox_settings(**changes: Any) -> Settings:
-    secrets: Mapping[str, str] = {
-        "claude_client_secret": "claude-client-secret",
-        "chatgpt_client_secret": "chatgpt client:secret",
-        "gemini_client_secret": "gemini-client-secret",
-        "claude_webhook_secret": "claude-webhook-secret",
-        "chatgpt_webhook_secret": make_webhook_secret(V1),
-        "gemini_webhook_secret": make_webhook_secret(V1A),
+    secrets = {
+        name.lower(): SecretStr(secret)
+        for name, secret in make_secrets().items()
+        if name.endswith(("_CLIENT_SECRET", "_WEBHOOK_SECRET"))
     }
     values = {
-        **{name: SecretStr(secret) for name, secret in secrets.items()},
+        **secrets,
+        "chatgpt_client_secret": SecretStr("chatgpt client:secret"),
         "port": 0,
         "sandbox_metrics_seconds": 0,
         "sandbox_status_seconds": 0,

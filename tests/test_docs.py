@@ -17,6 +17,7 @@ from infra import metrics
 from infra.deploy import secrets
 from infra.deploy.procfile import read_procfile
 from infra.deploy.services.directories import CHECKOUT
+from infra.process import PORTS
 from infra.security.standard_webhooks import V1, V1A, make_webhook_secret
 from infra.settings import Settings
 
@@ -137,9 +138,11 @@ def test_webhooks_that_are_signed_as_the_page_says_are_genuine() -> None:
 
 def test_the_operators_page_has_every_line_of_the_procfile() -> None:
     page = (CHECKOUT / "docs" / "operator.md").read_text()
+    found = re.findall(r"^\| `(\w+): (.*?)` \|.*?\| *(\d*) *\|", page, re.MULTILINE)
+    rows = {name: (command, port) for name, command, port in found}
 
     for name, command in read_procfile().items():
-        assert f"`{name}: {command}`" in page
+        assert rows.get(name) == (command, str(PORTS.get(name, ""))), f"add the row of {name}"
 
 
 def test_every_page_is_looked_at() -> None:

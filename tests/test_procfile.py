@@ -1,7 +1,8 @@
 """One line of the Procfile is one worker, and everything in the repository that repeats it."""
 
-from infra.deploy.procfile import OWN_PORTS, RELEASE, commands, read_procfile
+from infra.deploy.procfile import FIRST_PROBE_PORT, OWN_PORTS, RELEASE, commands, read_procfile
 from infra.deploy.services.directories import CHECKOUT
+from infra.process import PORTS
 
 
 def workers() -> set[str]:
@@ -24,6 +25,13 @@ def test_a_line_has_the_name_of_its_worker() -> None:
 
 def test_the_release_migrates() -> None:
     assert read_procfile()[RELEASE] == "python -m infra.commands migrate"
+
+
+def test_the_port_of_a_worker_follows_from_the_order_of_the_lines() -> None:
+    names = [name for name in read_procfile() if name not in (RELEASE, *OWN_PORTS)]
+    ports = {name: FIRST_PROBE_PORT + index for index, name in enumerate(names)}
+
+    assert {**ports, "web": OWN_PORTS["web"]} == PORTS
 
 
 def test_the_sandbox_runs_beside_the_procfile() -> None:

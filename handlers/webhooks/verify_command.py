@@ -45,7 +45,7 @@ def run(
     if source not in SOURCES:
         raise ValueError(f"{source} is no webhook source; there are {', '.join(sorted(SOURCES))}")
     settings = load_settings()
-    secrets: Sequence[str] = settings.platform(source).webhook_secrets
+    secrets: Sequence[str] = settings.webhook_secrets(source)
     if secret_file is not None:
         secrets = _read_secrets(source, secret_file)
     at = current_time() if now is None else _parse_time(now)

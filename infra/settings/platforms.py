@@ -67,10 +67,14 @@ class PlatformVariables(BaseSettings):
         return check_webhook_secrets(str(info.field_name).partition("_")[0], value)
 
     def platform(self, name: str) -> PlatformSettings:
-        """Collect the settings of a platform, or of a webhook source, by its name."""
+        """Collect the settings of a platform by its name."""
         values = {
             field: getattr(self, f"{name}_{field}")
             for field in ("url", "client_id", "client_secret", "authorize_url", "issuer")
         }
-        secrets: SecretStr = getattr(self, f"{name}_webhook_secret")
-        return PlatformSettings(**values, webhook_secrets=tuple(secrets.get_secret_value().split()))
+        return PlatformSettings(**values, webhook_secrets=self.webhook_secrets(name))
+
+    def webhook_secrets(self, source: str) -> tuple[str, ...]:
+        """Read the secrets of a webhook source by its name, the newest first."""
+        secrets: SecretStr = getattr(self, f"{source}_webhook_secret")
+        return tuple(secrets.get_secret_value().split())

@@ -1,8 +1,8 @@
 """The recorded schemas of every event type: ``python -m tests.events.snapshots`` records them.
 
 It records new types and compatible edits, and rejects a breaking edit (exit status 1), which
-needs a new version beside the old one. ``--unshipped TYPE`` overwrites the schema of a type
-that was in no release yet.
+needs a new version beside the old one. ``--unshipped TYPE`` overwrites the schema and the digests
+of a type that was in no release yet.
 """
 
 import argparse
@@ -82,14 +82,15 @@ def main(arguments: Sequence[str]) -> int:
     """Record the schemas; returns the exit status."""
     parser = argparse.ArgumentParser("python -m tests.events.snapshots", description=__doc__)
     parser.add_argument("--unshipped", nargs="*", default=(), metavar="TYPE")
-    lost = record(EVENT_TYPES, unshipped=parser.parse_args(arguments).unshipped)
+    unshipped = parser.parse_args(arguments).unshipped
+    lost = record(EVENT_TYPES, unshipped=unshipped)
     for kind, sentences in lost.items():
         for sentence in sentences:
             sys.stderr.write(f"{kind}: {sentence}\n")
     if lost:
         sys.stderr.write("nothing was recorded: a breaking edit is a new version (.v2)\n")
     else:
-        digests.record()
+        digests.record(unshipped=unshipped)
     return 1 if lost else 0
 
 

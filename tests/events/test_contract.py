@@ -4,13 +4,17 @@
 envelope, ``minimal`` none that could be left out. ``schemas/<type>.json`` is what was shipped.
 """
 
+import importlib
 import json
+import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from pydantic import create_model
 
+import events
 from events import EVENT_TYPES, EVENTS, CampaignSaved
 from events.envelope import REQUIRED_ATTRIBUTES, Event, EventData, decode, encode
 from infra.amqp import topology, topology_declaration
@@ -47,10 +51,28 @@ def is_event(kind: str, example: Example) -> bool:
     return True
 
 
+def subclasses(cls: type[Event]) -> Iterator[type[Event]]:
+    for below in cls.__subclasses__():
+        yield below
+        yield from subclasses(below)
+
+
+def test_every_class_of_an_event_is_in_the_catalogue() -> None:
+    for module in pkgutil.iter_modules(events.__path__):
+        importlib.import_module(f"events.{module.name}")
+    classes = {cls for cls in subclasses(Event) if cls.__module__.startswith("events.")}
+    types = {cls for cls in classes if not cls.model_fields["type"].is_required()}
+
+    assert types - set(EVENTS) == set(), "add it to EVENTS in events/__init__.py"
+
+
 def test_every_event_type_has_its_examples_and_no_example_is_without_a_type() -> None:
-    assert {path.stem for path in FIXTURES.iterdir()} == set(EVENT_TYPES)
+    fixtures = {path.stem for path in FIXTURES.iterdir()}
+
+    assert set(EVENT_TYPES) - fixtures == set(), f"add <type>.json in {FIXTURES}"
+    assert fixtures - set(EVENT_TYPES) == set(), "no event has this type"
     for kind in EVENT_TYPES:
-        assert {"full", "minimal"} <= examples_of(kind).keys()
+        assert {"full", "minimal"} <= examples_of(kind).keys(), kind
 
 
 @pytest.mark.parametrize(("kind", "example"), examples())
@@ -144,7 +166,10 @@ def test_every_event_type_is_in_a_queue_or_a_fact_without_a_worker_by_design() -
     wanted = {event for queue in topology.WORK_QUEUES for event in queue.events}
     wanted |= {event for queue in topology.REQUEST_QUEUES for event in queue.events}
 
-    assert wanted | {*topology.HISTORY_ONLY_EVENTS} == set(EVENTS)
+    routed = wanted | {*topology.HISTORY_ONLY_EVENTS}
+
+    assert set(EVENTS) - routed == set(), "add it to a queue or HISTORY_ONLY_EVENTS in topology.py"
+    assert routed <= set(EVENTS)
     assert not wanted & {*topology.HISTORY_ONLY_EVENTS}
 
 

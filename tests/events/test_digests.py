@@ -4,6 +4,7 @@ import datetime as dt
 import json
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import pytest
@@ -52,6 +53,17 @@ def respelled(value: Any) -> Any:
 
 def test_no_recorded_digest_has_changed() -> None:
     assert digests.current() == digests.recorded(), "run: python -m tests.events.snapshots"
+
+
+def test_only_an_unshipped_type_gets_new_digests(tmp_path: Path) -> None:
+    file, old = tmp_path / "digests.json", dict.fromkeys(digests.current(), "old")
+    file.write_text(json.dumps({**old, "it.happened.v1 full": "of a type that is gone"}))
+
+    digests.record(file, unshipped=["login.requested.v1", "it.happened.v1"])
+
+    changed = {name for name, hex_ in digests.recorded(file).items() if hex_ != "old"}
+    assert changed == {"login.requested.v1 full", "login.requested.v1 minimal"}
+    assert digests.recorded(file).keys() == old.keys()
 
 
 @pytest.mark.parametrize(("kind", "example"), examples())

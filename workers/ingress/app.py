@@ -112,7 +112,7 @@ def build_state(resources: Resources, rpc_client: RpcClient) -> AppState:
         operation_waiter=OperationWaiter(database, background),
         rate_limiter=RateLimiter(settings, resources.redis, operation_key),
         webhook_deliveries=WebhookDeliveries(),
-        webhook_secrets={source: settings.platform(source).webhook_secrets for source in SOURCES},
+        webhook_secrets={source: settings.webhook_secrets(source) for source in SOURCES},
         operation_key=operation_key,
         openapi=render_openapi(),
         asyncapi=render_asyncapi(),

@@ -27,7 +27,7 @@ def group() -> None:
     ),
 )
 def verify(
-    source: Annotated[str, typer.Argument(help="claude, chatgpt or gemini.")],
+    source: Annotated[str, typer.Argument(help="A webhook source, such as claude.")],
     body: Annotated[
         str, typer.Option(metavar="FILE", help="The body, byte for byte; - is standard input.")
     ],

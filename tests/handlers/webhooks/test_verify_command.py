@@ -13,6 +13,7 @@ import pytest
 
 from handlers.webhooks import SOURCES
 from handlers.webhooks.verification import verify_webhook
+from infra.deploy.secrets import make_secrets
 from infra.security.standard_webhooks import V1, V1A, make_webhook_secret, sign
 from tests.fork_server import run_module
 
@@ -27,6 +28,7 @@ OFFICIAL = "v1,TlxFZohq2TazTIqTyhJfvltZ7OmNLrEj1sQ72CkoYH8="
 MOMENT = 1795334400
 KEY = make_webhook_secret(V1A)
 CLAUDE_SECRET = "a shared secret of Claude".replace(" ", "-")
+MADE = make_secrets()
 SECRETS = (NEW, OLD, KEY, CLAUDE_SECRET)
 
 
@@ -48,6 +50,7 @@ def verify(source: str, headers: dict[str, str], body: bytes | str, *more: str) 
     lines = [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
     variables = {
         "PATH": os.environ["PATH"],
+        **{name: value for name, value in MADE.items() if name.endswith("_WEBHOOK_SECRET")},
         "CHATGPT_WEBHOOK_SECRET": f"{NEW} {OLD}",
         "GEMINI_WEBHOOK_SECRET": KEY,
         "CLAUDE_WEBHOOK_SECRET": CLAUDE_SECRET,

@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from events.campaigns import CampaignSavedData
+from infra.deploy.secrets import make_secrets
 from infra.errors import Failure, Snooze, Transient
 from infra.messaging.retry_policy import RetryDecision, decide
 from infra.platforms import PLATFORMS, AdPlatform, Rejected, open_platforms
 from infra.sandbox.app import DIALECTS
+from infra.settings import Settings
+from infra.settings.platforms import PlatformSettings
 from schemas import types
 from schemas.campaigns import Targeting
 from tests.sandbox import Playground, open_playground
@@ -68,6 +72,15 @@ async def held(sandbox: Playground, campaign: CampaignSavedData) -> list[dict[st
 
 def test_every_platform_has_a_client_and_a_sandbox() -> None:
     assert list(PLATFORMS) == list(DIALECTS) == list(types.PLATFORMS)
+
+
+def test_every_platform_has_its_settings_and_secrets() -> None:
+    parts = [field.name.removesuffix("s") for field in fields(PlatformSettings)]
+    wanted = {f"{name}_{part}" for name in PLATFORMS for part in parts}
+    made = {f"{name}_{part}".upper() for name in PLATFORMS for part in parts if "secret" in part}
+
+    assert wanted - Settings.model_fields.keys() == set()
+    assert made - make_secrets().keys() == set()
 
 
 async def test_a_campaign_arrives_as_desired(
