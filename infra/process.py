@@ -34,6 +34,7 @@ PORTS: Mapping[str, int] = {
     "sync": 9103,
     "metrics": 9104,
     "relay": 9105,
+    "ops": 9106,
 }
 DEAD_QUEUES = frozenset(map(topology.dead_queue, topology.WORK_QUEUE_NAMES))
 LAG_INTERVAL = 0.1  # seconds

@@ -42,6 +42,7 @@ PRELOADED = (
     "workers.ingress.app",
     "workers.metrics",
     "workers.relay",
+    "workers.ops",
     "workers.sync",
     "tests.chaos.worker",
     "tests.infra.ledger_worker",

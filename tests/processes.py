@@ -11,14 +11,15 @@ from pathlib import Path
 
 import aiohttp
 
-from infra.amqp.permissions import INGRESS_USER
+from infra.amqp.permissions import CONSOLE_USER, INGRESS_USER
 from infra.settings import Settings
 from tests.fork_server import Forked, get_client
 from tests.services import as_user, environment
 
 ROOT = Path(__file__).resolve().parent.parent
 POLL = 0.02  # seconds
-INGRESS_MODULE = "workers.ingress"  # a user of its own, as in an installation
+# Users of their own, as in an installation.
+USERS = {"workers.ingress": INGRESS_USER, "workers.ops": CONSOLE_USER}
 
 
 def free_port() -> int:
@@ -36,8 +37,8 @@ class Process:
         """Prepare; nothing runs yet. Without a ``port`` it listens on a free one."""
         self.module = module
         self.port = port or free_port()
-        if module == INGRESS_MODULE:
-            settings = as_user(INGRESS_USER, settings)
+        if module in USERS:
+            settings = as_user(USERS[module], settings)
         self._environment = {**environment(settings), "PORT": str(self.port), **more}
         self._process: Forked | None = None
         # A file, because a pipe that nobody reads would stop the process.

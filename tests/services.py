@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import SecretStr
 from yarl import URL
 
-from infra.amqp.permissions import INGRESS_USER, OPS_USER, definitions
+from infra.amqp.permissions import CONSOLE_USER, INGRESS_USER, OPS_USER, definitions
 from infra.commands.migrate import declare_topology, migrate_database
 from infra.deploy.secrets import make_secrets
 from infra.deploy.services import postgres, rabbitmq, redis
@@ -237,7 +237,7 @@ def open_settings(services: Services, name: str) -> Iterator[Settings]:
         yield Settings.model_validate(
             {
                 "rabbitmq_url": services.rabbitmq_url(own),
-                "ingress_user": INGRESS_USER,
+                "ingress_user": f"{INGRESS_USER} {CONSOLE_USER}",
                 "database_url": services.database_url(own),
                 "rabbitmq_management_url": services.management_url(),
                 "redis_url": services.redis_url(),

@@ -1,7 +1,7 @@
 """The import rules: each module imports only what stands to its left.
 
 schemas <- events <- infra <- handlers <- workers          nobody imports workers
-infra and the ingress: the tables below, folder by folder
+infra, the ingress and the console: the tables below, folder by folder
 handlers/<worker> imports no other handlers/<worker>
 sandbox, deploy and dashboards: nobody imports them
 """
@@ -45,6 +45,18 @@ INGRESS: tuple[str, ...] = (
     "endpoint",
     "api",
     "route_templates docs",
+    "routes",
+    "app",
+    "__main__",
+)
+CONSOLE: tuple[str, ...] = (
+    "assets csrf format headers page sampler session",
+    "error_page frame render state",
+    "request",
+    "authentication",
+    "live login",
+    "endpoint",
+    "gate pages",
     "routes",
     "app",
     "__main__",
@@ -120,6 +132,11 @@ def test_infra_imports_only_downward(path: Path) -> None:
 )
 def test_the_ingress_imports_only_downward(path: Path) -> None:
     assert not upward(path, "workers.ingress", INGRESS)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[:2] == ("workers", "ops")], ids=str)
+def test_the_console_imports_only_downward(path: Path) -> None:
+    assert not upward(path, "workers.ops", CONSOLE)
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] == "handlers"], ids=str)

@@ -1,6 +1,7 @@
 r"""The broker's users and what each may do, as definitions that RabbitMQ imports.
 
     adrelay-ingress    publishes what clients and platforms send, and calls the auth worker
+    adrelay-console    shows admins what happens: calls the auth worker for their logins
     adrelay-workers    read their queues; publish, reply, retry, dead-letter, relay the outbox
     adrelay-upstream   a system of the company's own: publishes its events, and nothing else
     adrelay-ops        declares and binds what ``infra.amqp.topology`` names; reads and repairs
@@ -27,18 +28,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from events import EVENT_TYPES, INGRESS_EVENTS, UPSTREAM_EVENTS
+from events import (
+    EVENT_TYPES,
+    INGRESS_EVENTS,
+    UPSTREAM_EVENTS,
+    LoginRequested,
+    LogoutRequested,
+    RefreshRequested,
+)
 from events.envelope import Event
 from infra.amqp import topology, topology_declaration
 from infra.amqp.policies import DEFAULT_RETENTION, LogRetention, policies
 from schemas.types import PLATFORMS
 
 INGRESS_USER = "adrelay-ingress"
+CONSOLE_USER = "adrelay-console"
 WORKERS_USER = "adrelay-workers"
 UPSTREAM_USER = "adrelay-upstream"
 OPS_USER = "adrelay-ops"
 
 VHOST = "adrelay"
+CONSOLE_REQUESTS = (LoginRequested, RefreshRequested, LogoutRequested)
 NO_ACCESS = "^$"
 DEFAULT_EXCHANGE = "amq.default"  # what permissions call the exchange without a name
 TEMPORARY_QUEUES = r"amq\.gen-[\w-]+"  # queues that the broker names: a look at what passes
@@ -86,6 +96,13 @@ def broker_users() -> tuple[BrokerUser, ...]:
             INGRESS_USER,
             write=_match_names(topology.EVENTS_EXCHANGE, topology.REQUEST_EXCHANGE),
             topics={topology.EVENTS_EXCHANGE: INGRESS_EVENTS, topology.REQUEST_EXCHANGE: asked},
+        ),
+        # What admins do leaves through the outbox, as the workers' user.
+        BrokerUser(
+            CONSOLE_USER,
+            write=_match_names(topology.REQUEST_EXCHANGE),
+            read=_match_names(topology.EVENT_LOG),
+            topics={topology.REQUEST_EXCHANGE: CONSOLE_REQUESTS},
         ),
         BrokerUser(
             WORKERS_USER,

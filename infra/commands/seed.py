@@ -29,7 +29,7 @@ from events.envelope import now
 from events.sources import SEED_SOURCE
 from infra.amqp.message import build_message
 from infra.messaging import outbox
-from infra.messaging.authorization import parse_broker_users
+from infra.messaging.authorization import asking_users, parse_broker_users
 from infra.security.email_address import normalise_email
 from infra.security.passwords import Passwords, check_strength
 from infra.settings import Settings, load_settings
@@ -98,7 +98,7 @@ def _upstream_user(settings: Settings) -> str | None:
     if settings.upstream_rabbitmq_url is None:
         return None
     (user, *_) = parse_broker_users(settings.upstream_rabbitmq_url.get_secret_value())
-    ours = parse_broker_users(settings.rabbitmq_url.get_secret_value()) | {settings.ingress_user}
+    ours = parse_broker_users(settings.rabbitmq_url.get_secret_value()) | asking_users(settings)
     return None if user in ours else user
 
 

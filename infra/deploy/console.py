@@ -32,7 +32,7 @@ def ready_text(directory: ServerDirectory) -> str:
 Adrelay is ready.
 
   API         {url}     (OpenAPI: {url}/openapi.json)
-  sandbox     {env["SANDBOX_URL"]}     (plays the three ad platforms)
+{_console(directory)}  sandbox     {env["SANDBOX_URL"]}     (plays the three ad platforms)
   Prometheus  {env["PROMETHEUS_URL"]}     (every process has /metrics, /healthz, /readyz)
 {_management(directory)}  logs        {directory.logs.relative_to(CHECKOUT)}/<name>.log
   settings    {file}     (admin {env["ADRELAY_ADMIN_EMAIL"]}; has passwords and keys)
@@ -48,6 +48,12 @@ Try it:
 
 'make demo' shows the whole story, 'make status' what runs, 'make down' (or Ctrl-C) ends it.
 """
+
+
+def _console(directory: ServerDirectory) -> str:
+    """Name the console, where admins see and mend everything."""
+    urls = {process.name: process.url for process in planned(directory)}
+    return f"  console     {urls['ops']}     (for admins: what happens, and mending it)\n"
 
 
 def _management(directory: ServerDirectory) -> str:

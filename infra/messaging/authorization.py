@@ -2,7 +2,7 @@
 
     Adrelay's own users  any source: the ingress has checked keys and signatures before it
                          published, and the relay carries what the ingress wrote to the outbox
-    the ingress alone    requests (``adrelay.requests``)
+    INGRESS_USER's       requests (``adrelay.requests``)
     registered users     their registered sources and the upstream event types, on behalf of
                          their owner
     anybody else         nothing, nor a message without a user id: a dead letter
@@ -38,20 +38,24 @@ def parse_broker_users(urls: str) -> frozenset[str]:
 
 
 def internal_users(settings: Settings) -> frozenset[str]:
-    """Name Adrelay's own broker users: the process's and the ingress's."""
+    """Name Adrelay's own broker users: the process's, the ingress's and the console's."""
     workers = parse_broker_users(settings.rabbitmq_url.get_secret_value())
-    return workers | {settings.ingress_user} if settings.ingress_user else workers
+    return workers | asking_users(settings)
+
+
+def asking_users(settings: Settings) -> frozenset[str]:
+    """Name the users that may ask the auth worker; empty where the setting names none."""
+    return frozenset((settings.ingress_user or "").split())
 
 
 class PublisherAuthorizer:
     """Authorizes the deliveries of one queue."""
 
     def __init__(self, queue: str, settings: Settings, registry: PublisherRegistry) -> None:
-        """Take Adrelay's own users from the settings: the process's and the ingress's."""
+        """Take Adrelay's own users from the settings."""
         self._internal = internal_users(settings)
         self._requests = queue in {asked.name for asked in topology.REQUEST_QUEUES}
-        only_ingress = self._requests and settings.ingress_user
-        self._allowed = frozenset({settings.ingress_user}) if only_ingress else self._internal
+        self._allowed = (asking_users(settings) if self._requests else None) or self._internal
         self._registry = registry
 
     def is_internal(self, delivery: Delivery) -> bool:

@@ -60,6 +60,18 @@ class KeySettings(BaseSettings):
         min_length=16,
         description="Signs operation ids, so that they are answered before their row exists",
     )
+    console_idle_seconds: int = Field(
+        default=1800,
+        ge=1,
+        le=DAY,
+        description="A session of the console ends when not used for so long",
+    )
+    console_session_seconds: int = Field(
+        default=12 * 3600,
+        ge=1,
+        le=7 * DAY,
+        description="A session of the console ends so long after its login, used or not",
+    )
     argon2_memory_kib: int = Field(
         default=64 * 1024, ge=8, le=4 * 1024 * 1024, description="argon2id memory, KiB"
     )

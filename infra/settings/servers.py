@@ -15,7 +15,8 @@ class ServerSettings(BaseSettings):
     )
     ingress_user: str | None = Field(
         default=None,
-        description="The ingress' user of the broker, if it is another than RABBITMQ_URL's",
+        description="The users of the broker that may ask the auth worker, separated by spaces: the"
+        " ingress' and the console's, if they are others than RABBITMQ_URL's",
     )
     rabbitmq_management_url: SecretHttpUrl | None = Field(
         default=None,

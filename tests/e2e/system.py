@@ -23,6 +23,7 @@ MODULES = {
     "sync": "workers.sync",
     "metrics": "workers.metrics",
     "relay": "workers.relay",
+    "ops": "workers.ops",
 }
 SANDBOX = "infra.sandbox"
 PASSWORD = "correct horse battery staple"

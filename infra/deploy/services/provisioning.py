@@ -3,8 +3,8 @@
     a URL in the environment -> binaries on this machine -> apt -> docker compose -> a message
 
 Each of the three is found separately: one may be given and the others local. With a given
-RABBITMQ_URL the other users of the broker are INGRESS_RABBITMQ_URL, UPSTREAM_RABBITMQ_URL and
-OPS_RABBITMQ_URL; where one is not given, it is the same user.
+RABBITMQ_URL the other users of the broker are INGRESS_RABBITMQ_URL, CONSOLE_RABBITMQ_URL,
+UPSTREAM_RABBITMQ_URL and OPS_RABBITMQ_URL; where one is not given, it is the same user.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,9 @@ from infra.deploy.services.orphans import Report
 from infra.deploy.services.ports import Ports, kept_ports
 from infra.messaging.authorization import parse_broker_users
 
-INGRESS_URL, UPSTREAM_URL, OPS_URL = (
+INGRESS_URL, CONSOLE_URL, UPSTREAM_URL, OPS_URL = (
     "INGRESS_RABBITMQ_URL",
+    "CONSOLE_RABBITMQ_URL",
     "UPSTREAM_RABBITMQ_URL",
     "OPS_RABBITMQ_URL",
 )
@@ -29,6 +30,7 @@ MANAGEMENT_URL = "RABBITMQ_MANAGEMENT_URL"
 # The broker's users beside that of the workers, by the variable that names them from outside.
 BROKER_USERS = {
     INGRESS_URL: permissions.INGRESS_USER,
+    CONSOLE_URL: permissions.CONSOLE_USER,
     UPSTREAM_URL: permissions.UPSTREAM_USER,
     OPS_URL: permissions.OPS_USER,
 }
@@ -80,16 +82,24 @@ def start_servers(
         }
     else:
         users = {name: environment.get(name) or urls["RABBITMQ_URL"] for name in BROKER_USERS}
-    own = {"web": {"RABBITMQ_URL": users[INGRESS_URL]}, "release": {"RABBITMQ_URL": users[OPS_URL]}}
+    own = {
+        process: {"RABBITMQ_URL": users[name]}
+        for process, name in (("web", INGRESS_URL), ("ops", CONSOLE_URL), ("release", OPS_URL))
+    }
     if has_private_broker:
         looking = {MANAGEMENT_URL: rabbitmq.management_url(directory, local_servers.ports)}
         own["release"] |= looking
         own["relay"] = looking  # it compares the broker with the topology
     urls |= {
         UPSTREAM_URL: users[UPSTREAM_URL],
-        "INGRESS_USER": next(iter(parse_broker_users(users[INGRESS_URL]))),
+        "INGRESS_USER": " ".join(_name_asking_users(users)),
     }
     return Servers(urls, own, local_servers.ports, has_private_broker)
+
+
+def _name_asking_users(users: Mapping[str, str]) -> list[str]:
+    """Name the users that may ask the auth worker: the ingress' and the console's."""
+    return sorted(parse_broker_users(f"{users[INGRESS_URL]} {users[CONSOLE_URL]}"))
 
 
 def _given_urls(directory: ServerDirectory, environment: Mapping[str, str]) -> dict[str, str]:

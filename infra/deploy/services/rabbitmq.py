@@ -12,6 +12,7 @@ from pathlib import Path
 
 from infra.amqp.management_api import OPERATOR_USER
 from infra.amqp.permissions import (
+    CONSOLE_USER,
     INGRESS_USER,
     OPS_USER,
     UPSTREAM_USER,
@@ -39,6 +40,7 @@ PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
 # The name under which the password of each user is kept.
 PASSWORDS = {
     INGRESS_USER: "RABBITMQ_INGRESS_PASSWORD",
+    CONSOLE_USER: "RABBITMQ_CONSOLE_PASSWORD",
     WORKERS_USER: "RABBITMQ_WORKERS_PASSWORD",
     UPSTREAM_USER: "RABBITMQ_UPSTREAM_PASSWORD",
     OPS_USER: "RABBITMQ_OPS_PASSWORD",

@@ -9,7 +9,14 @@ from aio_pika.exceptions import ChannelPreconditionFailed
 from events import EVENT_TYPES, INGRESS_EVENTS, UPSTREAM_EVENTS
 from events.envelope import Event
 from infra.amqp import topology, topology_declaration
-from infra.amqp.permissions import INGRESS_USER, OPS_USER, UPSTREAM_USER, WORKERS_USER, broker_users
+from infra.amqp.permissions import (
+    CONSOLE_USER,
+    INGRESS_USER,
+    OPS_USER,
+    UPSTREAM_USER,
+    WORKERS_USER,
+    broker_users,
+)
 from schemas.types import PLATFORMS
 from tests.infra.ledger import QUEUE, depth, report
 from tests.infra.parties import CREATE, METRICS, Act, Party, party
@@ -34,7 +41,9 @@ REQUEST_KEYS = {key for event in REQUESTED for key in keys_of(event)}
 ODD_KEYS = {"", "#", "x", f"{CREATE}\n", f" {CREATE}", f"{CREATE}.claude", f"x.{CREATE}"}
 
 
-upstream, ingress, workers, ops = map(party, (UPSTREAM_USER, INGRESS_USER, WORKERS_USER, OPS_USER))
+upstream, ingress, console, workers, ops = map(
+    party, (UPSTREAM_USER, INGRESS_USER, CONSOLE_USER, WORKERS_USER, OPS_USER)
+)
 
 
 async def _ignore(_: AbstractIncomingMessage) -> None:
@@ -138,6 +147,15 @@ async def test_the_ingress_publishes_its_events_and_requests_and_no_others(
     own = (topology.EVENTS_EXCHANGE, topology.REQUEST_EXCHANGE)
     for exchange in [name for name in [*EXCHANGES, *BROKERS_OWN, ""] if name not in own]:
         assert not await ingress.may_publish(exchange, QUEUE), exchange
+
+
+async def test_the_console_asks_for_sessions_and_publishes_nothing_else(console: Party) -> None:
+    keys = sorted(ALL_KEYS | ODD_KEYS)
+    requests = {key for key in keys if await console.may_publish(topology.REQUEST_EXCHANGE, key)}
+    assert requests == {"login.requested.v1", "refresh.requested.v1", "logout.requested.v1"}
+    others = [name for name in [*EXCHANGES, *BROKERS_OWN, ""] if name != topology.REQUEST_EXCHANGE]
+    for exchange in others:
+        assert not await console.may_publish(exchange, QUEUE), exchange
 
 
 async def test_the_workers_publish_every_event_and_no_request(workers: Party) -> None:

@@ -19,6 +19,7 @@ from events.envelope import Event
 from infra.amqp import topology
 from infra.amqp.management_api import ManagementApiError
 from infra.amqp.permissions import (
+    CONSOLE_USER,
     INGRESS_USER,
     OPS_USER,
     UPSTREAM_USER,
@@ -48,6 +49,7 @@ async def test_without_passwords_nobody_is_made_and_everybody_is_permitted() -> 
     assert printed_definitions["users"] == []
     assert {entry["user"] for entry in printed_definitions["permissions"]} == {
         INGRESS_USER,
+        CONSOLE_USER,
         WORKERS_USER,
         UPSTREAM_USER,
         OPS_USER,

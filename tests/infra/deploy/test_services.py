@@ -126,7 +126,7 @@ def test_urls_of_the_environment_are_taken_as_they_are(directory: ServerDirector
     one = {"UPSTREAM_RABBITMQ_URL": "amqp://a:b@broker/c", "INGRESS_USER": "a"}
     assert servers.urls == {**given, **one}
     same = {"RABBITMQ_URL": "amqp://a:b@broker/c"}
-    assert servers.own == {"web": same, "release": same}
+    assert servers.own == {"web": same, "ops": same, "release": same}
     assert not servers.has_private_broker
     assert not any(Daemon(directory, server.NAME).pid() for server in (rabbitmq, postgres, redis))
 
@@ -137,6 +137,7 @@ def test_the_users_of_a_given_broker_are_told_apart_by_their_urls(
     given = {
         "RABBITMQ_URL": "amqp://workers:b@broker/c",
         "INGRESS_RABBITMQ_URL": "amqp://web%2F1:b@broker/c amqp://web%2F1:b@other/c",
+        "CONSOLE_RABBITMQ_URL": "amqp://console:b@broker/c",
         "UPSTREAM_RABBITMQ_URL": "amqp://crm:b@broker/c",
         "OPS_RABBITMQ_URL": "amqp://ops:b@broker/c",
         "DATABASE_URL": "postgresql://a:b@database/c",
@@ -146,7 +147,8 @@ def test_the_users_of_a_given_broker_are_told_apart_by_their_urls(
 
     assert servers.own["web"] == {"RABBITMQ_URL": given["INGRESS_RABBITMQ_URL"]}
     assert servers.own["release"] == {"RABBITMQ_URL": given["OPS_RABBITMQ_URL"]}
-    assert servers.urls["INGRESS_USER"] == "web/1"
+    assert servers.urls["INGRESS_USER"] == "console web/1"
+    assert servers.own["ops"] == {"RABBITMQ_URL": given["CONSOLE_RABBITMQ_URL"]}
     assert servers.urls["UPSTREAM_RABBITMQ_URL"] == given["UPSTREAM_RABBITMQ_URL"]
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import EVENT_TYPES, CampaignCreateRequested, CampaignSaved, LoginRequested
 from events.envelope import Event, encode
 from infra.amqp import topology
-from infra.amqp.permissions import INGRESS_USER, OPS_USER, UPSTREAM_USER, WORKERS_USER
+from infra.amqp.permissions import CONSOLE_USER, INGRESS_USER, OPS_USER, UPSTREAM_USER, WORKERS_USER
 from infra.errors import Outage, Permanent
 from infra.messaging.authorization import PublisherAuthorizer, parse_broker_users
 from infra.messaging.decoder import DecodedDelivery, decode_delivery
@@ -157,6 +157,16 @@ async def test_requests_are_accepted_from_the_ingress_alone(
     assert await verdict(resources, received(login, INGRESS_USER, queue="auth.session")) == login
     code, _ = await verdict(resources, received(login, user, queue="auth.session"))
     assert code == UNVERIFIED
+
+
+async def test_requests_are_accepted_from_every_user_that_the_setting_names(
+    resources: Resources,
+) -> None:
+    login = LoginRequested(id="l-1", source="urn:adrelay:api", data={"sealed": "x"})
+    assert await verdict(resources, received(login, CONSOLE_USER, queue="auth.session")) == login
+    alone = resources.settings.model_copy(update={"ingress_user": INGRESS_USER})
+    trust = PublisherAuthorizer("auth.session", alone, resources.publishers)
+    assert not trust.is_internal(received(login, CONSOLE_USER).delivery)
 
 
 async def test_where_the_ingress_has_no_user_of_its_own_it_is_the_workers(

@@ -12,14 +12,14 @@ from workers.ingress.context import RequestContext
 from workers.ingress.http.pagination import PageQuery, pagination
 
 P = ParamSpec("P")
-Page = tuple[Sequence[BaseModel], int]  # the items of one page, and the number on all pages
+ListPage = tuple[Sequence[BaseModel], int]  # the items of one page, and the number on all pages
 
 
 async def page_response(
     context: RequestContext,
     query: PageQuery,
     what: str,
-    list_items: Query[P, Page],
+    list_items: Query[P, ListPage],
     /,
     *args: P.args,
     **kwargs: P.kwargs,

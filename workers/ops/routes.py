@@ -1,0 +1,60 @@
+"""The console's routes: one line each. ``{name}`` in a path is a parameter."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workers.ops.endpoint import PageFunction
+from workers.ops.gate import post_logout, post_mode, post_theme
+from workers.ops.live import LiveValues
+from workers.ops.pages import (
+    audit,
+    dead_letter,
+    dead_letters,
+    event,
+    events,
+    find,
+    operations,
+    overview,
+    platforms,
+    queues,
+    settings,
+    system,
+    webhooks,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleRoute:
+    """A line of the table: method, path, function and the navigation's entry.
+
+    ``is_act`` is false for a POST that a read-only session may send.
+    """
+
+    method: str
+    path: str
+    function: PageFunction
+    entry: str = ""
+    is_act: bool = True
+
+
+ROUTES: tuple[ConsoleRoute, ...] = (
+    ConsoleRoute("GET", "/", overview.show, "overview"),
+    ConsoleRoute("GET", "/find", find.show, "events"),
+    ConsoleRoute("GET", "/events", events.show, "events"),
+    ConsoleRoute("GET", "/events/{id}", event.show, "events"),
+    ConsoleRoute("GET", "/dead-letters", dead_letters.show, "dead_letters"),
+    ConsoleRoute("GET", "/dead-letters/{id}", dead_letter.show, "dead_letters"),
+    ConsoleRoute("GET", "/queues", queues.show, "queues"),
+    ConsoleRoute("GET", "/webhooks", webhooks.show, "webhooks"),
+    ConsoleRoute("GET", "/platforms", platforms.show, "platforms"),
+    ConsoleRoute("GET", "/operations", operations.show, "operations"),
+    ConsoleRoute("GET", "/audit", audit.show, "audit"),
+    ConsoleRoute("GET", "/settings", settings.show, "settings"),
+    ConsoleRoute("GET", "/system", system.show, "system"),
+    ConsoleRoute("POST", "/logout", post_logout, is_act=False),
+    ConsoleRoute("POST", "/mode", post_mode, is_act=False),
+    ConsoleRoute("POST", "/theme", post_theme, is_act=False),
+)
+
+# Live values by page: what ``<body data-live-page>`` names.
+LIVE_PAGES: Mapping[str, LiveValues] = {"overview": overview.live_values}

@@ -1,0 +1,148 @@
+"""Samples what every page shows, once for the whole process, and keeps the last five minutes.
+
+A sample never fails: what a server that does not answer would have told is None in it.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events.envelope import now
+from infra.amqp.publisher import Publisher
+from infra.backoff import sleep_until
+from infra.errors import Outage
+from infra.messaging.queue_counts import QueueCounts, get_counts
+from infra.messaging.queue_overview import read_queue_overview
+from infra.redis_errors import REDIS_ERRORS
+from infra.web.database import Database
+from schemas.queues import PauseSummary, QueueOverview
+
+INTERVAL = 2.0  # seconds
+KEPT_SAMPLES = 150  # five minutes
+OUTBOX = text("""
+    select count(*) filter (where parked_reason is null) as waiting,
+           count(*) filter (where parked_reason is not null) as parked,
+           coalesce(extract(epoch from now() - min(created_at)
+                    filter (where parked_reason is null)), 0) as oldest
+    from outbox
+""")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxState:
+    """Rows that wait and rows that are parked; ``oldest`` is the age of the oldest, seconds."""
+
+    waiting: int
+    parked: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The state of the system at ``at`` (UTC); None for what is not known."""
+
+    number: int = 0
+    at: datetime = field(default_factory=now)
+    overview: QueueOverview | None = None
+    outbox: OutboxState | None = None
+    broker: bool = False
+    redis: bool = False
+
+    @property
+    def database(self) -> bool:
+        """Whether Postgres answers."""
+        return self.overview is not None
+
+    @property
+    def waiting(self) -> int | None:
+        """Messages that wait in the queues; None when the relay has counted none."""
+        counts = (
+            [q.ready for q in self.overview.queues if q.ready is not None]
+            if (self.overview)
+            else []
+        )
+        return sum(counts) if counts else None
+
+    @property
+    def dead(self) -> int | None:
+        """Open dead letters."""
+        return None if self.overview is None else sum(q.dead for q in self.overview.queues)
+
+    @property
+    def pauses(self) -> Sequence[PauseSummary]:
+        """What people have paused and breakers have stopped: queues, platforms, accounts."""
+        if self.overview is None:
+            return ()
+        own = [queue.pause for queue in self.overview.queues if queue.pause is not None]
+        return (*own, *self.overview.pauses)
+
+
+class Sampler:
+    """Takes a sample every two seconds; the newest is ``current``."""
+
+    def __init__(self, database: Database, redis: Redis, publisher: Publisher) -> None:
+        """Start without samples."""
+        self._database = database
+        self._redis = redis
+        self._publisher = publisher
+        self._fresh = asyncio.Condition()
+        self.history: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
+
+    @property
+    def current(self) -> Sample:
+        """The newest sample; an empty one before the first."""
+        return self.history[-1] if self.history else Sample()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take samples until ``stop`` is set."""
+        while not stop.is_set():
+            await self.take()
+            await sleep_until(stop, INTERVAL)
+
+    async def take(self) -> Sample:
+        """Take one sample now."""
+        redis, counts = await self._ask_redis()
+        try:
+            overview, outbox = await self._database.read(_read_database, counts)
+        except Outage:
+            overview, outbox = None, None
+        sample = Sample(
+            self.current.number + 1, now(), overview, outbox, self._publisher.connected, redis
+        )
+        self.history.append(sample)
+        async with self._fresh:
+            self._fresh.notify_all()
+        return sample
+
+    async def next_after(self, number: int, seconds: float) -> Sample:
+        """Wait for a newer sample than ``number``, or ``seconds`` at most; returns the newest."""
+        try:
+            async with asyncio.timeout(seconds), self._fresh:
+                await self._fresh.wait_for(lambda: self.current.number > number)
+        except TimeoutError:
+            pass
+        return self.current
+
+    async def _ask_redis(self) -> tuple[bool, QueueCounts]:
+        try:
+            await self._redis.ping()
+        except REDIS_ERRORS:
+            return False, QueueCounts()
+        return True, await get_counts(self._redis)
+
+
+async def _read_database(
+    tx: AsyncConnection, counts: QueueCounts
+) -> tuple[QueueOverview, OutboxState]:
+    row = (await tx.execute(OUTBOX)).one()
+    outbox = OutboxState(row.waiting, row.parked, float(row.oldest))
+    return await read_queue_overview(tx, counts), outbox

@@ -1,0 +1,36 @@
+"""What the console's process holds open and shares between its requests."""
+
+import asyncio
+from dataclasses import dataclass
+
+from aiohttp import web
+from jinja2 import Environment
+
+from infra.resources import Resources
+from infra.security.access_tokens import TokenVerifier
+from infra.web.auth_worker import AuthWorkerClient
+from infra.web.database import Database
+from infra.web.rate_limits import RateLimiter
+from workers.ops.assets import Asset
+from workers.ops.sampler import Sampler
+from workers.ops.session import SessionStore
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleState:
+    """Built once at start-up."""
+
+    resources: Resources
+    database: Database
+    auth_worker: AuthWorkerClient
+    verifier: TokenVerifier
+    rate_limiter: RateLimiter
+    sessions: SessionStore
+    sampler: Sampler
+    environment: Environment
+    assets: dict[str, Asset]
+    operation_key: bytes
+    draining: asyncio.Event
+
+
+STATE: web.AppKey[ConsoleState] = web.AppKey("state", ConsoleState)
