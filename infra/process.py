@@ -175,7 +175,7 @@ def _probes(resources: Resources, consumers: Sequence[Consumer], stop: asyncio.E
         broken = frozenset[str]() if trouble else await read_broken_paths(resources.engine)
         return {
             "not draining": not stop.is_set(),
-            "broker": resources.publisher.connected,
+            "broker": resources.publisher.trouble or True,
             "database": trouble or True,
             **{c.queue: _check_consumer(c, broken) for c in consumers},
         }

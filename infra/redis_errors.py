@@ -25,6 +25,8 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from infra.tls_errors import describe_tls_error
+
 # What callers catch that can go on without Redis.
 REDIS_ERRORS = (RedisError, OSError)
 UNAVAILABLE_ERRORS = (
@@ -51,6 +53,11 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(error, UNAVAILABLE_ERRORS):
         return True
     return isinstance(error, ResponseError) and UNAVAILABLE_CODES.search(str(error)) is not None
+
+
+def describe_redis_error(error: BaseException) -> str:
+    """Name an error by its type, or say what is wrong with TLS; it quotes no data."""
+    return describe_tls_error(error) or type(error).__name__
 
 
 def is_wrong_value(error: BaseException) -> bool:

@@ -19,7 +19,7 @@ LAYERS = ("schemas", "events", "infra", "handlers", "workers")
 INFRA: tuple[str, ...] = (
     (
         "backoff background base64url env_file errors exposition log_deduplication log_levels "
-        "process_start version webhook_secrets"
+        "process_start tls tls_errors version webhook_secrets"
     ),
     "redis_errors metrics logs settings span_exporter",
     "tracing",

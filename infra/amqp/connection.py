@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import ssl
 from collections.abc import Awaitable
 from typing import TypeVar, cast
 
@@ -22,6 +23,8 @@ from infra.amqp.delivery_parser import DeliveryParser
 from infra.amqp.intercepting_reader import InterceptingTransport
 from infra.errors import Outage
 from infra.settings import Settings
+from infra.tls import TlsFiles, UnusableTlsFiles, get_tls_context
+from infra.tls_errors import describe_closed_connection
 
 T = TypeVar("T")
 
@@ -61,6 +64,17 @@ def _in_words(error: BaseException) -> str:
     return f"the broker is gone: {type(error).__name__}"
 
 
+def get_broker_context(files: TlsFiles) -> ssl.SSLContext | None:
+    """Give the context of ``amqps://``; None leaves it to the options of the URL.
+
+    Raises ``Outage`` when a file cannot be used now.
+    """
+    try:
+        return get_tls_context(files) if files else None
+    except UnusableTlsFiles as error:
+        raise Outage(str(error)) from error
+
+
 class BrokerConnection:
     """One connection to the broker that is opened again whenever a channel is wanted."""
 
@@ -75,6 +89,7 @@ class BrokerConnection:
         self._urls = [URL(url).update_query(query) for url in urls]
         random.shuffle(self._urls)
         self._name = name
+        self._tls = settings.tls("rabbitmq")
         self._timeout = settings.broker_timeout
         self._lock = asyncio.Lock()
         self._connection: AbstractConnection | None = None
@@ -133,8 +148,13 @@ class BrokerConnection:
             url,
             client_properties={"connection_name": self._name},
             transport_factory=InterceptingTransport(tap),
+            ssl_context=get_broker_context(self._tls),
         )
-        await with_broker_timeout(connection.connect(timeout=self._timeout), self._timeout + 1)
+        try:
+            await with_broker_timeout(connection.connect(timeout=self._timeout), self._timeout + 1)
+        except Outage as error:
+            words = describe_closed_connection(error) if url.scheme == "amqps" else None
+            raise Outage(f"the broker is gone: {words}") if words else error from error.__cause__
         self._tap = tap
         log.debug("connected to the broker", extra={"host": url.host, "port": url.port})
         return connection

@@ -2,19 +2,23 @@
 
 import base64
 import json
+import ssl
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
 import aiohttp
 from yarl import URL
 
 from infra.amqp.policies import LogRetention, policies
+from infra.settings import Settings
+from infra.tls import NO_TLS_FILES, TlsFiles, UnusableTlsFiles, get_tls_context
+from infra.tls_errors import describe_closed_connection
 
 REQUEST_TIMEOUT = 30.0  # seconds
-DEFAULT_PORT = 15672
+DEFAULT_PORTS = {"http": 15672, "https": 15671}
 OPERATOR_USER = "operator"
 MAX_REASON_BYTES = 2000  # of the body of an error
 # The sections of definitions that hold permissions. They are imported last: a topic permission
@@ -42,21 +46,29 @@ class ManagementApi:
     (``TimeoutError`` among them) when there is no answer.
     """
 
-    def __init__(self, url: str) -> None:
-        """Keep the address and the credentials; nothing is connected yet.
+    def __init__(self, url: str, tls: TlsFiles = NO_TLS_FILES) -> None:
+        """Keep the address, the credentials and the files of TLS; nothing is connected yet.
 
         Raises ``ValueError`` for another scheme than http and https.
         """
         parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"}:
+        if parts.scheme not in DEFAULT_PORTS:
             raise ValueError("the management URL must be http or https")
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        self._base = f"{parts.scheme}://{host}:{parts.port or DEFAULT_PORT}/api"
+        port = parts.port or DEFAULT_PORTS[parts.scheme]
+        self._base = f"{parts.scheme}://{host}:{port}/api"
+        self._tls = tls
         login = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
         self._headers = {
             "authorization": "Basic " + base64.b64encode(login.encode()).decode(),
             "content-type": "application/json",
         }
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self | None:
+        """Make the client that the settings name; None without RABBITMQ_MANAGEMENT_URL."""
+        url = settings.rabbitmq_management_url
+        return None if url is None else cls(url.get_secret_value(), settings.tls("rabbitmq"))
 
     async def call(
         self,
@@ -74,13 +86,13 @@ class ManagementApi:
         try:
             async with (
                 aiohttp.ClientSession(timeout=limit, headers=self._headers) as session,
-                session.request(method, url, data=data) as response,
+                session.request(method, url, data=data, ssl=self._get_tls()) as response,
             ):
                 if response.status >= HTTPStatus.BAD_REQUEST:
                     raise await _to_error(f"{method} {'/'.join(path)}", response)
                 text = await response.read()
-        except aiohttp.ClientError as error:
-            raise ConnectionError(str(error) or type(error).__name__) from error
+        except (aiohttp.ClientError, UnusableTlsFiles) as error:
+            raise ConnectionError(self._in_words(error)) from error
         return json.loads(text) if text else None
 
     async def read_clock(self, timeout: float) -> datetime:  # noqa: ASYNC109 - as above
@@ -89,11 +101,20 @@ class ManagementApi:
         try:
             async with (
                 aiohttp.ClientSession(timeout=limit, headers=self._headers) as session,
-                session.get(URL(f"{self._base}/whoami", encoded=True)) as response,
+                session.get(
+                    URL(f"{self._base}/whoami", encoded=True), ssl=self._get_tls()
+                ) as response,
             ):
                 return parsedate_to_datetime(response.headers.get("Date", ""))
-        except aiohttp.ClientError as error:
-            raise ConnectionError(str(error) or type(error).__name__) from error
+        except (aiohttp.ClientError, UnusableTlsFiles) as error:
+            raise ConnectionError(self._in_words(error)) from error
+
+    def _get_tls(self) -> ssl.SSLContext | bool:
+        return get_tls_context(self._tls) if self._tls else True
+
+    def _in_words(self, error: Exception) -> str:
+        words = describe_closed_connection(error) if self._base.startswith("https") else None
+        return words or str(error) or type(error).__name__
 
     async def list_topology(self, vhost: str, timeout: float) -> tuple[Any, Any, Any]:  # noqa: ASYNC109 - as above
         """List the exchanges, queues and bindings of a vhost; ``timeout`` seconds for each."""

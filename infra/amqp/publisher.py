@@ -56,6 +56,7 @@ class Publisher:
         self._link = BrokerConnection(settings, f"{name}:publish")
         self._timeout = settings.broker_timeout
         self._publish_channel: PublishChannel | None = None
+        self._trouble = "the broker is not connected yet"
         self._failing_since: float | None = None
         self._useless = asyncio.Event()
         self._ready = asyncio.Event()
@@ -87,6 +88,11 @@ class Publisher:
     def connected(self) -> bool:
         """Whether a channel is open right now."""
         return self._publish_channel is not None and not self._publish_channel.is_closed
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no channel is open; None while one is."""
+        return None if self.connected else self._trouble
 
     async def wait_until_connected(self) -> None:
         """Wait until a channel is open, however long that takes."""
@@ -210,6 +216,7 @@ class Publisher:
             try:
                 channel, tap = await self._link.open_consumer_channel(confirms=True)
             except Outage as error:
+                self._trouble = str(error)
                 log.warning("cannot publish", extra={"reason": str(error)})
                 await backoff.sleep()
                 continue
@@ -219,6 +226,7 @@ class Publisher:
             backoff.reset()
             await self._wait_until_unusable(channel)
             self._publish_channel = None
+            self._trouble = "the broker has closed the channel"
             self._ready.clear()
             await backoff.sleep()
 

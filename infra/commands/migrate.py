@@ -21,19 +21,22 @@ from aio_pika.exceptions import (
 )
 from aiormq.exceptions import ConnectionInternalError
 from pydantic import ValidationError
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from infra.amqp import topology_declaration
+from infra.amqp.connection import get_broker_context
 from infra.amqp.management_api import ManagementApi
 from infra.amqp.policies import LogRetention, get_log_retention
 from infra.errors import Outage
 from infra.messaging.topology_monitor import check_once
 from infra.settings import Settings, load_settings
+from infra.storage.database_address import DatabaseAddress
 from infra.storage.engine import open_engine
 from infra.storage.migrations import upgrade
+from infra.tls import NO_TLS_FILES, TlsFiles
+from infra.tls_errors import describe_tls_error
 
 CONNECT_TIMEOUT = 5.0  # seconds
 RELEASE_TIMEOUT = 60.0  # seconds that servers may take to start
@@ -50,16 +53,17 @@ class ReleaseRefused(Exception):
     """The release cannot go on; the message says what a person has to do."""
 
 
-async def migrate_database(url: str) -> None:
+async def migrate_database(url: str, tls: TlsFiles = NO_TLS_FILES) -> None:
     """Run every migration that the database at ``url`` has not seen, in one transaction.
 
     Raises what SQLAlchemy and asyncpg raise; the database is then as it was.
     """
+    address = DatabaseAddress.parse(url, tls)
     engine = create_async_engine(
-        make_url(url).set(drivername="postgresql+asyncpg"),
+        address.url,
         poolclass=NullPool,
         hide_parameters=True,
-        connect_args={"timeout": CONNECT_TIMEOUT},
+        connect_args={"timeout": CONNECT_TIMEOUT, "async_creator_fn": address.open_session},
     )
     try:
         async with engine.begin() as connection:
@@ -68,7 +72,7 @@ async def migrate_database(url: str) -> None:
         await engine.dispose()
 
 
-async def connect(urls: str) -> AbstractConnection:
+async def connect(urls: str, tls: TlsFiles = NO_TLS_FILES) -> AbstractConnection:
     """Connect to the first broker of ``urls`` (separated by spaces) that answers.
 
     Raises what the last of them raised: ``OSError``, ``TimeoutError`` or what aio-pika has.
@@ -76,17 +80,22 @@ async def connect(urls: str) -> AbstractConnection:
     *others, last = urls.split()
     for url in others:
         with contextlib.suppress(OSError, TimeoutError, *CONNECTION_EXCEPTIONS):
-            return await aio_pika.connect(url, timeout=CONNECT_TIMEOUT)
-    return await aio_pika.connect(last, timeout=CONNECT_TIMEOUT)
+            return await _connect_to(url, tls)
+    return await _connect_to(last, tls)
 
 
-async def declare_topology(urls: str) -> None:
+async def _connect_to(url: str, tls: TlsFiles) -> AbstractConnection:
+    context = get_broker_context(tls)
+    return await aio_pika.connect(url, timeout=CONNECT_TIMEOUT, ssl_context=context)
+
+
+async def declare_topology(urls: str, tls: TlsFiles = NO_TLS_FILES) -> None:
     """Declare every exchange and queue on the broker at ``urls``, any member of a cluster.
 
     Raises ``ReleaseRefused`` when one exists with other arguments, ``OSError`` or ``TimeoutError``
     when no member answers.
     """
-    connection = await connect(urls)
+    connection = await connect(urls, tls)
     try:
         await topology_declaration.declare(connection)
     except ChannelPreconditionFailed as error:
@@ -119,7 +128,8 @@ async def _retry_while_starting(
             raise
         except (OSError, TimeoutError, *CONNECTION_EXCEPTIONS, DBAPIError) as error:
             if not _is_starting(error):
-                raise ReleaseRefused(f"{what} refuses: {error}") from error
+                words = describe_tls_error(error) or str(error)
+                raise ReleaseRefused(f"{what} refuses: {words}") from error
             if time.monotonic() > until:
                 raise ReleaseRefused(f"{what} cannot be reached: {error or type(error)}") from error
         await asyncio.sleep(RETRY_INTERVAL)
@@ -128,7 +138,7 @@ async def _retry_while_starting(
 def _is_starting(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         return getattr(error.orig, "sqlstate", None) == CANNOT_CONNECT_NOW
-    return isinstance(error, (OSError, TimeoutError))
+    return isinstance(error, (OSError, TimeoutError)) and describe_tls_error(error) is None
 
 
 async def record_paths(settings: Settings) -> None:
@@ -149,12 +159,16 @@ async def release(settings: Settings, wait_seconds: float = RELEASE_TIMEOUT) -> 
     """
     until = time.monotonic() + wait_seconds
     database = settings.database_url.get_secret_value()
-    await _retry_while_starting("the database", lambda: migrate_database(database), until)
+    await _retry_while_starting(
+        "the database", lambda: migrate_database(database, settings.tls("database")), until
+    )
     broker = settings.rabbitmq_url.get_secret_value()
     await record_paths(settings)  # what is missing now is about to be there again
-    await _retry_while_starting("the broker", lambda: declare_topology(broker), until)
-    if settings.rabbitmq_management_url is not None:
-        management = ManagementApi(settings.rabbitmq_management_url.get_secret_value())
+    await _retry_while_starting(
+        "the broker", lambda: declare_topology(broker, settings.tls("rabbitmq")), until
+    )
+    management = ManagementApi.from_settings(settings)
+    if management is not None:
         vhost = unquote(urlsplit(broker.split()[0]).path.removeprefix("/")) or "/"
         await _set_policies(management, vhost, get_log_retention(settings))
         await record_paths(settings)
@@ -175,7 +189,7 @@ def main() -> int:
     """Run the release step; the exit status says whether the workers may start."""
     try:
         asyncio.run(release(load_settings("release")))
-    except (ReleaseRefused, ValidationError) as error:
+    except (ReleaseRefused, ValidationError, Outage) as error:
         sys.stderr.write(f"release refused: {error}\n")
         return 1
     return 0

@@ -20,7 +20,8 @@ from infra.messaging.pause_commands import (
 from infra.messaging.queue_counts import QueueCounts, count_queues
 from infra.messaging.queue_overview import read_queue_overview
 from infra.settings import Settings, load_settings
-from infra.storage.engine import DatabaseUnreachable, open_engine
+from infra.storage.database_address import DatabaseUnreachable
+from infra.storage.engine import open_engine
 from infra.storage.pauses import PauseTarget, find_pause
 from infra.storage.redis import open_redis
 from schemas.queues import PauseSummary, QueueSummary

@@ -59,10 +59,10 @@ def is_wrong(differences: Sequence[Difference]) -> bool:
 async def run(command: Callable[[TopologySession], Awaitable[int]], *, as_json: bool) -> int:
     """Run a command with the release step's settings; returns the exit status."""
     settings = load_settings("release")
-    if settings.rabbitmq_management_url is None:
+    api = ManagementApi.from_settings(settings)
+    if api is None:
         print_error("RABBITMQ_MANAGEMENT_URL is not set: without it nobody sees what a broker has")
         return 1
-    api = ManagementApi(settings.rabbitmq_management_url.get_secret_value())
     try:
         return await command(TopologySession(settings, api, vhost_of(settings), as_json))
     except (OSError, ValueError, KeyError, TypeError) as error:

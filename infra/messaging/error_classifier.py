@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from infra.errors import Outage, Permanent, Transient
 from infra.redis_errors import is_unavailable
-from infra.storage.engine import DatabaseUnreachable
+from infra.storage.database_address import DatabaseUnreachable
 
 
 class ErrorKind(Enum):

@@ -15,7 +15,6 @@ import contextlib
 import logging
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,8 +25,9 @@ from infra.errors import PublishFailed, Unroutable, Unwritable
 from infra.messaging import outbox, outbox_keys
 from infra.messaging.outbox import OutboxRow
 from infra.messaging.routing_state import get_broken_paths
-from infra.redis_errors import REDIS_ERRORS
+from infra.redis_errors import REDIS_ERRORS, describe_redis_error
 from infra.resources import Resources
+from infra.storage.redis import open_subscriber
 
 MAX_ROWS = 500  # of a lease
 MAX_REFUSALS = 5  # refusals after which a row is parked
@@ -139,11 +139,8 @@ async def _put_back(tx: AsyncConnection, row: OutboxRow, error: PublishFailed) -
 
 async def _listen(resources: Resources, wake: asyncio.Event) -> None:
     backoff = Backoff(first=0.5, longest=10)
-    url = resources.settings.redis_url.get_secret_value()
     while True:
-        client = Redis.from_url(
-            url, socket_connect_timeout=resources.settings.redis_timeout, health_check_interval=10
-        )
+        client = open_subscriber(resources.settings)
         try:
             async with client, client.pubsub(ignore_subscribe_messages=True) as notifications:
                 await notifications.subscribe(outbox.NOTIFY_CHANNEL)
@@ -152,7 +149,7 @@ async def _listen(resources: Resources, wake: asyncio.Event) -> None:
                     if await notifications.get_message(timeout=5) is not None:
                         wake.set()
         except REDIS_ERRORS as error:
-            log.warning("no notifications from Redis", extra={"error": type(error).__name__})
+            log.warning("no notifications from Redis", extra={"error": describe_redis_error(error)})
         await backoff.sleep()
 
 

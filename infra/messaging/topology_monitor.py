@@ -35,9 +35,9 @@ async def missing_parts(settings: Settings) -> list[TopologyPart] | None:
 
     Raises ``Outage`` when it does not answer, or not what was asked for.
     """
-    if settings.rabbitmq_management_url is None:
+    management = ManagementApi.from_settings(settings)
+    if management is None:
         return None
-    management = ManagementApi(settings.rabbitmq_management_url.get_secret_value())
     try:
         async with asyncio.timeout(TIMEOUT):
             lists = await management.list_topology(vhost_of(settings), TIMEOUT)

@@ -34,7 +34,7 @@ from infra import metrics
 from infra.backoff import Cooldown
 from infra.ratelimit.policies import COUNTERS, RateLimitPolicy, RateLimitStatus
 from infra.ratelimit.token_bucket import TokenBucket
-from infra.redis_errors import REDIS_ERRORS, is_wrong_value
+from infra.redis_errors import REDIS_ERRORS, describe_redis_error, is_wrong_value
 
 RETRY_INTERVAL = 1.0  # seconds between attempts to reach Redis during an outage
 MAX_CONCURRENT = 8  # requests that ask Redis at a time
@@ -158,7 +158,7 @@ class SharedLimiter:
     def _mark_down(self, error: Exception) -> None:
         if self._cooldown.start():
             metrics.RATE_LIMITS_LOCAL.set(1)
-            log.warning("rate limits are local", extra={"reason": type(error).__name__})
+            log.warning("rate limits are local", extra={"reason": describe_redis_error(error)})
 
     def _window_key(self, policy: RateLimitPolicy, client: str) -> str:
         digest = hmac.digest(self._key, f"limit\0{policy.name}\0{client}".encode(), sha256)

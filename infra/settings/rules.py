@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -16,6 +16,9 @@ from infra.base64url import decode_key
 from infra.webhook_secrets import decode_public_key, decode_shared_secret
 
 DAY = 86_400  # seconds
+VERIFY_FULL = "verify-full"
+SSL_MODES = ("disable", "prefer", "require", VERIFY_FULL)  # of Postgres
+SSL_FILES = {"sslrootcert", "sslcert", "sslkey"}
 MISSPELT_SIMILARITY = 0.9  # of 1: from here on one name counts as a misspelling of the other
 PREFIX = "ADRELAY_"
 OTEL_PREFIX = "OTEL_"  # of variables of OpenTelemetry, most of which its SDK reads
@@ -72,6 +75,11 @@ def _broker(value: T) -> T:
 
 def _database(value: T) -> T:
     check_url(to_text(value), ("postgresql", "postgres", "postgresql+asyncpg"))
+    options: dict[str, list[str]] = parse_qs(urlsplit(to_text(value)).query, keep_blank_values=True)
+    if not SSL_FILES.isdisjoint(options):
+        raise ValueError("must name no files of TLS: DATABASE_CA_FILE and its like do")
+    if not {*options.get("sslmode", ()), *options.get("ssl", ())}.issubset(SSL_MODES):
+        raise ValueError(f"sslmode must be one of {', '.join(SSL_MODES)}")
     return value
 
 

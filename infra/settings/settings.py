@@ -1,9 +1,10 @@
 """The settings of all processes, as one frozen object."""
 
 import os
+from collections.abc import Mapping
 from typing import Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from infra.settings.development import DevelopmentSettings
@@ -13,11 +14,13 @@ from infra.settings.processes import ProcessSettings
 from infra.settings.rate_limits import RateLimitSettings
 from infra.settings.servers import ServerSettings
 from infra.settings.source import VariableSource
+from infra.settings.tls import Server, TlsSettings, check_tls
 from infra.settings.traces import TraceSettings
 
 # In the order in which they are listed.
 GROUPS: tuple[type[BaseSettings], ...] = (
     ServerSettings,
+    TlsSettings,
     ProcessSettings,
     TraceSettings,
     KeySettings,
@@ -29,6 +32,7 @@ GROUPS: tuple[type[BaseSettings], ...] = (
 
 class Settings(
     ServerSettings,
+    TlsSettings,
     ProcessSettings,
     TraceSettings,
     KeySettings,
@@ -66,6 +70,13 @@ class Settings(
                 raise ValueError(f"{small.upper()}: must not be more than {large.upper()}")
         if self.argon2_memory_kib < 8 * self.argon2_parallelism:  # RFC 9106, section 3.1
             raise ValueError("ARGON2_MEMORY_KIB: must be 8 times ARGON2_PARALLELISM or more")
+        urls: Mapping[Server, SecretStr] = {
+            "rabbitmq": self.rabbitmq_url,
+            "database": self.database_url,
+            "redis": self.redis_url,
+        }
+        for server, url in urls.items():
+            check_tls(server, self.tls(server), url)
         return self
 
 

@@ -7,27 +7,22 @@ closed, and every session that was opened before it is replaced before its next 
 
 import time
 import weakref
-from typing import Any
 
-import asyncpg
 from sqlalchemy import event
-from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolProxiedConnection, QueuePool
 
 from infra import metrics
 from infra.settings import Settings
+from infra.storage.database_address import DatabaseAddress, DatabaseUnreachable
+from infra.tls_errors import describe_tls_error
 
 # Classes and codes after which a session is replaced: connection lost, read-only transaction,
 # authorization, operator intervention, system error
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 DISCONNECT_STATES = ("08", "25006", "28", "57P", "58")
 POOL_WAIT = metrics.DB_POOL_WAIT_SECONDS.labels()
-CONNECT_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-
-
-class DatabaseUnreachable(ConnectionError):
-    """No session could be opened, so no batch can be processed."""
 
 
 def open_engine(settings: Settings) -> AsyncEngine:
@@ -36,10 +31,10 @@ def open_engine(settings: Settings) -> AsyncEngine:
     Connects, statements, locks and the wait for a free session time out after
     ``statement_timeout`` seconds.
     """
-    url = make_url(settings.database_url.get_secret_value())
+    address = DatabaseAddress.from_settings(settings)
     limit_ms = str(int(settings.statement_timeout * 1000))
     engine = create_async_engine(
-        url.set(drivername="postgresql+asyncpg"),
+        address.url,
         poolclass=TimedPool,
         pool_size=settings.database_pool,
         max_overflow=0,
@@ -54,7 +49,7 @@ def open_engine(settings: Settings) -> AsyncEngine:
                 "lock_timeout": limit_ms,
                 "idle_in_transaction_session_timeout": limit_ms,
             },
-            "async_creator_fn": _connect,
+            "async_creator_fn": address.connect,
         },
     )
     event.listen(engine.sync_engine, "handle_error", _mark_disconnect)
@@ -86,21 +81,6 @@ def _export_pool(engine: AsyncEngine) -> None:
     metrics.DB_POOL_CONNECTIONS.watch(engine.sync_engine, read)
 
 
-async def _connect(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - asyncpg's own
-    """Open a session as ``asyncpg.connect`` does.
-
-    Raises ``DatabaseUnreachable`` for whatever the server answers instead (a wrong password, an
-    unknown database, too many sessions, a server that starts): SQLAlchemy passes the driver's
-    errors on unchanged here, and callers treat all of them alike. Raises ``OSError`` without a
-    connection.
-    """
-    try:
-        return await asyncpg.connect(*args, **options)
-    except CONNECT_ERRORS as error:
-        state = getattr(error, "sqlstate", None) or "none"
-        raise DatabaseUnreachable(f"{type(error).__name__} (SQLSTATE {state})") from error
-
-
 def _mark_disconnect(context: ExceptionContext) -> None:
     """Let SQLAlchemy replace sessions after an error that makes them unusable."""
     state = str(getattr(context.original_exception, "sqlstate", None) or "")
@@ -116,4 +96,6 @@ def describe_error(error: BaseException) -> str:
         return f"no connection to the database: {error}"
     name = type(error).__name__ if orig is None else type(orig).__name__
     where = {"sqlalchemy": "Postgres", "redis": "Redis"}.get(type(error).__module__.split(".")[0])
+    if (words := describe_tls_error(error)) is not None:
+        return (f"{where}: " if where else "") + words
     return (f"{where}: " if where else "") + name + (f" (SQLSTATE {state})" if state else "")

@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from handlers.webhooks import SOURCES
 from infra.amqp.rpc import RpcClient
 from infra.background import BackgroundTasks
-from infra.health import probe_routes
+from infra.health import CheckResult, probe_routes
 from infra.process import PORTS
-from infra.resources import Resources, open_resources
+from infra.resources import Resources, find_trouble, open_resources
 from infra.security.access_tokens import TokenVerifier
 from infra.settings import Settings
 from infra.web.auth_worker import AuthWorkerClient
@@ -147,8 +147,8 @@ def require_keys(settings: Settings) -> SecretStr:
 def make_app(state: AppState, draining: asyncio.Event) -> web.Application:
     """Build the aiohttp application with every route and the probes."""
 
-    async def checks() -> Mapping[str, bool]:
-        storing = state.resources.publisher.connected or await state.database.is_writable()
+    async def checks() -> Mapping[str, CheckResult]:
+        storing = await _find_storing_trouble(state) or True
         return {"serving": not draining.is_set(), "broker or database": storing}
 
     app = web.Application(client_max_size=state.resources.settings.max_body_bytes)
@@ -160,6 +160,14 @@ def make_app(state: AppState, draining: asyncio.Event) -> web.Application:
             app.router.add_route("HEAD", route.path, answer)
     app.add_routes(probe_routes(checks))
     return app
+
+
+async def _find_storing_trouble(state: AppState) -> str | None:
+    """Say why neither the broker nor the database takes an event; None if one of them does."""
+    trouble = state.resources.publisher.trouble
+    if trouble is None or await state.database.is_writable():
+        return None
+    return f"{trouble}; {await find_trouble(state.resources) or 'the database takes no writes'}"
 
 
 async def _listen(

@@ -14,24 +14,26 @@ from infra.commands.doctor.examination import Examination
 from infra.commands.doctor.finding import Finding, Level, not_checked, ok
 from infra.settings import Settings
 from infra.settings.rules import to_text
+from infra.settings.tls import Server
+from infra.tls import NO_TLS_FILES, TlsFiles, UnusableTlsFiles, get_tls_context
 from schemas.types import PLATFORMS
 
 WARNING_DAYS, ERROR_DAYS = 30, 7
 PORTS = {"amqps": 5671, "https": 443, "rediss": 6379, "postgresql": 5432}
-SECURE_MODES = {"require", "verify-ca", "verify-full"}
+SECURE_MODES = {"require", "verify-full"}
 # PostgreSQL manual, "Frontend/Backend Protocol", SSLRequest: length 8, code 80877103.
 POSTGRES_TLS_REQUEST = struct.pack("!ii", 8, 80877103)
 
 
 @dataclass(frozen=True, slots=True)
 class CertifiedEndpoint:
-    """A server that is spoken to over TLS, with the file of its authority if one is named."""
+    """A server that is spoken to over TLS, with the files of the settings."""
 
     name: str
     scheme: str
     host: str
     port: int
-    authority: str | None
+    files: TlsFiles
 
 
 def list_endpoints(settings: Settings) -> list[CertifiedEndpoint]:
@@ -49,24 +51,29 @@ def list_endpoints(settings: Settings) -> list[CertifiedEndpoint]:
         for name, value in urls.items()
         if value is not None
         for url in to_text(value).split()
-        for endpoint in _parse_endpoint(name, url)
+        for endpoint in _parse_endpoint(name, url, _get_files(settings, name))
     ]
 
 
-def _parse_endpoint(name: str, url: str) -> Iterator[CertifiedEndpoint]:
+def _get_files(settings: Settings, name: str) -> TlsFiles:
+    servers: tuple[Server, ...] = ("rabbitmq", "database", "redis")
+    found = [server for server in servers if name.startswith(server.upper())]
+    return settings.tls(found[0]) if found else NO_TLS_FILES
+
+
+def _parse_endpoint(name: str, url: str, files: TlsFiles) -> Iterator[CertifiedEndpoint]:
     parts = urlsplit(url)
     query = parse_qs(parts.query)
     scheme = parts.scheme.partition("+")[0].replace("postgres", "postgresql")[:10]
     if scheme == "postgresql":
         modes = query.get("sslmode", []) + query.get("ssl", [])
-        if not SECURE_MODES.intersection(modes):
+        if not (files or SECURE_MODES.intersection(modes)):
             return
     if scheme in PORTS and parts.hostname:
-        files = (
-            query.get("cafile", []) + query.get("ssl_ca_certs", []) + query.get("sslrootcert", [])
-        )
+        authority = query.get("cafile", []) + query.get("ssl_ca_certs", [])
         port = parts.port or (15671 if name == "RABBITMQ_MANAGEMENT_URL" else PORTS[scheme])
-        yield CertifiedEndpoint(name, scheme, parts.hostname, port, files[0] if files else None)
+        files = files or TlsFiles(ca=authority[0] if authority else "")
+        yield CertifiedEndpoint(name, scheme, parts.hostname, port, files)
 
 
 async def check_certificates(examination: Examination) -> list[Finding]:
@@ -86,7 +93,7 @@ async def _check_endpoint(endpoint: CertifiedEndpoint) -> Finding:
         why = "clients that verify it do not connect"
         action = "renew the certificate, or name its authority"
         return Finding(Level.ERROR, "certificates", found, why, action)
-    except OSError as error:
+    except (OSError, UnusableTlsFiles) as error:
         return not_checked("certificates", f"{place}: {error or type(error).__name__}")
     days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - now().timestamp()) / 86_400
     if days > WARNING_DAYS:
@@ -97,7 +104,7 @@ async def _check_endpoint(endpoint: CertifiedEndpoint) -> Finding:
 
 
 async def _read_certificate(endpoint: CertifiedEndpoint) -> dict[str, Any]:
-    context = ssl.create_default_context(cafile=endpoint.authority)
+    context = get_tls_context(endpoint.files)
     if endpoint.scheme == "postgresql":
         reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
         writer.write(POSTGRES_TLS_REQUEST)

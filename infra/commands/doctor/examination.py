@@ -48,8 +48,7 @@ async def open_examination(settings: Settings, timeout: float) -> AsyncIterator[
     wait = timeout * 0.7
     bounds = {"statement_timeout": wait, "broker_timeout": wait, "redis_timeout": wait}
     bounded = settings.model_copy(update=bounds)
-    url = settings.rabbitmq_management_url
-    management = None if url is None else ManagementApi(url.get_secret_value())
+    management = ManagementApi.from_settings(settings)
     engine = open_engine(bounded)
     try:
         yield Examination(bounded, engine, management, vhost_of(settings), timeout)

@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 from infra.commands.doctor.examination import Examination
 from infra.commands.doctor.finding import Finding, Level, ok
 from infra.commands.doctor.versions import REDIS, judge_version
+from infra.redis_errors import describe_redis_error
 from infra.storage.redis import open_redis
 
 FULL = 0.9  # of maxmemory
@@ -21,7 +22,7 @@ async def check_redis(examination: Examination) -> list[Finding]:
     except (RedisError, OSError) as error:
         why = "nobody can log in, and limits are counted by each process for itself"
         found, action = (
-            f"it does not answer: {type(error).__name__}",
+            f"it does not answer: {describe_redis_error(error)}",
             "start it, or correct REDIS_URL",
         )
         return [Finding(Level.ERROR, "redis", found, why, action)]
