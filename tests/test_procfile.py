@@ -31,7 +31,9 @@ def test_the_port_of_a_worker_follows_from_the_order_of_the_lines() -> None:
     names = [name for name in read_procfile() if name not in (RELEASE, *OWN_PORTS)]
     ports = {name: FIRST_PROBE_PORT + index for index, name in enumerate(names)}
 
-    assert {**ports, "web": OWN_PORTS["web"]} == PORTS
+    wanted = {**ports, "web": OWN_PORTS["web"]}
+
+    assert wanted == PORTS, f"a new line stands at the end, with the next port in PORTS: {wanted}"
 
 
 def test_the_sandbox_runs_beside_the_procfile() -> None:

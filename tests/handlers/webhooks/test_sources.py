@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from events import CampaignMetricsReported, Event, WebhookUnrecognised
+from events import INGRESS_EVENTS, CampaignMetricsReported, Event, WebhookUnrecognised
 from events.envelope import encode, now
 from handlers.webhooks import SOURCES, InvalidSignature, Unrecognised, build_unrecognised
 from infra.deploy.secrets import make_secrets
@@ -64,6 +64,14 @@ def test_a_recorded_payload_is_genuine_and_means_its_events(path: Path) -> None:
     assert len(written) == len(payload["events"])
     for event, expected in zip(written, payload["events"], strict=True):
         assert contains(event, expected), event
+
+
+@pytest.mark.parametrize("path", PAYLOADS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_ingress_may_publish_the_events_of_a_recorded_payload(path: Path) -> None:
+    types = {event["type"] for event in json.loads(path.read_text())["events"]}
+    allowed = {event.event_type() for event in INGRESS_EVENTS}
+
+    assert types - allowed == set(), "add it to INGRESS_EVENTS"
 
 
 @pytest.mark.parametrize("path", PAYLOADS, ids=lambda path: f"{path.parent.name}/{path.stem}")
