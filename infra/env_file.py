@@ -50,7 +50,11 @@ def write_env(values: Mapping[str, str]) -> str:
 
 def write_env_file(path: Path, values: Mapping[str, str]) -> None:
     """Replace a file in one step; only its owner may read it. NUL is ``ValueError``."""
-    text = write_env(values)
+    write_private_file(path, write_env(values))
+
+
+def write_private_file(path: Path, text: str) -> None:
+    """Replace a file in one step; only its owner may read it."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -189,9 +189,9 @@ def topic_pattern(events: Iterable[type[Event]]) -> str:
     return _match_any(keys)
 
 
-def hash_password(password: str) -> str:
+def hash_password(password: str, salt: bytes | None = None) -> str:
     """Hash a password as RabbitMQ stores it: a salt of four bytes, then SHA-256 of both."""
-    salt = secrets.token_bytes(SALT_BYTES)
+    salt = secrets.token_bytes(SALT_BYTES) if salt is None else salt
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 

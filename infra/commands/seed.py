@@ -1,4 +1,4 @@
-"""Creates the initial admin, API key and sample campaigns.
+"""Creates the initial admin, API key and sample campaigns; with ``--admin`` the admin alone.
 
 The user of ``UPSTREAM_RABBITMQ_URL`` may then publish over AMQP what the key may over HTTP.
 
@@ -66,17 +66,24 @@ SAMPLE_CAMPAIGNS: tuple[tuple[str, Decimal, Targeting], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class SeedData:
-    """Who and what is to be there."""
+class UpstreamData:
+    """What lets another system publish: an API key and a broker user, for one source."""
 
-    email: str
-    password: str = field(repr=False)
     key: ParsedApiKey
     source: str
     publisher: str | None
 
 
-def read_seed_settings(settings: Settings) -> SeedData:
+@dataclass(frozen=True, slots=True)
+class SeedData:
+    """Who and what is to be there."""
+
+    email: str
+    password: str = field(repr=False)
+    upstream: UpstreamData | None
+
+
+def read_seed_settings(settings: Settings, *, only_admin: bool = False) -> SeedData:
     """Read from the settings what is to be there; raises ``ValueError`` for what is wrong."""
     password = _require_secret(settings.adrelay_admin_password, "ADRELAY_ADMIN_PASSWORD")
     weak = check_strength(password)
@@ -87,6 +94,12 @@ def read_seed_settings(settings: Settings) -> SeedData:
     return SeedData(
         email=normalise_email(settings.adrelay_admin_email),
         password=password,
+        upstream=None if only_admin else _read_upstream(settings),
+    )
+
+
+def _read_upstream(settings: Settings) -> UpstreamData:
+    return UpstreamData(
         key=parse_api_key(_require_secret(settings.adrelay_api_key, "ADRELAY_API_KEY")),
         source=settings.adrelay_api_key_source,
         publisher=_upstream_user(settings),
@@ -111,9 +124,12 @@ def seeded_campaigns(owner_id: UUID) -> list[CampaignCreateRequested]:
     ]
 
 
-async def seed(settings: Settings, engine: AsyncEngine) -> None:
-    """Put everything there in one transaction; raises ``ValueError`` for wrong settings."""
-    data, passwords = read_seed_settings(settings), Passwords(settings)
+async def seed(settings: Settings, engine: AsyncEngine, *, only_admin: bool = False) -> None:
+    """Put everything there, or the admin alone, in one transaction.
+
+    Raises ``ValueError`` for wrong settings.
+    """
+    data, passwords = read_seed_settings(settings, only_admin=only_admin), Passwords(settings)
     async with engine.connect() as connection:
         account = await find_user_row(connection, data.email)
     stored = account.password_hash if account else None
@@ -126,19 +142,25 @@ async def seed(settings: Settings, engine: AsyncEngine) -> None:
         if is_new:
             since, at = expiry_cutoff(settings, now()), now()
             await end_sessions_of(tx, admin_id, "password_changed", since=since, at=at)
-        await insert_api_key(
-            tx,
-            data.key,
-            name="seed",
-            owner_id=admin_id,
-            scopes=SCOPES,
-            sources=(data.source,),
-        )
-        if data.publisher:
-            sources = frozenset({data.source})
-            await put_publisher(tx, RegisteredPublisher(data.publisher, sources, admin_id))
-        commands = await _leave_out_existing(tx, seeded_campaigns(admin_id))
-        await outbox.add(tx, [build_message(command) for command in commands])
+        if data.upstream:
+            await _put_upstream(tx, data.upstream, admin_id)
+
+
+async def _put_upstream(tx: AsyncConnection, upstream: UpstreamData, admin_id: UUID) -> None:
+    """Enter the key, the publisher and the commands for the sample campaigns."""
+    await insert_api_key(
+        tx,
+        upstream.key,
+        name="seed",
+        owner_id=admin_id,
+        scopes=SCOPES,
+        sources=(upstream.source,),
+    )
+    if upstream.publisher:
+        sources = frozenset({upstream.source})
+        await put_publisher(tx, RegisteredPublisher(upstream.publisher, sources, admin_id))
+    commands = await _leave_out_existing(tx, seeded_campaigns(admin_id))
+    await outbox.add(tx, [build_message(command) for command in commands])
 
 
 async def _leave_out_existing(
@@ -173,19 +195,19 @@ def _require_secret(secret: SecretStr | None, variable: str) -> str:
     return text
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, *, only_admin: bool) -> None:
     engine = open_engine(settings)
     try:
         async with asyncio.timeout(SEED_TIMEOUT):
-            await seed(settings, engine)
+            await seed(settings, engine, only_admin=only_admin)
     finally:
         await engine.dispose()
 
 
-def main() -> int:
-    """Seed the database of the settings; returns the exit status."""
+def main(*, only_admin: bool = False) -> int:
+    """Seed the database of the settings, or the admin alone; returns the exit status."""
     try:
-        asyncio.run(_run(load_settings()))
+        asyncio.run(_run(load_settings(), only_admin=only_admin))
     except (ValueError, ValidationError, OSError, SQLAlchemyError) as error:
         sys.stderr.write(f"not seeded: {error}\n")
         return 1

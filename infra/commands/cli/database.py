@@ -1,5 +1,7 @@
 """``adrelay migrate`` and ``adrelay seed``: what runs before the processes start."""
 
+from typing import Annotated
+
 import typer
 
 from infra.commands.cli.options import examples
@@ -8,7 +10,7 @@ from infra.commands.cli.options import examples
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(epilog=examples("adrelay migrate"))(migrate)
-    app.command(epilog=examples("adrelay seed"))(seed)
+    app.command(epilog=examples("adrelay seed", "adrelay seed --admin"))(seed)
 
 
 def migrate() -> None:
@@ -21,11 +23,15 @@ def migrate() -> None:
     raise typer.Exit(run.main())
 
 
-def seed() -> None:
+def seed(
+    admin: Annotated[
+        bool, typer.Option("--admin", help="The first admin alone, as in production.")
+    ] = False,
+) -> None:
     """Create admin, API key and campaigns.
 
     What exists stays, but for the admin's password, which becomes that of the settings.
     """
     from infra.commands import seed as run
 
-    raise typer.Exit(run.main())
+    raise typer.Exit(run.main(only_admin=admin))

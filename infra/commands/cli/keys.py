@@ -10,15 +10,41 @@ from infra.commands.cli.options import Json, examples, new_group
 app = new_group("Generate keys, rotate the signing key.")
 
 
-@app.command(epilog=examples("adrelay keys generate > keys.env"))
-def generate(as_json: Json = False) -> None:
-    """Print new keys as NAME=value lines.
+@app.command(
+    epilog=examples(
+        "adrelay keys generate > keys.env",
+        "adrelay keys generate --directory secrets",
+        "adrelay keys generate --directory secrets --database postgres-rw",
+    ),
+)
+def generate(
+    directory: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write all secrets of an installation there."),
+    ] = None,
+    broker: Annotated[str, typer.Option(metavar="HOST", help="RabbitMQ.")] = "rabbitmq",
+    management: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Its management API; port 15672 by default."),
+    ] = None,
+    database: Annotated[str, typer.Option(metavar="HOST", help="Postgres.")] = "postgres",
+    redis: Annotated[str, typer.Option(metavar="HOST", help="Redis or Valkey.")] = "valkey",
+    as_json: Json = False,
+) -> None:
+    """Print new keys as NAME=value lines, or write all secrets into a directory.
 
-    They are for the environment files of a new installation. Nothing is stored.
+    Without --directory nothing is stored. With it, passwords, URLs, keys and webhook secrets
+    are written as a file for each group of processes, as broker definitions and as Kubernetes
+    Secrets. What exists stays: running it again adds only what is missing.
     """
-    from infra.commands.generate_keys import print_keys
+    from infra.commands import generate_keys, secret_files
 
-    print_keys(as_json=as_json)
+    if directory is None:
+        generate_keys.print_keys(as_json=as_json)
+        return
+    api = management or f"{broker.partition(':')[0]}:15672"
+    hosts = secret_files.ServerHosts(broker, api, database, redis)
+    raise typer.Exit(secret_files.write_and_report(directory, hosts, as_json=as_json))
 
 
 @app.command(

@@ -181,3 +181,21 @@ def test_the_command_seeds_and_says_what_it_lacks(seeding: Settings) -> None:
         1,
         "not seeded: ADRELAY_ADMIN_EMAIL is not set\n",
     )
+
+
+async def test_the_admin_alone_needs_no_key_and_asks_for_no_campaign(
+    engine: AsyncEngine, seeding: Settings
+) -> None:
+    alone = seeding.model_copy(update={"adrelay_api_key": None})
+    for _ in range(2):
+        await seed(alone, engine, only_admin=True)
+    assert (await admin(engine)).user.role == "admin"
+    assert await rows(engine, "select 1 from users") == [(1,)]
+    assert await rows(engine, "select 1 from api_keys union all select 1 from outbox") == []
+
+
+def test_the_command_makes_the_admin_alone(seeding: Settings) -> None:
+    alone = {**environment(seeding), "ADRELAY_API_KEY": ""}
+    for _ in range(2):
+        done = run_module("infra.commands", "seed", "--admin", env=alone)
+        assert (done.returncode, done.stderr) == (0, "")
