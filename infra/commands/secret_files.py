@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.amqp.permissions import (
+    CONSOLE_USER,
     INGRESS_USER,
     OPS_USER,
     SALT_BYTES,
@@ -39,6 +40,7 @@ ROLE = "adrelay"  # the role of Postgres, and the name of its database
 WEBHOOK_VERSIONS = {"chatgpt": V1, "gemini": V1A}
 BROKER_PASSWORDS = {
     INGRESS_USER: "RABBITMQ_INGRESS_PASSWORD",
+    CONSOLE_USER: "RABBITMQ_CONSOLE_PASSWORD",
     WORKERS_USER: "RABBITMQ_WORKERS_PASSWORD",
     UPSTREAM_USER: "RABBITMQ_UPSTREAM_PASSWORD",
     OPS_USER: "RABBITMQ_OPS_PASSWORD",
@@ -61,6 +63,7 @@ SECRET_FILES: Mapping[str, tuple[str, ...]] = {
     ),
     "workers": ("RABBITMQ_URL",),
     "web": ("RABBITMQ_URL",),
+    "ops": ("RABBITMQ_URL",),
     "release": ("RABBITMQ_URL", "RABBITMQ_MANAGEMENT_URL"),
     "relay": ("RABBITMQ_MANAGEMENT_URL",),
     "auth": ("TOKEN_SIGNING_KEY", "TOKEN_KEYS_SINCE", "SEAL_PRIVATE_KEY", "REFRESH_KEY"),
@@ -83,6 +86,7 @@ PROCESS_FILES: Mapping[str, tuple[str, ...]] = {
     "sync": ("common", "workers", "vault", "platforms"),
     "metrics": ("common", "workers"),
     "relay": ("common", "workers", "relay"),
+    "ops": ("common", "ops"),
     "sandbox": ("platforms", "webhooks"),
 }
 
@@ -96,6 +100,7 @@ SOURCES: Mapping[str, str] = {
     "common: REDIS_URL": "servers: REDIS_PASSWORD",
     "workers: RABBITMQ_URL": "servers: RABBITMQ_WORKERS_PASSWORD",
     "web: RABBITMQ_URL": "servers: RABBITMQ_INGRESS_PASSWORD",
+    "ops: RABBITMQ_URL": "servers: RABBITMQ_CONSOLE_PASSWORD",
     "release: RABBITMQ_URL": "servers: RABBITMQ_OPS_PASSWORD",
     "relay: RABBITMQ_MANAGEMENT_URL": "servers: RABBITMQ_OPS_PASSWORD",
 }
@@ -189,7 +194,12 @@ def _make_values(servers: Mapping[str, str], hosts: ServerHosts) -> Mapping[str,
         "ADRELAY_ADMIN_PASSWORD": secrets.token_urlsafe(PASSWORD_BYTES),
         "ADRELAY_API_KEY": generate_api_key().key,
     }
-    users = {"workers": WORKERS_USER, "web": INGRESS_USER, "release": OPS_USER}
+    users = {
+        "workers": WORKERS_USER,
+        "web": INGRESS_USER,
+        "ops": CONSOLE_USER,
+        "release": OPS_USER,
+    }
     own: dict[str, Mapping[str, str]] = {file: {} for file in SECRET_FILES}
     own |= {file: {"RABBITMQ_URL": url[user]} for file, user in users.items()}
     own[SERVERS] = passwords
@@ -208,6 +218,7 @@ def _write_definitions(path: Path, servers: Mapping[str, str]) -> None:
             if hash_password(passwords[user["name"]], salt) == old:
                 user["password_hash"] = old
     _write_json(path, written)
+    path.chmod(0o644)  # for the broker's own account; the directory is its owner's alone
 
 
 def _kubernetes_secrets(directory: Path, files: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -218,6 +229,8 @@ def _kubernetes_secrets(directory: Path, files: Mapping[str, Mapping[str, str]])
     items = [_secret(f"adrelay-{name}", values) for name, values in files.items()]
     items.append(_secret("adrelay-database-login", login, "kubernetes.io/basic-auth"))
     items.append(_secret("adrelay-broker-definitions", loaded))
+    host = {"host": f"{files['release']['RABBITMQ_MANAGEMENT_URL']}/{VHOST}"}
+    items.append(_secret("adrelay-scaler", host))  # KEDA reads how much waits in the queues
     return {"apiVersion": "v1", "kind": "List", "items": items}
 
 

@@ -11,4 +11,7 @@ compile() {
 compile pyproject.toml --output-file requirements/run.txt "$@"
 compile pyproject.toml --extra dev --output-file requirements/dev.txt "$@"
 compile pyproject.toml --extra dev --extra bench --output-file requirements/bench.txt "$@"
+# The image: what running needs, with what traces need, in the versions that are tested.
+compile pyproject.toml --extra otel --constraint requirements/dev.txt \
+    --output-file requirements/image.txt "$@"
 compile requirements/uv.in --output-file requirements/uv.txt "$@"

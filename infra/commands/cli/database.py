@@ -9,18 +9,22 @@ from infra.commands.cli.options import examples
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command(epilog=examples("adrelay migrate"))(migrate)
+    app.command(epilog=examples("adrelay migrate", "adrelay migrate --wait"))(migrate)
     app.command(epilog=examples("adrelay seed", "adrelay seed --admin"))(seed)
 
 
-def migrate() -> None:
+def migrate(
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Change nothing; return when a release has run.")
+    ] = False,
+) -> None:
     """Update database and broker.
 
     The release step: runs migrations, declares exchanges and queues. Safe to repeat.
     """
     from infra.commands import migrate as run
 
-    raise typer.Exit(run.main())
+    raise typer.Exit(run.main(only_wait=wait))
 
 
 def seed(

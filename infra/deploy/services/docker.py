@@ -15,7 +15,7 @@ from infra.deploy.services.daemon import NotStarted
 from infra.deploy.services.directories import ServerDirectory
 from infra.deploy.services.ports import Ports
 
-COMPOSE = Path(__file__).resolve().parents[1] / "compose.yaml"
+COMPOSE = Path(__file__).resolve().with_name("compose.yaml")
 DEADLINE = 600.0  # seconds: images may have to be fetched
 
 

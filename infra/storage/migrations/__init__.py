@@ -9,7 +9,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -37,3 +38,17 @@ def build_config(connection: Connection) -> Config:
 
 def _upgrade(connection: Connection) -> None:
     command.upgrade(build_config(connection), "head")
+
+
+async def is_upgraded(connection: AsyncConnection) -> bool:
+    """Check whether the schema is at this code's newest revision, or at one of a newer release."""
+    return await connection.run_sync(_is_upgraded)
+
+
+def _is_upgraded(connection: Connection) -> bool:
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    found = connection.scalar(text("select version_num from alembic_version"))
+    scripts = ScriptDirectory(str(SCRIPTS))
+    known = {script.revision for script in scripts.walk_revisions()}
+    return found is not None and (found == scripts.get_current_head() or found not in known)

@@ -1,5 +1,7 @@
 """The release step, against the servers."""
 
+import asyncio
+
 import pytest
 from aio_pika import Message
 from aio_pika.abc import AbstractConnection
@@ -13,11 +15,12 @@ from yarl import URL
 from infra.amqp import topology
 from infra.amqp.permissions import OPS_USER
 from infra.amqp.policies import EVENT_LOG_POLICY
-from infra.commands.migrate import ReleaseRefused, declare_topology, release
+from infra.commands.migrate import ReleaseRefused, declare_topology, release, wait_for_release
 from infra.deploy.services.ports import is_free
 from infra.messaging.topology_monitor import check_once
 from infra.settings import Settings
-from tests.services import Services, as_user, url_as
+from tests.fork_server import run_module
+from tests.services import Services, as_user, environment, url_as
 
 
 async def test_a_release_is_repeated_without_effect(
@@ -181,3 +184,37 @@ async def test_a_release_without_a_management_api_says_that_the_policies_stay(
     without = as_user(OPS_USER, settings).model_copy(update={"rabbitmq_management_url": None})
     await release(without)
     assert "the policy adrelay-event-log" in capsys.readouterr().err
+
+
+async def test_a_process_that_waits_for_the_release_goes_on_when_it_has_run(
+    settings: Settings, engine: AsyncEngine
+) -> None:
+    async with engine.begin() as tx:
+        (head,) = await tx.scalars(text("select version_num from alembic_version"))
+        await tx.execute(text("update alembic_version set version_num = '0001'"))
+    waiting = asyncio.create_task(wait_for_release(settings, interval=0.01))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    async with engine.begin() as tx:
+        await tx.execute(text("update alembic_version set version_num = :head"), {"head": head})
+
+    await asyncio.wait_for(waiting, timeout=30)
+
+
+async def test_the_database_of_a_newer_release_does(
+    settings: Settings, engine: AsyncEngine
+) -> None:
+    async with engine.begin() as tx:
+        (head,) = await tx.scalars(text("select version_num from alembic_version"))
+        await tx.execute(text("update alembic_version set version_num = '9999_of_later'"))
+    try:
+        await asyncio.wait_for(wait_for_release(settings, interval=0.01), timeout=30)
+    finally:
+        async with engine.begin() as tx:
+            changed = text("update alembic_version set version_num = :head")
+            await tx.execute(changed, {"head": head})
+
+
+async def test_the_command_that_waits_changes_nothing(settings: Settings) -> None:
+    done = run_module("infra.commands", "migrate", "--wait", env=environment(settings))
+    assert (done.returncode, done.stderr) == (0, "")

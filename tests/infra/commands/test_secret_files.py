@@ -137,7 +137,9 @@ def test_only_the_owner_may_read_the_files(tmp_path: Path) -> None:
     write_secret_files(tmp_path / "secrets", HOSTS)
 
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
-    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "secrets").iterdir()} == {0o600}
+    modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "secrets").iterdir()}
+    assert modes.pop("definitions.json") == 0o644  # hashes, for the account of the broker
+    assert set(modes.values()) == {0o600}
 
 
 def test_every_reader_of_environment_files_reads_the_same(tmp_path: Path) -> None:
