@@ -1,6 +1,6 @@
 """Writes the resources of Kubernetes that follow from the processes: one set for each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infra.amqp.permissions import VHOST
@@ -21,6 +21,15 @@ PART_OF = {"app.kubernetes.io/part-of": "adrelay"}
 BACKLOG_SECONDS = 30  # more replicas are started where what waits takes longer
 CPU_PERCENT = 70  # of what an ingress asks for
 
+COMMAND = ("python", "-m", "infra.commands")
+# Commands for the day when they are needed, each with the secrets of a process.
+TASKS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "seed": ("seed", ("seed", "--admin")),
+    "doctor": ("release", ("doctor",)),
+    "restore-look": ("auth", ("restore", "--from-log", "--dry-run")),
+    "restore": ("auth", ("restore", "--from-log", "--yes")),
+}
+
 Resource = dict[str, Any]
 
 
@@ -39,6 +48,7 @@ def write_base() -> list[Resource]:
     plans = plan_processes()
     return [
         release_job(),
+        *(task(name, [*COMMAND, *words], process) for name, (process, words) in TASKS.items()),
         *(
             resource
             for plan in plans
@@ -103,6 +113,26 @@ def release_job() -> Resource:
                 "spec": _pod(container) | {"restartPolicy": "OnFailure"},
             },
         }
+    }
+
+
+def task(name: str, argv: Sequence[str], process: str) -> Resource:
+    """Build a command that a person starts: kubectl create job --from=cronjob/adrelay-<name>.
+
+    It has the secrets of ``process``; its schedule never runs.
+    """
+    container = _container(process, argv)
+    container["resources"] = {
+        "requests": {"cpu": "100m", "memory": "256Mi"},
+        "limits": {"memory": "1Gi"},
+    }
+    pod = {
+        "metadata": {"labels": labels(name)},
+        "spec": _pod(container) | {"restartPolicy": "Never"},
+    }
+    job = {"backoffLimit": 0, "ttlSecondsAfterFinished": 86_400, "template": pod}
+    return _resource("batch/v1", "CronJob", name) | {
+        "spec": {"suspend": True, "schedule": "0 0 1 1 *", "jobTemplate": {"spec": job}}
     }
 
 

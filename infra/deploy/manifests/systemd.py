@@ -1,5 +1,7 @@
 """Writes the units of systemd: one for each process, one for the release, and a target."""
 
+from collections.abc import Sequence
+
 from infra.commands.secret_files import PROCESS_FILES
 from infra.deploy.manifests.processes import STOP_SECONDS, ProcessPlan, plan_processes
 from infra.deploy.procfile import RELEASE, read_procfile
@@ -39,17 +41,18 @@ def write_units() -> dict[str, str]:
     """Write every unit, by its file name."""
     plans = plan_processes()
     return {
-        TARGET: _target(),
+        TARGET: _target([RELEASE, *(plan.name for plan in plans)]),
         f"adrelay-{RELEASE}.service": _release(),
         **{f"adrelay-{plan.name}.service": _process(plan) for plan in plans},
     }
 
 
-def _target() -> str:
+def _target(names: Sequence[str]) -> str:
+    wanted = "".join(f"Wants=adrelay-{name}.service\n" for name in names)
     return (
         "# systemctl enable --now adrelay.target starts all of Adrelay.\n"
-        "[Unit]\nDescription=Adrelay\nDocumentation=file:/opt/adrelay/docs/deploying.md\n\n"
-        "[Install]\nWantedBy=multi-user.target\n"
+        "[Unit]\nDescription=Adrelay\nDocumentation=file:/opt/adrelay/docs/deploying.md\n"
+        f"{wanted}\n[Install]\nWantedBy=multi-user.target\n"
     )
 
 
@@ -73,19 +76,21 @@ def _release() -> str:
         "Wants=network-online.target\n\n"
         "[Service]\nType=oneshot\nRemainAfterExit=yes\nUser=adrelay\nGroup=adrelay\n"
         f"WorkingDirectory={PREFIX}\n{_environment(RELEASE)}ExecStart={_command(command)}\n"
-        f"TimeoutStartSec=300\n{SANDBOXING}\n[Install]\nWantedBy={TARGET}\n"
+        f"Restart=on-failure\nRestartSec=5\nTimeoutStartSec=300\n{SANDBOXING}"
     )
 
 
 def _process(plan: ProcessPlan) -> str:
     return (
         f"[Unit]\nDescription=Adrelay: {plan.name}\nPartOf={TARGET}\n"
-        f"Requires=adrelay-{RELEASE}.service\nAfter=adrelay-{RELEASE}.service\n"
+        f"Wants=adrelay-{RELEASE}.service\nAfter=adrelay-{RELEASE}.service\n"
         "StartLimitIntervalSec=0\n\n"
         "[Service]\nType=exec\nUser=adrelay\nGroup=adrelay\n"
         f"WorkingDirectory={PREFIX}\n{_environment(plan.name)}"
-        f"Environment=HOST=127.0.0.1 PORT={plan.port}\nExecStart={_command(plan.command)}\n"
+        f"Environment=HOST=127.0.0.1 PORT={plan.port}\n"
+        f"ExecStartPre={_command(read_procfile()[RELEASE])} --wait\n"
+        f"ExecStart={_command(plan.command)}\nTimeoutStartSec=infinity\n"
         "Restart=always\nRestartSec=2\n"
         f"TimeoutStopSec={STOP_SECONDS}\nMemoryMax={4 * plan.scale.memory}M\n"
-        f"{SANDBOXING}\n[Install]\nWantedBy={TARGET}\n"
+        f"{SANDBOXING}"
     )

@@ -12,6 +12,7 @@ from infra.deploy.manifests.processes import SCALES
 from infra.deploy.manifests.settings_file import ELSEWHERE, OVERRIDES, SECRETS
 from infra.deploy.procfile import RELEASE, SANDBOX, read_procfile
 from infra.env_file import read_env_file
+from infra.process import PORTS
 from infra.settings import Settings
 from tests.infra.deploy.rendering import run
 
@@ -52,7 +53,7 @@ def test_the_settings_file_is_valid() -> None:
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     """The program is replaced by this Python, since the installation is not here."""
-    for unit in UNITS.iterdir():
+    for unit in [*UNITS.glob("*.service"), *UNITS.glob("*.target")]:
         text = unit.read_text().replace("/opt/adrelay/.venv/bin/python", "/bin/true")
         (tmp_path / unit.name).write_text(text)
     names = sorted(tmp_path.iterdir())
@@ -61,6 +62,28 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
         "adrelay.target",
         *(f"adrelay-{name}.service" for name in read_procfile()),
     }
+
+
+def test_the_target_starts_every_line_of_the_procfile() -> None:
+    wanted = re.findall(
+        r"^Wants=adrelay-(.+)[.]service$", (UNITS / "adrelay.target").read_text(), re.MULTILINE
+    )
+    assert set(wanted) == set(read_procfile())
+    for name, command in read_procfile().items():
+        unit = (UNITS / f"adrelay-{name}.service").read_text()
+        assert f"ExecStart=/opt/adrelay/.venv/bin/{command}\n" in unit
+        assert name == RELEASE or f"PORT={PORTS[name]}\n" in unit
+
+
+def test_the_account_and_the_folders_are_made(tmp_path: Path) -> None:
+    """In an empty root, which has no other accounts."""
+    for folder in ("etc", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d"):
+        (tmp_path / folder).mkdir(parents=True)
+    root = f"--root={tmp_path}"
+    run("systemd-sysusers", root, UNITS / "adrelay.sysusers")
+    assert re.search(r"^adrelay:", (tmp_path / "etc" / "passwd").read_text(), re.MULTILINE)
+    run("systemd-tmpfiles", root, "--create", UNITS / "adrelay.tmpfiles")
+    assert (tmp_path / "etc" / "adrelay" / "secrets").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_unit_reads_only_files_that_are_made() -> None:

@@ -21,6 +21,7 @@ from infra.deploy.services.prometheus import FAMILIES, RULES
 from infra.deploy.services.rabbitmq import MAX_MESSAGE_BYTES
 from infra.process import CANCEL_TIMEOUT, PORTS
 from infra.settings import Settings
+from tests.fork_server import run_module
 from tests.infra.deploy.rendering import (
     OVERLAYS,
     Resource,
@@ -182,6 +183,19 @@ def test_every_process_is_started_with_settings_that_are_valid(
         assert settings.ingress_user == "adrelay-ingress adrelay-console"
         assert settings.trusted_proxies
         assert settings.claude_url == "https://ads.claude.example.com"
+
+
+@overlays
+def test_the_commands_for_later_exist_and_never_start_by_themselves(overlay: str) -> None:
+    tasks = of_kind(overlay, "CronJob")
+    assert {"adrelay-seed", "adrelay-restore", "adrelay-doctor"} <= set(tasks)
+    for job in tasks.values():
+        assert job["spec"]["suspend"] is True
+        container = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+        module, command, *options = container["args"][2:]
+        assert module == "infra.commands"
+        told = run_module(module, command, "--help", env={"COLUMNS": "200"}).stdout
+        assert all(option in told for option in options), told
 
 
 @overlays
