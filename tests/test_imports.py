@@ -46,8 +46,10 @@ INGRESS: tuple[str, ...] = (
     "api",
     "route_templates docs",
     "routes",
+    "share supervisor",
     "app",
     "__main__",
+    "child",
 )
 CONSOLE: tuple[str, ...] = (
     "assets csrf format headers page sampler session",

@@ -49,8 +49,12 @@ log = logging.getLogger(__name__)
 class SharedLimiter:
     """Counts requests and failures; belongs to one event loop."""
 
-    def __init__(self, redis: Redis, key: bytes, timeout: float) -> None:
-        """Count in ``redis``, ``timeout`` seconds per command at most; ``key`` hides clients."""
+    def __init__(self, redis: Redis, key: bytes, timeout: float, share: int = 1) -> None:
+        """Count in ``redis``, ``timeout`` seconds per command at most; ``key`` hides clients.
+
+        What is counted locally is divided by ``share``, the number of processes of a port.
+        """
+        self._share = share
         self._storage = RedisStorage(
             "redis://",
             implementation="redispy",
@@ -147,7 +151,7 @@ class SharedLimiter:
             return None
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = TokenBucket(policy)
+            bucket = TokenBucket(policy, self._share)
             put_bounded(self._buckets, key, bucket)
         now = time.monotonic()
         granted = not bucket.is_empty(now)

@@ -19,10 +19,10 @@ class TokenBucket:
 
     __slots__ = ("_burst", "_full_at", "_interval", "_policy", "counts_bytes")
 
-    def __init__(self, policy: RateLimitPolicy) -> None:
-        """Start with a full bucket."""
+    def __init__(self, policy: RateLimitPolicy, share: int = 1) -> None:
+        """Start with a full bucket; ``share`` processes have an equal part each, at least one."""
         self._policy = policy
-        self._interval = policy.seconds / policy.amount
+        self._interval = policy.seconds / max(1, policy.amount // share)
         self._burst = policy.seconds - self._interval * (1 - ROUNDING_TOLERANCE)
         self._full_at = 0.0
         self.counts_bytes = policy.unit == "bytes"
@@ -52,9 +52,9 @@ class BucketSet:
 
     __slots__ = ("_buckets",)
 
-    def __init__(self, policies: Sequence[RateLimitPolicy]) -> None:
+    def __init__(self, policies: Sequence[RateLimitPolicy], share: int = 1) -> None:
         """Start with full buckets; without policies everything is granted."""
-        self._buckets = tuple(TokenBucket(policy) for policy in policies)
+        self._buckets = tuple(TokenBucket(policy, share) for policy in policies)
 
     def take(self, size: int) -> RateLimitStatus | None:
         """Take a request of ``size`` bytes; None if granted, else the status of an empty bucket."""

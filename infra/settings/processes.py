@@ -1,5 +1,6 @@
 """Settings of a process: address, logs, proxies, limits of size."""
 
+import os
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
@@ -8,6 +9,8 @@ from pydantic_settings import BaseSettings, NoDecode
 
 from infra.log_levels import parse_log_levels
 from infra.settings.rules import Bytes, HttpUrl, Seconds, split_words
+
+MAX_WEB_PROCESSES = 256
 
 
 class ProcessSettings(BaseSettings):
@@ -19,6 +22,15 @@ class ProcessSettings(BaseSettings):
         ge=0,
         le=65_535,
         description="Port of a process: API and probes of the ingress (8080), probes of a worker",
+    )
+    web_processes: Annotated[int, Field(ge=1, le=MAX_WEB_PROCESSES)] | Literal["auto"] = Field(
+        default=1, description="Processes of the ingress on one port; auto: one for each core"
+    )
+    web_metrics_port: int = Field(
+        default=9110,
+        ge=1,
+        le=65_000,
+        description="Port of /metrics and probes of the first of several; the next ones follow",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="DEBUG, INFO, WARNING or ERROR"
@@ -49,6 +61,11 @@ class ProcessSettings(BaseSettings):
     max_batch_events: int = Field(
         default=1000, ge=1, le=100_000, description="Events in one POST /api/v1/events"
     )
+
+    @property
+    def web_process_count(self) -> int:
+        """Give the number of processes of the ingress."""
+        return len(os.sched_getaffinity(0)) if self.web_processes == "auto" else self.web_processes
 
     @field_validator("log_levels")
     @classmethod

@@ -10,7 +10,8 @@ network, since a subscriber has all of it):
     REFRESH         every request; failures by address
     PASSWORD        every request; failures by account
 
-Counted in the memory of each process, since they arrive by thousands a second:
+Counted in the memory of each process, since they arrive by thousands a second; each of several
+processes of a port (``WEB_PROCESSES``) has its part:
 
     WEBHOOKS        requests and bytes of a source, after its signature was verified
     EVENTS          requests and bytes of an API key
@@ -80,10 +81,14 @@ UNLIMITED = RateLimitRule()
 class RateLimiter:
     """The counters of the ingress process."""
 
-    def __init__(self, settings: Settings, redis: Redis, key: bytes) -> None:
-        """Start with empty local counters; raises ``ValueError`` for a malformed rate."""
+    def __init__(self, settings: Settings, redis: Redis, key: bytes, share: int = 1) -> None:
+        """Start with empty local counters, of one of ``share`` processes.
+
+        Raises ``ValueError`` for a malformed rate.
+        """
+        self._share = share
         self._policies = load_policies(settings)
-        self._shared = SharedLimiter(redis, key, settings.redis_timeout)
+        self._shared = SharedLimiter(redis, key, settings.redis_timeout, share)
         self._buckets: dict[tuple[tuple[str, ...], str], BucketSet] = {}
         self._log_after: dict[str, float] = {}
 
@@ -96,7 +101,7 @@ class RateLimiter:
         key = (rule.buckets, sender)
         buckets = self._buckets.get(key)
         if buckets is None:
-            buckets = BucketSet(self.get_policies(rule.buckets))
+            buckets = BucketSet(self.get_policies(rule.buckets), self._share)
             put_bounded(self._buckets, key, buckets)
         status = buckets.take(size)
         if status is not None:

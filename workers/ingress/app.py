@@ -6,6 +6,7 @@ store accepted events.
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
@@ -17,8 +18,8 @@ from pydantic import SecretStr
 from handlers.webhooks import SOURCES
 from infra.amqp.rpc import RpcClient
 from infra.background import BackgroundTasks
-from infra.health import CheckResult, probe_routes
-from infra.process import PORTS
+from infra.health import CheckResult, Checks, probe_routes
+from infra.process import serve as serve_probes
 from infra.resources import Resources, find_trouble, open_resources
 from infra.security.access_tokens import TokenVerifier
 from infra.settings import Settings
@@ -39,10 +40,10 @@ from workers.ingress.docs.asyncapi import build_asyncapi
 from workers.ingress.docs.openapi import build_openapi
 from workers.ingress.endpoint import wrap_handler
 from workers.ingress.routes import PROBES, ROUTES
+from workers.ingress.share import ALONE, BACKLOG, NAME, ProcessShare, open_listener
 from workers.ingress.state import AppState
 
-NAME = "web"
-BACKLOG = 1024
+METRICS_PATH = "/metrics"
 CANCEL_TIMEOUT = 1.0  # seconds for unfinished requests to be cancelled
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,11 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def open_ingress(
-    settings: Settings, draining: asyncio.Event
+    settings: Settings, draining: asyncio.Event, share: ProcessShare = ALONE
 ) -> AsyncIterator[tuple[int, BackgroundTasks]]:
     """Serve until the context ends, then finish the requests in flight.
+
+    One of several processes serves its probes and metrics on a port of its own too.
 
     Yields the port and the background tasks, which the caller must watch.
     """
@@ -60,18 +63,20 @@ async def open_ingress(
         open_resources(settings, NAME) as resources,
         RpcClient(settings, NAME, resources.tracer) as rpc_client,
     ):
-        state = build_state(resources, rpc_client)
+        state = build_state(resources, rpc_client, share)
         await state.command_order.restore()
         await state.broken_paths.refresh()
         refreshing = resources.background.start(
             state.broken_paths.refresh_forever(), "refreshing the broken paths"
         )
-        runner = web.AppRunner(make_app(state, draining), shutdown_timeout=CANCEL_TIMEOUT)
+        app = make_app(state, draining, share)
+        runner = web.AppRunner(app, shutdown_timeout=CANCEL_TIMEOUT)
         await runner.setup()
         server = runner.server
         if server is None:
             raise RuntimeError("the runner was not set up")
-        listener = await _listen(server, settings, draining)
+        own_probes = await _serve_own_probes(state, draining, share)
+        listener = await _listen(server, share.listener or open_listener(settings), draining)
         try:
             yield listener.sockets[0].getsockname()[1], resources.background
         finally:
@@ -82,9 +87,13 @@ async def open_ingress(
             await drain(server, settings.shutdown_deadline)
             await state.authenticator.api_key_usage.close()
             await runner.cleanup()
+            if own_probes is not None:
+                await own_probes.cleanup()
 
 
-def build_state(resources: Resources, rpc_client: RpcClient) -> AppState:
+def build_state(
+    resources: Resources, rpc_client: RpcClient, share: ProcessShare = ALONE
+) -> AppState:
     """Build what handlers share; raises ``ValueError`` for a missing or malformed key."""
     settings = resources.settings
     operation_key = require_keys(settings).get_secret_value().encode()
@@ -110,7 +119,7 @@ def build_state(resources: Resources, rpc_client: RpcClient) -> AppState:
         verifier=verifier,
         authenticator=Authenticator(verifier, database, background),
         operation_waiter=OperationWaiter(database, background),
-        rate_limiter=RateLimiter(settings, resources.redis, operation_key),
+        rate_limiter=RateLimiter(settings, resources.redis, operation_key, share.count),
         webhook_deliveries=WebhookDeliveries(),
         webhook_secrets={source: settings.webhook_secrets(source) for source in SOURCES},
         operation_key=operation_key,
@@ -144,13 +153,13 @@ def require_keys(settings: Settings) -> SecretStr:
     return cast("SecretStr", settings.operation_key)
 
 
-def make_app(state: AppState, draining: asyncio.Event) -> web.Application:
-    """Build the aiohttp application with every route and the probes."""
+def make_app(
+    state: AppState, draining: asyncio.Event, share: ProcessShare = ALONE
+) -> web.Application:
+    """Build the aiohttp application with every route and the probes.
 
-    async def checks() -> Mapping[str, CheckResult]:
-        storing = await _find_storing_trouble(state) or True
-        return {"serving": not draining.is_set(), "broker or database": storing}
-
+    A page of metrics of one of several processes would be that of any of them: there is none.
+    """
     app = web.Application(client_max_size=state.resources.settings.max_body_bytes)
     begin_metrics(state.webhook_secrets)
     for route in ROUTES:
@@ -158,8 +167,29 @@ def make_app(state: AppState, draining: asyncio.Event) -> web.Application:
         app.router.add_route(route.method, route.path, answer)
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, answer)
-    app.add_routes(probe_routes(checks))
+    probes = probe_routes(build_checks(state, draining))
+    app.add_routes(probe for probe in probes if share.count == 1 or probe.path != METRICS_PATH)
     return app
+
+
+def build_checks(state: AppState, draining: asyncio.Event) -> Checks:
+    """Build what the readiness probe asks."""
+
+    async def checks() -> Mapping[str, CheckResult]:
+        storing = await _find_storing_trouble(state) or True
+        return {"serving": not draining.is_set(), "broker or database": storing}
+
+    return checks
+
+
+async def _serve_own_probes(
+    state: AppState, draining: asyncio.Event, share: ProcessShare
+) -> web.AppRunner | None:
+    if share.count == 1:
+        return None
+    settings = state.resources.settings
+    own = settings.model_copy(update={"port": settings.web_metrics_port + share.number})
+    return await serve_probes(build_checks(state, draining), own, NAME)
 
 
 async def _find_storing_trouble(state: AppState) -> str | None:
@@ -171,13 +201,12 @@ async def _find_storing_trouble(state: AppState) -> str | None:
 
 
 async def _listen(
-    server: web.Server, settings: Settings, draining: asyncio.Event
+    server: web.Server, listener: socket.socket, draining: asyncio.Event
 ) -> asyncio.Server:
     check_parser()
     loop = asyncio.get_running_loop()
     return await loop.create_server(
         lambda: RequestHandler(server, loop, draining),
-        settings.host,
-        PORTS[NAME] if settings.port is None else settings.port,
+        sock=listener,
         backlog=BACKLOG,
     )

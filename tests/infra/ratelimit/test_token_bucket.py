@@ -85,3 +85,9 @@ def test_a_bucket_set_counts_requests_and_bytes_and_reports_the_empty_one() -> N
 
 def test_a_bucket_set_without_policies_grants_everything() -> None:
     assert {BucketSet(()).take(10**9) for _ in range(100)} == {None}
+
+
+def test_processes_of_one_port_have_a_part_each_and_at_least_one() -> None:
+    for share, granted in ((1, 5), (2, 2), (9, 1)):
+        bucket = TokenBucket(policy("5/hour"), share)
+        assert grants(bucket, 6, 0.0) == granted

@@ -45,6 +45,8 @@ WRONG = [
     ("PUBLIC_URL", ""),
     ("TRUSTED_PROXIES", "10.0.0.1/8"),
     ("FORWARDED_HEADER", SECRET),
+    ("WEB_PROCESSES", "0"),
+    ("WEB_PROCESSES", SECRET),
     ("LOG_LEVEL", SECRET),
     ("LOG_LEVELS", SECRET),
     ("LOG_LEVELS", f"{SECRET}=debug"),
