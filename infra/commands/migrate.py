@@ -29,19 +29,19 @@ from infra.amqp import topology_declaration
 from infra.amqp.connection import get_broker_context
 from infra.amqp.management_api import ManagementApi
 from infra.amqp.policies import LogRetention, get_log_retention
+from infra.commands.release_wait import wait_for_release
 from infra.errors import Outage
 from infra.messaging.topology_monitor import check_once
 from infra.settings import Settings, load_settings
 from infra.storage.database_address import DatabaseAddress
 from infra.storage.engine import open_engine
-from infra.storage.migrations import is_upgraded, upgrade
+from infra.storage.migrations import upgrade
 from infra.tls import NO_TLS_FILES, TlsFiles
 from infra.tls_errors import describe_tls_error
 
 CONNECT_TIMEOUT = 5.0  # seconds
 RELEASE_TIMEOUT = 60.0  # seconds that servers may take to start
 RETRY_INTERVAL = 0.5  # seconds between two tries
-WAIT_INTERVAL = 2.0  # seconds between two looks for the release of another process
 NO_POLICIES = (
     "RABBITMQ_MANAGEMENT_URL is not set, so the broker's policies stay as they are: without the"
     " policy adrelay-event-log the event log grows until the disk is full. Import the output of"
@@ -184,31 +184,6 @@ async def _set_policies(management: ManagementApi, vhost: str, retention: LogRet
         raise ReleaseRefused(
             f"the broker's management API does not take our policies: {error}"
         ) from error
-
-
-async def wait_for_release(settings: Settings, interval: float = WAIT_INTERVAL) -> None:
-    """Return when the database is at this code's release or a newer one; waits without an end.
-
-    What started the process ends the wait.
-    """
-    engine = open_engine(settings)
-    said = ""
-    try:
-        while True:
-            try:
-                async with engine.connect() as connection:
-                    if await is_upgraded(connection):
-                        return
-                reason = "the database is not migrated yet"
-            except (OSError, TimeoutError, DBAPIError) as error:
-                reason = f"the database cannot be reached: {error or type(error)}"
-            if reason != said:
-                sys.stderr.write(f"waiting for the release: {reason}\n")
-                sys.stderr.flush()
-            said = reason
-            await asyncio.sleep(interval)
-    finally:
-        await engine.dispose()
 
 
 def main(*, only_wait: bool = False) -> int:

@@ -15,7 +15,8 @@ from yarl import URL
 from infra.amqp import topology
 from infra.amqp.permissions import OPS_USER
 from infra.amqp.policies import EVENT_LOG_POLICY
-from infra.commands.migrate import ReleaseRefused, declare_topology, release, wait_for_release
+from infra.commands.migrate import ReleaseRefused, declare_topology, release
+from infra.commands.release_wait import wait_for_release
 from infra.deploy.services.ports import is_free
 from infra.messaging.topology_monitor import check_once
 from infra.settings import Settings
