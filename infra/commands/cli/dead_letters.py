@@ -156,7 +156,7 @@ def replay(
 @app.command(
     epilog=examples(
         "adrelay dead-letters discard 79de3786",
-        "adrelay dead-letters discard --fingerprint 6afbcb11eb73",
+        "adrelay dead-letters discard --fingerprint 0123456789ab",
     ),
 )
 def discard(
