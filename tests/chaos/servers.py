@@ -20,7 +20,12 @@ import psutil
 
 from infra.deploy.services import postgres, rabbitmq, redis
 from infra.deploy.services.daemon import Daemon, minimal_environment
-from infra.deploy.services.directories import CHECKOUT, ServerDirectory, find_system_user
+from infra.deploy.services.directories import (
+    CHECKOUT,
+    ServerDirectory,
+    find_system_user,
+    write_private,
+)
 from infra.deploy.services.local_servers import SERVERS, start_local_servers, stop_local_servers
 from infra.deploy.services.provisioning import install_missing
 from tests.services import Services, make_template
@@ -29,6 +34,7 @@ FOLDER = CHECKOUT / ".services" / "chaos"
 PLACES = 8
 BROKER, DATABASE, CACHE = rabbitmq, postgres, redis
 CONTROL_SECONDS = 60.0
+CONFIG = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}].\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,7 @@ def open_servers() -> Iterator[Servers]:
         directory = free_place(held)
         remove(directory)
         install_missing(print, tuple(SERVERS))
+        _configure(directory)
         try:
             ports = start_local_servers(directory).ports
             services = Services(directory, ports, secrets.token_hex(3), 0)
@@ -113,6 +120,17 @@ def open_servers() -> Iterator[Servers]:
             yield Servers(services)
         finally:
             remove(directory)
+
+
+def _configure(directory: ServerDirectory) -> None:
+    """Have the broker repeat after seconds what a retry tier could not deliver.
+
+    It would wait for three minutes, and meanwhile such messages are neither ready nor in hand.
+    """
+    directory.prepare()
+    system_user = find_system_user(rabbitmq.NAME)
+    folder = directory.folder(rabbitmq.NAME, system_user)
+    write_private(folder / "advanced.config", CONFIG, system_user)
 
 
 def free_place(held: ExitStack) -> ServerDirectory:

@@ -96,7 +96,8 @@ def _body(number_: int, dice: Dice, largest: int) -> tuple[bytes, tuple[bytes, C
 
 def _piece(size: int, dice: Dice) -> int:
     """Choose the size of the frames of a body, so that they do not become too many."""
-    return FRAME_MAX - FRAMING if dice.random() < 0.9 else max(1, size // dice.randrange(1, 9))
+    largest = FRAME_MAX - FRAMING
+    return largest if dice.random() < 0.9 else min(largest, max(1, size // dice.randrange(1, 9)))
 
 
 def _properties(dice: Dice, number_: int, user: bytes) -> Properties:
