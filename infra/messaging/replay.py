@@ -14,7 +14,7 @@ from pamqp.commands import Basic
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from events import EVENT_TYPES, Event
+from events import EVENT_TYPES
 from events.envelope import new_id as make_id
 from events.envelope import now
 from infra.amqp import topology
@@ -28,16 +28,20 @@ from infra.messaging.dead_letter_content import (
     apply_changes,
     with_id,
 )
-from infra.messaging.decoder import decode_delivery
+from infra.messaging.decoder import DecodedDelivery, decode_delivery
 from infra.messaging.delivery import Delivery
 from infra.messaging.headers import KEY, REPLAYS
 from infra.messaging.ordering_key import COMMAND_QUEUE
 from infra.settings import Settings
 from infra.storage.campaigns import LastCommand
+from infra.storage.dead_letter_history import add_history, keep_original
 from infra.storage.dead_letters import read_body, set_content, set_state
 from infra.storage.newer_commands import describe_newer_change, find_newer_change
+from schemas.escaping import NAME_LENGTH, escape
 
 MAX_PENDING_BYTES = 1024 * 1024  # of the bodies that go into the outbox at a time
+MAX_NAMED = 20  # changes that the history names
+UNDO_TIME = timedelta(minutes=10)  # after a discard
 
 
 class ReplayError(Exception):
@@ -75,7 +79,7 @@ async def edit(
         raise ReplayError(f"{head['id']} is {head['state']}")
     limit, size = settings.max_event_bytes, head["body_bytes"]
     if size <= limit:
-        before = await _content(tx, head)
+        before = await read_content(tx, head)
     elif changes.fields:
         raise InvalidChange(
             "changes", f"the body has {size} bytes, the limit is {limit}: give a whole body"
@@ -83,6 +87,9 @@ async def edit(
     else:  # it stays in the database
         before = DeadLetterContent(b"", head["properties"], head["routing_key"])
     content = apply_changes(before, changes, limit)
+    if changes.touch_body:
+        await keep_original(tx, head["id"])
+    await add_history(tx, [head["id"]], by, "edited", _name_changes(changes))
     await set_content(
         tx,
         head["id"],
@@ -123,6 +130,7 @@ async def replay(
     refused_ids = {objection.letter for objection in objections}
     sent = [head["id"] for head in heads if head["id"] not in refused_ids]
     await set_state(tx, sent, "replayed", by)
+    await add_history(tx, sent, by, "replayed", "under a fresh id" if how.new_id else "")
     return objections
 
 
@@ -132,7 +140,7 @@ async def _build_message(
     oldest = None if how.force else now() - timedelta(days=settings.inbox_days)
     if reason := _why_not(head, settings, oldest):
         raise ReplayError(reason)
-    content = await _content(tx, head)
+    content = await read_content(tx, head)
     if not how.force and (change := await _newer_change(tx, head, content, settings)):
         raise ReplayError(f"{head['id']}: {describe_newer_change(change)} (force)")
     try:
@@ -148,14 +156,14 @@ async def _newer_change(
     if head["queue"] != COMMAND_QUEUE:
         return None
     try:
-        event = _read_event(head["queue"], content, settings.max_event_bytes)
+        found = decode_letter(head["queue"], content, settings.max_event_bytes)
     except Permanent:
         return None
-    return await find_newer_change(tx, event, head["first_failed_at"])
+    return await find_newer_change(tx, found.event, head["first_failed_at"])
 
 
 async def discard(
-    tx: AsyncConnection, heads: Sequence[RowMapping], by: str
+    tx: AsyncConnection, heads: Sequence[RowMapping], by: str, reason: str = ""
 ) -> list[ReplayObjection]:
     """Give open letters up for good; they stay on file. Gives those that are not open."""
     objections = [
@@ -163,7 +171,28 @@ async def discard(
         for head in heads
         if head["state"] != "open"
     ]
-    await set_state(tx, [h["id"] for h in heads if h["state"] == "open"], "discarded", by)
+    given_up = [head["id"] for head in heads if head["state"] == "open"]
+    await set_state(tx, given_up, "discarded", by)
+    await add_history(tx, given_up, by, "discarded", reason)
+    return objections
+
+
+async def undo_discard(
+    tx: AsyncConnection, heads: Sequence[RowMapping], by: str
+) -> list[ReplayObjection]:
+    """Open letters again that were discarded in the last ``UNDO_TIME``; gives the others."""
+    undone, objections = [], []
+    for head in heads:
+        if head["state"] != "discarded":
+            objections.append(ReplayObjection(head["id"], f"{head['id']} is {head['state']}"))
+        elif head["acted_at"] < now() - UNDO_TIME:
+            minutes = UNDO_TIME // timedelta(minutes=1)
+            reason = f"{head['id']} was discarded more than {minutes} minutes ago"
+            objections.append(ReplayObjection(head["id"], reason))
+        else:
+            undone.append(head["id"])
+    await set_state(tx, undone, "open", by)
+    await add_history(tx, undone, by, "undone")
     return objections
 
 
@@ -203,29 +232,42 @@ def _why_not(head: RowMapping, settings: Settings, oldest: datetime | None) -> s
     return None
 
 
+def decode_letter(
+    queue: str, content: DeadLetterContent, limit: int, user_id: str | None = None
+) -> DecodedDelivery:
+    """Decode a letter as its queue's worker would, if ``user_id`` had sent it back.
+
+    Raises ``Permanent``. ``limit`` is the largest body, bytes.
+    """
+    header = Basic.Properties(
+        content_type=fit_text(content.properties["content_type"] or "") or None,
+        headers={**content.headers, KEY: content.routing_key},
+        user_id=user_id,
+    )
+    delivery = Delivery(
+        0, queue, topology.RETURN_EXCHANGE, queue, content.body, header, redelivered=False
+    )
+    return decode_delivery(delivery, EVENT_TYPES, limit)
+
+
 def _find_error(queue: str, content: DeadLetterContent, limit: int) -> str | None:
     """Tell why an edited letter would not be decoded, or None."""
     try:
-        _read_event(queue, content, limit)
+        decode_letter(queue, content, limit)
     except Permanent as error:
         return error.reason
     return None
 
 
-def _read_event(queue: str, content: DeadLetterContent, limit: int) -> Event:
-    """Decode a letter as its queue's worker would; raises ``Permanent``."""
-    header = Basic.Properties(
-        content_type=fit_text(content.properties["content_type"] or "") or None,
-        headers={**content.headers, KEY: content.routing_key},
-    )
-    delivery = Delivery(
-        0, queue, topology.RETURN_EXCHANGE, queue, content.body, header, redelivered=False
-    )
-    event: Event = decode_delivery(delivery, EVENT_TYPES, limit).event
-    return event
+def _name_changes(changes: Changes) -> str:
+    """Name what is changed, without its values."""
+    names = [*changes.fields, *(["body"] if changes.body is not None else [])]
+    names += [*changes.headers, *changes.properties]
+    return ", ".join(escape(name, NAME_LENGTH) for name in names[:MAX_NAMED])
 
 
-async def _content(tx: AsyncConnection, head: RowMapping) -> DeadLetterContent:
+async def read_content(tx: AsyncConnection, head: RowMapping) -> DeadLetterContent:
+    """Read what of a letter is sent again."""
     return DeadLetterContent(
         await read_body(tx, head["id"]), head["properties"], head["routing_key"]
     )

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, RowMapping, func, literal, select, text, tuple_
+from sqlalchemy import ColumnElement, RowMapping, func, literal, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.security.operation_id import has_operation_id_format
@@ -91,6 +91,9 @@ SUMMARY_COLUMNS = (
     dead_letters.c.created_at.label("filed_at"),
     BODY_BYTES,
 )
+STATES = ("open", "replayed", "discarded")
+EQUAL_COLUMNS = ("state", "queue", "fingerprint", "stage", "error_class")
+TEXT_COLUMNS = ("source", "event_id", "reason")
 OLDEST_FIRST = (dead_letters.c.first_failed_at, dead_letters.c.id)
 
 
@@ -124,16 +127,36 @@ async def mark_operations_dead(tx: AsyncConnection, dead: Sequence[DeadLetterRow
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """A filter by state, queue and fingerprint; None matches all."""
+    """A filter by columns; None matches all.
+
+    ``failed_since`` (UTC) is about the last failure, inclusive. ``text`` is part of the source, the
+    event id or the reason, in any case.
+    """
 
     state: str | None = None
     queue: str | None = None
     fingerprint: str | None = None
+    stage: str | None = None
+    error_class: str | None = None
+    failed_since: datetime | None = None
+    text: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the conditions of a query."""
-        given = ((name, getattr(self, name)) for name in ("state", "queue", "fingerprint"))
-        return [dead_letters.c[name] == value for name, value in given if value is not None]
+        given = ((name, getattr(self, name)) for name in EQUAL_COLUMNS)
+        found = [dead_letters.c[name] == value for name, value in given if value is not None]
+        if self.failed_since is not None:
+            found.append(dead_letters.c.last_failed_at >= self.failed_since)
+        if self.text is not None:
+            found.append(
+                or_(
+                    *(
+                        dead_letters.c[name].icontains(self.text, autoescape=True)
+                        for name in TEXT_COLUMNS
+                    )
+                )
+            )
+        return found
 
 
 async def find_dead_letters(

@@ -5,6 +5,12 @@ Times are ``timestamptz`` (UTC), money is ``bigint`` micros.
 
 from infra.storage.tables.base import metadata
 from infra.storage.tables.campaigns import campaign_metrics, campaigns, operations
+from infra.storage.tables.dead_letters import (
+    dead_letter_counts,
+    dead_letter_groups,
+    dead_letter_history,
+    dead_letter_originals,
+)
 from infra.storage.tables.events import event_index, log_marks, log_positions, waiting_events
 from infra.storage.tables.messages import dead_letters, inbox, outbox
 from infra.storage.tables.queues import pauses, skipped_triggers, suspects, write_probes
@@ -23,6 +29,10 @@ __all__ = [
     "audit",
     "campaign_metrics",
     "campaigns",
+    "dead_letter_counts",
+    "dead_letter_groups",
+    "dead_letter_history",
+    "dead_letter_originals",
     "dead_letters",
     "event_index",
     "inbox",

@@ -1,0 +1,186 @@
+"""Tells whether a dead letter would pass now: the steps of its worker before the handler.
+
+    size and JSON -> schema -> authorization -> inbox -> newer data
+
+They are the worker's own functions, on what a replay would send. Nothing is changed, and the
+handler is not run. The first failure ends it; the steps behind it are not tried.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+import orjson
+from sqlalchemy import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events.envelope import now
+from events.sources import WEBHOOK_SOURCE_PREFIX
+from infra.amqp.permissions import INGRESS_USER, WORKERS_USER
+from infra.errors import Permanent
+from infra.messaging.authorization import PublisherAuthorizer, parse_broker_users
+from infra.messaging.dead_letter_content import DeadLetterContent
+from infra.messaging.decoder import DecodedDelivery
+from infra.messaging.headers import USER
+from infra.messaging.inbox import find_digest
+from infra.messaging.ordering_key import COMMAND_QUEUE
+from infra.messaging.replay import decode_letter
+from infra.settings import Settings
+from infra.storage.newer_commands import describe_newer_change, find_newer_change
+from infra.storage.publisher_registry import PublisherRegistry
+
+NAMES = ("Size and JSON", "Schema", "Authorization", "Inbox", "Newer data")
+Outcome = Literal["passed", "failed", "not tried"]
+Step = Callable[[], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One step, how it ended, and why in words."""
+
+    name: str
+    outcome: Outcome
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """The steps in their order."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passes(self) -> bool:
+        """Whether no step failed."""
+        return all(check.outcome == "passed" for check in self.checks)
+
+    @property
+    def failure(self) -> str:
+        """Why the letter would not pass; empty if it would."""
+        return next((check.detail for check in self.checks if check.outcome == "failed"), "")
+
+
+class Rejected(Exception):
+    """A step failed, and why."""
+
+
+async def run_dry(
+    tx: AsyncConnection,
+    head: RowMapping,
+    content: DeadLetterContent,
+    settings: Settings,
+    registry: PublisherRegistry,
+) -> DryRun:
+    """Run the steps on a letter; raises ``Outage`` while publishers cannot be read."""
+    run = _LetterRun(tx, head, content, settings, registry)
+    steps: tuple[Step, ...] = (
+        run.read_body,
+        run.decode,
+        run.authorize,
+        run.look_into_inbox,
+        run.find_newer,
+    )
+    checks: list[Check] = []
+    failed = False
+    for name, step in zip(NAMES, steps, strict=True):
+        if failed:
+            checks.append(Check(name, "not tried"))
+            continue
+        try:
+            checks.append(Check(name, "passed", await step()))
+        except (Rejected, Permanent) as error:
+            failed = True
+            reason = error.reason if isinstance(error, Permanent) else str(error)
+            checks.append(Check(name, "failed", reason))
+    return DryRun(tuple(checks))
+
+
+class _LetterRun:
+    """The steps, which build on each other."""
+
+    def __init__(
+        self,
+        tx: AsyncConnection,
+        head: RowMapping,
+        content: DeadLetterContent,
+        settings: Settings,
+        registry: PublisherRegistry,
+    ) -> None:
+        self._tx = tx
+        self._head = head
+        self._content = content
+        self._settings = _as_worker(settings)
+        self._registry = registry
+        self._item: DecodedDelivery | None = None
+
+    async def read_body(self) -> str:
+        size, limit = len(self._content.body), self._settings.max_event_bytes
+        if self._content.truncated:
+            raise Rejected("only the beginning of the body is kept: it needs a whole body")
+        if size > limit:
+            raise Rejected(f"the body has {size:,} bytes, the limit is {limit:,}")
+        try:
+            orjson.loads(self._content.body)
+        except (orjson.JSONDecodeError, RecursionError) as error:
+            raise Rejected(f"the body is no JSON: {error}") from None
+        return f"{size:,} of {limit:,} bytes"
+
+    async def decode(self) -> str:
+        user = min(parse_broker_users(self._settings.rabbitmq_url.get_secret_value()))
+        queue, limit = self._head["queue"], self._settings.max_event_bytes
+        self._item = decode_letter(queue, self._content, limit, user)
+        return str(self._item.event.type)
+
+    async def authorize(self) -> str:
+        item = self._decoded
+        authorizer = PublisherAuthorizer(self._head["queue"], self._settings, self._registry)
+        allowed, refused = await authorizer.authorize([item])
+        if refused:
+            raise refused[0][1]
+        self._item = allowed[0]
+        user = self._content.headers.get(USER)
+        return f"{user} may publish this type for {item.event.source}"
+
+    async def look_into_inbox(self) -> str:
+        queue, item = self._head["queue"], self._decoded
+        digest = await find_digest(self._tx, queue, item.key)
+        if digest is not None:
+            is_webhook = str(item.event.source).startswith(WEBHOOK_SOURCE_PREFIX)
+            if digest == item.digest or is_webhook:
+                raise Rejected(f"it has taken effect in {queue} before: a replay is dropped")
+            raise Rejected("its source has used this id for another event (replay with a new id)")
+        days, age = self._settings.inbox_days, now() - self._head["first_failed_at"]
+        if age > timedelta(days=days):
+            raise Rejected(f"it is older than the {days} days that the inbox remembers (force)")
+        return f"this id is new to {queue}; {days} days are remembered"
+
+    async def find_newer(self) -> str:
+        if self._head["queue"] != COMMAND_QUEUE:
+            return "it is no command: it overwrites no newer change"
+        failed_at = self._head["first_failed_at"]
+        change = await find_newer_change(self._tx, self._decoded.event, failed_at)
+        if change is not None:
+            raise Rejected(f"{describe_newer_change(change)} (force)")
+        return "no newer change of its campaign has taken effect"
+
+    @property
+    def _decoded(self) -> DecodedDelivery:
+        if self._item is None:
+            raise RuntimeError("the letter is not decoded yet")
+        return self._item
+
+
+def _as_worker(settings: Settings) -> Settings:
+    """Take the workers for Adrelay's own user, whatever process asks.
+
+    The broker user of the workers sends a replay back, and theirs is the setting of who may ask.
+    """
+    url = settings.rabbitmq_url.get_secret_value()
+    users = parse_broker_users(url)
+    if WORKERS_USER in users:
+        return settings
+    internal = " ".join(sorted({settings.ingress_user or "", INGRESS_USER, *users} - {""}))
+    worker = f"amqp://{WORKERS_USER}@localhost"
+    kind = type(settings.rabbitmq_url)
+    return settings.model_copy(update={"rabbitmq_url": kind(worker), "ingress_user": internal})
