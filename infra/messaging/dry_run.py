@@ -32,11 +32,11 @@ from infra.storage.publisher_registry import PublisherRegistry
 
 NAMES = ("Size and JSON", "Schema", "Authorization", "Inbox", "Newer data")
 Outcome = Literal["passed", "failed", "not tried"]
-Step = Callable[[], Awaitable[str]]
+CheckStep = Callable[[], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class DryRunCheck:
     """One step, how it ended, and why in words."""
 
     name: str
@@ -48,7 +48,7 @@ class Check:
 class DryRun:
     """The steps in their order."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[DryRunCheck, ...]
 
     @property
     def passes(self) -> bool:
@@ -61,7 +61,7 @@ class DryRun:
         return next((check.detail for check in self.checks if check.outcome == "failed"), "")
 
 
-class Rejected(Exception):
+class CheckFailed(Exception):
     """A step failed, and why."""
 
 
@@ -74,25 +74,25 @@ async def run_dry(
 ) -> DryRun:
     """Run the steps on a letter; raises ``Outage`` while publishers cannot be read."""
     run = _LetterRun(tx, head, content, settings, registry)
-    steps: tuple[Step, ...] = (
+    steps: tuple[CheckStep, ...] = (
         run.read_body,
         run.decode,
         run.authorize,
         run.look_into_inbox,
         run.find_newer,
     )
-    checks: list[Check] = []
+    checks: list[DryRunCheck] = []
     failed = False
     for name, step in zip(NAMES, steps, strict=True):
         if failed:
-            checks.append(Check(name, "not tried"))
+            checks.append(DryRunCheck(name, "not tried"))
             continue
         try:
-            checks.append(Check(name, "passed", await step()))
-        except (Rejected, Permanent) as error:
+            checks.append(DryRunCheck(name, "passed", await step()))
+        except (CheckFailed, Permanent) as error:
             failed = True
             reason = error.reason if isinstance(error, Permanent) else str(error)
-            checks.append(Check(name, "failed", reason))
+            checks.append(DryRunCheck(name, "failed", reason))
     return DryRun(tuple(checks))
 
 
@@ -117,13 +117,13 @@ class _LetterRun:
     async def read_body(self) -> str:
         size, limit = len(self._content.body), self._settings.max_event_bytes
         if self._content.truncated:
-            raise Rejected("only the beginning of the body is kept: it needs a whole body")
+            raise CheckFailed("only the beginning of the body is kept: it needs a whole body")
         if size > limit:
-            raise Rejected(f"the body has {size:,} bytes, the limit is {limit:,}")
+            raise CheckFailed(f"the body has {size:,} bytes, the limit is {limit:,}")
         try:
             orjson.loads(self._content.body)
         except (orjson.JSONDecodeError, RecursionError) as error:
-            raise Rejected(f"the body is no JSON: {error}") from None
+            raise CheckFailed(f"the body is no JSON: {error}") from None
         return f"{size:,} of {limit:,} bytes"
 
     async def decode(self) -> str:
@@ -148,11 +148,13 @@ class _LetterRun:
         if digest is not None:
             is_webhook = str(item.event.source).startswith(WEBHOOK_SOURCE_PREFIX)
             if digest == item.digest or is_webhook:
-                raise Rejected(f"it has taken effect in {queue} before: a replay is dropped")
-            raise Rejected("its source has used this id for another event (replay with a new id)")
+                raise CheckFailed(f"it has taken effect in {queue} before: a replay is dropped")
+            raise CheckFailed(
+                "its source has used this id for another event (replay with a new id)"
+            )
         days, age = self._settings.inbox_days, now() - self._head["first_failed_at"]
         if age > timedelta(days=days):
-            raise Rejected(f"it is older than the {days} days that the inbox remembers (force)")
+            raise CheckFailed(f"it is older than the {days} days that the inbox remembers (force)")
         return f"this id is new to {queue}; {days} days are remembered"
 
     async def find_newer(self) -> str:
@@ -161,7 +163,7 @@ class _LetterRun:
         failed_at = self._head["first_failed_at"]
         change = await find_newer_change(self._tx, self._decoded.event, failed_at)
         if change is not None:
-            raise Rejected(f"{describe_newer_change(change)} (force)")
+            raise CheckFailed(f"{describe_newer_change(change)} (force)")
         return "no newer change of its campaign has taken effect"
 
     @property

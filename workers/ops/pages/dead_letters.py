@@ -24,8 +24,8 @@ from workers.ops.pages.letter_filter import (
     SINCE,
     SORTED_CODES,
     STAGES,
-    Cursor,
     LetterFilter,
+    LetterPosition,
     format_cursor,
     parse_cursor,
     parse_filter,
@@ -75,7 +75,7 @@ async def show(request: ConsoleRequest) -> Page:
 
 
 async def read_lists(
-    tx: AsyncConnection, chosen: LetterFilter, after: Cursor | None, moment: datetime
+    tx: AsyncConnection, chosen: LetterFilter, after: LetterPosition | None, moment: datetime
 ) -> DeadLetterLists:
     """Read one page of groups and letters."""
     matching = chosen.to_query(moment)

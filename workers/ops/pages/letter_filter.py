@@ -21,7 +21,7 @@ ALL = "all"
 MAX_TEXT = 300  # characters of a searched text
 FIELDS = ("state", "queue", "stage", "code", "since", "text", "group")
 
-Cursor = tuple[datetime, UUID]  # first failure and id of the last letter of the page before
+LetterPosition = tuple[datetime, UUID]  # first failure and id of the last letter of the page before
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def parse_filter(query: Mapping[str, str]) -> LetterFilter:
     return LetterFilter(**found)
 
 
-def parse_cursor(text: str) -> Cursor | None:
+def parse_cursor(text: str) -> LetterPosition | None:
     """Parse the position of a page; None for the first page, and for what is no position."""
     moment, _, letter_id = text.partition("_")
     try:
