@@ -1,7 +1,6 @@
 """One dead letter: why, dry run, edit, replay, discard with a reason, undo."""
 
 import re
-from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -56,7 +55,7 @@ async def test_a_poisoned_event_is_understood_mended_run_dry_and_replayed(
     assert status == 200
     assert "Saved." in page
     assert PASSES in page
-    assert f"this id is new to {'metrics.record'}" in page
+    assert "this id is new to metrics.record" in page
     assert f"{INGRESS_USER} may publish this type" in page
     assert "<del>    &#34;spend_eur&#34;: 1.5" in page or "spend_eur" in page
     status, page = await inside.send(f"/dead-letters/{letter}/replay")
@@ -77,8 +76,8 @@ async def test_a_poisoned_event_is_understood_mended_run_dry_and_replayed(
         ).all()
     assert (sent.routing_key, sent.body) == ("metrics.record", figures("w-1"))
     assert [tuple(row) for row in audit] == [
-        ("dead_letter.edit", "ok", str(admin.id)),
-        ("dead_letter.replay", "ok", str(admin.id)),
+        ("dead_letter.edit", "ok", admin.id),
+        ("dead_letter.replay", "ok", admin.id),
     ]
     assert f"{admin.email} edited" in page
     status, page = await inside.send(f"/dead-letters/{letter}/replay")
@@ -184,8 +183,10 @@ async def test_a_discard_wants_a_reason_and_is_undone_for_ten_minutes(
     assert await column(engine, "state", letter) == "open"
     await inside.send(f"/dead-letters/{letter}/discard", reason="again")
     async with engine.begin() as tx:
-        earlier = "update dead_letters set acted_at = acted_at - :ago where id = :id"
-        await tx.execute(text(earlier), {"ago": timedelta(minutes=11), "id": letter})
+        earlier = (
+            "update dead_letters set acted_at = acted_at - interval '11 minutes' where id = :id"
+        )
+        await tx.execute(text(earlier), {"id": letter})
     _, page = await inside.get(f"/dead-letters/{letter}")
     assert ">Undo<" not in page
     status, page = await inside.send(f"/dead-letters/{letter}/undo")
