@@ -91,7 +91,9 @@ async def search_events(tx: AsyncConnection, query: EventQuery) -> EventSearchRe
         rows, following = await _list_rows(tx, query)
         tree = nest(rows)
         await event_evidence.gather(tx, tree.events)
-    return EventSearchResult(events=await _describe(tx, tree, query), index=index, next=following)
+    return EventSearchResult(
+        events=await describe_events(tx, tree, query.sources), index=index, next=following
+    )
 
 
 async def _find_named(tx: AsyncConnection, query: EventQuery) -> EventTree:
@@ -155,14 +157,18 @@ async def _list_rows(
     return rows, following
 
 
-async def _describe(
-    tx: AsyncConnection, tree: EventTree, query: EventQuery
+async def describe_events(
+    tx: AsyncConnection, tree: EventTree, visible: frozenset[str] | None
 ) -> tuple[TrackedEvent, ...]:
+    """Describe the events of a tree whose evidence was gathered.
+
+    Who acted is told to those who may see all sources (``visible`` is None).
+    """
     situation = Situation(
         now(),
         Pauses({row.target: row for row in await list_pauses(tx)}),
         await get_broken_paths(tx),
-        shows_people=query.sources is None,
+        shows_people=visible is None,
     )
     asked = {name.id for name in tree.events if name.source == sources.API_SOURCE}
     operations = {
@@ -186,7 +192,13 @@ async def _describe(
 
 def format_cursor(event: IndexedEvent) -> str:
     """Write the place of a message in a list, as ``parse_cursor`` reads it."""
-    return f"{int(event.logged_at.timestamp() * 1_000_000)}-{event.log_offset}"
+    return write_cursor(IndexCursor(event.logged_at, event.log_offset))
+
+
+def write_cursor(place: IndexCursor) -> str:
+    """Write a place in a list, as ``parse_cursor`` reads it."""
+    micros = (place.logged_at - EPOCH) // timedelta(microseconds=1)
+    return f"{micros}-{place.log_offset}"
 
 
 def parse_cursor(text: str) -> IndexCursor:

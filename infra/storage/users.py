@@ -126,6 +126,17 @@ async def find_roles(tx: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, R
     return {row.id: row.role for row in rows}
 
 
+async def find_user_id(tx: AsyncConnection, email: str) -> UUID | None:
+    """Find the id of an account by its normalised address."""
+    return (await tx.execute(select(users.c.id).where(users.c.email == email))).scalar_one_or_none()
+
+
+async def find_emails(tx: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, str]:
+    """Find the e-mail addresses of accounts; those that do not exist are left out."""
+    rows = await tx.execute(select(users.c.id, users.c.email).where(users.c.id.in_(ids)))
+    return {row.id: row.email for row in rows}
+
+
 async def count_admins(tx: AsyncConnection) -> int:
     """Count the admins."""
     query = select(func.count()).select_from(users).where(users.c.role == "admin")

@@ -22,6 +22,7 @@ from workers.ops.assets import load_assets, serve_asset
 from workers.ops.endpoint import frame_middleware, page_handler
 from workers.ops.gate import get_login, post_login
 from workers.ops.live import LiveStreams
+from workers.ops.log_reader import LogReader
 from workers.ops.render import build_environment
 from workers.ops.routes import LIVE_PAGES, ROUTES
 from workers.ops.sampler import Sampler
@@ -63,6 +64,7 @@ async def open_console(
             sampling.cancel()
             await drain(server, settings.shutdown_deadline)
             await runner.cleanup()
+            await state.log_reader.close()
 
 
 def build_state(
@@ -81,6 +83,7 @@ def build_state(
         rate_limiter=RateLimiter(settings, resources.redis, operation_key),
         sessions=SessionStore(resources.redis, settings),
         sampler=Sampler(database, resources.redis, resources.publisher),
+        log_reader=LogReader(settings, NAME),
         environment=build_environment(assets),
         assets=assets,
         operation_key=operation_key,

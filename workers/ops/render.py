@@ -36,6 +36,7 @@ def build_environment(assets: Mapping[str, Asset]) -> Environment:
         "rate": formats.format_rate,
         "size": formats.format_bytes,
         "iso": formats.format_iso,
+        "time_text": formats.format_time,
         "short": formats.shorten_id,
     }
     environment.globals["asset"] = lambda name: assets[name].url

@@ -42,7 +42,7 @@ ROUTES: tuple[ConsoleRoute, ...] = (
     ConsoleRoute("GET", "/", overview.show, "overview"),
     ConsoleRoute("GET", "/find", find.show, "events"),
     ConsoleRoute("GET", "/events", events.show, "events"),
-    ConsoleRoute("GET", "/events/{id}", event.show, "events"),
+    ConsoleRoute("GET", "/events/{id:[^/]+}", event.show, "events"),
     ConsoleRoute("GET", "/dead-letters", dead_letters.show, "dead_letters"),
     ConsoleRoute("GET", "/dead-letters/{id}", dead_letter.show, "dead_letters"),
     ConsoleRoute("POST", "/dead-letters/{id}/edit", letter_acts.post_edit, "dead_letters"),

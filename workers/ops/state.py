@@ -12,6 +12,7 @@ from infra.web.auth_worker import AuthWorkerClient
 from infra.web.database import Database
 from infra.web.rate_limits import RateLimiter
 from workers.ops.assets import Asset
+from workers.ops.log_reader import LogReader
 from workers.ops.sampler import Sampler
 from workers.ops.session import SessionStore
 
@@ -27,6 +28,7 @@ class ConsoleState:
     rate_limiter: RateLimiter
     sessions: SessionStore
     sampler: Sampler
+    log_reader: LogReader
     environment: Environment
     assets: dict[str, Asset]
     operation_key: bytes

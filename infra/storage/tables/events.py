@@ -58,6 +58,7 @@ event_index = Table(
     Column("causation_source", Text),
     Column("campaign_id", Text),  # that the data names, where it is not the subject
     Column("result", Text),  # JSON: what a platform or a worker answered
+    Index(None, "logged_at", "log_offset"),
     Index(None, "event_id", "source"),
     Index(None, "subject", "logged_at", "log_offset"),
     Index(None, "correlation_id"),
