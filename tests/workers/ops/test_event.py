@@ -39,6 +39,17 @@ async def index(resources: Resources) -> AsyncIterator[None]:
         yield
 
 
+async def cause_one(events: list[Any], ctx: Context) -> list[Any]:
+    """Cause one event for each, as the metrics worker does."""
+    assert ctx.tx is not None
+    return [recorded(one) for one in events]
+
+
+async def refuse(events: list[Any], ctx: Context) -> list[Any]:
+    """Fail for ever, with hostile text in the reason."""
+    raise Permanent(f"{HOSTILE} {len(events)} {ctx.tx is not None}")
+
+
 def path_of(event_id: str, **query: str) -> str:
     given = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
     return f"/events/{quote(event_id, safe='')}?{given}"
@@ -57,11 +68,7 @@ async def test_a_handled_event_shows_what_it_caused_and_its_body(
 ) -> None:
     event = report(1, id=uuid4().hex, subject="c-1")
 
-    async def cause(events: list[Any], ctx: Context) -> list[Any]:
-        assert ctx.tx is not None
-        return [recorded(one) for one in events]
-
-    async with consuming(resources, cause):
+    async with consuming(resources, cause_one):
         await publish(broker, event)
         await find_outcome(engine, event.id, lambda one: one.state == "handled")
     await relay_once(resources)
@@ -129,7 +136,7 @@ async def test_hostile_text_in_every_field_is_shown_and_never_run(
         "traceparent": HOSTILE,
         "data": {HOSTILE: [HOSTILE, 12345678901234567890123, 1.10]},
     }
-    async with consuming(resources, _never), filing_dead_letters(resources):
+    async with consuming(resources, refuse), filing_dead_letters(resources):
         await publish_raw(
             broker,
             orjson.dumps({**body, "data": 0}).replace(b'"data":0', _raw_data()),
@@ -156,10 +163,6 @@ async def test_hostile_text_in_every_field_is_shown_and_never_run(
 def _raw_data() -> bytes:
     """Write data whose numbers a parser would change."""
     return b'"data":{"n":12345678901234567890123,"m":1.10}'
-
-
-async def _never(events: list[Any], ctx: Context) -> list[Any]:
-    raise Permanent(f"not expected: {events} {ctx}")
 
 
 @pytest.mark.usefixtures("index")
