@@ -94,7 +94,7 @@ def _build_timed(since: str, wanted: Sequence[str]) -> str:
 async def _find_scan_end(
     tx: AsyncConnection, since: str, asked: dict[str, Any]
 ) -> IndexCursor | None:
-    """Find the last message that was read, None where the index has no more."""
+    """Find the last message that was read, None where it was the end."""
     query = f"""
         select logged_at, log_offset from event_index
         where logged_at <= :at and {BEFORE}{since}

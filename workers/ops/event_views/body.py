@@ -12,7 +12,7 @@ from infra.messaging.decoder import decode_delivery
 from infra.messaging.delivery import Delivery
 from infra.messaging.event_log import LogEntry
 from infra.messaging.log_content import parse_content, properties_of
-from workers.ops.event_views.json_lines import JsonLines, indent_json
+from workers.ops.event_views.json_lines import IndentedJson, indent_json
 
 MAX_SHOWN_BYTES = 4096
 ROW = 8  # bytes of a line
@@ -21,12 +21,12 @@ VIEWS = ("json", "properties", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class MessageBody:
     """A message, what the schema says of it (None: it fits), and its views."""
 
     problem: str | None
     code: str
-    json: JsonLines | None
+    json: IndentedJson | None
     text: str
     properties: list[tuple[str, str, str]]  # name, type, value
     bytes: str
@@ -36,14 +36,14 @@ class Body:
     broker_user: str
 
 
-def read_body(entry: LogEntry, max_bytes: int) -> Body:
+def read_body(entry: LogEntry, max_bytes: int) -> MessageBody:
     """Read a message for people; never raises, whatever its bytes are."""
     delivery = entry.delivery
     problem, code = _validate(delivery, max_bytes)
     content = parse_content(delivery)
     kept = delivery.body[:MAX_SHOWN_BYTES]
     trace = (content or {}).get("traceparent")
-    return Body(
+    return MessageBody(
         problem=problem,
         code=code,
         json=_indent(delivery, content),
@@ -65,7 +65,7 @@ def _validate(delivery: Delivery, max_bytes: int) -> tuple[str | None, str]:
     return None, ""
 
 
-def _indent(delivery: Delivery, content: dict[str, Any] | None) -> JsonLines | None:
+def _indent(delivery: Delivery, content: dict[str, Any] | None) -> IndentedJson | None:
     """Indent the event; in structured mode as it was written."""
     if content is None:
         return None

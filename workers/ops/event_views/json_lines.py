@@ -9,19 +9,19 @@ INDENT = "  "
 MAX_DEPTH = 24  # levels that are indented further
 MAX_LINES = 1000
 
-Part = tuple[str, str]  # the class of a token (k, str, lit or none), its text
-Line = list[Part]
+JsonToken = tuple[str, str]  # the class of a token (k, str, lit or none), its text
+Line = list[JsonToken]
 
 
 @dataclass(frozen=True, slots=True)
-class JsonLines:
+class IndentedJson:
     """The lines that are shown, and how many there are besides."""
 
     lines: list[Line]
     omitted: int
 
 
-def indent_json(document: str) -> JsonLines:
+def indent_json(document: str) -> IndentedJson:
     """Indent a valid JSON document; numbers, names and escapes stay as they were written."""
     tokens = [found.groups() for found in TOKEN.finditer(document)]
     lines: list[Line] = [[]]
@@ -46,7 +46,7 @@ def indent_json(document: str) -> JsonLines:
             lines[-1].append(("", ": " if mark == ":" else ","))
             if mark == ",":
                 _begin_line(lines, depth)
-    return JsonLines(lines[:MAX_LINES], max(0, len(lines) - MAX_LINES))
+    return IndentedJson(lines[:MAX_LINES], max(0, len(lines) - MAX_LINES))
 
 
 def _begin_line(lines: list[Line], depth: int) -> None:

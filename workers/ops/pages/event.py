@@ -10,7 +10,7 @@ from infra.messaging.log_content import parse_content
 from schemas.events import EventSearchResult, TrackedEvent
 from workers.ops.event_views.answer import answer_event
 from workers.ops.event_views.arrival import list_arrivals
-from workers.ops.event_views.body import VIEWS, Body, read_body
+from workers.ops.event_views.body import VIEWS, MessageBody, read_body
 from workers.ops.event_views.journey import build_journey, sum_kinds
 from workers.ops.event_views.links import build_path, event_path, parse_text, tracked_path
 from workers.ops.event_views.tree import build_tree
@@ -22,7 +22,7 @@ from workers.ops.request import ConsoleRequest
 class BodyPart:
     """The body, or the title and text of why it is not shown; ``is_unknown``: no answer."""
 
-    body: Body | None
+    body: MessageBody | None
     title: str = ""
     text: str = ""
     is_unknown: bool = False
