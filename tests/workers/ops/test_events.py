@@ -119,7 +119,7 @@ async def test_filters_may_have_any_text(inside: Visit, name: str, value: str) -
     status, page = await inside.get(listing(**{name: value}))
     assert status == 200, page
     assert "<script>alert" not in page
-    assert "\x1b" not in page
+    assert "\x1b" not in page.partition('id="h-found"')[2]
 
 
 def test_a_time_without_an_offset_is_utc() -> None:

@@ -18,7 +18,7 @@ from workers.ops.format import format_duration, format_time
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EventAnswer:
     """State and word of the badge, sentence, what is known besides, and the dead letter."""
 
     state: str
@@ -28,7 +28,7 @@ class Answer:
     letter: str = ""
 
 
-def answer_event(event: TrackedEvent, now: datetime) -> Answer:
+def answer_event(event: TrackedEvent, now: datetime) -> EventAnswer:
     """Answer for an event and what it caused; the most serious outcome counts."""
     worst = find_worst(list(walk(event)))
     if worst is None:
@@ -43,7 +43,7 @@ def answer_event(event: TrackedEvent, now: datetime) -> Answer:
     told = describe_outcome(outcome, now)
     sentence = about + _tell(outcome, now)
     letter = str(outcome.dead_letters[-1].id) if outcome.dead_letters else ""
-    return Answer(state, word, sentence, told.more, letter)
+    return EventAnswer(state, word, sentence, told.more, letter)
 
 
 def _tell(outcome: QueueOutcome, now: datetime) -> str:
@@ -65,29 +65,29 @@ def _tell(outcome: QueueOutcome, now: datetime) -> str:
     return f"It is in {queue}, or in the hands of a worker."
 
 
-def _answer_handled(event: TrackedEvent) -> Answer:
+def _answer_handled(event: TrackedEvent) -> EventAnswer:
     answers = [told for one in walk(event) if (told := describe_result(one)) is not None]
     rejected = next((told for told in answers if told.state == "bad"), None)
     if rejected is not None:
-        return Answer("bad", "Rejected", f"It was handled. {rejected.text}.", rejected.more)
+        return EventAnswer("bad", "Rejected", f"It was handled. {rejected.text}.", rejected.more)
     seconds = measure_seconds(event)
     took = "" if seconds is None else f", {format_duration(seconds)} after it was accepted"
     many = len(event.queues)
     whom = f"{event.queues[0].queue} has" if many == 1 else f"All {many} queues have"
     ending = f" {answers[-1].text}." if answers else ""
     first = f"{whom} handled it{took}." if many else "All that it caused was handled."
-    return Answer("ok", "Handled", first + ending)
+    return EventAnswer("ok", "Handled", first + ending)
 
 
-def _answer_without_queue(event: TrackedEvent) -> Answer:
+def _answer_without_queue(event: TrackedEvent) -> EventAnswer:
     told: Told | None = describe_result(event)
     if event.accepted:
         ending = "" if told is None else f" {told.text}."
         sentence = f"It is in the event log alone: no queue is bound to it.{ending}"
-        return Answer("ok", "In the event log", sentence, "" if told is None else told.more)
+        return EventAnswer("ok", "In the event log", sentence, "" if told is None else told.more)
     if event.operation is not None:
         error = event.operation.error
         detail = "" if error is None else f"{error.code}: {error.message}"
         sentence = f"Its operation is {event.operation.state}; of the event nothing else is left."
-        return Answer("unknown", event.operation.state.capitalize(), sentence, detail)
-    return Answer("unknown", "Not known", "Its id is known, but nothing that became of it.")
+        return EventAnswer("unknown", event.operation.state.capitalize(), sentence, detail)
+    return EventAnswer("unknown", "Not known", "Its id is known, but nothing that became of it.")

@@ -10,7 +10,7 @@ from infra.messaging.event_search import parse_cursor, write_cursor
 from infra.storage.event_index import LIST_END, IndexCursor
 from infra.storage.event_lists import EventFilter
 from schemas.events import TrackedEvent
-from workers.ops.event_views.answer import Answer, answer_event
+from workers.ops.event_views.answer import EventAnswer, answer_event
 from workers.ops.event_views.links import tracked_path
 from workers.ops.event_views.list_query import ListQuery, read_list_query
 from workers.ops.event_views.outcome import Told, describe_outcome, measure_seconds
@@ -30,7 +30,7 @@ class EventRow:
     path: str
     at: datetime | None
     queues: list[tuple[str, Told]]
-    answer: Answer
+    answer: EventAnswer
     seconds: float | None
 
 
