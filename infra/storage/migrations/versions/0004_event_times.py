@@ -1,12 +1,12 @@
 """Index the event index by time, so that the newest events are listed without reading all.
 
-Revision 0003.
+Revision 0004.
 """
 
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
