@@ -27,8 +27,8 @@ def locked(name: str) -> set[str]:
     return {found[0] for found in NAME.findall(text)}
 
 
-def test_there_is_a_lock_for_running_for_development_for_the_bench_and_for_uv() -> None:
-    assert [lock.stem for lock in LOCKS] == ["bench", "dev", "run", "uv"]
+def test_there_is_a_lock_for_each_kind_of_installation() -> None:
+    assert [lock.stem for lock in LOCKS] == ["bench", "dev", "image", "run", "uv"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)

@@ -174,7 +174,8 @@ async def test_a_flood_of_rejected_requests_is_logged_once(
         with caplog.at_level(logging.INFO):
             for _ in range(20):
                 await client.get(ME, headers=manager.headers)
-    lines = [line.message for line in caplog.records if line.name.startswith("workers.ingress")]
+    ours = ("workers.ingress", "infra.web")
+    lines = [line.message for line in caplog.records if line.name.startswith(ours)]
     assert lines == ["a rate limit is reached"]
 
 
