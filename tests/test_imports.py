@@ -52,8 +52,8 @@ INGRESS: tuple[str, ...] = (
     "child",
 )
 CONSOLE: tuple[str, ...] = (
-    "assets csrf format headers log_reader page sampler session",
-    "error_page event_views frame render state",
+    "assets csrf format headers log_reader page sampler session spark",
+    "error_page event_views frame queue_rows render state",
     "request",
     "authentication",
     "live login",

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from events.envelope import now
 from workers.ops import format as formats
 from workers.ops.assets import Asset
+from workers.ops.spark import spark_points
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -38,6 +39,7 @@ def build_environment(assets: Mapping[str, Asset]) -> Environment:
         "iso": formats.format_iso,
         "time_text": formats.format_time,
         "short": formats.shorten_id,
+        "points": spark_points,
     }
     environment.globals["asset"] = lambda name: assets[name].url
     return environment

@@ -50,6 +50,8 @@ ROUTES: tuple[ConsoleRoute, ...] = (
     ConsoleRoute("POST", "/dead-letters/{id}/discard", letter_acts.post_discard, "dead_letters"),
     ConsoleRoute("POST", "/dead-letters/{id}/undo", letter_acts.post_undo, "dead_letters"),
     ConsoleRoute("GET", "/queues", queues.show, "queues"),
+    ConsoleRoute("POST", "/queues/pause", queues.post_pause, "queues"),
+    ConsoleRoute("POST", "/queues/resume", queues.post_resume, "queues"),
     ConsoleRoute("GET", "/webhooks", webhooks.show, "webhooks"),
     ConsoleRoute("GET", "/platforms", platforms.show, "platforms"),
     ConsoleRoute("GET", "/operations", operations.show, "operations"),
@@ -62,4 +64,7 @@ ROUTES: tuple[ConsoleRoute, ...] = (
 )
 
 # Live values by page: what ``<body data-live-page>`` names.
-LIVE_PAGES: Mapping[str, LiveValues] = {"overview": overview.live_values}
+LIVE_PAGES: Mapping[str, LiveValues] = {
+    "overview": overview.live_values,
+    "queues": queues.live_values,
+}

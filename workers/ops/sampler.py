@@ -6,7 +6,7 @@ A sample never fails: what a server that does not answer would have told is None
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -21,11 +21,15 @@ from infra.errors import Outage
 from infra.messaging.queue_counts import QueueCounts, get_counts
 from infra.messaging.queue_overview import read_queue_overview
 from infra.redis_errors import REDIS_ERRORS
+from infra.storage.inbox_counts import count_handled
+from infra.storage.suspects import Suspect, list_suspects
 from infra.web.database import Database
 from schemas.queues import PauseSummary, QueueOverview
 
 INTERVAL = 2.0  # seconds
 KEPT_SAMPLES = 150  # five minutes
+RATE_SECONDS = 10.0  # over which a rate is a mean
+MAX_SUSPECTS = 20
 OUTBOX = text("""
     select count(*) filter (where parked_reason is null) as waiting,
            count(*) filter (where parked_reason is not null) as parked,
@@ -56,6 +60,8 @@ class Sample:
     outbox: OutboxState | None = None
     broker: bool = False
     redis: bool = False
+    handled: Mapping[str, int] | None = None  # in the last RATE_SECONDS, by queue
+    suspects: Sequence[Suspect] = ()
 
     @property
     def database(self) -> bool:
@@ -95,6 +101,7 @@ class Sampler:
         self._redis = redis
         self._publisher = publisher
         self._fresh = asyncio.Condition()
+        self._taking = asyncio.Lock()
         self.history: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
 
     @property
@@ -109,16 +116,18 @@ class Sampler:
             await sleep_until(stop, INTERVAL)
 
     async def take(self) -> Sample:
-        """Take one sample now."""
-        redis, counts = await self._ask_redis()
-        try:
-            overview, outbox = await self._database.read(_read_database, counts)
-        except Outage:
-            overview, outbox = None, None
-        sample = Sample(
-            self.current.number + 1, now(), overview, outbox, self._publisher.connected, redis
-        )
-        self.history.append(sample)
+        """Take one sample now; after a write it shows what was written."""
+        async with self._taking:
+            redis, counts = await self._ask_redis()
+            number, broker = self.current.number + 1, self._publisher.connected
+            try:
+                found = await self._database.read(_read_database, counts)
+            except Outage:
+                sample = Sample(number, now(), broker=broker, redis=redis)
+            else:
+                overview, outbox, handled, suspects = found
+                sample = Sample(number, now(), overview, outbox, broker, redis, handled, suspects)
+            self.history.append(sample)
         async with self._fresh:
             self._fresh.notify_all()
         return sample
@@ -142,7 +151,9 @@ class Sampler:
 
 async def _read_database(
     tx: AsyncConnection, counts: QueueCounts
-) -> tuple[QueueOverview, OutboxState]:
+) -> tuple[QueueOverview, OutboxState, Mapping[str, int], Sequence[Suspect]]:
     row = (await tx.execute(OUTBOX)).one()
     outbox = OutboxState(row.waiting, row.parked, float(row.oldest))
-    return await read_queue_overview(tx, counts), outbox
+    handled = await count_handled(tx, RATE_SECONDS)
+    suspects = await list_suspects(tx, MAX_SUSPECTS)
+    return await read_queue_overview(tx, counts), outbox, handled, suspects

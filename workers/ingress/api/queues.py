@@ -6,20 +6,14 @@ The ingress accepts whatever is paused; only what handles it stops.
 from functools import partial
 
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.errors import Outage
-from infra.messaging.pause_commands import (
-    PauseRefused,
-    UnknownTarget,
-    pause_target,
-    resume_target,
-)
 from infra.messaging.queue_counts import get_counts
-from infra.messaging.queue_overview import read_queue_overview, summarize_pause
-from infra.storage.pauses import PauseTarget, find_pause
+from infra.messaging.queue_overview import read_queue_overview
+from infra.storage.pauses import PauseTarget
 from infra.web.database import Query
-from infra.web.errors import HttpError, not_found, unavailable
+from infra.web.errors import not_found, unavailable
+from infra.web.pause_actions import run_pause, run_resume
 from infra.web.responses import success
 from schemas.escaping import escape_json
 from schemas.queues import (
@@ -79,12 +73,12 @@ async def resume_platform(context: RequestContext) -> web.Response:
 
 async def _pause(context: RequestContext, target: PauseTarget, reason: str) -> web.Response:
     by = context.principal.name
-    action = partial(_run_pause, target=target, reason=reason, paused_by=by)
+    action = partial(run_pause, target=target, reason=reason, paused_by=by)
     return await _run(context, "pause", target, action)
 
 
 async def _resume(context: RequestContext, target: PauseTarget) -> web.Response:
-    return await _run(context, "resume", target, partial(_run_resume, target=target))
+    return await _run(context, "resume", target, partial(run_resume, target=target))
 
 
 async def _run(
@@ -99,48 +93,10 @@ async def _run(
     return _escape(success(context.request_id, result))
 
 
-async def _run_pause(
-    tx: AsyncConnection, *, target: PauseTarget, reason: str, paused_by: str
-) -> PauseResult:
-    """Pause something; raises an ``HttpError``: 404, or 409 for what cannot be paused."""
-    try:
-        changed = await pause_target(tx, target, reason=reason, paused_by=paused_by)
-    except PauseRefused as refused:
-        raise _to_http_error(refused) from None
-    return await _build_result(tx, target, changed=changed)
-
-
-async def _run_resume(tx: AsyncConnection, *, target: PauseTarget) -> PauseResult:
-    """Resume something; raises an ``HttpError``: 404, or 409 for what is never paused."""
-    try:
-        changed = await resume_target(tx, target)
-    except PauseRefused as refused:
-        raise _to_http_error(refused) from None
-    return await _build_result(tx, target, changed=changed)
-
-
-async def _build_result(tx: AsyncConnection, target: PauseTarget, *, changed: bool) -> PauseResult:
-    row = await find_pause(tx, target)
-    return PauseResult(
-        kind=target.kind,
-        name=target.name,
-        account=target.account or None,
-        changed=changed,
-        pause=None if row is None else summarize_pause(row),
-    )
-
-
 def _build_target(platform: str, account: object | None) -> PauseTarget:
     if account is None:
         return PauseTarget("platform", platform)
     return PauseTarget("account", platform, str(account))
-
-
-def _to_http_error(refused: PauseRefused) -> HttpError:
-    message = f"It was not done: {refused}."
-    if isinstance(refused, UnknownTarget):
-        return HttpError(404, "NOT_FOUND", message)
-    return HttpError(409, "CONFLICT", message)
 
 
 def _read_queue(context: RequestContext) -> str:
