@@ -53,7 +53,7 @@ def render_template(environment: Environment, name: str, context: Mapping[str, A
 @pass_context
 def _at(context: Context, when: datetime, *, milliseconds: bool = False) -> Markup:
     """Write a time as ``<time>``, with its full form in ``datetime`` and ``title``."""
-    text = formats.format_time(when, context["now"], milliseconds=milliseconds)
+    text = formats.format_time(when, _find_now(context), milliseconds=milliseconds)
     iso = formats.format_iso(when)
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(iso, text)
 
@@ -61,9 +61,15 @@ def _at(context: Context, when: datetime, *, milliseconds: bool = False) -> Mark
 @pass_context
 def _ago(context: Context, when: datetime) -> Markup:
     """Write how long ago a time was; the script keeps it current."""
-    text = formats.format_ago(when, context["now"])
+    text = formats.format_ago(when, _find_now(context))
     iso = formats.format_iso(when)
     return Markup('<time class="faint" data-ago datetime="{}">{}</time>').format(iso, text)
+
+
+def _find_now(context: Context) -> datetime:
+    """Find the moment of the page; a macro imported without context does not have it."""
+    moment = context.get("now")
+    return moment if isinstance(moment, datetime) else now()
 
 
 def _ctl(text: object, length: int = formats.SHOWN_LENGTH) -> Markup:

@@ -140,7 +140,7 @@ async def test_who_is_an_admin_no_longer_pauses_nothing(
     await visit.log_in(user.email)
     token = await visit.token("/queues")
     async with engine.begin() as tx:
-        await tx.execute(text("update users set role = 'member' where id = :id"), {"id": user.id})
+        await tx.execute(text("update users set role = 'viewer' where id = :id"), {"id": user.id})
     status, _ = await visit.send("/queues/pause", token, kind="queue", name=QUEUE, reason=REASON)
     assert status == 401
     assert await paused_row(engine, PauseTarget("queue", QUEUE)) is None

@@ -19,6 +19,7 @@ from workers.ops.spark import spark_points
 MIN_REASON = 8  # characters
 SUBJECT_LENGTH = 200  # characters of what the audit log names
 PAUSED = "/queues#paused"
+OTHER_WORKERS = {"webhooks": "relay"}  # whose queues are named differently
 CONFLICT, UNPROCESSABLE = 409, 422
 TOO_SHORT = "Not paused: a reason has {least} characters or more, at most {most}."
 
@@ -125,7 +126,8 @@ def build_workers(rows: Sequence[QueueRow]) -> list[WorkerRow]:
     """List the workers, in the order of their queues."""
     by_name: dict[str, list[QueueRow]] = {}
     for row in rows:
-        by_name.setdefault(row.name.partition(".")[0], []).append(row)
+        prefix = row.name.partition(".")[0]
+        by_name.setdefault(OTHER_WORKERS.get(prefix, prefix), []).append(row)
     return [_build_worker(name, own) for name, own in sorted(by_name.items())]
 
 
