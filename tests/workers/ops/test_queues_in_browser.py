@@ -92,6 +92,7 @@ async def test_the_page_fits_every_width_and_is_accessible(
         await pause(tx, target, reason="Gemini answers 503 to every push", paused_by="oncall")
     async with open_page(chromium, address, scheme=scheme) as page:
         await log_in(page, admin, "/queues")
+        await expect(page.locator("#paused tbody")).to_contain_text("Gemini answers 503")
         for width in WIDTHS:
             await page.set_viewport_size({"width": width, "height": 900})
             await picture(page, f"queues-{width}-{scheme}")
