@@ -8,13 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra.storage.pauses import PauseTarget, pause
 from schemas.users import User
 from tests.workers.ops.browser import (
-    WIDTHS,
-    ColorScheme,
     chromium,
     find_violations,
     log_in,
     open_page,
-    overflows,
     page,
     picture,
 )
@@ -81,20 +78,3 @@ async def test_a_pause_from_elsewhere_is_seen_without_a_reload(
     await expect(state).to_have_attribute("data-state", "paused")
     await expect(state).to_have_text("Paused")
     await expect(page.locator(".strip .paused")).to_have_text("1 paused")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_page_fits_every_width_and_is_accessible(
-    chromium: Browser, address: str, admin: User, engine: AsyncEngine, scheme: ColorScheme
-) -> None:
-    async with engine.begin() as tx:
-        target = PauseTarget("queue", QUEUE)
-        await pause(tx, target, reason="Gemini answers 503 to every push", paused_by="oncall")
-    async with open_page(chromium, address, scheme=scheme) as page:
-        await log_in(page, admin, "/queues")
-        await expect(page.locator("#paused tbody")).to_contain_text("Gemini answers 503")
-        for width in WIDTHS:
-            await page.set_viewport_size({"width": width, "height": 900})
-            await picture(page, f"queues-{width}-{scheme}")
-            assert not await overflows(page), width
-            assert await find_violations(page) == []
