@@ -61,8 +61,8 @@ async def open_console(
         finally:
             draining.set()
             listener.close()
-            sampling.cancel()
             await drain(server, settings.shutdown_deadline)
+            sampling.cancel()
             await runner.cleanup()
             await state.log_reader.close()
 

@@ -102,6 +102,7 @@ class Sampler:
         self._publisher = publisher
         self._fresh = asyncio.Condition()
         self._taking = asyncio.Lock()
+        self._ended = False
         self.history: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
 
     @property
@@ -110,10 +111,13 @@ class Sampler:
         return self.history[-1] if self.history else Sample()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Take samples until ``stop`` is set."""
+        """Take samples until ``stop`` is set; a wait for a sample then ends at once."""
         while not stop.is_set():
             await self.take()
             await sleep_until(stop, INTERVAL)
+        self._ended = True
+        async with self._fresh:
+            self._fresh.notify_all()
 
     async def take(self) -> Sample:
         """Take one sample now; after a write it shows what was written."""
@@ -136,7 +140,7 @@ class Sampler:
         """Wait for a newer sample than ``number``, or ``seconds`` at most; returns the newest."""
         try:
             async with asyncio.timeout(seconds), self._fresh:
-                await self._fresh.wait_for(lambda: self.current.number > number)
+                await self._fresh.wait_for(lambda: self._ended or self.current.number > number)
         except TimeoutError:
             pass
         return self.current

@@ -77,6 +77,14 @@ async def visiting(address: str) -> AsyncIterator[Visit]:
         yield Visit(client)
 
 
+@asynccontextmanager
+async def visiting_console(settings: Settings) -> AsyncIterator[tuple[Visit, asyncio.Event]]:
+    """Serve the console and make a browser; the event lets the console drain."""
+    own, stop = as_user(CONSOLE_USER, settings).model_copy(update={"port": 0}), asyncio.Event()
+    async with open_console(own, stop) as (port, _), visiting(f"http://127.0.0.1:{port}") as visit:
+        yield visit, stop
+
+
 @pytest.fixture
 async def auth_worker(settings: Settings) -> AsyncIterator[None]:
     async with working(settings, *auth.SUBSCRIPTIONS):

@@ -7,7 +7,13 @@ import pytest
 
 from infra.settings import Settings
 from schemas.users import User
-from tests.workers.ops.conftest import MakeAccount, Visit, serving_console, visiting
+from tests.workers.ops.conftest import (
+    MakeAccount,
+    Visit,
+    serving_console,
+    visiting,
+    visiting_console,
+)
 from workers.ops.headers import CONTENT_SECURITY_POLICY
 
 
@@ -84,6 +90,19 @@ async def test_a_stream_sends_live_values_and_ends_with_the_session(
         await inside.send("/logout", token)
         async with asyncio.timeout(10):
             await response.content.read()
+
+
+async def test_a_stream_does_not_hold_up_the_end_of_the_process(
+    settings: Settings, auth_worker: None, admin: User
+) -> None:
+    assert auth_worker is None
+    async with visiting_console(settings) as (visit, stop):
+        await visit.log_in(admin.email)
+        async with visit.client.get("/live?page=overview") as response:
+            await response.content.readuntil(b"\n\n")
+            stop.set()
+            async with asyncio.timeout(1.5):  # less than the time between two messages
+                await response.content.read()
 
 
 async def test_a_stream_needs_a_session(visit: Visit) -> None:
