@@ -1,6 +1,6 @@
 """Queues and workers over HTTP: what is shown, pauses and resumes, refusals."""
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
@@ -92,7 +92,7 @@ async def test_a_second_pause_changes_nothing_and_says_by_whom_it_is_held(
         ({"name": "<b>"}, 404),
         ({"name": "x" * 5000}, 404),
         ({"kind": "platform", "name": "myspace"}, 404),
-        ({"kind": "account", "name": "claude", "account": str(uuid4())}, 404),
+        ({"kind": "account", "name": "claude", "account": str(UUID(int=7))}, 404),
         ({"kind": "account", "name": "claude"}, 404),
         ({"kind": "planet"}, 400),
     ],
