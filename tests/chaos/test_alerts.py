@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.amqp import topology
 from infra.amqp.message import Message as OutboxMessage
+from infra.amqp.permissions import OPS_USER
 from infra.commands.migrate import connect
 from infra.messaging import outbox
 from infra.security.hmac_signature import sign_body
@@ -25,7 +26,7 @@ from tests.chaos.monitored import Monitored, open_monitored
 from tests.chaos.servers import Servers
 from tests.e2e.test_demo import run, urls
 from tests.infra.dashboards.expressions import alerting, recorded, selectors_in, shown
-from tests.services import TESTER, open_settings, url_as
+from tests.services import TESTER, as_user, open_settings, url_as
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
@@ -63,7 +64,9 @@ async def open_channel(monitored: Monitored) -> AsyncIterator[AbstractChannel]:
 
 
 async def command(monitored: Monitored, *words: str) -> None:
-    code, output = await run(monitored.settings, "infra.commands", *words)
+    """Run a command of ``adrelay`` as the operators' user of the broker."""
+    settings = as_user(OPS_USER, monitored.settings)
+    code, output = await run(settings, "infra.commands", *words)
     assert code == 0, output
 
 
