@@ -47,6 +47,11 @@ def shorten_rules(text: str) -> str:
     return yaml.safe_dump(loaded)
 
 
+def name_of(labels: Mapping[str, str]) -> str:
+    """Name an alert; those on SLOs have a window each."""
+    return f"{labels['alertname']} {labels.get('window', '')}".strip()
+
+
 @dataclass
 class Monitored:
     """The system, its Prometheus, and when each alert fired and stopped, in seconds."""
@@ -73,7 +78,7 @@ class Monitored:
     async def look(self) -> None:
         """Note which alerts fire now."""
         alerts = (await self.ask("alerts"))["alerts"]
-        now = {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
+        now = {name_of(one["labels"]) for one in alerts if one["state"] == "firing"}
         at = time.monotonic() - self.started
         for name in now - self.now:
             self.fired.setdefault(name, at)
@@ -99,7 +104,7 @@ class Monitored:
 
     def table(self, names: Collection[str]) -> str:
         lines = [
-            f"  {name:28} fired after {self.fired[name]:6.1f} s,"
+            f"  {name:32} fired after {self.fired[name]:6.1f} s,"
             f" stopped after {self.stopped[name]:6.1f} s"
             for name in sorted(names, key=self.fired.__getitem__)
         ]
