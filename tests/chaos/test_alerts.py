@@ -26,6 +26,7 @@ from tests.chaos.monitored import Monitored, open_monitored
 from tests.chaos.servers import Servers
 from tests.e2e.test_demo import run, urls
 from tests.infra.dashboards.expressions import alerting, recorded, selectors_in, shown
+from tests.infra.ledger import until
 from tests.services import TESTER, as_user, open_settings, url_as
 
 pytestmark = [
@@ -117,6 +118,12 @@ async def send_webhook(monitored: Monitored, body: bytes, secret: str) -> int:
         return answer.status
 
 
+async def is_paused(monitored: Monitored, name: str) -> bool:
+    url = f"http://127.0.0.1:{monitored.system.processes[name].port}/readyz"
+    async with monitored.system.http.get(url) as answer:
+        return "paused:" in await answer.text()
+
+
 async def create_campaigns(monitored: Monitored, count: int) -> None:
     targeting = {"interests": ["tea"], "age_range": [25, 45]}
     body = {"name": "late", "budget": 10, "platform": "claude", "targeting": targeting}
@@ -173,6 +180,7 @@ async def test_alerts_fire_and_stop(monitored: Monitored, database: AsyncEngine)
 
         # Work waits: a queue is paused, a worker is killed, a binding is lost, rows cannot leave.
         await command(monitored, "queues", "pause", "campaigns.apply", "--reason", "a test")
+        await until(lambda: is_paused(monitored, "campaigns"), 20)
         await create_campaigns(monitored, LATE)
         await system.processes["metrics"].kill()
         await events.publish(Message(b"{}"), f"{REPORTED}.claude")
