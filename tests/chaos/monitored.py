@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -19,12 +20,13 @@ from infra.deploy.services import apt, prometheus
 from infra.settings import Settings
 from tests.chaos.servers import Servers
 from tests.e2e.system import System, running_system
+from tests.infra.ledger import until
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 DURATION = re.compile(r"(\d+)([smhdw])")
-SHORTER = 60  # a minute becomes a second
-SHORTEST = 5  # seconds: a rate needs several scrapes
-SCRAPE = "1s"
+SHORTER = 30  # a minute becomes two seconds
+SHORTEST = 10  # seconds: a rate needs several scrapes
+SCRAPE = "2s"  # and no scrape may take longer
 
 
 def shorten(duration: re.Match[str], least: int = SHORTEST) -> str:
@@ -75,6 +77,14 @@ class Monitored:
         found: list[Any] = (await self.ask("query", query=promql))["result"]
         return found
 
+    async def is_watched(self) -> bool:
+        """Tell whether every process was scraped twice, so that what follows is an increase."""
+        async with self.system.http.get(f"{self.url}/-/ready") as answer:
+            if answer.status != HTTPStatus.OK:
+                return False
+        scraped = await self.query("count(count_over_time(up[1m]) >= 2)")
+        return bool(scraped) and float(scraped[0]["value"][1]) == len(self.system.processes) + 1
+
     async def look(self) -> None:
         """Note which alerts fire now."""
         alerts = (await self.ask("alerts"))["alerts"]
@@ -87,14 +97,20 @@ class Monitored:
         self.now = now
 
     async def wait(
-        self, names: Collection[str], reached: Callable[[str], bool], seconds: float = 180
+        self, names: Collection[str], reached: Callable[[str], bool], seconds: float = 300
     ) -> None:
         """Look once a second until ``reached`` holds for each of the alerts."""
         end = time.monotonic() + seconds
         while left := {name for name in names if not reached(name)}:
-            assert time.monotonic() < end, f"{left} of {names}; firing: {self.now}"
+            assert time.monotonic() < end, await self.explain(left)
             await asyncio.sleep(0.5)
             await self.look()
+
+    async def explain(self, left: Collection[str]) -> str:
+        """Say what each alert's recording rules and Prometheus' targets show now."""
+        names = ("slo:adrelay_effect_errors:ratio_rate1h", "slo:adrelay_effect_errors:increase1h")
+        found = {name: await self.query(name) for name in (*names, "adrelay_paused > 0", "up")}
+        return f"{left} are awaited; firing: {self.now}; {found}"
 
     async def wait_fired(self, *names: str) -> None:
         await self.wait(names, self.fired.__contains__)
@@ -130,6 +146,8 @@ async def open_monitored(settings: Settings, servers: Servers) -> AsyncIterator[
             await asyncio.to_thread(prometheus.wait, daemon, ports)
             timeout = aiohttp.ClientTimeout(total=20)
             async with aiohttp.ClientSession(timeout=timeout) as system.http:
-                yield Monitored(system, settings, servers, prometheus.url(ports))
+                monitored = Monitored(system, settings, servers, prometheus.url(ports))
+                await until(monitored.is_watched, 120)
+                yield monitored
         finally:
             prometheus.stop(directory)
