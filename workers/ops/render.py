@@ -10,6 +10,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from events.envelope import now
+from schemas.escaping import escape
 from workers.ops import format as formats
 from workers.ops.assets import Asset
 from workers.ops.spark import spark_points
@@ -39,6 +40,7 @@ def build_environment(assets: Mapping[str, Asset]) -> Environment:
         "iso": formats.format_iso,
         "time_text": formats.format_time,
         "short": formats.shorten_id,
+        "plain": escape,
         "points": spark_points,
     }
     environment.globals["asset"] = lambda name: assets[name].url
