@@ -206,7 +206,7 @@ async def test_many_large_dead_letters_are_listed_and_replayed_in_little_memory(
 ) -> None:
     for doing in ("list", "replay"):
         async with engine.begin() as tx:
-            await tx.execute(text("truncate dead_letters, outbox"))
+            await tx.execute(text("truncate dead_letters, outbox cascade"))
             await tx.execute(MANY, {**FILLING, "size": 1_000_000})
         more = {"MAX_EVENT_BYTES": "2000000", "MAX_BODY_BYTES": "2000000"}
         status, output, memory = measure(settings, doing, "--queue", QUEUE, **more)

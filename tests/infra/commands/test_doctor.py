@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -158,7 +159,9 @@ async def test_each_bad_condition_is_found_beside_the_others(
             await queue.bind(topology.WORK_EXCHANGE, "campaign.metrics_reported.v1.#")
     assert status == 3
     assert "error: it takes no writes: default_transaction_read_only" in about(findings, "postgres")
-    assert "at revision 0001, the code at 0002" in about(findings, "migrations")
+    found = about(findings, "migrations")
+    assert re.search(r"at revision 0001, the code at 0\d\d\d", found)
+    assert not found.endswith("0001")
     assert f"error: queue {QUEUE} lacks the binding" in about(findings, "topology")
     assert f"no worker reads {READ[0]}" in about(findings, "consumers").replace(".dead", "")
     assert "warning: adrelay.unrouted holds 1 messages" in about(findings, "consumers")

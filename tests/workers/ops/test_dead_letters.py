@@ -14,7 +14,7 @@ from tests.workers.ops.conftest import Visit
 from tests.workers.ops.letters import put_letter
 
 LINK = re.compile(r'href="/dead-letters/([0-9a-f-]{36})"')
-NEXT = re.compile(r'href="([^"]*after=[^"]*)"')
+NEXT = re.compile(r'href="([^"]*after=[^"]*)">Next')
 COUNTED = """
     select fingerprint, state, sum(letters)::int from dead_letter_counts group by 1, 2 order by 1, 2
 """
