@@ -33,12 +33,8 @@ NAVIGATION = (
     NavEntry("events", "/events", "events", "Events"),
     NavEntry("dead_letters", "/dead-letters", "letters", "Dead letters"),
     NavEntry("queues", "/queues", "queues", "Queues"),
-    NavEntry("webhooks", "/webhooks", "sources", "Webhooks"),
-    NavEntry("platforms", "/platforms", "platforms", "Platforms"),
     NavEntry("operations", "/operations", "operations", "Operations"),
     NavEntry("audit", "/audit", "audit", "Audit"),
-    NavEntry("settings", "/settings", "settings", "Settings"),
-    NavEntry("system", "/system", "check", "System"),
 )
 
 
@@ -62,12 +58,8 @@ def count_badges(sample: Sample) -> dict[str, NavBadge]:
     badges = {}
     if sample.dead:
         badges["dead_letters"] = NavBadge("bad", format_count(sample.dead), "open")
-    queues = [pause for pause in sample.pauses if pause.kind == "queue"]
-    others = [pause for pause in sample.pauses if pause.kind != "queue"]
-    if queues:
-        badges["queues"] = NavBadge("paused", str(len(queues)), "paused")
-    if others:
-        badges["platforms"] = NavBadge("paused", str(len(others)), "paused")
+    if sample.pauses:
+        badges["queues"] = NavBadge("paused", str(len(sample.pauses)), "paused")
     return badges
 
 

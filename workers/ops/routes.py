@@ -16,11 +16,7 @@ from workers.ops.pages import (
     letter_acts,
     operations,
     overview,
-    platforms,
     queues,
-    settings,
-    system,
-    webhooks,
 )
 
 
@@ -52,12 +48,8 @@ ROUTES: tuple[ConsoleRoute, ...] = (
     ConsoleRoute("GET", "/queues", queues.show, "queues"),
     ConsoleRoute("POST", "/queues/pause", queues.post_pause, "queues"),
     ConsoleRoute("POST", "/queues/resume", queues.post_resume, "queues"),
-    ConsoleRoute("GET", "/webhooks", webhooks.show, "webhooks"),
-    ConsoleRoute("GET", "/platforms", platforms.show, "platforms"),
     ConsoleRoute("GET", "/operations", operations.show, "operations"),
     ConsoleRoute("GET", "/audit", audit.show, "audit"),
-    ConsoleRoute("GET", "/settings", settings.show, "settings"),
-    ConsoleRoute("GET", "/system", system.show, "system"),
     ConsoleRoute("POST", "/logout", post_logout, is_act=False),
     ConsoleRoute("POST", "/mode", post_mode, is_act=False),
     ConsoleRoute("POST", "/theme", post_theme, is_act=False),
