@@ -48,7 +48,7 @@ class CamelCaseModel(FrozenModel):
 
 
 class ExternalModel(BaseModel):
-    """An immutable value from a platform; unknown fields are ignored."""
+    """An immutable value from outside, as from a platform; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 

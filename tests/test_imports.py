@@ -52,8 +52,11 @@ INGRESS: tuple[str, ...] = (
     "child",
 )
 CONSOLE: tuple[str, ...] = (
-    "assets csrf format headers log_reader page sampler session spark",
+    "assets csrf format headers log_reader page process_metrics session spark",
+    "processes",
+    "sampler",
     "error_page event_views frame queue_rows render state",
+    "process_rows",
     "request",
     "authentication",
     "live login",

@@ -30,6 +30,12 @@ PROCESSES = (
         quantiles("adrelay_loop_lag_seconds", "job")[1],
     ),
     graph(
+        "Deliveries in hand",
+        "Taken by each process from its queues and not settled yet.",
+        units.Short,
+        ("sum by (job) (adrelay_messages_in_hand)", "{{job}}"),
+    ),
+    graph(
         "Open files",
         "File descriptors of each process.",
         units.Short,

@@ -76,6 +76,7 @@ def _addresses(servers: Servers, processes: Sequence[Process]) -> dict[str, str]
     return {
         "ADRELAY_URL": urls["web"],
         "PUBLIC_URL": urls["web"],
+        "PROCESS_URLS": " ".join(f"{n}={url}" for n, url in urls.items() if n != SANDBOX),
         **servers.urls,
         "PROMETHEUS_URL": prometheus.url(servers.ports),
         "SANDBOX_URL": sandbox,

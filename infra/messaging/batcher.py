@@ -37,6 +37,10 @@ class Batcher:
         """Why deliveries are no longer added, or None."""
         return self._closed
 
+    def __len__(self) -> int:
+        """How many deliveries wait for a batch."""
+        return len(self._buffer)
+
     def add(self, delivery: Delivery) -> None:
         """Add a delivery; called from the channel's callback."""
         self._buffer.append(delivery)

@@ -18,6 +18,7 @@ from typing import Self
 
 from aiormq.channel import Channel
 
+from infra import metrics
 from infra.amqp.connection import with_broker_timeout
 from infra.amqp.delivery_parser import DeliveryParser
 from infra.errors import Outage
@@ -81,6 +82,17 @@ class ChannelReader:
         self._isolated: list[Delivery] = []
         self._isolated_bytes = 0
         self._held = 0  # bytes that flow control counts for this reader
+        in_progress, batcher, isolated = self._in_progress, self._batcher, self._isolated
+        metrics.MESSAGES_IN_HAND.watch(
+            self,
+            subscription.queue,
+            # From a thread: what is iterated over is a copy.
+            lambda: (
+                sum(len(batch.deliveries) for batch in tuple(in_progress))
+                + len(batcher)
+                + len(isolated)
+            ),
+        )
 
     async def __aenter__(self) -> Self:
         """Use the channel that was opened for this reader."""
@@ -206,9 +218,8 @@ class ChannelReader:
         """
         random.shuffle(self._isolated)
         self._isolated.sort(key=lambda delivery: delivery.delivery_count)
-        for delivery in self._isolated:
-            if self.stop.is_set() or self.is_lost:
-                return
+        while self._isolated and not (self.stop.is_set() or self.is_lost):
+            delivery = self._isolated.pop(0)
             async with self._lock:
                 yield self._begin(Batch([delivery], 0, is_isolated=True))
                 await self._wait_until_in_progress(0)

@@ -1,10 +1,13 @@
 """Metrics of consumers: batches, the way of every event, retries and dead letters by code."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import REGISTRY, Counter, Gauge
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from infra.errors import CODES, UNEXPECTED, Failure
 from infra.metrics.batch_histogram import BatchHistogram
@@ -64,6 +67,50 @@ PAUSED = Gauge(
 OUTAGE_WAITS_TOTAL = Counter("adrelay_outage_waits_total", "Waits for an outage to end", ["queue"])
 
 
+class MessagesInHand(Collector):
+    """Exports how many deliveries each queue's readers hold, counted at each scrape."""
+
+    def __init__(self) -> None:
+        """Register the family."""
+        self._queues: set[str] = set()
+        self._readers: WeakKeyDictionary[object, tuple[str, Callable[[], int]]]
+        self._readers = WeakKeyDictionary()
+        REGISTRY.register(self)
+
+    def begin(self, queue: str) -> None:
+        """Begin a queue at 0."""
+        self._queues.add(queue)
+
+    def watch(self, reader: object, queue: str, count: Callable[[], int]) -> None:
+        """Count a reader's deliveries until it is gone; ``count`` must not hold it."""
+        self._readers[reader] = (queue, count)
+
+    def describe(self) -> list[Metric]:
+        """Name the family, for the registry."""
+        return [_in_hand()]
+
+    def collect(self) -> list[Metric]:
+        """Export the sum over the readers of each queue."""
+        held = dict.fromkeys(sorted(self._queues), 0)
+        for queue, count in list(self._readers.values()):
+            held[queue] = held.get(queue, 0) + count()
+        family = _in_hand()
+        for queue, number in held.items():
+            family.add_metric([queue], number)
+        return [family]
+
+
+def _in_hand() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "adrelay_messages_in_hand",
+        "Deliveries that the process has taken and not settled yet",
+        labels=["queue"],
+    )
+
+
+MESSAGES_IN_HAND = MessagesInHand()
+
+
 class Meters:
     """The metrics of one queue's consumer, with their labels bound once."""
 
@@ -81,6 +128,7 @@ class Meters:
         self.waiting = CONSUMER_WAITING.labels(queue)
         self.isolating = CONSUMER_ISOLATING.labels(queue)
         self.waits = OUTAGE_WAITS_TOTAL.labels(queue)
+        MESSAGES_IN_HAND.begin(queue)
 
     @contextmanager
     def timing_batch(self) -> Iterator[None]:

@@ -4,11 +4,11 @@ import os
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from infra.log_levels import parse_log_levels
-from infra.settings.rules import Bytes, HttpUrl, Seconds, split_words
+from infra.settings.rules import Bytes, HttpUrl, Seconds, check_process_urls, split_words
 
 MAX_WEB_PROCESSES = 256
 
@@ -62,6 +62,12 @@ class ProcessSettings(BaseSettings):
         default=1000, ge=1, le=100_000, description="Events in one POST /api/v1/events"
     )
 
+    process_urls: Annotated[tuple[str, ...], NoDecode, AfterValidator(check_process_urls)] = Field(
+        default=(),
+        description="Processes whose probes the console reads, separated by spaces, as in"
+        " web=http://web:8080; by default one of each on this host, at its own port",
+    )
+
     @property
     def web_process_count(self) -> int:
         """Give the number of processes of the ingress."""
@@ -73,7 +79,7 @@ class ProcessSettings(BaseSettings):
         parse_log_levels(value)
         return value
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies", "process_urls", mode="before")
     @classmethod
-    def _split_networks(cls, value: object) -> object:
+    def _split_texts(cls, value: object) -> object:
         return split_words(value)

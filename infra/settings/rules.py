@@ -147,6 +147,17 @@ def _duration(value: str) -> str:
 Duration = Annotated[str, AfterValidator(_duration)]
 
 
+def check_process_urls(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Raise ``ValueError`` unless each text is a process' name and the address of its probes."""
+    for pair in value:
+        name, _, url = pair.partition("=")
+        check_url(url, ("http",))
+        parts = urlsplit(url)
+        if not name.isidentifier() or parts.path not in ("", "/") or parts.username is not None:
+            raise ValueError("each of them must be a name and an address: web=http://web:8080")
+    return value
+
+
 def check_webhook_secrets(source: str, value: SecretStr) -> SecretStr:
     """Raise ``ValueError`` for a secret that the source's signatures cannot be verified with."""
     if source in WEBHOOK_SECRETS:

@@ -4,7 +4,7 @@ A rare value could make a list read the whole log, so one call reads at most ``M
 entries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -72,6 +72,16 @@ async def list_audit_rows(
     end = scan.with_only_columns(audit.c.at, audit.c.id).offset(MAX_SCANNED - 1).limit(1)
     row = (await tx.execute(end)).one_or_none()
     return AuditRows(rows, None if row is None else AuditCursor(*row))
+
+
+async def list_recent_actions(
+    tx: AsyncConnection, actions: Collection[str], limit: int
+) -> Sequence[AuditEntry]:
+    """List the newest entries of these actions, as far as ``MAX_SCANNED`` entries reach."""
+    read = _build_scan(AuditFilter(), None).limit(MAX_SCANNED).subquery()
+    order = read.c.at.desc(), read.c.id.desc()
+    query = select(read).where(read.c.action.in_(actions)).order_by(*order).limit(limit)
+    return [AuditEntry.model_validate(row, from_attributes=True) for row in await tx.execute(query)]
 
 
 def _build_scan(matching: AuditFilter, after: AuditCursor | None) -> Select[tuple[object, ...]]:

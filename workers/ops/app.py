@@ -23,6 +23,7 @@ from workers.ops.endpoint import frame_middleware, page_handler
 from workers.ops.gate import get_login, post_login
 from workers.ops.live import LiveStreams
 from workers.ops.log_reader import LogReader
+from workers.ops.processes import ProcessMonitor
 from workers.ops.render import build_environment
 from workers.ops.routes import LIVE_PAGES, ROUTES
 from workers.ops.sampler import Sampler
@@ -50,6 +51,7 @@ async def open_console(
         state = build_state(resources, rpc_client, draining)
         await state.sampler.take()
         sampling = resources.background.start(state.sampler.run(draining), "sampling")
+        probing = resources.background.start(state.processes.run(draining), "probing")
         runner = web.AppRunner(make_app(state), shutdown_timeout=CANCEL_TIMEOUT)
         await runner.setup()
         server = runner.server
@@ -63,6 +65,7 @@ async def open_console(
             listener.close()
             await drain(server, settings.shutdown_deadline)
             sampling.cancel()
+            probing.cancel()
             await runner.cleanup()
             await state.log_reader.close()
 
@@ -75,6 +78,7 @@ def build_state(
     operation_key = require_keys(settings)
     database = Database(resources.engine)
     assets = load_assets()
+    processes = ProcessMonitor(settings)
     return ConsoleState(
         resources=resources,
         database=database,
@@ -82,7 +86,8 @@ def build_state(
         verifier=TokenVerifier(settings),
         rate_limiter=RateLimiter(settings, resources.redis, operation_key),
         sessions=SessionStore(resources.redis, settings),
-        sampler=Sampler(database, resources.redis, resources.publisher),
+        sampler=Sampler(database, resources.redis, resources.publisher, processes),
+        processes=processes,
         log_reader=LogReader(settings, NAME),
         environment=build_environment(assets),
         assets=assets,

@@ -4,11 +4,13 @@ A sample never fails: what a server that does not answer would have told is None
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from redis.asyncio import Redis
 from sqlalchemy import text
@@ -25,6 +27,7 @@ from infra.storage.inbox_counts import count_handled
 from infra.storage.suspects import Suspect, list_suspects
 from infra.web.database import Database
 from schemas.queues import PauseSummary, QueueOverview
+from workers.ops.processes import ProcessMonitor, ProcessReport
 
 INTERVAL = 2.0  # seconds
 KEPT_SAMPLES = 150  # five minutes
@@ -62,6 +65,7 @@ class Sample:
     redis: bool = False
     handled: Mapping[str, int] | None = None  # in the last RATE_SECONDS, by queue
     suspects: Sequence[Suspect] = ()
+    processes: Sequence[ProcessReport] = ()
 
     @property
     def database(self) -> bool:
@@ -95,8 +99,11 @@ class Sample:
 class Sampler:
     """Takes a sample every two seconds; the newest is ``current``."""
 
-    def __init__(self, database: Database, redis: Redis, publisher: Publisher) -> None:
+    def __init__(
+        self, database: Database, redis: Redis, publisher: Publisher, processes: ProcessMonitor
+    ) -> None:
         """Start without samples."""
+        self._processes = processes
         self._database = database
         self._redis = redis
         self._publisher = publisher
@@ -123,14 +130,16 @@ class Sampler:
         """Take one sample now; after a write it shows what was written."""
         async with self._taking:
             redis, counts = await self._ask_redis()
-            number, broker = self.current.number + 1, self._publisher.connected
-            try:
-                found = await self._database.read(_read_database, counts)
-            except Outage:
-                sample = Sample(number, now(), broker=broker, redis=redis)
-            else:
-                overview, outbox, handled, suspects = found
-                sample = Sample(number, now(), overview, outbox, broker, redis, handled, suspects)
+            sample = Sample(
+                self.current.number + 1,
+                broker=self._publisher.connected,
+                redis=redis,
+                processes=self._processes.current,
+            )
+            with contextlib.suppress(Outage):
+                known = await self._database.read(_read_database, counts)
+                sample = replace(sample, **known)
+            sample = replace(sample, at=now())
             self.history.append(sample)
         async with self._fresh:
             self._fresh.notify_all()
@@ -153,11 +162,12 @@ class Sampler:
         return True, await get_counts(self._redis)
 
 
-async def _read_database(
-    tx: AsyncConnection, counts: QueueCounts
-) -> tuple[QueueOverview, OutboxState, Mapping[str, int], Sequence[Suspect]]:
+async def _read_database(tx: AsyncConnection, counts: QueueCounts) -> Mapping[str, Any]:
+    """Read the fields of a sample that Postgres knows."""
     row = (await tx.execute(OUTBOX)).one()
-    outbox = OutboxState(row.waiting, row.parked, float(row.oldest))
-    handled = await count_handled(tx, RATE_SECONDS)
-    suspects = await list_suspects(tx, MAX_SUSPECTS)
-    return await read_queue_overview(tx, counts), outbox, handled, suspects
+    return {
+        "outbox": OutboxState(row.waiting, row.parked, float(row.oldest)),
+        "handled": await count_handled(tx, RATE_SECONDS),
+        "suspects": await list_suspects(tx, MAX_SUSPECTS),
+        "overview": await read_queue_overview(tx, counts),
+    }

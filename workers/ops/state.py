@@ -13,6 +13,7 @@ from infra.web.database import Database
 from infra.web.rate_limits import RateLimiter
 from workers.ops.assets import Asset
 from workers.ops.log_reader import LogReader
+from workers.ops.processes import ProcessMonitor
 from workers.ops.sampler import Sampler
 from workers.ops.session import SessionStore
 
@@ -28,6 +29,7 @@ class ConsoleState:
     rate_limiter: RateLimiter
     sessions: SessionStore
     sampler: Sampler
+    processes: ProcessMonitor
     log_reader: LogReader
     environment: Environment
     assets: dict[str, Asset]

@@ -16,6 +16,9 @@ from infra.deploy.procfile import RELEASE, read_procfile
 IMAGE = "adrelay"
 SETTINGS = "adrelay-settings"
 INGRESS = "web"
+CONSOLE = "ops"
+# A Service that the name server gives every replica of the ingress for.
+REPLICAS = "web-replicas"
 USER = 10001
 PART_OF = {"app.kubernetes.io/part-of": "adrelay"}
 BACKLOG_SECONDS = 30  # more replicas are started where what waits takes longer
@@ -54,6 +57,7 @@ def write_base() -> list[Resource]:
             for plan in plans
             for resource in (deployment(plan), service(plan), disruption_budget(plan))
         ),
+        replica_service(next(plan for plan in plans if plan.name == INGRESS)),
     ]
 
 
@@ -70,6 +74,8 @@ def deployment(plan: ProcessPlan) -> Resource:
         "resources": _resources(plan),
     }
     container["env"].append({"name": "PORT", "value": str(plan.port)})
+    if plan.name == CONSOLE:
+        container["env"].append({"name": "PROCESS_URLS", "value": _write_process_urls()})
     if plan.name == INGRESS:
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": ENDPOINT_SECONDS}}}
     return _resource("apps/v1", "Deployment", plan.name) | {
@@ -143,8 +149,16 @@ def service(plan: ProcessPlan) -> Resource:
         "ports": [{"name": "http", "port": plan.port, "targetPort": "http"}],
     }
     if plan.name != INGRESS:
-        spec["clusterIP"] = "None"
+        # The console shows a worker that is not ready, and why.
+        spec |= {"clusterIP": "None", "publishNotReadyAddresses": True}
     return _resource("v1", "Service", plan.name) | {"spec": spec}
+
+
+def replica_service(plan: ProcessPlan) -> Resource:
+    """Build the Service by which the console finds every replica; Prometheus overlooks it."""
+    spec = service(plan)["spec"] | {"clusterIP": "None", "publishNotReadyAddresses": True}
+    metadata = {"name": f"adrelay-{REPLICAS}", "labels": PART_OF}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
 
 def disruption_budget(plan: ProcessPlan) -> Resource:
@@ -201,6 +215,13 @@ def _queue_trigger(queue: str) -> Resource:
 def _resource(version: str, kind: str, name: str) -> Resource:
     metadata = {"name": f"adrelay-{name}", "labels": labels(name)}
     return {"apiVersion": version, "kind": kind, "metadata": metadata}
+
+
+def _write_process_urls() -> str:
+    hosts = {plan.name: plan.name for plan in plan_processes()} | {INGRESS: REPLICAS}
+    return " ".join(
+        f"{plan.name}=http://adrelay-{hosts[plan.name]}:{plan.port}" for plan in plan_processes()
+    )
 
 
 def _container(name: str, argv: Sequence[str]) -> Resource:

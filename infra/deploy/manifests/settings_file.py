@@ -29,6 +29,7 @@ SECRETS = frozenset(name for names in SECRET_FILES.values() for name in names)
 ELSEWHERE: Mapping[str, str] = {
     "HOST": "all of a container, loopback on a server: beside the command",
     "PORT": "each process has its own, beside its command",
+    "PROCESS_URLS": "only the console reads it, which has it beside its command",
     "ADRELAY_URL": "only the sandbox reads it, which has it beside its command",
     "SANDBOX_STATE": "only the sandbox reads it, which has it beside its command",
     "SANDBOX_METRICS_SECONDS": "only the sandbox reads it, and its default is right",

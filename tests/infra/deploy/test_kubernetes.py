@@ -6,6 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -116,6 +117,8 @@ def test_every_process_has_its_port_probes_and_limits(overlay: str) -> None:
         if name == RELEASE:
             continue
         environment = {item["name"]: item["value"] for item in container["env"]}
+        urls = {pair.partition("=")[0] for pair in environment.pop("PROCESS_URLS", "").split()}
+        assert urls == (set(PORTS) if name == "ops" else set())
         assert environment == {"HOST": EVERY_ADDRESS, "PORT": str(PORTS[name])}
         assert container["ports"] == [{"name": "http", "containerPort": PORTS[name]}]
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -123,6 +126,23 @@ def test_every_process_has_its_port_probes_and_limits(overlay: str) -> None:
             assert container[probe]["httpGet"]["path"] in PROBES
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
         assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+
+
+@overlays
+def test_the_console_finds_every_replica_of_every_process_and_may_ask_it(overlay: str) -> None:
+    services, policies = of_kind(overlay, "Service"), of_kind(overlay, "NetworkPolicy")
+    environment = {item["name"]: item["value"] for item in processes(overlay)["ops"]["env"]}
+    for pair in environment["PROCESS_URLS"].split():
+        name, _, url = pair.partition("=")
+        spec = services[urlsplit(url).hostname or ""]["spec"]
+        assert spec["clusterIP"] == "None"
+        assert spec["publishNotReadyAddresses"]
+        assert spec["selector"]["app.kubernetes.io/component"] == name
+        assert spec["ports"][0]["port"] == urlsplit(url).port
+    probed, console = policies["adrelay-probes"]["spec"], policies["adrelay-console"]["spec"]
+    (allowed,), (reached,) = probed["ingress"], console["egress"]
+    assert allowed["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "ops"
+    assert reached["to"][0]["podSelector"] == probed["podSelector"]
 
 
 @overlays

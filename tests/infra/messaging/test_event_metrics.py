@@ -1,5 +1,6 @@
 """The metrics of events, compared with what was sent: every event counts, and none twice."""
 
+import asyncio
 import re
 import time
 from collections.abc import Sequence
@@ -240,3 +241,26 @@ async def test_an_event_whose_trace_is_recorded_is_the_exemplar_of_its_bucket(
     assert TRACE in exemplars
     assert all(re.fullmatch("[0-9a-f]{32}", found) for found in exemplars)
     assert UNSAMPLED.split("-")[1] not in exemplars
+
+
+async def test_what_is_in_hand_is_counted_until_it_is_settled(
+    resources: Resources, broker: AbstractConnection, engine: AsyncEngine
+) -> None:
+    may_go_on = asyncio.Event()
+
+    async def wait(events: Reports, ctx: Context) -> Sequence[Event]:
+        await may_go_on.wait()
+        return await note(events, ctx)
+
+    change = Change()
+    await publish(broker, *(report(n) for n in range(25)))
+    async with consuming(resources, wait, batch=10):
+        # The first comes alone; of the rest a batch and what is taken ahead are in hand.
+        await until(lambda: _is(change("adrelay_messages_in_hand") > 0))
+        may_go_on.set()
+        await until(lambda: _has(engine, 25))
+        await until(lambda: _is(change("adrelay_messages_in_hand") == 0))
+
+
+async def _is(value: bool) -> bool:  # noqa: FBT001 - a condition to wait for
+    return value

@@ -45,6 +45,8 @@ WRONG = [
     ("PUBLIC_URL", ""),
     ("TRUSTED_PROXIES", "10.0.0.1/8"),
     ("FORWARDED_HEADER", SECRET),
+    ("PROCESS_URLS", SECRET),
+    ("PROCESS_URLS", f"web=http://x:{SECRET}@127.0.0.1:8080"),
     ("WEB_PROCESSES", "0"),
     ("WEB_PROCESSES", SECRET),
     ("LOG_LEVEL", SECRET),

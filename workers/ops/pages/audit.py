@@ -52,7 +52,7 @@ async def show(request: ConsoleRequest) -> Page:
     context = {
         "asked": asked,
         "errors": errors,
-        "lines": await _build_lines(request, found.rows),
+        "lines": await build_lines(request, found.rows),
         "next": "" if found.next is None else asked.link(after=_write_cursor(found.next)),
         "first": asked.link() if request.query.get("after") else "",
     }
@@ -81,9 +81,10 @@ async def _find_actor(request: ConsoleRequest, typed: str | None) -> UUID | None
         return await request.read("Accounts", find_user_id, typed.lower())
 
 
-async def _build_lines(
+async def build_lines(
     request: ConsoleRequest, entries: Sequence[AuditEntry]
 ) -> Sequence[AuditLine]:
+    """Add the e-mail addresses of the actors; raises an ``HttpError`` (503)."""
     people = {entry.actor for entry in entries if entry.actor is not None}
     emails = await request.read("Accounts", find_emails, people)
     return [

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import get_args
 
+from infra.storage.audit_lists import list_recent_actions
 from infra.storage.pauses import REASON_LENGTH, PauseKind, PauseTarget
 from infra.web.errors import HttpError
 from infra.web.pause_actions import run_pause, run_resume
 from schemas.queues import PauseResult
 from workers.ops.format import format_time
 from workers.ops.page import Page, SeeOther
+from workers.ops.pages.audit import AuditLine, build_lines
+from workers.ops.process_rows import build_breaker_rows, build_process_rows, describe_versions
 from workers.ops.queue_rows import QueueRow, build_rows
 from workers.ops.request import ConsoleRequest
 from workers.ops.sampler import Sample, Sampler
@@ -19,20 +22,10 @@ from workers.ops.spark import spark_points
 MIN_REASON = 8  # characters
 SUBJECT_LENGTH = 200  # characters of what the audit log names
 PAUSED = "/queues#paused"
-OTHER_WORKERS = {"webhooks": "relay"}  # whose queues are named differently
+MAX_ACTIONS = 8  # of the audit log
+ACTIONS = frozenset(f"{k}.{act}" for k in get_args(PauseKind) for act in ("pause", "resume"))
 CONFLICT, UNPROCESSABLE = 409, 422
 TOO_SHORT = "Not paused: a reason has {least} characters or more, at most {most}."
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerRow:
-    """A worker: its queues and the consumers that the broker counts on them."""
-
-    name: str
-    queues: Sequence[str]
-    consumers: int | None
-    icon: str
-    word: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +40,7 @@ class Refusal:
 
 async def show(request: ConsoleRequest) -> Page:
     """Show the page."""
-    return build_page(request.state.sampler)
+    return await _build_page(request)
 
 
 async def post_pause(request: ConsoleRequest) -> Page | SeeOther:
@@ -56,14 +49,14 @@ async def post_pause(request: ConsoleRequest) -> Page | SeeOther:
     if not MIN_REASON <= len(reason) <= REASON_LENGTH:
         message = TOO_SHORT.format(least=MIN_REASON, most=REASON_LENGTH)
         refusal = Refusal(target, message, reason, in_dialog=True)
-        return build_page(request.state.sampler, refusal, UNPROCESSABLE)
+        return await _build_page(request, refusal, UNPROCESSABLE)
     by = request.session.content.email
     action = partial(run_pause, target=target, reason=reason, paused_by=by)
     result = await request.act(f"{target.kind}.pause", str(target)[:SUBJECT_LENGTH], action)
     await request.state.sampler.take()
     if result.changed:
         return SeeOther(PAUSED)
-    return build_page(request.state.sampler, _refuse_pause(target, result, reason), CONFLICT)
+    return await _build_page(request, _refuse_pause(target, result, reason), CONFLICT)
 
 
 async def post_resume(request: ConsoleRequest) -> Page | SeeOther:
@@ -75,7 +68,7 @@ async def post_resume(request: ConsoleRequest) -> Page | SeeOther:
     if result.changed:
         return SeeOther(PAUSED)
     message = f"Not resumed: {target} is not paused. Nothing was changed."
-    return build_page(request.state.sampler, Refusal(target, message), CONFLICT)
+    return await _build_page(request, Refusal(target, message), CONFLICT)
 
 
 def read_target(form: Mapping[str, str]) -> PauseTarget:
@@ -87,21 +80,30 @@ def read_target(form: Mapping[str, str]) -> PauseTarget:
     raise HttpError(400, "VALIDATION_ERROR", "The form does not say what it is about.")
 
 
-def build_page(sampler: Sampler, refusal: Refusal | None = None, status: int = 200) -> Page:
-    """Build the page from the newest samples."""
+async def _build_page(
+    request: ConsoleRequest, refusal: Refusal | None = None, status: int = 200
+) -> Page:
+    sampler = request.state.sampler
     rows, sample = build_rows(sampler.history), sampler.current
     context = {
         "lede": build_lede(sample, rows),
         "rows": rows,
         "pauses": sample.pauses,
-        "workers": build_workers(rows),
-        "breakers": [row for row in rows if row.can_pause],
+        "processes": build_process_rows(sample.processes),
+        "versions": describe_versions(sample.processes),
+        "breakers": build_breaker_rows(sample.processes),
         "suspects": sample.suspects,
+        "actions": await _list_actions(request),
         "refusal": refusal,
         "least": MIN_REASON,
         "most": REASON_LENGTH,
     }
     return Page("Queues and workers", "queues.html", context, status)
+
+
+async def _list_actions(request: ConsoleRequest) -> Sequence[AuditLine] | None:
+    found = await request.read_or_none(list_recent_actions, ACTIONS, MAX_ACTIONS)
+    return None if found is None else await build_lines(request, found)
 
 
 def build_lede(sample: Sample, rows: Sequence[QueueRow]) -> str:
@@ -117,18 +119,13 @@ def build_lede(sample: Sample, rows: Sequence[QueueRow]) -> str:
     others = sum(pause.kind != "queue" for pause in sample.pauses)
     parts = [f"{number} {word}" for number, word in counted if number]
     parts += [f"{others} platforms or accounts paused"] if others else []
+    processes = build_process_rows(sample.processes)
+    for icon, word in (("bad", "not ready"), ("unknown", "not known")):
+        number = sum(process.icon == icon for process in processes)
+        parts += [f"{number} processes {word}"] if number else []
     if any(row.summary.state == "unknown" for row in rows):
         parts.append("what waits is not known, since the relay has not counted it")
-    return f"{len(rows)} queues: {', '.join(parts) or 'every queue is read'}."
-
-
-def build_workers(rows: Sequence[QueueRow]) -> list[WorkerRow]:
-    """List the workers, in the order of their queues."""
-    by_name: dict[str, list[QueueRow]] = {}
-    for row in rows:
-        prefix = row.name.partition(".")[0]
-        by_name.setdefault(OTHER_WORKERS.get(prefix, prefix), []).append(row)
-    return [_build_worker(name, own) for name, own in sorted(by_name.items())]
+    return f"{len(rows)} queues: {', '.join(parts) or 'every one is read'}."
 
 
 def live_values(sampler: Sampler) -> Mapping[str, str]:
@@ -140,22 +137,14 @@ def live_values(sampler: Sampler) -> Mapping[str, str]:
         values[f"{key}.state"] = row.word
         values[f"{key}.state.icon"] = row.icon
         values[f"{key}.points"] = spark_points(row.waiting)
+    for process in build_process_rows(sampler.current.processes):
+        key = f"process.{process.report.address}"
+        values |= {f"{key}.{column}": text for column, text in process.cells.items()}
+        values |= {f"{key}.state": process.word, f"{key}.state.icon": process.icon}
+    for breaker in build_breaker_rows(sampler.current.processes):
+        key = f"breaker.{breaker.platform}"
+        values |= {key: breaker.word, f"{key}.icon": breaker.icon}
     return values
-
-
-def _build_worker(name: str, rows: Sequence[QueueRow]) -> WorkerRow:
-    counts = [row.summary.consumers for row in rows]
-    known = [count for count in counts if count is not None]
-    consumers = sum(known) if len(known) == len(counts) else None
-    if consumers is None:
-        icon, word = "unknown", "Not known"
-    elif any(row.summary.state == "unread" for row in rows):
-        icon, word = "bad", "Reads no queue" if consumers == 0 else "Reads not all"
-    elif consumers == 0:
-        icon, word = "paused", "Paused"
-    else:
-        icon, word = "ok", "Reads"
-    return WorkerRow(name, [row.name for row in rows], consumers, icon, word)
 
 
 def _refuse_pause(target: PauseTarget, result: PauseResult, reason: str) -> Refusal:
