@@ -8,6 +8,7 @@ reserved in every such spelling.
 
 import re
 import unicodedata
+from functools import lru_cache
 from urllib.parse import unquote
 
 RESERVED_SOURCE_PREFIX = "urn:adrelay:"
@@ -16,6 +17,7 @@ RESERVED_NAMESPACE = re.compile(r"urn:adrelay(?![a-z0-9-])")
 MAX_DECODING_ROUNDS = 5  # times that percent-encoding is decoded
 
 
+@lru_cache(maxsize=1024)
 def is_reserved_source(source: str) -> bool:
     """Return whether a source is in the reserved namespace, in any spelling."""
     if source.isascii() and "%" not in source:

@@ -20,6 +20,8 @@ CONTENT = struct.Struct(">HHQH")  # basic, weight, size of the body, which prope
 TIMESTAMP = struct.Struct(">Q")
 LONG = struct.Struct(">I")
 MANDATORY = 1
+MAX_LONG = 2**32  # integers from here on are written in eight bytes
+MAX_LONG_LONG = 2**63
 MAX_SHORT_STRING = 255  # bytes of a short string
 MAX_FIELD_NAME = 128  # bytes (AMQP 0-9-1, section 4.2.5.5)
 FRAME_BYTES = 131_064  # RabbitMQ's frame_max less what surrounds a frame's payload
@@ -108,12 +110,19 @@ def _content(message: Message, message_id: str, now: int, signature: bytes) -> b
 
 def _table(headers: Mapping[str, Any]) -> bytes:
     """Write a field table; most values are texts."""
-    fields = b"".join(
-        _field_name(name)
-        + (_text(value) if type(value) is str else encode.encode_table_value(value))
-        for name, value in sorted(headers.items())
-    )
+    parts: list[bytes] = []
+    for name in sorted(headers):
+        value = headers[name]
+        parts += (_field_name(name), _text(value) if type(value) is str else _value(value))
+    fields = b"".join(parts)
     return LONG.pack(len(fields)) + fields
+
+
+def _value(value: object) -> bytes:
+    """Write a value that is no text; most are times in microseconds."""
+    if type(value) is int and MAX_LONG < value < MAX_LONG_LONG:
+        return b"l" + TIMESTAMP.pack(value)
+    return encode.encode_table_value(value)  # type: ignore[arg-type]  # raises for other types
 
 
 @lru_cache(maxsize=1024)

@@ -57,11 +57,16 @@ class Message(NamedTuple):
 
 
 def build_message(
-    event: Event, exchange: str = topology.EVENTS_EXCHANGE, *, with_time: bool = True
+    event: Event,
+    exchange: str = topology.EVENTS_EXCHANGE,
+    *,
+    with_time: bool = True,
+    headers: Mapping[str, Any] = NO_HEADERS,
 ) -> Message:
     """Write an event as a message for ``exchange``, keyed by its type and platform.
 
-    ``with_time`` is off where we pass on an event whose sender told no time.
+    ``with_time`` is off where we pass on an event whose sender told no time. ``headers`` travel
+    beside those of the event's trace.
 
     A request (``adrelay.requests``) is worthless after a restart, so it is not persistent.
     """
@@ -72,7 +77,7 @@ def build_message(
         message_id=fit(event.id),
         type=event.type,
         correlation_id=fit(event.correlationid or event.id),
-        headers=trace.attributes if (trace := event.trace_context) else NO_HEADERS,
+        headers={**headers, **trace.attributes} if (trace := event.trace_context) else headers,
         persistent=exchange != topology.REQUEST_EXCHANGE,
     )
 

@@ -142,7 +142,16 @@ class Publisher:
 
     async def _publish(self, message: Message, limit: float) -> PublishFailed | None:
         try:
-            return await self._send(message, limit)
+            if self._window.locked():  # rarely, so only then is the wait for a turn watched
+                began = time.monotonic()
+                await with_broker_timeout(self._window.acquire(), limit)
+                limit -= time.monotonic() - began
+            else:
+                await self._window.acquire()
+            try:
+                return await self._channel().publish(message, limit)
+            finally:
+                self._window.release()
         except Outage as error:
             return to_publish_error(error.__cause__ or error, message)
 
@@ -183,18 +192,6 @@ class Publisher:
             self._failing_since = now
         elif now - self._failing_since > (SILENCE_TIMEOUT if silent else NACK_TIMEOUT):
             self._useless.set()
-
-    async def _send(self, message: Message, limit: float) -> PublishFailed | None:
-        if self._window.locked():  # rarely, so only then is the wait for a turn watched
-            began = time.monotonic()
-            await with_broker_timeout(self._window.acquire(), limit)
-            limit -= time.monotonic() - began
-        else:
-            await self._window.acquire()
-        try:
-            return await self._channel().publish(message, limit)
-        finally:
-            self._window.release()
 
     async def _publish_window(
         self, messages: Sequence[Message], limit: float

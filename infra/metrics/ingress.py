@@ -4,8 +4,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from infra.metrics.batch_histogram import BatchHistogram
 from infra.metrics.buckets import LATENCY, SKEW, TOKEN
+from infra.metrics.loop_metrics import LoopCounter, LoopGauge
 
-HTTP_REQUESTS = Counter(
+HTTP_REQUESTS = LoopCounter(
     "adrelay_http_requests_total",
     "Answers by method, route template and status",
     ["method", "route", "status"],
@@ -16,12 +17,12 @@ HTTP_SECONDS = BatchHistogram(
     ["method", "route"],
     LATENCY,
 )
-HTTP_IN_FLIGHT = Gauge("adrelay_http_requests_in_flight", "Requests under way")
-_ACCEPTED = Counter(
+HTTP_IN_FLIGHT = LoopGauge("adrelay_http_requests_in_flight", "Requests under way").labels()
+_ACCEPTED = LoopCounter(
     "adrelay_accepted_total", "Messages taken from outside, by what made them durable", ["how"]
 )
 ACCEPTED = {how: _ACCEPTED.labels(how) for how in ("confirmed", "outbox", "unavailable")}
-WEBHOOKS = Counter(
+WEBHOOKS = LoopCounter(
     "adrelay_webhooks_total", "Webhooks by source and outcome", ["source", "outcome"]
 )
 WEBHOOK_OUTCOMES = (
@@ -32,7 +33,7 @@ WEBHOOK_OUTCOMES = (
     "limited",
     "unavailable",
 )
-WEBHOOK_SECRET_SLOTS = Counter(
+WEBHOOK_SECRET_SLOTS = LoopCounter(
     "adrelay_webhook_secret_slot_total",
     "Webhooks by the configured secret that verified them; slot 1 is the newest",
     ["source", "slot"],
@@ -43,12 +44,12 @@ WEBHOOK_SKEW_SECONDS = BatchHistogram(
     ["source"],
     SKEW,
 )
-WEBHOOK_LAST_ACCEPTED = Gauge(
+WEBHOOK_LAST_ACCEPTED = LoopGauge(
     "adrelay_webhook_last_accepted_timestamp_seconds",
     "When a webhook was last accepted, since 1970; 0 until the first",
     ["source"],
 )
-_INGESTED = Counter(
+_INGESTED = LoopCounter(
     "adrelay_ingested_total", "Items of POST /api/v1/events by verdict", ["verdict"]
 )
 INGESTED = {
@@ -69,7 +70,7 @@ RATE_LIMITS_LOCAL = Gauge(
 )
 
 # Of a key that is not valid nobody says why: unknown, revoked and expired are one outcome.
-_KEY_USES = Counter("adrelay_api_key_uses_total", "API keys shown, by outcome", ["outcome"])
+_KEY_USES = LoopCounter("adrelay_api_key_uses_total", "API keys shown, by outcome", ["outcome"])
 KEY_USES = {
     outcome: _KEY_USES.labels(outcome)
     for outcome in ("valid", "stale", "invalid", "out_of_scope", "unavailable")

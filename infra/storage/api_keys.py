@@ -12,7 +12,7 @@ import secrets
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
@@ -64,9 +64,10 @@ class ApiKey:
     sources: tuple[str, ...]
     expires_at: datetime | None = None
 
-    def has_expired(self, now: datetime) -> bool:
-        """Return whether the key has expired, for callers that cache it."""
-        return self.expires_at is not None and self.expires_at <= now
+    @property
+    def has_expired(self) -> bool:
+        """Whether the key has expired by now, for callers that cache it."""
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
 
 def generate_api_key() -> ParsedApiKey:

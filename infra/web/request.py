@@ -47,5 +47,5 @@ def parse_request_ids(headers: CIMultiDictProxy[str]) -> RequestIds:
 
 
 def _get_single(headers: CIMultiDictProxy[str], name: str) -> str | None:
-    values = headers.getall(name, ())
-    return values[0] if len(values) == 1 else None
+    value = headers.get(name)
+    return None if value is None or len(headers.getall(name)) > 1 else value

@@ -1,5 +1,6 @@
 """The context of one request: what a route's handler receives."""
 
+import time
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -8,7 +9,7 @@ from aiohttp import web
 from events.envelope import Event
 from infra.amqp.message import Message, build_message
 from infra.errors import Outage
-from infra.messaging.headers import DOOR
+from infra.messaging.headers import ACCEPTED, DOOR
 from infra.web.client_address import get_client
 from infra.web.database import Query
 from infra.web.errors import unauthenticated, unavailable
@@ -31,6 +32,7 @@ class RequestContext:
     ids: RequestIds
     optional_principal: Principal | None
     rate_limit: RateLimitScope
+    route_path: str  # as the route table spells it
 
     @property
     def principal(self) -> Principal:
@@ -64,20 +66,19 @@ class RequestContext:
     @property
     def door(self) -> str:
         """The route, and who uses it: ``http POST /api/v1/events key=<id>`` or ``user=<id>``."""
-        resource = self.request.match_info.route.resource
-        door = f"http {self.request.method} {resource.canonical if resource else ''}"
+        door = f"http {self.request.method} {self.route_path}"
         principal = self.optional_principal
         return door if principal is None else f"{door} {principal.name.replace(':', '=', 1)}"
 
     def build_message(
         self, event: Event, *, with_time: bool = True, door: str | None = None
     ) -> Message:
-        """Build the message of an event that is accepted here, with its door in a header.
+        """Build the message of an event that is accepted here: headers say when and by which door.
 
-        The header is no part of the event; ``infra.messaging.origin`` reads it.
+        They are no part of the event; ``infra.messaging.origin`` reads them.
         """
-        message = build_message(event, with_time=with_time)
-        return message._replace(headers={**message.headers, DOOR: door or self.door})
+        headers = {ACCEPTED: time.time_ns() // 1000, DOOR: door or self.door}
+        return build_message(event, with_time=with_time, headers=headers)
 
     @property
     def request_id(self) -> str:

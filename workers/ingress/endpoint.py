@@ -86,7 +86,7 @@ async def _respond(
             await rate_limit.count_request()
         if error is not None:
             raise error  # noqa: TRY301 - handled below like any other error
-        context = RequestContext(request, state, ids, principal, rate_limit)
+        context = RequestContext(request, state, ids, principal, rate_limit, route.path)
         response = await route.handler(context)
     except Exception as failed:  # noqa: BLE001 - every request gets a response
         name = None if principal is None else principal.name

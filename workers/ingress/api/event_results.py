@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import ValidationError
@@ -118,7 +119,8 @@ def _foreign_source(event: Event, key: ApiKey) -> Rejection:
     return Rejection("FORBIDDEN", f"This API key may not speak for {event.source}.", (wrong,))
 
 
-def _is_in_scope(kind: str, scopes: Sequence[str]) -> bool:
+@lru_cache(maxsize=1024)
+def _is_in_scope(kind: str, scopes: tuple[str, ...]) -> bool:
     for scope in scopes:
         if scope == PUBLISH_SCOPE:
             return True

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from aiohttp import web
-from prometheus_client import Counter
 
 from events import WebhookUnrecognised
 from events.envelope import Event, now
 from handlers.webhooks import SOURCES, InvalidSignature, Unrecognised, build_unrecognised
 from infra import metrics
+from infra.metrics.loop_metrics import LoopValue
 from infra.web.errors import HttpError, not_found, unavailable
 from infra.web.rate_limits import WEBHOOKS
 from infra.web.responses import raw_json
@@ -97,7 +97,7 @@ def begin_metrics(webhook_secrets: Mapping[str, Sequence[str]]) -> None:
 
 
 @cache
-def _slot_counter(source: str, slot: int) -> Counter:
+def _slot_counter(source: str, slot: int) -> LoopValue:
     return metrics.WEBHOOK_SECRET_SLOTS.labels(source, str(slot))
 
 

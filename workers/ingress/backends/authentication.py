@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from events.envelope import now
 from infra.background import BackgroundTasks
 from infra.errors import Outage
 from infra.metrics import KEY_USES
@@ -104,7 +103,7 @@ class Authenticator:
     async def _verify_key(self, shown: ParsedApiKey) -> Principal:
         seen, outcome = await self._look_up(shown)
         principal = seen.principal
-        if principal is None or principal.api_key is None or principal.api_key.has_expired(now()):
+        if principal is None or principal.api_key is None or principal.api_key.has_expired:
             KEY_USES["invalid"].inc()
             raise invalid_token()
         KEY_USES[outcome].inc()

@@ -14,7 +14,6 @@ whose path is broken goes to the outbox too, because it would reach no queue.
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -23,7 +22,6 @@ from infra.amqp.message import Message
 from infra.amqp.publisher import Publisher
 from infra.backoff import Cooldown
 from infra.errors import Outage, PublishFailed, PublishUnknown, Unroutable
-from infra.messaging.headers import ACCEPTED
 from infra.messaging.ordering_key import ordering_key
 from infra.web.errors import HttpError, unavailable
 from workers.ingress.backends.broken_paths import BrokenPaths
@@ -56,7 +54,6 @@ class DurablePublisher:
 
     async def publish(self, message: Message) -> None:
         """Make a message durable; raises 503 when neither broker nor outbox accepts it."""
-        message = _with_acceptance(message)
         if not self._broker_cooldown.allows_attempt() and await self._write_to_outbox([message]):
             return
         key = ordering_key(message)
@@ -80,7 +77,6 @@ class DurablePublisher:
         Commands about one campaign are published one after the other, each after the confirm of
         the one before it. When one is not durable, those after it are not published either.
         """
-        messages = [_with_acceptance(message) for message in messages]
         if not self._broker_cooldown.allows_attempt() and await self._write_to_outbox(messages):
             return [True] * len(messages)
         keys = [ordering_key(message) for message in messages]
@@ -152,12 +148,6 @@ class DurablePublisher:
         if written:
             metrics.ACCEPTED["outbox"].inc(len(messages))
         return written
-
-
-def _with_acceptance(message: Message) -> Message:
-    """Add the header that says when the ingress accepted it; it is the first one."""
-    headers = {ACCEPTED: time.time_ns() // 1000, **message.headers}
-    return message._replace(headers=headers)
 
 
 def may_publish_later(error: PublishFailed | None) -> bool:

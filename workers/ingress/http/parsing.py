@@ -38,7 +38,8 @@ UTF8_CHARSETS = {"utf-8", "utf8", "us-ascii"}
 
 async def read_body(request: web.Request) -> bytes:
     """Read the whole body; raises an ``HttpError``: 400, 408, 413 or 415 (content coding)."""
-    if request.headers.get("Content-Encoding", "").strip().lower() not in CONTENT_ENCODINGS:
+    coding = request.headers.get("Content-Encoding")
+    if coding is not None and coding.strip().lower() not in CONTENT_ENCODINGS:
         raise HttpError(
             415,
             "UNSUPPORTED_CONTENT_ENCODING",
