@@ -22,7 +22,8 @@ from pydantic import SecretStr
 from yarl import URL
 
 from infra.amqp.permissions import CONSOLE_USER, INGRESS_USER, OPS_USER, definitions
-from infra.commands.migrate import declare_topology, migrate_database
+from infra.commands.database_migration import migrate_database
+from infra.commands.migrate import declare_topology
 from infra.deploy.secrets import make_secrets
 from infra.deploy.services import postgres, rabbitmq, redis
 from infra.deploy.services.blocking_management_api import BlockingManagementApi
@@ -66,13 +67,14 @@ class Services:
         """The migrated database that every test module's is a copy of, named after its scripts."""
         return f"{TEMPLATES}{_digest_migrations()}"
 
-    def create_vhost(self, vhost: str) -> None:
+    def create_vhost(self, vhost: str, content: dict[str, Any] | None = None) -> None:
         """Make a vhost with the users of an installation, and one who may do anything there.
 
-        The latter may publish in any user's name: it has the tag ``impersonator``.
+        The latter may publish in any user's name: it has the tag ``impersonator``. Definitions
+        other than this release's are given as ``content``.
         """
         operator = self.operator
-        operator.import_definitions(definitions(vhost))
+        operator.import_definitions(content or definitions(vhost))
         password = self.directory.passwords()["RABBITMQ_OPERATOR_PASSWORD"]
         operator.call("PUT", "users", TESTER, body={"password": password, "tags": "impersonator"})
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
@@ -234,21 +236,26 @@ def open_settings(services: Services, name: str) -> Iterator[Settings]:
     release = url_as(OPS_USER, services.rabbitmq_url(own))
     run_in_thread(lambda: declare_topology(release))
     try:
-        yield Settings.model_validate(
-            {
-                "rabbitmq_url": services.rabbitmq_url(own),
-                "ingress_user": f"{INGRESS_USER} {CONSOLE_USER}",
-                "database_url": services.database_url(own),
-                "rabbitmq_management_url": services.management_url(),
-                "redis_url": services.redis_url(),
-                **{name.lower(): value for name, value in make_secrets().items()},
-                **CHEAP,
-                **GENEROUS,
-            }
-        )
+        yield make_settings(services, own)
     finally:
         services.execute(f"drop database {own} with (force);")
         services.operator.delete_vhost(own)
+
+
+def make_settings(services: Services, name: str) -> Settings:
+    """Make the settings of a vhost and a database of this name, with secrets of their own."""
+    return Settings.model_validate(
+        {
+            "rabbitmq_url": services.rabbitmq_url(name),
+            "ingress_user": f"{INGRESS_USER} {CONSOLE_USER}",
+            "database_url": services.database_url(name),
+            "rabbitmq_management_url": services.management_url(),
+            "redis_url": services.redis_url(),
+            **{name.lower(): value for name, value in make_secrets().items()},
+            **CHEAP,
+            **GENEROUS,
+        }
+    )
 
 
 def url_as(user: str, url: SecretStr | str) -> str:

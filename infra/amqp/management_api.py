@@ -18,6 +18,7 @@ from infra.tls import NO_TLS_FILES, TlsFiles, UnusableTlsFiles, get_tls_context
 from infra.tls_errors import describe_closed_connection
 
 REQUEST_TIMEOUT = 30.0  # seconds
+IMPORT_TIMEOUT = 180.0  # seconds; a broker on a busy host takes its time for all of it
 DEFAULT_PORTS = {"http": 15672, "https": 15671}
 OPERATOR_USER = "operator"
 MAX_REASON_BYTES = 2000  # of the body of an error
@@ -159,8 +160,8 @@ class ManagementApi:
         permissions = {
             name: definitions[name] for name in definitions if name in PERMISSION_SECTIONS
         }
-        await self.call("POST", "definitions", body=resources)
-        await self.call("POST", "definitions", body=permissions)
+        await self.call("POST", "definitions", body=resources, timeout=IMPORT_TIMEOUT)
+        await self.call("POST", "definitions", body=permissions, timeout=IMPORT_TIMEOUT)
 
     async def set_policies(self, vhost: str, retention: LogRetention) -> None:
         """Create or change every policy of ``infra.amqp.policies``."""

@@ -1,8 +1,9 @@
 """The release step: brings the database and the broker up to date.
 
-Safe to repeat and to run twice at once: the scripts run in one transaction under a lock of
-the database, and declaring what exists already changes nothing. It waits for servers that
-are still starting. Exit status 0 done, 1 refused or not reachable.
+Safe to repeat, to run twice at once, and while the processes of the release before work: the
+scripts run one by one under a lock of the database, and declaring what exists already changes
+nothing. It waits for servers that are still starting. Exit status 0 done, 1 refused or not
+reachable.
 """
 
 import asyncio
@@ -22,24 +23,24 @@ from aio_pika.exceptions import (
 from aiormq.exceptions import ConnectionInternalError
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from infra.amqp import topology_declaration
 from infra.amqp.connection import get_broker_context
 from infra.amqp.management_api import ManagementApi
 from infra.amqp.policies import LogRetention, get_log_retention
+from infra.commands.database_migration import (
+    CONNECT_TIMEOUT,
+    MigrationGivenUp,
+    migrate_database,
+)
 from infra.commands.release_wait import wait_for_release
 from infra.errors import Outage
 from infra.messaging.topology_monitor import check_once
 from infra.settings import Settings, load_settings
-from infra.storage.database_address import DatabaseAddress
 from infra.storage.engine import open_engine
-from infra.storage.migrations import upgrade
 from infra.tls import NO_TLS_FILES, TlsFiles
 from infra.tls_errors import describe_tls_error
 
-CONNECT_TIMEOUT = 5.0  # seconds
 RELEASE_TIMEOUT = 60.0  # seconds that servers may take to start
 RETRY_INTERVAL = 0.5  # seconds between two tries
 NO_POLICIES = (
@@ -52,25 +53,6 @@ CANNOT_CONNECT_NOW = "57P03"  # SQLSTATE of a Postgres that still starts
 
 class ReleaseRefused(Exception):
     """The release cannot go on; the message says what a person has to do."""
-
-
-async def migrate_database(url: str, tls: TlsFiles = NO_TLS_FILES) -> None:
-    """Run every migration that the database at ``url`` has not seen, in one transaction.
-
-    Raises what SQLAlchemy and asyncpg raise; the database is then as it was.
-    """
-    address = DatabaseAddress.parse(url, tls)
-    engine = create_async_engine(
-        address.url,
-        poolclass=NullPool,
-        hide_parameters=True,
-        connect_args={"timeout": CONNECT_TIMEOUT, "async_creator_fn": address.open_session},
-    )
-    try:
-        async with engine.begin() as connection:
-            await upgrade(connection)
-    finally:
-        await engine.dispose()
 
 
 async def connect(urls: str, tls: TlsFiles = NO_TLS_FILES) -> AbstractConnection:
@@ -127,6 +109,8 @@ async def _retry_while_starting(
             return await step()
         except ReleaseRefused:
             raise
+        except MigrationGivenUp as error:
+            raise ReleaseRefused(f"{what}: {error}") from error
         except (OSError, TimeoutError, *CONNECTION_EXCEPTIONS, DBAPIError) as error:
             if not _is_starting(error):
                 words = describe_tls_error(error) or str(error)

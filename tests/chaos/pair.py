@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
-from infra.commands.migrate import migrate_database
+from infra.commands.database_migration import migrate_database
 from infra.deploy.services import postgres
 from infra.deploy.services.daemon import minimal_environment
 from infra.deploy.services.directories import (

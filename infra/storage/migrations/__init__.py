@@ -3,29 +3,75 @@
 There is no ``alembic.ini``: settings, timeouts and secrets of the caller apply, so that they have
 one source. A change of ``infra/storage/tables`` needs a new numbered script in
 ``versions/``; a test compares the migrated schema with the tables.
+
+The processes of the release before work meanwhile and afterwards, so a script only adds to the
+schema; what nothing reads any longer is dropped by the release after. No statement waits for a
+lock for long, since everybody else would wait behind it.
 """
 
+import asyncio
+import contextlib
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 SCRIPTS = Path(__file__).resolve().parent
 LOCK_KEY = 0x4144_5245  # "ADRE": of the advisory lock that lets one upgrade run at a time
-LOCK = text("select pg_advisory_xact_lock(:key)")
+LOCK = text("select pg_try_advisory_lock(:key)")
+UNLOCK = text("select pg_advisory_unlock(:key)")
+LOCK_INTERVAL = 0.1  # seconds between two tries
+TURN_TIMEOUT = 60.0  # seconds that another upgrade is waited for
+LOCK_TIMEOUT_MS = 3000  # less than STATEMENT_TIMEOUT of the processes that wait behind it
+SET_TIMEOUT = text("select set_config('lock_timeout', :value, false)")
 
 
-async def upgrade(tx: AsyncConnection) -> None:
-    """Upgrade the schema to its newest revision in the transaction of ``tx``.
+class UpgradeUnderWay(Exception):
+    """Another upgrade of the same database has not ended in time."""
 
-    Does nothing when the schema is up to date; concurrent upgrades wait for each other. Raises
-    ``sqlalchemy.exc.DBAPIError`` when a script fails; the transaction then has to be rolled back.
+
+async def upgrade(connection: AsyncConnection, *, turn_timeout: float = TURN_TIMEOUT) -> None:
+    """Upgrade the schema to its newest revision, each script in a transaction of its own.
+
+    ``connection`` must be in no transaction. Does nothing when the schema is up to date; another
+    upgrade is waited for, ``turn_timeout`` seconds at most. Raises ``UpgradeUnderWay``, or
+    ``sqlalchemy.exc.DBAPIError`` when a script fails or does not get a lock (SQLSTATE 55P03): the
+    scripts before it stay, and the upgrade can be repeated.
     """
-    await tx.execute(LOCK, {"key": LOCK_KEY})
-    await tx.run_sync(_upgrade)
+    await _take_turn(connection, turn_timeout)
+    try:
+        await connection.execute(SET_TIMEOUT, {"value": str(LOCK_TIMEOUT_MS)})
+        await connection.commit()
+        await connection.run_sync(_upgrade)
+        await connection.commit()
+    finally:
+        with contextlib.suppress(DBAPIError, OSError):  # a session that has ended holds no lock
+            await connection.rollback()
+            await connection.execute(UNLOCK, {"key": LOCK_KEY})
+            await connection.execute(text("reset lock_timeout"))
+            await connection.commit()
+
+
+async def _take_turn(connection: AsyncConnection, seconds: float) -> None:
+    """Take the advisory lock.
+
+    It is tried again and again: an index that another upgrade creates concurrently would wait for
+    the end of a statement that waits.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while True:
+        taken = (await connection.execute(LOCK, {"key": LOCK_KEY})).scalar_one()
+        await connection.commit()
+        if taken:
+            return
+        if loop.time() > until:
+            raise UpgradeUnderWay
+        await asyncio.sleep(LOCK_INTERVAL)
 
 
 def build_config(connection: Connection) -> Config:

@@ -11,12 +11,13 @@ from infra.storage.tables import metadata
 
 
 def run_migrations(connection: Connection) -> None:
-    """Run the scripts; the caller commits."""
+    """Run the scripts, each in a transaction of its own."""
     context.configure(
         connection=connection,
         target_metadata=metadata,
         compare_type=True,
         compare_server_default=True,
+        transaction_per_migration=True,
     )
     with context.begin_transaction():
         context.run_migrations()

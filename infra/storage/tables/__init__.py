@@ -13,7 +13,13 @@ from infra.storage.tables.dead_letters import (
 )
 from infra.storage.tables.events import event_index, log_marks, log_positions, waiting_events
 from infra.storage.tables.messages import dead_letters, inbox, outbox
-from infra.storage.tables.queues import pauses, skipped_triggers, suspects, write_probes
+from infra.storage.tables.queues import (
+    pauses,
+    skipped_triggers,
+    stopped_queues,
+    suspects,
+    write_probes,
+)
 from infra.storage.tables.routing import routing
 from infra.storage.tables.users import (
     api_keys,
@@ -47,6 +53,7 @@ __all__ = [
     "routing",
     "sessions",
     "skipped_triggers",
+    "stopped_queues",
     "suspects",
     "users",
     "waiting_events",

@@ -29,7 +29,7 @@ inbox = Table(
     PrimaryKeyConstraint("consumer", "key"),
     # A btree: the rows of a batch share a time, which it stores once, and the space of old rows is
     # used again for new ones, after which a BRIN index would exclude nothing.
-    Index("inbox_handled_at_idx", "handled_at"),
+    Index("inbox_expiry_idx", "handled_at"),
 )
 
 outbox = Table(

@@ -52,6 +52,17 @@ skipped_triggers = Table(
     Index(None, "queue", "account"),
 )
 
+# The queues that the circuit breaker of the release before stops; the next release drops it.
+stopped_queues = Table(
+    "stopped_queues",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("stopped_at", TIMESTAMPTZ, nullable=False),
+)
+
 suspects = Table(
     "suspects",
     metadata,

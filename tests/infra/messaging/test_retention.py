@@ -258,7 +258,7 @@ async def test_a_full_inbox_is_read_by_its_index_and_never_as_a_whole(
             names = statement.compile().params
             rows = await tx.execute(planned, {name: values[name] for name in names})
             plan = "\n".join(row[0] for row in rows)
-            assert "inbox_handled_at_idx" in plan
+            assert "inbox_expiry_idx" in plan
             assert "Seq Scan on inbox" not in plan
 
 

@@ -67,17 +67,18 @@ async def test_the_scripts_create_the_same_catalogue_as_the_tables(engine: Async
 
 
 async def test_a_second_upgrade_changes_nothing(engine: AsyncEngine) -> None:
-    async with engine.begin() as connection:
+    async with engine.connect() as connection:
         before = await connection.run_sync(_catalogue)
+        await connection.rollback()
         await upgrade(connection)
         assert await connection.run_sync(_catalogue) == before
 
 
 async def test_two_upgrades_of_an_empty_database_take_turns(engine: AsyncEngine) -> None:
     async def migrate() -> list[Any]:
-        async with engine.begin() as tx:
-            await upgrade(tx)
-            return await tx.run_sync(_differences)
+        async with engine.connect() as connection:
+            await upgrade(connection)
+            return await connection.run_sync(_differences)
 
     async with engine.begin() as tx:
         await tx.execute(text("drop schema public cascade"))
@@ -91,5 +92,6 @@ async def test_a_downgrade_drops_every_table_and_an_upgrade_creates_them_again(
     async with engine.begin() as tx:
         await tx.run_sync(lambda sync: command.downgrade(build_config(sync), "base"))
         assert (await tx.execute(text("select to_regclass('users')"))).scalar_one() is None
-        await upgrade(tx)
-        assert await tx.run_sync(_differences) == []
+    async with engine.connect() as connection:
+        await upgrade(connection)
+        assert await connection.run_sync(_differences) == []

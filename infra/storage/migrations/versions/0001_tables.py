@@ -260,10 +260,7 @@ def _create_operations() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("operations_pkey")),
     )
     op.create_index(
-        "operations_ended_idx",
-        "operations",
-        ["updated_at"],
-        postgresql_where=sa.text("state <> 'pending'"),
+        "operations_updated_at_idx", "operations", ["updated_at"], postgresql_using="brin"
     )
 
 
@@ -276,7 +273,7 @@ def _create_inbox() -> None:
         sa.Column("handled_at", TIMESTAMPTZ, server_default=NOW, nullable=False),
         sa.PrimaryKeyConstraint("consumer", "key", name=op.f("inbox_pkey")),
     )
-    op.create_index("inbox_handled_at_idx", "inbox", ["handled_at"])
+    op.create_index("inbox_handled_at_idx", "inbox", ["handled_at"], postgresql_using="brin")
 
 
 def _create_outbox() -> None:

@@ -1,6 +1,6 @@
 """Create the tables of waiting events, event index, log positions and pauses.
 
-Stopped queues become pauses.
+Stopped queues are copied to the pauses; ``stopped_queues`` stays for the release before.
 
 Revision 0002.
 """
@@ -25,15 +25,9 @@ TABLES = (
     "pauses",
     "skipped_triggers",
 )
-MOVE_STOPPED_QUEUES = """
+COPY_STOPPED_QUEUES = """
     insert into pauses (kind, name, reason, paused_by, paused_at, code_version)
     select 'queue', queue, reason, worker, stopped_at, version from stopped_queues
-"""
-# Only those of the queue circuit breaker: before, there were no others.
-MOVE_PAUSES = """
-    insert into stopped_queues (queue, reason, version, worker, stopped_at)
-    select name, reason, code_version, paused_by, paused_at from pauses
-    where code_version is not null
 """
 INDEXES: Mapping[str, tuple[str, ...]] = {
     "event_index_event_id_source_idx": ("event_id", "source"),
@@ -46,21 +40,14 @@ INDEXES: Mapping[str, tuple[str, ...]] = {
 def upgrade() -> None:
     _create_waiting_events()
     _create_event_index()
-    _create_lookup_indexes()
     _create_log_positions()
     _create_log_marks()
     _create_pauses()
     _create_skipped_triggers()
-    op.execute(MOVE_STOPPED_QUEUES)
-    op.drop_table("stopped_queues")
+    op.execute(COPY_STOPPED_QUEUES)
 
 
 def downgrade() -> None:
-    _create_stopped_queues()
-    op.execute(MOVE_PAUSES)
-    op.drop_index(op.f("outbox_message_id_idx"), "outbox")
-    op.drop_index(op.f("dead_letters_message_id_idx"), "dead_letters")
-    op.drop_index(op.f("dead_letters_event_id_idx"), "dead_letters")
     for table in reversed(TABLES):
         op.drop_table(table)
 
@@ -115,12 +102,6 @@ def _create_event_index() -> None:
         ["campaign_id", "logged_at", "log_offset"],
         postgresql_where=sa.text("campaign_id is not null"),
     )
-
-
-def _create_lookup_indexes() -> None:
-    op.create_index(op.f("dead_letters_event_id_idx"), "dead_letters", ["event_id"])
-    op.create_index(op.f("dead_letters_message_id_idx"), "dead_letters", ["message_id"])
-    op.create_index(op.f("outbox_message_id_idx"), "outbox", ["message_id"])
 
 
 def _create_log_positions() -> None:
@@ -187,16 +168,4 @@ def _create_skipped_triggers() -> None:
     )
     op.create_index(
         op.f("skipped_triggers_queue_account_idx"), "skipped_triggers", ["queue", "account"]
-    )
-
-
-def _create_stopped_queues() -> None:
-    op.create_table(
-        "stopped_queues",
-        sa.Column("queue", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("version", sa.Text(), nullable=False),
-        sa.Column("worker", sa.Text(), nullable=False),
-        sa.Column("stopped_at", TIMESTAMPTZ, nullable=False),
-        sa.PrimaryKeyConstraint("queue", name=op.f("stopped_queues_pkey")),
     )
