@@ -55,6 +55,7 @@ CONSOLE: tuple[str, ...] = (
     "assets csrf format headers log_reader page process_metrics session spark",
     "processes",
     "sampler",
+    "source_rows",
     "error_page event_views frame queue_rows render state",
     "process_rows",
     "request",

@@ -1,4 +1,6 @@
-"""What a webhook source provides: two pure functions; and how a webhook body becomes events.
+"""What a webhook source provides, and how a webhook body becomes events.
+
+It has two constants (``WebhookSource``) and two pure functions:
 
     verify(headers, body, secrets, now) -> ``VerifiedSignature``: delivery id, secret slot, skew
     parse_events(body, delivery, **trace_attributes)  -> the events of the delivery
@@ -54,7 +56,14 @@ class Unrecognised(Exception):
 
 
 class WebhookSource(Protocol):
-    """A module of this package."""
+    """A module of this package.
+
+    ``DESCRIPTION`` names the sender and its scheme, for people; ``SIGNS_TIME`` tells whether the
+    signature covers a time.
+    """
+
+    DESCRIPTION: str
+    SIGNS_TIME: bool
 
     def verify(
         self, headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime

@@ -13,6 +13,9 @@ from schemas import chatgpt
 
 WEBHOOK: TypeAdapter[chatgpt.ChatGptWebhook] = TypeAdapter(chatgpt.ChatGptWebhook)
 
+DESCRIPTION = "ChatGPT Ads, Standard Webhooks v1"
+SIGNS_TIME = True
+
 
 def verify(
     headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime

@@ -20,6 +20,9 @@ from schemas import claude
 
 WEBHOOK: TypeAdapter[claude.ClaudeWebhook] = TypeAdapter(claude.ClaudeWebhook)
 
+DESCRIPTION = "Claude Ads, HMAC-SHA256 of the body"
+SIGNS_TIME = False
+
 
 def verify(
     headers: Mapping[str, str],

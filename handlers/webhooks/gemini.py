@@ -18,6 +18,9 @@ from schemas import gemini
 WEBHOOK: TypeAdapter[gemini.GeminiWebhook] = TypeAdapter(gemini.GeminiWebhook)
 DELIVERY: TypeAdapter[gemini.GeminiWebhookDelivery] = TypeAdapter(gemini.GeminiWebhookDelivery)
 
+DESCRIPTION = "Gemini Ads, Standard Webhooks v1a"
+SIGNS_TIME = True
+
 
 def verify(
     headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime

@@ -30,7 +30,7 @@ async def parse_again(
     events: list[WebhookUnrecognised], _: Resources
 ) -> Sequence[list[Event] | UnparsableWebhook]:
     """Parse the kept bodies; returns the events of each, or why it has none."""
-    return [_parse(event) for event in events]
+    return [parse_kept(event) for event in events]
 
 
 async def publish_events(found: list[list[Event]], ctx: Context) -> Sequence[Event]:
@@ -41,7 +41,8 @@ async def publish_events(found: list[list[Event]], ctx: Context) -> Sequence[Eve
     return ()
 
 
-def _parse(event: WebhookUnrecognised) -> list[Event] | UnparsableWebhook:
+def parse_kept(event: WebhookUnrecognised) -> list[Event] | UnparsableWebhook:
+    """Parse a kept body by the parser of its source; returns its events, or why it has none."""
     kept = event.data
     source = SOURCES.get(kept.webhook)
     if source is None:

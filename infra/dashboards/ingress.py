@@ -65,6 +65,15 @@ WEBHOOKS = (
         ("source:adrelay_webhook_signature_failures:ratio_rate15m", "{{source}}"),
     ),
     graph(
+        "Refused signatures",
+        "By the failed check: a header is missing or malformed, no secret fits, the time is off.",
+        units.OpsPerSecond,
+        (
+            "sum by (source, check) (rate(adrelay_webhook_bad_signatures_total[$__rate_interval]))",
+            "{{source}} {{check}}",
+        ),
+    ),
+    graph(
         "Secret slots",
         "Genuine webhooks by the secret that verified them: an old one may go when it has none.",
         units.OpsPerSecond,

@@ -4,6 +4,7 @@ Filing has nowhere to send what it cannot file, so decoding a dead letter never 
 bounded and storable, times are of this century, and what is not UTF-8 is written in hexadecimal.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -42,6 +43,8 @@ from infra.storage.dead_letters import DeadLetterRow
 
 UNKNOWN = "unknown"
 BROKER_STAGE = "broker"  # the broker dead-lettered it itself
+PARSE_STAGE = "parse"  # a webhook was not recognised
+NUMBER = re.compile(r"[0-9]+")
 NAME_LENGTH = 255  # characters of names; some are indexed, and an index entry has its limit
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 MAX_PEEK_BYTES = 1024 * 1024  # a larger body is filed without being parsed
@@ -86,24 +89,26 @@ def parse_dead_letter(queue: str, delivery: Delivery) -> DeadLetterRow:
     stage = _name(headers.get(STAGE)) if ours else BROKER_STAGE
     event = _peek(delivery)
     kind = _name(event.get("type") or delivery.properties.message_type) or None
+    source = _name(event.get("source")) or None
+    reason = _text(headers.get(REASON)) if ours else f"the broker gave up: {error_class}"
     return DeadLetterRow(
         id=_letter_id(queue, delivery, event),
         queue=queue,
         routing_key=_text(headers.get(KEY)) or _first_key(delivery),
         message_id=_message_id(delivery) or None,
         type=kind,
-        source=_name(event.get("source")) or None,
+        source=source,
         event_id=_name(event.get("id")) or None,
         body=delivery.body,
         properties=_properties(delivery),
-        reason=_text(headers.get(REASON)) if ours else f"the broker gave up: {error_class}",
+        reason=reason,
         error_class=error_class,
         stage=stage,
         worker=_name(headers.get(WORKER)) or "broker",
         attempts=_count(headers.get(ATTEMPTS)),
         first_failed_at=first or last or now(),
         last_failed_at=last or first or now(),
-        fingerprint=_fingerprint(queue, error_class, stage, kind),
+        fingerprint=_fingerprint(queue, error_class, stage, kind, *_cause(stage, source, reason)),
         replays=_count(headers.get(REPLAYS)),
     )
 
@@ -143,6 +148,14 @@ def _message_id(delivery: Delivery) -> str:
     """Get the message id of the first publish; Adrelay keeps it in a header."""
     kept = None if _is_by_broker(delivery) else delivery.headers.get(MESSAGE_ID)
     return _name(kept or delivery.properties.message_id)
+
+
+def _cause(stage: str, source: str | None, reason: str) -> tuple[str | None, ...]:
+    """Tell what is wrong in webhooks apart, which all have one type: whose they are, and why.
+
+    The numbers in a reason (a place, a size) are those of one body.
+    """
+    return (source, NUMBER.sub("0", reason)) if stage == PARSE_STAGE else ()
 
 
 def _fingerprint(*parts: str | None) -> str:

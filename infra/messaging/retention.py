@@ -25,6 +25,7 @@ from infra.storage import expired_rows
 from infra.storage.engine import describe_error
 from infra.storage.event_index_partitions import list_partitions
 from infra.storage.expired_rows import ExpiryRule, delete_expired_rows, find_oldest
+from infra.storage.webhook_counts import WEEK
 
 INTERVAL = 60.0  # seconds between two runs
 ENDED_SESSIONS_KEPT = timedelta(days=30)
@@ -59,6 +60,7 @@ def retentions(settings: Settings) -> tuple[Retention, ...]:
     return (
         Retention(expired_rows.INBOX, timedelta(days=settings.inbox_days) + INBOX_MARGIN),
         Retention(expired_rows.SESSIONS, session_age),
+        Retention(expired_rows.WEBHOOK_HOURS, WEEK),
         *(Retention(rule, timedelta(days=number)) for rule, number in days.items()),
     )
 

@@ -38,6 +38,11 @@ WEBHOOK_SECRET_SLOTS = LoopCounter(
     "Webhooks by the configured secret that verified them; slot 1 is the newest",
     ["source", "slot"],
 )
+WEBHOOK_BAD_SIGNATURES = LoopCounter(
+    "adrelay_webhook_bad_signatures_total",
+    "Webhooks without a valid signature by the check that failed: headers, signature, timestamp",
+    ["source", "check"],
+)
 WEBHOOK_SKEW_SECONDS = BatchHistogram(
     "adrelay_webhook_skew_seconds",
     "Seconds between the signed time of a webhook and our clock, either way",

@@ -4,7 +4,7 @@ prometheus-client takes a lock for each increment, several times what the rest o
 Only the event loop changes these; a scrape reads them from a thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -61,6 +61,10 @@ class LoopMetric(Collector):
             raise ValueError(f"{self._name} has the labels {', '.join(self._labels)}")
         return self._values.setdefault(tuple(map(str, values)), LoopValue())
 
+    def numbers(self) -> Mapping[tuple[str, ...], float]:
+        """Give the numbers by their label values, as they are now."""
+        return {values: value.number for values, value in self._values.copy().items()}
+
     def describe(self) -> list[Metric]:
         """Name the family, for the registry."""
         return [self._family()]
@@ -68,8 +72,8 @@ class LoopMetric(Collector):
     def collect(self) -> list[Metric]:
         """Export the numbers."""
         family = self._family()
-        for values, value in self._values.copy().items():
-            family.add_metric(values, value.number)
+        for values, number in self.numbers().items():
+            family.add_metric(values, number)
         return [family]
 
     def _family(self) -> CounterMetricFamily | GaugeMetricFamily:

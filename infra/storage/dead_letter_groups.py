@@ -6,7 +6,7 @@ No letter is counted here: ``dead_letter_counts`` has a row for each fingerprint
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,14 +22,15 @@ LIST_GROUPS = text("""
             and (cast(:fingerprint as text) is null or fingerprint = :fingerprint)
         group by fingerprint having sum(letters) > 0
     )
-    select counted.*, oldest.queue, oldest.type, oldest.error_class, oldest.stage, oldest.reason,
-        oldest.first_failed_at, coalesce(noted.assignee, '') as assignee,
+    select counted.*, oldest.queue, oldest.type, oldest.source, oldest.error_class, oldest.stage,
+        oldest.reason, oldest.first_failed_at, coalesce(noted.assignee, '') as assignee,
         coalesce(noted.note, '') as note, noted.noted_by, noted.noted_at
     from counted
     cross join lateral (
         select letter.* from unnest(cast(:states as text[])) as wanted (state)
         cross join lateral (
-            select queue, type, error_class, stage, left(reason, 400) as reason, first_failed_at
+            select queue, type, source, error_class, stage, left(reason, 400) as reason,
+                first_failed_at
             from dead_letters
             where fingerprint = counted.fingerprint and dead_letters.state = wanted.state
             order by first_failed_at, id limit 1
@@ -57,13 +58,14 @@ COUNT_BY_STATE = text("""
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterGroup:
-    """The letters of one fingerprint; ``reason`` is that of the oldest. Times are UTC."""
+    """The letters of one fingerprint; ``source`` and ``reason`` are the oldest's. Times are UTC."""
 
     fingerprint: str
     letters: int
     last_failed_at: datetime
     queue: str
     type: str | None
+    source: str | None
     error_class: str
     stage: str
     reason: str
@@ -98,6 +100,16 @@ async def count_by_hour(
     values = {"fingerprints": list(fingerprints), "since": since}
     rows = await tx.execute(COUNT_BY_HOUR, values)
     return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def list_hours(
+    tx: AsyncConnection, fingerprints: Sequence[str], now: datetime
+) -> dict[str, list[int]]:
+    """List the letters of each fingerprint in the last ``HOURS``, oldest first; ``now`` is UTC."""
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    shown = [this_hour - timedelta(hours=back) for back in range(HOURS - 1, -1, -1)]
+    counts = await count_by_hour(tx, fingerprints, shown[0] - timedelta(seconds=1))
+    return {name: [counts.get((name, hour), 0) for hour in shown] for name in fingerprints}
 
 
 async def count_by_state(tx: AsyncConnection, fingerprint: str | None = None) -> dict[str, int]:

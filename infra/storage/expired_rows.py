@@ -66,6 +66,7 @@ WAITING_EVENTS = ExpiryRule("waiting_events", "waiting_events", "written_at")
 LOG_MARKS = ExpiryRule(
     "log_marks", "log_marks", "marked_at", "marked_at < (select max(marked_at) from log_marks)"
 )
+WEBHOOK_HOURS = ExpiryRule("webhook_hours", "webhook_hours", "hour")
 
 
 async def delete_expired_rows(

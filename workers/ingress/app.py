@@ -36,6 +36,7 @@ from workers.ingress.backends.durable_publisher import DurablePublisher
 from workers.ingress.backends.operation_waiter import OperationWaiter
 from workers.ingress.backends.outbox_writer import OutboxWriter
 from workers.ingress.backends.webhook_deliveries import WebhookDeliveries
+from workers.ingress.backends.webhook_recorder import WebhookRecorder
 from workers.ingress.docs.asyncapi import build_asyncapi
 from workers.ingress.docs.openapi import build_openapi
 from workers.ingress.endpoint import wrap_handler
@@ -69,6 +70,9 @@ async def open_ingress(
         refreshing = resources.background.start(
             state.broken_paths.refresh_forever(), "refreshing the broken paths"
         )
+        recording = resources.background.start(
+            state.webhook_recorder.run(), "recording what webhooks came"
+        )
         app = make_app(state, draining, share)
         runner = web.AppRunner(app, shutdown_timeout=CANCEL_TIMEOUT)
         await runner.setup()
@@ -86,6 +90,9 @@ async def open_ingress(
             state.operation_waiter.release_waiters()
             await drain(server, settings.shutdown_deadline)
             await state.authenticator.api_key_usage.close()
+            recording.cancel()
+            await asyncio.wait({recording})
+            await state.webhook_recorder.write()
             await runner.cleanup()
             if own_probes is not None:
                 await own_probes.cleanup()
@@ -103,6 +110,8 @@ def build_state(
     command_order = CommandOrder(database, resources.redis, background)
     broken_paths = BrokenPaths(database)
     verifier = TokenVerifier(settings)
+    secrets = {source: settings.webhook_secrets(source) for source in SOURCES}
+    slots = {source: len(own) for source, own in secrets.items()}
     return AppState(
         resources=resources,
         database=database,
@@ -121,7 +130,8 @@ def build_state(
         operation_waiter=OperationWaiter(database, background),
         rate_limiter=RateLimiter(settings, resources.redis, operation_key, share.count),
         webhook_deliveries=WebhookDeliveries(),
-        webhook_secrets={source: settings.webhook_secrets(source) for source in SOURCES},
+        webhook_recorder=WebhookRecorder(database, slots),
+        webhook_secrets=secrets,
         operation_key=operation_key,
         openapi=render_openapi(),
         asyncapi=render_asyncapi(),

@@ -14,6 +14,7 @@ from workers.ingress.backends.command_order import CommandOrder
 from workers.ingress.backends.durable_publisher import DurablePublisher
 from workers.ingress.backends.operation_waiter import OperationWaiter
 from workers.ingress.backends.webhook_deliveries import WebhookDeliveries
+from workers.ingress.backends.webhook_recorder import WebhookRecorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class AppState:
     operation_waiter: OperationWaiter
     rate_limiter: RateLimiter
     webhook_deliveries: WebhookDeliveries
+    webhook_recorder: WebhookRecorder
     webhook_secrets: Mapping[str, tuple[str, ...]]
     operation_key: bytes
     openapi: bytes

@@ -12,6 +12,7 @@ from workers.ops.csrf import make_csrf_token
 from workers.ops.format import format_count, format_duration
 from workers.ops.sampler import Sample
 from workers.ops.session import ConsoleSession
+from workers.ops.source_rows import list_silent
 
 THEME_COOKIE = "adrelay_theme"
 THEMES = ("system", "light", "dark")
@@ -33,6 +34,7 @@ NAVIGATION = (
     NavEntry("events", "/events", "events", "Events"),
     NavEntry("dead_letters", "/dead-letters", "letters", "Dead letters"),
     NavEntry("queues", "/queues", "queues", "Queues"),
+    NavEntry("webhooks", "/webhooks", "sources", "Webhooks"),
     NavEntry("operations", "/operations", "operations", "Operations"),
     NavEntry("audit", "/audit", "audit", "Audit"),
 )
@@ -60,6 +62,8 @@ def count_badges(sample: Sample) -> dict[str, NavBadge]:
         badges["dead_letters"] = NavBadge("bad", format_count(sample.dead), "open")
     if sample.pauses:
         badges["queues"] = NavBadge("paused", str(len(sample.pauses)), "paused")
+    if silent := list_silent(sample.webhooks, sample.at):
+        badges["webhooks"] = NavBadge("warn", str(len(silent)), "silent")
     return badges
 
 

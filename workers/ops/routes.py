@@ -17,6 +17,7 @@ from workers.ops.pages import (
     operations,
     overview,
     queues,
+    webhooks,
 )
 
 
@@ -48,6 +49,7 @@ ROUTES: tuple[ConsoleRoute, ...] = (
     ConsoleRoute("GET", "/queues", queues.show, "queues"),
     ConsoleRoute("POST", "/queues/pause", queues.post_pause, "queues"),
     ConsoleRoute("POST", "/queues/resume", queues.post_resume, "queues"),
+    ConsoleRoute("GET", "/webhooks", webhooks.show, "webhooks"),
     ConsoleRoute("GET", "/operations", operations.show, "operations"),
     ConsoleRoute("GET", "/audit", audit.show, "audit"),
     ConsoleRoute("POST", "/logout", post_logout, is_act=False),
@@ -59,4 +61,5 @@ ROUTES: tuple[ConsoleRoute, ...] = (
 LIVE_PAGES: Mapping[str, LiveValues] = {
     "overview": overview.live_values,
     "queues": queues.live_values,
+    "webhooks": webhooks.live_values,
 }

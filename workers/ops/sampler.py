@@ -25,6 +25,7 @@ from infra.messaging.queue_overview import read_queue_overview
 from infra.redis_errors import REDIS_ERRORS
 from infra.storage.inbox_counts import count_handled
 from infra.storage.suspects import Suspect, list_suspects
+from infra.storage.webhook_counts import AcceptedWebhooks, read_accepted
 from infra.web.database import Database
 from schemas.queues import PauseSummary, QueueOverview
 from workers.ops.processes import ProcessMonitor, ProcessReport
@@ -66,6 +67,7 @@ class Sample:
     handled: Mapping[str, int] | None = None  # in the last RATE_SECONDS, by queue
     suspects: Sequence[Suspect] = ()
     processes: Sequence[ProcessReport] = ()
+    webhooks: Mapping[str, AcceptedWebhooks] | None = None  # by source
 
     @property
     def database(self) -> bool:
@@ -169,5 +171,6 @@ async def _read_database(tx: AsyncConnection, counts: QueueCounts) -> Mapping[st
         "outbox": OutboxState(row.waiting, row.parked, float(row.oldest)),
         "handled": await count_handled(tx, RATE_SECONDS),
         "suspects": await list_suspects(tx, MAX_SUSPECTS),
+        "webhooks": await read_accepted(tx, now()),
         "overview": await read_queue_overview(tx, counts),
     }

@@ -29,6 +29,7 @@ from infra.storage.tables.users import (
     sessions,
     users,
 )
+from infra.storage.tables.webhooks import webhook_hours, webhook_totals
 
 __all__ = [
     "api_keys",
@@ -57,5 +58,7 @@ __all__ = [
     "suspects",
     "users",
     "waiting_events",
+    "webhook_hours",
+    "webhook_totals",
     "write_probes",
 ]

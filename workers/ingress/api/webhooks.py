@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import get_args
 
 from aiohttp import web
 
@@ -10,6 +11,7 @@ from events.envelope import Event, now
 from handlers.webhooks import SOURCES, InvalidSignature, Unrecognised, build_unrecognised
 from infra import metrics
 from infra.metrics.loop_metrics import LoopValue
+from infra.security.hmac_signature import SignatureCheckName
 from infra.web.errors import HttpError, not_found, unavailable
 from infra.web.rate_limits import WEBHOOKS
 from infra.web.responses import raw_json
@@ -23,6 +25,11 @@ COUNTERS = {
     (source, outcome): metrics.WEBHOOKS.labels(source, outcome)
     for source in SOURCES
     for outcome in metrics.WEBHOOK_OUTCOMES
+}
+BAD_SIGNATURES = {
+    (source, check): metrics.WEBHOOK_BAD_SIGNATURES.labels(source, check)
+    for source in SOURCES
+    for check in get_args(SignatureCheckName)
 }
 
 
@@ -51,6 +58,8 @@ async def post_webhook(context: RequestContext) -> web.Response:
     except InvalidSignature as error:
         _observe_skew(name, error.skew)
         COUNTERS[name, "bad_signature"].inc()
+        BAD_SIGNATURES[name, error.check].inc()
+        context.state.webhook_recorder.note_refused(name, error.check, context.client.address)
         raise _bad_signature(error.reason) from None
     _observe_skew(name, verified.skew)
     _slot_counter(name, verified.slot).inc()

@@ -104,7 +104,7 @@ if (live && page !== undefined) {
   setInterval(tick, 1000);
 }
 
-const PAGES = { o: "/", e: "/events", d: "/dead-letters", q: "/queues" };
+const PAGES = { o: "/", e: "/events", d: "/dead-letters", q: "/queues", w: "/webhooks" };
 const off = document.getElementById("keys-off");
 let going = false;
 if (off) {
