@@ -5,6 +5,8 @@ PYTHON_ENV := PYTHONUNBUFFERED=1
 TEST_ENV := $(PYTHON_ENV) PYTHONDONTWRITEBYTECODE=
 # Processes that run the suite. More than cores, because tests wait for servers half of the time.
 WORKERS ?= 4
+# Modules with tests that take long, which `make test` leaves out.
+LONG = $(filter-out tests/chaos/%,$(shell grep -rl 'mark\.long' tests --include='test_*.py'))
 DEPLOY := $(PYTHON_ENV) .venv/bin/python -m infra.deploy
 
 .DEFAULT_GOAL := help
@@ -40,7 +42,7 @@ test-debian13: ## the suite, the demo and chaos on Debian 13 (as root): RabbitMQ
 
 chaos: venv ## every fault, on servers of its own that are killed and frozen (CHAOS_SEED=n repeats, CHAOS_SOAK_SECONDS=60 is quick)
 	@$(DEPLOY) install
-	@$(TEST_ENV) .venv/bin/python -m pytest tests/chaos tests/infra/test_memory.py tests/infra/test_tls_broker.py tests/infra/messaging/test_queue_pause.py tests/workers/ingress/test_lengths.py tests/e2e/test_traces.py tests/infra/deploy/test_containers.py -m "long or not long" $(ARGS)
+	@$(TEST_ENV) .venv/bin/python -m pytest tests/chaos $(LONG) -m "long or not long" $(ARGS)
 
 bench: $(if $(AGAINST),venv,venv-bench) ## our speed beside its peers' (ARGS=consume: a section of it), or AGAINST=commit
 	@$(PYTHON_ENV) .venv/bin/python -m $(if $(AGAINST),tests.bench.against $(AGAINST) $(if $(PAIRS),--pairs $(PAIRS)),tests.bench) $(ARGS)
