@@ -251,6 +251,7 @@ def make_settings(services: Services, name: str) -> Settings:
             "database_url": services.database_url(name),
             "rabbitmq_management_url": services.management_url(),
             "redis_url": services.redis_url(),
+            "process_urls": "web=http://127.0.0.1:1",  # no other system of this machine
             **{name.lower(): value for name, value in make_secrets().items()},
             **CHEAP,
             **GENEROUS,

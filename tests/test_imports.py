@@ -53,14 +53,15 @@ INGRESS: tuple[str, ...] = (
 )
 CONSOLE: tuple[str, ...] = (
     "assets csrf format headers log_reader page process_metrics session spark",
-    "processes",
+    "kept_form processes",
     "sampler",
     "source_rows",
     "error_page event_views frame queue_rows render state",
     "process_rows",
     "request",
     "authentication",
-    "live login",
+    "live login responses",
+    "login_entry",
     "endpoint",
     "gate pages",
     "routes",

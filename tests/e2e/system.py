@@ -68,21 +68,21 @@ class System:
 @asynccontextmanager
 async def running_system(settings: Settings) -> AsyncIterator[System]:
     """Run everything for the length of a block."""
-    sandbox_port, web_port = free_port(), free_port()
+    sandbox_port, ports = free_port(), {name: free_port() for name in MODULES}
     sandbox = f"http://127.0.0.1:{sandbox_port}"
     own = settings.model_copy(
         update={
             "claude_url": f"{sandbox}/claude",
             "chatgpt_url": f"{sandbox}/chatgpt",
             "gemini_url": f"{sandbox}/gemini",
-            "adrelay_url": f"http://127.0.0.1:{web_port}",
+            "adrelay_url": f"http://127.0.0.1:{ports['web']}",
+            "process_urls": tuple(f"{n}=http://127.0.0.1:{p}" for n, p in ports.items()),
             "sandbox_metrics_seconds": 0,
             "sandbox_status_seconds": 0,
             "outbox_lease": 5.0,  # a killed relay is waited for no longer
         }
     )
-    ports = {"web": web_port}
-    processes = {name: Process(module, own, ports.get(name, 0)) for name, module in MODULES.items()}
+    processes = {name: Process(module, own, ports[name]) for name, module in MODULES.items()}
     processes["sandbox"] = Process(SANDBOX, own, sandbox_port)
     await asyncio.gather(*(process.start() for process in processes.values()))
     try:

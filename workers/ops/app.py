@@ -21,6 +21,7 @@ from infra.web.server import RequestHandler, check_parser, drain
 from workers.ops.assets import load_assets, serve_asset
 from workers.ops.endpoint import frame_middleware, page_handler
 from workers.ops.gate import get_login, post_login
+from workers.ops.kept_form import KeptFormSealer
 from workers.ops.live import LiveStreams
 from workers.ops.log_reader import LogReader
 from workers.ops.processes import ProcessMonitor
@@ -86,6 +87,7 @@ def build_state(
         verifier=TokenVerifier(settings),
         rate_limiter=RateLimiter(settings, resources.redis, operation_key),
         sessions=SessionStore(resources.redis, settings),
+        kept_forms=KeptFormSealer(operation_key),
         sampler=Sampler(database, resources.redis, resources.publisher, processes),
         processes=processes,
         log_reader=LogReader(settings, NAME),

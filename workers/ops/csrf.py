@@ -1,6 +1,7 @@
 """Refuses forms that another site has sent.
 
-    the token      HMAC-SHA256 under the session's id, which no other site and no script can read
+    the token      HMAC-SHA256 under the session's id, which no other site and no script can read;
+                   before the login, under a random value in a cookie of its own
     Sec-Fetch-Site what browsers say about the sender (W3C, Fetch Metadata): same-origin, or none
     Origin         from browsers that do not say the former: it must name this host
 
@@ -29,7 +30,8 @@ def make_csrf_token(session_id: str) -> str:
 def check_csrf_token(session_id: str, sent: str) -> None:
     """Raise an ``HttpError`` (403) unless the token is the session's; takes constant time."""
     expected = make_csrf_token(session_id)
-    if not hmac.compare_digest(expected.encode(), sent.encode(errors="replace")):
+    is_same = hmac.compare_digest(expected.encode(), sent.encode(errors="replace"))
+    if not (session_id and is_same):
         raise forbidden(REFUSED)
 
 

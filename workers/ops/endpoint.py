@@ -14,21 +14,18 @@ from infra.web.request import RequestIds, parse_request_ids
 from infra.web.responses import add_standard_headers
 from infra.web.server_span import end_server_span, start_server_span
 from workers.ops import csrf
-from workers.ops.authentication import Visitor, authenticate
+from workers.ops.authentication import authenticate
 from workers.ops.error_page import error_page
-from workers.ops.frame import frame_context, read_theme
 from workers.ops.headers import NO_STORE, SECURITY_HEADERS
-from workers.ops.login import OVER, login_page
+from workers.ops.kept_form import SENT_AGAIN, find_kept_form
+from workers.ops.login_entry import ask_to_log_in
 from workers.ops.page import Page, SeeOther
-from workers.ops.render import render_template
 from workers.ops.request import ConsoleRequest, find_client, read_form
-from workers.ops.session import COOKIE
+from workers.ops.responses import IDS, KEPT, VISITOR, to_response
 from workers.ops.state import STATE
 
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 POST = "POST"
-IDS: web.RequestKey[RequestIds] = web.RequestKey("ids", RequestIds)
-VISITOR: web.RequestKey[Visitor] = web.RequestKey("visitor", Visitor)
 READ_ONLY = "This is a read-only session. Switch to acting in the account menu to change anything."
 
 PageFunction = Callable[[ConsoleRequest], Awaitable[Page | SeeOther | web.StreamResponse]]
@@ -91,48 +88,25 @@ def page_handler(function: PageFunction, entry: str, *, is_act: bool = True) -> 
         client = find_client(request, state)
         visitor = await authenticate(request, state, client, ids)
         if visitor is None:
-            return _ask_to_log_in(request)
+            return await ask_to_log_in(request, keep=is_act)
         request[VISITOR] = visitor
-        form = {}
+        form, session = {}, visitor.session
         if request.method == POST:
             form = await read_form(request)
-            csrf.check_csrf_token(visitor.session.id, form.pop(csrf.FIELD, ""))
-            if is_act and visitor.session.content.read_only:
+            csrf.check_csrf_token(session.id, form.pop(csrf.FIELD, ""))
+            if is_act and session.content.read_only:
                 raise forbidden(READ_ONLY)
+        is_sent_again = form.pop(SENT_AGAIN, "")
         result = await function(
-            ConsoleRequest(request, state, ids, visitor.session, visitor.principal, form)
+            ConsoleRequest(request, state, ids, session, visitor.principal, form)
         )
+        if is_sent_again:
+            await state.sessions.forget_kept(session)
+        elif session.content.kept_on == request.path_qs:
+            request[KEPT] = await find_kept_form(state.sessions, session)
         return to_response(request, result, entry)
 
     return handle
-
-
-def to_response(
-    request: web.Request, result: Page | SeeOther | web.StreamResponse, entry: str = ""
-) -> web.StreamResponse:
-    """Convert what a page's function returns; a page of a visitor has the whole frame."""
-    if isinstance(result, SeeOther):
-        return web.Response(status=303, headers={"Location": result.location})
-    if isinstance(result, web.StreamResponse):
-        return result
-    state, visitor = request.app[STATE], request.get(VISITOR)
-    context = {"title": result.title, "theme": read_theme(request), "framed": visitor is not None}
-    if visitor is not None:
-        sample = state.sampler.current
-        context |= frame_context(request, visitor.session, sample, entry)
-    text = render_template(state.environment, result.template, {**context, **result.context})
-    return web.Response(text=text, status=result.status, content_type="text/html", charset="utf-8")
-
-
-def _ask_to_log_in(request: web.Request) -> web.StreamResponse:
-    """Show the login page with where the browser wanted to go; an act is not repeated."""
-    over = OVER if COOKIE in request.cookies else ""
-    if request.method == POST or request.path == "/live":
-        return to_response(request, login_page("/", message=over, status=401))
-    target = request.path_qs
-    if target == "/" and not over:
-        return web.Response(status=303, headers={"Location": "/login"})
-    return to_response(request, login_page(target, message=over, status=401))
 
 
 async def _render_error(request: web.Request, error: HttpError) -> web.StreamResponse:

@@ -24,6 +24,10 @@ UNAUTHORIZED = 401
 NOT_ADMIN = "The console is for accounts with the role admin. Yours has the role {role}."
 WRONG = "E-mail or password is wrong."
 OVER = "Your session is over. Log in to go on where you were."
+NOT_SENT = "Your session is over, so nothing was changed. Log in: {what}"
+INPUT_KEPT = "your input is kept, and you can send it again."
+TOO_LARGE = "your input is too large to be kept. Copy it from the page before this one."
+NOT_OURS = "This form was open for too long, or cookies are off. Nobody was logged in: try again."
 
 
 def login_page(
@@ -32,10 +36,15 @@ def login_page(
     message: str = "",
     email: str = "",
     read_only: bool = False,
+    kept: str = "",
     status: int = 200,
 ) -> Page:
-    """Build the login page; ``next_path`` is where one continues afterwards."""
+    """Build the login page; ``next_path`` is where one continues afterwards.
+
+    ``kept`` is the input of a form, encrypted (``workers.ops.kept_form``).
+    """
     context = {
+        "kept": kept,
         "next": next_path if is_local_path(next_path) else "/",
         "message": message,
         "email": email,
@@ -43,6 +52,18 @@ def login_page(
         "failed": status >= 400,  # noqa: PLR2004 - the first error
     }
     return Page("Log in", "login.html", context, status)
+
+
+def refuse_login(form: Mapping[str, str], message: str, status: int = UNAUTHORIZED) -> Page:
+    """Build the login page again, with all that was typed but the password."""
+    return login_page(
+        form.get("next", "/"),
+        message=message,
+        email=form.get("email", "").strip(),
+        read_only="read_only" in form,
+        kept=form.get("kept", ""),
+        status=status,
+    )
 
 
 async def log_in(
@@ -58,7 +79,7 @@ async def log_in(
     try:
         body = Login(email=email, password=form.get("password", ""))
     except ValidationError:
-        return login_page(next_path, message=WRONG, email=email, read_only=read_only, status=401)
+        return refuse_login(form, WRONG)
     limit = state.rate_limiter.scope(LOGIN, address_key(client.address))
     await limit.count_request()
     try:
@@ -67,7 +88,7 @@ async def log_in(
     except HttpError as error:
         if error.status != UNAUTHORIZED:
             raise
-        return login_page(next_path, message=WRONG, email=email, read_only=read_only, status=401)
+        return refuse_login(form, WRONG)
     session = await _start(state, client, ids, answer["data"], read_only=read_only)
     return session, next_path if is_local_path(next_path) else "/"
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workers.ops.endpoint import PageFunction
-from workers.ops.gate import post_logout, post_mode, post_theme
+from workers.ops.gate import post_forget, post_logout, post_mode, post_theme
 from workers.ops.live import LiveValues
 from workers.ops.pages import (
     audit,
@@ -52,6 +52,7 @@ ROUTES: tuple[ConsoleRoute, ...] = (
     ConsoleRoute("GET", "/webhooks", webhooks.show, "webhooks"),
     ConsoleRoute("GET", "/operations", operations.show, "operations"),
     ConsoleRoute("GET", "/audit", audit.show, "audit"),
+    ConsoleRoute("POST", "/forget-input", post_forget, is_act=False),
     ConsoleRoute("POST", "/logout", post_logout, is_act=False),
     ConsoleRoute("POST", "/mode", post_mode, is_act=False),
     ConsoleRoute("POST", "/theme", post_theme, is_act=False),

@@ -23,10 +23,13 @@ from infra.web.errors import unavailable
 from schemas.types import FrozenModel
 
 COOKIE = "adrelay_console"
+LOGIN_COOKIE = "adrelay_login"  # of a browser at the login form
 ID_BYTES = 32
 MAX_COOKIE_LENGTH = 64  # characters; an id has 43
 NONCE_BYTES = 12
 KEY_PREFIX = "adrelay:console:session:"
+KEPT_PREFIX = "kept:"
+KEPT_FOR = timedelta(hours=1)
 REDIS_GONE = "Redis does not answer. It holds the sessions, so nobody can be logged in right now."
 
 
@@ -40,6 +43,7 @@ class SessionContent(FrozenModel):
     access_token: str
     refresh_token: str
     read_only: bool = False
+    kept_on: str = ""  # the page of the form whose input is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +71,7 @@ class SessionStore:
 
     async def put(self, session: ConsoleSession) -> None:
         """Write a session whose content has changed."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        text = session.content.model_dump_json().encode()
-        body = nonce + AESGCM(_derive_key(session.id)).encrypt(nonce, text, None)
+        body = _encrypt(session.id, session.content.model_dump_json().encode())
         left = self._time_left(session.content)
         if left is None:
             return
@@ -84,7 +86,7 @@ class SessionStore:
             return None
         try:
             body = await self._redis.get(_derive_name(session_id))
-            content = None if body is None else _decrypt(session_id, body)
+            content = None if body is None else _read_content(session_id, body)
             left = None if content is None else self._time_left(content)
             if content is None or left is None:
                 return None
@@ -94,12 +96,43 @@ class SessionStore:
             raise unavailable(REDIS_GONE) from None
         return ConsoleSession(session_id, content)
 
-    async def end(self, session_id: str) -> None:
-        """Forget a session."""
+    async def keep(self, session: ConsoleSession, page: str, text: str) -> None:
+        """Keep the input of a form for a page, in place of what was kept before."""
+        name = KEPT_PREFIX + _derive_name(session.id)
         try:
-            await self._redis.delete(_derive_name(session_id))
+            await self._redis.set(name, _encrypt(session.id, text.encode()), px=KEPT_FOR)
         except REDIS_ERRORS:
             raise unavailable(REDIS_GONE) from None
+        await self._mark_kept(session, page)
+
+    async def forget_kept(self, session: ConsoleSession) -> None:
+        """Forget the input that was kept."""
+        try:
+            await self._redis.delete(KEPT_PREFIX + _derive_name(session.id))
+        except REDIS_ERRORS:
+            raise unavailable(REDIS_GONE) from None
+        await self._mark_kept(session, "")
+
+    async def find_kept(self, session: ConsoleSession) -> str | None:
+        """Find the input that is kept; None when there is none, or none any longer."""
+        try:
+            body = await self._redis.get(KEPT_PREFIX + _derive_name(session.id))
+        except REDIS_ERRORS:
+            raise unavailable(REDIS_GONE) from None
+        text = None if body is None else _decrypt(session.id, body)
+        return None if text is None else text.decode()
+
+    async def end(self, session_id: str) -> None:
+        """Forget a session and what it keeps."""
+        name = _derive_name(session_id)
+        try:
+            await self._redis.delete(name, KEPT_PREFIX + name)
+        except REDIS_ERRORS:
+            raise unavailable(REDIS_GONE) from None
+
+    async def _mark_kept(self, session: ConsoleSession, page: str) -> None:
+        content = session.content.model_copy(update={"kept_on": page})
+        await self.put(ConsoleSession(session.id, content))
 
     def _time_left(self, content: SessionContent) -> int | None:
         """Tell for how many milliseconds the session lives if it is not used; None: it is over."""
@@ -107,12 +140,24 @@ class SessionStore:
         return int(left / timedelta(milliseconds=1)) or None if left > timedelta() else None
 
 
-def _decrypt(session_id: str, body: bytes | str) -> SessionContent | None:
+def _read_content(session_id: str, body: bytes | str) -> SessionContent | None:
+    text = _decrypt(session_id, body)
+    try:
+        return None if text is None else SessionContent.model_validate_json(text)
+    except ValueError:
+        return None
+
+
+def _encrypt(session_id: str, text: bytes) -> bytes:
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    return nonce + AESGCM(_derive_key(session_id)).encrypt(nonce, text, None)
+
+
+def _decrypt(session_id: str, body: bytes | str) -> bytes | None:
     if isinstance(body, str):
         return None
     try:
-        text = AESGCM(_derive_key(session_id)).decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], None)
-        return SessionContent.model_validate_json(text)
+        return AESGCM(_derive_key(session_id)).decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], None)
     except (InvalidTag, ValueError):
         return None
 

@@ -12,6 +12,7 @@ from infra.web.auth_worker import AuthWorkerClient
 from infra.web.database import Database
 from infra.web.rate_limits import RateLimiter
 from workers.ops.assets import Asset
+from workers.ops.kept_form import KeptFormSealer
 from workers.ops.log_reader import LogReader
 from workers.ops.processes import ProcessMonitor
 from workers.ops.sampler import Sampler
@@ -28,6 +29,7 @@ class ConsoleState:
     verifier: TokenVerifier
     rate_limiter: RateLimiter
     sessions: SessionStore
+    kept_forms: KeptFormSealer
     sampler: Sampler
     processes: ProcessMonitor
     log_reader: LogReader

@@ -29,8 +29,9 @@ MakeAccount = Callable[[Role], Awaitable[User]]
 class Visit:
     """A browser without scripts: it keeps cookies and sends the forms of pages."""
 
-    def __init__(self, client: aiohttp.ClientSession) -> None:
+    def __init__(self, client: aiohttp.ClientSession, address: str) -> None:
         self.client = client
+        self.address = address
 
     async def get(self, path: str, **headers: str) -> tuple[int, str]:
         """Open a page; gives the status and the text, after redirects."""
@@ -41,9 +42,15 @@ class Visit:
         self, email: str, password: str = PASSWORD, next_path: str = "/", **fields: str
     ) -> tuple[int, str]:
         """Send the form of the login page."""
-        form = {"email": email, "password": password, "next": next_path, **fields}
+        own = {"csrf": await self.login_token()} if "csrf" not in fields else {}
+        form = {"email": email, "password": password, "next": next_path, **own, **fields}
         async with self.client.post("/login", data=form) as response:
             return response.status, await response.text()
+
+    async def login_token(self) -> str:
+        """Read the token of the login form; empty for who is logged in."""
+        found = TOKEN.search((await self.get("/login"))[1])
+        return found[1] if found else ""
 
     async def token(self, path: str = "/") -> str:
         """Read the token of the forms of a page."""
@@ -74,7 +81,7 @@ async def visiting(address: str) -> AsyncIterator[Visit]:
         cookie_jar=aiohttp.CookieJar(unsafe=True),
         timeout=aiohttp.ClientTimeout(total=PATIENCE),
     ) as client:
-        yield Visit(client)
+        yield Visit(client, address)
 
 
 @asynccontextmanager

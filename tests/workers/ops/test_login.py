@@ -19,14 +19,30 @@ from tests.infra.ledger import until
 from tests.workers.ingress.conftest import working
 from tests.workers.ops.conftest import (
     PASSWORD,
+    TOKEN,
     MakeAccount,
     Visit,
     serving_console,
     visiting,
 )
 from workers import auth
-from workers.ops.login import OVER, WRONG
-from workers.ops.session import COOKIE, KEY_PREFIX
+from workers.ops.csrf import make_csrf_token
+from workers.ops.login import NOT_OURS, OVER, WRONG
+from workers.ops.session import COOKIE, KEY_PREFIX, LOGIN_COOKIE
+
+
+async def send_login(client: aiohttp.ClientSession, **form: str) -> tuple[int, str, SimpleCookie]:
+    """Send the login form without a redirect; gives status, where it leads, and the cookies."""
+    async with client.get("/login") as page:
+        token, cookies = TOKEN.search(await page.text()), SimpleCookie(page.headers["Set-Cookie"])
+    assert token
+    headers = {"Cookie": f"{LOGIN_COOKIE}={cookies[LOGIN_COOKIE].value}"}
+    fields = {"csrf": token[1], "password": PASSWORD, **form}
+    async with client.post(
+        "/login", data=fields, headers=headers, allow_redirects=False
+    ) as response:
+        cookies = SimpleCookie(response.headers["Set-Cookie"])
+        return response.status, response.headers["Location"], cookies
 
 
 async def audited(engine: AsyncEngine, action: str) -> list[str]:
@@ -58,6 +74,27 @@ async def test_a_wrong_password_is_refused_and_the_address_kept_in_the_form(
     assert COOKIE not in {cookie.key for cookie in visit.client.cookie_jar}
 
 
+@pytest.mark.parametrize("token", ["", "x", "A" * 43])
+async def test_a_login_form_of_another_page_logs_nobody_in(
+    visit: Visit, admin: User, token: str
+) -> None:
+    status, page = await visit.log_in(admin.email, csrf=token)
+    assert status == 403
+    assert NOT_OURS in page
+    assert f'value="{admin.email}"' in page
+    assert (await visit.log_in(admin.email))[0] == 200
+
+
+async def test_a_login_without_its_cookie_logs_nobody_in(address: str, admin: User) -> None:
+    form = {"email": admin.email, "password": PASSWORD, "csrf": make_csrf_token("")}
+    async with (
+        aiohttp.ClientSession(address) as client,
+        client.post("/login", data=form, allow_redirects=False) as response,
+    ):
+        assert response.status == 403
+        assert COOKIE not in SimpleCookie(response.headers["Set-Cookie"])
+
+
 @pytest.mark.parametrize("role", ["manager", "viewer"])
 async def test_another_role_is_refused_and_its_session_ended(
     visit: Visit, make_account: MakeAccount, engine: AsyncEngine, role: str
@@ -87,13 +124,10 @@ async def test_failed_logins_are_limited_like_those_of_the_api(
 
 
 async def test_the_cookie_is_for_this_host_alone_and_no_script(address: str, admin: User) -> None:
-    form = {"email": admin.email, "password": PASSWORD}
-    async with (
-        aiohttp.ClientSession(address) as client,
-        client.post("/login", data=form, allow_redirects=False) as response,
-    ):
-        assert response.status == 303
-        cookie = SimpleCookie(response.headers["Set-Cookie"])[COOKIE]
+    async with aiohttp.ClientSession(address) as client:
+        status, _, cookies = await send_login(client, email=admin.email)
+    assert status == 303
+    cookie = cookies[COOKIE]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/")
     assert not cookie["secure"]
     assert len(cookie.value) == 43
@@ -103,16 +137,16 @@ async def test_behind_a_trusted_proxy_with_tls_the_cookie_is_secure(
     settings: Settings, auth_worker: None, admin: User
 ) -> None:
     assert auth_worker is None
-    form, proto = {"email": admin.email, "password": PASSWORD}, {"X-Forwarded-Proto": "https"}
+    proto = {"X-Forwarded-Proto": "https"}
     behind = settings.model_copy(update={"trusted_proxies": (ip_network("127.0.0.0/8"),)})
     secure = []
     for own in (behind, settings):
         async with (
             serving_console(own) as address,
             aiohttp.ClientSession(address, headers=proto) as client,
-            client.post("/login", data=form, allow_redirects=False) as response,
         ):
-            secure.append("; Secure" in response.headers["Set-Cookie"])
+            _, _, cookies = await send_login(client, email=admin.email)
+            secure.append(bool(cookies[COOKIE]["secure"]))
     assert secure == [True, False]
 
 
@@ -237,12 +271,9 @@ async def test_without_the_auth_worker_the_page_says_so(settings: Settings, admi
     "target", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"]
 )
 async def test_a_login_leads_to_no_other_site(address: str, admin: User, target: str) -> None:
-    form = {"email": admin.email, "password": PASSWORD, "next": target}
-    async with (
-        aiohttp.ClientSession(address) as client,
-        client.post("/login", data=form, allow_redirects=False) as response,
-    ):
-        assert response.headers["Location"] == "/"
+    async with aiohttp.ClientSession(address) as client:
+        _, location, _ = await send_login(client, email=admin.email, next=target)
+    assert location == "/"
 
 
 def test_the_lifetimes_of_the_settings_are_those_of_a_working_day() -> None:

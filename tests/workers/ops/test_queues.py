@@ -77,6 +77,7 @@ async def test_a_second_pause_changes_nothing_and_says_by_whom_it_is_held(
     status, page = await send_pause(inside)
     assert status == 409
     assert "by oncall, “index rebuild”. Nothing was changed." in page
+    assert "Gemini answers 503, see &lt;OPS-2231&gt;" in page, "what was typed is kept"
     await inside.send("/queues/resume", kind="queue", name=QUEUE)
     status, page = await inside.send("/queues/resume", kind="queue", name=QUEUE)
     assert status == 409
