@@ -3,6 +3,7 @@
 make bench                    all sections, three rounds
 make bench ARGS=consume       one section: consume, costs, ingress, latency, traces
 make bench ARGS="index --rounds 1"   what the event index costs, and how fast it answers
+make bench ARGS="console --rounds 1"   how fast the console's pages answer on large tables
 make bench ARGS="consume --only adrelay,faststream --rounds 1 --share 0.1"
 make bench-full               how it grows: backlog, processes, inbox, event size, memory
 """
@@ -21,12 +22,23 @@ import uvloop
 
 from infra import logs
 from infra.settings import Settings
-from tests.bench import consume, costs, growth, index, ingress, latency, results, tools, traces
+from tests.bench import (
+    console,
+    consume,
+    costs,
+    growth,
+    index,
+    ingress,
+    latency,
+    results,
+    tools,
+    traces,
+)
 from tests.bench.results import Result
 from tests.bench.stage import Stage, open_stage, say, servers
 
 SECTIONS = ("consume", "costs", "ingress", "latency", "traces")
-KNOWN = (*SECTIONS, "growth", "index")
+KNOWN = (*SECTIONS, "console", "growth", "index")
 MEASURES = {
     "costs": (costs.costs,),
     "ingress": ingress.MEASURES,
@@ -45,6 +57,8 @@ def steps(section: str, share: float) -> Iterator[Step]:
         yield from traces.steps(share)
     elif section == "growth":
         yield from growth.steps(share)
+    elif section == "console":
+        yield from console.steps(share)
     elif section == "index":
         yield from index.steps(share)
     else:

@@ -16,7 +16,7 @@ import psutil
 from aio_pika.abc import AbstractConnection
 
 from infra.amqp import topology
-from infra.amqp.permissions import INGRESS_USER, WORKERS_USER
+from infra.amqp.permissions import CONSOLE_USER, INGRESS_USER, WORKERS_USER
 from infra.amqp.publisher import Publisher
 from infra.background import BackgroundTasks
 from infra.deploy.services import postgres
@@ -43,7 +43,12 @@ LOG = PLACE.logs / "programs.log"
 OURS = "metrics.record"
 PEERS = "bench.events"
 # The broker's users of our own programs; the peers' declare queues of their own.
-USERS = {"workers.ingress": INGRESS_USER, "tests.bench.worker": WORKERS_USER}
+USERS = {
+    "tests.bench.worker": WORKERS_USER,
+    "workers.auth": WORKERS_USER,
+    "workers.ingress": INGRESS_USER,
+    "workers.ops": CONSOLE_USER,
+}
 ENDING = 15.0  # seconds
 TABLES = """
     create table bench_inbox (event_id text primary key, at timestamptz not null default now());

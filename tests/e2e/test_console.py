@@ -7,6 +7,7 @@ from functools import partial
 from uuid import uuid4
 
 import orjson
+import pytest
 from playwright.async_api import Browser, Page, expect
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -156,6 +157,7 @@ async def try_forged_and_late_forms(page: Page, engine: AsyncEngine, user: User)
     await expect(kept).to_have_count(0)
 
 
+@pytest.mark.timeout(900)
 async def test_an_operator_finds_mends_and_replays_a_poisoned_event(
     settings: Settings,
     resources: Resources,
