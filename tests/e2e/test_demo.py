@@ -42,13 +42,16 @@ async def test_every_step_of_the_story_runs_and_its_traffic_counts_once(
 
     async with running_system(settings) as system:
         words = ("infra.deploy.demo", "--repeat", "5")
-        code, output = await run(settings, *words, ADRELAY_URL=system.url, **urls(settings))
+        process_urls = f"ops=http://127.0.0.1:{system.processes['ops'].port}"
+        own = {"ADRELAY_URL": system.url, "PROCESS_URLS": process_urls, **urls(settings)}
+        code, output = await run(settings, *words, **own)
 
     assert code == 0, output
     assert [line[:2] for line in output.splitlines() if line[1:2] == "."] == [
         f"{step}." for step in range(1, 7)
     ]
     assert "45 events were accepted" in output
+    assert f"See it in the console, http://127.0.0.1:{system.processes['ops'].port}" in output
 
 
 async def test_the_story_ends_with_a_reason_where_nothing_answers(settings: Settings) -> None:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 
 import aiohttp
 from aio_pika.exceptions import AMQPError
@@ -45,6 +46,22 @@ async def run_demo(rounds: int) -> None:
         if rounds:
             await send_load(scenario, rounds)
     print("\nEvery step was as it should be.")
+    print(describe_console(env))
+
+
+def describe_console(env: Mapping[str, str]) -> str:
+    """Say where the console is and what to look at there; empty where its address is not known."""
+    urls = dict(pair.partition("=")[::2] for pair in env.get("PROCESS_URLS", "").split())
+    if "ops" not in urls:
+        return ""
+    return f"""
+See it in the console, {urls["ops"]} (log in as {env.get("ADRELAY_ADMIN_EMAIL", "an admin")}):
+
+  /              what flows, what waits, and what is wrong
+  /dead-letters  the bad events of step 5: why they failed, a form to mend one, dry run, replay
+  /events        every event of the story, its journey and what it caused
+  /queues        the queues and processes; pause one and run the story again
+"""
 
 
 async def check_running(url: str) -> None:
