@@ -19,6 +19,8 @@ class PassedCheck:
 
 
 CheckResult = bool | str | PassedCheck  # a text is a failure with its reason
+# Of the ingress, which may be several processes: the addresses of all pages of metrics.
+TARGETS_PATH = "/metrics-targets"
 # Results of the checks by name.
 Checks = Callable[[], Awaitable[Mapping[str, CheckResult]]]
 

@@ -108,12 +108,13 @@ SOURCES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ServerHosts:
-    """Where the servers are, each as ``host`` or ``host:port``."""
+    """Where the servers are, each as ``host`` or ``host:port``, and whether they speak TLS."""
 
     broker: str
     management: str
     database: str
     redis: str
+    tls: bool = False
 
 
 def write_secret_files(directory: Path, hosts: ServerHosts) -> list[str]:
@@ -169,11 +170,12 @@ def _make_values(servers: Mapping[str, str], hosts: ServerHosts) -> Mapping[str,
     """Make a value for each variable: those of one file by its name, all others as ``keys``."""
     random = {name: secrets.token_hex(PASSWORD_BYTES) for name in SECRET_FILES[SERVERS]}
     passwords = {**random, **servers}
+    amqp, http, redis = ("amqps", "https", "rediss") if hosts.tls else ("amqp", "http", "redis")
     url = {
-        user: f"amqp://{user}:{passwords[name]}@{hosts.broker}/{VHOST}"
+        user: f"{amqp}://{user}:{passwords[name]}@{hosts.broker}/{VHOST}"
         for user, name in BROKER_PASSWORDS.items()
     }
-    management = f"http://{OPS_USER}:{passwords[BROKER_PASSWORDS[OPS_USER]]}@{hosts.management}"
+    management = f"{http}://{OPS_USER}:{passwords[BROKER_PASSWORDS[OPS_USER]]}@{hosts.management}"
     webhooks = {
         f"{name.upper()}_WEBHOOK_SECRET": make_webhook_secret(WEBHOOK_VERSIONS[name])
         if name in WEBHOOK_VERSIONS
@@ -188,7 +190,7 @@ def _make_values(servers: Mapping[str, str], hosts: ServerHosts) -> Mapping[str,
         **webhooks,
         **clients,
         "DATABASE_URL": f"postgresql://{database}",
-        "REDIS_URL": f"redis://:{passwords['REDIS_PASSWORD']}@{hosts.redis}/0",
+        "REDIS_URL": f"{redis}://:{passwords['REDIS_PASSWORD']}@{hosts.redis}/0",
         "RABBITMQ_MANAGEMENT_URL": management,
         "UPSTREAM_RABBITMQ_URL": url[UPSTREAM_USER],
         "ADRELAY_ADMIN_PASSWORD": secrets.token_urlsafe(PASSWORD_BYTES),
@@ -229,8 +231,10 @@ def _kubernetes_secrets(directory: Path, files: Mapping[str, Mapping[str, str]])
     items = [_secret(f"adrelay-{name}", values) for name, values in files.items()]
     items.append(_secret("adrelay-database-login", login, "kubernetes.io/basic-auth"))
     items.append(_secret("adrelay-broker-definitions", loaded))
-    host = {"host": f"{files['release']['RABBITMQ_MANAGEMENT_URL']}/{VHOST}"}
-    items.append(_secret("adrelay-scaler", host))  # KEDA reads how much waits in the queues
+    host = f"{files['release']['RABBITMQ_MANAGEMENT_URL']}/{VHOST}"
+    tls = "enable" if host.startswith("https:") else "disable"
+    # KEDA reads how much waits in the queues.
+    items.append(_secret("adrelay-scaler", {"host": host, "tls": tls}))
     return {"apiVersion": "v1", "kind": "List", "items": items}
 
 

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from handlers.webhooks import SOURCES
 from infra.amqp.rpc import RpcClient
 from infra.background import BackgroundTasks
-from infra.health import CheckResult, Checks, probe_routes
+from infra.health import TARGETS_PATH, CheckResult, Checks, probe_routes
 from infra.process import serve as serve_probes
 from infra.resources import Resources, find_trouble, open_resources
 from infra.security.access_tokens import TokenVerifier
@@ -40,6 +40,7 @@ from workers.ingress.backends.webhook_recorder import WebhookRecorder
 from workers.ingress.docs.asyncapi import build_asyncapi
 from workers.ingress.docs.openapi import build_openapi
 from workers.ingress.endpoint import wrap_handler
+from workers.ingress.metrics_targets import respond_with_targets
 from workers.ingress.routes import PROBES, ROUTES
 from workers.ingress.share import ALONE, BACKLOG, NAME, ProcessShare, open_listener
 from workers.ingress.state import AppState
@@ -179,6 +180,8 @@ def make_app(
             app.router.add_route("HEAD", route.path, answer)
     probes = probe_routes(build_checks(state, draining))
     app.add_routes(probe for probe in probes if share.count == 1 or probe.path != METRICS_PATH)
+    first_port = state.resources.settings.web_metrics_port
+    app.router.add_get(TARGETS_PATH, respond_with_targets(share, first_port))
     return app
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from infra.health import TARGETS_PATH
 from infra.web.rate_limits import (
     API,
     EVENTS,
@@ -68,7 +69,7 @@ from workers.ingress.docs import routes
 from workers.ingress.http.pagination import PageQuery
 from workers.ingress.route import PUBLIC, Route, RouteResponse
 
-PROBES = ("/healthz", "/readyz", "/metrics")
+PROBES = ("/healthz", "/readyz", "/metrics", TARGETS_PATH)
 
 READ, WRITE = "campaigns:read", "campaigns:write"
 

@@ -25,10 +25,14 @@ def generate(
     broker: Annotated[str, typer.Option(metavar="HOST", help="RabbitMQ.")] = "rabbitmq",
     management: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Its management API; port 15672 by default."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Its management API; port 15672 (with --tls 15671) by default.",
+        ),
     ] = None,
     database: Annotated[str, typer.Option(metavar="HOST", help="Postgres.")] = "postgres",
     redis: Annotated[str, typer.Option(metavar="HOST", help="Redis or Valkey.")] = "valkey",
+    tls: Annotated[bool, typer.Option("--tls", help="URLs for servers that speak TLS.")] = False,
     as_json: Json = False,
 ) -> None:
     """Print new keys as NAME=value lines, or write all secrets into a directory.
@@ -42,8 +46,8 @@ def generate(
     if directory is None:
         generate_keys.print_keys(as_json=as_json)
         return
-    api = management or f"{broker.partition(':')[0]}:15672"
-    hosts = secret_files.ServerHosts(broker, api, database, redis)
+    api = management or f"{broker.partition(':')[0]}:{15671 if tls else 15672}"
+    hosts = secret_files.ServerHosts(broker, api, database, redis, tls)
     raise typer.Exit(secret_files.write_and_report(directory, hosts, as_json=as_json))
 
 

@@ -77,6 +77,8 @@ def deployment(plan: ProcessPlan) -> Resource:
     if plan.name == CONSOLE:
         container["env"].append({"name": "PROCESS_URLS", "value": _write_process_urls()})
     if plan.name == INGRESS:
+        # More of it are more pods, each with its page of metrics.
+        container["env"].append({"name": "WEB_PROCESSES", "value": "1"})
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": ENDPOINT_SECONDS}}}
     return _resource("apps/v1", "Deployment", plan.name) | {
         "spec": {
@@ -199,8 +201,13 @@ def _scaled_object(plan: ProcessPlan, triggers: Sequence[Resource]) -> Resource:
 
 
 def _queue_trigger(queue: str) -> Resource:
+    """Ask for more replicas in proportion to the time that what waits takes with those there are.
+
+    ``AverageValue``, the default of KEDA, would divide that time by their number.
+    """
     return {
         "type": "rabbitmq",
+        "metricType": "Value",
         "metadata": {
             "protocol": "http",
             "mode": "ExpectedQueueConsumptionTime",

@@ -5,8 +5,8 @@ from typing import Any
 import yaml
 
 from infra.deploy.manifests.kubernetes import PART_OF, Resource
-from infra.deploy.manifests.processes import plan_processes
-from infra.deploy.services.prometheus import BROKER, FAMILIES, RULES
+from infra.deploy.manifests.processes import ProcessPlan, plan_processes
+from infra.deploy.services.prometheus import BROKER, FAMILIES, INGRESS, RULES, find_ingress
 
 INTERVAL = "15s"
 ALERTMANAGER = "alertmanager:9093"
@@ -28,7 +28,7 @@ def write_rules() -> list[Resource]:
 
 def write_configuration() -> Resource:
     """Build the configuration of the compose file's Prometheus; jobs are named as the processes."""
-    jobs = [_job(plan.name, f"{plan.name}:{plan.port}") for plan in plan_processes()]
+    jobs = [_process_job(plan) for plan in plan_processes()]
     detailed = {"metrics_path": "/metrics/detailed", "params": {"family": list(FAMILIES)}}
     return {
         "global": {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL},
@@ -40,6 +40,11 @@ def write_configuration() -> Resource:
             _job(f"{BROKER}-queues", BROKER_METRICS) | detailed,
         ],
     }
+
+
+def _process_job(plan: ProcessPlan) -> Resource:
+    address = f"{plan.name}:{plan.port}"
+    return find_ingress(address, INTERVAL) if plan.name == INGRESS else _job(plan.name, address)
 
 
 def _job(name: str, target: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from infra.deploy.services.directories import (
     write_private,
 )
 from infra.deploy.services.ports import Ports, is_open
+from infra.health import TARGETS_PATH
 
 NAME = "prometheus"
 PACKAGES = ("prometheus",)
@@ -27,6 +28,7 @@ RULES = (DASHBOARDS / "rules.yaml", DASHBOARDS / "alerts.yaml")
 INTERVAL = "5s"
 RETENTION = "15d"
 BROKER = "rabbitmq"
+INGRESS = "web"
 FAMILIES = ("queue_coarse_metrics", "queue_consumer_count")
 
 
@@ -46,9 +48,12 @@ def configuration(
     """Write the configuration as JSON, which is YAML: one job for each name and port.
 
     ``interval`` is between two scrapes, and between two evaluations. The broker has two jobs:
-    totals, and a line for each queue (``rabbitmq_detailed_...``).
+    totals, and a line for each queue (``rabbitmq_detailed_...``). Of the ingress every process is
+    scraped: it says which there are.
     """
-    jobs = [_job(job, port) for job, port in targets.items()]
+    jobs = [_job(job, port) for job, port in targets.items() if job != INGRESS]
+    if INGRESS in targets:
+        jobs.append(find_ingress(f"127.0.0.1:{targets[INGRESS]}", interval))
     if BROKER in targets:
         detailed = {"metrics_path": "/metrics/detailed", "params": {"family": list(FAMILIES)}}
         jobs.append(_job(f"{BROKER}-queues", targets[BROKER]) | detailed)
@@ -56,6 +61,12 @@ def configuration(
     return json.dumps(
         {"global": intervals, "rule_files": list(rules), "scrape_configs": jobs}, indent=2
     )
+
+
+def find_ingress(address: str, interval: str) -> dict[str, Any]:
+    """Build the job of the ingress at ``host:port``, which lists its pages of metrics."""
+    found = {"url": f"http://{address}{TARGETS_PATH}", "refresh_interval": interval}
+    return {"job_name": INGRESS, "http_sd_configs": [found]}
 
 
 def _job(name: str, port: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,21 @@ def test_the_kubernetes_secrets_have_what_the_files_have(tmp_path: Path) -> None
         assert data[f"adrelay-{file}"] == read_env_file(tmp_path / f"{file}.env")
     loaded = data["adrelay-broker-definitions"]["definitions.json"]
     assert loaded == (tmp_path / "definitions.json").read_text()
+
+
+def test_servers_with_tls_have_urls_with_tls(tmp_path: Path) -> None:
+    write_secret_files(tmp_path, replace(HOSTS, management="rabbitmq:15671", tls=True))
+    text = "".join(contents(tmp_path).values())
+
+    assert not re.search(r"(amqp|http|redis)://[^ ]*@", text)
+    assert read_env_file(tmp_path / "web.env")["RABBITMQ_URL"].startswith(
+        "amqps://adrelay-ingress:"
+    )
+    assert read_env_file(tmp_path / "common.env")["REDIS_URL"].startswith("rediss://:")
+    items = json.loads((tmp_path / "kubernetes.json").read_text())["items"]
+    (scaler,) = (item for item in items if item["metadata"]["name"] == "adrelay-scaler")
+    assert scaler["stringData"]["tls"] == "enable"
+    assert re.fullmatch(r"https://.+@rabbitmq:15671/adrelay", scaler["stringData"]["host"])
 
 
 def test_only_the_owner_may_read_the_files(tmp_path: Path) -> None:

@@ -14,12 +14,25 @@ from typing import Any
 
 import yaml
 
+from infra.commands.secret_files import ServerHosts, write_secret_files
 from infra.deploy.manifests.build import KUBERNETES
 from infra.deploy.services.directories import CHECKOUT
 from infra.deploy.uv_install import read_pip_settings, uv_environment
 from tests.npm import find_node, install
 
 OVERLAYS = ("small", "ha")
+# The addresses of docs/deploying.md; only ``ha`` has the component ``tls``.
+HOSTS = {
+    "small": ServerHosts(
+        *("rabbitmq.adrelay.svc", "rabbitmq.adrelay.svc:15672"),
+        *("postgres-rw.adrelay.svc", "valkey.adrelay.svc"),
+    ),
+    "ha": ServerHosts(
+        *("rabbitmq.adrelay.svc", "rabbitmq.adrelay.svc:15671"),
+        *("postgres-rw.adrelay.svc", "valkey.adrelay.svc"),
+        tls=True,
+    ),
+}
 LOCK = Path(__file__).with_name("kubectl.txt")
 FOLDER = CHECKOUT / ".services" / "test" / "kubectl"
 PATIENCE = 300  # seconds
@@ -102,3 +115,11 @@ def pod_templates(overlay: str) -> dict[str, Resource]:
     """Give the pods of all Deployments, Jobs and StatefulSets, by their names."""
     kinds = ("Deployment", "Job", "StatefulSet")
     return {n: r["spec"]["template"] for k in kinds for n, r in of_kind(overlay, k).items()}
+
+
+@cache
+def secret_data(overlay: str, folder: Path) -> dict[str, dict[str, str]]:
+    """Make the Secrets of an installation; gives the data of each."""
+    write_secret_files(folder, HOSTS[overlay])
+    items = json.loads((folder / "kubernetes.json").read_text())["items"]
+    return {item["metadata"]["name"]: item["stringData"] for item in items}

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.processes import free_port
 
 COMPOSE = FOLDER / "compose.yaml"
 DOCKERFILE = FOLDER / "Dockerfile"
+DEPLOYING = CHECKOUT / "docs" / "deploying.md"
 COMMANDS = {
     **read_procfile(),
     SANDBOX: SANDBOX_COMMAND,
@@ -126,6 +128,35 @@ def test_the_broker_has_the_plugins_and_the_limit_of_make_run() -> None:
     assert (FOLDER / "rabbitmq" / "enabled_plugins").read_text() == PLUGINS
     lines = (FOLDER / "rabbitmq" / "20-adrelay.conf").read_text()
     assert f"max_message_size = {MAX_MESSAGE_BYTES}\n" in lines
+
+
+def test_a_segment_of_wal_is_archived_once_and_restored(
+    tmp_path: Path, compose: dict[str, Any]
+) -> None:
+    (archive,) = (
+        word for word in compose["services"]["postgres"]["command"] if "archive_command" in word
+    )
+    (restore,) = re.findall(r"restore_command = '(.+?)'", DEPLOYING.read_text())
+
+    def shell(command: str, path: Path) -> int:
+        text = command.removeprefix("-carchive_command=").replace("/archive", str(tmp_path))
+        text = text.replace("%p", str(path)).replace("%f", "000000010000000000000001")
+        return subprocess.run(["/bin/sh", "-c", text], check=False, timeout=20).returncode  # noqa: S603 - commands of the compose file
+
+    segment, other, restored = tmp_path / "segment", tmp_path / "other", tmp_path / "restored"
+    segment.write_bytes(b"committed" + bytes(100_000))
+    other.write_bytes(b"of another cluster")
+    assert [shell(archive, path) for path in (segment, segment, other)] == [0, 0, 1]
+    assert shell(restore, restored) == 0
+    assert restored.read_bytes() == segment.read_bytes()
+    assert sum(path.stat().st_size for path in tmp_path.glob("0*")) < 1000
+
+
+def test_the_broker_s_limit_of_memory_is_below_the_container_s(compose: dict[str, Any]) -> None:
+    text = (FOLDER / "rabbitmq" / "20-adrelay.conf").read_text()
+    (limit,) = re.findall(r"vm_memory_high_watermark[.]absolute = (\d+)MB", text)
+    assert compose["services"]["rabbitmq"]["mem_limit"] == "2g"
+    assert int(limit) <= 0.6 * 2048
 
 
 def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:

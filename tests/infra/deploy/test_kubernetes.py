@@ -3,7 +3,6 @@
 import importlib
 import json
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +12,6 @@ import pytest
 import yaml
 
 from infra.amqp import topology
-from infra.commands.secret_files import ServerHosts, write_secret_files
 from infra.deploy.manifests.kubernetes import SETTINGS
 from infra.deploy.manifests.processes import DRAIN_SECONDS, ENDPOINT_SECONDS, SCALES
 from infra.deploy.manifests.settings_file import ELSEWHERE, SECRETS
@@ -22,6 +20,7 @@ from infra.deploy.services.prometheus import FAMILIES, RULES
 from infra.deploy.services.rabbitmq import MAX_MESSAGE_BYTES
 from infra.process import CANCEL_TIMEOUT, PORTS
 from infra.settings import Settings
+from tests.certificates import Authority
 from tests.fork_server import run_module
 from tests.infra.deploy.rendering import (
     OVERLAYS,
@@ -31,21 +30,19 @@ from tests.infra.deploy.rendering import (
     pod_templates,
     render,
     run,
+    secret_data,
 )
 from workers.ingress.routes import PROBES, ROUTES
 
 CORE = {"v1", "apps/v1", "batch/v1", "policy/v1", "networking.k8s.io/v1"}
-MODELLED = {"keda.sh/v1alpha1", "monitoring.coreos.com/v1", "postgresql.cnpg.io/v1"}
+MODELLED = {
+    *("keda.sh/v1alpha1", "monitoring.coreos.com/v1", "postgresql.cnpg.io/v1"),
+    "cert-manager.io/v1",
+}
 # No models of these are published: what is in them is checked by hand, below.
 BY_HAND = {"rabbitmq.com/v1beta1", "barmancloud.cnpg.io/v1"}
 # What somebody else makes: docs/deploying.md says who.
 GIVEN_SECRETS = {"adrelay-tls", "adrelay-backup-store"}
-HOSTS = ServerHosts(
-    "rabbitmq.adrelay.svc",
-    "rabbitmq.adrelay.svc:15672",
-    "postgres-rw.adrelay.svc",
-    "valkey.adrelay.svc",
-)
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - of a pod's own network
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 
@@ -61,14 +58,6 @@ def processes(overlay: str) -> dict[str, Resource]:
     """Give the containers of Adrelay's processes, by the names of the Procfile."""
     templates = pod_templates(overlay)
     return {name: templates[f"adrelay-{name}"]["spec"]["containers"][0] for name in read_procfile()}
-
-
-@cache
-def secret_data(folder: Path) -> dict[str, dict[str, str]]:
-    """Make the Secrets of an installation; gives the data of each."""
-    write_secret_files(folder, HOSTS)
-    items = json.loads((folder / "kubernetes.json").read_text())["items"]
-    return {item["metadata"]["name"]: item["stringData"] for item in items}
 
 
 @overlays
@@ -119,7 +108,8 @@ def test_every_process_has_its_port_probes_and_limits(overlay: str) -> None:
         environment = {item["name"]: item["value"] for item in container["env"]}
         urls = {pair.partition("=")[0] for pair in environment.pop("PROCESS_URLS", "").split()}
         assert urls == (set(PORTS) if name == "ops" else set())
-        assert environment == {"HOST": EVERY_ADDRESS, "PORT": str(PORTS[name])}
+        alone = {"WEB_PROCESSES": "1"} if name == "web" else {}
+        assert environment == {"HOST": EVERY_ADDRESS, "PORT": str(PORTS[name]), **alone}
         assert container["ports"] == [{"name": "http", "containerPort": PORTS[name]}]
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert container[probe]["httpGet"]["port"] == "http"
@@ -174,7 +164,7 @@ def test_a_process_is_not_killed_while_it_drains(overlay: str) -> None:
 @overlays
 def test_every_setting_has_its_place(overlay: str, tmp_path_factory: Any) -> None:
     config = next(r for n, r in of_kind(overlay, "ConfigMap").items() if n.startswith(SETTINGS))
-    made = secret_data(tmp_path_factory.mktemp("secrets"))
+    made = secret_data(overlay, tmp_path_factory.mktemp("secrets"))
     secrets = {name for data in made.values() for name in data}
     known = {name.upper() for name in Settings.model_fields}
     file = (Path(__file__).parents[3] / "infra/deploy/settings.env").read_text()
@@ -189,7 +179,9 @@ def test_every_setting_has_its_place(overlay: str, tmp_path_factory: Any) -> Non
 def test_every_process_is_started_with_settings_that_are_valid(
     overlay: str, tmp_path_factory: Any
 ) -> None:
-    made = secret_data(tmp_path_factory.mktemp("secrets"))
+    made = secret_data(overlay, tmp_path_factory.mktemp("secrets"))
+    authority = tmp_path_factory.mktemp("authority") / "ca.crt"
+    authority.write_bytes(Authority().pem)
     configs = of_kind(overlay, "ConfigMap")
     for container in processes(overlay).values():
         values: dict[str, str] = {}
@@ -198,6 +190,8 @@ def test_every_process_is_started_with_settings_that_are_valid(
                 values |= configs[source["configMapRef"]["name"]]["data"]
             else:
                 values |= made[source["secretRef"]["name"]]
+        files = [name for name in values if name.endswith("_CA_FILE")]
+        values |= dict.fromkeys(files, str(authority))
         settings = Settings.model_validate({n.lower(): v for n, v in values.items()})
         assert settings.public_url == "https://adrelay.example.com"
         assert settings.ingress_user == "adrelay-ingress adrelay-console"
@@ -221,12 +215,13 @@ def test_the_commands_for_later_exist_and_never_start_by_themselves(overlay: str
 @overlays
 def test_every_reference_leads_somewhere(overlay: str, tmp_path_factory: Any) -> None:
     text = json.dumps(render(overlay))
-    made = secret_data(tmp_path_factory.mktemp("secrets"))
+    made = secret_data(overlay, tmp_path_factory.mktemp("secrets"))
     configs = of_kind(overlay, "ConfigMap")
     names = set(re.findall(r'"secretRef": \{"name": "([^"]+)"', text))
     names |= set(re.findall(r'"secretName": "([^"]+)"', text))
     names |= set(re.findall(r'"secret": \{"name": "([^"]+)"', text))
-    assert names <= set(made) | GIVEN_SECRETS
+    signed = {c["spec"]["secretName"] for c in of_kind(overlay, "Certificate").values()}
+    assert names <= set(made) | GIVEN_SECRETS | signed
     for config in re.findall(r'"configMapRef": \{"name": "([^"]+)"', text):
         assert config in configs
     for reference in re.findall(r'"secretKeyRef": (\{[^}]+\})', text):
@@ -286,6 +281,7 @@ def test_each_process_scales_by_its_own_queues() -> None:
         assert {t["metadata"]["queueName"] for t in triggers} == wanted
         for trigger in triggers:
             assert trigger["metadata"]["mode"] == "ExpectedQueueConsumptionTime"
+            assert trigger["metricType"] == "Value"
             assert trigger["metadata"]["protocol"] == "http"
     every = {queue for names in queues.values() for queue in names}
     assert every <= {*topology.WORK_QUEUE_NAMES, *(q.name for q in topology.REQUEST_QUEUES)}
@@ -327,7 +323,7 @@ def test_the_broker_has_the_limits_of_make_run(overlay: str) -> None:
     spec = of_kind(overlay, "RabbitmqCluster")["rabbitmq"]["spec"]
     known = {
         *("replicas", "image", "resources", "persistence", "terminationGracePeriodSeconds"),
-        *("rabbitmq", "override", "affinity"),
+        *("rabbitmq", "override", "affinity", "tls"),
     }
     assert set(spec) <= known
     assert set(spec["rabbitmq"]) == {"additionalPlugins", "additionalConfig"}

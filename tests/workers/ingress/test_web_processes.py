@@ -1,62 +1,32 @@
 """Several web processes on one port: a crash, a restart and an end, and the metrics of each."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import psutil
 import pytest
 
-from infra.deploy.services.ports import is_free
+from infra.deploy.services import prometheus
+from infra.deploy.services.directories import ServerDirectory
+from infra.deploy.services.ports import NAMES, Ports
+from infra.health import TARGETS_PATH
 from infra.process import PORTS
 from infra.settings import Settings
-from tests.processes import POLL, Process, free_port
+from tests.processes import POLL, free_port
+from tests.workers.ingress.web_processes import (
+    COUNT,
+    WebProcesses,
+    fetch,
+    running_web_processes,
+)
 from workers.ingress.share import ProcessShare
 
-COUNT = 2
 PATH = "/.well-known/jwks.json"
 ANSWERED = re.compile(rf'^adrelay_http_requests_total{{.*route="{PATH}".*}} (\S+)$', re.MULTILINE)
-
-
-def find_free_ports() -> int:
-    """Find the first of as many free ports as there are processes."""
-    while True:
-        first = free_port()
-        if all(is_free(first + number) for number in range(COUNT)):
-            return first
-
-
-class WebProcesses:
-    """A supervisor with its processes."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.metrics_port = find_free_ports()
-        first = str(self.metrics_port)
-        self.process = Process(
-            "workers.ingress", settings, 0, WEB_PROCESSES=str(COUNT), WEB_METRICS_PORT=first
-        )
-
-    @property
-    def pids(self) -> list[int]:
-        supervisor = psutil.Process(self.process.process.pid)
-        return sorted(child.pid for child in supervisor.children())
-
-    async def read_metrics(self) -> list[str]:
-        """Read the page of every process; raises ``ClientError`` if one does not answer."""
-        ports = range(self.metrics_port, self.metrics_port + COUNT)
-        return [await fetch(port, "/metrics") for port in ports]
-
-    async def wait_for_all(self, seconds: float = 60) -> None:
-        async with asyncio.timeout(seconds):
-            while True:
-                try:
-                    await self.read_metrics()
-                except aiohttp.ClientError:
-                    assert self.process.process.returncode is None, self.process.output
-                    await asyncio.sleep(POLL)
-                else:
-                    return
 
 
 def runs(process: psutil.Process) -> bool:
@@ -67,26 +37,10 @@ def runs(process: psutil.Process) -> bool:
         return False
 
 
-async def fetch(port: int, path: str, status: int = 200) -> str:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{port}{path}") as answer,
-    ):
-        assert answer.status == status
-        return await answer.text()
-
-
 @pytest.fixture
 async def web(settings: Settings) -> AsyncIterator[WebProcesses]:
-    found = WebProcesses(settings)
-    await found.process.start()
-    try:
-        await found.wait_for_all()
+    async with running_web_processes(settings) as found:
         yield found
-    finally:
-        if found.process.process.returncode is None:
-            await found.process.kill()
-        found.process.forget()
 
 
 async def test_every_process_has_its_own_metrics_and_the_common_port_has_none(
@@ -98,6 +52,34 @@ async def test_every_process_has_its_own_metrics_and_the_common_port_has_none(
     assert sum(float(found) for page in pages for found in ANSWERED.findall(page)) == 40
     await fetch(web.process.port, "/metrics", status=404)
     await fetch(web.process.port, "/readyz")
+    (group,) = json.loads(await fetch(web.process.port, TARGETS_PATH))
+    assert group["targets"] == [f"127.0.0.1:{port}" for port in web.metrics_ports]
+
+
+async def test_prometheus_finds_and_scrapes_every_process(
+    web: WebProcesses, tmp_path: Path
+) -> None:
+    directory = ServerDirectory(tmp_path, durable=False)
+    directory.prepare()
+    ports = Ports(*[0] * (len(NAMES) - 1), prometheus=free_port())
+    try:
+        daemon = prometheus.start(directory, ports, {"web": web.process.port}, {}, "1s")
+        await asyncio.to_thread(prometheus.wait, daemon, ports)
+        wanted = {f"127.0.0.1:{port}": "1" for port in web.metrics_ports}
+        async with asyncio.timeout(60):
+            while await read_up(ports.prometheus) != wanted:
+                await asyncio.sleep(POLL)
+    finally:
+        prometheus.stop(directory)
+
+
+async def read_up(port: int) -> dict[str, str]:
+    """Ask Prometheus which pages of the ingress it has read, by their addresses."""
+    async with aiohttp.ClientSession() as session:
+        query = {"query": 'up{job="web"}'}
+        async with session.get(f"http://127.0.0.1:{port}/api/v1/query", params=query) as answer:
+            found = (await answer.json())["data"]["result"] if answer.ok else []
+    return {item["metric"]["instance"]: item["value"][1] for item in found}
 
 
 async def test_a_crash_closes_no_port_and_the_process_is_started_again(web: WebProcesses) -> None:
