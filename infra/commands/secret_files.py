@@ -45,15 +45,15 @@ BROKER_PASSWORDS = {
     UPSTREAM_USER: "RABBITMQ_UPSTREAM_PASSWORD",
     OPS_USER: "RABBITMQ_OPS_PASSWORD",
 }
-SERVERS = "servers"  # the passwords of the servers, which no process of Adrelay reads
+# The passwords of the servers, each of which gets its own file; no process of Adrelay reads them.
+SERVER_FILES: Mapping[str, tuple[str, ...]] = {
+    "broker": tuple(BROKER_PASSWORDS.values()),
+    "postgres": ("POSTGRES_PASSWORD", "DATABASE_PASSWORD"),
+    "valkey": ("REDIS_PASSWORD",),
+    "grafana": ("GRAFANA_PASSWORD",),
+}
 SECRET_FILES: Mapping[str, tuple[str, ...]] = {
-    SERVERS: (
-        *BROKER_PASSWORDS.values(),
-        "POSTGRES_PASSWORD",
-        "DATABASE_PASSWORD",
-        "REDIS_PASSWORD",
-        "GRAFANA_PASSWORD",
-    ),
+    **SERVER_FILES,
     "common": (
         "DATABASE_URL",
         "REDIS_URL",
@@ -96,13 +96,13 @@ SOURCES: Mapping[str, str] = {
     "auth: TOKEN_SIGNING_KEY": "common: TOKEN_VERIFY_KEYS",
     "common: SEAL_PUBLIC_KEY": "auth: SEAL_PRIVATE_KEY",
     "auth: SEAL_PRIVATE_KEY": "common: SEAL_PUBLIC_KEY",
-    "common: DATABASE_URL": "servers: DATABASE_PASSWORD",
-    "common: REDIS_URL": "servers: REDIS_PASSWORD",
-    "workers: RABBITMQ_URL": "servers: RABBITMQ_WORKERS_PASSWORD",
-    "web: RABBITMQ_URL": "servers: RABBITMQ_INGRESS_PASSWORD",
-    "ops: RABBITMQ_URL": "servers: RABBITMQ_CONSOLE_PASSWORD",
-    "release: RABBITMQ_URL": "servers: RABBITMQ_OPS_PASSWORD",
-    "relay: RABBITMQ_MANAGEMENT_URL": "servers: RABBITMQ_OPS_PASSWORD",
+    "common: DATABASE_URL": "postgres: DATABASE_PASSWORD",
+    "common: REDIS_URL": "valkey: REDIS_PASSWORD",
+    "workers: RABBITMQ_URL": "broker: RABBITMQ_WORKERS_PASSWORD",
+    "web: RABBITMQ_URL": "broker: RABBITMQ_INGRESS_PASSWORD",
+    "ops: RABBITMQ_URL": "broker: RABBITMQ_CONSOLE_PASSWORD",
+    "release: RABBITMQ_URL": "broker: RABBITMQ_OPS_PASSWORD",
+    "relay: RABBITMQ_MANAGEMENT_URL": "broker: RABBITMQ_OPS_PASSWORD",
 }
 
 
@@ -127,7 +127,7 @@ def write_secret_files(directory: Path, hosts: ServerHosts) -> list[str]:
     files = {name: read_env_file(directory / f"{name}.env") for name in SECRET_FILES}
     _check_sources(files)
     known = {name: value for values in files.values() for name, value in values.items()}
-    made = _make_values(files[SERVERS], hosts)
+    made = _make_values({n: v for file in SERVER_FILES for n, v in files[file].items()}, hosts)
     added = []
     for file, names in SECRET_FILES.items():
         missing = [name for name in names if name not in files[file]]
@@ -137,7 +137,7 @@ def write_secret_files(directory: Path, hosts: ServerHosts) -> list[str]:
             added.append(f"{file}: {name}")
         if missing:
             write_env_file(directory / f"{file}.env", files[file])
-    _write_definitions(directory / "definitions.json", files[SERVERS])
+    _write_definitions(directory / "definitions.json", files["broker"])
     _write_json(directory / "kubernetes.json", _kubernetes_secrets(directory, files))
     return added
 
@@ -168,8 +168,8 @@ def _check_sources(files: Mapping[str, Mapping[str, str]]) -> None:
 
 def _make_values(servers: Mapping[str, str], hosts: ServerHosts) -> Mapping[str, Mapping[str, str]]:
     """Make a value for each variable: those of one file by its name, all others as ``keys``."""
-    random = {name: secrets.token_hex(PASSWORD_BYTES) for name in SECRET_FILES[SERVERS]}
-    passwords = {**random, **servers}
+    names = [name for found in SERVER_FILES.values() for name in found]
+    passwords = {**{name: secrets.token_hex(PASSWORD_BYTES) for name in names}, **servers}
     amqp, http, redis = ("amqps", "https", "rediss") if hosts.tls else ("amqp", "http", "redis")
     url = {
         user: f"{amqp}://{user}:{passwords[name]}@{hosts.broker}/{VHOST}"
@@ -204,7 +204,6 @@ def _make_values(servers: Mapping[str, str], hosts: ServerHosts) -> Mapping[str,
     }
     own: dict[str, Mapping[str, str]] = {file: {} for file in SECRET_FILES}
     own |= {file: {"RABBITMQ_URL": url[user]} for file, user in users.items()}
-    own[SERVERS] = passwords
     return {**own, "keys": keys}
 
 
@@ -225,10 +224,11 @@ def _write_definitions(path: Path, servers: Mapping[str, str]) -> None:
 
 def _kubernetes_secrets(directory: Path, files: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """Build the Secrets ``adrelay-<file>``, and those that the servers' operators read."""
-    servers = files[SERVERS]
-    login = {"username": ROLE, "password": servers["DATABASE_PASSWORD"]}
+    login = {"username": ROLE, "password": files["postgres"]["DATABASE_PASSWORD"]}
     loaded = {"definitions.json": (directory / "definitions.json").read_text()}
-    items = [_secret(f"adrelay-{name}", values) for name, values in files.items()]
+    # The operators of the broker and of Postgres read the two that follow instead.
+    named = files.keys() - {"broker", "postgres", "grafana"}
+    items = [_secret(f"adrelay-{name}", files[name]) for name in files if name in named]
     items.append(_secret("adrelay-database-login", login, "kubernetes.io/basic-auth"))
     items.append(_secret("adrelay-broker-definitions", loaded))
     host = f"{files['release']['RABBITMQ_MANAGEMENT_URL']}/{VHOST}"

@@ -13,6 +13,7 @@ from infra.commands.secret_files import (
     BROKER_PASSWORDS,
     PROCESS_FILES,
     SECRET_FILES,
+    SERVER_FILES,
     ServerHosts,
     write_secret_files,
 )
@@ -61,7 +62,7 @@ def test_what_is_missing_is_made_and_the_rest_stays(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("file", ["servers", "auth", "common"])
+@pytest.mark.parametrize("file", ["broker", "postgres", "auth", "common"])
 def test_half_of_what_belongs_together_is_not_made_again(tmp_path: Path, file: str) -> None:
     write_secret_files(tmp_path, HOSTS)
     (tmp_path / f"{file}.env").unlink()
@@ -92,7 +93,7 @@ def test_only_the_auth_worker_can_sign_and_open(tmp_path: Path) -> None:
         assert ("TOKEN_SIGNING_KEY" in names) == (process == "auth")
         assert ("SEAL_PRIVATE_KEY" in names) == (process == "auth")
         assert ("VAULT_KEYS" in names) == (process in {"auth", "sync"})
-        assert not names & set(SECRET_FILES["servers"])
+        assert not names & {name for found in SERVER_FILES.values() for name in found}
     keys = read_process(tmp_path, "auth")
     assert derive_public_key(keys["TOKEN_SIGNING_KEY"]) == keys["TOKEN_VERIFY_KEYS"]
 
@@ -103,7 +104,7 @@ def test_the_definitions_have_the_passwords_of_the_urls_as_hashes(tmp_path: Path
     hashes = {user["name"]: user["password_hash"] for user in found["users"]}
 
     assert set(hashes) == {user.name for user in broker_users()}
-    passwords = read_env_file(tmp_path / "servers.env")
+    passwords = read_env_file(tmp_path / "broker.env")
     for user, name in BROKER_PASSWORDS.items():
         salt = base64.b64decode(hashes[user])[:SALT_BYTES]
         assert hash_password(passwords[name], salt) == hashes[user]
@@ -112,7 +113,7 @@ def test_the_definitions_have_the_passwords_of_the_urls_as_hashes(tmp_path: Path
 def test_a_changed_password_changes_its_hash_alone(tmp_path: Path) -> None:
     write_secret_files(tmp_path, HOSTS)
     before = json.loads((tmp_path / "definitions.json").read_text())
-    path = tmp_path / "servers.env"
+    path = tmp_path / "broker.env"
     path.write_text(re.sub(r"(?m)^(RABBITMQ_UPSTREAM_PASSWORD)=.*$", r"\1=other", path.read_text()))
     write_secret_files(tmp_path, HOSTS)
     after = json.loads((tmp_path / "definitions.json").read_text())
@@ -128,7 +129,7 @@ def test_the_kubernetes_secrets_have_what_the_files_have(tmp_path: Path) -> None
     items = json.loads((tmp_path / "kubernetes.json").read_text())["items"]
     data = {item["metadata"]["name"]: item["stringData"] for item in items}
 
-    for file in SECRET_FILES:
+    for file in SECRET_FILES.keys() - {"broker", "postgres", "grafana"}:
         assert data[f"adrelay-{file}"] == read_env_file(tmp_path / f"{file}.env")
     loaded = data["adrelay-broker-definitions"]["definitions.json"]
     assert loaded == (tmp_path / "definitions.json").read_text()

@@ -98,6 +98,14 @@ def test_every_process_gets_valid_settings(tmp_path: Path, compose: dict[str, An
         assert settings.claude_url.startswith("http://sandbox:8090")
 
 
+def test_a_server_gets_no_password_but_its_own(compose: dict[str, Any]) -> None:
+    given = {name: s.get("env_file", []) for name, s in compose["services"].items()}
+    files = {"postgres": "postgres", "backup": "postgres", "valkey": "valkey", "grafana": "grafana"}
+    for name in compose["services"].keys() - COMMANDS.keys():
+        own = [f"secrets/{files[name]}.env"] if name in files else []
+        assert given[name] == own
+
+
 def test_every_host_that_is_named_is_a_service(compose: dict[str, Any]) -> None:
     text = COMPOSE.read_text() + (FOLDER / "prometheus" / "prometheus.yaml").read_text()
     hosts = set(re.findall(r"http://([a-z]+):\d+", text)) | set(

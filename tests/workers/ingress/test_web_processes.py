@@ -61,7 +61,7 @@ async def test_prometheus_finds_and_scrapes_every_process(
 ) -> None:
     directory = ServerDirectory(tmp_path, durable=False)
     directory.prepare()
-    ports = Ports(*[0] * (len(NAMES) - 1), prometheus=free_port())
+    ports = Ports(**dict.fromkeys(NAMES, 0) | {"prometheus": free_port()})
     try:
         daemon = prometheus.start(directory, ports, {"web": web.process.port}, {}, "1s")
         await asyncio.to_thread(prometheus.wait, daemon, ports)
