@@ -40,9 +40,15 @@ from workers.ingress.backends.webhook_recorder import WebhookRecorder
 from workers.ingress.docs.asyncapi import build_asyncapi
 from workers.ingress.docs.openapi import build_openapi
 from workers.ingress.endpoint import wrap_handler
-from workers.ingress.metrics_targets import respond_with_targets
 from workers.ingress.routes import PROBES, ROUTES
-from workers.ingress.share import ALONE, BACKLOG, NAME, ProcessShare, open_listener
+from workers.ingress.share import (
+    ALONE,
+    BACKLOG,
+    NAME,
+    ProcessShare,
+    open_listener,
+    respond_with_targets,
+)
 from workers.ingress.state import AppState
 
 METRICS_PATH = "/metrics"

@@ -1,7 +1,10 @@
-"""One web process among several: its number, and the socket that all of them accept from."""
+"""One web process among several: its number, the socket that all accept from, their metrics."""
 
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+
+from aiohttp import web
 
 from infra.process import PORTS
 from infra.settings import Settings
@@ -43,3 +46,24 @@ def open_listener(settings: Settings) -> socket.socket:
     listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     listener.setblocking(False)  # noqa: FBT003 - its only parameter
     return listener
+
+
+def respond_with_targets(
+    share: ProcessShare, first_port: int
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Build the handler: the address at which a request arrives, with the port of each page.
+
+    One process has its page of metrics on the common port, several have theirs from ``first_port``
+    on. The format is that of http_sd_configs, by which Prometheus finds and scrapes them:
+    https://prometheus.io/docs/prometheus/latest/http_sd/.
+    """
+
+    async def respond(request: web.Request) -> web.Response:
+        if request.transport is None:
+            raise ConnectionResetError
+        host, port, *_ = request.transport.get_extra_info("sockname")
+        ports = [port] if share.count == 1 else range(first_port, first_port + share.count)
+        address = f"[{host}]" if ":" in host else host
+        return web.json_response([{"targets": [f"{address}:{number}" for number in ports]}])
+
+    return respond
