@@ -82,29 +82,28 @@ async def _measure(stage: Stage) -> list[Result]:
         if status != 200:
             raise RuntimeError(f"nobody was logged in: {status} {page[:300]}")
         results = []
-        for path in await _list_paths(stage):
+        for name, path in (await _list_pages(stage)).items():
             spent = sorted([await _open(visit, path) for _ in range(TIMES + 1)][1:])
-            name = path if len(path) <= 34 else path[:33] + "…"
             results.append(Result("console", name, "ms p50", spent[len(spent) // 2]))
             results.append(Result("console", name, "ms p95", quantiles(spent, n=20)[-1]))
         return results
 
 
-async def _list_paths(stage: Stage) -> list[str]:
+async def _list_pages(stage: Stage) -> dict[str, str]:
     """List every page without a parameter, and those of a letter, its group and its event."""
     plain = [route.path for route in ROUTES if route.method == "GET" and "{" not in route.path]
     letter = await stage.database.fetchrow(ONE_LETTER)
     if letter is None:
         raise RuntimeError("there is no dead letter")
-    return [
-        *plain,
-        f"/dead-letters?group={letter['fingerprint']}",
-        "/dead-letters?text=e-4242",
-        "/dead-letters?since=24h&stage=decode",
-        f"/dead-letters/{letter['id']}",
-        f"/events/{letter['event_id']}?source=urn:bench:crm",
-        f"/events?q={letter['event_id']}",
-    ]
+    return {
+        **{path: path for path in plain},
+        "/dead-letters, a group": f"/dead-letters?group={letter['fingerprint']}",
+        "/dead-letters, a text": "/dead-letters?text=e-4242",
+        "/dead-letters, 24 h of a stage": "/dead-letters?since=24h&stage=decode",
+        "a dead letter": f"/dead-letters/{letter['id']}",
+        "an event": f"/events/{letter['event_id']}?source=urn:bench:crm",
+        "/events, an id": f"/events?q={letter['event_id']}",
+    }
 
 
 async def _open(visit: Visit, path: str) -> float:

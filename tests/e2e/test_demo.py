@@ -48,7 +48,7 @@ async def test_every_step_of_the_story_runs_and_its_traffic_counts_once(
 
     assert code == 0, output
     assert [line[:2] for line in output.splitlines() if line[1:2] == "."] == [
-        f"{step}." for step in range(1, 7)
+        f"{step}." for step in range(1, 8)
     ]
     assert "45 events were accepted" in output
     assert f"See it in the console, http://127.0.0.1:{system.processes['ops'].port}" in output

@@ -12,6 +12,7 @@ from infra.messaging.pause_commands import REQUEST_QUEUES
 from infra.messaging.queue_overview import QUEUE_NAMES
 from schemas.queues import PauseSummary, QueueOverview, QueueState, QueueSummary
 from workers.ops.format import format_count, format_duration, format_rate
+from workers.ops.process_metrics import sum_samples
 from workers.ops.sampler import RATE_SECONDS, Sample
 
 # Icon and word of each state.
@@ -35,6 +36,7 @@ class QueueRow:
     word: str
     rate_in: float | None
     rate_out: float | None
+    in_hand: int | None
     waiting: Sequence[int]  # in the last five minutes, oldest first
 
     @property
@@ -76,6 +78,7 @@ class QueueRow:
             "out": write_rate(self.rate_out),
             "waiting": write_count(summary.ready),
             "drain": self.drained_in,
+            "in_hand": write_count(self.in_hand),
             "retrying": write_count(summary.retrying),
             "dead": write_count(summary.dead),
             "consumers": write_count(summary.consumers),
@@ -119,7 +122,16 @@ def _build_row(
     waiting = [one.ready for one in found if one is not None and one.ready is not None]
     growth = _find_growth(queue, newest.overview, before)
     rate_in = None if out is None or growth is None else max(0.0, out + growth)
-    return QueueRow(queue, icon, word, rate_in, out, waiting)
+    in_hand = _count_in_hand(newest, queue.name)
+    return QueueRow(queue, icon, word, rate_in, out, in_hand, waiting)
+
+
+def _count_in_hand(newest: Sample, queue: str) -> int | None:
+    """Count the deliveries that processes have in hand; None where no process tells."""
+    name = "adrelay_messages_in_hand"
+    found = [sum_samples(one.samples, name, queue=queue) for one in newest.processes]
+    known = [int(number) for number in found if number is not None]
+    return sum(known) if known else None
 
 
 def _find_growth(

@@ -4,12 +4,11 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
 
 import aiohttp
 from aio_pika.exceptions import AMQPError
 
-from infra.deploy.demo import campaign_steps, security_steps
+from infra.deploy.demo import campaign_steps, console_steps, security_steps
 from infra.deploy.demo.api_client import REQUEST_TIMEOUT, ApiClient, DemoFailed
 from infra.deploy.demo.event_listener import listen_for_events
 from infra.deploy.demo.load import send_load
@@ -43,25 +42,11 @@ async def run_demo(rounds: int) -> None:
         await security_steps.check_forged_webhook(scenario)
         await security_steps.check_dead_letters(scenario)
         await security_steps.check_upstream(scenario)
+        await console_steps.leave_bad_events(scenario)
         if rounds:
             await send_load(scenario, rounds)
     print("\nEvery step was as it should be.")
-    print(describe_console(env))
-
-
-def describe_console(env: Mapping[str, str]) -> str:
-    """Say where the console is and what to look at there; empty where its address is not known."""
-    urls = dict(pair.partition("=")[::2] for pair in env.get("PROCESS_URLS", "").split())
-    if "ops" not in urls:
-        return ""
-    return f"""
-See it in the console, {urls["ops"]} (log in as {env.get("ADRELAY_ADMIN_EMAIL", "an admin")}):
-
-  /              what flows, what waits, and what is wrong
-  /dead-letters  the bad events of step 5: why they failed, a form to mend one, dry run, replay
-  /events        every event of the story, its journey and what it caused
-  /queues        the queues and processes; pause one and run the story again
-"""
+    print(console_steps.describe_console(env))
 
 
 async def check_running(url: str) -> None:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from schemas.queues import QueueOverview, QueueState, QueueSummary
+from workers.ops.process_metrics import parse_metrics
+from workers.ops.processes import ProcessReport
 from workers.ops.queue_rows import build_rows
 from workers.ops.sampler import Sample
 
@@ -40,6 +42,18 @@ def test_rates_and_the_time_to_drain_follow_from_the_samples(
     (row,) = build_rows(history)
     assert (row.cells["in"], row.cells["out"]) == rates
     assert row.drained_in == drained_in
+
+
+def test_what_is_in_hand_is_the_sum_over_the_processes_that_tell() -> None:
+    line = 'adrelay_messages_in_hand{{queue="metrics.record"}} {}\n'
+    told = [
+        ProcessReport("metrics", f"x:{n}", samples=parse_metrics(line.format(n))) for n in (3, 4)
+    ]
+    silent = ProcessReport("sync", "x:9", trouble="no answer in time")
+    (row,) = build_rows([replace(sample(0, 7, 0), processes=[*told, silent])])
+    assert row.cells["in_hand"] == "7"
+    (row,) = build_rows([replace(sample(0, 7, 0), processes=[silent])])
+    assert row.cells["in_hand"] == "not known"
 
 
 def test_without_postgres_there_are_no_rows() -> None:

@@ -125,7 +125,8 @@ def build_lede(sample: Sample, rows: Sequence[QueueRow]) -> str:
         parts += [f"{number} processes {word}"] if number else []
     if any(row.summary.state == "unknown" for row in rows):
         parts.append("what waits is not known, since the relay has not counted it")
-    return f"{len(rows)} queues: {', '.join(parts) or 'every one is read'}."
+    counted_processes = f", {len(processes)} processes" if processes else ""
+    return f"{len(rows)} queues{counted_processes}: {', '.join(parts) or 'every one is read'}."
 
 
 def live_values(sampler: Sampler) -> Mapping[str, str]:
