@@ -62,6 +62,7 @@ async def main() -> None:
         await page.fill("#email", values["ADRELAY_ADMIN_EMAIL"])
         await page.fill("#password", values["ADRELAY_ADMIN_PASSWORD"])
         await page.click("button.primary")
+        await page.wait_for_selector("nav.side", state="attached")
         for name in PAGES:
             await take(page, name, folder)
         await browser.close()
