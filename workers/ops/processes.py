@@ -1,7 +1,8 @@
 """Reads the probes and metrics of every process, every few seconds, in the background.
 
 ``PROCESS_URLS`` names the processes. A name that the name server gives several addresses for is as
-many processes. What does not answer is in the list too, as not known.
+many processes; of the ingress each of those that share its port is asked. What does not answer
+is in the list too, as not known.
 """
 
 import asyncio
@@ -11,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+import orjson
 from aiohttp import ClientSession
 
 from events.envelope import now
 from infra.backoff import sleep_until
+from infra.health import TARGETS_PATH
 from infra.http.client import HttpFailure, HttpRequest, HttpResponse, fetch, open_session
 from infra.process import PORTS
 from infra.settings import Settings
@@ -26,6 +29,7 @@ from workers.ops.process_metrics import (
     sum_samples,
 )
 
+INGRESS = "web"
 INTERVAL = 5.0  # seconds
 TIMEOUT = 3.0  # seconds that a process has for its answer
 MAX_METRICS_BYTES = 4 * 1024 * 1024
@@ -118,11 +122,30 @@ class ProcessMonitor:
     async def read(self, session: ClientSession) -> Sequence[ProcessReport]:
         """Ask every process once."""
         found = await asyncio.gather(*(find_addresses(name, url) for name, url in self._urls))
-        addresses = list(dict.fromkeys(one for group in found for one in group))[:MAX_PROCESSES]
+        named = dict.fromkeys(one for group in found for one in group)
+        pages = await asyncio.gather(*(self._find_pages(session, one) for one in named))
+        addresses = [one for group in pages for one in group][:MAX_PROCESSES]
         before = {report.address: report for report in self.current}
         asking = (self._ask(session, one, before.get(one.text)) for one in addresses)
         self.current = await asyncio.gather(*asking)
         return self.current
+
+    async def _find_pages(
+        self, session: ClientSession, address: ProcessAddress
+    ) -> Sequence[ProcessAddress]:
+        """Ask the ingress where the processes that share its port have their own pages."""
+        if address.name != INGRESS:
+            return [address]
+        try:
+            async with self._places:
+                url = f"http://{address.text}"
+                answer = await _get(session, url, TARGETS_PATH, MAX_READINESS_BYTES)
+            (group,) = orjson.loads(answer.body)
+            ports = [int(str(target).rpartition(":")[2]) for target in group["targets"]]
+        except (HttpFailure, LookupError, TypeError, ValueError):
+            return [address]
+        several = [ProcessAddress(INGRESS, address.host, port) for port in ports]
+        return several if len(several) > 1 else [address]
 
     async def _ask(
         self, session: ClientSession, address: ProcessAddress, before: ProcessReport | None

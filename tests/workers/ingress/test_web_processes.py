@@ -14,6 +14,7 @@ from infra.deploy.services import prometheus
 from infra.deploy.services.directories import ServerDirectory
 from infra.deploy.services.ports import NAMES, Ports
 from infra.health import TARGETS_PATH
+from infra.http.client import open_session
 from infra.process import PORTS
 from infra.settings import Settings
 from tests.processes import POLL, free_port
@@ -24,6 +25,7 @@ from tests.workers.ingress.web_processes import (
     running_web_processes,
 )
 from workers.ingress.share import ProcessShare
+from workers.ops.processes import ProcessMonitor
 
 PATH = "/.well-known/jwks.json"
 ANSWERED = re.compile(rf'^adrelay_http_requests_total{{.*route="{PATH}".*}} (\S+)$', re.MULTILINE)
@@ -54,6 +56,17 @@ async def test_every_process_has_its_own_metrics_and_the_common_port_has_none(
     await fetch(web.process.port, "/readyz")
     (group,) = json.loads(await fetch(web.process.port, TARGETS_PATH))
     assert group["targets"] == [f"127.0.0.1:{port}" for port in web.metrics_ports]
+
+
+async def test_the_console_asks_every_process(web: WebProcesses, settings: Settings) -> None:
+    urls = (f"web=http://127.0.0.1:{web.process.port}",)
+    monitor = ProcessMonitor(settings.model_copy(update={"process_urls": urls}))
+    async with open_session(30) as session:
+        reports = await monitor.read(session)
+    assert [report.address for report in reports] == [
+        f"127.0.0.1:{port}" for port in web.metrics_ports
+    ]
+    assert all(report.commit and not report.trouble for report in reports), reports
 
 
 async def test_prometheus_finds_and_scrapes_every_process(
