@@ -44,7 +44,7 @@ chaos: venv ## every fault, on servers of its own that are killed and frozen (CH
 	@$(DEPLOY) install
 	@$(TEST_ENV) .venv/bin/python -m pytest tests/chaos $(LONG) -m "long or not long" $(ARGS)
 
-bench: $(if $(AGAINST),venv,venv-bench) ## our speed beside its peers' (ARGS=consume: a section of it), or AGAINST=commit
+bench: $(if $(AGAINST)$(filter capacity,$(ARGS)),venv,venv-bench) ## our speed beside its peers' (ARGS=consume: a section of it), or AGAINST=commit
 	@$(PYTHON_ENV) .venv/bin/python -m $(if $(AGAINST),tests.bench.against $(AGAINST) $(if $(PAIRS),--pairs $(PAIRS)),tests.bench) $(ARGS)
 
 bench-full: venv-bench ## how speed and memory grow with backlog, processes, inbox and event size

@@ -2,6 +2,7 @@
 
 make bench                    all sections, three rounds
 make bench ARGS=consume       one section: consume, costs, ingress, latency, traces
+make bench ARGS=capacity      what each route costs, and what two cores take; about five minutes
 make bench ARGS="index --rounds 1"   what the event index costs, and how fast it answers
 make bench ARGS="console --rounds 1"   how fast the console's pages answer on large tables
 make bench ARGS="consume --only adrelay,faststream --rounds 1 --share 0.1"
@@ -23,6 +24,7 @@ import uvloop
 from infra import logs
 from infra.settings import Settings
 from tests.bench import (
+    capacity,
     console,
     consume,
     costs,
@@ -38,8 +40,9 @@ from tests.bench.results import Result
 from tests.bench.stage import Stage, open_stage, say, servers
 
 SECTIONS = ("consume", "costs", "ingress", "latency", "traces")
-KNOWN = (*SECTIONS, "console", "growth", "index")
+KNOWN = (*SECTIONS, "capacity", "console", "growth", "index")
 MEASURES = {
+    "capacity": (capacity.measure,),
     "costs": (costs.costs,),
     "ingress": ingress.MEASURES,
     "latency": latency.MEASURES,
@@ -103,6 +106,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", help="names of lines, separated by commas")
     asked = parser.parse_args()
     asked.sections = asked.sections or SECTIONS
+    asked.has_peers = asked.sections != ["capacity"]
+    if not asked.has_peers:
+        asked.rounds = 1
     return asked
 
 
@@ -121,10 +127,13 @@ def main() -> int:
     began = time.monotonic()
     machine = results.machine()
     with servers() as settings:
-        tools.prepare(say)
+        if asked.has_peers:
+            tools.prepare(say)
+        else:
+            tools.need("wrk", say)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found, known = runner.run(bench(settings, asked))
-    versions = results.versions(known, tools.node_folder())
+    versions = results.versions(known, tools.node_folder()) if asked.has_peers else known
     summaries = results.summarise(found)
     said = results.ratios(summaries)
     say(results.table(summaries))
@@ -134,7 +143,7 @@ def main() -> int:
         say(line)
     results.write({"machine": machine, "versions": versions}, summaries, said)
     say(f"\n{time.monotonic() - began:.0f} s; the numbers are in {results.FILE.name}")
-    return 0
+    return int(capacity.is_off(found))
 
 
 if __name__ == "__main__":

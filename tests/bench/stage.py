@@ -24,6 +24,7 @@ from infra.deploy.services.daemon import Daemon
 from infra.deploy.services.directories import CHECKOUT, ServerDirectory
 from infra.deploy.services.ports import Ports
 from infra.deploy.services.provisioning import start_servers, stop_servers
+from infra.process import PORTS
 from infra.settings import Settings
 from tests.bench.events import CAMPAIGNS
 from tests.guardian import end_in_order, guard
@@ -43,13 +44,13 @@ LOG = PLACE.logs / "programs.log"
 OURS = "metrics.record"
 PEERS = "bench.events"
 # The broker's users of our own programs; the peers' declare queues of their own.
+WORKERS = ("tests.bench.worker", *(f"workers.{name}" for name in PORTS))
 USERS = {
-    "tests.bench.worker": WORKERS_USER,
-    "workers.auth": WORKERS_USER,
+    **dict.fromkeys(WORKERS, WORKERS_USER),
     "workers.ingress": INGRESS_USER,
     "workers.ops": CONSOLE_USER,
 }
-ENDING = 15.0  # seconds
+STARTING, ENDING = 60.0, 15.0  # seconds
 TABLES = """
     create table bench_inbox (event_id text primary key, at timestamptz not null default now());
     create table bench_metrics (
@@ -185,15 +186,20 @@ async def server(settings: Settings, argv: Sequence[str], **more: str) -> AsyncI
     """Run a program that serves; yields its port once ``/readyz`` is answered with 200."""
     port = free_port()
     async with program(settings, argv, PORT=str(port), **more) as process:
-        async with asyncio.timeout(60), aiohttp.ClientSession() as http:
-            while True:
-                with suppress(aiohttp.ClientError):
-                    async with http.get(f"http://127.0.0.1:{port}/readyz") as answer:
-                        if answer.ok:
-                            break
-                check(process)
-                await asyncio.sleep(0.05)
+        await wait_until_ready(process, port)
         yield port
+
+
+async def wait_until_ready(process: asyncio.subprocess.Process, port: int) -> None:
+    """Wait until ``/readyz`` is answered with 200; raises if the program ends before that."""
+    async with asyncio.timeout(STARTING), aiohttp.ClientSession() as http:
+        while True:
+            with suppress(aiohttp.ClientError):
+                async with http.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                    if answer.ok:
+                        return
+            check(process)
+            await asyncio.sleep(0.05)
 
 
 def check(process: asyncio.subprocess.Process) -> None:

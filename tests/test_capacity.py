@@ -1,0 +1,89 @@
+"""What ``make bench ARGS=capacity`` makes of its measurements."""
+
+import os
+
+import pytest
+
+from tests.bench.capacity import divide_cpu, free_cores, is_off
+from tests.bench.capacity_model import count_cores, count_processes, mix_costs, predict
+from tests.bench.capacity_requests import MIXES
+from tests.bench.paced_wrk import Request, interleave
+from tests.bench.results import Result
+from tests.bench.usage import Usage
+
+NAMES = ("web", "auth", "campaigns", "sync", "metrics", "relay", "redis", "rabbitmq", "generator")
+COSTS = dict.fromkeys(NAMES, 0.0)
+
+
+def test_the_cores_are_full_where_no_process_is_full_before() -> None:
+    found = predict(COSTS | {"web": 250.0, "metrics": 50.0, "rabbitmq": 200.0}, cores=2)
+
+    assert (found.rate, found.full) == (pytest.approx(4000), "cores")
+
+
+def test_a_process_on_one_core_may_be_full_before_the_cores() -> None:
+    found = predict(COSTS | {"web": 50.0, "metrics": 200.0}, cores=2)
+
+    assert (found.rate, found.full) == (pytest.approx(5000), "metrics")
+
+
+def test_what_runs_without_load_leaves_less() -> None:
+    costs = COSTS | {"web": 250.0, "rabbitmq": 250.0}
+    assert predict(costs, cores=1.5).rate == pytest.approx(3000)
+
+
+def test_a_mix_costs_its_shares_of_the_routes() -> None:
+    costs = {"one": COSTS | {"web": 100.0}, "other": COSTS | {"web": 20.0, "relay": 10.0}}
+    found = mix_costs(costs, {"one": 0.25, "other": 0.75})
+
+    assert (found["web"], found["relay"]) == (pytest.approx(40), pytest.approx(7.5))
+    for shares in MIXES.values():
+        assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_a_larger_rate_needs_more_processes_none_of_which_is_full() -> None:
+    costs = COSTS | {"web": 250.0, "metrics": 30.0, "generator": 70.0}
+    needed = count_processes(costs, 10_000)
+
+    assert (needed["web"], needed["metrics"], needed["auth"]) == (4, 1, 1)
+    assert count_cores(costs, 10_000) == pytest.approx(2.8)
+
+
+def test_cpu_without_load_is_subtracted_and_the_rest_of_the_machine_is_named() -> None:
+    idle = Usage(10.0, {"web": 2.5, "bench": 0.0}, {}, 3.0)
+    used = Usage(5.0, {"web": 2.5, "bench": 0.5}, {}, 6.5)
+    found = divide_cpu(used, idle, generator=1.0, units=1000)
+
+    assert found["web"] == pytest.approx(1250)
+    assert found["generator"] == pytest.approx(1500)
+    assert found["kernel and others"] == pytest.approx((6.5 - 1.5 - 1.25 - 0.5 - 1.0) * 1000)
+
+
+def test_on_a_busy_machine_the_rest_is_not_counted_as_the_kernel_s() -> None:
+    idle = Usage(10.0, {"web": 1.0, "bench": 0.0}, {}, 18.0)
+    used = Usage(5.0, {"web": 2.5, "bench": 0.5}, {}, 10.0)
+
+    assert divide_cpu(used, idle, generator=1.0, units=1000)["kernel and others"] == 0
+    assert free_cores(idle) == pytest.approx(len(os.sched_getaffinity(0)) - 0.1)
+
+
+def test_every_request_of_a_mix_keeps_the_shares_of_the_units() -> None:
+    small = [Request("/one", "", "") for _ in range(450)]
+    large = [Request("/many", "", "", 100) for _ in range(5)]
+    merged = interleave([(0.45, small), (0.5, large)])
+
+    units = dict.fromkeys(("/one", "/many"), 0)
+    for request in merged[:-1]:
+        units[request.path] += request.units
+        assert abs(units["/many"] - units["/one"] / 0.9) <= 200
+    assert len(merged) > 400
+
+
+@pytest.mark.parametrize(("sustained", "off"), [(90.0, False), (110.0, False), (80.0, True)])
+def test_a_prediction_is_off_beyond_fifteen_in_a_hundred(sustained: float, *, off: bool) -> None:
+    mix = next(iter(MIXES))
+    results = [
+        Result("capacity", f"{mix}: predicted", "units/s", 100.0),
+        Result("capacity", f"{mix}: sustained", "units/s", sustained),
+    ]
+    assert is_off(results) is off
