@@ -4,9 +4,16 @@ import os
 
 import pytest
 
-from tests.bench.capacity import divide_cpu, free_cores, is_off
-from tests.bench.capacity_model import count_cores, count_processes, mix_costs, predict
-from tests.bench.capacity_requests import MIXES
+from tests.bench.capacity import Cost, divide_cpu, free_cores, is_off
+from tests.bench.capacity_model import (
+    Prediction,
+    count_cores,
+    count_processes,
+    mix_costs,
+    predict,
+)
+from tests.bench.capacity_requests import FIRST_RATES, MIXES
+from tests.bench.capacity_tables import write
 from tests.bench.paced_wrk import Request, interleave
 from tests.bench.results import Result
 from tests.bench.usage import Usage
@@ -80,6 +87,22 @@ def test_every_request_of_a_mix_keeps_the_shares_of_the_units() -> None:
         units[request.path] += request.units
         assert abs(units["/many"] - units["/one"] / 0.9) <= 200
     assert len(merged) > 400
+
+
+def test_the_tables_are_markdown_with_a_row_for_every_route_and_mix() -> None:
+    components = {"sandbox": 0.0, "kernel and others": 5.0, "postgres": 40.0, "ops": 0.0}
+    cost = Cost(COSTS | components | {"web": 200.0}, 700.0, 900.0, 1500.0)
+    idle = Usage(10.0, {"web": 0.1, "bench": 0.5}, {}, 1.0)
+    checks = {mix: (Prediction(4000.0, "cores"), 1.05) for mix in MIXES}
+    text = write(dict.fromkeys(FIRST_RATES, cost), {"inbox": 120.0}, idle, {"web": 150.0}, checks)
+
+    for name in (*FIRST_RATES, *MIXES):
+        assert f"| {name} |" in text
+    assert "| 4,000 | cores | 4,200 | +5% |" in text
+    blocks = [block for block in text.split("\n\n") if block.startswith("|")]
+    assert len(blocks) == 6
+    for block in blocks:
+        assert len({line.count("|") for line in block.strip().splitlines()}) == 1
 
 
 @pytest.mark.parametrize(("sustained", "off"), [(90.0, False), (110.0, False), (80.0, True)])
