@@ -21,6 +21,7 @@ from infra.web.responses import add_standard_headers, failure
 
 KEEPALIVE_TIMEOUT = 75.0  # seconds until an idle connection is closed
 POLL_INTERVAL = 0.02  # seconds between two checks for requests in flight
+IDLE_GRACE = 1.0  # seconds that a request may be on its way when the shutdown begins
 LINGER_TIMEOUT = 2.0  # seconds to read on after a response while the client is still sending
 
 log = logging.getLogger(__name__)
@@ -104,12 +105,19 @@ def check_parser() -> None:
 
 
 async def drain(server: web.Server, deadline: float) -> None:
-    """Close idle connections, and wait ``deadline`` seconds for requests in flight."""
-    until = time.monotonic() + deadline
-    busy = _close_idle(server)
-    while busy and time.monotonic() < until:
+    """Wait ``deadline`` seconds for requests in flight, and close idle connections.
+
+    A client may have sent a request on a connection that is idle here. Such a one is answered,
+    which closes the connection, so idle connections are closed only after ``IDLE_GRACE``.
+    """
+    began = time.monotonic()
+    while True:
+        passed = time.monotonic() - began
+        is_late = passed >= min(IDLE_GRACE, deadline)
+        busy = _close_idle(server) if is_late else len(server.connections)
+        if not busy or passed >= deadline:
+            break
         await asyncio.sleep(POLL_INTERVAL)
-        busy = _close_idle(server)
     if busy:
         log.warning("requests in flight were aborted", extra={"count": busy})
 

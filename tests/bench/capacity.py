@@ -120,6 +120,8 @@ async def _measure(system: System, requests: Sequence[Request], seconds: int) ->
     units = sum(one.units for one in requests)
     before, wal = read_usage(system.pids), await system.stage.database.fetchval(WAL)
     sent = await system.run(requests, units / seconds, seconds)
+    if sent.wrong:
+        raise RuntimeError(f"{requests[0].path}: {sent.wrong}")
     await system.drain()
     used = read_usage(system.pids).since(before)
     wal = await system.stage.database.fetchval(WAL) - wal
@@ -175,10 +177,12 @@ async def _is_sustained(system: System, mix: str, rate: float) -> bool:
     await system.drain()
     accepted = units * sent.requests / len(requests)
     kept = accepted >= 0.97 * rate * CHECK_SECONDS and effects >= accepted - rate
+    kept = kept and not sent.wrong
     say(
         f"  {mix}: {rate:,.0f}/s, {accepted / CHECK_SECONDS:,.0f}/s accepted,"
         f" {effects / CHECK_SECONDS:,.0f}/s handled, drained after"
         f" {time.monotonic() - began:.0f} s: {'sustained' if kept else 'not sustained'}"
+        f" {sent.wrong}"
     )
     return kept
 

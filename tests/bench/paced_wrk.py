@@ -55,15 +55,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What wrk has done: answered requests, seconds, and its own CPU seconds."""
+    """What wrk has done: answered requests, its own CPU seconds, and what went wrong."""
 
     requests: int
-    seconds: float
     cpu: float
+    wrong: str = ""
 
 
 async def send(port: int, requests: Sequence[Request], rate: float, seconds: int) -> Sent:
-    """Send ``rate`` requests a second; raises ``RuntimeError`` if one is not answered well."""
+    """Send ``rate`` requests a second; raises ``RuntimeError`` if none is answered."""
     file, script = PLACE.state / "requests.tsv", PLACE.state / "paced.lua"
     lines = (f"{one.path}\t{one.headers}\t{one.body}\n" for one in requests)
     file.write_text("".join(lines))
@@ -75,13 +75,12 @@ async def send(port: int, requests: Sequence[Request], rate: float, seconds: int
     output, _ = await running.communicate()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     said = output.decode()
-    if wrong := re.search(r"Non-2xx.*|Socket errors.*", said):
-        raise RuntimeError(f"{requests[0].path}: {wrong[0]}")
+    wrong = re.search(r"Non-2xx.*|Socket errors.*", said)
     done = re.search(r"(\d+) requests in", said)
     if done is None or done[1] == "0":
         raise RuntimeError(f"{requests[0].path}: nothing was answered in {seconds} s: {said}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Sent(int(done[1]), float(seconds), cpu)
+    return Sent(int(done[1]), cpu, wrong[0] if wrong else "")
 
 
 def interleave(parts: Sequence[tuple[float, Sequence[Request]]]) -> list[Request]:

@@ -62,6 +62,25 @@ async def test_sigterm_finishes_requests_in_flight_accepts_no_new_ones_and_exits
         idle[1].close()
 
 
+async def test_a_request_on_an_idle_connection_is_answered_at_the_shutdown(
+    settings: Settings,
+) -> None:
+    first, last = request(settings)
+    async with running(MODULE, settings) as process:
+        reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
+        writer.write(first + last)
+        await reader.readuntil(b'{"received": true}')
+        process.send(signal.SIGTERM)
+        await until_closed(process.port)
+        writer.write(first + last)
+        async with asyncio.timeout(PATIENCE):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert b"Connection: close" in answer
+        assert await process.ended() == 0
+        writer.close()
+
+
 async def test_a_second_sigterm_exits_at_once(settings: Settings) -> None:
     first, _ = request(settings)
     async with running(MODULE, settings) as process:
