@@ -26,6 +26,7 @@ WAY = [
     ("relay", "PRODUCER", "send adrelay.events"),
     ("campaigns", "CONSUMER", "process campaigns.record"),
 ]
+RETURNED = "send adrelay.back"
 CAMPAIGNS = 8
 POISONED = 5  # messages that nothing can decode
 EARLY = 12  # reports about a campaign that does not exist yet: they are retried
@@ -48,10 +49,16 @@ async def create(system: System, **headers: str) -> str:
 
 
 def follow(collector: Collector, first: ExportedSpan) -> list[ExportedSpan]:
-    """Follow the way of ``WAY`` from its first span, by parents alone."""
+    """Follow the way of ``WAY`` from its first span, by parents alone.
+
+    What a worker held when its queue was paused went back to the queue, and on from there.
+    """
     way = [first]
     for step in WAY[1:]:
-        found = [s for s in collector.children(way[-1]) if (s.service, s.kind, s.name) == step]
+        children = collector.children(way[-1])
+        returned = [span for span in children if span.name == RETURNED]
+        children += [span for back in returned for span in collector.children(back)]
+        found = [span for span in children if (span.service, span.kind, span.name) == step]
         if not found:
             break
         way.append(found[0])
