@@ -55,11 +55,13 @@ async def test_bad_events_take_no_more_than_the_limit(
     async with _workers(settings) as workers:
         await until(lambda: _is(engine, "select count(*) from campaign_metrics", 1), 300)
         await until(lambda: _is(engine, LETTERS, number), 300)
+        # A letter whose confirm was late was published twice, and is filed once.
+        await until(lambda: _are_empty(broker), 300)
         peaks = {worker.module: _peak(worker) for worker in workers}
     assert all(peak < LIMIT * MIB for peak in peaks.values()), _in_mib(peaks)
     largest = await count(engine, "select max(octet_length(body)) from dead_letters")
     assert largest <= settings.max_event_bytes
-    assert await _are_empty(broker)
+    assert await count(engine, LETTERS) == number
 
 
 @pytest.mark.long
