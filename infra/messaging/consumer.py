@@ -99,8 +99,14 @@ class Consumer:
 
     @property
     def note(self) -> str | None:
-        """Why and by whom the queue is paused on purpose, or None; readiness reports it."""
-        return self._queue_pause.note
+        """Why and by whom the queue is paused on purpose, or None; readiness reports it.
+
+        It begins with ``pausing:`` until what was delivered is settled, then with ``paused:``.
+        """
+        cause = self._queue_pause.cause
+        if cause is None:
+            return None
+        return f"pausing: {cause}" if self.alive else f"paused: {cause}"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until ``stop`` is set; what is in hand then is finished first."""
@@ -147,7 +153,7 @@ class Consumer:
 
     async def _watch_pause(self, reader: ChannelReader) -> None:
         await self._queue_pause.wait_for_pause()
-        log.warning("a queue is paused", extra={"queue": self.queue, "reason": self.note})
+        log.warning("a queue is being paused", extra={"queue": self.queue, "reason": self.note})
         reader.paused.set()
 
     async def _read_channel(self, reader: ChannelReader) -> None:

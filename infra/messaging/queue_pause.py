@@ -36,11 +36,11 @@ class QueuePause:
         return None
 
     @property
-    def note(self) -> str | None:
+    def cause(self) -> str | None:
         """Why and by whom the queue or its platform is paused on purpose, or None."""
         if self.row is None or self.row.code_version is not None:
             return None
-        return f"paused: {self.row.reason} by {self.row.paused_by}"
+        return f"{self.row.reason} by {self.row.paused_by}"
 
     async def look(self) -> bool:
         """Tell whether the queue is paused now.

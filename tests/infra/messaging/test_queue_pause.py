@@ -78,7 +78,10 @@ async def note(events: Reports, ctx: Context) -> Sequence[Event]:
 
 
 async def is_paused(consumer: Consumer) -> bool:
-    return consumer.note == "paused: wrong figures by olga" and not consumer.alive
+    """Whether it says so; then nothing is handled any longer."""
+    said = consumer.note == "paused: wrong figures by olga"
+    assert not (said and consumer.alive)
+    return said
 
 
 async def is_alive(consumer: Consumer) -> bool:
