@@ -52,12 +52,14 @@ INGRESS: tuple[str, ...] = (
     "child",
 )
 CONSOLE: tuple[str, ...] = (
-    "assets csrf format headers log_reader page process_metrics session spark",
-    "kept_form processes",
+    "alert assets csrf effect_times format headers log_reader page process_metrics session spark",
+    "flow_counts kept_form processes",
     "sampler",
     "source_rows",
     "error_page event_views frame queue_rows render state",
     "process_rows",
+    "alerts flow",
+    "lede overview_figures",
     "request",
     "authentication",
     "live login responses",

@@ -30,6 +30,10 @@ class ServerSettings(BaseSettings):
     redis_url: RedisUrl = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"), description="Redis URL"
     )
+    prometheus_url: SecretHttpUrl | None = Field(
+        default=None,
+        description="Prometheus with Adrelay's rules, which tells the console what alerts fire",
+    )
     heartbeat: int = Field(default=10, ge=5, le=60, description="AMQP heartbeat")
     broker_timeout: Seconds = Field(default=10, description="Longest wait for a broker's answer")
     confirm_deadline: Seconds = Field(

@@ -18,6 +18,8 @@ from infra.web.auth_worker import AuthWorkerClient
 from infra.web.database import Database
 from infra.web.rate_limits import RateLimiter
 from infra.web.server import RequestHandler, check_parser, drain
+from workers.ops.alerts.console_alerts import ConsoleAlerts
+from workers.ops.alerts.prometheus_alerts import PrometheusAlerts
 from workers.ops.assets import load_assets, serve_asset
 from workers.ops.endpoint import frame_middleware, page_handler
 from workers.ops.gate import get_login, post_login
@@ -27,7 +29,7 @@ from workers.ops.log_reader import LogReader
 from workers.ops.processes import ProcessMonitor
 from workers.ops.render import build_environment
 from workers.ops.routes import LIVE_PAGES, ROUTES
-from workers.ops.sampler import Sampler
+from workers.ops.sampler import AlertJudge, Sampler
 from workers.ops.session import SessionStore
 from workers.ops.state import STATE, ConsoleState
 
@@ -49,7 +51,10 @@ async def open_console(
         open_resources(settings, NAME) as resources,
         RpcClient(settings, NAME, resources.tracer) as rpc_client,
     ):
-        state = build_state(resources, rpc_client, draining)
+        alerts = make_alerts(settings)
+        if isinstance(alerts, PrometheusAlerts):
+            resources.background.start(alerts.run(draining), "alerts")
+        state = build_state(resources, rpc_client, draining, alerts)
         await state.sampler.take()
         sampling = resources.background.start(state.sampler.run(draining), "sampling")
         probing = resources.background.start(state.processes.run(draining), "probing")
@@ -71,8 +76,14 @@ async def open_console(
             await state.log_reader.close()
 
 
+def make_alerts(settings: Settings) -> ConsoleAlerts | PrometheusAlerts:
+    """Choose where alerts come from: Prometheus where one is configured."""
+    url = settings.prometheus_url
+    return ConsoleAlerts() if url is None else PrometheusAlerts(url.get_secret_value())
+
+
 def build_state(
-    resources: Resources, rpc_client: RpcClient, draining: asyncio.Event
+    resources: Resources, rpc_client: RpcClient, draining: asyncio.Event, alerts: AlertJudge
 ) -> ConsoleState:
     """Build what requests share; raises ``ValueError`` for a missing or malformed key."""
     settings = resources.settings
@@ -88,7 +99,7 @@ def build_state(
         rate_limiter=RateLimiter(settings, resources.redis, operation_key),
         sessions=SessionStore(resources.redis, settings),
         kept_forms=KeptFormSealer(operation_key),
-        sampler=Sampler(database, resources.redis, resources.publisher, processes),
+        sampler=Sampler(database, resources.redis, resources.publisher, processes, alerts),
         processes=processes,
         log_reader=LogReader(settings, NAME),
         environment=build_environment(assets),

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from infra.version import find_commit, find_release
+from workers.ops.alert import AlertList
 from workers.ops.csrf import make_csrf_token
 from workers.ops.format import format_count, format_duration
 from workers.ops.sampler import Sample
@@ -67,6 +68,27 @@ def count_badges(sample: Sample) -> dict[str, NavBadge]:
     return badges
 
 
+@dataclass(frozen=True, slots=True)
+class AlertStrip:
+    """The alerts in the strip: state, text, and more where there is room."""
+
+    state: str
+    text: str
+    more: str = ""
+
+
+def describe_alert_strip(alerts: AlertList) -> AlertStrip:
+    """Count the alerts that fire by severity; the worst comes first."""
+    if not alerts.is_known:
+        return AlertStrip("unknown", "Alerts not known", f": {alerts.problem}")
+    pages, tickets = alerts.count("page"), alerts.count("ticket")
+    told = "1 ticket" if tickets == 1 else f"{tickets} tickets"
+    if pages:
+        text = "1 page" if pages == 1 else f"{pages} pages"
+        return AlertStrip("bad", text, f", {told}" if tickets else "")
+    return AlertStrip("warn", told) if tickets else AlertStrip("ok", "No alert fires")
+
+
 def describe_pauses(sample: Sample) -> str:
     """Name what is paused, and for how long, in one line."""
     if not sample.database:
@@ -83,8 +105,11 @@ def describe_pauses(sample: Sample) -> str:
 
 def frame_live(sample: Sample) -> dict[str, str]:
     """Format the live values of the frame."""
-    badges = count_badges(sample)
+    badges, alerts = count_badges(sample), describe_alert_strip(sample.alerts)
     return {
+        "frame.alerts": alerts.text,
+        "frame.alerts.more": alerts.more,
+        "frame.alerts.state": alerts.state,
         "frame.dead": badges["dead_letters"].number if "dead_letters" in badges else "",
         "frame.paused": f"{len(sample.pauses)} paused" if sample.pauses else "",
         "frame.pauses": describe_pauses(sample),
@@ -108,6 +133,7 @@ def frame_context(
         "badges": count_badges(sample),
         "page": page,
         "sample": sample,
+        "alerts": describe_alert_strip(sample.alerts),
         "pauses_text": describe_pauses(sample),
         "email": session.content.email,
         "started_at": session.content.started_at,

@@ -55,18 +55,25 @@ class QueueRow:
         return self.name not in REQUEST_QUEUES
 
     @property
+    def drain_seconds(self) -> float | None:
+        """How long the handler needs for what waits, at its present rate; None: not known."""
+        if self.summary.ready == 0:
+            return 0.0
+        if self.summary.ready is None or not self.rate_out:
+            return None
+        return self.summary.ready / self.rate_out
+
+    @property
     def drained_in(self) -> str:
-        """How long the handler needs for what waits, at its present rate."""
+        """Write how long the handler needs for what waits."""
         if self.summary.state in {"paused", "stopped"}:
             return self.word.lower()
-        ready = self.summary.ready
-        if ready == 0:
+        seconds = self.drain_seconds
+        if seconds is None:
+            stands = self.summary.ready is not None and self.rate_out == 0
+            return "nothing is handled" if stands else NOT_KNOWN
+        if seconds == 0:
             return "0 s"
-        if ready is None or self.rate_out is None:
-            return NOT_KNOWN
-        if self.rate_out == 0:
-            return "nothing is handled"
-        seconds = ready / self.rate_out
         return "< 1 s" if seconds < 1 else format_duration(round(seconds))
 
     @property

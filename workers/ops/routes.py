@@ -17,6 +17,7 @@ from workers.ops.pages import (
     operations,
     overview,
     queues,
+    runbook,
     webhooks,
 )
 
@@ -50,6 +51,7 @@ ROUTES: tuple[ConsoleRoute, ...] = (
     ConsoleRoute("POST", "/queues/pause", queues.post_pause, "queues"),
     ConsoleRoute("POST", "/queues/resume", queues.post_resume, "queues"),
     ConsoleRoute("GET", "/webhooks", webhooks.show, "webhooks"),
+    ConsoleRoute("GET", "/runbooks/{name}", runbook.show, "overview"),
     ConsoleRoute("GET", "/operations", operations.show, "operations"),
     ConsoleRoute("GET", "/audit", audit.show, "audit"),
     ConsoleRoute("POST", "/forget-input", post_forget, is_act=False),

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
 from sqlalchemy import text
@@ -28,6 +28,8 @@ from infra.storage.suspects import Suspect, list_suspects
 from infra.storage.webhook_counts import AcceptedWebhooks, read_accepted
 from infra.web.database import Database
 from schemas.queues import PauseSummary, QueueOverview
+from workers.ops.alert import AlertList
+from workers.ops.flow_counts import FlowCounts, read_flow_counts
 from workers.ops.processes import ProcessMonitor, ProcessReport
 
 INTERVAL = 2.0  # seconds
@@ -68,6 +70,9 @@ class Sample:
     suspects: Sequence[Suspect] = ()
     processes: Sequence[ProcessReport] = ()
     webhooks: Mapping[str, AcceptedWebhooks] | None = None  # by source
+    counts: QueueCounts = field(default_factory=QueueCounts)
+    flow: FlowCounts | None = None
+    alerts: AlertList = field(default_factory=AlertList)
 
     @property
     def database(self) -> bool:
@@ -98,14 +103,28 @@ class Sample:
         return (*own, *self.overview.pauses)
 
 
+class AlertJudge(Protocol):
+    """Tells which alerts fire."""
+
+    def judge(self, history: Sequence[Sample]) -> AlertList:
+        """Return the alerts of the newest sample, the last of ``history``."""
+        ...
+
+
 class Sampler:
     """Takes a sample every two seconds; the newest is ``current``."""
 
     def __init__(
-        self, database: Database, redis: Redis, publisher: Publisher, processes: ProcessMonitor
+        self,
+        database: Database,
+        redis: Redis,
+        publisher: Publisher,
+        processes: ProcessMonitor,
+        alerts: AlertJudge,
     ) -> None:
         """Start without samples."""
         self._processes = processes
+        self._alerts = alerts
         self._database = database
         self._redis = redis
         self._publisher = publisher
@@ -137,11 +156,13 @@ class Sampler:
                 broker=self._publisher.connected,
                 redis=redis,
                 processes=self._processes.current,
+                counts=counts,
             )
             with contextlib.suppress(Outage):
                 known = await self._database.read(_read_database, counts)
                 sample = replace(sample, **known)
             sample = replace(sample, at=now())
+            sample = replace(sample, alerts=self._alerts.judge([*self.history, sample]))
             self.history.append(sample)
         async with self._fresh:
             self._fresh.notify_all()
@@ -167,10 +188,13 @@ class Sampler:
 async def _read_database(tx: AsyncConnection, counts: QueueCounts) -> Mapping[str, Any]:
     """Read the fields of a sample that Postgres knows."""
     row = (await tx.execute(OUTBOX)).one()
+    overview = await read_queue_overview(tx, counts)
+    paused = {queue.name for queue in overview.queues if queue.pause is not None}
     return {
         "outbox": OutboxState(row.waiting, row.parked, float(row.oldest)),
         "handled": await count_handled(tx, RATE_SECONDS),
         "suspects": await list_suspects(tx, MAX_SUSPECTS),
         "webhooks": await read_accepted(tx, now()),
-        "overview": await read_queue_overview(tx, counts),
+        "overview": overview,
+        "flow": await read_flow_counts(tx, RATE_SECONDS, paused),
     }

@@ -24,8 +24,10 @@ function show(values) {
     for (const element of document.querySelectorAll(`[data-live-state="${name}"]`)) {
       element.dataset.state = text;
     }
-    for (const element of document.querySelectorAll(`[data-live-points="${name}"]`)) {
-      element.setAttribute("points", text);
+    for (const attribute of ["points", "d", "y"]) {
+      for (const element of document.querySelectorAll(`[data-live-${attribute}="${name}"]`)) {
+        element.setAttribute(attribute, text);
+      }
     }
   }
 }

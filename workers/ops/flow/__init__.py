@@ -1,0 +1,1 @@
+"""The flow of events as figures, picture and charts."""
