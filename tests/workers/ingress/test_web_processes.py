@@ -76,10 +76,10 @@ async def test_prometheus_finds_and_scrapes_every_process(
     directory.prepare()
     ports = Ports(**dict.fromkeys(NAMES, 0) | {"prometheus": free_port()})
     try:
-        daemon = prometheus.start(directory, ports, {"web": web.process.port}, {}, "1s")
+        daemon = prometheus.start(directory, ports, {"web": web.process.port}, {}, "2s")
         await asyncio.to_thread(prometheus.wait, daemon, ports)
         wanted = {f"127.0.0.1:{port}": "1" for port in web.metrics_ports}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while await read_up(ports.prometheus) != wanted:
                 await asyncio.sleep(POLL)
     finally:
