@@ -2,7 +2,8 @@
 
 It logs in as the admin of ``.services/env`` and writes a PNG of the pages that docs show, for each
 width and theme. Run it after ``make up`` and ``make demo REPEAT=3``; without a folder it writes the
-few pictures that docs use, to ``docs/images``.
+few pictures that docs use, to ``docs/images``. Meanwhile a queue is paused, so that there is
+something to see.
 """
 
 import argparse
@@ -21,12 +22,13 @@ IMAGES = CHECKOUT / "docs" / "images"
 HEIGHT = 900
 WIDTHS = (1440, 820, 390)  # CSS pixels
 SCHEMES = ("light", "dark")
+QUEUE = "sync.gemini"
 # Pages by name; a second address is a link to follow from the first.
 PAGES = {
     "overview": ("/", None),
     "dead-letters": ("/dead-letters", None),
     "dead-letter": ("/dead-letters", "table.letters tbody th a"),
-    "event": ("/events", "table.events tbody th a"),
+    "event": ("/events?type=campaign.create_requested.v1", "table.events tbody th a"),
     "queues": ("/queues", None),
     "webhooks": ("/webhooks", None),
 }
@@ -63,9 +65,31 @@ async def main() -> None:
         await page.fill("#password", values["ADRELAY_ADMIN_PASSWORD"])
         await page.click("button.primary")
         await page.wait_for_selector("nav.side", state="attached")
-        for name in PAGES:
-            await take(page, name, folder)
-        await browser.close()
+        await pause(page)
+        try:
+            for name in PAGES:
+                await take(page, name, folder)
+        finally:
+            await resume(page)
+            await browser.close()
+
+
+async def pause(page: Page) -> None:
+    """Pause a queue, as a person does."""
+    await page.goto("/queues")
+    await page.locator(f"[id='queue-{QUEUE}'] .act button").click()
+    await page.keyboard.type("Gemini answers 503 to every push; see OPS-2231")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("#paused tbody")
+
+
+async def resume(page: Page) -> None:
+    """Resume it."""
+    await page.set_viewport_size({"width": WIDTHS[0], "height": HEIGHT})
+    await page.goto("/queues")
+    await page.locator(f"[id='queue-{QUEUE}'] .act button").click()
+    await page.locator("dialog:open button.primary").click()
+    await page.wait_for_selector("#paused .empty")
 
 
 async def take(page: Page, name: str, folder: Path | None) -> None:
