@@ -10,7 +10,7 @@ LONG = $(filter-out tests/chaos/%,$(shell grep -rl 'mark\.long' tests --include=
 DEPLOY := $(PYTHON_ENV) .venv/bin/python -m infra.deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down status reset demo test test-debian13 bench bench-full chaos check lock venv venv-run venv-bench
+.PHONY: help run up down status reset demo test test-debian13 bench bench-full chaos upgrade check lock venv venv-run venv-bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,10 @@ test-debian13: ## the suite, the demo and chaos on Debian 13 (as root): RabbitMQ
 chaos: venv ## every fault, on servers of its own that are killed and frozen (CHAOS_SEED=n repeats, CHAOS_SOAK_SECONDS=60 is quick)
 	@$(DEPLOY) install
 	@$(TEST_ENV) .venv/bin/python -m pytest tests/chaos $(LONG) -m "long or not long" $(ARGS)
+
+upgrade: venv ## the release before and this one side by side under load, there and back (a part of chaos)
+	@$(DEPLOY) install
+	@$(TEST_ENV) .venv/bin/python -m pytest tests/upgrade -m "long or not long" $(ARGS)
 
 bench: $(if $(AGAINST)$(filter capacity,$(ARGS)),venv,venv-bench) ## our speed beside its peers' (ARGS=consume: a section of it), or AGAINST=commit
 	@$(PYTHON_ENV) .venv/bin/python -m $(if $(AGAINST),tests.bench.against $(AGAINST) $(if $(PAIRS),--pairs $(PAIRS)),tests.bench) $(ARGS)

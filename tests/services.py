@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import SecretStr
 from yarl import URL
 
+from infra.amqp.management_api import IMPORT_TIMEOUT
 from infra.amqp.permissions import CONSOLE_USER, INGRESS_USER, OPS_USER, definitions
 from infra.commands.database_migration import migrate_database
 from infra.commands.migrate import declare_topology
@@ -76,9 +77,10 @@ class Services:
         operator = self.operator
         operator.import_definitions(content or definitions(vhost))
         password = self.directory.passwords()["RABBITMQ_OPERATOR_PASSWORD"]
-        operator.call("PUT", "users", TESTER, body={"password": password, "tags": "impersonator"})
+        tester = {"password": password, "tags": "impersonator"}
+        operator.call("PUT", "users", TESTER, body=tester, timeout=IMPORT_TIMEOUT)
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
-        operator.call("PUT", "permissions", vhost, TESTER, body=everything)
+        operator.call("PUT", "permissions", vhost, TESTER, body=everything, timeout=IMPORT_TIMEOUT)
         PASSWORDS[vhost] = {**rabbitmq.broker_passwords(self.directory), TESTER: password}
 
     def rabbitmq_url(self, vhost: str) -> str:

@@ -8,7 +8,6 @@ figure is worse than 3% beyond its own spread; the numbers are in ``bench-agains
 import argparse
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,14 +23,13 @@ from tests.bench import pairs, tools
 from tests.bench.pairs import Comparison
 from tests.bench.results import machine
 from tests.bench.stage import PLACE, running, say
+from tests.git_worktree import find_python, git, worktree
 
 FILE = CHECKOUT / "bench-against.json"
 FOLDER = PLACE.state / "against"
 SIDE = Path("tests/bench/side.py")
-LOCKS = ("requirements/uv.txt", "requirements/dev.txt")
 # Events to consume, or seconds to post: a few seconds for each measurement.
 AMOUNTS = {"consume": 30_000, "consume-outbox": 20_000, "webhooks": 3, "events": 3}
-INSTALLING = 900.0  # seconds
 PROMPT = 2.0  # seconds in which a side ends by itself
 ENDING = 20.0
 
@@ -60,30 +58,10 @@ class Side:
         return {name: float(value) for name, value in json.loads(line).items()}
 
 
-def git(*words: str) -> str:
-    """Run git here; raises ``RuntimeError`` with what it says."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(CHECKOUT), *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-    except FileNotFoundError:
-        raise RuntimeError("git is missing; install it") from None
-    if done.returncode:
-        raise RuntimeError(f"git {words[0]}: {done.stderr.strip()}")
-    return done.stdout.strip()
-
-
 @contextmanager
 def checkout(commit: str) -> Iterator[Path]:
     """Check a commit out beside this one, for the length of a block."""
-    folder = FOLDER / commit[:12]
-    _remove(folder)
-    try:
-        git("worktree", "add", "--detach", "--force", str(folder), commit)
+    with worktree(commit, FOLDER / commit[:12]) as folder:
         if not (folder / SIDE.parent / "stage.py").is_file():
             raise RuntimeError(f"{commit[:12]} has no benchmark that could be asked; name a later")
         if not (folder / SIDE).exists():
@@ -91,40 +69,13 @@ def checkout(commit: str) -> Iterator[Path]:
             first = git("log", "--diff-filter=A", "--format=%H", "--", str(SIDE)).split()[-1]
             (folder / SIDE).write_text(git("show", f"{first}:{SIDE}") + "\n")
         yield folder
-    finally:
-        _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        with suppress(RuntimeError):
-            git("worktree", "remove", "--force", str(folder))
-        shutil.rmtree(folder, ignore_errors=True)
-    git("worktree", "prune")
-
-
-def python_of(folder: Path) -> str:
-    """Find the interpreter of a checkout: ours where its locked packages are the same."""
-    if all((folder / name).read_bytes() == (CHECKOUT / name).read_bytes() for name in LOCKS):
-        return sys.executable
-    say("its packages are others: they are installed beside it")
-    done = subprocess.run(
-        ["infra/deploy/venv.sh", "dev"],
-        cwd=folder,
-        env={**os.environ, "PYTHON": sys.executable},
-        check=False,
-        timeout=INSTALLING,
-    )
-    if done.returncode:
-        raise RuntimeError("the packages of the old version could not be installed")
-    return str(folder / ".venv" / "bin" / "python")
 
 
 @contextmanager
 def open_side(name: str, folder: Path) -> Iterator[Side]:
     """Start the process that measures a version; it ends when its standard input does."""
     with subprocess.Popen(
-        [python_of(folder), "-m", "tests.bench.side", name, str(PLACE.state)],
+        [find_python(folder, "dev"), "-m", "tests.bench.side", name, str(PLACE.state)],
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

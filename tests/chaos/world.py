@@ -235,7 +235,7 @@ async def open_world(
         Publisher(own, "load", BackgroundTasks()) as publisher,
         aiohttp.ClientSession(base, timeout=aiohttp.ClientTimeout(total=8)) as http,
     ):
-        load = Load(history, publisher, http, await _prepare(own))
+        load = Load(history, publisher, http, await prepare(own))
         world = World(own, servers, processes, load)
         await asyncio.gather(*(process.start() for process in processes.values()))
         try:
@@ -248,7 +248,7 @@ async def open_world(
                 process.forget()
 
 
-async def _prepare(settings: Settings) -> str:
+async def prepare(settings: Settings) -> str:
     """Make the ledger, a queue that sees what is caused, and an API key for the load."""
     engine = open_engine(settings)
     async with engine.begin() as tx:
