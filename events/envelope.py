@@ -14,6 +14,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from hashlib import blake2b
 from os import urandom
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -143,6 +144,7 @@ class Event(BaseModel):
         return written
 
     @classmethod
+    @cache
     def event_type(cls) -> str:
         """Return the type of this class, such as ``campaign.saved.v1``."""
         return str(cls.model_fields["type"].default)

@@ -9,12 +9,12 @@ becomes a text that says so.
 """
 
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 FLAGS = 12  # class id, weight and size of the body come before them
 MORE = 1  # another word of flags follows
@@ -40,8 +40,10 @@ class Undecodable(bytes):
         return self.decode(errors="backslashreplace")
 
 
-@dataclass(frozen=True, slots=True)
-class Properties:
+NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
+
+
+class Properties(NamedTuple):
     """The properties of a message; ``timestamp`` is in seconds since 1970 (0 to 2**64-1).
 
     Values of ``headers`` are bool, int, float, Decimal, str, ``Undecodable``, bytes (a byte
@@ -50,7 +52,7 @@ class Properties:
 
     content_type: str | None = None
     content_encoding: str | None = None
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = NO_HEADERS
     delivery_mode: int | None = None
     priority: int | None = None
     correlation_id: str | None = None
@@ -69,16 +71,15 @@ class CutOff(Exception):
 
 def decode_content_header(header: bytes) -> Properties:
     """Decode the payload of a content header frame; never raises."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"headers": {}}
     end = len(header)
     try:
         flags, at = _number(header, FLAGS, end, 2)
         more = flags
         while more & MORE:
             more, at = _number(header, at, end, 2)
-        for flag, name, read in READERS:
-            if flags & flag:
-                found[name], at = read(header, at, end)
+        for name, read in _list_readers(flags):
+            found[name], at = read(header, at, end)
     except CutOff:
         pass
     return Properties(**found)
@@ -239,26 +240,43 @@ READERS: tuple[tuple[int, str, ValueReader], ...] = (
 )
 
 
+@lru_cache(maxsize=64)
+def _list_readers(flags: int) -> Sequence[tuple[str, ValueReader]]:
+    return [(name, read) for flag, name, read in READERS if flags & flag]
+
+
+class Publication(NamedTuple):
+    """Who published a message, and its ``timestamp`` in seconds since 1970."""
+
+    user_id: str | None
+    timestamp: int | None
+
+
+UNKNOWN = Publication(None, None)
+
+
 def read_user_id(header: bytes) -> str | None:
-    """Read the property ``user_id`` alone; None where there is none, or the header is cut off.
+    """Read the property ``user_id`` alone; None where there is none, or the header is cut off."""
+    return read_publication(header).user_id
+
+
+def read_publication(header: bytes) -> Publication:
+    """Read the properties ``user_id`` and ``timestamp``; both are None without a user.
 
     The broker has checked that it is the user of the publishing connection
     (https://www.rabbitmq.com/docs/validated-user-id). A walk over the properties before it
     finds it: the same bytes may stand in any property that a publisher writes.
     """
     try:
-        start = at = _user_id_at(header)
-        end = at + 1 + header[at] if at else 0
-    except IndexError:
-        return None
-    return _text(header[start + 1 : end]) if 0 < end <= len(header) else None
+        return _find_publication(header)
+    except IndexError:  # cut off
+        return UNKNOWN
 
 
-def _user_id_at(header: bytes) -> int:
-    """Find where the user id begins; 0 without one. Raises ``IndexError`` when cut off."""
+def _find_publication(header: bytes) -> Publication:
     flags = more = header[FLAGS] << 8 | header[FLAGS + 1]
     if not flags & USER_ID:
-        return 0
+        return UNKNOWN
     at = FLAGS + 2
     while more & MORE:
         more = header[at] << 8 | header[at + 1]
@@ -272,11 +290,14 @@ def _user_id_at(header: bytes) -> int:
     for text in TEXTS_AFTER:
         if flags & text:
             at += 1 + header[at]
+    timestamp = None
     if flags & TIMESTAMP:
+        timestamp = int.from_bytes(header[at : at + 8])
         at += 8
     if flags & TYPE:
         at += 1 + header[at]
-    return at
+    end = at + 1 + header[at]
+    return Publication(_text(header[at + 1 : end]), timestamp) if end <= len(header) else UNKNOWN
 
 
 @lru_cache(maxsize=64)

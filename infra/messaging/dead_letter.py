@@ -58,7 +58,8 @@ def make_dead_letter_decoder(queue: str) -> Decoder:
         # Same time and reason: a redelivery. Otherwise a new failure of the same message.
         death = f"{letter.id}\0{letter.last_failed_at.isoformat()}\0{letter.reason}"
         key = hash_to_uuid(death.encode())
-        return DecodedDelivery(delivery, letter, key, letter.id)
+        failed = letter.last_failed_at.timestamp()
+        return DecodedDelivery(delivery, letter, key, letter.id, failed)
 
     return receive
 

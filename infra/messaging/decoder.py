@@ -8,22 +8,25 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from time import time
 from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import ValidationError
 
-from events.envelope import Event, MissingAttributes, decode, decode_binary, now
+from events.envelope import Event, MissingAttributes, decode, decode_binary
 from infra.amqp.content_header import Undecodable
 from infra.errors import Permanent, drop_frames
 from infra.messaging import content_mode
 from infra.messaging.delivery import Delivery
 from infra.messaging.digest import content_digest, hash_to_uuid
 from infra.messaging.message_trace import with_message_trace
+from infra.messaging.routing_key import parse_event_type
 from schemas.escaping import NAME_LENGTH, escape
 from schemas.trace_context import TRACE_ATTRIBUTES
 
 CLOCK_SKEW = timedelta(minutes=5)
+MAX_AHEAD = CLOCK_SKEW.total_seconds()
 MESSAGE_LENGTH = 300  # characters of what the parser says about one field
 
 E = TypeVar("E")
@@ -35,13 +38,15 @@ log = logging.getLogger(__name__)
 class DecodedDelivery:
     """A delivery and its event, with the inbox's key and digest of the event.
 
-    ``event`` is an ``Event``, or what a subscription's own decoder made of the delivery.
+    ``event`` is an ``Event``, or what a subscription's own decoder made of the delivery;
+    ``occurred`` is its own time in seconds since 1970, None where its sender told none.
     """
 
     delivery: Delivery
     event: Any
     key: UUID
     digest: UUID
+    occurred: float | None = None
 
 
 def decode_delivery(
@@ -53,7 +58,7 @@ def decode_delivery(
             f"the body has {delivery.size} bytes, the limit is {max_bytes}", code="TOO_LARGE"
         )
     routing_key = delivery.routing_key
-    kind = ".".join(routing_key.split(".", 3)[:3])
+    kind = parse_event_type(routing_key)
     cls = types.get(kind)
     if cls is None:
         raise Permanent(
@@ -61,8 +66,10 @@ def decode_delivery(
             code="UNKNOWN_TYPE",
         )
     event = with_message_trace(_decode(cls, delivery), delivery)
-    _check(event, routing_key, kind)
-    return DecodedDelivery(delivery, event, event_key(event), content_digest(event))
+    at = event.time.timestamp()
+    _check(event, at, routing_key, kind)
+    occurred = at if event.has_time else None
+    return DecodedDelivery(delivery, event, event_key(event), content_digest(event), occurred)
 
 
 def event_key(event: Event) -> UUID:
@@ -128,13 +135,13 @@ def _check_attributes(attributes: Mapping[str, Any], delivery: Delivery) -> None
             raise Permanent(reason, code="INVALID_EVENT")
 
 
-def _check(event: Event, routing_key: str, kind: str) -> None:
+def _check(event: Event, at: float, routing_key: str, kind: str) -> None:
     if routing_key not in (kind, event.routing_key):
         raise Permanent(
             f"the routing key is {routing_key[:200]!r}, but the event's is {event.routing_key!r}",
             code="KEY_MISMATCH",
         )
-    if event.time - now() > CLOCK_SKEW:
+    if at - time() > MAX_AHEAD:
         raise Permanent(
             f"time: {event.time.isoformat()} is more than 5 minutes ahead",
             code="TIMESTAMP_IN_FUTURE",

@@ -12,7 +12,7 @@ from infra.amqp.intercepting_reader import never_called
 from infra.amqp.partial_delivery import DeliveryCallback, WholeBody
 from infra.messaging.delivery import Delivery
 
-MAX_PREFETCH = 2000  # the most that quorum queues allow
+MAX_PREFETCH = 2000  # the most that quorum queues allow; streams allow more
 
 
 class DeliverySource:
@@ -49,14 +49,15 @@ class DeliverySource:
     ) -> None:
         """Call ``take`` with each delivery, and ``cancelled`` when the broker ends this.
 
-        At most ``prefetch`` deliveries are unacknowledged at a time.
+        At most ``prefetch`` deliveries are unacknowledged at a time; of a quorum queue that is at
+        most ``MAX_PREFETCH``.
         """
 
         async def on_cancel(_: object) -> None:
             cancelled()
 
         self._channel.on_consumer_cancel_callbacks.add(on_cancel)
-        qos = self._channel.basic_qos(prefetch_count=min(MAX_PREFETCH, prefetch))
+        qos = self._channel.basic_qos(prefetch_count=prefetch)
         await with_broker_timeout(qos, self._timeout)
         # A fresh tag each time: 3.10 fails on one that is used again too soon.
         self._consumer_tag = f"{self._queue}.{uuid4().hex}"

@@ -33,7 +33,7 @@ from infra.storage import event_index
 from infra.storage.event_index import IndexPosition
 from infra.storage.event_index_partitions import IndexPartitions
 
-BATCH = 200  # events
+BATCH = 1000  # events
 IDLE_INTERVAL = 5.0  # seconds without an event after which the index is noted as complete
 STANDBY_INTERVAL = 5.0  # seconds between two looks whether another relay still writes
 MAX_PAUSE = 0.5  # seconds between two batches while it lags

@@ -5,21 +5,17 @@ that others publish, when a worker first receives it. Each line of the loop runs
 """
 
 from collections.abc import Collection, Sequence
-from struct import Struct
 from time import time
 
 from infra.amqp import topology
 from infra.messaging.decoder import DecodedDelivery
 from infra.messaging.delivery import Delivery
 from infra.messaging.headers import ACCEPTED
+from infra.messaging.origin import ACCEPTED_FIELD, MICROS
 from infra.metrics import Meters
 from schemas.trace_context import SAMPLED_ENDINGS
 
 MICROSECOND = 1e-6
-# The header with its length before it, and the type of its value: a signed integer of 8 bytes.
-FIELD = bytes((len(ACCEPTED),)) + ACCEPTED.encode() + b"l"
-VALUE = Struct(">q")
-DEAD_LETTER = ("time",)  # what a dead letter, which is no event, has: the time of its failure
 
 
 class EventLatency:
@@ -35,11 +31,7 @@ class EventLatency:
         """Count the events of a transaction that has just been committed."""
         at, internal = time(), self._internal
         seconds = [at - accepted_at(item.delivery, internal) for item in handled]
-        ages = [
-            at - item.event.time.timestamp()
-            for item in handled
-            if "time" in getattr(item.event, "model_fields_set", DEAD_LETTER)
-        ]
+        ages = [at - item.occurred for item in handled if item.occurred is not None]
         self._seconds.observe_all(_not_negative(seconds))
         self._age.observe_all(_not_negative(ages))
         self._mark_slowest_trace(handled, seconds)
@@ -76,13 +68,13 @@ def accepted_at(delivery: Delivery, internal_users: Collection[str]) -> float:
     other header. On a message that came back over ``adrelay.back`` a worker has written it.
     """
     header = delivery.header
-    start = header.find(FIELD)
+    start = header.find(ACCEPTED_FIELD)
     if start < 0:
         return delivery.received
     if delivery.exchange == topology.EVENTS_EXCHANGE and delivery.user_id in internal_users:
-        start += len(FIELD)
-        if start + VALUE.size <= len(header):
-            microseconds: int = VALUE.unpack_from(header, start)[0]
+        start += len(ACCEPTED_FIELD)
+        if start + MICROS.size <= len(header):
+            microseconds: int = MICROS.unpack_from(header, start)[0]
             return microseconds * MICROSECOND
     elif delivery.is_requeued:
         kept = delivery.headers.get(ACCEPTED)

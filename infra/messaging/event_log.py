@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from struct import Struct
+from typing import Literal, NamedTuple
 
 from aiormq.channel import Channel
 
@@ -27,6 +27,9 @@ from infra.messaging.delivery import Delivery
 from infra.messaging.delivery_source import MAX_PREFETCH, DeliverySource
 
 OFFSET = "x-stream-offset"
+# As a field of the table of headers: its name with the length before it, and a long integer.
+OFFSET_FIELD = bytes((len(OFFSET),)) + OFFSET.encode() + b"l"
+NUMBER = Struct(">q")
 BATCH = 500  # events
 LONGEST_CHUNK = 4096  # events that RabbitMQ writes to a stream as one
 EMPTY_AFTER = 2.0  # seconds without a delivery after which the broker is asked whether that is all
@@ -42,8 +45,7 @@ class LogAbsent(Outage):
     """There is no event log on this broker; the message says what is there instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(NamedTuple):
     """A message of the log, and its number there."""
 
     offset: int
@@ -106,11 +108,7 @@ async def read_log(
         await _consume(source, take, batcher, start, prefetch)
         while deliveries := await _next_batch(batcher, channel, empty_after, timeout):
             entries = [LogEntry(offset_of(delivery), delivery) for delivery in deliveries]
-            # A chunk is delivered whole, also what stands in it before the offset asked for.
-            wanted = [e for e in entries if not isinstance(start, int) or e.offset >= start]
-            if until is not None:
-                wanted = [entry for entry in wanted if entry.offset <= until]
-            if wanted:
+            if wanted := _select(entries, start, until):
                 yield wanted
             if until is not None and entries[-1].offset >= until:
                 return
@@ -127,6 +125,18 @@ async def read_log(
         parser.held.remove(held)
         with contextlib.suppress(Outage):
             await with_broker_timeout(channel.close(), timeout)
+
+
+def _select(entries: list[LogEntry], start: LogStart, until: int | None) -> list[LogEntry]:
+    """Select what lies between two offsets; entries come in their order.
+
+    A chunk is delivered whole, also what stands in it before the offset asked for.
+    """
+    first = entries[0].offset if not isinstance(start, int) else start
+    last = entries[-1].offset if until is None else until
+    if first <= entries[0].offset and entries[-1].offset <= last:
+        return entries
+    return [entry for entry in entries if first <= entry.offset <= last]
 
 
 async def _consume(
@@ -151,7 +161,17 @@ async def _consume(
 
 
 def offset_of(delivery: Delivery) -> int:
-    """Get the offset of a delivery of the log; raises ``LogAbsent`` if it is of another queue."""
+    """Get the offset of a delivery of the log; raises ``LogAbsent`` if it is of another queue.
+
+    The broker writes it into the headers. Bytes that look alike may stand in any text there; where
+    nothing does, the headers need no decoding.
+    """
+    header = delivery.header
+    if header.count(OFFSET_FIELD) == 1:
+        at = header.find(OFFSET_FIELD) + len(OFFSET_FIELD)
+        if at + NUMBER.size <= len(header):
+            found: int = NUMBER.unpack_from(header, at)[0]
+            return found
     offset = delivery.headers.get(OFFSET)
     if not isinstance(offset, int):
         raise LogAbsent(f"there is no event log: the queue {topology.EVENT_LOG} is no stream")

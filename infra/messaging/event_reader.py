@@ -5,7 +5,6 @@ and texts are as Postgres stores them, at most ``MAX_TEXT`` characters.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -20,10 +19,11 @@ from events import (
     CampaignSynced,
     CampaignSyncRejected,
 )
+from infra.amqp.content_header import read_publication
 from infra.messaging import content_mode
 from infra.messaging.delivery import Delivery
 from infra.messaging.event_log import LogEntry
-from infra.messaging.origin import Origin, parse_stored_time, read_origin
+from infra.messaging.origin import parse_stored_time, read_origin
 from infra.storage.event_index import IndexedEvent
 
 MAX_TEXT = 255  # characters; valid attributes have at most 200
@@ -40,17 +40,14 @@ RESULTS: Mapping[str, tuple[str, ...]] = {
     CampaignCommandRejected.event_type(): ("code", "message"),
 }
 Clock = Callable[[int | None, float], datetime]
-
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """The attributes and the data of an event, as far as they can be read."""
-
-    attributes: Mapping[str, Any]
-    data: Mapping[str, Any]
-
+Content = tuple[Mapping[str, Any], Mapping[str, Any]]  # attributes, data
 
 NOTHING: Mapping[str, Any] = {}
+# Attributes whose texts are kept; the columns that they fill are in the same order.
+ATTRIBUTES = (
+    *("source", "id", "subject", "type"),
+    *("correlationid", "causationid", "causationsource"),
+)
 
 
 def read_entry(entry: LogEntry, internal: frozenset[str], clock: Clock) -> IndexedEvent:
@@ -58,58 +55,52 @@ def read_entry(entry: LogEntry, internal: frozenset[str], clock: Clock) -> Index
 
     ``internal`` are Adrelay's own broker users; ``clock`` tells when a message was logged, by the
     ``timestamp`` of its properties (where one of these users has published it) and by when it was
-    received, both in seconds since 1970.
+    received, both in seconds since 1970. Each line of it runs for every event.
     """
     delivery = entry.delivery
-    properties, user = delivery.properties, delivery.user_id
+    header = delivery.header
+    user, timestamp = read_publication(header)
     is_internal = user in internal
-    told = properties.timestamp if is_internal else None
-    logged_at = clock(told, delivery.received)
-    origin = read_origin(user, properties.headers, internal)
+    logged_at = clock(timestamp if is_internal else None, delivery.received)
+    door, accepted_at, outbox_at = read_origin(user, header, internal)
+    if accepted_at is not None and accepted_at > logged_at + AHEAD:
+        accepted_at = None
     try:
-        content = _read_content(delivery)
+        attributes, data = _read_content(delivery)
     except Exception:  # noqa: BLE001 - whatever it is, it must not stop the index
-        content = _Content(NOTHING, NOTHING)
-    event = _build(entry.offset, delivery, content, origin, logged_at)
-    # Others may write what they like there (``infra.messaging.event_causes``).
-    return event if is_internal else event._replace(causation_source=None)
-
-
-def _build(
-    offset: int, delivery: Delivery, content: _Content, origin: Origin, logged_at: datetime
-) -> IndexedEvent:
-    told = content.attributes
-    source, event_id = _text(told.get("source")), _text(told.get("id"))
-    subject, kind = _text(told.get("subject")), _text(told.get("type"))
-    campaign_id = _text(_find_campaign(kind, source, event_id, content.data))
-    occurred_at = parse_stored_time(told.get("time"))
-    accepted_at = origin.accepted_at
+        attributes, data = NOTHING, NOTHING
+    source, event_id, subject, kind, correlation_id, causation_id, causation_source = [
+        value if type(value) is str and _is_plain(value) else _text(value)
+        for value in map(attributes.get, ATTRIBUTES)
+    ]
+    campaign_id = _text(_find_campaign(kind, source, event_id, data))
     return IndexedEvent(
-        log_offset=offset,
-        logged_at=logged_at,
-        accepted_at=accepted_at if accepted_at and accepted_at <= logged_at + AHEAD else None,
-        occurred_at=occurred_at,
-        from_outbox=origin.outbox_at is not None,
-        door=_text(origin.door) or "",
-        routing_key=_text(delivery.key) or "",
-        type=kind or _text(delivery.properties.message_type),
-        source=source or "",
-        event_id=event_id or _text(delivery.properties.message_id),
-        subject=subject,
-        correlation_id=_text(told.get("correlationid")),
-        causation_id=_text(told.get("causationid")),
-        causation_source=_text(told.get("causationsource")),
-        campaign_id=None if campaign_id == subject else campaign_id,
-        result=_read_result(kind, content.data),
+        entry.offset,
+        logged_at,
+        accepted_at,
+        parse_stored_time(attributes.get("time")),
+        outbox_at is not None,
+        _text(door) or "",
+        _text(delivery.key) or "",
+        kind or _text(delivery.properties.message_type),
+        source or "",
+        event_id or _text(delivery.properties.message_id),
+        subject,
+        correlation_id,
+        causation_id,
+        # Others may write what they like there (``infra.messaging.event_causes``).
+        causation_source if is_internal else None,
+        None if campaign_id == subject else campaign_id,
+        _read_result(kind, data) if kind in RESULTS else None,
     )
 
 
-def _read_content(delivery: Delivery) -> _Content:
+def _read_content(delivery: Delivery) -> Content:
     """Read attributes and data in either mode; raises what a parser raises."""
     if not content_mode.is_structured(delivery.header) and (told := delivery.attributes):
-        return _Content(told, _object(_parse(delivery.body)))
+        return told, _object(_parse(delivery.body))
     document = _object(_parse(delivery.body))
-    return _Content(document, _object(document.get("data")))
+    return document, _object(document.get("data"))
 
 
 def _parse(body: bytes) -> object:
@@ -133,11 +124,8 @@ def _find_campaign(
     return named
 
 
-def _read_result(kind: str | None, data: Mapping[str, Any]) -> str | None:
-    names = RESULTS.get(kind or "")
-    if names is None:
-        return None
-    said = {name: _scalar(data[name]) for name in names if data.get(name) is not None}
+def _read_result(kind: str, data: Mapping[str, Any]) -> str | None:
+    said = {name: _scalar(data[name]) for name in RESULTS[kind] if data.get(name) is not None}
     return orjson.dumps(said).decode() if said else None
 
 
@@ -146,6 +134,10 @@ def _scalar(value: object) -> object:
     if isinstance(value, bool | int | float):
         return value if abs(value) < 2**63 else str(value)[:MAX_TEXT]
     return _text(value if isinstance(value, str) else str(value), MAX_RESULT // 4)
+
+
+def _is_plain(text: str) -> bool:
+    return 0 < len(text) <= MAX_TEXT and text.isascii() and "\0" not in text
 
 
 def _text(value: object, length: int = MAX_TEXT) -> str | None:

@@ -27,13 +27,15 @@ from infra.messaging.destination_queues import find_destination_queues
 from infra.messaging.event_log import LogEntry, LogStart, read_log
 from infra.messaging.restore_order import VERSION_FACTS, CampaignPart, divide_by_campaign
 from infra.messaging.restored_queue import RestoredQueue
+from infra.messaging.routing_key import parse_event_type
 from infra.messaging.subscription import AnySubscription
 from infra.resources import Resources
 from infra.storage.campaign_versions import raise_desired_versions, raise_versions
 from infra.storage.log_positions import save_position
 
 READER = "restore"  # in log_positions
-STRETCH = 1000  # events that are read at a time
+STRETCH = 2000  # events that are read at a time
+AHEAD = 2  # stretches that are read while one is restored
 QUIET_SECONDS = 0.3  # after which the broker is asked whether that is the end
 COMMANDS, REPORTS = "campaigns.apply", "campaigns.record"
 # Metrics need the campaigns and the platforms' ids that come before them in the log.
@@ -101,7 +103,13 @@ class LogRestore:
     ) -> AsyncGenerator[Stretch, None]:
         limit = self._resources.settings.broker_timeout
         reading = read_log(
-            link, start, timeout=limit, until=until, empty_after=QUIET_SECONDS, batch=STRETCH
+            link,
+            start,
+            timeout=limit,
+            until=until,
+            empty_after=QUIET_SECONDS,
+            batch=STRETCH,
+            prefetch=(1 + AHEAD) * STRETCH,
         )
         async with aclosing(reading) as batches:
             async for entries in batches:
@@ -117,7 +125,7 @@ class LogRestore:
                 if name in wanted:
                     wanted[name].append(delivery)
                     order.append((name, delivery))
-            if ".".join(delivery.key.split(".", 3)[:3]) in FACTS:
+            if parse_event_type(delivery.key) in FACTS:
                 order.append(("", delivery))
         stretch = Stretch(entries)
         for name, deliveries in wanted.items():

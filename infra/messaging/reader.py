@@ -25,7 +25,7 @@ from infra.errors import Outage
 from infra.messaging.acknowledgements import Acknowledgements, ChannelLost
 from infra.messaging.batcher import Batcher
 from infra.messaging.delivery import Delivery
-from infra.messaging.delivery_source import DeliverySource
+from infra.messaging.delivery_source import MAX_PREFETCH, DeliverySource
 from infra.messaging.subscription import AnySubscription
 
 ISOLATE_AFTER = 2  # earlier deliveries from which on a message is handled alone
@@ -143,7 +143,8 @@ class ChannelReader:
             asyncio.create_task(self._close_after(_closing(self._channel), "channel closed")),
         )
         try:
-            prefetch = self._subscription.batch * (self._subscription.parallel + 1)
+            batches = self._subscription.parallel + 1
+            prefetch = min(MAX_PREFETCH, self._subscription.batch * batches)
             await self._source.consume(self._take, self._on_cancel, prefetch=prefetch)
             while self._batcher.closed is None and (batch := await self._next()):
                 yield batch

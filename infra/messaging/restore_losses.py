@@ -23,6 +23,7 @@ from events import (
 )
 from events.sources import API_SOURCE
 from infra.messaging.event_log import LogEntry
+from infra.messaging.routing_key import parse_event_type
 
 # What a person reads, by the type of the fact.
 LOSSES: Mapping[str, str] = {
@@ -80,7 +81,7 @@ class LossCounter:
         return [*lines, OUTBOX_LOSS, RENEWAL_LOSS]
 
     def _add(self, entry: LogEntry) -> None:
-        kind = ".".join(entry.delivery.key.split(".", 3)[:3])
+        kind = parse_event_type(entry.delivery.key)
         if (loss := LOSSES.get(kind)) is not None:
             self.counts[loss] += 1
         elif kind == AuditRecorded.event_type():

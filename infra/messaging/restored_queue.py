@@ -29,7 +29,7 @@ from infra.messaging.retry_policy import DeadLetterDecision, decide
 from infra.messaging.subscription import AnySubscription
 from infra.resources import Resources
 
-BATCH = 500  # events of a transaction
+BATCH = 1000  # events of a transaction; the sums of a batch are bounded for as many
 OUTAGE_SECONDS = 300.0  # that the database may be unavailable before the restore gives up
 
 FILED = text("select id from dead_letters where id = any(cast(:ids as uuid[]))")

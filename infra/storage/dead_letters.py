@@ -38,11 +38,6 @@ class DeadLetterRow:
     fingerprint: str
     replays: int
 
-    @property
-    def time(self) -> datetime:
-        """Time of the last failure (UTC)."""
-        return self.last_failed_at
-
 
 COLUMNS = tuple(field.name for field in fields(DeadLetterRow))
 _PARAMETERS = (

@@ -5,6 +5,7 @@ make bench ARGS=consume       one section: consume, costs, ingress, latency, tra
 make bench ARGS=capacity      what each route costs, and what two cores take; about five minutes
 make bench ARGS="index --rounds 1"   what the event index costs, and how fast it answers
 make bench ARGS="console --rounds 1"   how fast the console's pages answer on large tables
+make bench ARGS="restore --rounds 1" how fast a database is restored from the event log
 make bench ARGS="consume --only adrelay,faststream --rounds 1 --share 0.1"
 make bench-full               how it grows: backlog, processes, inbox, event size, memory
 """
@@ -32,6 +33,7 @@ from tests.bench import (
     index,
     ingress,
     latency,
+    restore,
     results,
     tools,
     traces,
@@ -40,7 +42,8 @@ from tests.bench.results import Result
 from tests.bench.stage import Stage, open_stage, say, servers
 
 SECTIONS = ("consume", "costs", "ingress", "latency", "traces")
-KNOWN = (*SECTIONS, "capacity", "console", "growth", "index")
+KNOWN = (*SECTIONS, "capacity", "console", "growth", "index", "restore")
+OWN = {"capacity", "console", "costs", "index", "restore"}  # without peers
 MEASURES = {
     "capacity": (capacity.measure,),
     "costs": (costs.costs,),
@@ -64,6 +67,8 @@ def steps(section: str, share: float) -> Iterator[Step]:
         yield from console.steps(share)
     elif section == "index":
         yield from index.steps(share)
+    elif section == "restore":
+        yield from restore.steps(share)
     else:
         yield from ((measure.__name__, measure) for measure in MEASURES[section])
 
@@ -106,8 +111,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", help="names of lines, separated by commas")
     asked = parser.parse_args()
     asked.sections = asked.sections or SECTIONS
-    asked.has_peers = asked.sections != ["capacity"]
-    if not asked.has_peers:
+    asked.has_peers = not OWN.issuperset(asked.sections)
+    if asked.sections == ["capacity"]:
         asked.rounds = 1
     return asked
 
@@ -129,7 +134,7 @@ def main() -> int:
     with servers() as settings:
         if asked.has_peers:
             tools.prepare(say)
-        else:
+        elif "capacity" in asked.sections:
             tools.need("wrk", say)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found, known = runner.run(bench(settings, asked))

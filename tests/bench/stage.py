@@ -46,6 +46,7 @@ PEERS = "bench.events"
 # The broker's users of our own programs; the peers' declare queues of their own.
 WORKERS = ("tests.bench.worker", *(f"workers.{name}" for name in PORTS))
 USERS = {
+    "infra.commands": WORKERS_USER,
     **dict.fromkeys(WORKERS, WORKERS_USER),
     "workers.ingress": INGRESS_USER,
     "workers.ops": CONSOLE_USER,
@@ -60,8 +61,8 @@ TABLES = """
 """
 CAMPAIGN = """
     insert into campaigns (id, platform, name, status, desired_status, budget_micros, currency,
-        targeting, platform_campaign_id, version, desired_version)
-    select id, 'claude', 'bench', 'active', 'active', 1, 'USD', '{}', id::text, 1, 1
+        targeting, platform_campaign_id, version, desired_version, synced_version)
+    select id, 'claude', 'bench', 'active', 'active', 1, 'USD', '{}', id::text, 1, 1, 1
     from unnest($1::uuid[]) as id
 """
 EMPTY = "truncate bench_inbox, bench_metrics, inbox, outbox, campaign_metrics"
@@ -165,11 +166,12 @@ async def program(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a program for the length of a block; ``python`` stands for this interpreter."""
     words = [sys.executable if word == "python" else word for word in argv]
+    user = next((USERS[word] for word in argv if word in USERS), TESTER)
     with LOG.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             *words,
             cwd=CHECKOUT,
-            env={**environment(as_user(USERS.get(argv[-1], TESTER), settings)), **more},
+            env={**environment(as_user(user, settings)), **more},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log if "BENCH_TOLD" not in more else asyncio.subprocess.PIPE,
             stderr=log,

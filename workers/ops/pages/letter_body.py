@@ -12,6 +12,7 @@ from events import EVENT_TYPES
 from events.envelope import decode, decode_binary
 from infra.messaging.content_mode import attributes_of
 from infra.messaging.dead_letter_content import DeadLetterContent
+from infra.messaging.routing_key import parse_event_type
 from schemas.escaping import NAME_LENGTH, escape
 
 ROW = 8  # bytes of a row of a dump
@@ -83,8 +84,7 @@ def dump_bytes(body: bytes) -> list[DumpRow]:
 
 def find_schema_errors(content: DeadLetterContent) -> list[SchemaError]:
     """List what the schema of the event's type says about a body that is JSON."""
-    kind = ".".join(content.routing_key.split(".", 3)[:3])
-    cls = EVENT_TYPES.get(kind)
+    cls = EVENT_TYPES.get(parse_event_type(content.routing_key))
     if cls is None:
         return []
     try:
