@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from infra.amqp.connection import BrokerConnection
 from infra.commands import history_output as output
 from infra.commands.output import discard_output, print_error, replace_unencodable
@@ -18,8 +20,11 @@ from infra.messaging.log_filter import LogFilter
 from infra.messaging.log_range import LogRange, find_range, read_range
 from infra.messaging.log_tail import find_tail
 from infra.settings import Settings, load_settings
+from infra.storage.engine import describe_error, open_engine
+from infra.storage.event_index import find_by_id
 
 MAX_OFFSET = 2**62
+MAX_OFFSETS = 100  # of one id that are looked at
 
 
 class HistoryRefused(Exception):
@@ -127,7 +132,36 @@ async def show(session: HistorySession, offset: int) -> bool:
 
 
 async def show_matching(session: HistorySession, selected: LogFilter) -> bool:
-    """Print the first matching entry in full. Raises ``HistoryRefused``."""
+    """Print the first matching entry with an id in full. Raises ``HistoryRefused``.
+
+    The index of the log tells its offset; of one that it does not have, the log is searched.
+    """
+    for offset in await _find_offsets(session, selected.event_id or ""):
+        wanted = LogRange(offset, offset)
+        async with aclosing(read_range(session.link, wanted, session.timeout)) as batches:
+            async for entries in batches:
+                for entry in filter(selected.matches, entries):
+                    output.print_whole_entry(entry, as_json=session.as_json)
+                    return True
+    print_error("the index of the event log does not have it: the log is searched")
+    return await _search_log(session, selected)
+
+
+async def _find_offsets(session: HistorySession, event_id: str) -> list[int]:
+    """Find the offsets of an id in the index; none without a database."""
+    engine = open_engine(session.settings)
+    try:
+        async with engine.connect() as tx:
+            rows = await find_by_id(tx, event_id, None, MAX_OFFSETS)
+    except (SQLAlchemyError, OSError) as error:
+        print_error(f"the index of the event log cannot be read: {describe_error(error)}")
+        return []
+    finally:
+        await engine.dispose()
+    return [row.log_offset for row in rows]
+
+
+async def _search_log(session: HistorySession, selected: LogFilter) -> bool:
     wanted = await find_range(
         session.link, session.timeout, since=selected.since, until=selected.until
     )

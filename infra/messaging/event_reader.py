@@ -91,7 +91,7 @@ def read_entry(entry: LogEntry, internal: frozenset[str], clock: Clock) -> Index
         # Others may write what they like there (``infra.messaging.event_causes``).
         causation_source if is_internal else None,
         None if campaign_id == subject else campaign_id,
-        _read_result(kind, data) if kind in RESULTS else None,
+        _read_result(kind, data) if kind is not None and kind in RESULTS else None,
     )
 
 

@@ -8,17 +8,14 @@ CloudEvents JSON format 1.0.2, section 3.1: ``data`` and ``data_base64``.
 
 import base64
 import re
-from dataclasses import fields
 from typing import Any
 
 import orjson
 
-from infra.amqp.content_header import Properties
 from infra.messaging import content_mode
 from infra.messaging.delivery import Delivery
 from infra.messaging.event_log import LogEntry
 
-PROPERTIES = fields(Properties)
 TYPE_PARTS = 3  # of a routing key: noun, verb and version
 # A JSON string, or white space between tokens (RFC 8259, sections 2 and 7).
 TOKENS = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")|[ \t\r\n]+')
@@ -70,7 +67,7 @@ def write_line(entry: LogEntry, *, with_properties: bool = False) -> bytes:
 
 def properties_of(delivery: Delivery) -> dict[str, Any]:
     """List the AMQP properties that a message has; the headers among them, as they came."""
-    found = {field.name: getattr(delivery.properties, field.name) for field in PROPERTIES}
+    found = delivery.properties._asdict()
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -96,7 +96,11 @@ def show(
     until: UntilOption = None,
     as_json: Json = False,
 ) -> None:
-    """Print one event with its properties and body; an id is searched for from the beginning."""
+    """Print one event with its properties and body.
+
+    An id is looked up in the index of the log; one that is not there is searched for from the
+    beginning.
+    """
     from infra.commands import history as run
 
     if which.isascii() and which.isdecimal() and not by_id:

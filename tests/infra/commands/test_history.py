@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from aio_pika import Message
@@ -23,6 +24,7 @@ from infra.amqp.message import build_message
 from infra.resources import Resources
 from infra.settings import Settings
 from tests.fork_server import Forked, get_client, run_module
+from tests.infra.indexing import indexed, indexing
 from tests.infra.ledger import report, until
 from tests.infra.messaging.log_reading import find_next_offset, write_log
 from tests.services import environment
@@ -153,7 +155,20 @@ async def test_an_event_is_shown_by_its_id(
     for words in (("show", "no-such-id"), ("show", str(start + 99)), ("show", "9" * 40)):
         status, printed, errors = run(settings, *words)
         assert (status, printed) == (1, "")
-        assert errors.startswith("the event log has no ")
+        assert errors.splitlines()[-1].startswith("the event log has no ")
+
+
+async def test_an_id_is_looked_up_in_the_index_before_the_log_is_searched(
+    settings: Settings, resources: Resources, start: int
+) -> None:
+    event = report(1, id=uuid4().hex)
+    await publish(resources, event)
+    status, printed, errors = run(settings, "show", event.id, "--json")
+    assert (status, json.loads(printed)["offset"]) == (0, start)
+    assert errors.startswith("the index of the event log does not have it: the log is searched")
+    async with indexing(resources):
+        await indexed(resources.engine, event.id)
+    assert run(settings, "show", event.id, "--json") == (0, printed, "")
 
 
 async def test_an_export_goes_on_behind_its_last_whole_line(
@@ -302,8 +317,8 @@ async def test_without_an_event_log_every_command_says_so(
     ):
         status, printed, errors = run(settings, *words)
         assert (status, printed) == (1, ""), words
-        assert errors.startswith("there is no event log"), errors
-        assert errors.count("\n") == 1
+        assert errors.splitlines()[-1].startswith("there is no event log"), errors
+        assert errors.count("\n") == (2 if words == ("show", "e-1") else 1)
     await topology_declaration.declare(broker)
 
 
