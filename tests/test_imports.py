@@ -53,14 +53,16 @@ INGRESS: tuple[str, ...] = (
 )
 CONSOLE: tuple[str, ...] = (
     "alert assets csrf effect_times format headers log_reader page process_metrics session spark",
-    "flow_counts kept_form processes",
+    "doctor flow_counts kept_form processes",
     "sampler",
     "source_rows",
     "error_page event_views frame queue_rows render state",
     "process_rows",
+    "platform_rows",
     "alerts flow",
     "lede overview_figures",
     "request",
+    "pause_acts",
     "authentication",
     "live login responses",
     "login_entry",

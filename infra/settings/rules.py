@@ -5,6 +5,7 @@ may be a secret. No rule calls a server.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated, TypeVar
@@ -42,8 +43,16 @@ DURATION_UNITS: Mapping[str, int] = {
     "s": 1,
 }
 
-Seconds = Annotated[float, Field(gt=0, le=DAY, allow_inf_nan=False)]
-Bytes = Annotated[int, Field(ge=1024, le=512 * 1024 * 1024)]
+
+@dataclass(frozen=True, slots=True)
+class SettingUnit:
+    """The unit of a setting, in its annotation."""
+
+    name: str
+
+
+Seconds = Annotated[float, Field(gt=0, le=DAY, allow_inf_nan=False), SettingUnit("seconds")]
+Bytes = Annotated[int, Field(ge=1024, le=512 * 1024 * 1024), SettingUnit("bytes")]
 
 
 def to_text(value: str | SecretStr) -> str:

@@ -34,7 +34,7 @@ class ServerSettings(BaseSettings):
         default=None,
         description="Prometheus with Adrelay's rules, which tells the console what alerts fire",
     )
-    heartbeat: int = Field(default=10, ge=5, le=60, description="AMQP heartbeat")
+    heartbeat: int = Field(default=10, ge=5, le=60, description="AMQP heartbeat, in seconds")
     broker_timeout: Seconds = Field(default=10, description="Longest wait for a broker's answer")
     confirm_deadline: Seconds = Field(
         default=1, description="The ingress waits so long for a confirm, then uses the outbox"

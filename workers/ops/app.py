@@ -21,6 +21,7 @@ from infra.web.server import RequestHandler, check_parser, drain
 from workers.ops.alerts.console_alerts import ConsoleAlerts
 from workers.ops.alerts.prometheus_alerts import PrometheusAlerts
 from workers.ops.assets import load_assets, serve_asset
+from workers.ops.doctor import Doctor
 from workers.ops.endpoint import frame_middleware, page_handler
 from workers.ops.gate import get_login, post_login
 from workers.ops.kept_form import KeptFormSealer
@@ -102,6 +103,7 @@ def build_state(
         sampler=Sampler(database, resources.redis, resources.publisher, processes, alerts),
         processes=processes,
         log_reader=LogReader(settings, NAME),
+        doctor=Doctor(settings),
         environment=build_environment(assets),
         assets=assets,
         operation_key=operation_key,

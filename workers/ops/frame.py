@@ -36,8 +36,11 @@ NAVIGATION = (
     NavEntry("dead_letters", "/dead-letters", "letters", "Dead letters"),
     NavEntry("queues", "/queues", "queues", "Queues"),
     NavEntry("webhooks", "/webhooks", "sources", "Webhooks"),
+    NavEntry("platforms", "/platforms", "platforms", "Platforms"),
     NavEntry("operations", "/operations", "operations", "Operations"),
     NavEntry("audit", "/audit", "audit", "Audit"),
+    NavEntry("settings", "/settings", "settings", "Settings"),
+    NavEntry("system", "/system", "system", "System"),
 )
 
 

@@ -16,8 +16,11 @@ from workers.ops.pages import (
     letter_acts,
     operations,
     overview,
+    platforms,
     queues,
     runbook,
+    settings,
+    system,
     webhooks,
 )
 
@@ -26,7 +29,8 @@ from workers.ops.pages import (
 class ConsoleRoute:
     """A line of the table: method, path, function and the navigation's entry.
 
-    ``is_act`` is false for a POST that a read-only session may send.
+    ``is_act`` is false for a POST that a read-only session may send; ``is_part`` is true for a
+    part of a page, which the page's script puts into it.
     """
 
     method: str
@@ -34,6 +38,7 @@ class ConsoleRoute:
     function: PageFunction
     entry: str = ""
     is_act: bool = True
+    is_part: bool = False
 
 
 ROUTES: tuple[ConsoleRoute, ...] = (
@@ -52,8 +57,14 @@ ROUTES: tuple[ConsoleRoute, ...] = (
     ConsoleRoute("POST", "/queues/resume", queues.post_resume, "queues"),
     ConsoleRoute("GET", "/webhooks", webhooks.show, "webhooks"),
     ConsoleRoute("GET", "/runbooks/{name}", runbook.show, "overview"),
+    ConsoleRoute("GET", "/platforms", platforms.show, "platforms"),
+    ConsoleRoute("POST", "/platforms/pause", platforms.post_pause, "platforms"),
+    ConsoleRoute("POST", "/platforms/resume", platforms.post_resume, "platforms"),
     ConsoleRoute("GET", "/operations", operations.show, "operations"),
     ConsoleRoute("GET", "/audit", audit.show, "audit"),
+    ConsoleRoute("GET", "/settings", settings.show, "settings"),
+    ConsoleRoute("GET", "/system", system.show, "system"),
+    ConsoleRoute("GET", "/system/findings", system.show_findings, "system", is_part=True),
     ConsoleRoute("POST", "/forget-input", post_forget, is_act=False),
     ConsoleRoute("POST", "/logout", post_logout, is_act=False),
     ConsoleRoute("POST", "/mode", post_mode, is_act=False),
@@ -63,6 +74,7 @@ ROUTES: tuple[ConsoleRoute, ...] = (
 # Live values by page: what ``<body data-live-page>`` names.
 LIVE_PAGES: Mapping[str, LiveValues] = {
     "overview": overview.live_values,
+    "platforms": platforms.live_values,
     "queues": queues.live_values,
     "webhooks": webhooks.live_values,
 }

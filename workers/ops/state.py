@@ -12,6 +12,7 @@ from infra.web.auth_worker import AuthWorkerClient
 from infra.web.database import Database
 from infra.web.rate_limits import RateLimiter
 from workers.ops.assets import Asset
+from workers.ops.doctor import Doctor
 from workers.ops.kept_form import KeptFormSealer
 from workers.ops.log_reader import LogReader
 from workers.ops.processes import ProcessMonitor
@@ -33,6 +34,7 @@ class ConsoleState:
     sampler: Sampler
     processes: ProcessMonitor
     log_reader: LogReader
+    doctor: Doctor
     environment: Environment
     assets: dict[str, Asset]
     operation_key: bytes

@@ -24,13 +24,17 @@ EXIT_STATUS = {Level.OK: 0, Level.NOTE: 0, Level.WARNING: 1, Level.ERROR: 3}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A finding of the check ``check``; an ``ok`` needs neither ``why`` nor ``action``."""
+    """A finding of the check ``check``; an ``ok`` needs neither ``why`` nor ``action``.
+
+    ``is_checked`` is false where the check could not be made.
+    """
 
     level: Level
     check: str
     found: str
     why: str = ""
     action: str = ""
+    is_checked: bool = True
 
 
 def ok(check: str, found: str) -> Finding:
@@ -40,4 +44,4 @@ def ok(check: str, found: str) -> Finding:
 
 def not_checked(check: str, reason: str) -> Finding:
     """Report that a check could not be made."""
-    return Finding(Level.NOTE, check, f"not checked: {reason}")
+    return Finding(Level.NOTE, check, f"not checked: {reason}", is_checked=False)

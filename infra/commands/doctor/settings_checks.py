@@ -21,8 +21,17 @@ PLAIN_SCHEMES = {"amqp": "amqps", "http": "https", "redis": "rediss"}
 async def check_settings(examination: Examination) -> list[Finding]:
     """Check values that are valid by themselves and wrong together, or unsafe."""
     settings = examination.settings
-    findings = [*_check_days(settings), *_check_transport(settings), *_check_secrets(settings)]
+    findings = [*_check_days(settings), *_check_transport(settings)]
     return findings or [ok("settings", "every setting is valid, and they fit together")]
+
+
+async def check_secrets(examination: Examination) -> list[Finding]:
+    """Check that the secrets are set without which a process does not start, or refuses webhooks.
+
+    A process has its own secrets alone: it cannot check those of the others.
+    """
+    found = list(_check_secrets(examination.settings))
+    return found or [ok("secrets", "the secrets of the ingress are set")]
 
 
 def _check_days(settings: Settings) -> Iterator[Finding]:
@@ -92,8 +101,8 @@ def _check_secrets(settings: Settings) -> Iterator[Finding]:
             variable = f"{name.upper()}_WEBHOOK_SECRET"
             found, why = f"{variable} is empty", f"every webhook of {name} is refused"
             action = f"set {variable}, unless {name} sends none"
-            yield Finding(Level.NOTE, "settings", found, why, action)
+            yield Finding(Level.NOTE, "secrets", found, why, action)
     if settings.operation_key is None:
         why = "the ingress does not start without it"
         action = "set it where the ingress runs (adrelay keys generate)"
-        yield Finding(Level.NOTE, "settings", "OPERATION_KEY is not set here", why, action)
+        yield Finding(Level.NOTE, "secrets", "OPERATION_KEY is not set here", why, action)

@@ -22,7 +22,7 @@ from yarl import URL
 from events.envelope import now
 from infra.amqp import permissions, topology
 from infra.commands.doctor.broker_checks import judge_clock
-from infra.commands.doctor.command import CHECKS, list_secrets
+from infra.commands.doctor.checks import CHECKS, list_secrets
 from infra.commands.doctor.database_checks import _judge_sessions, _judge_standbys, _judge_writes
 from infra.commands.doctor.finding import Finding, Level
 from infra.commands.doctor.redis_checks import _judge_memory
@@ -257,7 +257,7 @@ async def test_settings_that_do_not_fit_and_expiring_certificates_are_found(
     assert "error: INBOX_DAYS (3) is less than HISTORY_MAX_AGE (7D)" in found
     assert "warning: INBOX_DAYS is 3" in found
     assert "error: HISTORY_MAX_AGE (7D) is not more than BACKUP_MAX_AGE (8D)" in found
-    assert "note: GEMINI_WEBHOOK_SECRET is empty" in found
+    assert "note: GEMINI_WEBHOOK_SECRET is empty" in about(findings, "secrets")
     assert "warning: PUBLIC_URL uses http:// to adrelay.example" in found
     found = about(findings, "certificates")
     assert f"error: RABBITMQ_URL (localhost:{tls_port}): expires in 3.0 days" in found

@@ -25,7 +25,11 @@ from workers.ops.routes import ROUTES
 
 __all__ = ["chromium"]
 
-PLAIN = [route.path for route in ROUTES if route.method == "GET" and "{" not in route.path]
+PLAIN = [
+    route.path
+    for route in ROUTES
+    if route.method == "GET" and "{" not in route.path and not route.is_part
+]
 WIDTHS = (1440, 390)  # CSS pixels
 SCHEMES: tuple[ColorScheme, ...] = ("light", "dark")
 # Of the dialogs that differ by what they are about, the first: pause-metrics-record, pause-...

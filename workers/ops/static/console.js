@@ -106,12 +106,18 @@ if (live && page !== undefined) {
   setInterval(tick, 1000);
 }
 
-const PAGES = { o: "/", e: "/events", d: "/dead-letters", q: "/queues", w: "/webhooks" };
+const PAGES = { o: "/", e: "/events", d: "/dead-letters", q: "/queues", w: "/webhooks", p: "/platforms", s: "/system" };
 const off = document.getElementById("keys-off");
 let going = false;
 if (off) {
   off.checked = localStorage.getItem("keys") === "off";
   off.addEventListener("change", () => localStorage.setItem("keys", off.checked ? "off" : "on"));
+}
+
+for (const part of document.querySelectorAll("[data-fragment]")) {
+  fetch(part.dataset.fragment).then((answer) => (answer.ok ? answer.text() : Promise.reject(answer.status)))
+    .then((text) => { part.outerHTML = text; })
+    .catch(() => { part.textContent = "Not known: the console does not answer. Reload the page."; });
 }
 
 function moveRow(step) {
