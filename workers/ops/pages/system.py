@@ -77,7 +77,7 @@ def build_lede(routing: RoutingState | None, found: ArrangedFindings | None) -> 
     elif routing.checked_at is None:
         topology = "Whether the topology is complete is not known: the relay has not compared it."
     elif routing.missing:
-        topology = f"{len(routing.missing)} parts of the topology are missing."
+        topology = f"Of the topology {_number(len(routing.missing), 'part')} cannot be found."
     else:
         topology = "The broker has every part of the topology that events need."
     return topology if found is None else f"{topology} {found.lede}"
@@ -93,14 +93,14 @@ def _describe(
         return f"What the doctor finds is not known: {run.trouble}."
     counts = {level: sum(one.level is level for one in wrong) for level in Level}
     words = ((Level.ERROR, "error"), (Level.WARNING, "warning"), (Level.NOTE, "note"))
-    parts = [
-        f"{counts[level]} {word}{'s' * (counts[level] != 1)}"
-        for level, word in words
-        if counts[level]
-    ]
+    parts = [_number(counts[level], word) for level, word in words if counts[level]]
     said = ", ".join(parts) or "nothing wrong"
-    hidden = f"; {len(unseen)} checks need rights that the console does not have" * bool(unseen)
-    return f"The doctor finds {said}; {len(fine)} findings are fine{hidden}."
+    hidden = f"; not made from here: {_number(len(unseen), 'check')}" * bool(unseen)
+    return f"The doctor finds {said}; fine: {_number(len(fine), 'finding')}{hidden}."
+
+
+def _number(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def _is_late(routing: RoutingState | None) -> bool:
