@@ -21,7 +21,9 @@ PAGES: Mapping[str, str] = {
     "AdrelayQueueStopped": "/queues#paused",
     "AdrelayRetries": "/queues#queue-{queue}",
     "AdrelayUnwatched": "/queues",
-    "AdrelayWebhooksUnrecognised": "/dead-letters?queue=webhooks.unrecognised",
+    "AdrelayWebhookSignatures": "/webhooks",
+    "AdrelayWebhooksSilent": "/webhooks",
+    "AdrelayWebhooksUnrecognised": "/webhooks",
 }
 
 

@@ -21,7 +21,7 @@ MAX_COUNT_AGE = 15.0  # seconds
 TITLES: Mapping[str, tuple[str, str]] = {
     API: ("HTTP API", "/operations"),
     EVENTS: ("HTTP events", "/events"),
-    WEBHOOKS: ("Webhooks", "/events"),
+    WEBHOOKS: ("Webhooks", "/webhooks"),
     AMQP: ("AMQP publishers", "/events"),
 }
 
