@@ -118,11 +118,11 @@ def _build_addresses(
 def _build_body(found: WebhookLists | None) -> dict[str, Any]:
     letter = found.letter if found else None
     if letter is None:
-        return {"letter": None, "kept": None, "body": None, "types": []}
+        return {"letter": None, "webhook": None, "body": None, "types": []}
     kept = letter.reading.kept
     return {
         "letter": letter,
-        "kept": kept.data if kept else None,
+        "webhook": kept.data if kept else None,
         "body": show_body(kept.data.body, letter.reading.reason) if kept else None,
         "types": sorted({str(event.type) for event in letter.reading.events}),
     }
