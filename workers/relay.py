@@ -1,6 +1,7 @@
 """The relay: carries the outbox to the broker, files dead letters, watches what waits.
 
-It also reads again what webhooks said that nobody understood, before that is a dead letter.
+It also runs replays and discards of many dead letters, and reads again what webhooks said that
+nobody understood, before that is a dead letter.
 """
 
 from events import WebhookUnrecognised
@@ -8,6 +9,7 @@ from handlers.dead_letters import file_dead_letters
 from handlers.webhooks.unrecognised import parse_again, publish_events
 from infra.amqp.topology import WORK_QUEUE_NAMES, dead_queue
 from infra.messaging.dead_letter import make_dead_letter_decoder, reduce_dead_letter
+from infra.messaging.dead_letter_job_runner import run_dead_letter_jobs
 from infra.messaging.event_indexer import index_events
 from infra.messaging.expiry_gauges import export_expiries
 from infra.messaging.gauges import export_gauges
@@ -52,6 +54,7 @@ if __name__ == "__main__":
             monitor_topology,
             mark_log,
             delete_expired,
+            run_dead_letter_jobs,
             index_events,
         ),
     )

@@ -111,6 +111,7 @@ async def replay(
     by: str,
     settings: Settings,
     how: ReplayOptions,
+    job_id: UUID | None = None,
 ) -> list[ReplayObjection]:
     """Send letters to their own queues, once the transaction has committed.
 
@@ -129,7 +130,7 @@ async def replay(
     await outbox.add(tx, messages)
     refused_ids = {objection.letter for objection in objections}
     sent = [head["id"] for head in heads if head["id"] not in refused_ids]
-    await set_state(tx, sent, "replayed", by)
+    await set_state(tx, sent, "replayed", by, job_id)
     await add_history(tx, sent, by, "replayed", "under a fresh id" if how.new_id else "")
     return objections
 
@@ -163,7 +164,11 @@ async def _newer_change(
 
 
 async def discard(
-    tx: AsyncConnection, heads: Sequence[RowMapping], by: str, reason: str = ""
+    tx: AsyncConnection,
+    heads: Sequence[RowMapping],
+    by: str,
+    reason: str = "",
+    job_id: UUID | None = None,
 ) -> list[ReplayObjection]:
     """Give open letters up for good; they stay on file. Gives those that are not open."""
     objections = [
@@ -172,13 +177,13 @@ async def discard(
         if head["state"] != "open"
     ]
     given_up = [head["id"] for head in heads if head["state"] == "open"]
-    await set_state(tx, given_up, "discarded", by)
+    await set_state(tx, given_up, "discarded", by, job_id)
     await add_history(tx, given_up, by, "discarded", reason)
     return objections
 
 
 async def undo_discard(
-    tx: AsyncConnection, heads: Sequence[RowMapping], by: str
+    tx: AsyncConnection, heads: Sequence[RowMapping], by: str, job_id: UUID | None = None
 ) -> list[ReplayObjection]:
     """Open letters again that were discarded in the last ``UNDO_TIME``; gives the others."""
     undone, objections = [], []
@@ -191,7 +196,7 @@ async def undo_discard(
             objections.append(ReplayObjection(head["id"], reason))
         else:
             undone.append(head["id"])
-    await set_state(tx, undone, "open", by)
+    await set_state(tx, undone, "open", by, job_id)
     await add_history(tx, undone, by, "undone")
     return objections
 
@@ -214,6 +219,18 @@ def replay_message(head: RowMapping, content: DeadLetterContent) -> Message:
         content_type=fit_text(kept["content_type"] or "application/octet-stream"),
         headers={**content.headers, **first, KEY: content.routing_key, REPLAYS: replays},
     )
+
+
+def parse_replayed_id(message_id: str | None, replays: int) -> UUID | None:
+    """Parse which letter a message replays; None for one that ``replay_message`` did not make."""
+    prefix, _, rest = (message_id or "").partition(":")
+    letter_id, _, number = rest.partition(":")
+    if prefix != "replay" or not replays or number != str(replays):
+        return None
+    try:
+        return UUID(letter_id)
+    except ValueError:
+        return None
 
 
 def _why_not(head: RowMapping, settings: Settings, oldest: datetime | None) -> str | None:

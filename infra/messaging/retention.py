@@ -50,6 +50,7 @@ def retentions(settings: Settings) -> tuple[Retention, ...]:
     days = {
         expired_rows.HANDLED_DEAD_LETTERS: settings.dead_letter_days,
         expired_rows.HANDLED_UNRECOGNISED: settings.unrecognised_days,
+        expired_rows.DEAD_LETTER_JOBS: settings.dead_letter_days,
         expired_rows.OPERATIONS: settings.operation_days,
         expired_rows.AUDIT: settings.audit_days,
         expired_rows.SUSPECTS: SUSPECT_DAYS,

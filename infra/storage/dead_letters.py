@@ -64,7 +64,7 @@ MARK_OPERATIONS = text("""
 HAS_ANY = text("select exists (select from dead_letters)")
 COUNT_OPEN = text("select queue, count(*) from dead_letters where state = 'open' group by queue")
 SET_STATE = text("""
-    update dead_letters set state = :state, acted_at = now(), acted_by = :by
+    update dead_letters set state = :state, acted_at = now(), acted_by = :by, job_id = :job_id
     where id = any(cast(:ids as uuid[]))
 """)
 SET_CONTENT = text("""
@@ -212,9 +212,24 @@ async def read_body(tx: AsyncConnection, dead_letter_id: UUID) -> bytes:
     return body
 
 
-async def set_state(tx: AsyncConnection, ids: Sequence[UUID], state: str, by: str) -> None:
-    """Set the state (``replayed``, ``discarded`` or ``open``) and the operator who set it."""
-    await tx.execute(SET_STATE, {"ids": list(ids), "state": state, "by": by})
+async def set_state(
+    tx: AsyncConnection, ids: Sequence[UUID], state: str, by: str, job_id: UUID | None = None
+) -> None:
+    """Set the state (``replayed``, ``discarded`` or ``open``), the operator and the job."""
+    values = {"ids": list(ids), "state": state, "by": by, "job_id": job_id}
+    await tx.execute(SET_STATE, values)
+
+
+async def lock_dead_letters(tx: AsyncConnection, ids: Sequence[UUID]) -> list[RowMapping]:
+    """Lock dead letters by their ids, without their bodies; the oldest failure first."""
+    query = select(*SUMMARY_COLUMNS).where(dead_letters.c.id.in_(ids)).order_by(*OLDEST_FIRST)
+    return list((await tx.execute(query.with_for_update())).mappings())
+
+
+async def list_ids(tx: AsyncConnection, matching: DeadLetterFilter, *, limit: int) -> list[UUID]:
+    """Read the ids of letters that match, the oldest failure first."""
+    query = select(dead_letters.c.id).where(*matching.conditions()).order_by(*OLDEST_FIRST)
+    return list((await tx.execute(query.limit(limit))).scalars())
 
 
 async def set_content(

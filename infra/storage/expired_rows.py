@@ -58,6 +58,9 @@ HANDLED_DEAD_LETTERS = ExpiryRule(
 HANDLED_UNRECOGNISED = ExpiryRule(
     "unrecognised_webhooks", "dead_letters", "acted_at", f"state <> 'open' and {UNRECOGNISED}"
 )
+DEAD_LETTER_JOBS = ExpiryRule(
+    "dead_letter_jobs", "dead_letter_jobs", "ended_at", "state <> 'running'"
+)
 OPERATIONS = ExpiryRule("operations", "operations", "updated_at", "state <> 'pending'")
 AUDIT = ExpiryRule("audit", "audit", "at")
 SESSIONS = ExpiryRule("sessions", "sessions", "last_used_at")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from workers.ops import job_rows
 from workers.ops.endpoint import PageFunction
 from workers.ops.gate import post_forget, post_logout, post_mode, post_theme
 from workers.ops.live import LiveValues
@@ -14,6 +15,7 @@ from workers.ops.pages import (
     events,
     find,
     letter_acts,
+    letter_jobs,
     operations,
     overview,
     platforms,
@@ -52,6 +54,9 @@ ROUTES: tuple[ConsoleRoute, ...] = (
     ConsoleRoute("POST", "/dead-letters/{id}/replay", letter_acts.post_replay, "dead_letters"),
     ConsoleRoute("POST", "/dead-letters/{id}/discard", letter_acts.post_discard, "dead_letters"),
     ConsoleRoute("POST", "/dead-letters/{id}/undo", letter_acts.post_undo, "dead_letters"),
+    ConsoleRoute("POST", "/dead-letters/jobs", letter_jobs.post_start, "dead_letters"),
+    ConsoleRoute("POST", "/dead-letters/jobs/{job}/stop", letter_jobs.post_stop, "dead_letters"),
+    ConsoleRoute("POST", "/dead-letters/jobs/{job}/undo", letter_jobs.post_undo, "dead_letters"),
     ConsoleRoute("GET", "/queues", queues.show, "queues"),
     ConsoleRoute("POST", "/queues/pause", queues.post_pause, "queues"),
     ConsoleRoute("POST", "/queues/resume", queues.post_resume, "queues"),
@@ -75,6 +80,7 @@ ROUTES: tuple[ConsoleRoute, ...] = (
 LIVE_PAGES: Mapping[str, LiveValues] = {
     "overview": overview.live_values,
     "platforms": platforms.live_values,
+    "dead_letters": job_rows.live_values,
     "queues": queues.live_values,
     "webhooks": webhooks.live_values,
 }

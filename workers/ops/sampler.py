@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
@@ -23,6 +23,7 @@ from infra.errors import Outage
 from infra.messaging.queue_counts import QueueCounts, get_counts
 from infra.messaging.queue_overview import read_queue_overview
 from infra.redis_errors import REDIS_ERRORS
+from infra.storage.dead_letter_jobs import JobProgress, list_progress
 from infra.storage.inbox_counts import count_handled
 from infra.storage.suspects import Suspect, list_suspects
 from infra.storage.webhook_counts import AcceptedWebhooks, read_accepted
@@ -36,6 +37,7 @@ INTERVAL = 2.0  # seconds
 KEPT_SAMPLES = 150  # five minutes
 RATE_SECONDS = 10.0  # over which a rate is a mean
 MAX_SUSPECTS = 20
+JOBS_SHOWN_FOR = timedelta(minutes=10)  # after their end
 OUTBOX = text("""
     select count(*) filter (where parked_reason is null) as waiting,
            count(*) filter (where parked_reason is not null) as parked,
@@ -73,6 +75,7 @@ class Sample:
     counts: QueueCounts = field(default_factory=QueueCounts)
     flow: FlowCounts | None = None
     alerts: AlertList = field(default_factory=AlertList)
+    jobs: Sequence[JobProgress] = ()  # of dead letters, that run or ended a moment ago
 
     @property
     def database(self) -> bool:
@@ -197,4 +200,5 @@ async def _read_database(tx: AsyncConnection, counts: QueueCounts) -> Mapping[st
         "webhooks": await read_accepted(tx, now()),
         "overview": overview,
         "flow": await read_flow_counts(tx, RATE_SECONDS, paused),
+        "jobs": await list_progress(tx, now() - JOBS_SHOWN_FOR),
     }

@@ -9,6 +9,8 @@ from infra.storage.tables.dead_letters import (
     dead_letter_counts,
     dead_letter_groups,
     dead_letter_history,
+    dead_letter_job_failures,
+    dead_letter_jobs,
     dead_letter_originals,
 )
 from infra.storage.tables.events import event_index, log_marks, log_positions, waiting_events
@@ -39,6 +41,8 @@ __all__ = [
     "dead_letter_counts",
     "dead_letter_groups",
     "dead_letter_history",
+    "dead_letter_job_failures",
+    "dead_letter_jobs",
     "dead_letter_originals",
     "dead_letters",
     "event_index",

@@ -81,6 +81,7 @@ dead_letters = Table(
     Column("acted_at", TIMESTAMPTZ),
     Column("acted_by", Text),
     created_at_column(),
+    Column("job_id", Uuid),  # the job that changed its state last
     CheckConstraint("state in ('open', 'replayed', 'discarded')", name="state"),
     # One for each listing, in the order of the listing.
     Index(None, "first_failed_at", "id"),

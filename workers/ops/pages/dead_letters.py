@@ -1,14 +1,16 @@
 """Dead letters: what was given up, and is it one cause or many."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.envelope import now
+from infra.messaging.dead_letter_jobs import DEFAULT_RATE, MAX_LETTERS, MAX_RATE
 from infra.storage.dead_letter_groups import (
     HOURS,
     DeadLetterGroup,
@@ -16,8 +18,10 @@ from infra.storage.dead_letter_groups import (
     count_by_state,
     list_groups,
 )
+from infra.storage.dead_letter_jobs import JobFailure, JobProgress, list_failures, list_progress
 from infra.storage.dead_letters import list_next_dead_letters
 from workers.ops.format import format_count
+from workers.ops.job_rows import build_job_rows
 from workers.ops.page import Page
 from workers.ops.pages.letter_filter import (
     QUEUES,
@@ -29,26 +33,63 @@ from workers.ops.pages.letter_filter import (
     format_cursor,
     parse_cursor,
     parse_filter,
+    parse_picks,
 )
 from workers.ops.request import ConsoleRequest
+from workers.ops.sampler import JOBS_SHOWN_FOR
 
 MAX_GROUPS = 100  # on the page; the newest failures first
 LETTERS = 25  # on a page
+MAX_UNCONFIRMED = 20  # letters that are discarded without typing their number
+MAX_FAILURES = 20  # letters that a job names on the page
+
+
+@dataclass(frozen=True, slots=True)
+class JobForm:
+    """A form of a job as it was typed, and why it was refused; ``kind`` names the open dialog."""
+
+    kind: str = ""
+    rate: str = str(DEFAULT_RATE)
+    reason: str = ""
+    count: str = ""
+    problem: str = ""
+
+    def with_problem(self, problem: str) -> "JobForm":
+        """Say why it was refused."""
+        return replace(self, problem=problem)
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterLists:
-    """What the page reads: ``hours`` has the failures of each group and hour, oldest first."""
+    """What the page reads: ``hours`` has the failures of each group and hour, oldest first.
+
+    ``selected`` counts the letters that the filter has; None where only counting would tell.
+    """
 
     states: dict[str, int]
     groups: Sequence[DeadLetterGroup]
     hours: dict[str, list[int]]
     letters: Sequence[RowMapping]
+    jobs: Sequence[JobProgress]
+    failures: Sequence[JobFailure]
+    selected: int | None
 
 
 async def show(request: ConsoleRequest) -> Page:
     """Show the groups, and the letters of the chosen one or of the filter."""
-    chosen = parse_filter(request.query)
+    picks = parse_picks(request.web.query.getall("pick", []))
+    form = JobForm(request.query.get("act", "") if picks else "")
+    return await build(request, parse_filter(request.query), picks, form)
+
+
+async def build(
+    request: ConsoleRequest,
+    chosen: LetterFilter,
+    picks: Sequence[UUID],
+    form: JobForm,
+    status: int = 200,
+) -> Page:
+    """Build the page; with ``picks`` or after a refusal the dialog of ``form`` is open."""
     after, moment = parse_cursor(request.query.get("after", "")), now()
     found = await request.read("Dead letters", read_lists, chosen, after, moment)
     letters = found.letters[:LETTERS]
@@ -67,23 +108,35 @@ async def show(request: ConsoleRequest) -> Page:
         "letters": letters,
         "following": following,
         "is_first": after is None,
+        "after": request.query.get("after", ""),
         "options": {"queue": QUEUES, "stage": STAGES, "code": SORTED_CODES},
         "since": SINCE,
-        "notice": request.query.get("did", ""),
+        "jobs": build_job_rows(found.jobs, moment),
+        "failures": _by_job(found.failures),
+        "can_act": chosen.state == "open" and bool(letters),
+        "selected": found.selected,
+        "picks": picks,
+        "form": form,
+        "job_ids": {"replay": uuid4(), "discard": uuid4()},
+        "limits": {"rate": MAX_RATE, "letters": MAX_LETTERS, "unconfirmed": MAX_UNCONFIRMED},
     }
-    return Page("Dead letters", "dead_letters.html", context)
+    return Page("Dead letters", "dead_letters.html", context, status)
 
 
 async def read_lists(
     tx: AsyncConnection, chosen: LetterFilter, after: LetterPosition | None, moment: datetime
 ) -> DeadLetterLists:
-    """Read one page of groups and letters."""
+    """Read one page of groups and letters, and the jobs."""
     matching = chosen.to_query(moment)
     everything = LetterFilter(**{**_values(chosen), "group": "", "text": ""}).to_query(moment)
     groups = await list_groups(tx, everything, limit=MAX_GROUPS + 1)
     hours = await _read_hours(tx, [group.fingerprint for group in groups], moment)
     letters = await list_next_dead_letters(tx, matching, after=after, limit=LETTERS + 1)
-    return DeadLetterLists(await count_by_state(tx), groups, hours, letters)
+    jobs = await list_progress(tx, moment - JOBS_SHOWN_FOR)
+    failures = await list_failures(tx, [one.job.id for one in jobs], MAX_FAILURES)
+    selected = await _count_selected(tx, chosen, groups)
+    states = await count_by_state(tx)
+    return DeadLetterLists(states, groups, hours, letters, jobs, failures, selected)
 
 
 def build_lede(found: DeadLetterLists, chosen: LetterFilter) -> str:
@@ -99,6 +152,24 @@ def build_lede(found: DeadLetterLists, chosen: LetterFilter) -> str:
         f"{format_count(count)} open, in {groups}: the same code at the same stage for one queue"
         " and event type. Repair the cause, then replay the group."
     )
+
+
+async def _count_selected(
+    tx: AsyncConnection, chosen: LetterFilter, groups: Sequence[DeadLetterGroup]
+) -> int | None:
+    """Count what the filter has, from the counters alone; None where they do not know."""
+    if chosen.is_group:
+        return (await count_by_state(tx, chosen.group)).get(chosen.state, 0)
+    if chosen.group or chosen.text or chosen.since or len(groups) > MAX_GROUPS:
+        return None
+    return sum(group.letters for group in groups)
+
+
+def _by_job(failures: Sequence[JobFailure]) -> dict[UUID, list[JobFailure]]:
+    found: dict[UUID, list[JobFailure]] = {}
+    for failure in failures:
+        found.setdefault(failure.job_id, []).append(failure)
+    return found
 
 
 async def _read_hours(

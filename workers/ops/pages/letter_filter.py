@@ -1,6 +1,7 @@
 """The filter of dead letters in an address: parsed from it, and written into it."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ SORTED_CODES = tuple(sorted(CODES))
 SINCE = {"hour": "last hour", "day": "last 24 hours", "week": "last 7 days"}
 AGES = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
 ALL = "all"
+MAX_PICKS = 100  # letters that are chosen one by one
 MAX_TEXT = 300  # characters of a searched text
 FIELDS = ("state", "queue", "stage", "code", "since", "text", "group")
 
@@ -48,12 +50,41 @@ class LetterFilter:
             text=self.text or None,
         )
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether it leaves letters out, apart from their state."""
+        return any(getattr(self, name) for name in FIELDS if name != "state")
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is one group and nothing else."""
+        return bool(self.group) and not replace(self, group="").is_limited
+
+    def with_state(self, state: str) -> "LetterFilter":
+        """Choose letters of another state."""
+        return replace(self, state=state)
+
+    def describe(self) -> str:
+        """Say in words which letters match."""
+        given = ((name, getattr(self, name)) for name in FIELDS if name != "state")
+        return ", ".join(f"{name} {value}" for name, value in given if value) or "all"
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The parameters of an address that has this filter."""
+        given = {name: getattr(self, name) for name in FIELDS if getattr(self, name)}
+        if self.state == "open":
+            given.pop("state")
+        return given
+
+    @property
+    def query(self) -> str:
+        """The filter as the query of an address."""
+        return urlencode(self.values)
+
     def address(self, *, anchor: str = "", after: str = "", **changes: str) -> str:
         """Write the address of the list with this filter, some of it changed."""
-        changed = replace(self, **changes)
-        given = {name: getattr(changed, name) for name in FIELDS if getattr(changed, name)}
-        if changed.state == "open":
-            given.pop("state")
+        given = replace(self, **changes).values
         if after:
             given["after"] = after
         return PATH + (f"?{urlencode(given)}" if given else "") + (f"#{anchor}" if anchor else "")
@@ -70,6 +101,15 @@ def parse_filter(query: Mapping[str, str]) -> LetterFilter:
     found["state"] = state if state in (*STATES, ALL) else "open"
     found["since"] = since if since in SINCE else ""
     return LetterFilter(**found)
+
+
+def parse_picks(texts: Iterable[str]) -> list[UUID]:
+    """Parse the ids of chosen letters, at most ``MAX_PICKS``; what is no id is left out."""
+    found: dict[UUID, None] = {}
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            found[UUID(text)] = None
+    return list(found)[:MAX_PICKS]
 
 
 def parse_cursor(text: str) -> LetterPosition | None:
