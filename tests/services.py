@@ -22,7 +22,13 @@ from pydantic import SecretStr
 from yarl import URL
 
 from infra.amqp.management_api import IMPORT_TIMEOUT
-from infra.amqp.permissions import CONSOLE_USER, INGRESS_USER, OPS_USER, definitions
+from infra.amqp.permissions import (
+    CONSOLE_USER,
+    INGRESS_USER,
+    OPS_USER,
+    WORKERS_USER,
+    definitions,
+)
 from infra.commands.database_migration import migrate_database
 from infra.commands.migrate import declare_topology
 from infra.deploy.secrets import make_secrets
@@ -250,6 +256,7 @@ def make_settings(services: Services, name: str) -> Settings:
         {
             "rabbitmq_url": services.rabbitmq_url(name),
             "ingress_user": f"{INGRESS_USER} {CONSOLE_USER}",
+            "workers_user": WORKERS_USER,
             "database_url": services.database_url(name),
             "rabbitmq_management_url": services.management_url(),
             "redis_url": services.redis_url(),

@@ -38,9 +38,15 @@ def parse_broker_users(urls: str) -> frozenset[str]:
 
 
 def internal_users(settings: Settings) -> frozenset[str]:
-    """Name Adrelay's own broker users: the process's, the ingress's and the console's."""
-    workers = parse_broker_users(settings.rabbitmq_url.get_secret_value())
-    return workers | asking_users(settings)
+    """Name Adrelay's own broker users: the workers', the process's, the ingress's, the console's."""
+    own = parse_broker_users(settings.rabbitmq_url.get_secret_value())
+    return own | worker_users(settings) | asking_users(settings)
+
+
+def worker_users(settings: Settings) -> frozenset[str]:
+    """Name the users of the workers; the process's own where the setting names none."""
+    named = frozenset((settings.workers_user or "").split())
+    return named or parse_broker_users(settings.rabbitmq_url.get_secret_value())
 
 
 def asking_users(settings: Settings) -> frozenset[str]:

@@ -17,9 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.envelope import now
 from events.sources import WEBHOOK_SOURCE_PREFIX
-from infra.amqp.permissions import INGRESS_USER, WORKERS_USER
 from infra.errors import Permanent
-from infra.messaging.authorization import PublisherAuthorizer, parse_broker_users
+from infra.messaging.authorization import PublisherAuthorizer, worker_users
 from infra.messaging.dead_letter_content import DeadLetterContent
 from infra.messaging.decoder import DecodedDelivery
 from infra.messaging.headers import USER
@@ -110,7 +109,7 @@ class _LetterRun:
         self._tx = tx
         self._head = head
         self._content = content
-        self._settings = _as_worker(settings)
+        self._settings = settings
         self._registry = registry
         self._item: DecodedDelivery | None = None
 
@@ -127,7 +126,7 @@ class _LetterRun:
         return f"{size:,} of {limit:,} bytes"
 
     async def decode(self) -> str:
-        user = min(parse_broker_users(self._settings.rabbitmq_url.get_secret_value()))
+        user = min(worker_users(self._settings))  # a replay comes back as one of theirs
         queue, limit = self._head["queue"], self._settings.max_event_bytes
         self._item = decode_letter(queue, self._content, limit, user)
         return str(self._item.event.type)
@@ -171,18 +170,3 @@ class _LetterRun:
         if self._item is None:
             raise RuntimeError("the letter is not decoded yet")
         return self._item
-
-
-def _as_worker(settings: Settings) -> Settings:
-    """Take the workers for Adrelay's own user, whatever process asks.
-
-    The broker user of the workers sends a replay back, and theirs is the setting of who may ask.
-    """
-    url = settings.rabbitmq_url.get_secret_value()
-    users = parse_broker_users(url)
-    if WORKERS_USER in users:
-        return settings
-    internal = " ".join(sorted({settings.ingress_user or "", INGRESS_USER, *users} - {""}))
-    worker = f"amqp://{WORKERS_USER}@localhost"
-    kind = type(settings.rabbitmq_url)
-    return settings.model_copy(update={"rabbitmq_url": kind(worker), "ingress_user": internal})

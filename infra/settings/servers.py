@@ -18,6 +18,11 @@ class ServerSettings(BaseSettings):
         description="The users of the broker that may ask the auth worker, separated by spaces: the"
         " ingress' and the console's, if they are others than RABBITMQ_URL's",
     )
+    workers_user: str | None = Field(
+        default=None,
+        description="The users of the broker that the workers have, separated by spaces, if they are"
+        " others than RABBITMQ_URL's: the console runs dead letters dry as their process would",
+    )
     rabbitmq_management_url: SecretHttpUrl | None = Field(
         default=None,
         description="Management API of the broker; the release step sets a policy through it, the"

@@ -1,4 +1,4 @@
-"""Queries for groups of dead letters: those of one fingerprint, counted by triggers.
+"""Queries for groups of dead letters: those of one fingerprint, counted by triggers; their notes.
 
 No letter is counted here: ``dead_letter_counts`` has a row for each fingerprint, state and hour
 (UTC) of the last failure. What a group is about is read from its oldest letter, by an index.
@@ -45,6 +45,18 @@ LIST_GROUPS = text("""
     order by counted.last_failed_at desc, counted.fingerprint
     limit :limit
 """)
+READ_NOTE = text("""
+    select assignee, note, noted_by, noted_at from dead_letter_groups
+    where fingerprint = :fingerprint
+""")
+PUT_NOTE = text("""
+    insert into dead_letter_groups as kept (fingerprint, assignee, note, noted_by)
+    values (:fingerprint, :assignee, :note, :by)
+    on conflict (fingerprint) do update set assignee = excluded.assignee, note = excluded.note,
+        noted_by = excluded.noted_by, noted_at = clock_timestamp()
+    where (kept.assignee, kept.note) <> (excluded.assignee, excluded.note)
+""")
+LOCK_GROUP = text("select pg_advisory_xact_lock(hashtextextended('group ' || :fingerprint, 0))")
 COUNT_BY_HOUR = text("""
     select fingerprint, hour, sum(letters)::bigint from dead_letter_counts
     where fingerprint = any(cast(:fingerprints as text[])) and hour > cast(:since as timestamptz)
@@ -74,6 +86,37 @@ class DeadLetterGroup:
     note: str
     noted_by: str | None
     noted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNote:
+    """Who looks after a group, what is known of it, and who wrote that and when (UTC)."""
+
+    assignee: str = ""
+    note: str = ""
+    noted_by: str = ""
+    noted_at: datetime | None = None
+
+    @property
+    def version(self) -> str:
+        """What a form was made from; empty before the first note."""
+        return "" if self.noted_at is None else self.noted_at.isoformat()
+
+
+async def read_note(tx: AsyncConnection, fingerprint: str, *, lock: bool = False) -> GroupNote:
+    """Read the note of a group, an empty one if there is none; ``lock`` keeps others from it."""
+    if lock:
+        await tx.execute(LOCK_GROUP, {"fingerprint": fingerprint})
+    row = (await tx.execute(READ_NOTE, {"fingerprint": fingerprint})).one_or_none()
+    return GroupNote() if row is None else GroupNote(*row)
+
+
+async def put_note(
+    tx: AsyncConnection, fingerprint: str, assignee: str, note: str, by: str
+) -> None:
+    """Write the note of a group; one that says the same stays as it is."""
+    values = {"fingerprint": fingerprint, "assignee": assignee, "note": note, "by": by}
+    await tx.execute(PUT_NOTE, values)
 
 
 async def list_groups(

@@ -15,6 +15,7 @@ from workers.ops.pages import (
     events,
     find,
     letter_acts,
+    letter_groups,
     letter_jobs,
     operations,
     overview,
@@ -54,6 +55,9 @@ ROUTES: tuple[ConsoleRoute, ...] = (
     ConsoleRoute("POST", "/dead-letters/{id}/replay", letter_acts.post_replay, "dead_letters"),
     ConsoleRoute("POST", "/dead-letters/{id}/discard", letter_acts.post_discard, "dead_letters"),
     ConsoleRoute("POST", "/dead-letters/{id}/undo", letter_acts.post_undo, "dead_letters"),
+    ConsoleRoute(
+        "POST", "/dead-letters/groups/{group}/note", letter_groups.post_note, "dead_letters"
+    ),
     ConsoleRoute("POST", "/dead-letters/jobs", letter_jobs.post_start, "dead_letters"),
     ConsoleRoute("POST", "/dead-letters/jobs/{job}/stop", letter_jobs.post_stop, "dead_letters"),
     ConsoleRoute("POST", "/dead-letters/jobs/{job}/undo", letter_jobs.post_undo, "dead_letters"),

@@ -8,7 +8,7 @@ import shlex
 import textwrap
 from collections.abc import Callable, Mapping
 
-from infra.amqp.permissions import CONSOLE_USER, INGRESS_USER
+from infra.amqp.permissions import CONSOLE_USER, INGRESS_USER, WORKERS_USER
 from infra.commands.secret_files import SECRET_FILES
 from infra.settings import GROUPS
 
@@ -17,6 +17,7 @@ LINE = 100
 OVERRIDES: Mapping[str, str] = {
     "LOG_FORMAT": "json",
     "INGRESS_USER": f"{INGRESS_USER} {CONSOLE_USER}",
+    "WORKERS_USER": WORKERS_USER,
     "PUBLIC_URL": "https://adrelay.example.com",
     "ISSUER": "https://adrelay.example.com",
     "BACKUP_MAX_AGE": "1D",

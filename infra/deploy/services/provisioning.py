@@ -93,6 +93,7 @@ def start_servers(
     urls |= {
         UPSTREAM_URL: users[UPSTREAM_URL],
         "INGRESS_USER": " ".join(_name_asking_users(users)),
+        "WORKERS_USER": " ".join(sorted(parse_broker_users(urls["RABBITMQ_URL"]))),
     }
     return Servers(urls, own, local_servers.ports, has_private_broker)
 

@@ -123,7 +123,7 @@ def test_urls_of_the_environment_are_taken_as_they_are(directory: ServerDirector
     servers = start_servers(directory, given, print)
 
     # One named user is the only one.
-    one = {"UPSTREAM_RABBITMQ_URL": "amqp://a:b@broker/c", "INGRESS_USER": "a"}
+    one = {"UPSTREAM_RABBITMQ_URL": "amqp://a:b@broker/c", "INGRESS_USER": "a", "WORKERS_USER": "a"}
     assert servers.urls == {**given, **one}
     same = {"RABBITMQ_URL": "amqp://a:b@broker/c"}
     assert servers.own == {"web": same, "ops": same, "release": same}
@@ -148,6 +148,7 @@ def test_the_users_of_a_given_broker_are_told_apart_by_their_urls(
     assert servers.own["web"] == {"RABBITMQ_URL": given["INGRESS_RABBITMQ_URL"]}
     assert servers.own["release"] == {"RABBITMQ_URL": given["OPS_RABBITMQ_URL"]}
     assert servers.urls["INGRESS_USER"] == "console web/1"
+    assert servers.urls["WORKERS_USER"] == "workers"
     assert servers.own["ops"] == {"RABBITMQ_URL": given["CONSOLE_RABBITMQ_URL"]}
     assert servers.urls["UPSTREAM_RABBITMQ_URL"] == given["UPSTREAM_RABBITMQ_URL"]
 

@@ -14,6 +14,7 @@ from infra.messaging.dead_letter_content import DeadLetterContent
 from infra.messaging.dry_run import DryRun, run_dry
 from infra.messaging.replay import UNDO_TIME, read_content
 from infra.settings import Settings
+from infra.storage.dead_letter_groups import GroupNote, count_by_state, read_note
 from infra.storage.dead_letter_history import HistoryEntry, list_history, read_original
 from infra.storage.dead_letters import find_dead_letters
 from infra.storage.publisher_registry import PublisherRegistry
@@ -40,6 +41,8 @@ class LetterDetail:
     content: DeadLetterContent
     original: bytes | None
     history: Sequence[HistoryEntry]
+    note: GroupNote
+    group_open: int
     dry_run: DryRun | None
 
 
@@ -71,8 +74,10 @@ async def read_detail(
     dry_run = None
     if head["state"] == "open":
         dry_run = await run_dry(tx, head, content, settings, registry)
-    history = await list_history(tx, letter_id)
-    return LetterDetail(head, content, await read_original(tx, letter_id), history, dry_run)
+    history, original = await list_history(tx, letter_id), await read_original(tx, letter_id)
+    note = await read_note(tx, head["fingerprint"])
+    group_open = (await count_by_state(tx, head["fingerprint"])).get("open", 0)
+    return LetterDetail(head, content, original, history, note, group_open, dry_run)
 
 
 def build_page(
@@ -109,6 +114,8 @@ def build_page(
         "binary": content.binary,
         "dry_run": letter.dry_run,
         "history": letter.history,
+        "note": letter.note,
+        "group_open": letter.group_open,
         "actions": ACTIONS,
         "did": DID.get(did, ""),
         "problem": problem,

@@ -14,9 +14,11 @@ from infra.messaging.dead_letter_jobs import DEFAULT_RATE, MAX_LETTERS, MAX_RATE
 from infra.storage.dead_letter_groups import (
     HOURS,
     DeadLetterGroup,
+    GroupNote,
     count_by_hour,
     count_by_state,
     list_groups,
+    read_note,
 )
 from infra.storage.dead_letter_jobs import JobFailure, JobProgress, list_failures, list_progress
 from infra.storage.dead_letters import list_next_dead_letters
@@ -73,6 +75,7 @@ class DeadLetterLists:
     jobs: Sequence[JobProgress]
     failures: Sequence[JobFailure]
     selected: int | None
+    note: GroupNote
 
 
 async def show(request: ConsoleRequest) -> Page:
@@ -87,9 +90,14 @@ async def build(
     chosen: LetterFilter,
     picks: Sequence[UUID],
     form: JobForm,
+    *,
+    note: GroupNote | None = None,
     status: int = 200,
 ) -> Page:
-    """Build the page; with ``picks`` or after a refusal the dialog of ``form`` is open."""
+    """Build the page; with ``picks`` or after a refusal the dialog of ``form`` is open.
+
+    ``note`` is what was typed and not saved.
+    """
     after, moment = parse_cursor(request.query.get("after", "")), now()
     found = await request.read("Dead letters", read_lists, chosen, after, moment)
     letters = found.letters[:LETTERS]
@@ -117,6 +125,8 @@ async def build(
         "selected": found.selected,
         "picks": picks,
         "form": form,
+        "note": note or found.note,
+        "note_version": found.note.version,
         "job_ids": {"replay": uuid4(), "discard": uuid4()},
         "limits": {"rate": MAX_RATE, "letters": MAX_LETTERS, "unconfirmed": MAX_UNCONFIRMED},
     }
@@ -136,7 +146,8 @@ async def read_lists(
     failures = await list_failures(tx, [one.job.id for one in jobs], MAX_FAILURES)
     selected = await _count_selected(tx, chosen, groups)
     states = await count_by_state(tx)
-    return DeadLetterLists(states, groups, hours, letters, jobs, failures, selected)
+    note = await read_note(tx, chosen.group)
+    return DeadLetterLists(states, groups, hours, letters, jobs, failures, selected, note)
 
 
 def build_lede(found: DeadLetterLists, chosen: LetterFilter) -> str:
