@@ -38,7 +38,7 @@ def parse_broker_users(urls: str) -> frozenset[str]:
 
 
 def internal_users(settings: Settings) -> frozenset[str]:
-    """Name Adrelay's own broker users: the workers', the process's, the ingress's, the console's."""
+    """Name Adrelay's own broker users: workers, the process itself, ingress and console."""
     own = parse_broker_users(settings.rabbitmq_url.get_secret_value())
     return own | worker_users(settings) | asking_users(settings)
 

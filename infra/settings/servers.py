@@ -20,8 +20,8 @@ class ServerSettings(BaseSettings):
     )
     workers_user: str | None = Field(
         default=None,
-        description="The users of the broker that the workers have, separated by spaces, if they are"
-        " others than RABBITMQ_URL's: the console runs dead letters dry as their process would",
+        description="The users of the broker that the workers have, separated by spaces, if they"
+        " are others than RABBITMQ_URL's: the console runs dead letters dry as they would",
     )
     rabbitmq_management_url: SecretHttpUrl | None = Field(
         default=None,
