@@ -6,7 +6,7 @@ names a field of the *event* (``data.clicks``, ``id``), so it is the same in bot
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -70,6 +70,7 @@ class Changes:
     """What a person wants changed; a header, property or attribute that is None is removed."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)  # by dotted path: data.clicks
+    removed: Sequence[tuple[str, ...]] = ()  # paths of fields: ("data", "clicks")
     body: bytes | None = None
     headers: Mapping[str, str | None] = field(default_factory=dict)
     properties: Mapping[str, str | None] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Changes:
     @property
     def touch_body(self) -> bool:
         """Whether they may change the body; else it need not be read."""
-        return self.body is not None or bool(self.fields)
+        return self.body is not None or bool(self.fields) or bool(self.removed)
 
 
 def apply_changes(
@@ -96,8 +97,10 @@ def apply_changes(
         content = replace(content, body=changes.body, properties=kept)
     if changes.fields:
         content = _with_fields(content, changes.fields)
+    for path in changes.removed:
+        content = _without_field(content, path)
     if changes.touch_body and len(content.body) > max_bytes:
-        what = "changes" if changes.fields else "body"
+        what = "body" if changes.body is not None else "changes"
         raise InvalidChange(
             what, f"the body would have {len(content.body)} bytes, the limit is {max_bytes}"
         )
@@ -146,6 +149,21 @@ def _with_fields(content: DeadLetterContent, fields: Mapping[str, Any]) -> DeadL
     document = _object(content, "changes")
     for path, value in inside.items():
         set_path(document, path, value)
+    return replace(content, body=_write(document))
+
+
+def _without_field(content: DeadLetterContent, path: tuple[str, ...]) -> DeadLetterContent:
+    """Remove a field of the event; one that is not there stays away."""
+    if content.binary and path[0] != "data":
+        return _with_attribute(content, path[0], None) if len(path) == 1 else content
+    *parents, name = path[1:] if content.binary else path
+    document = place = _object(content, "changes")
+    for parent in parents:
+        found = place.get(parent)
+        if not isinstance(found, dict):
+            return content
+        place = found
+    place.pop(name, None)
     return replace(content, body=_write(document))
 
 

@@ -80,7 +80,7 @@ async def edit(
     limit, size = settings.max_event_bytes, head["body_bytes"]
     if size <= limit:
         before = await read_content(tx, head)
-    elif changes.fields:
+    elif changes.fields or changes.removed:
         raise InvalidChange(
             "changes", f"the body has {size} bytes, the limit is {limit}: give a whole body"
         )
@@ -280,7 +280,8 @@ def _find_error(queue: str, content: DeadLetterContent, limit: int) -> str | Non
 
 def _name_changes(changes: Changes) -> str:
     """Name what is changed, without its values."""
-    names = [*changes.fields, *(["body"] if changes.body is not None else [])]
+    names = [*changes.fields, *(f"{'.'.join(path)} removed" for path in changes.removed)]
+    names += ["body"] if changes.body is not None else []
     names += [*changes.headers, *changes.properties]
     return ", ".join(escape(name, NAME_LENGTH) for name in names[:MAX_NAMED])
 

@@ -1,6 +1,6 @@
 """Dead letter: why did it fail, and would it pass now."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,8 @@ from infra.storage.dead_letter_history import HistoryEntry, list_history, read_o
 from infra.storage.dead_letters import find_dead_letters
 from infra.storage.publisher_registry import PublisherRegistry
 from infra.web.errors import not_found
+from workers.ops.letter_form.changes import REMOVE
+from workers.ops.letter_form.rows import build_rows
 from workers.ops.page import Page
 from workers.ops.pages.letter_body import (
     compare,
@@ -30,7 +32,7 @@ from workers.ops.pages.letter_body import (
 from workers.ops.pages.letter_reasons import ACTIONS, DID, describe, split_reason
 from workers.ops.request import ConsoleRequest
 
-VIEWS = ("json", "came")
+VIEWS = ("form", "json", "came")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +88,26 @@ def build_page(
     view: str = "",
     did: str = "",
     typed: str | None = None,
+    inputs: Mapping[str, str] | None = None,
     problem: str = "",
     status: int = 200,
 ) -> Page:
-    """Build the page; ``typed`` is what a form had that was not saved, and ``problem`` why."""
+    """Build the page; ``typed`` and ``inputs`` are what was not saved, and ``problem`` says why.
+
+    ``typed`` is the body as JSON, ``inputs`` are the fields of the form by the names of their rows.
+    """
     head, content = letter.head, letter.content
     current = format_json(content.body) or decode_text(content.body)
     original = content.body if letter.original is None else letter.original
     came = format_json(original) or decode_text(original)
-    chosen = view if view in VIEWS else ("came" if current is None and typed is None else "json")
+    errors = find_schema_errors(content) if typed is None else []
+    found = [(error.place, error.rule) for error in errors]
+    rows = build_rows(content, letter.original, found, inputs)
+    can_edit = {"form": rows is not None, "json": current is not None or typed is not None}
+    if typed is not None:
+        view = "json"
+    elif not can_edit.get(view, view in VIEWS):
+        view = next((name for name, possible in can_edit.items() if possible), "came")
     shown = current if typed is None else typed
     context: dict[str, Any] = {
         "letter": head,
@@ -102,14 +115,17 @@ def build_page(
         "version": build_version(head),
         "why": describe(head["error_class"], head["stage"]),
         "parts": split_reason(head["reason"]),
-        "view": chosen,
+        "view": view,
+        "rows": rows,
+        "remove": REMOVE,
+        "removing": {name for name in inputs or () if name.startswith(REMOVE)},
         "text": shown,
         "line_count": (shown or "").count("\n") + 1,
-        "errors": find_schema_errors(content) if typed is None else [],
+        "errors": errors,
         "came": came,
         "dump": dump_bytes(original) if came is None else [],
         "size": len(original),
-        "is_edited": letter.original is not None,
+        "is_edited": letter.original not in (None, content.body),
         "diff": compare(came, current) if came is not None and current is not None else [],
         "binary": content.binary,
         "dry_run": letter.dry_run,

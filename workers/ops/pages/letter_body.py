@@ -8,12 +8,11 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from events import EVENT_TYPES
 from events.envelope import decode, decode_binary
 from infra.messaging.content_mode import attributes_of
 from infra.messaging.dead_letter_content import DeadLetterContent
-from infra.messaging.routing_key import parse_event_type
 from schemas.escaping import NAME_LENGTH, escape
+from workers.ops.letter_form.rules import find_event_class
 
 ROW = 8  # bytes of a row of a dump
 MAX_DUMP = 4096  # bytes that are shown
@@ -25,11 +24,15 @@ PRINTABLE = range(0x20, 0x7F)
 
 @dataclass(frozen=True, slots=True)
 class SchemaError:
-    """What the schema says about a field; ``line`` of the JSON text is 0 where there is none."""
+    """What the schema says about a field; ``line`` of the JSON text is 0 where there is none.
+
+    ``place`` is the path in the event, from its top.
+    """
 
     path: str
     rule: str
     line: int
+    place: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def dump_bytes(body: bytes) -> list[DumpRow]:
 
 def find_schema_errors(content: DeadLetterContent) -> list[SchemaError]:
     """List what the schema of the event's type says about a body that is JSON."""
-    cls = EVENT_TYPES.get(parse_event_type(content.routing_key))
+    cls = find_event_class(content.routing_key)
     if cls is None:
         return []
     try:
@@ -128,7 +131,7 @@ def _to_schema_error(
     while inside and inside not in lines:
         inside = inside[:-1]
     path = ".".join(escape(part, NAME_LENGTH) for part in place) or "event"
-    return SchemaError(path, escape(str(error["msg"]), 300), lines.get(inside, 0))
+    return SchemaError(path, escape(str(error["msg"]), 300), lines.get(inside, 0), place)
 
 
 def _number_lines(content: DeadLetterContent) -> Mapping[tuple[str, ...], int]:
