@@ -44,7 +44,7 @@ async def test_a_poisoned_event_is_understood_mended_run_dry_and_replayed(
 ) -> None:
     wrong = figures("w-1", spend=None, spend_eur=1.5, conversions="n/a")
     letter = await put_letter(engine, wrong, properties=properties(), event_id="w-1")
-    status, page = await inside.get(f"/dead-letters/{letter}")
+    status, page = await inside.get(f"/dead-letters/{letter}?view=json")
     assert status == 200
     assert "The body does not fit the schema of its event type." in page
     assert FAILS in page
@@ -210,3 +210,51 @@ async def test_a_read_only_session_sees_no_acts_and_may_do_none(
 @pytest.mark.parametrize("name", ["nonsense", "00000000-0000-0000-0000-000000000000", "%00"])
 async def test_a_letter_that_is_not_there_is_not_found(inside: Visit, name: str) -> None:
     assert (await inside.get(f"/dead-letters/{name}"))[0] == 404
+
+
+async def test_a_letter_is_mended_in_its_form_and_brought_back(
+    inside: Visit, engine: AsyncEngine
+) -> None:
+    came = figures("f-1", spend=None, spend_eur=1.5, conversions="n/a")
+    letter = await put_letter(engine, came, properties=properties(), event_id="f-1")
+    path = f"/dead-letters/{letter}"
+    _, page = await inside.get(path)
+    assert "Remove this field" in page
+    assert "Input should be a valid integer" in page
+    assert "a whole number, 0 to 1,000,000,000,000" in page
+    old = await version(inside, letter)
+    form = {
+        'f["data","spend"]': "1.5",
+        'f["data","conversions"]': "many",
+        'remove:f["data","spend_eur"]': "on",
+    }
+    status, page = await inside.send(f"{path}/edit", version=old, **form)
+    assert status == 200
+    assert "By the dry run it would not pass: data.conversions" in page
+    assert "1 field is wrong" in page
+    assert "removed, was 1.5" in page
+    assert "was missing" in page
+    form = {"version": await version(inside, letter), 'f["data","conversions"]': "0"}
+    _, page = await inside.send(f"{path}/edit", **form)
+    assert "The letter would pass now." in page
+    assert "was n/a" in page
+    assert "data.spend, data.conversions, data.spend_eur removed" in page, "the history names them"
+    assert await column(engine, "body", letter) == figures("f-1")
+    status, page = await inside.send(f"{path}/edit", **{**form, "version": old})
+    assert status == 409
+    form = {"version": await version(inside, letter), "restore": "1"}
+    _, page = await inside.send(f"{path}/edit", **form)
+    assert await column(engine, "body", letter) == came
+    assert "Back to what came" not in page
+
+
+async def test_a_field_that_is_no_json_is_not_saved_and_stays_in_the_form(
+    inside: Visit, engine: AsyncEngine
+) -> None:
+    letter = await put_letter(engine, figures(date=[1]), properties=properties())
+    form = {"version": await version(inside, letter), 'f["data","date"]': "<2026>"}
+    status, page = await inside.send(f"/dead-letters/{letter}/edit", **form)
+    assert status == 400
+    assert "Not saved: data.date: this is no JSON." in page
+    assert 'value="&lt;2026&gt;"' in page
+    assert await column(engine, "body", letter) == figures(date=[1])
