@@ -58,11 +58,11 @@ def test_each_event_type_has_a_rule_for_each_field() -> None:
         assert all(rule.rule for rule in rules)
         assert {"id", "source", "type", "time"} <= {rule.path[0] for rule in rules}
         assert any(rule.path[0] == "data" for rule in rules)
-    rules = {".".join(rule.path): rule for rule in list_rules(EVENT_TYPES[CREATE])}
-    assert rules["data.platform"].rule == "claude, chatgpt or gemini"
-    assert rules["data.name"].rule == "a text of 1 to 100 characters"
-    assert rules["data.targeting.interests"].rule == "a list of 0 to 100 values, as JSON"
-    assert rules["data.budget"].kind == "number"
+    found = {".".join(rule.path): rule for rule in list_rules(EVENT_TYPES[CREATE])}
+    assert found["data.platform"].rule == "claude, chatgpt or gemini"
+    assert found["data.name"].rule == "a text of 1 to 100 characters"
+    assert found["data.targeting.interests"].rule == "a list of 0 to 100 values, as JSON"
+    assert found["data.budget"].kind == "number"
 
 
 def test_the_form_says_what_is_there_what_is_unknown_and_what_was() -> None:
