@@ -1,7 +1,7 @@
 """Queries for jobs: replays, discards and undos of many dead letters.
 
-A job keeps the ids of its letters and how far it is. Whoever locks its row takes the next ids and
-writes what became of them in the same transaction, so a killed process loses and repeats nothing.
+A job keeps the ids of its letters and how far it is. The process that locks its row takes the next
+ids and writes what became of them in one transaction: one that is killed loses and repeats nothing.
 """
 
 from collections.abc import Sequence

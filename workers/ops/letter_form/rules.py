@@ -33,7 +33,7 @@ class FieldRule:
 
 def find_event_class(routing_key: str) -> type[Event] | None:
     """Find the class of the event that a routing key names; None for an unknown type."""
-    return EVENT_TYPES.get(".".join(routing_key.split(".", 3)[:3]))
+    return EVENT_TYPES.get(parse_event_type(routing_key))
 
 
 @cache
