@@ -25,7 +25,10 @@ OURS = {
     "headers": {USER: INGRESS_USER},
 }
 OPEN_DIALOG = re.compile(r'<dialog id="([\w-]+)"[^>]* open>')
-AUDIT = "select action, outcome, subject from audit where actor = :actor order by at"
+AUDIT = """
+    select action, outcome, subject from audit
+    where actor = :actor and action like 'dead_letter.%' order by at
+"""
 
 
 async def rows(engine: AsyncEngine, query: str, **values: Any) -> list[Any]:
