@@ -52,8 +52,8 @@ INGRESS: tuple[str, ...] = (
     "child",
 )
 CONSOLE: tuple[str, ...] = (
-    "alert assets csrf effect_times format headers letter_form log_reader page process_metrics session spark",
-    "doctor flow_counts kept_form processes",
+    "alert assets csrf effect_times format headers log_reader page process_metrics session spark",
+    "doctor flow_counts kept_form letter_form processes",
     "sampler",
     "source_rows",
     "error_page event_views frame job_rows queue_rows render state",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from events import EVENT_TYPES
 from events.envelope import Event
+from infra.messaging.routing_key import parse_event_type
 
 FieldPath = tuple[str, ...]  # ("data", "targeting", "interests")
 FieldKind = Literal["text", "number", "boolean", "choice", "json"]
