@@ -30,7 +30,7 @@ from infra.messaging.dead_letter_content import (
 )
 from infra.messaging.decoder import DecodedDelivery, decode_delivery
 from infra.messaging.delivery import Delivery
-from infra.messaging.headers import KEY, MESSAGE_ID, REPLAYS
+from infra.messaging.headers import KEY, REPLAYS
 from infra.messaging.ordering_key import COMMAND_QUEUE
 from infra.settings import Settings
 from infra.storage.campaigns import LastCommand
@@ -204,11 +204,9 @@ async def undo_discard(
 def replay_message(head: RowMapping, content: DeadLetterContent) -> Message:
     """Make the message that brings a letter back to its queue.
 
-    Its attempts begin at 0 again; how often it was replayed is remembered, and the message id of
-    the first publish, which names what has no event id.
+    Its attempts begin at 0 again; how often it was replayed is remembered.
     """
     kept, replays = content.properties, head["replays"] + 1
-    first = {MESSAGE_ID: head["message_id"]} if head["message_id"] else {}
     return Message(
         exchange=topology.RETURN_EXCHANGE,
         routing_key=head["queue"],
@@ -217,7 +215,7 @@ def replay_message(head: RowMapping, content: DeadLetterContent) -> Message:
         type=fit_text(kept["type"] or "") or None,
         correlation_id=fit(kept["correlation_id"] or "") or None,
         content_type=fit_text(kept["content_type"] or "application/octet-stream"),
-        headers={**content.headers, **first, KEY: content.routing_key, REPLAYS: replays},
+        headers={**content.headers, KEY: content.routing_key, REPLAYS: replays},
     )
 
 

@@ -177,7 +177,7 @@ def test_nobody_gets_in_without_a_password(services: Services) -> None:
 def test_prometheus_scrapes_every_process_and_every_queue() -> None:
     text = configuration({"web": 8080, "rabbitmq": 16_390}, ["/rules.yaml"])
 
-    assert '"127.0.0.1:8080"' in text
+    assert '"http://127.0.0.1:8080/metrics-targets"' in text
     assert text.count('"127.0.0.1:16390"') == 2
     assert '"/rules.yaml"' in text
 

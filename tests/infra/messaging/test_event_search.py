@@ -182,23 +182,6 @@ async def test_bytes_that_are_no_event_are_found_by_their_message_id(
     assert shown.accepted[0].door == f"amqp user={UPSTREAM_USER}"
 
 
-async def test_bytes_that_are_replayed_and_die_again_are_dead(
-    resources: Resources, upstream: Party, engine: AsyncEngine
-) -> None:
-    name = uuid4().hex
-    async with indexing(resources), filing_dead_letters(resources), consuming(resources, note):
-        await upstream.publish(b"\xff{", METRICS, message_id=name)
-        dead = await find_outcome(engine, name, lambda one: one.state == "dead")
-        (letter,) = dead.dead_letters
-        async with engine.begin() as tx:
-            heads = await find_dead_letters(tx, letter.id, letter.id)
-            assert await replay(tx, heads, "ada", resources.settings, ReplayOptions()) == []
-        await relay_once(resources)
-        again = await find_outcome(engine, name, lambda one: len(one.dead_letters) > 1)
-    assert again.state == "dead"
-    assert [one.state for one in again.dead_letters] == ["replayed", "open"]
-
-
 async def test_an_event_in_the_outbox_says_so_before_and_after_it_is_published(
     resources: Resources, engine: AsyncEngine
 ) -> None:

@@ -238,7 +238,7 @@ async def test_a_letter_is_mended_in_its_form_and_brought_back(
     _, page = await inside.send(f"{path}/edit", **form)
     assert "The letter would pass now." in page
     assert "was n/a" in page
-    assert "data.spend, data.conversions, data.spend_eur removed" in page, "the history names them"
+    assert "data.conversions, data.spend, data.spend_eur removed" in page, "the history names them"
     assert await column(engine, "body", letter) == figures("f-1")
     status, page = await inside.send(f"{path}/edit", **{**form, "version": old})
     assert status == 409

@@ -50,7 +50,7 @@ async def test_the_doctor_finds_with_the_rights_of_the_console(
     fine, unseen = whole.split("<summary>Fine: ")[1].split("<summary>Not made from here: ")
     assert "it accepts connections" in fine
     assert "the database is at the newest revision" in fine
-    assert "RabbitMQ" in fine
+    assert "accepts adrelay-console on vhost" in fine
     assert "<b>topology</b>" in unseen
     assert "RABBITMQ_MANAGEMENT_URL is not set" in unseen
     assert not [secret for secret in list_secrets(settings) if secret in whole]
