@@ -70,7 +70,7 @@ async def check(page: Page, path: str) -> list[str]:
     for width in WIDTHS:
         await page.set_viewport_size({"width": width, "height": HEIGHT})
         for scheme in SCHEMES:
-            await page.emulate_media(color_scheme=scheme)
+            await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             where = f"{path} at {width}, {scheme}"
             found += [f"{where}: {one}" for one in await find_violations(page)]
             await picture(page, f"{path.strip('/').replace('/', '-')[:40]}-{width}-{scheme}")
@@ -79,7 +79,7 @@ async def check(page: Page, path: str) -> list[str]:
     for dialog in await page.evaluate(DIALOGS):
         await page.evaluate("id => document.getElementById(id).showModal()", dialog)
         for scheme in SCHEMES:
-            await page.emulate_media(color_scheme=scheme)
+            await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             violations = await find_violations(page)
             found += [f"{path}, dialog {dialog}, {scheme}: {one}" for one in violations]
         await page.evaluate("id => document.getElementById(id).close()", dialog)
