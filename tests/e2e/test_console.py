@@ -139,7 +139,7 @@ async def see_every_process(page: Page, names: set[str]) -> None:
 async def try_forged_and_late_forms(page: Page, engine: AsyncEngine, user: User) -> None:
     """Send a form with another token, then one whose session is over; its input comes back."""
     await page.goto("/queues")
-    form = page.locator(f"#pause-{QUEUE.replace('.', '-')} form")
+    form = page.locator(f"#pause-queue-{QUEUE.replace('.', '-')} form")
     await form.locator("input[name=csrf]").evaluate("element => { element.value = 'x' }")
     await page.locator(f"[id='queue-{QUEUE}']").get_by_role("button").click()
     await page.keyboard.type("OPS-2231: with a forged token")
