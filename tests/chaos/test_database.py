@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(150
 END = """
     select pg_terminate_backend(pid) from pg_stat_activity
     where datname = current_database() and usename = current_user
-            and pid <> pg_backend_pid()
+        and pid <> pg_backend_pid()
 """
 END_BUSY = f"{END} and (state like 'idle in transaction%' or state = 'active')"
 WAITING = """

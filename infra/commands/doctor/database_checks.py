@@ -27,8 +27,7 @@ READ = text("""
             - current_setting('superuser_reserved_connections')::int as allowed,
         (select count(*) from pg_stat_activity where backend_type = 'client backend') as used,
         (select max(extract(epoch from now() - xact_start)) from pg_stat_activity
-            where datname = current_database() and usename = current_user
-            and pid <> pg_backend_pid()
+            where datname = current_database() and pid <> pg_backend_pid()
                 and backend_type = 'client backend') as oldest_transaction
 """)
 STANDBYS = text("""
