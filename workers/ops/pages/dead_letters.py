@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,12 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events.envelope import now
 from infra.messaging.dead_letter_jobs import DEFAULT_RATE, MAX_LETTERS, MAX_RATE
 from infra.storage.dead_letter_groups import (
-    HOURS,
     DeadLetterGroup,
     GroupNote,
-    count_by_hour,
     count_by_state,
     list_groups,
+    list_hours,
     read_note,
 )
 from infra.storage.dead_letter_jobs import JobFailure, JobProgress, list_failures, list_progress
@@ -140,7 +139,7 @@ async def read_lists(
     matching = chosen.to_query(moment)
     everything = LetterFilter(**{**_values(chosen), "group": "", "text": ""}).to_query(moment)
     groups = await list_groups(tx, everything, limit=MAX_GROUPS + 1)
-    hours = await _read_hours(tx, [group.fingerprint for group in groups], moment)
+    hours = await list_hours(tx, [group.fingerprint for group in groups], moment)
     letters = await list_next_dead_letters(tx, matching, after=after, limit=LETTERS + 1)
     jobs = await list_progress(tx, moment - JOBS_SHOWN_FOR)
     failures = await list_failures(tx, [one.job.id for one in jobs], MAX_FAILURES)
@@ -181,15 +180,6 @@ def _by_job(failures: Sequence[JobFailure]) -> dict[UUID, list[JobFailure]]:
     for failure in failures:
         found.setdefault(failure.job_id, []).append(failure)
     return found
-
-
-async def _read_hours(
-    tx: AsyncConnection, fingerprints: Sequence[str], moment: datetime
-) -> dict[str, list[int]]:
-    this_hour = moment.replace(minute=0, second=0, microsecond=0)
-    shown = [this_hour - timedelta(hours=back) for back in range(HOURS - 1, -1, -1)]
-    counts = await count_by_hour(tx, fingerprints, shown[0] - timedelta(seconds=1))
-    return {name: [counts.get((name, hour), 0) for hour in shown] for name in fingerprints}
 
 
 def _values(chosen: LetterFilter) -> dict[str, Any]:
