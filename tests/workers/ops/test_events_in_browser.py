@@ -78,6 +78,7 @@ async def paths(handled: str, settings: Settings, admin: User, engine: AsyncEngi
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_pages_fit_every_width_and_are_accessible(
     chromium: Browser, address: str, admin: User, paths: list[str], scheme: ColorScheme
