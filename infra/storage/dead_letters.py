@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, RowMapping, func, literal, or_, select, te
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.security.operation_id import has_operation_id_format
-from infra.storage.tables import dead_letters
+from infra.storage.tables import SEARCHED_COLUMNS, dead_letters
 from schemas.dead_letters import DeadLetterSummary
 
 
@@ -88,7 +88,6 @@ SUMMARY_COLUMNS = (
 )
 STATES = ("open", "replayed", "discarded")
 EQUAL_COLUMNS = ("state", "queue", "fingerprint", "stage", "error_class")
-TEXT_COLUMNS = ("source", "event_id", "reason")
 OLDEST_FIRST = (dead_letters.c.first_failed_at, dead_letters.c.id)
 
 
@@ -147,7 +146,7 @@ class DeadLetterFilter:
                 or_(
                     *(
                         dead_letters.c[name].icontains(self.text, autoescape=True)
-                        for name in TEXT_COLUMNS
+                        for name in SEARCHED_COLUMNS
                     )
                 )
             )

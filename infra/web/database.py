@@ -1,9 +1,10 @@
 """Runs queries on Postgres for a process that keeps serving HTTP while Postgres is down.
 
-A caller waits ``QUERY_TIMEOUT`` seconds at most, whatever state the server is in; a query that
-takes longer is cancelled in the background. After a failure no query starts for
-``RETRY_INTERVAL`` seconds: during an outage one request per interval waits for the timeout, and
-the others fail at once.
+A caller waits ``QUERY_TIMEOUT`` seconds, whatever state the server is in, and ``PROBE_TIMEOUT``
+more to learn whether the server answers at all; a query that takes longer is cancelled in the
+background. One slow query on a server that answers concerns nobody else. After an outage no query
+starts for ``RETRY_INTERVAL`` seconds: one request per interval waits for the timeout, and the
+others fail at once.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.backoff import Cooldown
@@ -24,9 +26,16 @@ T = TypeVar("T")
 Query = Callable[Concatenate[AsyncConnection, P], Awaitable[T]]  # arguments after the connection
 
 QUERY_TIMEOUT = 2.0  # seconds
+PROBE_TIMEOUT = 0.5  # seconds
 RETRY_INTERVAL = 1.0  # seconds between attempts during an outage
 
+PROBE = text("select 1")
+
 log = logging.getLogger(__name__)
+
+
+class SlowQuery(Outage):
+    """A query took longer than ``QUERY_TIMEOUT`` on a server that answers others."""
 
 
 class Database:
@@ -42,15 +51,15 @@ class Database:
     async def read(self, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``query(connection, *args, **kwargs)``, which changes nothing.
 
-        Raises ``Outage`` when Postgres is down.
+        Raises ``Outage`` when Postgres is down, ``SlowQuery`` when the query takes too long.
         """
         return await self._run_with_retry(lambda: self._read(query, *args, **kwargs))
 
     async def write(self, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``query(connection, *args, **kwargs)`` in a transaction and commit it.
 
-        Raises ``Outage`` when Postgres is down; the transaction may have taken effect then. The
-        query may run twice.
+        Raises ``Outage`` when Postgres is down and ``SlowQuery`` when the query takes too long;
+        the transaction may have taken effect then. The query may run twice.
         """
         return await self._run_with_retry(lambda: self._write(query, *args, **kwargs))
 
@@ -80,12 +89,24 @@ class Database:
             try:
                 return await self._run_until(deadline, run())
             except Outage:
-                if retry and time.monotonic() < deadline:
+                is_late = time.monotonic() >= deadline
+                if retry and not is_late:
                     retry = False
                     continue
+                if is_late and await self._answers():
+                    log.warning("a query was cancelled after %g s", QUERY_TIMEOUT)
+                    raise SlowQuery(f"the query took longer than {QUERY_TIMEOUT:g} s") from None
                 self._cooldown.start()
                 log.warning("Postgres is unavailable")
                 raise
+
+    async def _answers(self) -> bool:
+        """Tell whether the server answers anything at all."""
+        try:
+            await self._run_until(time.monotonic() + PROBE_TIMEOUT, self._read(_probe))
+        except Outage:
+            return False
+        return True
 
     async def _run_until(self, deadline: float, running: Awaitable[T]) -> T:
         task = asyncio.ensure_future(running)
@@ -112,3 +133,7 @@ class Database:
         self._cancelled.discard(task)
         if not task.cancelled():
             task.exception()
+
+
+async def _probe(tx: AsyncConnection) -> None:
+    await tx.execute(PROBE)

@@ -12,7 +12,7 @@ from infra.errors import Outage
 from infra.messaging.headers import DOOR
 from infra.web.audited_write import AuditedWriter
 from infra.web.client_address import get_client
-from infra.web.database import Query
+from infra.web.database import QUERY_TIMEOUT, Query, SlowQuery
 from infra.web.errors import HttpError, unavailable
 from infra.web.principal import Principal
 from infra.web.request import RequestIds
@@ -50,11 +50,16 @@ class ConsoleRequest:
     async def read(self, what: str, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``query(connection, *args, **kwargs)``, which changes nothing.
 
-        Raises an ``HttpError`` (503) when Postgres is down; ``what`` is the subject of its
-        message: "<what> cannot be read right now."
+        Raises an ``HttpError`` (503) when Postgres is down or needs too long; ``what`` is the
+        subject of its message: "<what> cannot be read right now."
         """
         try:
             return await self.state.database.read(query, *args, **kwargs)
+        except SlowQuery:
+            raise unavailable(
+                f"{what} took longer than {QUERY_TIMEOUT:g} s to read. Ask for less: a queue, a "
+                "stage, a shorter time, or more of the text that you look for."
+            ) from None
         except Outage:
             raise unavailable(f"{what} cannot be read right now.") from None
 

@@ -4,7 +4,7 @@ Each runs outside of a transaction, so it may be repeated when the one after it 
 that uses them does nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,12 +17,19 @@ IS_INVALID = sa.text("select not indisvalid from pg_index where indexrelid = to_
 
 
 def create_index_online(
-    name: str, table: str, columns: Sequence[str], *, where: str | None = None
+    name: str,
+    table: str,
+    columns: Sequence[str],
+    *,
+    where: str | None = None,
+    using: str = "btree",
+    ops: Mapping[str, str] | None = None,
 ) -> None:
     """Create an index concurrently, unless it is there; an invalid one is created again.
 
     PostgreSQL manual, "CREATE INDEX", section "Building Indexes Concurrently": one that was given
-    up stays behind, invalid. Not for a partitioned table, which has no such way.
+    up stays behind, invalid. Not for a partitioned table, which has no such way. ``using`` is the
+    access method, ``ops`` the operator class of a column.
     """
     with op.get_context().autocommit_block():
         connection = op.get_bind()
@@ -35,6 +42,8 @@ def create_index_online(
             columns,
             if_not_exists=True,
             postgresql_concurrently=True,
+            postgresql_using=using,
+            postgresql_ops=dict(ops or {}),
             postgresql_where=None if where is None else sa.text(where),
         )
         connection.execute(SET_TIMEOUT, {"value": str(LOCK_TIMEOUT_MS)})

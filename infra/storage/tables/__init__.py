@@ -14,7 +14,7 @@ from infra.storage.tables.dead_letters import (
     dead_letter_originals,
 )
 from infra.storage.tables.events import event_index, log_marks, log_positions, waiting_events
-from infra.storage.tables.messages import dead_letters, inbox, outbox
+from infra.storage.tables.messages import SEARCHED_COLUMNS, dead_letters, inbox, outbox
 from infra.storage.tables.queues import (
     pauses,
     skipped_triggers,
@@ -34,6 +34,7 @@ from infra.storage.tables.users import (
 from infra.storage.tables.webhooks import webhook_hours, webhook_totals
 
 __all__ = [
+    "SEARCHED_COLUMNS",
     "api_keys",
     "audit",
     "campaign_metrics",

@@ -56,6 +56,8 @@ outbox = Table(
     ),
 )
 
+SEARCHED_COLUMNS = ("source", "event_id", "reason")
+
 dead_letters = Table(
     "dead_letters",
     metadata,
@@ -90,5 +92,12 @@ dead_letters = Table(
     Index(None, "fingerprint", "state", "first_failed_at", "id"),
     Index(None, "event_id"),
     Index(None, "message_id"),
+    # For a part of a text, in any case.
+    Index(
+        "dead_letters_text_idx",
+        *SEARCHED_COLUMNS,
+        postgresql_using="gin",
+        postgresql_ops=dict.fromkeys(SEARCHED_COLUMNS, "gin_trgm_ops"),
+    ),
     Index("dead_letters_handled_idx", "acted_at", postgresql_where=text("state <> 'open'")),
 )

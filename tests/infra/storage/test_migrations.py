@@ -49,6 +49,8 @@ def _catalogue(connection: Connection) -> list[list[tuple[Any, ...]]]:
 def _catalogue_of_tables(connection: Connection) -> list[list[tuple[Any, ...]]]:
     connection.execute(text("create schema by_tables"))
     connection.execute(text("set local search_path to by_tables"))
+    connection.execute(text("drop extension pg_trgm cascade"))  # rolled back in the end
+    connection.execute(text("create extension pg_trgm"))
     metadata.create_all(connection)
     return _catalogue(connection)
 
