@@ -62,7 +62,10 @@ def test_the_wheel_holds_every_module_and_data_file_of_production(wheel: Path) -
     assert "infra/security/common_passwords.txt" in packed
 
 
-@pytest.mark.parametrize("name", read_procfile())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(x, marks=() if x == "web" else pytest.mark.long) for x in read_procfile()],
+)
 def test_a_process_of_the_wheel_refuses_a_wrong_setting_in_one_line(
     installed: Path, name: str, tmp_path: Path
 ) -> None:

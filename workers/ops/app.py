@@ -104,7 +104,7 @@ def build_state(
         processes=processes,
         log_reader=LogReader(settings, NAME),
         doctor=Doctor(settings),
-        environment=build_environment(assets),
+        environment=build_environment(),
         assets=assets,
         operation_key=operation_key,
         draining=draining,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from markupsafe import Markup
 from events.envelope import now
 from schemas.escaping import escape
 from workers.ops import format as formats
-from workers.ops.assets import Asset
+from workers.ops.assets import load_assets
 from workers.ops.spark import spark_points
 
 FOLDER = Path(__file__).parent / "templates"
 
 
-def build_environment(assets: Mapping[str, Asset]) -> Environment:
-    """Build the environment of all templates; they are compiled once."""
+@cache
+def build_environment() -> Environment:
+    """Build the environment of all templates; they are compiled once a process."""
+    assets = load_assets()
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
