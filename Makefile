@@ -4,7 +4,7 @@ PYTHON_ENV := PYTHONUNBUFFERED=1
 # Tests start hundreds of processes: each would compile every module where no bytecode is kept.
 TEST_ENV := $(PYTHON_ENV) PYTHONDONTWRITEBYTECODE=
 # Processes that run the suite. More than cores, because tests wait for servers half of the time.
-WORKERS ?= 4
+WORKERS ?= 6
 # Modules with tests that take long, which `make test` leaves out.
 LONG = $(filter-out tests/chaos/%,$(shell grep -rl 'mark\.long' tests --include='test_*.py'))
 DEPLOY := $(PYTHON_ENV) .venv/bin/python -m infra.deploy

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from pydantic import SecretStr
@@ -30,7 +30,7 @@ from infra.amqp.permissions import (
     definitions,
 )
 from infra.commands.database_migration import migrate_database
-from infra.commands.migrate import declare_topology
+from infra.commands.migrate import ReleaseRefused, declare_topology
 from infra.deploy.secrets import make_secrets
 from infra.deploy.services import postgres, rabbitmq, redis
 from infra.deploy.services.blocking_management_api import BlockingManagementApi
@@ -46,6 +46,9 @@ PLACE = ServerDirectory(CHECKOUT / ".services" / "test", durable=False)
 REDIS_DATABASES = 64
 TEMPLATES = "test_template_"
 TESTER = "tester"
+# A starved broker may elect no leader for a new quorum queue in its time, and never for that name.
+NOT_FORMED = "cluster_not_formed"
+ATTEMPTS = 3
 # The passwords of the broker's users, by vhost.
 PASSWORDS: dict[str, dict[str, str]] = {}
 # argon2id as weak as it gets: the tests hash often and protect nothing.
@@ -239,25 +242,34 @@ def leave() -> None:
 def open_settings(services: Services, name: str) -> Iterator[Settings]:
     """Make a fresh vhost and database, declared and migrated, and remove them in the end."""
     own = f"test_{services.session}_{name}"[:60].lower()
-    services.create_vhost(own)
-    services.execute(f"create database {own} template {services.template} owner {postgres.ROLE};")
-    release = url_as(OPS_USER, services.rabbitmq_url(own))
-    run_in_thread(lambda: declare_topology(release))
-    try:
-        yield make_settings(services, own)
-    finally:
-        services.execute(f"drop database {own} with (force);")
-        services.operator.delete_vhost(own)
+    with ExitStack() as held:
+        for attempt in range(1, ATTEMPTS + 1):
+            vhost = own if attempt == 1 else f"{own}_{attempt}"
+            services.create_vhost(vhost)
+            held.callback(services.operator.delete_vhost, vhost)
+            try:
+                run_in_thread(
+                    partial(declare_topology, url_as(OPS_USER, services.rabbitmq_url(vhost)))
+                )
+                break
+            except ReleaseRefused as error:
+                if NOT_FORMED not in str(error) or attempt == ATTEMPTS:
+                    raise
+        services.execute(
+            f"create database {own} template {services.template} owner {postgres.ROLE};"
+        )
+        held.callback(services.execute, f"drop database {own} with (force);")
+        yield make_settings(services, vhost, own)
 
 
-def make_settings(services: Services, name: str) -> Settings:
-    """Make the settings of a vhost and a database of this name, with secrets of their own."""
+def make_settings(services: Services, vhost: str, database: str | None = None) -> Settings:
+    """Make the settings of a vhost and a database (of its name), with secrets of their own."""
     return Settings.model_validate(
         {
-            "rabbitmq_url": services.rabbitmq_url(name),
+            "rabbitmq_url": services.rabbitmq_url(vhost),
             "ingress_user": f"{INGRESS_USER} {CONSOLE_USER}",
             "workers_user": WORKERS_USER,
-            "database_url": services.database_url(name),
+            "database_url": services.database_url(database or vhost),
             "rabbitmq_management_url": services.management_url(),
             "redis_url": services.redis_url(),
             "process_urls": "web=http://127.0.0.1:1",  # no other system of this machine
