@@ -99,7 +99,7 @@ async def take(page: Page, name: str, folder: Path | None) -> None:
     await page.goto(path)
     if link is not None:
         await page.locator(link).first.click()
-    await page.wait_for_function("!document.querySelector('[aria-busy=true]')")
+    await page.wait_for_selector("[aria-busy=true]", state="detached")
     await page.wait_for_timeout(3000)  # milliseconds: a live message has come
     for width in WIDTHS:
         await page.set_viewport_size({"width": width, "height": HEIGHT})
