@@ -1,6 +1,8 @@
 """What ``make bench ARGS=capacity`` makes of its measurements."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -16,7 +18,7 @@ from tests.bench.capacity_requests import FIRST_RATES, MIXES
 from tests.bench.capacity_tables import write
 from tests.bench.paced_wrk import Request, interleave
 from tests.bench.results import Result
-from tests.bench.usage import Usage
+from tests.bench.usage import Usage, read_usage
 
 NAMES = ("web", "auth", "campaigns", "sync", "metrics", "relay", "redis", "rabbitmq", "generator")
 COSTS = dict.fromkeys(NAMES, 0.0)
@@ -61,19 +63,19 @@ def test_a_larger_rate_needs_more_processes_none_of_which_is_full() -> None:
 
 def test_cpu_without_load_is_subtracted_and_the_rest_of_the_machine_is_named() -> None:
     idle = Usage(10.0, {"web": 2.5, "bench": 0.0}, {}, 3.0)
-    used = Usage(5.0, {"web": 2.5, "bench": 0.5}, {}, 6.5)
-    found = divide_cpu(used, idle, generator=1.0, units=1000)
+    used = Usage(5.0, {"web": 2.5, "bench": 1.5}, {}, 6.5)
+    found = divide_cpu(used, idle, units=1000)
 
     assert found["web"] == pytest.approx(1250)
     assert found["generator"] == pytest.approx(1500)
-    assert found["kernel and others"] == pytest.approx((6.5 - 1.5 - 1.25 - 0.5 - 1.0) * 1000)
+    assert found["kernel and others"] == pytest.approx((6.5 - 1.5 - 1.25 - 1.5) * 1000)
 
 
 def test_on_a_busy_machine_the_rest_is_not_counted_as_the_kernel_s() -> None:
     idle = Usage(10.0, {"web": 1.0, "bench": 0.0}, {}, 18.0)
     used = Usage(5.0, {"web": 2.5, "bench": 0.5}, {}, 10.0)
 
-    assert divide_cpu(used, idle, generator=1.0, units=1000)["kernel and others"] == 0
+    assert divide_cpu(used, idle, units=1000)["kernel and others"] == 0
     assert free_cores(idle) == pytest.approx(len(os.sched_getaffinity(0)) - 0.1)
 
 
@@ -113,3 +115,20 @@ def test_a_prediction_is_off_beyond_fifteen_in_a_hundred(sustained: float, *, of
         Result("capacity", f"{mix}: sustained", "units/s", sustained),
     ]
     assert is_off(results) is off
+
+
+def test_a_child_with_a_name_of_its_own_counts_for_that_alone() -> None:
+    burn = "sum(range(10_000_000)); print(flush=True); input()"
+    words = (sys.executable, "-c", burn)
+    before = read_usage({"bench": os.getpid()}).cpu["bench"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:  # noqa: S603 - our own interpreter
+        assert child.stdout is not None
+        child.stdout.readline()
+        apart = read_usage({"bench": os.getpid(), "child": child.pid}).cpu
+        together = read_usage({"bench": os.getpid()}).cpu["bench"]
+        child.communicate(b"\n")
+    ended = read_usage({"bench": os.getpid()}).cpu["bench"]
+    assert apart["child"] > 0.05
+    assert apart["bench"] - before < apart["child"] / 2
+    assert together - before >= apart["child"]
+    assert ended - before >= apart["child"]

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,10 +54,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What wrk has done: answered requests, its own CPU seconds, and what went wrong."""
+    """What wrk has done: answered requests, and what went wrong."""
 
     requests: int
-    cpu: float
     wrong: str = ""
 
 
@@ -70,17 +68,14 @@ async def send(port: int, requests: Sequence[Request], rate: float, seconds: int
     script.write_text(SCRIPT % {"file": file, "rate": rate})
     limits = ("-c", str(CONNECTIONS), "-d", f"{seconds}s", "--timeout", f"{TIMEOUT}s")
     words = ("-t", "1", *limits, "-s", str(script), f"http://127.0.0.1:{port}/")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     running = await asyncio.create_subprocess_exec("wrk", *words, stdout=asyncio.subprocess.PIPE)
     output, _ = await running.communicate()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     said = output.decode()
     wrong = re.search(r"Non-2xx.*|Socket errors.*", said)
     done = re.search(r"(\d+) requests in", said)
     if done is None or done[1] == "0":
         raise RuntimeError(f"{requests[0].path}: nothing was answered in {seconds} s: {said}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Sent(int(done[1]), cpu, wrong[0] if wrong else "")
+    return Sent(int(done[1]), wrong[0] if wrong else "")
 
 
 def interleave(parts: Sequence[tuple[float, Sequence[Request]]]) -> list[Request]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -46,10 +47,13 @@ def find_servers() -> dict[str, int]:
 
 
 def read_usage(pids: Mapping[str, int]) -> Usage:
-    """Read what each process and its children have used until now, ended ones too."""
+    """Read what each process and its children have used until now, ended ones too.
+
+    A child that has a name of its own counts for that alone.
+    """
     cpu, written = dict.fromkeys(pids, 0.0), dict.fromkeys(pids, 0)
     for name, pid in pids.items():
-        for process in list_tree(pid):
+        for process in list_tree(pid, {*pids.values()} - {pid}):
             with suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
                 ended = times.children_user + times.children_system
@@ -64,15 +68,16 @@ def read_memory(pids: Mapping[str, int]) -> dict[str, float]:
     """Read the memory of each process and its children, MiB; what they share is counted once."""
     found = dict.fromkeys(pids, 0.0)
     for name, pid in pids.items():
-        for process in list_tree(pid):
+        for process in list_tree(pid, {*pids.values()} - {pid}):
             with suppress(psutil.NoSuchProcess):
                 found[name] += process.memory_full_info().pss / 2**20
     return found
 
 
-def list_tree(pid: int) -> list[psutil.Process]:
-    """List a process and its children; empty when it has ended."""
+def list_tree(pid: int, without: AbstractSet[int]) -> list[psutil.Process]:
+    """List a process and its children, not those of ``without``; empty when it has ended."""
     with suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
+        children = [child.pid for child in parent.children() if child.pid not in without]
+        return [parent, *(one for child in children for one in list_tree(child, without))]
     return []
