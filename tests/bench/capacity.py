@@ -30,8 +30,7 @@ from tests.processes import free_port
 
 IDLE_SECONDS, FIRST_SECONDS, SECONDS, CHECK_SECONDS = 8, 3, 6, 8
 QUIET = 0.1  # cores that others may use without load
-PART = 0.75  # of the rate that the last measurement of a route predicts
-ROUNDS, SETTLED = 5, 0.1  # measurements of a route at most; change after which it is the last
+ROUNDS, SETTLED = 8, 0.1  # measurements of a route at most; change after which it is the last
 STEPS = [round(0.7 + 0.05 * step, 2) for step in range(13)]  # of the prediction
 ALLOWED = 0.15
 DRAIN = 120.0  # seconds
@@ -110,7 +109,7 @@ async def open_system(stage: Stage) -> AsyncIterator[System]:
 
 
 async def measure_route(system: System, route: str) -> Cost:
-    """Measure a route near the rate that its cost promises.
+    """Measure a route at the rate that its cost promises.
 
     A unit costs less at a higher rate, where more of them share a batch, so it is measured again at
     the rate that the last measurement predicts until that changes little.
@@ -119,7 +118,7 @@ async def measure_route(system: System, route: str) -> Cost:
     for _ in range(ROUNDS):
         cost = await _measure(system, system.client.make(route, rate * seconds), seconds)
         before, seconds = rate, SECONDS
-        rate = PART * predict(cost.cpu, free_cores(system.idle)).rate
+        rate = predict(cost.cpu, free_cores(system.idle)).rate
         if abs(rate / before - 1) <= SETTLED:
             break
     return cost

@@ -28,12 +28,12 @@ CAMPAIGN = {
 WEBHOOK, EVENT, EVENTS = "webhook", "event", f"events in batches of {BATCH}"
 WRITE, READ, LOGIN = "campaign created", "campaigns read", "login"
 FIRST_RATES: Mapping[str, float] = {
-    WEBHOOK: 200,
-    EVENT: 200,
-    EVENTS: 1000,
-    WRITE: 20,
-    READ: 100,
-    LOGIN: 2,
+    WEBHOOK: 1500,
+    EVENT: 1500,
+    EVENTS: 8000,
+    WRITE: 150,
+    READ: 1200,
+    LOGIN: 12,
 }
 MIXES: Mapping[str, Mapping[str, float]] = {
     "webhooks": {WEBHOOK: 1.0},

@@ -96,7 +96,7 @@ async def _indexing(stage: Stage) -> AsyncIterator[None]:
 async def _measure_searches(stage: Stage, rows: int) -> list[Result]:
     """Ask among rows of a week, each value once, and show the plans."""
     size = await _fill(stage, rows)
-    results = [Result("index", "size of a row with its indexes", "bytes", size / rows)]
+    results = [Result("index", "size of a row with its indexes", "bytes", float(size) / rows)]
     for name, query in PLANS.items():
         lines = await stage.database.fetch(f"explain (analyze, costs off) {query}")
         say("\n".join([f"plan {name}:", *(f"  {line[0]}" for line in lines)]))
