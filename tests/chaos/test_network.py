@@ -33,21 +33,27 @@ async def note(events: Reports, ctx: Context) -> Sequence[Event]:
 
 
 @asynccontextmanager
-async def behind(settings: Settings) -> AsyncIterator[tuple[Proxy, Resources]]:
-    """Open what a process holds, with a proxy before the broker."""
+async def behind(
+    settings: Settings, *, patience: float = 1.0
+) -> AsyncIterator[tuple[Proxy, Resources]]:
+    """Open what a process holds, with a proxy before the broker; it waits ``patience`` seconds."""
     async with open_proxy(settings.rabbitmq_url) as proxy:
         own = settings.model_copy(
-            update={"rabbitmq_url": proxy.url(), "broker_timeout": 1.0, "heartbeat": 5}
+            update={"rabbitmq_url": proxy.url(), "broker_timeout": patience, "heartbeat": 5}
         )
         async with open_resources(own, "chaos") as resources:
             yield proxy, resources
 
 
+PATIENCE = 10.0  # seconds: slow is no outage, on a busy machine either
+
+
 class Stream:
     """Publishes numbered events, each until it is confirmed, as the outbox would."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, *, patience: float = 1.0) -> None:
         self._publisher = resources.publisher
+        self._patience = patience  # seconds
         self.confirmed: list[str] = []
         self.failures = 0
 
@@ -64,7 +70,9 @@ class Stream:
     async def _flow(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             event = report(1000 + len(self.confirmed))
-            while (await self._publisher.publish_all([build_message(event)], timeout=1))[0]:
+            while (
+                await self._publisher.publish_all([build_message(event)], timeout=self._patience)
+            )[0]:
                 self.failures += 1
                 await asyncio.sleep(PACE)
             self.confirmed.append(event.id)
@@ -136,8 +144,11 @@ async def test_a_slow_network_is_only_slow(
     settings: Settings, engine: AsyncEngine, broker: AbstractConnection
 ) -> None:
     await create(engine)
-    async with behind(settings) as (proxy, resources), consuming(resources, note):
-        stream = Stream(resources)
+    async with (
+        behind(settings, patience=PATIENCE) as (proxy, resources),
+        consuming(resources, note),
+    ):
+        stream = Stream(resources, patience=PATIENCE)
         async with stream.flowing():
             await stream.grows()
             proxy.delay = 0.2

@@ -64,7 +64,7 @@ async def open_plant(settings: Settings) -> AsyncIterator[Plant]:
             "database_url": database.url(),
             "rabbitmq_url": broker.url(),
             "redis_url": redis.url(),
-            "confirm_deadline": 0.3,
+            "confirm_deadline": 1.0,
             "broker_timeout": 2.0,
         }
         try:
@@ -212,7 +212,7 @@ async def test_a_broker_that_does_not_answer_is_waited_for_once_in_a_while_and_n
     ids = [f"evt_{number}" for number in range(2, 12)]
     for name in ids:
         assert (await send(plant.client, settings, {**STATUS, "id": name})).status == 200
-    assert time.monotonic() - began < 1.5  # each for itself would have waited 0.3 s
+    assert time.monotonic() - began < 5  # each for itself would have waited 1 s
     assert await stored(engine) == ["evt_1", *ids]
 
 
