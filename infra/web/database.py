@@ -38,6 +38,10 @@ class SlowQuery(Outage):
     """A query took longer than ``QUERY_TIMEOUT`` on a server that answers others."""
 
 
+class QueryConflict(Outage):
+    """A query was rolled back twice because of others: a deadlock, a lock, a changed table."""
+
+
 class Database:
     """Runs queries with a time limit; fails fast during an outage."""
 
@@ -51,7 +55,8 @@ class Database:
     async def read(self, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``query(connection, *args, **kwargs)``, which changes nothing.
 
-        Raises ``Outage`` when Postgres is down, ``SlowQuery`` when the query takes too long.
+        Raises ``Outage`` when Postgres is down, ``SlowQuery`` when the query takes too long,
+        ``QueryConflict`` when others stand in its way twice.
         """
         return await self._run_with_retry(lambda: self._read(query, *args, **kwargs))
 
@@ -59,7 +64,8 @@ class Database:
         """Run ``query(connection, *args, **kwargs)`` in a transaction and commit it.
 
         Raises ``Outage`` when Postgres is down and ``SlowQuery`` when the query takes too long;
-        the transaction may have taken effect then. The query may run twice.
+        the transaction may have taken effect then. Raises ``QueryConflict`` when others stand in
+        its way twice; nothing was changed then. The query may run twice.
         """
         return await self._run_with_retry(lambda: self._write(query, *args, **kwargs))
 
@@ -80,7 +86,10 @@ class Database:
             return await query(tx, *args, **kwargs)
 
     async def _run_with_retry(self, run: Callable[[], Awaitable[T]]) -> T:
-        """Run again after one failure: a dead idle connection is detected only by using it."""
+        """Run again after one failure: a dead idle connection is detected only by using it.
+
+        After a conflict the same query may succeed at once.
+        """
         if self._cooldown.remaining > 0:
             raise Outage("Postgres was unavailable a moment ago")
         deadline = time.monotonic() + QUERY_TIMEOUT
@@ -88,6 +97,10 @@ class Database:
         while True:
             try:
                 return await self._run_until(deadline, run())
+            except QueryConflict:
+                if not retry:
+                    raise
+                retry = False
             except Outage:
                 is_late = time.monotonic() >= deadline
                 if retry and not is_late:
@@ -120,8 +133,11 @@ class Database:
         try:
             return task.result()
         except Exception as error:
-            if classify_error(error) in (ErrorKind.OUTAGE, ErrorKind.SUSPECTED_OUTAGE):
-                raise Outage(f"Postgres is unavailable: {type(error).__name__}") from None
+            match classify_error(error):
+                case ErrorKind.OUTAGE | ErrorKind.SUSPECTED_OUTAGE:
+                    raise Outage(f"Postgres is unavailable: {type(error).__name__}") from None
+                case ErrorKind.CONFLICT:
+                    raise QueryConflict(f"a conflict: {type(error).__name__}") from None
             raise
 
     def _cancel(self, task: "asyncio.Future[T]") -> None:

@@ -11,7 +11,7 @@ from infra.errors import Outage
 from infra.settings import Settings
 from infra.storage.engine import open_engine
 from infra.web import database as module
-from infra.web.database import Database, SlowQuery
+from infra.web.database import Database, QueryConflict, SlowQuery
 from tests.proxy import Proxy, open_proxy
 
 ONE = text("select 1")
@@ -62,6 +62,40 @@ async def test_a_slow_query_is_cancelled_and_nobody_else_suffers(engine: AsyncEn
     async with asyncio.timeout(10):
         while await database.read(count_sleeping):
             await asyncio.sleep(0.05)
+
+
+async def test_a_query_on_a_table_that_was_changed_meanwhile_is_run_again(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    """As in an upgrade: the plan that a session has kept no longer fits."""
+    database = Database(engine)
+
+    async def read(tx: AsyncConnection) -> int:
+        return len((await tx.execute(text("select * from write_probes"))).keys())
+
+    columns = await database.read(read)
+    other = open_engine(settings)
+    for change in ("add column other int", "drop column other"):
+        async with other.begin() as tx:
+            await tx.execute(text(f"alter table write_probes {change}"))
+        found = await database.read(read)
+        assert found == columns + change.startswith("add")
+    await other.dispose()
+
+
+async def test_a_conflict_is_run_again_once_and_is_no_outage(engine: AsyncEngine) -> None:
+    database, runs = Database(engine), 0
+
+    async def conflict(tx: AsyncConnection) -> None:
+        nonlocal runs
+        runs += 1
+        await tx.execute(text("do $$ begin raise sqlstate '40P01'; end $$"))
+
+    for run in (database.read, database.write):
+        with pytest.raises(QueryConflict):
+            await run(conflict)
+        assert await database.read(ask) == 1
+    assert runs == 4
 
 
 async def test_while_the_server_says_nothing_one_query_waits_and_the_others_fail_at_once(
