@@ -21,6 +21,7 @@ from tests.bench.results import Result
 from tests.bench.usage import Usage, read_usage
 
 NAMES = ("web", "auth", "campaigns", "sync", "metrics", "relay", "redis", "rabbitmq", "generator")
+TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds, what the kernel counts CPU time in
 COSTS = dict.fromkeys(NAMES, 0.0)
 
 
@@ -130,5 +131,5 @@ def test_a_child_with_a_name_of_its_own_counts_for_that_alone() -> None:
     ended = read_usage({"bench": os.getpid()}).cpu["bench"]
     assert apart["child"] > 0.05
     assert apart["bench"] - before < apart["child"] / 2
-    assert together - before >= apart["child"]
-    assert ended - before >= apart["child"]
+    assert together - before > apart["child"] - TICK
+    assert ended - before > apart["child"] - TICK

@@ -2,9 +2,10 @@
 
 A caller waits ``QUERY_TIMEOUT`` seconds, whatever state the server is in, and ``PROBE_TIMEOUT``
 more to learn whether the server answers at all; a query that takes longer is cancelled in the
-background. One slow query on a server that answers concerns nobody else. After an outage no query
-starts for ``RETRY_INTERVAL`` seconds: one request per interval waits for the timeout, and the
-others fail at once.
+background. One slow query on a server that answers concerns nobody else; a pool that slow queries
+fill is an outage, since nobody else gets a session. After an outage no query starts for
+``RETRY_INTERVAL`` seconds: one request per interval waits for the timeout, and the others fail at
+once.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ from infra.errors import Outage
 from infra.messaging.headers import DOOR
 from infra.web.audited_write import AuditedWriter
 from infra.web.client_address import get_client
-from infra.web.database import QUERY_TIMEOUT, Query, SlowQuery
+from infra.web.database import QUERY_TIMEOUT, Query, QueryConflict, SlowQuery
 from infra.web.errors import HttpError, unavailable
 from infra.web.principal import Principal
 from infra.web.request import RequestIds
@@ -90,8 +90,15 @@ class ConsoleRequest:
         )
         try:
             return await writer.run(name, subject, action, *args, **kwargs)
+        except QueryConflict:
+            raise unavailable(
+                "Nothing was changed: somebody else changes the same right now. Try it again."
+            ) from None
         except Outage:
-            raise unavailable("Nothing was changed: Postgres does not answer.") from None
+            raise unavailable(
+                "Postgres does not answer, so it is not known whether this was done. "
+                "Look before you try it again."
+            ) from None
 
     def build_message(self, event: Event) -> Message:
         """Build the message of an event, with the console's route as its door."""
