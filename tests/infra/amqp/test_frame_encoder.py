@@ -11,13 +11,14 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from infra.amqp.frame_encoder import encode_publish, encode_publisher_properties
+from infra.amqp.frame_encoder import MAX_FIELD_NAME, encode_publish, encode_publisher_properties
 from infra.amqp.message import Message
 
 USER = "adrelay-ümläut"
 short = st.text(max_size=60)
 maybe = st.none() | short
 values = st.none() | st.booleans() | st.integers(-(2**31), 2**31 - 1) | short
+names = st.text(max_size=60).filter(lambda name: len(name.encode()) <= MAX_FIELD_NAME)
 messages = st.builds(
     Message,
     exchange=st.text("abc.", max_size=20),
@@ -27,7 +28,7 @@ messages = st.builds(
     type=maybe,
     correlation_id=maybe,
     content_type=short,
-    headers=st.dictionaries(short, values, max_size=3),
+    headers=st.dictionaries(names, values, max_size=3),
     expiration_ms=st.none() | st.integers(0, 10**9),
     reply_to=maybe,
     persistent=st.booleans(),
