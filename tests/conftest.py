@@ -16,6 +16,7 @@ from infra.storage.redis import open_redis
 from tests.cleaning import Cleaner
 from tests.distribution import Controller, is_controller, is_worker, order
 from tests.guardian import end_in_order, guard
+from tests.server_thread import ServerThread
 from tests.services import TESTER, Services, open_services, open_settings, url_as
 
 
@@ -62,6 +63,14 @@ def _cleaner(settings: Settings) -> Iterator[Cleaner]:
     cleaner = Cleaner(settings)
     yield cleaner
     cleaner.close()
+
+
+@pytest.fixture(scope="module")
+def servers(settings: Settings) -> Iterator[ServerThread]:  # noqa: ARG001 - they end before it does
+    """What stays up for the tests of a module."""
+    servers = ServerThread()
+    yield servers
+    servers.close()
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,7 @@ from infra.storage.campaigns import CampaignRow, insert_campaigns
 from infra.storage.users import UserRow, insert_users
 from schemas.campaigns import Targeting
 from schemas.users import Role, User
+from tests.server_thread import ServerThread
 from tests.services import as_user
 from workers.ingress.app import open_ingress
 
@@ -43,15 +44,25 @@ MakeKey = Callable[..., Awaitable[str]]
 
 
 @asynccontextmanager
+async def listening(settings: Settings) -> AsyncIterator[str]:
+    """Serve in this loop on a port of its own; yields the address."""
+    own = as_user(INGRESS_USER, settings).model_copy(update={"port": 0})
+    async with open_ingress(own, asyncio.Event()) as (port, _):
+        yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def calling(address: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """Make a client of an address."""
+    timeout = aiohttp.ClientTimeout(total=PATIENCE)
+    async with aiohttp.ClientSession(address, timeout=timeout) as client:
+        yield client
+
+
+@asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
     """Serve in this loop on a port of its own; yields a client of it."""
-    own = as_user(INGRESS_USER, settings).model_copy(update={"port": 0})
-    async with (
-        open_ingress(own, asyncio.Event()) as (port, _),
-        aiohttp.ClientSession(
-            f"http://127.0.0.1:{port}", timeout=aiohttp.ClientTimeout(total=PATIENCE)
-        ) as client,
-    ):
+    async with listening(settings) as address, calling(address) as client:
         yield client
 
 
@@ -73,9 +84,15 @@ async def working(settings: Settings, *subscriptions: AnySubscription) -> AsyncI
             await link.close()
 
 
+@pytest.fixture(scope="module")
+def module_address(settings: Settings, servers: ServerThread) -> str:
+    return servers.enter(listening(settings))
+
+
 @pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
-    async with serving(settings) as client:
+async def client(module_address: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of the module's ingress."""
+    async with calling(module_address) as client:
         yield client
 
 

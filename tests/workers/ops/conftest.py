@@ -15,6 +15,7 @@ from infra.resources import Resources
 from infra.settings import Settings
 from infra.storage.users import UserRow, insert_users
 from schemas.users import Role, User
+from tests.server_thread import ServerThread
 from tests.services import as_user
 from tests.workers.ingress.conftest import PATIENCE, working
 from workers import auth
@@ -92,16 +93,20 @@ async def visiting_console(settings: Settings) -> AsyncIterator[tuple[Visit, asy
         yield visit, stop
 
 
-@pytest.fixture
-async def auth_worker(settings: Settings) -> AsyncIterator[None]:
-    async with working(settings, *auth.SUBSCRIPTIONS):
-        yield
+@pytest.fixture(scope="module")
+def auth_worker(settings: Settings, servers: ServerThread) -> None:
+    servers.enter(working(settings, *auth.SUBSCRIPTIONS))
+
+
+@pytest.fixture(scope="module")
+def module_address(settings: Settings, servers: ServerThread, auth_worker: None) -> str:  # noqa: ARG001 - it answers
+    return servers.enter(serving_console(settings))
 
 
 @pytest.fixture
-async def address(settings: Settings, auth_worker: None) -> AsyncIterator[str]:  # noqa: ARG001 - it answers
-    async with serving_console(settings) as address:
-        yield address
+def address(module_address: str) -> str:
+    """The console's address; a module whose tests need a console each has a fixture of its own."""
+    return module_address
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from infra.storage.tables import sessions, users
 from infra.storage.users import set_role
 from schemas.users import User
 from tests.infra.ledger import until
-from tests.workers.ingress.conftest import working
 from tests.workers.ops.conftest import (
     PASSWORD,
     TOKEN,
@@ -25,7 +24,6 @@ from tests.workers.ops.conftest import (
     serving_console,
     visiting,
 )
-from workers import auth
 from workers.ops.csrf import make_csrf_token
 from workers.ops.login import NOT_OURS, OVER, WRONG
 from workers.ops.session import COOKIE, KEY_PREFIX, LOGIN_COOKIE
@@ -225,27 +223,6 @@ async def test_a_session_that_was_ended_elsewhere_is_out_at_the_next_request(
     assert OVER in page
 
 
-async def test_an_expired_access_token_is_exchanged_and_the_session_goes_on(
-    settings: Settings, admin: User, engine: AsyncEngine
-) -> None:
-    brief = settings.model_copy(update={"access_token_seconds": 1})
-
-    async def is_refreshed() -> bool:
-        assert (await visit.get("/queues"))[0] == 200
-        async with engine.connect() as tx:
-            count = (await tx.execute(text("select rotation_count from sessions"))).scalar_one()
-        return bool(count)
-
-    async with (
-        working(brief, *auth.SUBSCRIPTIONS),
-        serving_console(brief) as address,
-        visiting(address) as visit,
-    ):
-        await visit.log_in(admin.email)
-        await until(is_refreshed)
-        assert (await visit.get("/queues"))[0] == 200
-
-
 async def test_without_redis_nobody_is_logged_in_and_a_page_says_so(
     settings: Settings, auth_worker: None, admin: User
 ) -> None:
@@ -257,14 +234,6 @@ async def test_without_redis_nobody_is_logged_in_and_a_page_says_so(
         status, page = await visit.log_in(admin.email)
     assert status == 503
     assert "Redis does not answer. It holds the sessions" in page
-
-
-async def test_without_the_auth_worker_the_page_says_so(settings: Settings, admin: User) -> None:
-    hasty = settings.model_copy(update={"reply_deadline": 0.3})
-    async with serving_console(hasty) as address, visiting(address) as visit:
-        status, page = await visit.log_in(admin.email)
-    assert status == 503
-    assert "The auth service does not answer right now." in page
 
 
 @pytest.mark.parametrize(
