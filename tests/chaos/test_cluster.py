@@ -137,6 +137,7 @@ async def test_two_nodes_that_are_killed_at_once_come_back(
             # Neither of them is ready before the other is there.
             await asyncio.gather(*(asyncio.to_thread(node.start, BROKER) for node in gone))
         await until(lambda: asyncio.to_thread(cluster.is_whole), WHOLE_SECONDS)
+        await event_log.confirm_again(nemesis, cluster)
         return len(gone) == SIZE - 1
 
     await nemesis.strike("cluster: kill -9 of two nodes at once", kill)
