@@ -17,7 +17,8 @@ from tests.cleaning import Cleaner
 from tests.distribution import Controller, is_controller, is_worker, order
 from tests.guardian import end_in_order, guard
 from tests.server_thread import ServerThread
-from tests.services import TESTER, Services, open_services, open_settings, url_as
+from tests.services import TESTER, Services, open_services, url_as
+from tests.shared_settings import SharedSettings
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,11 +52,19 @@ def services() -> Iterator[Services]:
         yield services
 
 
+@pytest.fixture(scope="session")
+def shared_settings(services: Services) -> Iterator[SharedSettings]:
+    """The vhost and the database that the modules of this session use in turn."""
+    shared = SharedSettings(services)
+    yield shared
+    shared.close()
+
+
 @pytest.fixture(scope="module")
-def settings(services: Services, request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """Settings of a fresh vhost (declared) and database (migrated), for this module alone."""
-    with open_settings(services, request.module.__name__.rpartition(".")[2]) as settings:
-        yield settings
+def settings(shared_settings: SharedSettings) -> Iterator[Settings]:
+    """Settings of a vhost (declared) and database (migrated) that nobody else uses meanwhile."""
+    yield shared_settings.get()
+    shared_settings.check()
 
 
 @pytest.fixture(scope="module")
