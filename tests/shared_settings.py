@@ -100,7 +100,8 @@ def _sort(found: Any) -> Any:
 async def _read_tables(settings: Settings) -> list[Any]:
     session = await asyncpg.connect(settings.database_url.get_secret_value())
     try:
-        return await session.fetch(SHAPE)
+        found: list[Any] = await session.fetch(SHAPE)
+        return found
     finally:
         await session.close()
 
