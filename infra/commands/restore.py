@@ -129,7 +129,7 @@ async def _restore(
         has_filed=has_filed,
         progress=lambda entries: output.progress(plan, entries, losses),
     )
-    until = await mark_start(resources, link)
+    until = await mark_start(resources, link, plan.end)
     await restoring.run(link, plan.start, until)
     seconds = monotonic() - began
     is_cleared = await clear_copies(resources.redis)

@@ -101,11 +101,12 @@ async def wait_until_unread(link: BrokerConnection, limit: float, seconds: float
         await asyncio.sleep(LOOK_INTERVAL)
 
 
-async def mark_start(resources: Resources, link: BrokerConnection) -> int:
+async def mark_start(resources: Resources, link: BrokerConnection, after: int) -> int:
     """Write into the log, and the audit log, that a restore begins; gives the offset of that.
 
-    What workers have taken from their queues before stands before it. Raises ``Outage`` or what
-    SQLAlchemy raises.
+    What workers have taken from their queues before stands before it. ``after`` is an offset that
+    the log had reached before: other events may follow at once, so its last chunk may be a later
+    one. Raises ``Outage`` or what SQLAlchemy raises.
     """
     data = AuditRecordedData(action=ACTION, outcome="ok", device=socket.gethostname()[:200])
     begun = AuditRecorded(source=AUTH_SOURCE, data=data)
@@ -114,7 +115,7 @@ async def mark_start(resources: Resources, link: BrokerConnection) -> int:
     (error,) = await resources.publisher.publish_all([build_message(begun)])
     if error is not None:
         raise Outage(f"the event log takes nothing: {error}")
-    reading = read_log(link, "last", timeout=resources.settings.broker_timeout)
+    reading = read_log(link, after, timeout=resources.settings.broker_timeout)
     async with aclosing(reading) as batches:
         async for batch in batches:
             for entry in batch:

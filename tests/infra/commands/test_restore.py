@@ -28,6 +28,7 @@ from infra.amqp import topology
 from infra.amqp.connection import BrokerConnection
 from infra.amqp.message import Message, build_message
 from infra.amqp.permissions import WORKERS_USER
+from infra.amqp.publisher import Publisher
 from infra.commands import restore as restore_command
 from infra.commands.restore import load_subscriptions, restore
 from infra.commands.restore_output import RestoreOutput
@@ -35,9 +36,10 @@ from infra.errors import Outage
 from infra.messaging import log_restore
 from infra.messaging.consumer import Consumer
 from infra.messaging.dead_letter import find_letter_id
-from infra.messaging.log_marker import mark_once
+from infra.messaging.log_marker import find_last, mark_once
 from infra.messaging.outbox_relay import relay_once
 from infra.messaging.restore_end import PAUSED_BY
+from infra.messaging.restore_plan import mark_start
 from infra.messaging.subscription import AnySubscription
 from infra.resources import Resources
 from infra.security.sealed_box import encrypt_payload
@@ -410,6 +412,29 @@ async def test_a_dry_run_changes_nothing(place: Place, capsys: pytest.CaptureFix
     assert printed[0]["events"] >= 2
     assert await pauses(place.resources.engine) == []
     assert await count(place.resources.engine, "select count(*) from campaigns") == 0
+
+
+async def test_a_restore_begins_although_others_publish_at_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the time that it looks for its mark, the last chunk of the log is a later one."""
+    await place.publish(reported(uuid4(), 1))
+    publish_all = Publisher.publish_all
+
+    async def publish_more(publisher: Publisher, messages: Sequence[Message]) -> Any:
+        results = await publish_all(publisher, messages)
+        for number in range(3):
+            await publish_all(publisher, [build_message(reported(uuid4(), number))])
+        return results
+
+    monkeypatch.setattr(Publisher, "publish_all", publish_more)
+    link = BrokerConnection(place.settings, "test:log")
+    try:
+        last = await find_last(link, 10)
+        assert last is not None
+        assert await mark_start(place.resources, link, last + 1) == last + 1
+    finally:
+        await link.close()
 
 
 async def test_a_log_that_begins_after_the_mark_or_is_another_one_is_told(
