@@ -14,7 +14,7 @@ from tests.bench.capacity_model import (
     mix_costs,
     predict,
 )
-from tests.bench.capacity_requests import FIRST_RATES, MIXES
+from tests.bench.capacity_requests import FLOOD_RATES, MIXES
 from tests.bench.capacity_tables import write
 from tests.bench.paced_wrk import Request, interleave
 from tests.bench.results import Result
@@ -97,9 +97,9 @@ def test_the_tables_are_markdown_with_a_row_for_every_route_and_mix() -> None:
     cost = Cost(COSTS | components | {"web": 200.0}, 700.0, 900.0, 1500.0)
     idle = Usage(10.0, {"web": 0.1, "bench": 0.5}, {}, 1.0)
     checks = {mix: (Prediction(4000.0, "cores"), 1.05) for mix in MIXES}
-    text = write(dict.fromkeys(FIRST_RATES, cost), {"inbox": 120.0}, idle, {"web": 150.0}, checks)
+    text = write(dict.fromkeys(FLOOD_RATES, cost), {"inbox": 120.0}, idle, {"web": 150.0}, checks)
 
-    for name in (*FIRST_RATES, *MIXES):
+    for name in (*FLOOD_RATES, *MIXES):
         assert f"| {name} |" in text
     assert "| 4,000 | cores | 4,200 | +5% |" in text
     blocks = [block for block in text.split("\n\n") if block.startswith("|")]

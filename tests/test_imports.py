@@ -7,10 +7,9 @@ sandbox, deploy and dashboards: nobody imports them
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 from infra.deploy.services.directories import CHECKOUT
 
@@ -85,8 +84,13 @@ def levels(rows: tuple[str, ...]) -> Mapping[str, int]:
     return {name: level for level, row in enumerate(rows) for name in row.split()}
 
 
-def imported(path: Path) -> Iterator[str]:
+@cache
+def imported(path: Path) -> frozenset[str]:
     """Name every module that a file imports, wherever in it."""
+    return frozenset(_read_imports(path))
+
+
+def _read_imports(path: Path) -> Iterator[str]:
     package = path.parent.parts
     for node in ast.walk(ast.parse((CHECKOUT / path).read_text())):
         if isinstance(node, ast.Import):
@@ -125,64 +129,71 @@ def upward(path: Path, package: str, rows: tuple[str, ...]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_a_module_imports_only_to_its_left(path: Path) -> None:
-    layer = path.parts[0]
-    allowed = LAYERS[: LAYERS.index(layer) + 1]
-    wrong = {name for name in imported(path) if name.split(".")[0] in set(LAYERS) - set(allowed)}
-    assert not wrong
+def find_offences(find: Callable[[Path], set[str]], *above: str) -> dict[str, set[str]]:
+    """Find the imports that a rule forbids in the files of a folder, or in all of them."""
+    paths = [path for path in MODULES if path.parts[: len(above)] == above]
+    assert paths
+    return {str(path): found for path in paths if (found := find(path))}
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] == "infra"], ids=str)
-def test_infra_imports_only_downward(path: Path) -> None:
-    assert not upward(path, "infra", INFRA)
+def test_a_module_imports_only_to_its_left() -> None:
+    def find(path: Path) -> set[str]:
+        right = set(LAYERS[LAYERS.index(path.parts[0]) + 1 :])
+        return {name for name in imported(path) if name.split(".")[0] in right}
+
+    assert find_offences(find) == {}
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in MODULES if p.parts[:2] == ("workers", "ingress")], ids=str
-)
-def test_the_ingress_imports_only_downward(path: Path) -> None:
-    assert not upward(path, "workers.ingress", INGRESS)
+def test_infra_imports_only_downward() -> None:
+    assert find_offences(lambda path: upward(path, "infra", INFRA), "infra") == {}
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[:2] == ("workers", "ops")], ids=str)
-def test_the_console_imports_only_downward(path: Path) -> None:
-    assert not upward(path, "workers.ops", CONSOLE)
+def test_the_ingress_imports_only_downward() -> None:
+    found = find_offences(
+        lambda path: upward(path, "workers.ingress", INGRESS), "workers", "ingress"
+    )
+    assert found == {}
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] == "handlers"], ids=str)
-def test_the_handlers_of_a_worker_import_no_other_workers(path: Path) -> None:
-    own = path.parts[1]
-    foreign = {
-        name
-        for name in imported(path)
-        if (folder := part_of(name, "handlers")) in HANDLER_FOLDERS and folder != own
-    }
-    assert own not in HANDLER_FOLDERS or not foreign
+def test_the_console_imports_only_downward() -> None:
+    assert find_offences(lambda path: upward(path, "workers.ops", CONSOLE), "workers", "ops") == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_nobody_imports_the_workers_the_sandbox_or_the_deployment(path: Path) -> None:
-    own = name_of(path)
-    wrong = {
-        name
-        for name in imported(path)
-        for package in UNIMPORTED
-        if name.startswith(f"{package}.") and not own.startswith(package)
-    }
-    assert not wrong
+def test_the_handlers_of_a_worker_import_no_other_workers() -> None:
+    def find(path: Path) -> set[str]:
+        own = path.parts[1]
+        if own not in HANDLER_FOLDERS:
+            return set()
+        parts = {name: part_of(name, "handlers") for name in imported(path)}
+        return {name for name, part in parts.items() if part in HANDLER_FOLDERS and part != own}
+
+    assert find_offences(find, "handlers") == {}
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] == "workers"], ids=str)
-def test_workers_do_not_import_each_other(path: Path) -> None:
-    own = part_of(name_of(path), "workers")
-    foreign = {name for name in imported(path) if part_of(name, "workers") not in (None, own)}
-    assert not foreign
+def test_nobody_imports_the_workers_the_sandbox_or_the_deployment() -> None:
+    def find(path: Path) -> set[str]:
+        own = name_of(path)
+        return {
+            name
+            for name in imported(path)
+            for package in UNIMPORTED
+            if name.startswith(f"{package}.") and not own.startswith(package)
+        }
+
+    assert find_offences(find) == {}
+
+
+def test_workers_do_not_import_each_other() -> None:
+    def find(path: Path) -> set[str]:
+        own = part_of(name_of(path), "workers")
+        return {name for name in imported(path) if part_of(name, "workers") not in (None, own)}
+
+    assert find_offences(find, "workers") == {}
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     known = {name_of(path) for path in MODULES}
-    graph = {name_of(path): known & set(imported(path)) for path in MODULES}
+    graph = {name_of(path): known & imported(path) for path in MODULES}
     done: set[str] = set()
 
     def visit(module: str, above: tuple[str, ...]) -> None:

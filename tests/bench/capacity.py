@@ -1,12 +1,12 @@
 """How much two cores take: what each route costs in each process, and whether that predicts it.
 
-``make bench ARGS=capacity`` starts the real processes on the bench's servers, sends each route
-alone at a part of what it could take, and divides the CPU time of every process (from /proc), until
-all of it has taken effect, by the units that were accepted. What runs without any load is measured
-first and subtracted.
+``make bench ARGS=capacity`` starts the real processes on the bench's servers, sends more of each
+route alone than they can take, and divides the CPU time of every process (from /proc), until all of
+it has taken effect, by the units that were accepted. What runs without any load is measured first
+and subtracted.
 From that it predicts for three mixes the rate at which the cores are full, wrk's share included,
 since it runs on the same ones. Then it sends each mix at rates around the prediction: a rate is
-sustained if at its end all but the units of the last second have taken effect.
+sustained if at its end all but the units of the last second have taken effect and are indexed.
 """
 
 import asyncio
@@ -21,22 +21,26 @@ from infra.deploy.procfile import RELEASE, read_procfile
 from infra.settings import Settings
 from tests.bench import capacity_tables as tables
 from tests.bench.capacity_model import WEB_PROCESSES, Costs, Prediction, mix_costs, predict
-from tests.bench.capacity_requests import FIRST_RATES, MIXES, Client, open_client
+from tests.bench.capacity_requests import FLOOD_RATES, MIXES, Client, open_client
 from tests.bench.paced_wrk import Request, Sent, send
 from tests.bench.results import Result
 from tests.bench.stage import Stage, program, say, wait_until_ready
 from tests.bench.usage import Usage, find_servers, read_memory, read_usage
 from tests.processes import free_port
 
-IDLE_SECONDS, FIRST_SECONDS, SECONDS, CHECK_SECONDS = 8, 3, 6, 8
+IDLE_SECONDS, SECONDS, CHECK_SECONDS = 8, 6, 10
+FLOOD = 1e9  # requests a second: as many as wrk can
 QUIET = 0.1  # cores that others may use without load
-ROUNDS, SETTLED = 8, 0.1  # measurements of a route at most; change after which it is the last
+LATE = 1.0  # seconds; what came before them has taken effect where a rate is sustained
+LOOK_INTERVAL, QUIET_SECONDS = 0.25, 1.5  # without a change, after which nothing is under way
 STEPS = [round(0.7 + 0.05 * step, 2) for step in range(13)]  # of the prediction
 ALLOWED = 0.15
 DRAIN = 120.0  # seconds
 WAITING = """select (select count(*) from outbox), (select count(*) from inbox),
     (select count(*) from event_index)"""
-EFFECTS = "select count(*) from inbox where consumer in ('metrics.record', 'campaigns.apply')"
+DONE = """select (select count(*) from inbox
+        where consumer in ('metrics.record', 'campaigns.apply')) as effects,
+    (select count(*) from event_index) as indexed, (select count(*) from outbox) as outbox"""
 KEPT = ("inbox", "event_index")  # a row for every event that was handled, or is in the log
 SIZE = "select pg_total_relation_size('{0}')::float / greatest(count(*), 1) from {0}"
 WAL = "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
@@ -57,17 +61,20 @@ class System:
         mean = sum(one.units for one in requests) / len(requests)
         return await send(self.port, requests, rate / mean, seconds)
 
-    async def drain(self) -> None:
-        """Wait until nothing is under way."""
+    async def drain(self) -> float:
+        """Wait until nothing is under way; gives the ``time.monotonic()`` of the last effect."""
         before: object = None
+        changed = time.monotonic()
         async with asyncio.timeout(DRAIN):
             while True:
                 ready = [await self.stage.ready(name) for name in topology.WORK_QUEUE_NAMES]
                 waiting = tuple(await self.stage.database.fetchrow(WAITING) or ())
-                if not any(ready) and not waiting[0] and waiting == before:
-                    return
-                before = waiting
-                await asyncio.sleep(1)
+                now = time.monotonic()
+                if waiting != before:
+                    before, changed = waiting, now
+                elif not any(ready) and not waiting[0] and now > changed + QUIET_SECONDS:
+                    return changed
+                await asyncio.sleep(LOOK_INTERVAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ class Cost:
     cpu: Costs
     broker_bytes: float
     wal_bytes: float
-    rate: float  # units a second at which it was measured
+    rate: float  # units a second that took effect
 
 
 @asynccontextmanager
@@ -109,36 +116,28 @@ async def open_system(stage: Stage) -> AsyncIterator[System]:
 
 
 async def measure_route(system: System, route: str) -> Cost:
-    """Measure a route at the rate that its cost promises.
+    """Measure a route with more of it than the system can take, until all has taken effect.
 
-    A unit costs less at a higher rate, where more of them share a batch, so it is measured again at
-    the rate that the last measurement predicts until that changes little.
+    A unit costs the less the more arrive, because batches grow: what it costs at the limit shows
+    there alone.
     """
-    rate, seconds = FIRST_RATES[route], FIRST_SECONDS
-    for _ in range(ROUNDS):
-        cost = await _measure(system, system.client.make(route, rate * seconds), seconds)
-        before, seconds = rate, SECONDS
-        rate = predict(cost.cpu, free_cores(system.idle)).rate
-        if abs(rate / before - 1) <= SETTLED:
-            break
-    return cost
-
-
-async def _measure(system: System, requests: Sequence[Request], seconds: int) -> Cost:
-    units = sum(one.units for one in requests)
+    requests = system.client.make(route, FLOOD_RATES[route] * SECONDS)
     before, wal = read_usage(system.pids), await system.stage.database.fetchval(WAL)
-    sent = await system.run(requests, units / seconds, seconds)
+    began = time.monotonic()
+    sent = await send(system.port, requests, FLOOD, SECONDS)
     if sent.wrong:
-        raise RuntimeError(f"{requests[0].path}: {sent.wrong}")
-    await system.drain()
+        raise RuntimeError(f"{route}: {sent.wrong}")
+    if sent.requests > len(requests):
+        raise RuntimeError(f"{route}: sent again, FLOOD_RATES must be higher: {sent.requests}")
+    ended = await system.drain()
     used = read_usage(system.pids).since(before)
     wal = await system.stage.database.fetchval(WAL) - wal
-    done = units * sent.requests / len(requests)
+    done = sum(one.units for one in requests) * sent.requests / len(requests)
     return Cost(
         divide_cpu(used, system.idle, done),
         used.written["rabbitmq"] / done,
         wal / done,
-        done / seconds,
+        done / (ended - began),
     )
 
 
@@ -181,19 +180,21 @@ async def find_sustained(system: System, mix: str, predicted: float) -> float:
 async def _is_sustained(system: System, mix: str, rate: float) -> bool:
     requests = system.client.mix(MIXES[mix], rate * CHECK_SECONDS)
     units = sum(one.units for one in requests)
-    before = await system.stage.database.fetchval(EFFECTS)
+    before = await system.stage.database.fetchrow(DONE)
     sent = await system.run(requests, rate, CHECK_SECONDS)
-    effects = await system.stage.database.fetchval(EFFECTS) - before
-    began = time.monotonic()
-    await system.drain()
+    after = await system.stage.database.fetchrow(DONE)
+    ended = time.monotonic()
+    drained = await system.drain() - ended
     accepted = units * sent.requests / len(requests)
-    kept = accepted >= 0.97 * rate * CHECK_SECONDS and effects >= accepted - rate
-    kept = kept and not sent.wrong
+    effects, indexed = (after[name] - before[name] for name in ("effects", "indexed"))
+    least = accepted - rate * LATE
+    kept = accepted >= 0.97 * rate * CHECK_SECONDS and not sent.wrong
+    kept = kept and min(effects, indexed) >= least and after["outbox"] <= rate * LATE
     say(
         f"  {mix}: {rate:,.0f}/s, {accepted / CHECK_SECONDS:,.0f}/s accepted,"
-        f" {effects / CHECK_SECONDS:,.0f}/s handled, drained after"
-        f" {time.monotonic() - began:.0f} s: {'sustained' if kept else 'not sustained'}"
-        f" {sent.wrong}"
+        f" {effects / CHECK_SECONDS:,.0f}/s handled, {indexed / CHECK_SECONDS:,.0f}/s indexed,"
+        f" {after['outbox']} in the outbox, drained after {drained:.1f} s:"
+        f" {'sustained' if kept else 'not sustained'} {sent.wrong}"
     )
     return kept
 
@@ -203,7 +204,7 @@ async def measure(stage: Stage) -> list[Result]:
     await stage.clear()
     async with open_system(stage) as system:
         costs: dict[str, Cost] = {}
-        for route in FIRST_RATES:
+        for route in FLOOD_RATES:
             costs[route] = await measure_route(system, route)
             say(
                 f"  {route}: {sum(costs[route].cpu.values()):,.0f} us at {costs[route].rate:,.0f}/s"

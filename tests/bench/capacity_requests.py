@@ -24,16 +24,16 @@ CAMPAIGN = {
     "platform": "claude",
     "targeting": {"interests": ["tea"], "age_range": [25, 45]},
 }
-# Units a second with which each is tried first, before its rate follows from what it costs.
 WEBHOOK, EVENT, EVENTS = "webhook", "event", f"events in batches of {BATCH}"
 WRITE, READ, LOGIN = "campaign created", "campaigns read", "login"
-FIRST_RATES: Mapping[str, float] = {
-    WEBHOOK: 1500,
-    EVENT: 1500,
-    EVENTS: 8000,
-    WRITE: 150,
-    READ: 1200,
-    LOGIN: 12,
+# Units a second that are prepared of each: more than two cores can accept.
+FLOOD_RATES: Mapping[str, float] = {
+    WEBHOOK: 8_000,
+    EVENT: 8_000,
+    EVENTS: 25_000,
+    WRITE: 2_000,
+    READ: 4_000,
+    LOGIN: 100,
 }
 MIXES: Mapping[str, Mapping[str, float]] = {
     "webhooks": {WEBHOOK: 1.0},

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
@@ -60,6 +59,8 @@ def test_the_compose_file_is_valid_by_the_specification_s_schema(compose: dict[s
     for service in compose["services"].values():
         if "env_file" in service:
             service["env_file"] = [f for f in service["env_file"] if isinstance(f, str)]
+    import jsonschema
+
     errors = jsonschema.Draft201909Validator(schema).iter_errors(compose)
     assert [f"{list(error.path)}: {error.message[:200]}" for error in errors] == []
 
