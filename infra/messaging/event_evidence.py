@@ -76,20 +76,33 @@ async def gather(tx: AsyncConnection, found: Evidences) -> None:
         found[keys[key]].skipped[queue] = skipped_at
     for waiting in await find_waiting_events(tx, keys):
         found[keys[waiting.key]].waiting[waiting.queue] = waiting
-    for name, letter in await find_letters(tx, {name.id for name in found}):
-        if name in found:
-            found[name].letters.append(letter)
-    replays = {
-        f"replay:{letter['id']}:{letter['replays'] + 1}": name
-        for name, evidence in found.items()
-        for letter in evidence.letters
-        if letter["state"] == "replayed"
-    }
+    replays = await _add_letters(tx, found)
     messages = {fit(name.id) for name in found} | replays.keys()
     for message_id, entry in await find_outbox_entries(tx, messages):
         name = replays.get(message_id) or name_outbox_entry(entry)
         if name in found:
             found[name].outbox.append(entry)
+
+
+async def _add_letters(tx: AsyncConnection, found: Evidences) -> Mapping[str, EventName]:
+    """Add dead letters, also those of replays; gives the names by the message ids of replays.
+
+    A replay of what has no event id has a message id of its own, and so has its next dead letter.
+    """
+    replays: dict[str, EventName] = {}
+    ids: Collection[str] = {name.id for name in found}
+    while ids:
+        later: dict[str, EventName] = {}
+        for own, letter in await find_letters(tx, ids):
+            name = replays.get(own.id, own)
+            if name not in found:
+                continue
+            found[name].letters.append(letter)
+            if letter["state"] == "replayed":
+                later[f"replay:{letter['id']}:{letter['replays'] + 1}"] = name
+        replays |= later
+        ids = later.keys()
+    return replays
 
 
 async def find_letters(

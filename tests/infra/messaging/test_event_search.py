@@ -182,6 +182,26 @@ async def test_bytes_that_are_no_event_are_found_by_their_message_id(
     assert shown.accepted[0].door == f"amqp user={UPSTREAM_USER}"
 
 
+async def test_what_has_no_id_and_dies_again_after_a_replay_is_told_as_dead(
+    resources: Resources, upstream: Party, engine: AsyncEngine
+) -> None:
+    name = uuid4().hex
+    async with indexing(resources), filing_dead_letters(resources), consuming(resources, note):
+        await upstream.publish(b"\xff{", METRICS, message_id=name)
+        for number in (1, 2, 3):
+            dead = await find_outcome(
+                engine,
+                name,
+                lambda one, n=number: one.state == "dead" and n == len(one.dead_letters),
+            )
+            letter = dead.dead_letters[-1]
+            async with engine.begin() as tx:
+                heads = await find_dead_letters(tx, letter.id, letter.id)
+                await replay(tx, heads, "ada", resources.settings, ReplayOptions())
+            await relay_once(resources)
+    assert [one.state for one in dead.dead_letters] == ["replayed", "replayed", "open"]
+
+
 async def test_an_event_in_the_outbox_says_so_before_and_after_it_is_published(
     resources: Resources, engine: AsyncEngine
 ) -> None:
