@@ -10,6 +10,7 @@ from alembic import command
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from infra.commands import database_migration
 from infra.commands.database_migration import MigrationGivenUp, migrate_database
 from infra.settings import Settings
 from infra.storage import migrations
@@ -86,6 +87,32 @@ async def test_an_index_that_is_created_keeps_nobody_from_writing_and_is_created
             assert (await other.execute(INVALID)).all() == [("inbox_expiry_idx",)]
             await write_mark(other, 2)
         await busy.commit()
+
+
+async def test_an_upgrade_that_may_not_create_an_extension_says_who_has_to_allow_it(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    url, name = settings.database_url.get_secret_value(), engine.url.database
+    async with at_revision(engine, "0007"):
+        async with engine.begin() as tx:
+            await tx.execute(text(f"revoke create on database {name} from public, adrelay"))
+        with pytest.raises(MigrationGivenUp, match=r"pg_trgm.*grant create on database"):
+            await migrate_database(url)
+        async with engine.begin() as tx:
+            await tx.execute(text(f"grant create on database {name} to adrelay"))
+        await migrate_database(url)
+
+
+async def test_an_extension_that_is_not_installed_is_named(
+    engine: AsyncEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def upgrade(connection: AsyncConnection) -> None:
+        await connection.execute(text("create extension no_such_extension"))
+
+    monkeypatch.setattr(database_migration, "upgrade", upgrade)
+    async with engine.connect():
+        with pytest.raises(MigrationGivenUp, match=r"no_such_extension.*contrib modules"):
+            await migrate_database(settings.database_url.get_secret_value())
 
 
 async def test_an_upgrade_waits_for_its_turn_and_says_who_keeps_it(
