@@ -1,4 +1,4 @@
-"""Fixtures of every test: real servers, private to the tests, fresh for each test module."""
+"""Fixtures of every test: real servers, private to the tests, empty for each test."""
 
 import gc
 from collections.abc import AsyncIterator, Iterator

@@ -1,8 +1,8 @@
 """Runs the suite on several pytest-xdist workers: what each gets, and what their controller does.
 
 Each worker is a test session of its own (see ``tests.services``). A test module stays on one
-worker, so its vhost and database are made once. The modules that take longest start first, so
-that no worker is busy alone at the end.
+worker, so what it keeps running for its tests is started once. The modules that take longest start
+first, so that no worker is busy alone at the end.
 """
 
 from contextlib import ExitStack

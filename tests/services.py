@@ -2,7 +2,7 @@
 
 They live under ``.services/test``. Sessions that run at the same time (each worker of pytest-xdist
 is one) share the servers and nothing else: each session has a number, which is its Redis database
-and part of the names of its vhosts and databases, and each test module a vhost and a database.
+and part of the names of its vhosts and databases. Its test modules use one of each in turn.
 The last session to end stops the servers, unless ADRELAY_TEST_SERVICES=keep.
 """
 

@@ -39,6 +39,7 @@ SHAPE = """
     union all select 'privileges', relname, relacl::text
     from pg_class where relnamespace = 'public'::regnamespace
     union all select 'settings', setrole::text, setconfig::text from pg_db_role_setting
+    where setdatabase in (0, (select oid from pg_database where datname = current_database()))
     order by 1, 2, 3
 """
 # What the definitions of a vhost leave out.
@@ -46,7 +47,7 @@ PERMISSIONS = ("permissions", "topic-permissions")
 
 
 class SharedSettings:
-    """The settings of a session's modules, but of those that have a vhost of their own."""
+    """The settings that the test modules of a session use in turn."""
 
     def __init__(self, services: Services) -> None:
         """Prepare; nothing is made yet."""
