@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ from infra.messaging.replay import ReplayOptions, replay
 from infra.resources import Resources
 from infra.storage.dead_letters import find_dead_letters
 from infra.storage.pauses import PauseTarget, pause
+from schemas.events import QueueOutcome
 from tests.infra.commands.test_dead_letters import filing_dead_letters
 from tests.infra.indexing import find_outcome, indexed, indexing, search
 from tests.infra.ledger import QUEUE, consuming, create, publish, report, until
@@ -182,6 +184,10 @@ async def test_bytes_that_are_no_event_are_found_by_their_message_id(
     assert shown.accepted[0].door == f"amqp user={UPSTREAM_USER}"
 
 
+def has_died(times: int, outcome: QueueOutcome) -> bool:
+    return outcome.state == "dead" and len(outcome.dead_letters) == times
+
+
 async def test_what_has_no_id_and_dies_again_after_a_replay_is_told_as_dead(
     resources: Resources, upstream: Party, engine: AsyncEngine
 ) -> None:
@@ -189,11 +195,7 @@ async def test_what_has_no_id_and_dies_again_after_a_replay_is_told_as_dead(
     async with indexing(resources), filing_dead_letters(resources), consuming(resources, note):
         await upstream.publish(b"\xff{", METRICS, message_id=name)
         for number in (1, 2, 3):
-            dead = await find_outcome(
-                engine,
-                name,
-                lambda one, n=number: one.state == "dead" and n == len(one.dead_letters),
-            )
+            dead = await find_outcome(engine, name, partial(has_died, number))
             letter = dead.dead_letters[-1]
             async with engine.begin() as tx:
                 heads = await find_dead_letters(tx, letter.id, letter.id)
