@@ -108,7 +108,7 @@ async def _read_tables(settings: Settings) -> list[Any]:
 
 
 async def _empty_log(settings: Settings) -> None:
-    connection = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url))
+    connection = await aio_pika.connect(url_as(TESTER, settings.rabbitmq_url), timeout=10)
     try:
         async with connection.channel() as channel:
             await channel.queue_delete(EVENT_LOG)
