@@ -16,6 +16,7 @@ from infra.amqp import topology
 from infra.amqp.message import fit
 from infra.messaging.content_mode import attributes_of
 from infra.messaging.decoder import hash_names
+from infra.messaging.replay import build_replay_id, parse_replayed_id
 from infra.storage import event_facts
 from infra.storage.event_index import IndexedEvent
 from infra.storage.waiting_events import WaitingEvent, find_waiting_events
@@ -94,12 +95,13 @@ async def _add_letters(tx: AsyncConnection, found: Evidences) -> Mapping[str, Ev
     while ids:
         later: dict[str, EventName] = {}
         for own, letter in await find_letters(tx, ids):
-            name = replays.get(own.id, own)
+            is_replay = parse_replayed_id(own.id, letter["replays"]) is not None
+            name = replays.get(own.id, own) if is_replay else own
             if name not in found:
                 continue
             found[name].letters.append(letter)
             if letter["state"] == "replayed":
-                later[f"replay:{letter['id']}:{letter['replays'] + 1}"] = name
+                later[build_replay_id(letter)] = name
         replays |= later
         ids = later.keys()
     return replays

@@ -201,6 +201,11 @@ async def undo_discard(
     return objections
 
 
+def build_replay_id(head: RowMapping) -> str:
+    """Build the id of the message that brings a letter back the next time."""
+    return f"replay:{head['id']}:{head['replays'] + 1}"
+
+
 def replay_message(head: RowMapping, content: DeadLetterContent) -> Message:
     """Make the message that brings a letter back to its queue.
 
@@ -211,7 +216,7 @@ def replay_message(head: RowMapping, content: DeadLetterContent) -> Message:
         exchange=topology.RETURN_EXCHANGE,
         routing_key=head["queue"],
         body=content.body,
-        message_id=f"replay:{head['id']}:{replays}",
+        message_id=build_replay_id(head),
         type=fit_text(kept["type"] or "") or None,
         correlation_id=fit(kept["correlation_id"] or "") or None,
         content_type=fit_text(kept["content_type"] or "application/octet-stream"),

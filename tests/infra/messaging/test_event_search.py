@@ -201,7 +201,11 @@ async def test_what_has_no_id_and_dies_again_after_a_replay_is_told_as_dead(
                 heads = await find_dead_letters(tx, letter.id, letter.id)
                 await replay(tx, heads, "ada", resources.settings, ReplayOptions())
             await relay_once(resources)
-    assert [one.state for one in dead.dead_letters] == ["replayed", "replayed", "open"]
+        assert [one.state for one in dead.dead_letters] == ["replayed", "replayed", "open"]
+        forged = f"replay:{letter.id}:3"  # by somebody who has seen the id
+        await upstream.publish(b"\xff{", METRICS, message_id=forged)
+        await find_outcome(engine, forged, partial(has_died, 2))
+        await find_outcome(engine, name, partial(has_died, 4))
 
 
 async def test_an_event_in_the_outbox_says_so_before_and_after_it_is_published(
